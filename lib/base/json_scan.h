@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// A strict pull scanner for JSON of 100 MB: the headers of safetensors files. It accepts exactly what serde_json
+// accepts (the reference reader's parser) and tells byte offsets. Measured on a header of 500,000 tensors it is
+// several times faster than nlohmann's event parser, which is most of what st-inspect does in its millisecond.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "base/error.h"
+
+namespace mu {
+
+// What is wrong with the text, and where.
+class JsonScanError : public Error {
+ public:
+  JsonScanError(std::size_t offset, std::string message)
+      : Error(ErrorKind::kMalformed, std::move(message)), offset_(offset) {
+    at("byte " + std::to_string(offset));
+  }
+  [[nodiscard]] std::size_t offset() const { return offset_; }
+
+ private:
+  std::size_t offset_;
+};
+
+// Scans well-formed UTF-8 that it borrows. Every function skips blanks first and throws JsonScanError.
+class JsonScanner {
+ public:
+  // Containers may nest this deep, counted from the outermost bracket (serde_json's recursion limit).
+  static constexpr int kMaxDepth = 127;
+
+  // `base` is added to the offsets in messages and by offset(): where the text starts in its file.
+  explicit JsonScanner(std::string_view text, std::size_t base = 0) : text_(text), base_(base) {}
+
+  // Next character that is no blank, without taking it; '\0' at the end.
+  char peek();
+  // Takes `c` when it comes next.
+  bool take(char c);
+  void expect(char c, std::string_view what);
+  // Throws unless only blanks are left.
+  void expect_end();
+
+  // A string. Points into the text or, when it held escapes, into `scratch`.
+  std::string_view string(std::string& scratch);
+  // A whole number without sign, fraction or exponent that fits 64 bits. `what` names it in the message.
+  std::uint64_t unsigned_number(std::string_view what);
+  bool take_null();
+  // Any value, checked and dropped. `depth`: brackets open around it.
+  void skip_value(int depth);
+
+  // Offset of the next character that has not been taken.
+  [[nodiscard]] std::size_t offset() const { return base_ + at_; }
+  [[nodiscard]] JsonScanError error(std::string_view why) const { return error_at(at_, why); }
+
+ private:
+  [[nodiscard]] JsonScanError error_at(std::size_t at, std::string_view why) const;
+  void skip_blanks();
+  void skip_number();
+  void skip_container(int depth);
+  void unescape(std::string& out);
+  unsigned hex4();
+
+  std::string_view text_;
+  std::size_t base_;
+  std::size_t at_ = 0;
+};
+
+}  // namespace mu

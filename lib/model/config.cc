@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/config.h"
+
+#include <algorithm>
+#include <array>
+
+#include "base/error.h"
+#include "base/json_write.h"
+#include "base/text.h"
+
+namespace mu {
+namespace {
+
+JsonValue parse_object(std::string_view text) {
+  JsonDocument document = parse_json(text);
+  if (!document.root.is_object()) throw malformed("not a JSON object");
+  return std::move(document.root);
+}
+
+std::string string_or_empty(const JsonValue& object, std::string_view key) {
+  const std::string* text = object.find_string(key);
+  return text == nullptr ? std::string() : *text;
+}
+
+std::vector<std::string> strings_of(const JsonValue* value) {
+  std::vector<std::string> out;
+  if (value == nullptr) return out;
+  if (const std::string* text = value->as_string()) out.push_back(*text);
+  for (const JsonValue& item : value->items()) {
+    if (const std::string* text = item.as_string()) out.push_back(*text);
+  }
+  return out;
+}
+
+std::optional<double> number_of(const JsonValue& object, std::string_view key) {
+  const JsonValue* value = object.find(key);
+  return value == nullptr ? std::nullopt : value->as_double();
+}
+
+bool is_float_name(const std::string& text) {
+  constexpr std::array<std::string_view, 6> kNames = {"float32", "float16", "bfloat16", "float64", "float8_e4m3fn",
+                                                      "float8_e5m2"};
+  return std::find(kNames.begin(), kNames.end(), text) != kNames.end();
+}
+
+void collect_dtypes(const JsonValue& object, std::vector<const JsonValue*>& out) {
+  for (const JsonValue::Member& member : object.members()) {
+    const std::string* text = member.value.as_string();
+    const bool is_dtype = member.key == "dtype" || member.key == "torch_dtype";
+    if (is_dtype && text != nullptr && is_float_name(*text)) out.push_back(&member.value);
+    // Sub-configs, but not the quantiser's own settings.
+    if (member.value.is_object() && member.key.ends_with("_config") && member.key != "quantization_config") {
+      collect_dtypes(member.value, out);
+    }
+  }
+}
+
+void add_module_file(std::string_view target, std::vector<std::string>& out) {
+  const std::size_t dot = target.find('.');
+  if (dot == std::string_view::npos || target.find("--") != std::string_view::npos) return;
+  std::string file = std::string(target.substr(0, dot)) + ".py";
+  if (std::find(out.begin(), out.end(), file) == out.end()) out.push_back(std::move(file));
+}
+
+}  // namespace
+
+const std::string* ModelConfig::dtype() const {
+  const std::string* text = root.find_string("dtype");
+  return text == nullptr ? root.find_string("torch_dtype") : text;
+}
+
+ModelConfig parse_model_config(std::string text) {
+  ModelConfig config;
+  config.root = parse_object(text);
+  config.text = std::move(text);
+  config.architectures = strings_of(config.root.find("architectures"));
+  config.model_type = string_or_empty(config.root, "model_type");
+  if (const JsonValue* tie = config.root.find("tie_word_embeddings")) config.tie_word_embeddings = tie->as_bool();
+  const JsonValue* quantization = config.root.find("quantization_config");
+  config.quantized = quantization != nullptr && quantization->is_object();
+  return config;
+}
+
+std::string with_dtype(const ModelConfig& config, std::string_view torch_name) {
+  std::vector<const JsonValue*> places;
+  collect_dtypes(config.root, places);
+  // From the end, so that earlier offsets stay true.
+  std::sort(places.begin(), places.end(), [](const JsonValue* a, const JsonValue* b) { return a->begin() > b->begin(); });
+  std::string quoted;
+  append_json_string(quoted, torch_name);
+  std::string text = config.text;
+  for (const JsonValue* place : places) text = replace_json(text, *place, quoted);
+  return text;
+}
+
+std::vector<std::string> auto_map_files(const JsonValue& root) {
+  std::vector<std::string> files;
+  const JsonValue* map = root.find("auto_map");
+  if (map == nullptr) return files;
+  // A tokenizer's auto_map was a plain list once.
+  for (const std::string& target : strings_of(map)) add_module_file(target, files);
+  for (const JsonValue::Member& member : map->members()) {
+    for (const std::string& target : strings_of(&member.value)) add_module_file(target, files);
+  }
+  return files;
+}
+
+AdapterConfig parse_adapter_config(std::string_view text) {
+  const JsonValue root = parse_object(text);
+  AdapterConfig config;
+  config.peft_type = string_or_empty(root, "peft_type");
+  config.base_model = string_or_empty(root, "base_model_name_or_path");
+  config.rank = root.find_u64("r");
+  config.alpha = number_of(root, "lora_alpha");
+  config.target_modules = strings_of(root.find("target_modules"));
+  return config;
+}
+
+TrainerState parse_trainer_state(std::string_view text) {
+  const JsonValue root = parse_object(text);
+  TrainerState state;
+  state.global_step = root.find_u64("global_step");
+  state.max_steps = root.find_u64("max_steps");
+  state.epoch = number_of(root, "epoch");
+  state.best_metric = number_of(root, "best_metric");
+  state.best_model_checkpoint = string_or_empty(root, "best_model_checkpoint");
+  return state;
+}
+
+}  // namespace mu

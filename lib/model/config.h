@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// The JSON files beside the weights, as far as the programs use them: config.json, adapter_config.json,
+// trainer_state.json. Facts that a file does not give stay empty; a file that is no JSON object throws kMalformed.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/json.h"
+
+namespace mu {
+
+struct ModelConfig {
+  std::string text;  // the file, for edits
+  JsonValue root;
+  std::vector<std::string> architectures;
+  std::string model_type;
+  std::optional<bool> tie_word_embeddings;
+  bool quantized = false;  // has a quantization_config
+
+  // Where the dtype of the weights is written ("dtype" since Transformers 5, "torch_dtype" before); the same key may
+  // stand in sub-configs (text_config …) too.
+  [[nodiscard]] const std::string* dtype() const;
+};
+ModelConfig parse_model_config(std::string text);
+
+// The config with every "dtype" and "torch_dtype" that names a floating type set to `torch_name`, at the top and in
+// sub-configs; everything else stays byte for byte.
+std::string with_dtype(const ModelConfig& config, std::string_view torch_name);
+
+// Python files (without folders) that an auto_map of this document names: "modeling_x.XModel" -> "modeling_x.py".
+// Names that point into other repositories ("owner/name--modeling_x.XModel") are not here.
+std::vector<std::string> auto_map_files(const JsonValue& root);
+
+struct AdapterConfig {
+  std::string peft_type;
+  std::string base_model;
+  std::optional<std::uint64_t> rank;
+  std::optional<double> alpha;
+  std::vector<std::string> target_modules;
+};
+AdapterConfig parse_adapter_config(std::string_view text);
+
+struct TrainerState {
+  std::optional<std::uint64_t> global_step;
+  std::optional<std::uint64_t> max_steps;
+  std::optional<double> epoch;
+  std::optional<double> best_metric;
+  std::string best_model_checkpoint;
+};
+TrainerState parse_trainer_state(std::string_view text);
+
+}  // namespace mu

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/folder.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <map>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "os/folder.h"
+
+namespace mu {
+namespace {
+
+constexpr std::string_view kSuffix = ".safetensors";
+constexpr std::string_view kIndexMark = ".safetensors.index";
+
+std::string stem_of(std::string_view name) {
+  const std::size_t end = name.find(kSuffix);
+  return std::string(name.substr(0, end));
+}
+
+bool holds_adapter(const std::string& path) {
+  return exists(join_path(path, "adapter_model.safetensors")) || exists(join_path(path, "adapter_model.bin"));
+}
+
+// Shards without an index, by stem; only sets whose numbers are all there.
+std::vector<std::vector<std::string>> whole_sets(const std::vector<std::string>& files) {
+  std::map<std::pair<std::string_view, std::uint64_t>, std::vector<std::string>> sets;
+  for (const std::string& file : files) {
+    if (const std::optional<ShardName> shard = parse_shard_name(file)) sets[{shard->stem, shard->count}].push_back(file);
+  }
+  std::vector<std::vector<std::string>> whole;
+  for (auto& [key, names] : sets) {
+    if (names.size() == key.second) whole.push_back(std::move(names));
+  }
+  return whole;
+}
+
+[[noreturn]] void throw_no_weights(const Folder& folder) {
+  Error error = malformed("no safetensors weights in this folder").in_file(escape_name(folder.path));
+  for (const FolderFile& file : folder.files) {
+    if (file.role == FileRole::kCheckpoint) error.hint("name a checkpoint in it, such as " + file.name);
+    if (file.role == FileRole::kTorchWeights || file.role == FileRole::kShardedState) {
+      error.hint("it has " + escape_name(file.name) + ", a format that is not read yet");
+    }
+  }
+  throw error;
+}
+
+}  // namespace
+
+const FolderFile* Folder::find(std::string_view name) const {
+  const auto found = std::lower_bound(files.begin(), files.end(), name,
+                                      [](const FolderFile& file, std::string_view key) { return file.name < key; });
+  return found != files.end() && found->name == name ? &*found : nullptr;
+}
+
+std::string Folder::path_of(std::string_view name) const { return join_path(path, name); }
+
+Folder scan_folder(const std::string& path) {
+  Folder folder;
+  folder.path = path;
+  for (const FolderEntry& entry : list_folder(path)) {
+    const bool is_folder = entry.kind == FolderEntry::Kind::kFolder;
+    if (!is_folder && entry.kind != FolderEntry::Kind::kFile) continue;
+    FileRole role = role_of(entry.name, is_folder);
+    if (is_folder && role == FileRole::kOther && holds_adapter(join_path(path, entry.name))) role = FileRole::kNamedAdapter;
+    folder.files.push_back({entry.name, is_folder, is_folder ? 0 : entry.size, role});
+  }
+  return folder;
+}
+
+std::optional<ShardName> parse_shard_name(std::string_view name) {
+  if (!name.ends_with(kSuffix)) return std::nullopt;
+  const std::string_view stem = name.substr(0, name.size() - kSuffix.size());
+  const std::size_t of = stem.rfind("-of-");
+  const std::size_t dash = of == std::string_view::npos || of == 0 ? std::string_view::npos : stem.rfind('-', of - 1);
+  if (dash == std::string_view::npos) return std::nullopt;
+  const auto digits = [](std::string_view text) -> std::optional<std::uint64_t> {
+    std::uint64_t value = 0;
+    const char* const end = text.data() + text.size();
+    const std::from_chars_result parsed = std::from_chars(text.data(), end, value);
+    if (text.size() < 5 || text.size() > 6 || parsed.ec != std::errc() || parsed.ptr != end) return std::nullopt;
+    return value;
+  };
+  const std::optional<std::uint64_t> number = digits(stem.substr(dash + 1, of - dash - 1));
+  const std::optional<std::uint64_t> count = digits(stem.substr(of + 4));
+  if (!number || !count) return std::nullopt;
+  return ShardName{stem.substr(0, dash), *number, *count};
+}
+
+WeightsChoice choose_weights(const Folder& folder) {
+  const auto one = [](std::string name, bool is_index, bool is_adapter) {
+    std::string stem = stem_of(name);
+    return WeightsChoice{{std::move(name)}, is_index, is_adapter, std::move(stem)};
+  };
+  if (folder.has("model.safetensors")) return one("model.safetensors", false, false);
+  if (folder.has("model.safetensors.index.json")) return one("model.safetensors.index.json", true, false);
+  if (folder.has("adapter_model.safetensors")) return one("adapter_model.safetensors", false, true);
+
+  std::vector<std::string> indexes;
+  std::vector<std::string> shards;
+  std::vector<std::string> singles;
+  for (const FolderFile& file : folder.files) {
+    if (file.role == FileRole::kWeightsIndex) indexes.push_back(file.name);
+    if (file.role == FileRole::kWeights) (parse_shard_name(file.name) ? shards : singles).push_back(file.name);
+  }
+  if (indexes.size() == 1) return one(indexes.front(), true, false);
+  std::vector<std::vector<std::string>> sets = whole_sets(shards);
+  if (indexes.empty() && sets.size() == 1 && singles.empty()) {
+    std::string stem(parse_shard_name(sets[0].front())->stem);
+    return {std::move(sets[0]), false, false, std::move(stem)};
+  }
+  if (indexes.empty() && shards.empty() && singles.size() == 1) return one(singles.front(), false, false);
+  if (indexes.empty() && shards.empty() && singles.empty()) throw_no_weights(folder);
+  if (indexes.empty() && singles.empty() && sets.empty()) {
+    throw malformed("shards are missing, and so is their index").in_file(escape_name(folder.path))
+        .hint("fetch or copy them again");
+  }
+  throw malformed("several sets of weights lie here: " + join(indexes.empty() ? (singles.empty() ? shards : singles) : indexes, ", "))
+      .in_file(escape_name(folder.path))
+      .hint("name the one you mean");
+}
+
+}  // namespace mu

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/input.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "os/file.h"
+#include "os/folder.h"
+
+namespace mu {
+namespace {
+
+constexpr std::uint64_t kMaxJsonFile = 512U << 20;  // bytes; trainer states of long runs reach tens of MB
+
+// Parses a JSON file of the folder when it is there. One that is broken is a finding, not the end.
+template <typename Parse>
+auto read_json(const Folder& folder, std::string_view name, Findings& findings, Parse parse)
+    -> std::optional<decltype(parse(std::string()))> {
+  if (!folder.has(name)) return std::nullopt;
+  try {
+    return parse(read_whole_file(folder.path_of(name), kMaxJsonFile));
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kMalformed) throw;
+    findings.add({"MD-JSON", Level::kHub, false, error.what(), folder.path_of(name)});
+    return std::nullopt;
+  }
+}
+
+Weights open_choice(const Folder& folder, const WeightsChoice& choice) {
+  if (choice.is_index) return open_sharded(folder.path_of(choice.names.front()));
+  std::vector<std::string> paths;
+  for (const std::string& name : choice.names) paths.push_back(folder.path_of(name));
+  return open_files(paths);
+}
+
+Input open_folder(const std::string& path) {
+  Input input;
+  input.name = path;
+  input.folder = scan_folder(path);
+  const Folder& folder = *input.folder;
+  input.choice = choose_weights(folder);
+  input.weights = open_choice(folder, input.choice);
+  input.config = read_json(folder, "config.json", input.folder_findings, parse_model_config);
+  input.adapter = read_json(folder, "adapter_config.json", input.folder_findings, parse_adapter_config);
+  input.state = read_json(folder, "trainer_state.json", input.folder_findings, parse_trainer_state);
+  return input;
+}
+
+}  // namespace
+
+Input open_input(const std::string& path, StreamData stdin_data) {
+  if (path != "-" && is_folder(path)) return open_folder(path);
+  Input input;
+  input.name = path;
+  input.choice = {{path}, path.ends_with(".json"), false, "model"};
+  if (path == "-") {
+    input.weights = open_stdin(stdin_data);
+  } else {
+    input.weights = input.choice.is_index ? open_sharded(path) : open_safetensors(path);
+  }
+  return input;
+}
+
+Input open_inputs(const std::vector<std::string>& paths) {
+  Input input;
+  input.name = paths.front();
+  input.choice = {paths, false, false, "model"};
+  input.weights = open_files(paths);
+  return input;
+}
+
+}  // namespace mu

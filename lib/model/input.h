@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a user names on the command line, opened: a weights file, an index, a folder, or standard input.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "model/config.h"
+#include "model/folder.h"
+#include "weights/weights.h"
+
+namespace mu {
+
+struct Input {
+  std::string name;  // as given
+  Weights weights;
+  // Of a folder only:
+  std::optional<Folder> folder;
+  WeightsChoice choice;
+  std::optional<ModelConfig> config;
+  std::optional<AdapterConfig> adapter;
+  std::optional<TrainerState> state;
+  // JSON files of the folder that could not be read (MD-JSON), and what else is odd about it; level kHub.
+  Findings folder_findings;
+
+  [[nodiscard]] bool is_adapter() const { return choice.is_adapter; }
+};
+
+// Opens PATH: "-" is standard input (see StreamData), a name that ends in ".json" an index, a folder what lies in it.
+// Weights that are malformed are findings of `weights`; throws for what can't be read at all.
+Input open_input(const std::string& path, StreamData stdin_data);
+
+// Opens several files as one set of tensors.
+Input open_inputs(const std::vector<std::string>& paths);
+
+}  // namespace mu

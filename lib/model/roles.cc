@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/roles.h"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+
+#include "base/glob.h"
+
+namespace mu {
+namespace {
+
+struct Rule {
+  std::string_view pattern;
+  FileRole role;
+};
+
+// The first rule that matches decides.
+constexpr std::array kFiles = std::to_array<Rule>({
+    {"config.json", FileRole::kConfig},
+    {"quantize_config.json", FileRole::kConfig},
+    {"hf_quant_config.json", FileRole::kConfig},
+    {"recipe.yaml", FileRole::kConfig},
+    {"generation_config.json", FileRole::kGenerationConfig},
+    {"adapter_config.json", FileRole::kAdapterConfig},
+    {"tokenizer.json", FileRole::kTokenizer},
+    {"tokenizer_config.json", FileRole::kTokenizer},
+    {"tokenizer.model", FileRole::kTokenizer},
+    {"tokenizer.model.v[0-9]*", FileRole::kTokenizer},
+    {"special_tokens_map.json", FileRole::kTokenizer},
+    {"added_tokens.json", FileRole::kTokenizer},
+    {"vocab.json", FileRole::kTokenizer},
+    {"vocab.txt", FileRole::kTokenizer},
+    {"merges.txt", FileRole::kTokenizer},
+    {"spiece.model", FileRole::kTokenizer},
+    {"sentencepiece.bpe.model", FileRole::kTokenizer},
+    {"*.spm", FileRole::kTokenizer},
+    {"bpe.codes", FileRole::kTokenizer},
+    {"tekken.json", FileRole::kTokenizer},
+    {"*.tiktoken", FileRole::kTokenizer},
+    {"normalizer.json", FileRole::kTokenizer},
+    {"preprocessor_config.json", FileRole::kProcessor},
+    {"video_preprocessor_config.json", FileRole::kProcessor},
+    {"processor_config.json", FileRole::kProcessor},
+    {"audio_tokenizer_config.json", FileRole::kProcessor},
+    {"chat_template.jinja", FileRole::kChatTemplate},
+    {"chat_template.json", FileRole::kChatTemplate},
+    {"README.md", FileRole::kDocument},
+    {"LICENSE*", FileRole::kDocument},
+    {"LICENCE*", FileRole::kDocument},
+    {"NOTICE*", FileRole::kDocument},
+    {"USE_POLICY*", FileRole::kDocument},
+    {"*.safetensors", FileRole::kWeights},
+    {"*.safetensors.index*.json", FileRole::kWeightsIndex},
+    {"optimizer*.pt*", FileRole::kOptimizer},
+    {"optimizer*.bin", FileRole::kOptimizer},
+    {"rank*-of-*-optimizer.pt", FileRole::kOptimizer},
+    {"scheduler*.pt", FileRole::kScheduler},
+    {"scheduler*.bin", FileRole::kScheduler},
+    {"scaler*.pt", FileRole::kScaler},
+    {"rng_state*.pth", FileRole::kRng},
+    {"random_states_*.pkl", FileRole::kRng},
+    {"training_args.bin", FileRole::kTrainingArgs},
+    {"trainer_state.json", FileRole::kTrainerState},
+    {"sampler*.bin", FileRole::kTrainerState},
+    {"dl_state_dict.bin", FileRole::kTrainerState},
+    {"custom_checkpoint_*.pkl", FileRole::kTrainerState},
+    {"user_content.pt", FileRole::kTrainerState},
+    {"latest", FileRole::kShardedHelper},
+    {"latest_universal", FileRole::kShardedHelper},
+    {"zero_to_fp32.py", FileRole::kShardedHelper},
+    {"zero_to_torch.py", FileRole::kShardedHelper},
+    {"pytorch_model*.bin.index.json", FileRole::kTorchWeights},
+    {"*.bin", FileRole::kTorchWeights},
+    {"*.pt", FileRole::kTorchWeights},
+    {"*.pth", FileRole::kTorchWeights},
+    {"*.ckpt", FileRole::kTorchWeights},
+    {"*.h5", FileRole::kOtherWeights},
+    {"*.msgpack", FileRole::kOtherWeights},
+    {"*.onnx", FileRole::kOtherWeights},
+    {"*.gguf", FileRole::kOtherWeights},
+    {"events.out.tfevents*", FileRole::kLog},
+    {"*_results.json", FileRole::kLog},
+    {"trainer_log.jsonl", FileRole::kLog},
+    {"training_loss*.png", FileRole::kLog},
+    {"checkpoint-is-incomplete.txt", FileRole::kIncomplete},
+    {"*.py", FileRole::kCode},
+});
+
+constexpr std::array kFolders = std::to_array<Rule>({
+    {"additional_chat_templates", FileRole::kChatTemplate},
+    {"global_step*", FileRole::kShardedState},
+    {"zero", FileRole::kShardedState},
+    {"pytorch_model_fsdp_[0-9]*", FileRole::kShardedState},
+    {"optimizer_[0-9]*", FileRole::kOptimizer},
+    {"runs", FileRole::kLog},
+    {"wandb", FileRole::kLog},
+    {"completions", FileRole::kLog},
+});
+
+// "checkpoint-" and digits without a leading zero, nothing else.
+bool is_checkpoint_name(std::string_view name) {
+  constexpr std::string_view kPrefix = "checkpoint-";
+  if (!name.starts_with(kPrefix) || name.size() == kPrefix.size()) return false;
+  const std::string_view digits = name.substr(kPrefix.size());
+  if (digits.size() > 1 && digits.front() == '0') return false;
+  return std::all_of(digits.begin(), digits.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
+
+}  // namespace
+
+FileRole role_of(std::string_view name, bool is_folder) {
+  if (name.starts_with('.')) return FileRole::kHidden;
+  if (is_folder && is_checkpoint_name(name)) return FileRole::kCheckpoint;
+  const auto match = [name](const Rule& rule) { return Glob(rule.pattern).matches(name); };
+  if (is_folder) {
+    const auto rule = std::find_if(kFolders.begin(), kFolders.end(), match);
+    return rule == kFolders.end() ? FileRole::kOther : rule->role;
+  }
+  const auto rule = std::find_if(kFiles.begin(), kFiles.end(), match);
+  return rule == kFiles.end() ? FileRole::kOther : rule->role;
+}
+
+std::string_view role_name(FileRole role) {
+  switch (role) {
+    case FileRole::kWeights:
+      return "weights";
+    case FileRole::kWeightsIndex:
+      return "index";
+    case FileRole::kConfig:
+      return "config";
+    case FileRole::kGenerationConfig:
+      return "generation config";
+    case FileRole::kTokenizer:
+      return "tokenizer";
+    case FileRole::kProcessor:
+      return "processor";
+    case FileRole::kChatTemplate:
+      return "chat template";
+    case FileRole::kAdapterConfig:
+      return "adapter config";
+    case FileRole::kNamedAdapter:
+      return "adapter";
+    case FileRole::kDocument:
+      return "document";
+    case FileRole::kCode:
+      return "code";
+    case FileRole::kTorchWeights:
+      return "torch weights";
+    case FileRole::kOtherWeights:
+      return "other weights";
+    case FileRole::kOptimizer:
+      return "optimizer";
+    case FileRole::kScheduler:
+      return "scheduler";
+    case FileRole::kScaler:
+      return "scaler";
+    case FileRole::kRng:
+      return "rng";
+    case FileRole::kTrainingArgs:
+      return "training arguments";
+    case FileRole::kTrainerState:
+      return "trainer state";
+    case FileRole::kShardedState:
+      return "sharded state";
+    case FileRole::kShardedHelper:
+      return "sharded helper";
+    case FileRole::kLog:
+      return "log";
+    case FileRole::kCheckpoint:
+      return "checkpoint";
+    case FileRole::kIncomplete:
+      return "incomplete marker";
+    case FileRole::kHidden:
+      return "hidden";
+    case FileRole::kOther:
+      return "other";
+  }
+  return "other";
+}
+
+bool is_published(FileRole role) { return role <= FileRole::kDocument; }
+
+std::string_view why_left(FileRole role) {
+  switch (role) {
+    case FileRole::kOptimizer:
+    case FileRole::kScheduler:
+    case FileRole::kScaler:
+    case FileRole::kRng:
+    case FileRole::kShardedState:
+      return "training state, of use only to resume";
+    case FileRole::kShardedHelper:
+      return "belongs to the sharded training state";
+    case FileRole::kTrainerState:
+      return "training progress";
+    case FileRole::kTrainingArgs:
+      return "a pickle of training arguments, may hold paths and tokens";
+    case FileRole::kLog:
+      return "training log";
+    case FileRole::kCheckpoint:
+      return "a checkpoint of its own";
+    case FileRole::kCode:
+      return "no config names it";
+    case FileRole::kTorchWeights:
+    case FileRole::kOtherWeights:
+      return "weights in another format";
+    case FileRole::kIncomplete:
+      return "marks a save that was cut off";
+    case FileRole::kHidden:
+      return "hidden";
+    default:
+      return "not known to belong to a model";
+  }
+}
+
+}  // namespace mu

@@ -1,0 +1,467 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reads headers. One pass over the JSON makes the list of tensors, a second over the list in offset order checks
+// that they tile the buffer. The verdicts follow the reference reader's, in its order; what it lets through and a
+// careful reader would not is a finding of a stronger level.
+#include "weights/safetensors.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <numeric>
+#include <unordered_map>
+
+#include "base/bytes.h"
+#include "base/checked.h"
+#include "base/json_scan.h"
+#include "base/sizes.h"
+#include "base/text.h"
+#include "weights/sniff.h"
+
+namespace mu {
+namespace {
+
+constexpr std::uint64_t kMaxDimensions = 8;                      // what other readers stop at
+constexpr std::uint64_t kMaxHubDimension = std::uint64_t{1} << 32;  // @huggingface/hub
+constexpr std::uint64_t kMax48Bits = 281'474'976'710'655;        // docs/safetensors.schema.json
+
+// Fatal for the entry being read and for the file: thrown and caught in this file alone.
+struct Fault {
+  std::string_view rule;
+  std::size_t offset;
+  std::string message;
+};
+
+// A tensor as the header declares it.
+struct Entry {
+  std::string name;
+  Dtype dtype = Dtype::kBool;
+  std::vector<std::uint64_t> shape;
+  std::uint64_t begin = 0, end = 0;  // in the buffer
+  std::size_t at = 0;                // byte of its name in the file
+};
+
+std::string quoted(std::string_view name) { return "'" + escape_name(name) + "'"; }
+
+class HeaderParser {
+ public:
+  HeaderParser(std::string_view json, std::string_view file, Findings& findings)
+      : scan_(json, 8), file_(file), findings_(findings) {}
+
+  // Fills `entries` and `metadata` with what comes before a fault.
+  void parse();
+
+  std::vector<Entry> entries;
+  std::optional<Metadata> metadata;
+
+ private:
+  void parse_metadata();
+  void parse_entry(std::string name, std::size_t at);
+  void parse_entry_object(Entry& entry);
+  void parse_entry_array(Entry& entry);
+  Dtype parse_dtype_value(const Entry& entry);
+  void parse_shape(Entry& entry);
+  void parse_offsets(Entry& entry);
+  [[nodiscard]] Fault fault(std::string_view rule, std::string message) const {
+    return {rule, scan_.offset(), std::move(message)};
+  }
+  void odd(std::string_view rule, Level level, bool warning, std::size_t at, std::string message) {
+    findings_.add({rule, level, warning, std::move(message), std::string(file_), at});
+  }
+
+  JsonScanner scan_;
+  std::string_view file_;
+  Findings& findings_;
+  std::string scratch_;
+  bool has_metadata_ = false;
+};
+
+void HeaderParser::parse() {
+  scan_.expect('{', "'{'");
+  if (!scan_.take('}')) {
+    do {
+      scan_.peek();
+      const std::size_t at = scan_.offset();
+      std::string name(scan_.string(scratch_));
+      scan_.expect(':', "':'");
+      if (name == "__metadata__") {
+        parse_metadata();
+      } else {
+        parse_entry(std::move(name), at);
+      }
+    } while (scan_.take(','));
+    scan_.expect('}', "',' or '}'");
+  }
+  scan_.expect_end();
+}
+
+void HeaderParser::parse_metadata() {
+  if (has_metadata_) throw fault("ST-DUP", "__metadata__ stands twice");
+  has_metadata_ = true;
+  scan_.peek();
+  const std::size_t at = scan_.offset();
+  if (scan_.take_null()) {
+    odd("ST-META", Level::kSpec, true, at, "__metadata__ is null");
+    return;
+  }
+  if (!scan_.take('{')) throw fault("ST-META", "__metadata__ is not an object");
+  metadata.emplace();
+  if (scan_.take('}')) return;
+  do {
+    scan_.peek();
+    const std::size_t key_at = scan_.offset();
+    const std::string key(scan_.string(scratch_));
+    scan_.expect(':', "':'");
+    if (scan_.peek() != '"') throw fault("ST-META", "the value of metadata key " + quoted(key) + " is not a string");
+    std::string value(scan_.string(scratch_));
+    if (metadata->contains(key)) {
+      odd("ST-DUP", Level::kSpec, false, key_at, "metadata key " + quoted(key) + " stands twice; the last one counts");
+    }
+    (*metadata)[key] = std::move(value);
+  } while (scan_.take(','));
+  scan_.expect('}', "',' or '}'");
+}
+
+void HeaderParser::parse_entry(std::string name, std::size_t at) {
+  Entry entry;
+  entry.name = std::move(name);
+  entry.at = at;
+  const char first = scan_.peek();
+  if (first == '{') {
+    parse_entry_object(entry);
+  } else if (first == '[') {
+    odd("ST-MEMBER", Level::kSpec, false, scan_.offset(), "tensor " + quoted(entry.name) + " is described by an array");
+    parse_entry_array(entry);
+  } else {
+    throw fault("ST-MEMBER", "tensor " + quoted(entry.name) + " is not described by an object");
+  }
+  entries.push_back(std::move(entry));
+}
+
+void HeaderParser::parse_entry_object(Entry& entry) {
+  enum Field : std::size_t { kDtype, kShape, kOffsets, kFields };
+  constexpr std::array<std::string_view, kFields> kNames = {"dtype", "shape", "data_offsets"};
+  std::array<bool, kFields> seen{};
+  scan_.expect('{', "'{'");
+  if (!scan_.take('}')) {
+    do {
+      scan_.peek();
+      const std::size_t key_at = scan_.offset();
+      const std::string_view key = scan_.string(scratch_);
+      const auto field = static_cast<std::size_t>(std::find(kNames.begin(), kNames.end(), key) - kNames.begin());
+      if (field == kFields) {
+        odd("ST-MEMBER", Level::kSpec, true, key_at,
+            "tensor " + quoted(entry.name) + " has an unknown member " + quoted(key));
+      } else if (seen[field]) {
+        throw Fault{"ST-DUP", key_at, fmt::format("tensor {} has {} twice", quoted(entry.name), kNames[field])};
+      }
+      scan_.expect(':', "':'");
+      if (field == kFields) {
+        scan_.skip_value(2);
+        continue;
+      }
+      seen[field] = true;
+      if (field == kDtype) entry.dtype = parse_dtype_value(entry);
+      if (field == kShape) parse_shape(entry);
+      if (field == kOffsets) parse_offsets(entry);
+    } while (scan_.take(','));
+    scan_.expect('}', "',' or '}'");
+  }
+  for (std::size_t field = 0; field < kFields; ++field) {
+    if (!seen[field]) throw fault("ST-MEMBER", fmt::format("tensor {} has no {}", quoted(entry.name), kNames[field]));
+  }
+}
+
+// serde reads a struct from an array of its fields in order.
+void HeaderParser::parse_entry_array(Entry& entry) {
+  const auto next = [&] {
+    if (!scan_.take(',')) throw fault("ST-MEMBER", "the array of tensor " + quoted(entry.name) + " has too few items");
+  };
+  scan_.expect('[', "'['");
+  if (scan_.peek() == ']') throw fault("ST-MEMBER", "the array of tensor " + quoted(entry.name) + " is empty");
+  entry.dtype = parse_dtype_value(entry);
+  next();
+  parse_shape(entry);
+  next();
+  parse_offsets(entry);
+  if (scan_.peek() == ',') throw fault("ST-MEMBER", "the array of tensor " + quoted(entry.name) + " has too many items");
+  scan_.expect(']', "']'");
+}
+
+Dtype HeaderParser::parse_dtype_value(const Entry& entry) {
+  scan_.peek();
+  const std::size_t at = scan_.offset();
+  const bool in_object = scan_.peek() == '{';
+  if (in_object) {
+    odd("ST-DTYPE", Level::kSpec, false, at, "the dtype of tensor " + quoted(entry.name) + " is wrapped in an object");
+    scan_.expect('{', "'{'");
+  }
+  if (scan_.peek() != '"') throw fault("ST-DTYPE", "the dtype of tensor " + quoted(entry.name) + " is not a string");
+  const std::string_view text = scan_.string(scratch_);
+  const std::optional<Dtype> dtype = parse_dtype(text);
+  if (!dtype) {
+    throw Fault{"ST-DTYPE", at, fmt::format("tensor {} has unknown dtype {}", quoted(entry.name), quoted(text))};
+  }
+  if (in_object) {
+    scan_.expect(':', "':'");
+    // serde takes an empty map for the unit as well as null.
+    if (!scan_.take_null()) {
+      if (!scan_.take('{') || !scan_.take('}')) {
+        throw fault("ST-DTYPE", "the dtype of tensor " + quoted(entry.name) + " is an object that holds something");
+      }
+    }
+    scan_.expect('}', "'}'");
+  }
+  return *dtype;
+}
+
+void HeaderParser::parse_shape(Entry& entry) {
+  if (!scan_.take('[')) throw fault("ST-SHAPE", "the shape of tensor " + quoted(entry.name) + " is not an array");
+  if (scan_.take(']')) return;
+  do {
+    const char c = scan_.peek();
+    if (c < '0' || c > '9') {
+      throw fault("ST-SHAPE", "a dimension of tensor " + quoted(entry.name) + " is not a whole number from 0 up");
+    }
+    entry.shape.push_back(scan_.unsigned_number("a dimension"));
+  } while (scan_.take(','));
+  scan_.expect(']', "',' or ']'");
+}
+
+void HeaderParser::parse_offsets(Entry& entry) {
+  const std::string whose = "data_offsets of tensor " + quoted(entry.name);
+  if (!scan_.take('[')) throw fault("ST-MEMBER", whose + " is not an array");
+  for (std::uint64_t* offset : {&entry.begin, &entry.end}) {
+    const char c = scan_.peek();
+    if (c < '0' || c > '9') throw fault("ST-MEMBER", whose + " is not a pair of whole numbers from 0 up");
+    *offset = scan_.unsigned_number("an offset");
+    if (offset == &entry.begin && !scan_.take(',')) throw fault("ST-MEMBER", whose + " has one number");
+  }
+  if (scan_.peek() == ',') throw fault("ST-MEMBER", whose + " has more than two numbers");
+  scan_.expect(']', "']'");
+}
+
+// Names that stand twice: the last counts. Names in ascending order, as every writer leaves them within a dtype,
+// can't repeat, so a table is only made for headers with several runs of them.
+void drop_repeated_names(std::vector<Entry>& entries, std::string_view file, Findings& findings) {
+  const bool ascending = std::adjacent_find(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
+                           return a.name >= b.name;
+                         }) == entries.end();
+  if (ascending) return;
+  std::unordered_map<std::string_view, std::size_t> last;
+  last.reserve(entries.size());
+  std::vector<std::size_t> dropped;
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    const auto [found, fresh] = last.try_emplace(entries[i].name, i);
+    if (fresh) continue;
+    findings.add({"ST-DUP", Level::kSpec, false,
+                  "tensor " + quoted(entries[i].name) + " stands twice; the last one counts", std::string(file),
+                  entries[i].at});
+    dropped.push_back(found->second);
+    found->second = i;
+  }
+  if (dropped.empty()) return;
+  last.clear();
+  std::sort(dropped.begin(), dropped.end());
+  std::vector<Entry> kept;
+  kept.reserve(entries.size() - dropped.size());
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    if (!std::binary_search(dropped.begin(), dropped.end(), i)) kept.push_back(std::move(entries[i]));
+  }
+  entries = std::move(kept);
+}
+
+// What a header may say and the reference accepts, but other readers or people trip over.
+void check_habits(const Entry& entry, std::uint64_t data_begin, std::string_view file, Findings& findings) {
+  const auto odd = [&](std::string_view rule, Level level, std::string message) {
+    findings.add({rule, level, true, std::move(message), std::string(file), entry.at});
+  };
+  if (entry.name.empty()) odd("ST-NAME", Level::kSpec, "a tensor has an empty name");
+  const bool has_control = std::any_of(entry.name.begin(), entry.name.end(),
+                                       [](char c) { return static_cast<unsigned char>(c) < 0x20; });
+  if (has_control) odd("ST-NAME", Level::kSpec, "the name " + quoted(entry.name) + " holds control characters");
+  if (entry.shape.size() > kMaxDimensions) {
+    odd("ST-SHAPE", Level::kSpec,
+        fmt::format("tensor {} has {} dimensions; many readers stop at {}", quoted(entry.name), entry.shape.size(),
+                    kMaxDimensions));
+  }
+  for (const std::uint64_t dimension : entry.shape) {
+    if (dimension <= kMaxHubDimension) continue;
+    const bool beyond_schema = dimension > kMax48Bits;
+    odd(beyond_schema ? "ST-SHAPE" : "ST-HUB", beyond_schema ? Level::kSpec : Level::kHub,
+        fmt::format("tensor {} has a dimension of {}", quoted(entry.name), dimension));
+    break;
+  }
+  const std::uint64_t alignment = std::max<std::uint64_t>(bits(entry.dtype) / 8, 1);
+  if ((data_begin + entry.begin) % alignment != 0) {
+    odd("ST-ALIGN", Level::kSpec,
+        fmt::format("tensor {} starts at byte {}, not at a multiple of its {} bytes an element", quoted(entry.name),
+                    data_begin + entry.begin, alignment));
+  }
+}
+
+// The size the shape asks for against the range the header gives. Nothing to add when they agree.
+std::optional<Finding> size_fault(const Entry& entry, std::string_view file) {
+  const ByteSize expected = tensor_bytes(entry.dtype, entry.shape);
+  const auto fatal = [&](std::string_view rule, std::string message) {
+    return Finding{rule, Level::kLoads, false, std::move(message), std::string(file), entry.at};
+  };
+  const std::string who = "tensor " + quoted(entry.name);
+  switch (expected.status) {
+    case ByteSizeStatus::kOverflow:
+      return fatal("ST-OVERFLOW", "the size of " + who + " does not fit 64 bits");
+    case ByteSizeStatus::kMisaligned:
+      return fatal("ST-BITS", who + " does not end at a byte: its elements have " +
+                                  std::to_string(bits(entry.dtype)) + " bits");
+    case ByteSizeStatus::kOk:
+      break;
+  }
+  if (entry.end - entry.begin == expected.bytes) return std::nullopt;
+  return fatal("ST-RANGE", fmt::format("{} needs {} bytes but data_offsets gives {}", who, expected.bytes,
+                                       entry.end - entry.begin));
+}
+
+// The reference's loop: sorted by (begin, end), every tensor must start where the one before ended.
+void check_tiling(std::vector<Entry>& entries, SafetensorsHeader& header, std::string_view file, Findings& findings) {
+  const auto by_range = [](const Entry& a, const Entry& b) { return std::tie(a.begin, a.end) < std::tie(b.begin, b.end); };
+  const auto unordered = std::is_sorted_until(entries.begin(), entries.end(), by_range);
+  if (unordered != entries.end()) {
+    findings.add({"ST-ORDER", Level::kSpec, true,
+                  "tensor " + quoted(unordered->name) + " stands in the header behind tensors that follow it in the data",
+                  std::string(file), unordered->at});
+    std::stable_sort(entries.begin(), entries.end(), by_range);
+  }
+  const auto fatal = [&](const Entry& entry, std::string_view rule, std::string message) {
+    findings.add({rule, Level::kLoads, false, std::move(message), std::string(file), entry.at});
+  };
+  std::uint64_t cursor = 0;
+  for (Entry& entry : entries) {
+    const std::string_view where = entry.begin > cursor ? "ST-HOLE" : "ST-OVERLAP";
+    if (entry.end < entry.begin) {
+      fatal(entry, "ST-RANGE", "data_offsets of tensor " + quoted(entry.name) + " run backwards");
+      continue;
+    }
+    if (entry.begin != cursor) {
+      fatal(entry, where,
+            fmt::format("tensor {} starts at {} of the buffer where {} is expected", quoted(entry.name), entry.begin,
+                        cursor));
+    }
+    if (std::optional<Finding> fault = size_fault(entry, file)) findings.add(std::move(*fault));
+    cursor = std::max(cursor, entry.end);
+    const std::optional<std::uint64_t> end = checked_add(header.data_begin(), entry.end);
+    if (!end) {
+      fatal(entry, "ST-OVERFLOW", "data_offsets of tensor " + quoted(entry.name) + " do not fit 64 bits");
+      continue;
+    }
+    check_habits(entry, header.data_begin(), file, findings);
+    header.tensors.push_back({std::move(entry.name), entry.dtype, std::move(entry.shape), 0,
+                              header.data_begin() + entry.begin, entry.end - entry.begin});
+  }
+  header.data_bytes = cursor;
+}
+
+void check_text(std::string_view json, std::string_view file, Findings& findings) {
+  const auto odd = [&](std::string_view rule, Level level, std::uint64_t at, std::string message) {
+    findings.add({rule, level, true, std::move(message), std::string(file), at});
+  };
+  if (json.size() % 8 != 0) {
+    odd("ST-PAD", Level::kSpec, 0, fmt::format("the header has {} bytes, not a multiple of 8", json.size()));
+  }
+  if (!json.empty() && json.front() != '{') odd("ST-START", Level::kSpec, 8, "the header does not start with '{'");
+  const std::size_t last = json.find_last_not_of(" \t\r\n");
+  if (last != std::string_view::npos && json.find_first_not_of(' ', last + 1) != std::string_view::npos) {
+    odd("ST-PAD", Level::kSpec, 8 + last + 1, "the header is padded with something else than blanks");
+  }
+  if (json.size() > kMaxHubHeader) {
+    odd("ST-HUB", Level::kHub, 0,
+        fmt::format("the header has {} bytes; the Hub reads at most {}", json.size(), kMaxHubHeader));
+  }
+}
+
+void check_format(const std::optional<Metadata>& metadata, std::string_view file, Findings& findings) {
+  if (!metadata) return;
+  constexpr std::array<std::string_view, 5> kAccepted = {"pt", "tf", "flax", "mlx", "np"};
+  const auto format = metadata->find("format");
+  const bool known = format != metadata->end() &&
+                     std::find(kAccepted.begin(), kAccepted.end(), format->second) != kAccepted.end();
+  if (known) return;
+  findings.add({"ST-FORMAT", Level::kHub, false,
+                format == metadata->end() ? std::string("__metadata__ names no format; loaders expect \"pt\"")
+                                          : "__metadata__ names an unknown format " + quoted(format->second),
+                std::string(file)});
+}
+
+}  // namespace
+
+std::optional<std::uint64_t> safetensors_header_size(std::string_view start, std::optional<std::uint64_t> file_size,
+                                                     std::string_view file, Findings& findings) {
+  const auto fatal = [&](std::string message) {
+    if (std::optional<std::string> foreign = describe_foreign_file(start)) message = std::move(*foreign);
+    findings.add({"ST-LEN", Level::kLoads, false, std::move(message), std::string(file), 0});
+    return std::nullopt;
+  };
+  if (start.size() < 8) {
+    if (start.empty()) return fatal("the file is empty");
+    return fatal(fmt::format("the file has {} where a header needs 8", plural(start.size(), "byte")));
+  }
+  const auto size = load_le<std::uint64_t>(as_bytes(start).data());
+  if (size > kMaxSafetensorsHeader) {
+    return fatal(fmt::format("the header would have {} bytes, more than the {} that readers allow: this is no "
+                             "safetensors file", size, kMaxSafetensorsHeader));
+  }
+  if (file_size && (*file_size < 8 || size > *file_size - 8)) {
+    return fatal(fmt::format("the header should have {} but the file ends {} short of that; fetch or copy it again",
+                             plural(size, "byte"), plural(size - (*file_size - 8), "byte")));
+  }
+  return size;
+}
+
+SafetensorsHeader parse_safetensors_header(std::string_view json, std::string_view file, Findings& findings) {
+  SafetensorsHeader header;
+  header.header_bytes = json.size();
+  if (const std::optional<std::size_t> bad = find_invalid_utf8(json)) {
+    findings.add({"ST-UTF8", Level::kLoads, false, "the header is not UTF-8", std::string(file), 8 + *bad});
+    return header;
+  }
+  HeaderParser parser(json, file, findings);
+  const auto fatal = [&](std::string_view rule, std::uint64_t at, std::string message) {
+    findings.add({rule, Level::kLoads, false, std::move(message), std::string(file), at});
+  };
+  try {
+    parser.parse();
+  } catch (const Fault& fault) {
+    fatal(fault.rule, fault.offset, fault.message);
+  } catch (const JsonScanError& error) {
+    fatal("ST-JSON", error.offset(), error.message());
+  }
+  check_text(json, file, findings);
+  header.metadata = std::move(parser.metadata);
+  check_format(header.metadata, file, findings);
+  drop_repeated_names(parser.entries, file, findings);
+  header.tensors.reserve(parser.entries.size());
+  check_tiling(parser.entries, header, file, findings);
+  return header;
+}
+
+void check_safetensors_size(const SafetensorsHeader& header, std::uint64_t file_size, std::string_view file,
+                            Findings& findings) {
+  const std::optional<std::uint64_t> expected = checked_add(header.data_begin(), header.data_bytes);
+  if (expected == file_size) return;
+  const auto fatal = [&](std::string message, std::uint64_t at) {
+    findings.add({"ST-SIZE", Level::kLoads, false, std::move(message), std::string(file), at});
+  };
+  if (expected && *expected < file_size) {
+    return fatal(fmt::format("the file goes on for {} bytes after the last tensor", file_size - *expected), *expected);
+  }
+  const auto is_cut = [file_size](const Tensor& tensor) {
+    return tensor.size > 0 && (tensor.offset > file_size || file_size - tensor.offset < tensor.size);
+  };
+  const auto first = std::find_if(header.tensors.begin(), header.tensors.end(), is_cut);
+  const auto cut = static_cast<std::uint64_t>(std::count_if(header.tensors.begin(), header.tensors.end(), is_cut));
+  fatal(fmt::format("the file ends {} early: {} of {} tensors are cut, first {}; fetch or copy it again",
+                    plural(expected ? *expected - file_size : 0, "byte"), cut, header.tensors.size(),
+                    first == header.tensors.end() ? "none" : quoted(first->name)),
+        file_size);
+}
+
+}  // namespace mu

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// Weights on disk behind one interface: whatever the format and however many files, a list of tensors, each a
+// description and a place to read its bytes from. Opening reads headers only. Listing, statistics, hashes,
+// comparing, casting and packing are written against this and know no format.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "os/file.h"
+#include "tensor/tensor.h"
+#include "weights/finding.h"
+#include "weights/index.h"
+#include "weights/safetensors.h"
+
+namespace mu {
+
+// One file that holds tensors.
+struct WeightsFile {
+  std::string name;               // as messages show it: the path given, or that of the folder and the shard's name
+  std::optional<InputFile> file;  // absent for a stream whose data went by
+  std::uint64_t size = 0;         // bytes
+  std::uint64_t data_begin = 0;   // where its tensors' bytes begin
+  std::optional<Metadata> metadata;
+  std::string stream_header{};  // of a stream only: the header's bytes, which can't be read again
+};
+
+struct Weights {
+  std::vector<WeightsFile> files;
+  std::vector<Tensor> tensors;  // files in order, in each by the order of bytes; Tensor::source indexes `files`
+  std::optional<ShardIndex> index;
+  Findings findings;  // of all files; level kLoads among them means that the tensors must not be trusted
+
+  [[nodiscard]] std::uint64_t total_bytes() const;    // of the tensors
+  [[nodiscard]] std::uint64_t total_elements() const;
+  // Keys of all files; where they differ the first file's value counts, then those of the index.
+  [[nodiscard]] Metadata merged_metadata() const;
+
+  // Fills `out` from byte `at` of a tensor. Thread safe. Throws kIo.
+  void read(const Tensor& tensor, std::uint64_t at, std::span<std::byte> out) const;
+};
+
+// Opens one .safetensors file. What is wrong with it lies in `findings`; throws kIo when it can't be read.
+Weights open_safetensors(const std::string& path);
+
+// Opens an index and the shards it names in its folder, and compares the two in both directions (IX-*). A missing
+// shard is a finding of level kLoads.
+Weights open_sharded(const std::string& index_path);
+
+// Opens several files as one set. A name that stands in two of them is a finding (IX-TWICE).
+Weights open_files(const std::vector<std::string>& paths);
+
+// What to do with the data that follow the header in a stream.
+enum class StreamData : std::uint8_t {
+  kLeave,  // header only: stop reading
+  kCount,  // read to the end, so that the size can be checked
+  kSpool,  // keep them in a temporary file without a name, for those who need to read tensors
+};
+// Reads standard input. A regular file behind it is used as it is.
+Weights open_stdin(StreamData data);
+
+// The exact bytes of a file's header, without the length before it.
+std::string read_safetensors_header(const WeightsFile& file);
+
+using TensorsByName = std::unordered_map<std::string_view, const Tensor*>;
+TensorsByName tensors_by_name(const Weights& weights);
+
+}  // namespace mu
