@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bytes from file to file, moved once: shared by the file system where it can, copied inside the kernel where it
+// can't, through a fixed buffer as the last resort.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include "os/file.h"
+
+namespace mu {
+
+// Told of every piece that has been copied; may be empty.
+using OnBytes = std::function<void(std::uint64_t bytes)>;
+
+// Makes `out` share all blocks of `in` (FICLONE). False where the file system can't.
+bool clone_file(const InputFile& in, OutputFile& out);
+
+// Copies `size` bytes. Starts writing back to the disk on the way, so that the sync at the end has little left to do.
+// Throws kIo, also when `in` has become shorter.
+void copy_range(const InputFile& in, std::uint64_t in_offset, OutputFile& out, std::uint64_t out_offset,
+                std::uint64_t size, const OnBytes& on_bytes);
+
+// The whole file: clone_file, else copy_range.
+void copy_file(const InputFile& in, OutputFile& out, const OnBytes& on_bytes);
+
+}  // namespace mu

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// Open files: one owner a descriptor, reads and writes by position, every short or failed one an error that names
+// the file. Files are read into buffers, never mapped: one that shrinks is a message, not SIGBUS.
+#pragma once
+
+#include <compare>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <sys/types.h>
+
+namespace mu {
+
+// Owns a file descriptor; -1 is none.
+class Fd {
+ public:
+  Fd() = default;
+  explicit Fd(int fd) : fd_(fd) {}
+  Fd(Fd&& other) noexcept : fd_(other.release()) {}
+  Fd& operator=(Fd&& other) noexcept;
+  Fd(const Fd&) = delete;
+  Fd& operator=(const Fd&) = delete;
+  ~Fd() { reset(); }
+
+  [[nodiscard]] int get() const { return fd_; }
+  int release();
+  void reset();
+
+ private:
+  int fd_ = -1;
+};
+
+// Which file it is, whatever its names.
+struct FileId {
+  dev_t device = 0;
+  ino_t inode = 0;
+  auto operator<=>(const FileId&) const = default;
+};
+
+// A regular file open for reading. Safe to read from several threads.
+class InputFile {
+ public:
+  // Throws kIo: missing, no permission, a folder or a device.
+  explicit InputFile(std::string path);
+  // Takes an open descriptor of a regular file; `name` is for messages.
+  static InputFile adopt(Fd fd, std::string name);
+
+  // Fills `out` from `offset` on. Throws kIo when the file is shorter than it was.
+  void read_at(std::uint64_t offset, std::span<std::byte> out) const;
+
+  [[nodiscard]] const std::string& path() const { return path_; }
+  [[nodiscard]] std::uint64_t size() const { return size_; }  // bytes, when it was opened
+  [[nodiscard]] FileId id() const { return id_; }
+  [[nodiscard]] mode_t mode() const { return mode_; }
+  [[nodiscard]] int fd() const { return fd_.get(); }
+
+ private:
+  InputFile(Fd fd, std::string path);
+
+  Fd fd_;
+  std::string path_;
+  std::uint64_t size_ = 0;
+  FileId id_;
+  mode_t mode_ = 0;
+};
+
+// A file being written; made by stage.h.
+class OutputFile {
+ public:
+  OutputFile(Fd fd, std::string path) : fd_(std::move(fd)), path_(std::move(path)) {}
+
+  // Writes all of `data`. Throws kIo, naming the full disk where that is it.
+  void write_at(std::uint64_t offset, std::span<const std::byte> data);
+  // Bytes to the disk. Throws kIo.
+  void sync();
+
+  [[nodiscard]] const std::string& path() const { return path_; }
+  [[nodiscard]] int fd() const { return fd_.get(); }
+
+ private:
+  Fd fd_;
+  std::string path_;
+};
+
+// The whole of a regular file. Throws kMalformed when it has more than `limit` bytes.
+std::string read_whole_file(const std::string& path, std::uint64_t limit);
+
+// Writes all of `data` to a descriptor that has no positions (a pipe, a terminal). Throws kIo; a closed pipe is
+// reported by errno EPIPE in BrokenPipe.
+struct BrokenPipe {};
+void write_stream(int fd, std::string_view data, std::string_view name);
+
+}  // namespace mu

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "os/folder.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <memory>
+
+#include "base/error.h"
+#include "base/sizes.h"
+#include "base/text.h"
+#include "os/file.h"
+
+namespace mu {
+namespace {
+
+constexpr std::size_t kMaxEntries = 1'000'000;
+
+struct CloseFolder {
+  void operator()(DIR* folder) const { ::closedir(folder); }
+};
+using FolderStream = std::unique_ptr<DIR, CloseFolder>;
+
+FolderStream open_folder_at(int parent, const char* name) {
+  const int fd = ::openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0) return nullptr;
+  FolderStream stream(::fdopendir(fd));
+  if (!stream) ::close(fd);
+  return stream;
+}
+
+bool is_dots(const char* name) { return std::string_view(name) == "." || std::string_view(name) == ".."; }
+
+// Depth is that of a real tree on disk, and names are opened relative to their parent, so recursion is bounded by
+// what the file system holds.
+void remove_at(int parent, const char* name, const std::string& path) {
+  if (::unlinkat(parent, name, 0) == 0 || errno == ENOENT) return;
+  if (errno != EISDIR && errno != EPERM) throw io_error("remove", errno, escape_name(path));
+  const int unlink_errno = errno;
+  const FolderStream folder = open_folder_at(parent, name);
+  if (!folder) throw io_error("remove", errno == ENOTDIR || errno == ELOOP ? unlink_errno : errno, escape_name(path));
+  while (const dirent* entry = ::readdir(folder.get())) {
+    if (!is_dots(entry->d_name)) remove_at(::dirfd(folder.get()), entry->d_name, join_path(path, entry->d_name));
+  }
+  if (::unlinkat(parent, name, AT_REMOVEDIR) != 0 && errno != ENOENT) throw io_error("remove", errno, escape_name(path));
+}
+
+}  // namespace
+
+std::vector<FolderEntry> list_folder(const std::string& path) {
+  const FolderStream folder(::opendir(path.c_str()));
+  if (!folder) throw io_error("open", errno, escape_name(path));
+  std::vector<FolderEntry> entries;
+  errno = 0;
+  while (const dirent* entry = ::readdir(folder.get())) {
+    if (is_dots(entry->d_name)) continue;
+    if (entries.size() == kMaxEntries) {
+      throw malformed(fmt::format("holds more than {} entries", kMaxEntries)).in_file(escape_name(path));
+    }
+    struct stat status {};
+    const bool found = ::fstatat(::dirfd(folder.get()), entry->d_name, &status, 0) == 0;
+    const FolderEntry::Kind kind = !found                    ? FolderEntry::Kind::kOther
+                                   : S_ISREG(status.st_mode) ? FolderEntry::Kind::kFile
+                                   : S_ISDIR(status.st_mode) ? FolderEntry::Kind::kFolder
+                                                             : FolderEntry::Kind::kOther;
+    entries.push_back({entry->d_name, kind, entry->d_type == DT_LNK, found ? static_cast<std::uint64_t>(status.st_size) : 0});
+    errno = 0;
+  }
+  if (errno != 0) throw io_error("read", errno, escape_name(path));
+  std::sort(entries.begin(), entries.end(), [](const FolderEntry& a, const FolderEntry& b) { return a.name < b.name; });
+  return entries;
+}
+
+bool exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
+
+bool is_folder(const std::string& path) {
+  struct stat status {};
+  return ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+std::string join_path(std::string_view folder, std::string_view name) {
+  std::string path(folder);
+  if (!path.empty() && path.back() != '/') path += '/';
+  return path.append(name);
+}
+
+std::string_view base_name(std::string_view path) { return path.substr(path.rfind('/') + 1); }
+
+std::string parent_of(std::string_view path) {
+  const std::size_t slash = path.rfind('/');
+  if (slash == std::string_view::npos) return ".";
+  return std::string(path.substr(0, std::max<std::size_t>(slash, 1)));
+}
+
+std::string tidy_path(const std::string& path) {
+  std::string tidy = path;
+  while (tidy.size() > 1 && tidy.back() == '/') tidy.pop_back();
+  const std::string_view last = base_name(tidy);
+  if (last != "." && last != "..") return tidy;
+  const std::unique_ptr<char, decltype(&std::free)> real(::realpath(tidy.c_str(), nullptr), &std::free);
+  if (!real) throw io_error("find", errno, escape_name(path));
+  return real.get();
+}
+
+void remove_tree(const std::string& path) { remove_at(AT_FDCWD, path.c_str(), path); }
+
+void sync_folder(const std::string& path) {
+  const Fd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (fd.get() < 0) throw io_error("open", errno, escape_name(path));
+  // Some network file systems can't sync a folder and say so.
+  if (::fsync(fd.get()) != 0 && errno != EINVAL && errno != ENOTSUP && errno != EBADF) {
+    throw io_error("write to the disk", errno, escape_name(path));
+  }
+}
+
+void require_space(const std::string& path, std::uint64_t bytes) {
+  struct statvfs info {};
+  if (::statvfs(path.c_str(), &info) != 0) throw io_error("find the free space", errno, escape_name(path));
+  const std::uint64_t free = static_cast<std::uint64_t>(info.f_bavail) * info.f_frsize;
+  if (bytes <= free) return;
+  throw Error(ErrorKind::kIo, fmt::format("needs {} and {} are free", format_size(bytes), format_size(free)))
+      .in_file(escape_name(path))
+      .hint("nothing was written");
+}
+
+}  // namespace mu

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "os/interrupt.h"
+
+#include <csignal>
+#include <cstdlib>
+#include <initializer_list>
+
+namespace mu {
+namespace {
+
+volatile std::sig_atomic_t noted_signal = 0;
+
+extern "C" void note_signal(int signal) { noted_signal = signal; }
+
+void set_handler(int signal, void (*handler)(int)) {
+  struct sigaction before {};
+  if (sigaction(signal, nullptr, &before) == 0 && before.sa_handler == SIG_IGN) return;
+  struct sigaction action {};
+  action.sa_handler = handler;
+  sigemptyset(&action.sa_mask);
+  sigaction(signal, &action, nullptr);
+}
+
+}  // namespace
+
+void install_signal_handlers() {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) set_handler(signal, note_signal);
+  set_handler(SIGPIPE, SIG_IGN);
+}
+
+void check_interrupt() {
+  if (noted_signal != 0) throw Interrupted{noted_signal};
+}
+
+void raise_again(int signal) {
+  std::signal(signal, SIG_DFL);
+  sigset_t only;
+  sigemptyset(&only);
+  sigaddset(&only, signal);
+  sigprocmask(SIG_UNBLOCK, &only, nullptr);
+  std::raise(signal);
+  std::_Exit(128 + signal);
+}
+
+}  // namespace mu

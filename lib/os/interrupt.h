@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// SIGINT, SIGTERM and SIGHUP: a handler only takes a note; the code that does the work looks at it between steps and
+// unwinds, so that destructors clean up; cli::run raises the signal again, so that shells stop their loops.
+#pragma once
+
+namespace mu {
+
+// Thrown by check_interrupt(). No mu::Error: nothing but cli::run catches it.
+struct Interrupted {
+  int signal;
+};
+
+// Notes signals from now on and ignores SIGPIPE (a write to a closed pipe is then EPIPE). A signal that was ignored
+// when the program started (nohup) stays ignored. System calls are interrupted, not restarted.
+void install_signal_handlers();
+
+// Throws Interrupted when a signal was noted.
+void check_interrupt();
+
+// Ends the process as the default action of `signal` does.
+[[noreturn]] void raise_again(int signal);
+
+}  // namespace mu

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "os/stage.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+#include <memory>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "os/copy.h"
+#include "os/folder.h"
+#include "os/stage_name.h"
+
+namespace mu {
+namespace {
+
+bool exchange_disabled = false;
+
+constexpr std::time_t kForeignStageAge = 24 * 60 * 60;  // seconds; a stage of another host may be at work until then
+
+Error already_exists(const std::string& path, std::string_view what) {
+  return refused(std::string(what)).in_file(escape_name(path)).hint("--force replaces it");
+}
+
+// Where the target really lies: its own name, or what it links to.
+std::string real_target(const std::string& target) {
+  const std::string tidy = tidy_path(target);
+  struct stat status {};
+  if (::lstat(tidy.c_str(), &status) != 0 || !S_ISLNK(status.st_mode)) return tidy;
+  const std::unique_ptr<char, decltype(&std::free)> real(::realpath(tidy.c_str(), nullptr), &std::free);
+  if (!real) throw io_error("follow the link", errno, escape_name(target));
+  return real.get();
+}
+
+void require_parent(const std::string& path) {
+  const std::string parent = parent_of(path);
+  if (!is_folder(parent)) throw io_error("write there", exists(parent) ? ENOTDIR : ENOENT, escape_name(parent));
+}
+
+bool is_mount_point(const std::string& path) {
+  struct statx info {};
+  if (::statx(AT_FDCWD, path.c_str(), 0, STATX_BASIC_STATS, &info) != 0) return false;
+  return (info.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+}
+
+void rename_or_throw(const std::string& from, const std::string& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0) throw io_error("rename into place", errno, escape_name(to));
+}
+
+// Renames unless the target exists. True when done, false when it exists.
+bool rename_new(const std::string& from, const std::string& to) {
+  if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE) == 0) return true;
+  if (errno == EEXIST) return false;
+  if (errno != EINVAL && errno != ENOSYS) throw io_error("rename into place", errno, escape_name(to));
+  if (::link(from.c_str(), to.c_str()) != 0) {
+    if (errno == EEXIST) return false;
+    throw io_error("put into place", errno, escape_name(to));
+  }
+  ::unlink(from.c_str());
+  return true;
+}
+
+OutputFile create_file(const std::string& path) {
+  Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+  if (fd.get() < 0) throw io_error("write", errno, escape_name(path));
+  return {std::move(fd), path};
+}
+
+void make_folder(const std::string& path) {
+  if (::mkdir(path.c_str(), 0777) != 0) throw io_error("make the folder", errno, escape_name(path));
+}
+
+std::string stage_beside(const std::string& target) {
+  clean_stale_stages(parent_of(target));
+  return join_path(parent_of(target), stage_name(base_name(target), StageKind::kStage));
+}
+
+// Cleaning up must not hide why it is needed.
+void remove_quietly(const std::string& path) noexcept {
+  try {
+    remove_tree(path);
+  } catch (...) {  // the next run tries again
+  }
+}
+
+bool is_old(const std::string& path) {
+  struct stat status {};
+  return ::lstat(path.c_str(), &status) == 0 && std::time(nullptr) - status.st_mtime > kForeignStageAge;
+}
+
+}  // namespace
+
+void disable_exchange_for_tests(bool disabled) { exchange_disabled = disabled; }
+
+void clean_stale_stages(const std::string& folder) {
+  for (const FolderEntry& entry : list_folder(folder)) {
+    if (!entry.name.starts_with('.')) continue;
+    const std::optional<StageName> stage = parse_stage_name(entry.name);
+    const std::string path = join_path(folder, entry.name);
+    if (!stage || stage->owner_alive || (!stage->same_host && !is_old(path))) continue;
+    if (stage->kind == StageKind::kAside && rename_new(path, join_path(folder, stage->target))) continue;
+    remove_tree(path);
+  }
+}
+
+StagedFile::StagedFile(const std::string& target, bool force)
+    : target_(real_target(target)), force_(force), file_(Fd(), "") {
+  require_parent(target_);
+  if (is_folder(target_)) throw refused("is a folder").in_file(escape_name(target_));
+  if (!force && exists(target_)) throw already_exists(target_, "exists already");
+  stage_ = stage_beside(target_);
+  file_ = create_file(stage_);
+}
+
+StagedFile::~StagedFile() {
+  if (!committed_) ::unlink(stage_.c_str());
+}
+
+void StagedFile::commit() {
+  struct stat old {};
+  if (::stat(target_.c_str(), &old) == 0) ::fchmod(file_.fd(), old.st_mode & 07777);
+  file_.sync();
+  if (force_) {
+    rename_or_throw(stage_, target_);
+  } else if (!rename_new(stage_, target_)) {
+    throw already_exists(target_, "exists by now");
+  }
+  committed_ = true;
+  sync_folder(parent_of(target_));
+}
+
+StagedFolder::StagedFolder(const std::string& target, bool force) : target_(real_target(target)) {
+  require_parent(target_);
+  if (exists(target_)) {
+    if (!is_folder(target_)) throw refused("is no folder").in_file(escape_name(target_));
+    clean_stale_stages(target_);
+    const bool empty = list_folder(target_).empty();
+    if (!empty && !force) throw already_exists(target_, "is not empty");
+    replaces_ = true;
+    in_place_ = is_mount_point(target_);
+  }
+  if (in_place_) {
+    stage_ = join_path(target_, stage_name("out", StageKind::kStage));
+  } else {
+    stage_ = stage_beside(target_);
+  }
+  make_folder(stage_);
+}
+
+StagedFolder::~StagedFolder() {
+  if (!committed_) remove_quietly(stage_);
+}
+
+OutputFile StagedFolder::create(const std::string& name) {
+  const std::vector<std::string_view> parts = split(name, '/');
+  const bool unsafe = std::any_of(parts.begin(), parts.end(), [](std::string_view part) {
+    return part.empty() || part == "." || part == ".." || part.find('\0') != std::string_view::npos;
+  });
+  if (unsafe || parts.size() > 2) throw refused("the name '" + escape_name(name) + "' leads out of the folder");
+  if (parts.size() == 2) {
+    const std::string folder = join_path(stage_, parts[0]);
+    if (!is_folder(folder)) make_folder(folder);
+  }
+  created_.push_back(name);
+  return create_file(join_path(stage_, name));
+}
+
+void StagedFolder::keep(const std::string& name) {
+  if (in_place_) return;  // it stays where it is
+  const std::string from = join_path(target_, name);
+  const std::string to = join_path(stage_, name);
+  if (::linkat(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), 0) == 0) return;
+  struct stat status {};
+  if (::lstat(from.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) throw io_error("keep", errno, escape_name(from));
+  const InputFile in(from);
+  OutputFile out = create_file(to);
+  copy_file(in, out, {});
+  ::fchmod(out.fd(), in.mode());
+  out.sync();
+}
+
+void StagedFolder::commit(const std::vector<std::string>& removed) {
+  for (const FolderEntry& entry : list_folder(stage_)) {
+    if (entry.kind == FolderEntry::Kind::kFolder) sync_folder(join_path(stage_, entry.name));
+  }
+  sync_folder(stage_);
+  if (in_place_) return commit_in_place(removed);
+  struct stat old {};
+  if (replaces_ && ::stat(target_.c_str(), &old) == 0) ::chmod(stage_.c_str(), old.st_mode & 07777);
+  // An empty folder is simply taken over; so is a missing one.
+  if (::rename(stage_.c_str(), target_.c_str()) == 0) {
+    committed_ = true;
+  } else if (errno != ENOTEMPTY && errno != EEXIST) {
+    throw io_error("rename into place", errno, escape_name(target_));
+  } else if (!replaces_) {
+    throw already_exists(target_, "exists by now");
+  } else if (!exchange_disabled && ::renameat2(AT_FDCWD, stage_.c_str(), AT_FDCWD, target_.c_str(), RENAME_EXCHANGE) == 0) {
+    committed_ = true;
+    sync_folder(parent_of(target_));
+    remove_quietly(stage_);  // the old folder now bears the stage's name
+  } else if (exchange_disabled || errno == EINVAL || errno == ENOSYS) {
+    commit_aside();
+  } else {
+    throw io_error("exchange the folders", errno, escape_name(target_));
+  }
+  sync_folder(parent_of(target_));
+}
+
+void StagedFolder::commit_aside() {
+  const std::string aside = join_path(parent_of(target_), stage_name(base_name(target_), StageKind::kAside));
+  rename_or_throw(target_, aside);
+  if (::rename(stage_.c_str(), target_.c_str()) != 0) {
+    const int reason = errno;
+    rename_or_throw(aside, target_);
+    throw io_error("rename into place", reason, escape_name(target_));
+  }
+  committed_ = true;
+  sync_folder(parent_of(target_));
+  remove_quietly(aside);
+}
+
+void StagedFolder::commit_in_place(const std::vector<std::string>& removed) {
+  for (const std::string& name : created_) {
+    const std::size_t slash = name.find('/');
+    if (slash != std::string::npos && !is_folder(join_path(target_, name.substr(0, slash)))) {
+      make_folder(join_path(target_, name.substr(0, slash)));
+    }
+    rename_or_throw(join_path(stage_, name), join_path(target_, name));
+  }
+  for (const std::string& name : removed) {
+    const bool written = std::any_of(created_.begin(), created_.end(), [&name](const std::string& created) {
+      return created == name || created.starts_with(name + "/");
+    });
+    if (!written) remove_tree(join_path(target_, name));
+  }
+  committed_ = true;
+  remove_quietly(stage_);
+  sync_folder(target_);
+}
+
+}  // namespace mu

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// Output that appears whole or not at all. A file or a folder is written beside its target under a name that says
+// which process writes it, synced, and renamed into place. What a killed process leaves is recognised by that name
+// and removed by the next run; locks alone are not trusted, since network file systems may not carry them.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "os/file.h"
+
+namespace mu {
+
+// One file. Without `force` a target that exists is refused, at the start and again at the end.
+class StagedFile {
+ public:
+  // Throws kRefused or kIo before anything is written.
+  StagedFile(const std::string& target, bool force);
+  StagedFile(const StagedFile&) = delete;
+  StagedFile& operator=(const StagedFile&) = delete;
+  ~StagedFile();
+
+  [[nodiscard]] OutputFile& file() { return file_; }
+  // Syncs and puts the file in place; a file that is replaced hands on its mode.
+  void commit();
+
+ private:
+  std::string target_, stage_;
+  bool force_, committed_ = false;
+  OutputFile file_;
+};
+
+// A folder of files. Without `force` only a missing or empty target is accepted.
+class StagedFolder {
+ public:
+  StagedFolder(const std::string& target, bool force);
+  StagedFolder(const StagedFolder&) = delete;
+  StagedFolder& operator=(const StagedFolder&) = delete;
+  ~StagedFolder();
+
+  // A new file; `name` is relative, at most one folder deep, and never leads out. Sync it when it is written.
+  OutputFile create(const std::string& name);
+  // Carries a file of the old folder over (a hard link, a copy where links are refused).
+  void keep(const std::string& name);
+  // Puts the folder in place of the old one in one step (renameat2 EXCHANGE). Where the file system can't, the old one
+  // is renamed aside first; a kill between the two renames is undone by the next run. A target that is a mount point
+  // keeps its place: the files are renamed into it one by one, the last created last, then `removed` are deleted.
+  void commit(const std::vector<std::string>& removed);
+
+ private:
+  void commit_in_place(const std::vector<std::string>& removed);
+  void commit_aside();
+
+  std::string target_, stage_;
+  bool in_place_ = false;  // target is a mount point: the stage lies in it
+  bool replaces_ = false, committed_ = false;
+  std::vector<std::string> created_;
+};
+
+// Removes what killed runs left in `folder`, and brings back a folder that one had renamed aside. Called by the
+// constructors above.
+void clean_stale_stages(const std::string& folder);
+
+// Makes StagedFolder behave as on a file system without RENAME_EXCHANGE; for tests.
+void disable_exchange_for_tests(bool disabled);
+
+}  // namespace mu

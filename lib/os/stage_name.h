@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// The names of stages: ".TARGET.mu-stage.HOST.BOOT.PID.START" and ".TARGET.mu-aside.…". They tell whether the process
+// that made one can still be alive.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace mu {
+
+enum class StageKind : unsigned char { kStage, kAside };
+
+// The name this process uses for a stage of a target called `target`.
+std::string stage_name(std::string_view target, StageKind kind);
+
+struct StageName {
+  std::string target;
+  StageKind kind;
+  bool same_host;
+  bool owner_alive;  // known only on the same host
+};
+// Reads such a name; nothing for any other.
+std::optional<StageName> parse_stage_name(std::string_view name);
+
+}  // namespace mu

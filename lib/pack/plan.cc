@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pack/plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <set>
+
+#include "base/error.h"
+#include "base/json_write.h"
+#include "base/text.h"
+#include "os/folder.h"
+#include "weights/npy.h"
+#include "weights/shards.h"
+
+namespace mu {
+namespace {
+
+// Metadata of the input as the options change it; the format is always named.
+Metadata output_metadata(const Input& input, const PackOptions& options) {
+  Metadata metadata = input.weights.merged_metadata();
+  for (const auto& [key, value] : options.metadata) {
+    if (value) {
+      metadata[key] = *value;
+    } else {
+      metadata.erase(key);
+    }
+  }
+  metadata.emplace("format", "pt");
+  return metadata;
+}
+
+WeightsOutput make_output(std::string name, std::vector<PackedTensor> tensors, const Metadata& metadata) {
+  std::vector<TensorSpec> specs;
+  specs.reserve(tensors.size());
+  for (PackedTensor& tensor : tensors) specs.push_back(tensor.output);
+  const std::vector<std::size_t> order = safetensors_order(specs);
+  WeightsOutput out;
+  out.name = std::move(name);
+  out.prefix = safetensors_prefix(specs, order, metadata);
+  out.size = out.prefix.size();
+  out.tensors.reserve(order.size());
+  for (const std::size_t i : order) {
+    out.size += tensors[i].output.size;
+    out.tensors.push_back(std::move(tensors[i]));
+  }
+  return out;
+}
+
+// As huggingface_hub does: each shard says only the format, everything else goes to the index.
+void plan_shards(PackPlan& plan, std::vector<PackedTensor> tensors, const PackOptions& options, const Input& input,
+                 const std::string& stem) {
+  std::vector<std::uint64_t> sizes;
+  sizes.reserve(tensors.size());
+  for (const PackedTensor& tensor : tensors) sizes.push_back(tensor.output.size);
+  std::vector<std::vector<std::size_t>> shards = split_into_shards(sizes, options.max_shard_size);
+  if (shards.empty()) shards.emplace_back();
+  Metadata metadata = output_metadata(input, options);
+  if (shards.size() == 1) {
+    plan.weights.push_back(make_output(shard_name(stem, 1, 1), std::move(tensors), metadata));
+    return;
+  }
+  const Metadata per_file = {{"format", metadata.at("format")}};
+  std::vector<std::pair<std::string, std::string>> weight_map;
+  std::uint64_t total = 0;
+  for (std::size_t i = 0; i < shards.size(); ++i) {
+    const std::string name = shard_name(stem, i + 1, shards.size());
+    std::vector<PackedTensor> members;
+    for (const std::size_t index : shards[i]) {
+      weight_map.emplace_back(tensors[index].output.name, name);
+      total += tensors[index].output.size;
+      members.push_back(std::move(tensors[index]));
+    }
+    plan.weights.push_back(make_output(name, std::move(members), per_file));
+  }
+  std::vector<std::pair<std::string, std::string>> index_metadata = {{"total_size", std::to_string(total)}};
+  metadata.erase("format");
+  for (const auto& [key, value] : metadata) {
+    std::string json;
+    append_json_string_ascii(json, value);
+    if (key != "total_size") index_metadata.emplace_back(key, std::move(json));
+  }
+  plan.texts.push_back({stem + ".safetensors.index.json", write_shard_index(index_metadata, weight_map)});
+}
+
+// The dtype that a config should name after packing: the one asked for, or the only floating one that is left when
+// some were cast.
+std::optional<Dtype> config_dtype(const PackPlan& plan, const PackOptions& options) {
+  if (options.selection.dtype) return options.selection.dtype;
+  std::set<Dtype> floating;
+  bool cast = false;
+  for (const WeightsOutput& file : plan.weights) {
+    for (const PackedTensor& tensor : file.tensors) {
+      cast = cast || tensor.output.dtype != tensor.input->dtype;
+      if (is_floating(tensor.output.dtype)) floating.insert(tensor.output.dtype);
+    }
+  }
+  if (!cast || floating.size() != 1) return std::nullopt;
+  return *floating.begin();
+}
+
+void plan_config(PackPlan& plan, const Input& input, const PackOptions& options) {
+  const auto config = std::find_if(plan.files.begin(), plan.files.end(),
+                                   [](const GatheredFile& file) { return file.name == "config.json" && file.taken; });
+  const std::optional<Dtype> dtype = config_dtype(plan, options);
+  if (config == plan.files.end() || !input.config || !dtype) return;
+  std::string text = with_dtype(*input.config, torch_name(*dtype));
+  if (text == input.config->text) return;
+  config->reason = fmt::format("config, its dtype set to {}", torch_name(*dtype));
+  config->size = text.size();
+  plan.texts.insert(plan.texts.begin(), {config->name, std::move(text)});
+}
+
+void refuse_cast_of_quantized(const Input& input, const PackOptions& options) {
+  if (!options.selection.dtype) return;
+  const Error refusal = [&] {
+    if (input.config && input.config->quantized) return refused("config.json has a quantization_config: --dtype would ruin the scales");
+    const Tensor* scale = find_scale_tensor(input.weights.tensors);
+    return refused(scale == nullptr ? "" : fmt::format("'{}' belongs to quantised weights: --dtype would ruin them",
+                                                       escape_name(scale->name)));
+  }();
+  if (!refusal.message().empty()) throw Error(refusal).in_file(escape_name(input.name)).hint("cast by name with --dtype 'GLOB=TYPE'");
+}
+
+void plan_npy(PackPlan& plan, std::vector<PackedTensor> tensors) {
+  if (tensors.size() != 1) {
+    throw refused(fmt::format("a .npy file holds one tensor, {} are selected", tensors.size()))
+        .hint("choose one with --select NAME");
+  }
+  const TensorSpec& spec = tensors.front().output;
+  WeightsOutput out;
+  out.prefix = npy_prefix({spec.name, spec.dtype, spec.shape, 0, 0, spec.size});
+  out.size = out.prefix.size() + spec.size;
+  out.tensors = std::move(tensors);
+  plan.weights.push_back(std::move(out));
+}
+
+// Names a loader would look for, or read in place of what we write.
+bool is_model_file(std::string_view name) {
+  const FileRole role = role_of(name, false);
+  const bool is_weights = role == FileRole::kWeights || role == FileRole::kWeightsIndex || role == FileRole::kTorchWeights;
+  return is_weights && (name.starts_with("model") || name.starts_with("pytorch_model") || name.starts_with("adapter_model"));
+}
+
+}  // namespace
+
+std::uint64_t PackPlan::tensor_count() const {
+  std::uint64_t count = 0;
+  for (const WeightsOutput& file : weights) count += file.tensors.size();
+  return count;
+}
+
+std::vector<TiedName> find_tied(const Input& input) {
+  std::vector<TiedName> tied;
+  if (!input.config || !input.config->tie_word_embeddings.value_or(false)) return tied;
+  const TensorsByName names = tensors_by_name(input.weights);
+  for (TiedName& pair : tied_candidates(input.weights)) {
+    if (equal_bytes(input.weights, *names.at(pair.dropped), *names.at(pair.kept))) tied.push_back(std::move(pair));
+  }
+  return tied;
+}
+
+PackPlan plan_pack(const Input& input, const PackOptions& options, OutputKind kind, const std::vector<TiedName>& tied) {
+  refuse_cast_of_quantized(input, options);
+  PackPlan plan;
+  plan.kind = kind;
+  plan.dropped = tied;
+  std::vector<std::string> dropped;
+  for (const TiedName& pair : tied) dropped.push_back(pair.dropped);
+  std::sort(dropped.begin(), dropped.end());
+  std::vector<PackedTensor> tensors = select_tensors(input.weights.tensors, options.selection, dropped);
+  if (kind == OutputKind::kNpy) {
+    plan_npy(plan, std::move(tensors));
+  } else if (kind == OutputKind::kFolder) {
+    plan.files = gather_files(input, options.weights_only);
+    plan_shards(plan, std::move(tensors), options, input, input.choice.stem);
+    plan_config(plan, input, options);
+  } else {
+    plan.weights.push_back(make_output("", std::move(tensors), output_metadata(input, options)));
+  }
+  for (const TiedName& pair : tied) {
+    plan.notes.push_back(fmt::format("'{}' repeats '{}' and config.json ties them: written once", escape_name(pair.dropped),
+                                     escape_name(pair.kept)));
+  }
+  for (const WeightsOutput& file : plan.weights) plan.total_bytes += file.size;
+  for (const TextOutput& text : plan.texts) plan.total_bytes += text.text.size();
+  for (const GatheredFile& file : plan.files) {
+    const bool written_as_text = std::any_of(plan.texts.begin(), plan.texts.end(),
+                                             [&file](const TextOutput& text) { return text.name == file.name; });
+    if (file.taken && !written_as_text) plan.total_bytes += file.size;
+  }
+  return plan;
+}
+
+Replacement plan_replacement(const std::string& folder, const PackPlan& plan) {
+  std::set<std::string> written;
+  for (const WeightsOutput& file : plan.weights) written.insert(file.name);
+  for (const TextOutput& text : plan.texts) written.insert(text.name);
+  for (const GatheredFile& file : plan.files) {
+    if (file.taken) written.insert(file.name.substr(0, file.name.find('/')));
+  }
+  Replacement replacement;
+  for (const FolderEntry& entry : list_folder(folder)) {
+    const bool is_folder = entry.kind == FolderEntry::Kind::kFolder;
+    if (is_folder && !written.contains(entry.name)) {
+      throw refused("it holds the folder '" + escape_name(entry.name) + "', which was not written by st-pack")
+          .in_file(escape_name(folder))
+          .hint("write elsewhere");
+    }
+    const bool ours = written.contains(entry.name) || is_model_file(entry.name);
+    (ours ? replacement.replaced : replacement.kept).push_back(entry.name);
+  }
+  return replacement;
+}
+
+}  // namespace mu

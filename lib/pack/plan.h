@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// What st-pack will do, complete to the byte, before anything is written: a pure function of the opened input and the
+// options. --dry-run prints it, --json serialises it, write.h carries it out.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "model/input.h"
+#include "model/tied.h"
+#include "pack/gather.h"
+#include "pack/select.h"
+
+namespace mu {
+
+inline constexpr std::uint64_t kDefaultShardSize = 5'000'000'000;  // bytes; huggingface_hub's "5GB"
+
+struct PackOptions {
+  Selection selection;
+  std::uint64_t max_shard_size = kDefaultShardSize;  // 0: no limit
+  // --metadata: a key with its value, or a key to drop. In the order given.
+  std::vector<std::pair<std::string, std::optional<std::string>>> metadata;
+  bool weights_only = false;
+};
+
+enum class OutputKind : std::uint8_t { kFolder, kSafetensors, kNpy, kStream };
+
+// One file of weights to be written: `prefix`, then the tensors without gaps.
+struct WeightsOutput {
+  std::string name;    // in the folder; of a single file empty
+  std::string prefix;  // length and header
+  std::vector<PackedTensor> tensors;  // in file order
+  std::uint64_t size = 0;             // bytes of the whole file
+};
+
+// A small file whose text is known already: the index, an edited config.
+struct TextOutput {
+  std::string name;
+  std::string text;
+};
+
+struct PackPlan {
+  OutputKind kind = OutputKind::kFolder;
+  std::vector<WeightsOutput> weights;
+  std::vector<TextOutput> texts;   // a folder's: config where it changed, then the index
+  std::vector<GatheredFile> files;  // a folder's: copied (taken) and left
+  std::vector<TiedName> dropped;    // tied names that are written once
+  std::vector<std::string> notes;   // what a user should know
+  std::uint64_t total_bytes = 0;    // to be written
+
+  [[nodiscard]] std::uint64_t tensor_count() const;
+};
+
+// Plans the output of `input`, whose weights must be loadable. `tied` are names whose bytes repeat another tensor's
+// and that the config ties. Throws kRefused, kMalformed or kUsage before anything happens.
+PackPlan plan_pack(const Input& input, const PackOptions& options, OutputKind kind, const std::vector<TiedName>& tied);
+
+// The names under which the config ties embeddings and that hold the same bytes; reads those tensors.
+std::vector<TiedName> find_tied(const Input& input);
+
+// Files of an existing output folder that --force replaces or removes, and those that it keeps; sorted. Throws
+// kRefused when there is a folder that we would not write.
+struct Replacement {
+  std::vector<std::string> replaced;
+  std::vector<std::string> kept;
+};
+Replacement plan_replacement(const std::string& folder, const PackPlan& plan);
+
+}  // namespace mu

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pack/select.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "tensor/cast.h"
+
+namespace mu {
+namespace {
+
+// Floating types that --dtype changes. A scale exponent and packed types are no numbers to round.
+bool is_castable(Dtype dtype) { return is_floating(dtype) && dtype != Dtype::kF8E8M0 && can_cast(dtype, Dtype::kF32); }
+
+Dtype output_dtype(const Tensor& tensor, const Selection& selection) {
+  if (!is_castable(tensor.dtype)) return tensor.dtype;
+  for (auto rule = selection.dtype_of.rbegin(); rule != selection.dtype_of.rend(); ++rule) {
+    if (rule->first.matches(tensor.name)) return rule->second;
+  }
+  return selection.dtype.value_or(tensor.dtype);
+}
+
+void check_names_exist(const std::vector<Tensor>& tensors, const std::vector<std::string>& names) {
+  std::unordered_set<std::string_view> known;
+  for (const Tensor& tensor : tensors) known.insert(tensor.name);
+  std::vector<std::string> unknown;
+  for (const std::string& name : names) {
+    if (!known.contains(name)) unknown.push_back("'" + escape_name(name) + "'");
+  }
+  if (unknown.empty()) return;
+  const std::size_t count = unknown.size();
+  unknown.resize(std::min<std::size_t>(count, 3));
+  throw malformed(fmt::format("{} to take {} not in the input: {}{}", plural(count, "name"), count == 1 ? "is" : "are",
+                              join(unknown, ", "), count > 3 ? ", …" : ""));
+}
+
+void check_collisions(const std::vector<PackedTensor>& packed) {
+  std::unordered_map<std::string_view, const Tensor*> taken;
+  for (const PackedTensor& tensor : packed) {
+    if (tensor.output.name.empty()) {
+      throw refused(fmt::format("--rename leaves '{}' without a name", escape_name(tensor.input->name)));
+    }
+    if (tensor.output.name == "__metadata__") throw refused("a tensor can't be called '__metadata__'");
+    const auto [other, fresh] = taken.try_emplace(tensor.output.name, tensor.input);
+    if (fresh) continue;
+    throw refused(fmt::format("two tensors would be called '{}': '{}' and '{}'", escape_name(tensor.output.name),
+                              escape_name(other->second->name), escape_name(tensor.input->name)));
+  }
+}
+
+}  // namespace
+
+std::vector<PackedTensor> select_tensors(const std::vector<Tensor>& tensors, const Selection& selection,
+                                         const std::vector<std::string>& dropped) {
+  std::unordered_set<std::string_view> named;
+  if (selection.names) {
+    check_names_exist(tensors, *selection.names);
+    named.insert(selection.names->begin(), selection.names->end());
+  }
+  std::vector<PackedTensor> packed;
+  for (const Tensor& tensor : tensors) {
+    if (selection.names && !named.contains(tensor.name)) continue;
+    if (!selection.select.empty() && !matches_any(selection.select, tensor.name)) continue;
+    if (matches_any(selection.exclude, tensor.name)) continue;
+    if (std::binary_search(dropped.begin(), dropped.end(), tensor.name)) continue;
+    const Dtype dtype = output_dtype(tensor, selection);
+    packed.push_back({&tensor,
+                      {rename_all(selection.rename, tensor.name), dtype, tensor.shape,
+                       dtype == tensor.dtype ? tensor.size : tensor.element_count() * (bits(dtype) / 8)}});
+  }
+  if (packed.empty() && !tensors.empty()) throw refused("nothing is left to write; check --select, --exclude and --names-from");
+  check_collisions(packed);
+  return packed;
+}
+
+const Tensor* find_scale_tensor(const std::vector<Tensor>& tensors) {
+  // From the formats that facts name: fp8 and compressed-tensors, gptq and awq, bitsandbytes, mlx, mxfp4.
+  static constexpr std::array<std::string_view, 16> kEndings = {
+      ".weight_scale", ".weight_scale_inv", ".weight_scale_2", ".weight_global_scale", ".weight_zero_point",
+      ".input_scale",  ".zero_point",       ".qweight",        ".qzeros",              ".scales",
+      ".g_idx",        ".absmax",           ".quant_map",      ".nested_absmax",       "_blocks",
+      ".weight_packed"};
+  const auto is_scale = [](const Tensor& tensor) {
+    return tensor.dtype == Dtype::kF8E8M0 || tensor.dtype == Dtype::kF4 ||
+           std::any_of(kEndings.begin(), kEndings.end(),
+                       [&](std::string_view ending) { return std::string_view(tensor.name).ends_with(ending); });
+  };
+  const auto found = std::find_if(tensors.begin(), tensors.end(), is_scale);
+  return found == tensors.end() ? nullptr : &*found;
+}
+
+}  // namespace mu
