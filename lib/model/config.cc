@@ -65,8 +65,8 @@ void add_module_file(std::string_view target, std::vector<std::string>& out) {
 }  // namespace
 
 const std::string* ModelConfig::dtype() const {
-  const std::string* text = root.find_string("dtype");
-  return text == nullptr ? root.find_string("torch_dtype") : text;
+  const std::string* name = root.find_string("dtype");
+  return name == nullptr ? root.find_string("torch_dtype") : name;
 }
 
 ModelConfig parse_model_config(std::string text) {

@@ -59,6 +59,11 @@ bool rename_new(const std::string& from, const std::string& to) {
   if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE) == 0) return true;
   if (errno == EEXIST) return false;
   if (errno != EINVAL && errno != ENOSYS) throw io_error("rename into place", errno, escape_name(to));
+  if (is_folder(from)) {
+    if (exists(to)) return false;
+    rename_or_throw(from, to);
+    return true;
+  }
   if (::link(from.c_str(), to.c_str()) != 0) {
     if (errno == EEXIST) return false;
     throw io_error("put into place", errno, escape_name(to));

@@ -2,6 +2,7 @@
 #include "weights/weights.h"
 
 #include <fmt/format.h>
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>

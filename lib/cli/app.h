@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// Options as every program takes them, on CLI11. Long options are written out whole, the last of a repeated
+// single-value option counts, a list option takes one value a use, an optional value stands after '='.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace mu {
+
+struct ProgramText {
+  std::string_view name;
+  std::string_view summary;   // one line
+  std::string_view operands;  // "PATH..."
+  std::string_view example;   // one command
+};
+
+// What programs share; each adds those that apply to it.
+struct CommonOptions {
+  bool json = false;
+  bool null = false;
+  bool dry_run = false;
+  bool progress = false, no_progress = false;
+  unsigned threads = 0;  // 0: as many as there are
+
+  [[nodiscard]] unsigned thread_count() const;
+  [[nodiscard]] bool show_progress() const;
+};
+
+class App {
+ public:
+  explicit App(const ProgramText& text);
+
+  // A flag, with or without a short form: "-f,--force".
+  void flag(const std::string& names, bool& target, const std::string& help);
+  // A flag that may carry a value after '=': "--check[=LEVEL]". `fallback` stands for no value.
+  void optional_value(const std::string& names, const std::string& value_name, const std::string& fallback,
+                      std::optional<std::string>& target, const std::string& help);
+  void value(const std::string& names, const std::string& value_name, std::optional<std::string>& target,
+             const std::string& help);
+  void list(const std::string& names, const std::string& value_name, std::vector<std::string>& target,
+            const std::string& help);
+  void operands(std::vector<std::string>& target);
+
+  // Options added from here on are shown under this heading.
+  void group(const std::string& heading) { group_ = heading; }
+  void common(CommonOptions& options, std::string_view which);  // letters: j json, 0 null, n dry run, p progress, t threads
+
+  // Prints and throws ExitNow for --help and --version; throws kUsage for what is wrong.
+  void parse(int argc, char** argv);
+
+ private:
+  CLI::Option* finish(CLI::Option* option);
+  [[nodiscard]] std::string help() const;
+
+  ProgramText text_;
+  std::string group_ = "Options";
+  std::unique_ptr<CLI::App> app_;
+  std::vector<std::string> groups_;
+  bool help_ = false, version_ = false;
+  std::string color_;
+  std::string threads_;
+  std::deque<std::string> stored_;  // values of optional_value(), at addresses that stay
+  std::vector<std::function<void()>> after_parse_;
+  CommonOptions* common_ = nullptr;
+};
+
+}  // namespace mu

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// The two streams of a program: stdout carries the result and nothing else, everything else goes to stderr as
+// "program: what". Names from files are escaped by those who print them (base/text.h).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace mu {
+
+enum class ColorMode : std::uint8_t { kAuto, kAlways, kNever };
+
+// How loud the program is and how it may look; set once from the common options.
+struct ConsoleSettings {
+  std::string program;
+  bool quiet = false;
+  int verbose = 0;
+  ColorMode color = ColorMode::kAuto;
+};
+ConsoleSettings& console();
+
+// Appends to stdout, buffered. Throws kIo when a write fails and BrokenPipe when nobody reads any more.
+void out(std::string_view text);
+void flush_out();
+
+void print_error(std::string_view text);    // always
+void print_warning(std::string_view text);  // "program: warning: …", unless quiet
+void print_note(std::string_view text);     // unless quiet
+void print_detail(std::string_view text);   // with -v
+
+bool out_is_terminal();
+bool err_is_terminal();
+// Columns of the terminal on stdout; 0 when it is none, so that nothing is cut.
+std::size_t out_width();
+
+// Text with a colour or weight, plain where stdout gets none.
+std::string bold(std::string_view text);
+std::string dim(std::string_view text);
+std::string red(std::string_view text);
+std::string green(std::string_view text);
+std::string yellow(std::string_view text);
+
+}  // namespace mu

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// Aligned columns for people. Programs that are piped get TSV instead.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace mu {
+
+class Table {
+ public:
+  // One letter a column: 'l' left, 'r' right.
+  explicit Table(std::string_view alignment) : alignment_(alignment) {}
+
+  void row(std::vector<std::string> cells) { rows_.push_back(std::move(cells)); }
+  // Lines of `indent` blanks and cells two blanks apart, without blanks at the end. With `width` columns (0: any) the
+  // first column is shortened where a line would be longer.
+  [[nodiscard]] std::string text(std::size_t indent, std::size_t width) const;
+
+ private:
+  std::string alignment_;
+  std::vector<std::vector<std::string>> rows_;
+};
+
+}  // namespace mu

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// One element as text: the shortest decimal that reads back as the same value of its own dtype.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "tensor/dtype.h"
+
+namespace mu {
+
+// Element `index` of a buffer of whole elements. "true", "-3", "0.1", "1.5-2i", "nan", "-inf".
+std::string format_element(Dtype dtype, std::span<const std::byte> data, std::size_t index);
+
+}  // namespace mu
