@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "os/file.h"
 #include "os/folder.h"
+#include "weights/npy.h"
 
 namespace mu {
 namespace {
@@ -64,12 +65,39 @@ Input open_input(const std::string& path, StreamData stdin_data) {
   return input;
 }
 
-Input open_inputs(const std::vector<std::string>& paths) {
+Input open_inputs(const std::vector<std::string>& operands, StreamData stdin_data) {
+  std::vector<std::string> paths;
+  std::vector<std::pair<std::string, std::string>> arrays;
+  for (const std::string& operand : operands) {
+    const std::size_t equals = operand.find('=');
+    if (equals != std::string::npos && operand.ends_with(".npy") && !exists(operand)) {
+      arrays.emplace_back(operand.substr(0, equals), operand.substr(equals + 1));
+    } else {
+      paths.push_back(operand);
+    }
+  }
+  if (paths.size() == 1 && arrays.empty()) return open_input(paths.front(), stdin_data);
   Input input;
-  input.name = paths.front();
+  input.name = operands.front();
   input.choice = {paths, false, false, "model"};
   input.weights = open_files(paths);
+  for (const auto& [name, path] : arrays) append_weights(input.weights, open_npy(path, name));
   return input;
+}
+
+void require_sound(const Input& input) {
+  input.weights.findings.throw_if_unloadable();
+  for (const Finding& finding : input.folder_findings.list()) {
+    if (finding.rule == "MD-JSON") throw malformed(finding.message).in_file(escape_name(finding.file));
+  }
+  if (!input.weights.index || input.weights.findings.count("IX-MISSING") == 0) return;
+  const TensorsByName names = tensors_by_name(input.weights);
+  for (const auto& [tensor, shard] : input.weights.index->weight_map) {
+    if (names.contains(tensor)) continue;
+    throw malformed(fmt::format("tensor '{}' should be in {} but is in no shard [IX-MISSING]", escape_name(tensor),
+                                escape_name(shard)))
+        .in_file(escape_name(input.weights.index->path));
+  }
 }
 
 }  // namespace mu

@@ -31,7 +31,11 @@ struct Input {
 // Weights that are malformed are findings of `weights`; throws for what can't be read at all.
 Input open_input(const std::string& path, StreamData stdin_data);
 
-// Opens several files as one set of tensors.
-Input open_inputs(const std::vector<std::string>& paths);
+// Opens what st-pack's operands name: one PATH as above, or several files, and arrays as "NAME=file.npy", as one set.
+Input open_inputs(const std::vector<std::string>& operands, StreamData stdin_data);
+
+// Throws kMalformed when the tensors can't be trusted or a JSON file beside them can't be read, or when the index
+// names tensors that no shard has.
+void require_sound(const Input& input);
 
 }  // namespace mu

@@ -72,10 +72,14 @@ void copy_range(const InputFile& in, std::uint64_t in_offset, OutputFile& out, s
     if (moved == 0) {
       return copy_through_buffer(in, in_offset + done, out, out_offset + done, size - done, on_bytes);
     }
-    ::sync_file_range(out.fd(), static_cast<off64_t>(out_offset + done), static_cast<off64_t>(moved), SYNC_FILE_RANGE_WRITE);
+    start_writeback(out, out_offset + done, moved);
     done += moved;
     if (on_bytes) on_bytes(moved);
   }
+}
+
+void start_writeback(const OutputFile& out, std::uint64_t offset, std::uint64_t size) {
+  ::sync_file_range(out.fd(), static_cast<off64_t>(offset), static_cast<off64_t>(size), SYNC_FILE_RANGE_WRITE);
 }
 
 void copy_file(const InputFile& in, OutputFile& out, const OnBytes& on_bytes) {

@@ -120,6 +120,10 @@ StagedFile::StagedFile(const std::string& target, bool force)
   require_parent(target_);
   if (is_folder(target_)) throw refused("is a folder").in_file(escape_name(target_));
   if (!force && exists(target_)) throw already_exists(target_, "exists already");
+  struct stat status {};
+  if (::stat(target_.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
+    throw refused("is no regular file").in_file(escape_name(target_));
+  }
   stage_ = stage_beside(target_);
   file_ = create_file(stage_);
 }

@@ -236,6 +236,14 @@ Weights open_files(const std::vector<std::string>& paths) {
   return weights;
 }
 
+void append_weights(Weights& weights, Weights more) {
+  const auto first = static_cast<std::uint32_t>(weights.files.size());
+  for (Tensor& tensor : more.tensors) tensor.source += first;
+  std::move(more.files.begin(), more.files.end(), std::back_inserter(weights.files));
+  std::move(more.tensors.begin(), more.tensors.end(), std::back_inserter(weights.tensors));
+  weights.findings.add_all(more.findings);
+}
+
 Weights open_sharded(const std::string& index_path) {
   Weights weights;
   weights.index = parse_shard_index(read_whole_file(index_path, kMaxIndexBytes), index_path, weights.findings);

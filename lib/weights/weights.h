@@ -56,6 +56,9 @@ Weights open_sharded(const std::string& index_path);
 // Opens several files as one set. A name that stands in two of them is a finding (IX-TWICE).
 Weights open_files(const std::vector<std::string>& paths);
 
+// Adds the files and tensors of another set.
+void append_weights(Weights& weights, Weights more);
+
 // What to do with the data that follow the header in a stream.
 enum class StreamData : std::uint8_t {
   kLeave,  // header only: stop reading

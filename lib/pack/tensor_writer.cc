@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tensors of a file are cut into runs. A run of unchanged tensors that also lie side by side in one input file is
+// one copy; a run of cast tensors is a list of pieces for the worker threads.
+#include "pack/tensor_writer.h"
+
+#include <algorithm>
+
+#include "base/bytes.h"
+#include "os/interrupt.h"
+#include "os/threads.h"
+
+namespace mu {
+namespace {
+
+constexpr std::uint64_t kPieceElements = 256U << 10;  // of a cast; at most 2 MiB in and 2 MiB out a thread
+constexpr std::uint64_t kStreamPiece = 1U << 20;      // bytes
+
+bool is_cast(const PackedTensor& tensor) { return tensor.input->dtype != tensor.output.dtype; }
+
+// A piece of a cast tensor: where it goes and how much of it.
+struct Piece {
+  std::size_t tensor;
+  std::uint64_t at;    // bytes into the output tensor
+  std::uint64_t size;  // bytes of output
+  std::uint64_t offset;  // in the output file
+};
+
+void note_losses(const PackedTensor& tensor, const CastReport& report, WriteResult& result) {
+  if (report.overflowed + report.clipped + report.underflowed == 0) return;
+  result.losses.emplace_back(tensor.output.name, report);
+}
+
+}  // namespace
+
+const InputFile* TensorWriter::whole_copy_of(const WeightsOutput& plan) const {
+  if (plan.tensors.empty()) return nullptr;
+  const std::uint32_t source = plan.tensors.front().input->source;
+  const WeightsFile& file = weights_.files[source];
+  if (!file.file || file.size != plan.size || file.data_begin != plan.prefix.size()) return nullptr;
+  std::uint64_t offset = file.data_begin;
+  for (const PackedTensor& tensor : plan.tensors) {
+    if (is_cast(tensor) || tensor.input->source != source || tensor.input->offset != offset) return nullptr;
+    offset += tensor.output.size;
+  }
+  std::string prefix(plan.prefix.size(), '\0');
+  file.file->read_at(0, std::as_writable_bytes(std::span(prefix)));
+  return prefix == plan.prefix ? &*file.file : nullptr;
+}
+
+void TensorWriter::read_output(const PackedTensor& tensor, std::uint64_t at, std::span<std::byte> out,
+                               CastReport& report) const {
+  if (!is_cast(tensor)) return weights_.read(*tensor.input, at, out);
+  const std::uint64_t in_bits = bits(tensor.input->dtype);
+  const std::uint64_t out_bits = bits(tensor.output.dtype);
+  thread_local std::vector<std::byte> buffer;
+  buffer.resize(out.size() * in_bits / out_bits);
+  weights_.read(*tensor.input, at * in_bits / out_bits, buffer);
+  cast(tensor.input->dtype, tensor.output.dtype, buffer, out, report);
+}
+
+void TensorWriter::copy_run(const WeightsOutput& plan, std::size_t first, std::size_t last, std::uint64_t offset,
+                            OutputFile& out) const {
+  while (first < last) {
+    const Tensor& begin = *plan.tensors[first].input;
+    std::uint64_t size = 0;
+    std::size_t next = first;
+    while (next < last && plan.tensors[next].input->source == begin.source &&
+           plan.tensors[next].input->offset == begin.offset + size) {
+      size += plan.tensors[next].output.size;
+      ++next;
+    }
+    copy_range(*weights_.files[begin.source].file, begin.offset, out, offset, size, on_bytes_);
+    offset += size;
+    first = next;
+  }
+}
+
+void TensorWriter::cast_run(const WeightsOutput& plan, std::size_t first, std::size_t last, std::uint64_t offset,
+                            OutputFile& out, WriteResult& result) const {
+  std::vector<Piece> pieces;
+  for (std::size_t i = first; i < last; ++i) {
+    const std::uint64_t size = plan.tensors[i].output.size;
+    const std::uint64_t step = kPieceElements * bits(plan.tensors[i].output.dtype) / 8;
+    for (std::uint64_t at = 0; at < size; at += step) pieces.push_back({i, at, std::min(step, size - at), offset + at});
+    offset += size;
+  }
+  std::vector<CastReport> reports(pieces.size());
+  parallel_for(pieces.size(), threads_, [&](std::size_t index) {
+    const Piece& piece = pieces[index];
+    thread_local std::vector<std::byte> buffer;
+    buffer.resize(static_cast<std::size_t>(piece.size));
+    read_output(plan.tensors[piece.tensor], piece.at, buffer, reports[index]);
+    out.write_at(piece.offset, buffer);
+    start_writeback(out, piece.offset, piece.size);
+    if (on_bytes_) on_bytes_(piece.size);
+  });
+  std::vector<CastReport> per_tensor(last - first);
+  for (std::size_t i = 0; i < pieces.size(); ++i) per_tensor[pieces[i].tensor - first].add(reports[i]);
+  for (std::size_t i = first; i < last; ++i) note_losses(plan.tensors[i], per_tensor[i - first], result);
+}
+
+void TensorWriter::write(const WeightsOutput& plan, OutputFile& out, WriteResult& result) const {
+  out.write_at(0, as_bytes(plan.prefix));
+  std::uint64_t offset = plan.prefix.size();
+  for (std::size_t first = 0; first < plan.tensors.size();) {
+    const bool casting = is_cast(plan.tensors[first]);
+    std::size_t last = first;
+    std::uint64_t size = 0;
+    while (last < plan.tensors.size() && is_cast(plan.tensors[last]) == casting) size += plan.tensors[last++].output.size;
+    if (casting) {
+      cast_run(plan, first, last, offset, out, result);
+    } else {
+      copy_run(plan, first, last, offset, out);
+    }
+    offset += size;
+    first = last;
+  }
+}
+
+void TensorWriter::stream(const WeightsOutput& plan, WriteResult& result) const {
+  constexpr std::string_view kName = "standard output";
+  write_stream(1, plan.prefix, kName);
+  std::vector<std::byte> buffer(kStreamPiece);
+  for (const PackedTensor& tensor : plan.tensors) {
+    CastReport report;
+    for (std::uint64_t at = 0; at < tensor.output.size; at += kStreamPiece) {
+      check_interrupt();
+      const std::span<std::byte> piece =
+          std::span(buffer).first(static_cast<std::size_t>(std::min(kStreamPiece, tensor.output.size - at)));
+      read_output(tensor, at, piece, report);
+      write_stream(1, as_text(piece), kName);
+      if (on_bytes_) on_bytes_(piece.size());
+    }
+    note_losses(tensor, report, result);
+  }
+}
+
+}  // namespace mu

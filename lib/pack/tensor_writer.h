@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// Writes one planned file of weights: its header, then its tensors, copied or cast.
+#pragma once
+
+#include <functional>
+
+#include "os/copy.h"
+#include "pack/plan.h"
+#include "pack/write.h"
+
+namespace mu {
+
+class TensorWriter {
+ public:
+  TensorWriter(const Weights& weights, unsigned threads, OnBytes on_bytes)
+      : weights_(weights), threads_(threads), on_bytes_(std::move(on_bytes)) {}
+
+  // Into a file, by position.
+  void write(const WeightsOutput& plan, OutputFile& out, WriteResult& result) const;
+  // Into standard output, in order.
+  void stream(const WeightsOutput& plan, WriteResult& result) const;
+
+  // The input file whose bytes the planned file repeats from first to last, or null: it can be shared as a whole.
+  [[nodiscard]] const InputFile* whole_copy_of(const WeightsOutput& plan) const;
+
+  // Bytes [at, at + out.size()) of a tensor as it is written; `at` at an element.
+  void read_output(const PackedTensor& tensor, std::uint64_t at, std::span<std::byte> out, CastReport& report) const;
+
+ private:
+  void copy_run(const WeightsOutput& plan, std::size_t first, std::size_t last, std::uint64_t offset, OutputFile& out) const;
+  void cast_run(const WeightsOutput& plan, std::size_t first, std::size_t last, std::uint64_t offset, OutputFile& out,
+                WriteResult& result) const;
+
+  const Weights& weights_;
+  unsigned threads_;
+  OnBytes on_bytes_;
+};
+
+}  // namespace mu

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pack/write.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <atomic>
+#include <set>
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "base/text.h"
+#include "cli/progress.h"
+#include "os/folder.h"
+#include "os/stage.h"
+#include "os/threads.h"
+#include "pack/tensor_writer.h"
+#include "weights/digest.h"
+
+namespace mu {
+namespace {
+
+std::optional<FileId> id_of(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) return std::nullopt;
+  return FileId{status.st_dev, status.st_ino};
+}
+
+// Writing onto what is being read would lose it.
+void refuse_own_input(const PackPlan& plan, const Input& input, const std::string& out) {
+  const std::optional<FileId> target = id_of(out);
+  if (!target) return;
+  const Error onto_itself = refused("is the input itself").in_file(escape_name(out)).hint("write elsewhere");
+  if (input.folder && id_of(input.folder->path) == target) throw onto_itself;
+  for (const WeightsFile& file : input.weights.files) {
+    if (!file.file) continue;
+    if (file.file->id() == *target) throw onto_itself;
+    // An input that lies in the output folder would be replaced with it.
+    if (plan.kind == OutputKind::kFolder && id_of(parent_of(file.name)) == target) throw onto_itself;
+  }
+}
+
+// What the disk gives back against what should be there, tensor by tensor.
+std::string verify_output(const PackPlan& plan, const TensorWriter& writer, const std::vector<std::string>& paths,
+                          unsigned threads) {
+  std::vector<std::pair<std::string, std::string>> hashes;
+  for (std::size_t f = 0; f < plan.weights.size(); ++f) {
+    const WeightsOutput& file = plan.weights[f];
+    const InputFile written(paths[f]);
+    ::posix_fadvise(written.fd(), 0, 0, POSIX_FADV_DONTNEED);  // from the disk, not from memory
+    std::string prefix(file.prefix.size(), '\0');
+    written.read_at(0, std::as_writable_bytes(std::span(prefix)));
+    bool same = prefix == file.prefix && written.size() == file.size;
+    std::vector<std::uint64_t> offsets;
+    std::uint64_t offset = file.prefix.size();
+    for (const PackedTensor& tensor : file.tensors) {
+      offsets.push_back(offset);
+      offset += tensor.output.size;
+    }
+    std::vector<std::pair<std::string, std::string>> found(file.tensors.size());
+    std::atomic<bool> differs{false};
+    parallel_for(same ? file.tensors.size() : 0, threads, [&](std::size_t i) {
+      const PackedTensor& tensor = file.tensors[i];
+      const TensorSpec& spec = tensor.output;
+      CastReport unused;
+      const std::string expected = tensor_hash(spec.dtype, spec.shape, spec.size, [&](std::uint64_t at, std::span<std::byte> out) {
+        writer.read_output(tensor, at, out, unused);
+      });
+      const std::string actual = tensor_hash(spec.dtype, spec.shape, spec.size, [&](std::uint64_t at, std::span<std::byte> out) {
+        written.read_at(offsets[i] + at, out);
+      });
+      if (expected != actual) differs = true;
+      found[i] = {spec.name, actual};
+    });
+    if (!same || differs) {
+      throw Error(ErrorKind::kIo, "what was read back differs from what was written").in_file(escape_name(paths[f]))
+          .hint("the disk or the memory is faulty; nothing was put in place");
+    }
+    hashes.insert(hashes.end(), found.begin(), found.end());
+  }
+  return content_digest(std::move(hashes));
+}
+
+// Shares whole files where the disk can, then makes sure that the rest fits.
+std::set<const WeightsOutput*> clone_what_can_be(const PackPlan& plan, const TensorWriter& writer,
+                                                 std::vector<OutputFile>& files) {
+  std::set<const WeightsOutput*> done;
+  for (std::size_t i = 0; i < plan.weights.size(); ++i) {
+    const InputFile* whole = writer.whole_copy_of(plan.weights[i]);
+    if (whole == nullptr || !clone_file(*whole, files[i])) break;
+    done.insert(&plan.weights[i]);
+  }
+  return done;
+}
+
+void write_files(const PackPlan& plan, const TensorWriter& writer, std::vector<OutputFile>& files,
+                 const std::string& folder, WriteResult& result) {
+  const std::set<const WeightsOutput*> cloned = clone_what_can_be(plan, writer, files);
+  std::uint64_t needed = plan.total_bytes;
+  for (const WeightsOutput* file : cloned) needed -= file->size;
+  require_space(folder, needed);
+  for (std::size_t i = 0; i < plan.weights.size(); ++i) {
+    if (!cloned.contains(&plan.weights[i])) writer.write(plan.weights[i], files[i], result);
+    files[i].sync();
+  }
+}
+
+void write_text(StagedFolder& folder, const TextOutput& text) {
+  OutputFile file = folder.create(text.name);
+  file.write_at(0, as_bytes(text.text));
+  file.sync();
+}
+
+WriteResult write_folder(const PackPlan& plan, const Input& input, const std::string& out, const WriteOptions& options,
+                         const TensorWriter& writer) {
+  WriteResult result;
+  Replacement replacement;
+  if (options.force && is_folder(out)) replacement = plan_replacement(out, plan);
+  StagedFolder folder(out, options.force);
+  std::vector<OutputFile> files;
+  std::vector<std::string> paths;
+  for (const WeightsOutput& file : plan.weights) {
+    files.push_back(folder.create(file.name));
+    paths.push_back(files.back().path());
+  }
+  write_files(plan, writer, files, parent_of(paths.empty() ? out : paths.front()), result);
+  if (options.verify) result.digest = verify_output(plan, writer, paths, options.threads);
+  std::set<std::string> texts;
+  for (const TextOutput& text : plan.texts) texts.insert(text.name);
+  for (const GatheredFile& file : plan.files) {
+    if (!file.taken || texts.contains(file.name)) continue;
+    const InputFile source(input.folder->path_of(file.name));
+    OutputFile copy = folder.create(file.name);
+    copy_file(source, copy, {});
+    copy.sync();
+  }
+  for (const TextOutput& text : plan.texts) write_text(folder, text);  // the index is the last
+  for (const std::string& name : replacement.kept) folder.keep(name);
+  folder.commit(replacement.replaced);
+  return result;
+}
+
+WriteResult write_single(const PackPlan& plan, const std::string& out, const WriteOptions& options,
+                         const TensorWriter& writer) {
+  WriteResult result;
+  StagedFile staged(out, options.force);
+  std::vector<OutputFile> files;
+  files.push_back(std::move(staged.file()));
+  write_files(plan, writer, files, parent_of(files.front().path()), result);
+  if (options.verify) result.digest = verify_output(plan, writer, {files.front().path()}, options.threads);
+  staged.file() = std::move(files.front());
+  staged.commit();
+  return result;
+}
+
+}  // namespace
+
+WriteResult write_pack(const PackPlan& plan, const Input& input, const std::string& out, const WriteOptions& options) {
+  Progress progress("packing", plan.total_bytes, options.progress);
+  const TensorWriter writer(input.weights, options.threads, [&progress](std::uint64_t bytes) { progress.add(bytes); });
+  if (plan.kind == OutputKind::kStream) {
+    WriteResult result;
+    for (const WeightsOutput& file : plan.weights) writer.stream(file, result);
+    return result;
+  }
+  refuse_own_input(plan, input, out);
+  return plan.kind == OutputKind::kFolder ? write_folder(plan, input, out, options, writer)
+                                          : write_single(plan, out, options, writer);
+}
+
+}  // namespace mu

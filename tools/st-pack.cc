@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+// st-pack: write safetensors. Options become a plan, the plan is printed or carried out.
+#include <fmt/format.h>
+
+#include "base/error.h"
+#include "base/sizes.h"
+#include "base/text.h"
+#include "cli/app.h"
+#include "cli/console.h"
+#include "cli/run.h"
+#include "os/file.h"
+#include "os/folder.h"
+#include "pack/report.h"
+
+namespace {
+
+using namespace mu;
+
+constexpr ProgramText kText = {
+    "st-pack", "Write safetensors: pack, cast, select, rename and shard weights; make a checkpoint publishable.",
+    "INPUT... -o OUT", "st-pack checkpoint-500 -o out --dtype bf16"};
+
+struct Options {
+  std::vector<std::string> inputs;
+  std::optional<std::string> output, names_from, max_shard_size;
+  std::vector<std::string> dtypes, select, exclude, rename, metadata;
+  bool weights_only = false, verify = false, force = false;
+  CommonOptions common;
+};
+
+Options parse_options(int argc, char** argv) {
+  Options o;
+  App app(kText);
+  app.operands(o.inputs);
+  app.group("Output");
+  app.value("-o,--output", "OUT", o.output, "a folder, a .safetensors or .npy file, or -");
+  app.value("--max-shard-size", "SIZE", o.max_shard_size, "start a new shard beyond this (5GB); 0: never");
+  app.list("--metadata", "K=V", o.metadata, "set a metadata key; K= drops it (repeatable)");
+  app.flag("--weights-only", o.weights_only, "leave config, tokenizer and the rest behind");
+  app.flag("--force", o.force, "replace what exists");
+  app.flag("--verify", o.verify, "reread the output and compare it");
+  app.group("Tensors");
+  app.list("--dtype", "[GLOB=]TYPE", o.dtypes, "cast: bf16 f16 f32 f64 f8_e4m3 f8_e5m2 (repeatable)");
+  app.list("--select", "GLOB", o.select, "only tensors with such names (repeatable)");
+  app.list("--exclude", "GLOB", o.exclude, "no tensors with such names (repeatable)");
+  app.list("--rename", "s/ERE/NEW/", o.rename, "rename tensors, as sed -E does (repeatable)");
+  app.value("--names-from", "FILE", o.names_from, "only the tensors named there, one a line");
+  app.common(o.common, "nj0pt");
+  app.parse(argc, argv);
+  if (o.inputs.empty()) throw usage("name an INPUT").hint("see st-pack --help");
+  if (!o.output || o.output->empty()) throw usage("name the output with -o OUT").hint("see st-pack --help");
+  return o;
+}
+
+OutputKind kind_of(const std::string& output) {
+  if (output == "-") return OutputKind::kStream;
+  if (output.ends_with(".safetensors")) return OutputKind::kSafetensors;
+  return output.ends_with(".npy") ? OutputKind::kNpy : OutputKind::kFolder;
+}
+
+Dtype target_dtype(std::string_view text) {
+  const std::optional<Dtype> dtype = parse_user_dtype(text);
+  for (const Dtype allowed : {Dtype::kBF16, Dtype::kF16, Dtype::kF32, Dtype::kF64, Dtype::kF8E4M3, Dtype::kF8E5M2}) {
+    if (dtype == allowed) return allowed;
+  }
+  throw usage(fmt::format("--dtype takes bf16, f16, f32, f64, f8_e4m3 or f8_e5m2, not '{}'", escape_name(text)));
+}
+
+std::vector<std::string> read_names(const std::string& path, bool null) {
+  std::vector<std::string> names;
+  const std::string text = read_whole_file(path, 1U << 30);
+  for (const std::string_view name : split(text, null ? '\0' : '\n')) {
+    if (!name.empty()) names.emplace_back(name);
+  }
+  return names;
+}
+
+PackOptions pack_options(const Options& o, OutputKind kind) {
+  PackOptions pack;
+  for (const std::string& glob : o.select) pack.selection.select.emplace_back(glob);
+  for (const std::string& glob : o.exclude) pack.selection.exclude.emplace_back(glob);
+  for (const std::string& rule : o.rename) pack.selection.rename.emplace_back(rule);
+  if (o.names_from) pack.selection.names = read_names(*o.names_from, o.common.null);
+  for (const std::string& text : o.dtypes) {
+    const std::size_t equals = text.rfind('=');
+    if (equals == std::string::npos) {
+      pack.selection.dtype = target_dtype(text);
+    } else {
+      pack.selection.dtype_of.emplace_back(Glob(text.substr(0, equals)), target_dtype(text.substr(equals + 1)));
+    }
+  }
+  for (const std::string& text : o.metadata) {
+    const std::size_t equals = text.find('=');
+    if (equals == std::string::npos || equals == 0) throw usage("--metadata takes KEY=VALUE, not '" + escape_name(text) + "'");
+    const std::string value = text.substr(equals + 1);
+    pack.metadata.emplace_back(text.substr(0, equals), value.empty() ? std::nullopt : std::optional(value));
+  }
+  if (o.max_shard_size) pack.max_shard_size = parse_size(*o.max_shard_size);
+  if (o.max_shard_size && kind != OutputKind::kFolder) throw usage("--max-shard-size needs a folder as output");
+  if (o.verify && kind == OutputKind::kStream) throw usage("--verify can't reread standard output");
+  pack.weights_only = o.weights_only;
+  return pack;
+}
+
+void print_losses(const WriteResult& result) {
+  constexpr std::size_t kShown = 10;
+  for (std::size_t i = 0; i < result.losses.size() && i < kShown; ++i) {
+    print_warning(loss_text(result.losses[i].first, result.losses[i].second));
+  }
+  if (result.losses.size() > kShown) print_warning(fmt::format("… and {} more tensors", result.losses.size() - kShown));
+}
+
+int pack(const Options& o) {
+  const OutputKind kind = kind_of(*o.output);
+  const PackOptions options = pack_options(o, kind);
+  const Input input = open_inputs(o.inputs, o.common.dry_run ? StreamData::kCount : StreamData::kSpool);
+  require_sound(input);
+  for (const Finding& finding : input.weights.findings.list()) {
+    if (finding.level == Level::kSpec) print_warning(fmt::format("{}: {} [{}]", escape_name(finding.file), finding.message, finding.rule));
+  }
+  const PackPlan plan = plan_pack(input, options, kind, find_tied(input));
+  std::optional<Replacement> replacement;
+  if (o.force && kind == OutputKind::kFolder && is_folder(*o.output)) replacement = plan_replacement(*o.output, plan);
+  if (o.common.dry_run) {
+    out(o.common.json ? plan_json(plan, input, *o.output, replacement, nullptr) : plan_text(plan, *o.output, replacement));
+    return 0;
+  }
+  const WriteResult result = write_pack(plan, input, *o.output, {.force = o.force, .verify = o.verify,
+                                                                 .threads = o.common.thread_count(),
+                                                                 .progress = o.common.show_progress()});
+  if (o.common.json && kind != OutputKind::kStream) out(plan_json(plan, input, *o.output, replacement, &result));
+  for (const std::string& note : plan.notes) print_note(note);
+  print_losses(result);
+  if (kind != OutputKind::kStream) print_note(summary_line(plan, *o.output));
+  if (result.digest) print_note("verified, content digest st-content-1:" + *result.digest);
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return mu::run("st-pack", [&] { return pack(parse_options(argc, argv)); });
+}
