@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "inspect/check.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "base/text.h"
+#include "inspect/facts.h"
+#include "model/tied.h"
+#include "os/file.h"
+#include "os/folder.h"
+#include "weights/sniff.h"
+
+namespace mu {
+namespace {
+
+// Adds findings about a folder.
+class FolderCheck {
+ public:
+  FolderCheck(const Input& input, Findings& findings) : input_(input), folder_(*input.folder), findings_(findings) {}
+
+  void run() {
+    check_config();
+    check_tokenizer();
+    check_leftovers();
+    check_pointers();
+    check_dtype();
+    check_tied();
+    check_checkpoint();
+  }
+
+ private:
+  void found(std::string_view rule, bool warning, std::string message, std::string_view file = {}) {
+    findings_.add({rule, Level::kHub, warning, std::move(message), file.empty() ? folder_.path : folder_.path_of(file)});
+  }
+  bool has_role(FileRole role) const {
+    return std::any_of(folder_.files.begin(), folder_.files.end(), [role](const FolderFile& f) { return f.role == role; });
+  }
+
+  void check_config() {
+    if (input_.is_adapter()) {
+      if (!folder_.has("adapter_config.json")) found("MD-CONFIG", false, "adapter_config.json is missing: PEFT can't load the adapter");
+    } else if (!folder_.has("config.json")) {
+      found("MD-CONFIG", false, "config.json is missing: loaders don't know the architecture");
+    }
+  }
+
+  void check_tokenizer() {
+    if (input_.is_adapter() || has_role(FileRole::kProcessor)) return;
+    const bool has_vocabulary = std::any_of(folder_.files.begin(), folder_.files.end(), [](const FolderFile& f) {
+      return f.role == FileRole::kTokenizer && f.name != "tokenizer_config.json" && f.name != "special_tokens_map.json";
+    });
+    if (!has_vocabulary) found("MD-TOKENIZER", false, "no tokenizer lies beside the weights");
+  }
+
+  // Weights that nobody loads, or that some loaders take in place of others.
+  void check_leftovers() {
+    if (!input_.choice.is_index && folder_.has("model.safetensors.index.json") && folder_.has("model.safetensors")) {
+      found("MD-BOTH", false, "loaders take model.safetensors and ignore this index", "model.safetensors.index.json");
+    }
+    for (const FolderFile& file : folder_.files) {
+      if (file.role == FileRole::kTorchWeights && (file.name.starts_with("pytorch_model") || file.name.starts_with("adapter_model"))) {
+        found("MD-BOTH", true, "the same weights in a second format?", file.name);
+      }
+      const bool is_shard = file.role == FileRole::kWeights && parse_shard_name(file.name).has_value();
+      const auto& shards = input_.weights.index ? input_.weights.index->shards : input_.choice.names;
+      if (is_shard && std::find(shards.begin(), shards.end(), file.name) == shards.end()) {
+        found("MD-LEFTOVER", true, "a shard that belongs to no index; left by an earlier save?", file.name);
+      }
+    }
+    if (!input_.choice.is_index && input_.choice.names.size() > 1) {
+      found("MD-INDEX", false, "the shards have no index: loaders don't find them");
+    }
+  }
+
+  void check_pointers() {
+    constexpr std::uint64_t kLargestPointer = 1024;
+    for (const FolderFile& file : folder_.files) {
+      if (file.is_folder || file.size > kLargestPointer || file.role == FileRole::kWeights) continue;
+      if (is_lfs_pointer(read_whole_file(folder_.path_of(file.name), kLargestPointer))) {
+        found("MD-LFS", false, "a Git LFS pointer: the file itself was not fetched; run 'git lfs pull'", file.name);
+      }
+    }
+  }
+
+  void check_dtype() {
+    if (!input_.config || input_.is_adapter() || input_.config->quantized) return;
+    const std::string* stated = input_.config->dtype();
+    const std::optional<Dtype> dtype = stated == nullptr ? std::nullopt : parse_user_dtype(*stated);
+    if (!dtype) return;
+    const std::vector<DtypeTotal> totals = gather_facts(input_).dtypes;
+    const bool stored = std::any_of(totals.begin(), totals.end(), [&dtype](const DtypeTotal& t) { return t.dtype == *dtype; });
+    if (stored || totals.empty()) return;
+    found("MD-DTYPE", false, fmt::format("says {} but the tensors are {}", *stated, torch_name(totals.front().dtype)), "config.json");
+  }
+
+  void check_tied() {
+    if (!input_.config || !input_.config->tie_word_embeddings || input_.is_adapter()) return;
+    const bool has_head = std::any_of(input_.weights.tensors.begin(), input_.weights.tensors.end(), [](const Tensor& t) {
+      return t.name.ends_with("lm_head.weight") || t.name.ends_with("embed_out.weight") || t.name.ends_with("output.weight");
+    });
+    const bool makes_text = std::any_of(input_.config->architectures.begin(), input_.config->architectures.end(),
+                                        [](const std::string& a) { return a.ends_with("ForCausalLM") || a.ends_with("LMHeadModel"); });
+    if (!*input_.config->tie_word_embeddings && makes_text && !has_head) {
+      found("MD-TIED", false, "does not tie the embeddings, but the weights have no output head", "config.json");
+    }
+    if (*input_.config->tie_word_embeddings && !tied_candidates(input_.weights).empty()) {
+      found("MD-TIED", true, "ties the embeddings, but the weights hold both", "config.json");
+    }
+  }
+
+  void check_checkpoint() {
+    if (folder_.has("checkpoint-is-incomplete.txt")) found("MD-INCOMPLETE", false, "the save was cut off", "checkpoint-is-incomplete.txt");
+    if (!input_.state || !input_.state->global_step) return;
+    const std::string expected = fmt::format("checkpoint-{}", *input_.state->global_step);
+    const std::string_view here = base_name(folder_.path);
+    if (role_of(here, true) == FileRole::kCheckpoint && here != expected) {
+      found("MD-STEP", true, fmt::format("is of step {}", *input_.state->global_step), "trainer_state.json");
+    }
+  }
+
+  const Input& input_;
+  const Folder& folder_;
+  Findings& findings_;
+};
+
+}  // namespace
+
+Findings check_input(const Input& input) {
+  Findings findings = input.weights.findings;
+  findings.add_all(input.folder_findings);
+  if (input.folder) FolderCheck(input, findings).run();
+  return findings;
+}
+
+std::string check_text(const Input& input, const Findings& findings, Level level) {
+  std::string text;
+  std::uint64_t shown = 0;
+  std::map<std::string_view, std::uint64_t> per_rule;
+  for (const Finding& finding : findings.list()) {
+    if (finding.level > level) continue;
+    ++shown;
+    ++per_rule[finding.rule];
+    const std::string place = finding.offset ? fmt::format("byte {}: ", *finding.offset) : "";
+    const char* const severity = finding.level == Level::kLoads ? "fatal" : finding.warning ? "warning" : "error";
+    text += fmt::format("{}: {}{} [{} {} {}]\n", escape_name(finding.file), place, finding.message, finding.rule,
+                        level_name(finding.level), severity);
+  }
+  for (const auto& [rule, count] : per_rule) {
+    if (findings.count(rule) > count) text += fmt::format("{}: {} more of {}\n", escape_name(input.name), group_digits(findings.count(rule) - count), rule);
+  }
+  const std::string who = escape_name(input.name);
+  if (shown == 0) return fmt::format("{}: sound, level {}\n", who, level_name(level));
+  const std::optional<Level> reached = level_reached(findings);
+  return text + (reached ? fmt::format("{}: reaches level {}\n", who, level_name(*reached))
+                         : fmt::format("{}: the reference library refuses it\n", who));
+}
+
+int check_exit_code(const Findings& findings, Level level) {
+  if (findings.first_up_to(Level::kLoads) != nullptr) return 4;
+  return findings.first_up_to(level) != nullptr ? 1 : 0;
+}
+
+}  // namespace mu

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "inspect/diff.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <map>
+
+#include "base/error.h"
+#include "base/json_write.h"
+#include "base/text.h"
+#include "inspect/fold.h"
+#include "model/tied.h"
+#include "os/threads.h"
+#include "tensor/decode.h"
+
+namespace mu {
+namespace {
+
+constexpr std::uint64_t kPieceElements = 128U << 10;
+
+using NamedTensors = std::map<std::string, const Tensor*, std::less<>>;
+
+NamedTensors named_tensors(const Weights& weights, const std::vector<Rename>& map) {
+  NamedTensors names;
+  for (const Tensor& tensor : weights.tensors) {
+    const std::string name = rename_all(map, tensor.name);
+    if (!names.emplace(name, &tensor).second) throw malformed(fmt::format("two tensors are called '{}'", escape_name(name)));
+  }
+  return names;
+}
+
+TensorsByName views_of(const NamedTensors& names) {
+  TensorsByName views;
+  for (const auto& [name, tensor] : names) views.emplace(name, tensor);
+  return views;
+}
+
+std::span<std::byte> room(std::vector<std::byte>& buffer, Dtype dtype, std::uint64_t elements) {
+  const auto size = static_cast<std::size_t>(elements * bits(dtype) / 8);
+  buffer.resize(std::max(buffer.size(), size));
+  return std::span(buffer).first(size);
+}
+
+// Reads two tensors of one shape side by side. `on_pieces` says whether to go on.
+template <typename OnPieces>
+void walk_pieces(const Weights& wa, const Tensor& a, const Weights& wb, const Tensor& b, OnPieces on_pieces) {
+  thread_local std::vector<std::byte> a_buffer;
+  thread_local std::vector<std::byte> b_buffer;
+  const std::uint64_t count = a.element_count();
+  for (std::uint64_t done = 0; done < count; done += kPieceElements) {
+    const std::uint64_t elements = std::min(kPieceElements, count - done);
+    const std::span<std::byte> left = room(a_buffer, a.dtype, elements);
+    const std::span<std::byte> right = room(b_buffer, b.dtype, elements);
+    wa.read(a, done * bits(a.dtype) / 8, left);
+    wb.read(b, done * bits(b.dtype) / 8, right);
+    if (!on_pieces(left, right)) return;
+  }
+}
+
+void compare_tensors(const Weights& wa, const Weights& wb, const DiffOptions& options, TensorDiff& diff) {
+  const Tensor& a = *diff.a;
+  const Tensor& b = *diff.b;
+  if (a.shape != b.shape) {
+    diff.kind = DiffKind::kShape;
+    return;
+  }
+  bool equal = a.dtype == b.dtype;
+  if (equal) {
+    walk_pieces(wa, a, wb, b, [&equal](std::span<const std::byte> left, std::span<const std::byte> right) {
+      equal = left.size() == right.size() && std::memcmp(left.data(), right.data(), left.size()) == 0;
+      return equal;
+    });
+  }
+  if (equal) {
+    diff.kind = DiffKind::kEqual;
+    return;
+  }
+  const bool comparable = can_decode(a.dtype) && can_decode(b.dtype) && (a.dtype == Dtype::kC64) == (b.dtype == Dtype::kC64);
+  if (!comparable) {
+    diff.kind = a.dtype == b.dtype ? DiffKind::kValues : DiffKind::kDtype;
+    return;
+  }
+  walk_pieces(wa, a, wb, b, [&](std::span<const std::byte> left, std::span<const std::byte> right) {
+    merge_comparison(diff.comparison, compare_pieces(a.dtype, left, b.dtype, right, options.tolerance));
+    return true;
+  });
+  if (diff.comparison.outside > 0) {
+    diff.kind = DiffKind::kValues;
+  } else {
+    diff.kind = a.dtype == b.dtype || options.ignore_dtype ? DiffKind::kEqual : DiffKind::kDtype;
+  }
+}
+
+// Names of both sides, matched; the kinds of matched pairs are still open.
+std::vector<TensorDiff> match_names(const NamedTensors& a, const NamedTensors& b) {
+  const TensorsByName a_views = views_of(a);
+  const TensorsByName b_views = views_of(b);
+  std::vector<TensorDiff> diffs;
+  for (const auto& [name, tensor] : a) {
+    const auto other = b.find(name);
+    TensorDiff diff{DiffKind::kEqual, name, tensor, other == b.end() ? nullptr : other->second, ""};
+    if (diff.b == nullptr) {
+      diff.tied_to = kept_name_of(name, b_views);
+      if (!diff.tied_to.empty()) diff.b = b_views.at(diff.tied_to);
+    }
+    if (diff.b == nullptr) diff.kind = DiffKind::kOnlyInA;
+    diffs.push_back(std::move(diff));
+  }
+  for (const auto& [name, tensor] : b) {
+    if (a.contains(name)) continue;
+    TensorDiff diff{DiffKind::kEqual, name, nullptr, tensor, kept_name_of(name, a_views)};
+    if (!diff.tied_to.empty()) diff.a = a_views.at(diff.tied_to);
+    if (diff.a == nullptr) diff.kind = DiffKind::kOnlyInB;
+    diffs.push_back(std::move(diff));
+  }
+  std::sort(diffs.begin(), diffs.end(), [](const TensorDiff& x, const TensorDiff& y) { return x.name < y.name; });
+  return diffs;
+}
+
+// A head that is stored on one side and tied on the other, but with other values, is simply missing there.
+void undo_false_ties(TensorDiff& diff, const NamedTensors& a) {
+  if (diff.tied_to.empty() || diff.kind == DiffKind::kEqual) return;
+  const bool in_a = a.contains(diff.name);
+  diff.kind = in_a ? DiffKind::kOnlyInA : DiffKind::kOnlyInB;
+  (in_a ? diff.b : diff.a) = nullptr;
+  diff.tied_to.clear();
+  diff.comparison = {};
+}
+
+std::string side_text(const Tensor& tensor) { return fmt::format("{} {}", short_name(tensor.dtype), shape_text(tensor.shape)); }
+
+std::string comparison_text(const Comparison& c) {
+  return fmt::format("{} of {} values differ, max abs {:.6g}, mean abs {:.6g}, relative L2 {:.6g}, cosine {:.9g}",
+                     group_digits(c.differing), group_digits(c.count), c.max_abs, c.mean_abs(), c.relative_l2(), c.cosine());
+}
+
+std::string line_of(const TensorDiff& diff) {
+  const std::string name = escape_name(diff.name);
+  switch (diff.kind) {
+    case DiffKind::kOnlyInA:
+      return fmt::format("- {}  {}", name, side_text(*diff.a));
+    case DiffKind::kOnlyInB:
+      return fmt::format("+ {}  {}", name, side_text(*diff.b));
+    case DiffKind::kShape:
+      return fmt::format("~ {}  {} against {}", name, side_text(*diff.a), side_text(*diff.b));
+    case DiffKind::kDtype:
+    case DiffKind::kValues: {
+      const std::string types = diff.a->dtype == diff.b->dtype ? std::string(short_name(diff.a->dtype))
+                                                               : fmt::format("{} against {}", short_name(diff.a->dtype), short_name(diff.b->dtype));
+      if (diff.comparison.count == 0) return fmt::format("~ {}  {}, bytes differ", name, types);
+      return fmt::format("~ {}  {}, {}", name, types, comparison_text(diff.comparison));
+    }
+    case DiffKind::kEqual:
+      return "";
+  }
+  return "";
+}
+
+constexpr std::array<std::string_view, 6> kKindNames = {"only_in_a", "only_in_b", "shape", "dtype", "values", "equal"};
+
+}  // namespace
+
+std::uint64_t Diff::count(DiffKind kind) const {
+  return static_cast<std::uint64_t>(std::count_if(tensors.begin(), tensors.end(), [kind](const TensorDiff& d) { return d.kind == kind; }));
+}
+
+bool Diff::same() const { return count(DiffKind::kEqual) == tensors.size(); }
+
+Diff diff_inputs(const Input& a, const Input& b, const DiffOptions& options, unsigned threads, Progress& progress) {
+  const NamedTensors a_names = named_tensors(a.weights, options.map);
+  const NamedTensors b_names = named_tensors(b.weights, {});
+  Diff diff{match_names(a_names, b_names)};
+  parallel_for(diff.tensors.size(), threads, [&](std::size_t i) {
+    TensorDiff& tensor = diff.tensors[i];
+    if (tensor.a == nullptr || tensor.b == nullptr) return;
+    compare_tensors(a.weights, b.weights, options, tensor);
+    undo_false_ties(tensor, a_names);
+    if (tensor.a != nullptr) progress.add(tensor.a->size);
+  });
+  return diff;
+}
+
+std::string diff_text(const Diff& diff) {
+  std::string text;
+  for (const TensorDiff& tensor : diff.tensors) {
+    const std::string line = line_of(tensor);
+    if (!line.empty()) text += line + "\n";
+    if (!tensor.tied_to.empty()) text += fmt::format("= {}  tied to {} on the other side\n", escape_name(tensor.name), escape_name(tensor.tied_to));
+  }
+  if (diff.same()) return text + fmt::format("same: {}\n", plural(diff.tensors.size(), "tensor"));
+  return text + fmt::format("different: {} only in A, {} only in B, {} in shape, {} in dtype, {} in values, {} equal\n",
+                            diff.count(DiffKind::kOnlyInA), diff.count(DiffKind::kOnlyInB), diff.count(DiffKind::kShape),
+                            diff.count(DiffKind::kDtype), diff.count(DiffKind::kValues), diff.count(DiffKind::kEqual));
+}
+
+std::string diff_json(const Input& a, const Input& b, const Diff& diff) {
+  std::string text;
+  JsonWriter json(text);
+  json.begin_object().member("schema", "modelutils.st-inspect.diff/1").member("a", a.name).member("b", b.name);
+  json.member("same", diff.same()).key("tensors").begin_array();
+  for (const TensorDiff& tensor : diff.tensors) {
+    json.begin_object().member("name", tensor.name).member("result", kKindNames[static_cast<std::size_t>(tensor.kind)]);
+    for (const auto& [key, side] : {std::pair("a", tensor.a), std::pair("b", tensor.b)}) {
+      if (side == nullptr) continue;
+      json.key(key).begin_object().member("dtype", name(side->dtype)).key("shape").numbers(side->shape).end_object();
+    }
+    if (!tensor.tied_to.empty()) json.member("tied_to", tensor.tied_to);
+    const Comparison& c = tensor.comparison;
+    if (c.count > 0) {
+      json.member("values", c.count).member("differing", c.differing).member("max_abs", c.max_abs);
+      json.member("mean_abs", c.mean_abs()).member("relative_l2", c.relative_l2()).member("cosine", c.cosine());
+    }
+    json.end_object();
+  }
+  json.end_array().end_object();
+  return text + "\n";
+}
+
+}  // namespace mu

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "inspect/facts.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "base/text.h"
+#include "model/tied.h"
+#include "os/folder.h"
+
+namespace mu {
+namespace {
+
+std::string kind_of(const Input& input) {
+  if (!input.folder) return input.weights.index || input.weights.files.size() > 1 ? "sharded weights" : "weights file";
+  const bool checkpoint = input.state.has_value() || input.folder->has("optimizer.pt");
+  if (input.is_adapter()) return checkpoint ? "adapter checkpoint" : "adapter";
+  return checkpoint ? "checkpoint" : "model";
+}
+
+std::string describe_model(const Input& input) {
+  if (!input.config) return "";
+  const ModelConfig& config = *input.config;
+  std::string text = config.architectures.empty() ? "" : " of " + escape_name(join(config.architectures, ", "));
+  if (!config.model_type.empty()) text += " (" + escape_name(config.model_type) + ")";
+  return text;
+}
+
+std::string describe_adapter(const Input& input) {
+  if (!input.adapter || !input.is_adapter()) return "";
+  const AdapterConfig& adapter = *input.adapter;
+  std::string text = adapter.peft_type.empty() ? "" : ", " + escape_name(adapter.peft_type);
+  if (adapter.rank) text += fmt::format(" r {}", *adapter.rank);
+  if (adapter.alpha) text += fmt::format(", alpha {}", *adapter.alpha);
+  if (!adapter.base_model.empty()) text += ", base " + escape_name(adapter.base_model);
+  if (!adapter.target_modules.empty()) text += ", on " + escape_name(join(adapter.target_modules, ", "));
+  return text;
+}
+
+std::string describe_state(const Input& input) {
+  if (!input.state) return "";
+  const TrainerState& state = *input.state;
+  std::string text;
+  if (state.global_step) text += fmt::format(", step {}", *state.global_step);
+  if (state.max_steps && *state.max_steps > 0) text += fmt::format(" of {}", *state.max_steps);
+  if (state.epoch) text += fmt::format(", epoch {:.4g}", *state.epoch);
+  if (state.best_metric) {
+    text += fmt::format(", best metric {:.6g}", *state.best_metric);
+    const std::string_view best = base_name(state.best_model_checkpoint);
+    const std::string_view here = base_name(input.folder->path);
+    if (!best.empty()) text += best == here ? " (here)" : " (in " + escape_name(best) + ")";
+  }
+  return text;
+}
+
+std::vector<DtypeTotal> dtype_totals(const std::vector<Tensor>& tensors) {
+  std::array<DtypeTotal, kDtypes> totals{};
+  for (const Tensor& tensor : tensors) {
+    DtypeTotal& total = totals[static_cast<std::size_t>(tensor.dtype)];
+    total.dtype = tensor.dtype;
+    ++total.tensors;
+    total.elements += tensor.element_count();
+    total.bytes += tensor.size;
+  }
+  std::vector<DtypeTotal> used;
+  std::copy_if(totals.begin(), totals.end(), std::back_inserter(used), [](const DtypeTotal& t) { return t.tensors > 0; });
+  std::stable_sort(used.begin(), used.end(), [](const DtypeTotal& a, const DtypeTotal& b) { return a.bytes > b.bytes; });
+  return used;
+}
+
+// Types that came late to the format, so that older readers refuse the whole file.
+bool is_recent(Dtype dtype) {
+  switch (dtype) {
+    case Dtype::kF4:
+    case Dtype::kF6E2M3:
+    case Dtype::kF6E3M2:
+    case Dtype::kF8E8M0:
+    case Dtype::kC64:
+    case Dtype::kF8E4M3Fnuz:
+    case Dtype::kF8E5M2Fnuz:
+      return true;
+    default:
+      return false;
+  }
+}
+
+void note_tied(const Input& input, std::vector<std::string>& notes) {
+  for (const TiedName& pair : tied_candidates(input.weights)) {
+    notes.push_back(fmt::format("{} may repeat {}: same dtype and shape", escape_name(pair.dropped), escape_name(pair.kept)));
+  }
+  if (input.config && input.config->tie_word_embeddings.value_or(false)) {
+    notes.push_back("embeddings are tied: the output head is the input embedding (tie_word_embeddings)");
+  }
+  const Metadata metadata = input.weights.merged_metadata();
+  const TensorsByName names = tensors_by_name(input.weights);
+  const auto tied = std::count_if(metadata.begin(), metadata.end(), [&names](const auto& entry) {
+    return !names.contains(entry.first) && names.contains(entry.second);
+  });
+  if (tied > 0) notes.push_back(fmt::format("metadata names {} that share a stored tensor", plural(static_cast<std::uint64_t>(tied), "name")));
+  if (metadata.contains("DCP_SHARDING_INFO")) notes.push_back("holds pieces of tensors (torch distributed checkpoint): consolidate before loading");
+}
+
+}  // namespace
+
+InputFacts gather_facts(const Input& input) {
+  InputFacts facts;
+  facts.kind = kind_of(input);
+  facts.description = facts.kind + describe_model(input) + describe_adapter(input) + describe_state(input);
+  facts.dtypes = dtype_totals(input.weights.tensors);
+  facts.tensors = input.weights.tensors.size();
+  for (const DtypeTotal& total : facts.dtypes) {
+    facts.elements += total.elements;
+    facts.bytes += total.bytes;
+    if (is_recent(total.dtype)) facts.notes.push_back(fmt::format("{} is a recent dtype: older readers refuse the file", name(total.dtype)));
+  }
+  if (input.config && input.config->quantized) facts.notes.push_back("quantised: parameters are counted as stored");
+  note_tied(input, facts.notes);
+  return facts;
+}
+
+std::optional<Level> level_reached(const Findings& findings) {
+  std::optional<Level> reached;
+  for (const Level level : {Level::kLoads, Level::kSpec, Level::kHub}) {
+    if (findings.first_up_to(level) != nullptr) break;
+    reached = level;
+  }
+  return reached;
+}
+
+}  // namespace mu

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "inspect/fold.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <iterator>
+#include <string_view>
+#include <unordered_map>
+
+#include "base/text.h"
+
+namespace mu {
+namespace {
+
+// What stands for a number in a pattern; no name holds it unescaped.
+constexpr char kHole = '\0';
+
+bool is_number(std::string_view part) {
+  return !part.empty() && part.size() <= 9 && (part.size() == 1 || part[0] != '0') &&
+         std::all_of(part.begin(), part.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
+
+// "a.12.b" -> "a.\0.b", and 12 appended to `numbers`.
+void make_pattern(std::string_view name, std::string& pattern, std::vector<std::uint32_t>& numbers) {
+  pattern.clear();
+  numbers.clear();
+  std::size_t start = 0;
+  while (true) {
+    const std::size_t dot = name.find('.', start);
+    const std::string_view part = name.substr(start, dot == std::string_view::npos ? dot : dot - start);
+    if (is_number(part)) {
+      std::uint32_t number = 0;
+      std::from_chars(part.data(), part.data() + part.size(), number);
+      numbers.push_back(number);
+      pattern += kHole;
+    } else {
+      pattern += part;
+    }
+    if (dot == std::string_view::npos) return;
+    pattern += '.';
+    start = dot + 1;
+  }
+}
+
+// {0,1,2,3,7} -> "[0-3,7]"; a single number stays as it is.
+std::string ranges_text(std::vector<std::uint32_t>& numbers) {
+  std::sort(numbers.begin(), numbers.end());
+  numbers.erase(std::unique(numbers.begin(), numbers.end()), numbers.end());
+  if (numbers.size() == 1) return std::to_string(numbers.front());
+  std::string text = "[";
+  for (std::size_t i = 0; i < numbers.size();) {
+    std::size_t last = i;
+    while (last + 1 < numbers.size() && numbers[last + 1] == numbers[last] + 1) ++last;
+    if (i > 0) text += ',';
+    text += std::to_string(numbers[i]);
+    if (last > i) text += fmt::format("{}{}", last > i + 1 ? "-" : ",", numbers[last]);
+    i = last + 1;
+  }
+  return text + "]";
+}
+
+struct Group {
+  FoldedGroup folded;
+  std::vector<std::vector<std::uint32_t>> numbers;  // seen at each hole
+};
+
+std::string fill_holes(std::string_view pattern, std::vector<std::vector<std::uint32_t>>& numbers) {
+  std::string name;
+  std::size_t hole = 0;
+  for (const std::string_view part : split(pattern, '.')) {
+    if (!name.empty() || part.data() != pattern.data()) name += '.';
+    name += part == std::string_view(&kHole, 1) ? ranges_text(numbers[hole++]) : escape_name(part);
+  }
+  return name;
+}
+
+}  // namespace
+
+std::vector<FoldedGroup> fold_tensors(const std::vector<const Tensor*>& tensors) {
+  std::vector<Group> groups;
+  std::unordered_map<std::string, std::vector<std::size_t>> by_pattern;  // groups of other dtype or shape each
+  std::string pattern;
+  std::vector<std::uint32_t> numbers;
+  for (const Tensor* tensor : tensors) {
+    make_pattern(tensor->name, pattern, numbers);
+    std::vector<std::size_t>& candidates = by_pattern[pattern];
+    const auto same = std::find_if(candidates.begin(), candidates.end(), [&](std::size_t i) {
+      return groups[i].folded.first->dtype == tensor->dtype && groups[i].folded.first->shape == tensor->shape;
+    });
+    const std::size_t index = same == candidates.end() ? groups.size() : *same;
+    if (index == groups.size()) {
+      candidates.push_back(index);
+      groups.push_back({{pattern, tensor}, std::vector<std::vector<std::uint32_t>>(numbers.size())});
+    }
+    Group& group = groups[index];
+    ++group.folded.count;
+    group.folded.elements += tensor->element_count();
+    group.folded.bytes += tensor->size;
+    for (std::size_t i = 0; i < numbers.size(); ++i) group.numbers[i].push_back(numbers[i]);
+  }
+  std::vector<FoldedGroup> folded;
+  folded.reserve(groups.size());
+  for (Group& group : groups) {
+    group.folded.name = fill_holes(group.folded.name, group.numbers);
+    folded.push_back(std::move(group.folded));
+  }
+  return folded;
+}
+
+std::string shape_text(const std::vector<std::uint64_t>& shape) {
+  std::string text = "[";
+  for (std::size_t i = 0; i < shape.size(); ++i) fmt::format_to(std::back_inserter(text), "{}{}", i > 0 ? ", " : "", shape[i]);
+  return text + "]";
+}
+
+}  // namespace mu

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "inspect/listing.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+#include "base/sizes.h"
+#include "base/text.h"
+#include "cli/console.h"
+#include "cli/table.h"
+#include "inspect/fold.h"
+#include "os/folder.h"
+
+namespace mu {
+namespace {
+
+constexpr std::size_t kShownGroups = 24;  // lines of tensors in the overview
+constexpr std::size_t kShownFiles = 16;
+constexpr std::size_t kLongValue = 200;   // characters of a metadata value
+
+std::string verdict_text(const Findings& findings) {
+  const std::optional<Level> reached = level_reached(findings);
+  const std::size_t count = findings.list().size();
+  if (!reached) return red("refused by the reference library") + ", --check says why";
+  if (count == 0) return green("sound");
+  return yellow(fmt::format("loads, {}", plural(count, "finding"))) + fmt::format(" (--check={} lists {})", level_name(Level::kHub), count == 1 ? "it" : "them");
+}
+
+std::string dtype_table(const InputFacts& facts) {
+  Table table("lrrrr");
+  table.row({"dtype", "tensors", "parameters", "bytes", "share"});
+  for (const DtypeTotal& total : facts.dtypes) {
+    const double share = facts.bytes == 0 ? 0 : 100.0 * static_cast<double>(total.bytes) / static_cast<double>(facts.bytes);
+    table.row({std::string(short_name(total.dtype)), group_digits(total.tensors), group_digits(total.elements),
+               format_size(total.bytes), fmt::format("{:.1f} %", share)});
+  }
+  return table.text(2, 0);
+}
+
+std::string groups_table(const std::vector<const Tensor*>& tensors, std::size_t width) {
+  const std::vector<FoldedGroup> groups = fold_tensors(tensors);
+  // The largest lines, in their own order.
+  std::vector<std::size_t> shown(groups.size());
+  for (std::size_t i = 0; i < shown.size(); ++i) shown[i] = i;
+  if (shown.size() > kShownGroups) {
+    std::stable_sort(shown.begin(), shown.end(), [&](std::size_t a, std::size_t b) { return groups[a].bytes > groups[b].bytes; });
+    shown.resize(kShownGroups);
+    std::sort(shown.begin(), shown.end());
+  }
+  Table table("lllrr");
+  for (const std::size_t i : shown) {
+    const FoldedGroup& group = groups[i];
+    table.row({group.name, std::string(short_name(group.first->dtype)), shape_text(group.first->shape),
+               group.count > 1 ? "×" + group_digits(group.count) : "", format_size(group.bytes)});
+  }
+  std::string text = table.text(2, width);
+  if (groups.size() > shown.size()) text += fmt::format("  … and {} of smaller tensors (-t lists all)\n", plural(groups.size() - shown.size(), "line"));
+  return text;
+}
+
+std::string files_table(const Folder& folder) {
+  Table table("lrl");
+  std::size_t rows = 0;
+  for (const FolderFile& file : folder.files) {
+    if (rows++ == kShownFiles) break;
+    table.row({escape_name(file.name) + (file.is_folder ? "/" : ""), file.is_folder ? "" : format_size(file.size), std::string(role_name(file.role))});
+  }
+  std::string text = table.text(2, 0);
+  if (folder.files.size() > kShownFiles) text += fmt::format("  … and {} more\n", folder.files.size() - kShownFiles);
+  return text;
+}
+
+// A node of the tree: children by name, sums of everything below.
+struct TreeNode {
+  std::map<std::string, TreeNode, std::less<>> children;
+  std::uint64_t count = 0, elements = 0, bytes = 0;
+};
+
+void draw_tree(const TreeNode& node, std::size_t level, std::size_t depth, Table& table) {
+  for (const auto& [name, child] : node.children) {
+    table.row({std::string(2 * level, ' ') + name, plural(child.count, "tensor"), group_digits(child.elements), format_size(child.bytes)});
+    if (depth == 0 || level + 1 < depth) draw_tree(child, level + 1, depth, table);
+  }
+}
+
+}  // namespace
+
+std::vector<const Tensor*> choose_tensors(const Weights& weights, const std::vector<Glob>& filters, SortKey key) {
+  std::vector<const Tensor*> chosen;
+  chosen.reserve(weights.tensors.size());
+  for (const Tensor& tensor : weights.tensors) {
+    if (filters.empty() || matches_any(filters, tensor.name)) chosen.push_back(&tensor);
+  }
+  const auto sort_by = [&chosen](auto order) {
+    std::stable_sort(chosen.begin(), chosen.end(), [order](const Tensor* a, const Tensor* b) { return order(*a) < order(*b); });
+  };
+  switch (key) {
+    case SortKey::kName:
+      sort_by([](const Tensor& t) { return std::string_view(t.name); });
+      break;
+    case SortKey::kSize:
+      sort_by([](const Tensor& t) { return ~t.size; });
+      break;
+    case SortKey::kDtype:
+      sort_by([](const Tensor& t) { return std::tuple(t.dtype, std::string_view(t.name)); });
+      break;
+    case SortKey::kOffset:
+      break;  // the order of the list
+  }
+  return chosen;
+}
+
+std::string overview_text(const Input& input, const InputFacts& facts, const Findings& findings,
+                          const std::vector<const Tensor*>& tensors, std::size_t width) {
+  std::string text = bold(escape_name(input.name)) + "\n";
+  text += "  " + facts.description + "\n";
+  text += "  " + verdict_text(findings) + "\n";
+  text += fmt::format("  {} parameters, {} in {}, {}\n", group_digits(facts.elements), format_size(facts.bytes),
+                      plural(facts.tensors, "tensor"), plural(input.weights.files.size(), "file"));
+  if (facts.dtypes.size() > 1) text += "\n" + dtype_table(facts);
+  if (!tensors.empty()) text += "\n" + groups_table(tensors, width);
+  const Metadata metadata = input.weights.merged_metadata();
+  if (metadata.size() > (metadata.contains("format") ? 1U : 0U)) text += fmt::format("\n  metadata: {} (--metadata shows them)\n", plural(metadata.size(), "key"));
+  if (input.folder) text += "\n" + files_table(*input.folder);
+  if (!facts.notes.empty()) text += "\n";
+  for (const std::string& note : facts.notes) text += "  note: " + note + "\n";
+  return text;
+}
+
+void print_tensors(const Weights& weights, const std::vector<const Tensor*>& tensors) {
+  std::vector<std::string> files;
+  for (const WeightsFile& file : weights.files) files.push_back(escape_name(base_name(file.name)));
+  std::string line;
+  for (const Tensor* tensor : tensors) {
+    line = escape_name(tensor->name);
+    line += '\t';
+    line += name(tensor->dtype);
+    line += '\t';
+    for (std::size_t i = 0; i < tensor->shape.size(); ++i) {
+      if (i > 0) line += ',';
+      line += std::to_string(tensor->shape[i]);
+    }
+    line += '\t' + std::to_string(tensor->element_count()) + '\t' + std::to_string(tensor->size) + '\t' +
+            files[tensor->source] + '\t' + std::to_string(tensor->offset) + '\n';
+    out(line);
+  }
+}
+
+void print_names(const std::vector<const Tensor*>& tensors, bool null) {
+  for (const Tensor* tensor : tensors) {
+    out(null ? tensor->name : escape_name(tensor->name));
+    out(null ? std::string_view("\0", 1) : "\n");
+  }
+}
+
+std::string tree_text(const std::vector<const Tensor*>& tensors, std::size_t depth) {
+  TreeNode root;
+  for (const FoldedGroup& group : fold_tensors(tensors)) {
+    TreeNode* node = &root;
+    for (const std::string_view part : split(group.name, '.')) {
+      node = &node->children[std::string(part)];
+      node->count += group.count;
+      node->elements += group.elements;
+      node->bytes += group.bytes;
+    }
+  }
+  Table table("lrrr");
+  draw_tree(root, 0, depth, table);
+  return table.text(0, 0);
+}
+
+std::string metadata_text(const Metadata& metadata) {
+  std::string text;
+  for (const auto& [key, value] : metadata) {
+    const std::string shown = escape_name(value);
+    text += fmt::format("{} = {}\n", escape_name(key), shown.size() > kLongValue ? shorten(shown, kLongValue) + fmt::format(" ({} bytes)", value.size()) : shown);
+  }
+  return text;
+}
+
+}  // namespace mu

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// One input as a JSON document, schema "modelutils.st-inspect/1", described in st-inspect(1).
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "inspect/facts.h"
+#include "inspect/measure.h"
+
+namespace mu {
+
+// What was measured, when it was asked for; in the order of the tensors.
+struct Measured {
+  std::vector<std::string> stats;  // stats_json of each
+  std::optional<TensorStats> total;
+  std::optional<Hashes> hashes;
+};
+
+// Statistics of one tensor as a JSON object on one line.
+std::string stats_json(Dtype dtype, const TensorStats& stats);
+
+// With indent 0 the document is one line. Ends with a newline.
+std::string input_json(const Input& input, const InputFacts& facts, const Findings& findings,
+                       const std::vector<const Tensor*>& tensors, const Measured& measured, int indent);
+
+}  // namespace mu

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+// st-inspect: what is in this file? Options choose views; every view prints one input after the other.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "cli/app.h"
+#include "cli/console.h"
+#include "cli/run.h"
+#include "cli/table.h"
+#include "inspect/check.h"
+#include "inspect/diff.h"
+#include "inspect/listing.h"
+#include "inspect/report.h"
+#include "inspect/slice.h"
+
+namespace {
+
+using namespace mu;
+
+constexpr ProgramText kText = {
+    "st-inspect", "Show what a weights file, sharded model, adapter or checkpoint folder holds, and whether it is sound.",
+    "PATH...", "st-inspect --check=hub out"};
+
+struct Options {
+  std::vector<std::string> paths, filters, maps;
+  bool tensors = false, names = false, header = false, stats = false, hash = false, diff = false, ignore_dtype = false;
+  std::optional<std::string> tree, metadata, check, print, sort, fail_on, rtol, atol;
+  CommonOptions common;
+  // Derived.
+  std::vector<Glob> globs;
+  SortKey sort_key = SortKey::kOffset;
+  Level level = Level::kSpec;
+  std::size_t depth = 0;
+  bool fail_on_nan = false, fail_on_inf = false;
+};
+
+constexpr std::string_view kAllKeys = "*";
+
+void derive(Options& o) {
+  for (const std::string& glob : o.filters) o.globs.emplace_back(glob);
+  if (o.sort) {
+    constexpr std::pair<std::string_view, SortKey> kKeys[] = {{"name", SortKey::kName}, {"size", SortKey::kSize},
+                                                              {"offset", SortKey::kOffset}, {"dtype", SortKey::kDtype}};
+    const auto key = std::find_if(std::begin(kKeys), std::end(kKeys), [&o](const auto& k) { return k.first == *o.sort; });
+    if (key == std::end(kKeys)) throw usage("--sort takes name, size, offset or dtype, not '" + escape_name(*o.sort) + "'");
+    o.sort_key = key->second;
+  }
+  if (o.check && *o.check != "loads" && *o.check != "spec" && *o.check != "hub") {
+    throw usage("--check takes loads, spec or hub, not '" + escape_name(*o.check) + "'");
+  }
+  if (o.check) o.level = *o.check == "loads" ? Level::kLoads : *o.check == "hub" ? Level::kHub : Level::kSpec;
+  if (o.tree && *o.tree != kAllKeys) {
+    const bool digits = !o.tree->empty() && o.tree->size() < 6 && o.tree->find_first_not_of("0123456789") == std::string::npos;
+    if (!digits || *o.tree == "0") throw usage("--tree takes a depth from 1, not '" + escape_name(*o.tree) + "'");
+    o.depth = std::stoul(*o.tree);
+  }
+  if (o.fail_on) {
+    for (const std::string_view what : split(*o.fail_on, ',')) {
+      if (what != "nan" && what != "inf") throw usage("--fail-on takes nan, inf or both with a comma, not '" + escape_name(what) + "'");
+      (what == "nan" ? o.fail_on_nan : o.fail_on_inf) = true;
+    }
+    o.stats = true;
+  }
+  const int views = int{o.tensors} + int{o.names} + int{o.header} + int{o.tree.has_value()} + int{o.metadata.has_value()} +
+                    int{o.print.has_value()} + int{o.diff} + int{o.stats || o.hash || o.check};
+  if (views > 1) throw usage("these views exclude each other").hint("only --stats, --hash and --check go together");
+  if (o.diff && o.paths.size() != 2) throw usage(fmt::format("--diff compares two inputs, not {}", o.paths.size()));
+  if (!o.diff && (!o.maps.empty() || o.rtol || o.atol || o.ignore_dtype)) throw usage("--map, --rtol, --atol and --ignore-dtype belong to --diff");
+  if (std::count(o.paths.begin(), o.paths.end(), "-") > 1) throw usage("standard input can be read once");
+}
+
+Options parse_options(int argc, char** argv) {
+  Options o;
+  App app(kText);
+  app.operands(o.paths);
+  app.group("Views (default: an overview)");
+  app.flag("-t,--tensors", o.tensors, "TSV: name dtype shape parameters bytes file offset");
+  app.flag("--names", o.names, "names, one a line");
+  app.optional_value("--tree", "DEPTH", std::string(kAllKeys), o.tree, "by dotted name, with sums");
+  app.flag("--header", o.header, "the header's exact bytes");
+  app.optional_value("--metadata", "KEY", std::string(kAllKeys), o.metadata, "all metadata, or one value verbatim");
+  app.value("--print", "NAME[0:4,:8]", o.print, "values of a tensor or of a slice");
+  app.flag("--stats", o.stats, "min, max, mean, std, zeros, NaN, Inf");
+  app.flag("--hash", o.hash, "SHA-256 of files, tensors and content");
+  app.optional_value("--check", "LEVEL", "spec", o.check, "findings up to loads, spec (default) or hub");
+  app.flag("--diff", o.diff, "compare two inputs");
+  app.group("Selection");
+  app.list("--filter", "GLOB", o.filters, "only tensors with such names (repeatable)");
+  app.value("--sort", "KEY", o.sort, "name, size, offset (default) or dtype");
+  app.value("--fail-on", "nan,inf", o.fail_on, "exit 1 when --stats finds some");
+  app.group("With --diff");
+  app.list("--map", "s/ERE/NEW/", o.maps, "rename the first input's tensors (repeatable)");
+  app.value("--rtol", "X", o.rtol, "relative tolerance (0), as torch.allclose");
+  app.value("--atol", "X", o.atol, "absolute tolerance (0)");
+  app.flag("--ignore-dtype", o.ignore_dtype, "equal values in another dtype are no difference");
+  app.common(o.common, "j0pt");
+  app.parse(argc, argv);
+  if (o.paths.empty()) throw usage("name a PATH").hint("see st-inspect --help");
+  derive(o);
+  return o;
+}
+
+double tolerance_of(const std::optional<std::string>& text, std::string_view option) {
+  if (!text) return 0;
+  char* end = nullptr;
+  const double value = std::strtod(text->c_str(), &end);
+  if (text->empty() || *end != '\0' || !(value >= 0)) throw usage(fmt::format("{} takes a number from 0, not '{}'", option, escape_name(*text)));
+  return value;
+}
+
+int diff(const Options& o) {
+  DiffOptions options;
+  for (const std::string& rule : o.maps) options.map.emplace_back(rule);
+  options.tolerance = {tolerance_of(o.rtol, "--rtol"), tolerance_of(o.atol, "--atol")};
+  options.ignore_dtype = o.ignore_dtype;
+  const Input a = open_input(o.paths[0], StreamData::kSpool);
+  a.weights.findings.throw_if_unloadable();
+  const Input b = open_input(o.paths[1], StreamData::kSpool);
+  b.weights.findings.throw_if_unloadable();
+  Progress progress("comparing", a.weights.total_bytes(), o.common.show_progress());
+  const Diff result = diff_inputs(a, b, options, o.common.thread_count(), progress);
+  out(o.common.json ? diff_json(a, b, result) : diff_text(result));
+  return result.same() ? 0 : 1;
+}
+
+void print_metadata(const Options& o, const Input& input) {
+  const Metadata metadata = input.weights.merged_metadata();
+  if (*o.metadata == kAllKeys) return out(metadata_text(metadata));
+  const auto found = metadata.find(*o.metadata);
+  if (found == metadata.end()) throw Error(ErrorKind::kAnswerNo, "has no metadata key '" + escape_name(*o.metadata) + "'").in_file(escape_name(input.name));
+  out(found->second + (o.common.null ? std::string(1, '\0') : "\n"));
+}
+
+std::uint64_t bytes_of(const std::vector<const Tensor*>& tensors) {
+  std::uint64_t total = 0;
+  for (const Tensor* tensor : tensors) total += tensor->size;
+  return total;
+}
+
+// On a terminal a table with a small histogram, else a TSV line a tensor as soon as it is known.
+TensorStats print_stats(const Options& o, const Input& input, const std::vector<const Tensor*>& tensors, Findings& findings,
+                        Measured& measured) {
+  const bool table_wanted = out_is_terminal() && !o.common.json;
+  Table table("llrrrrrrrrrll");
+  table.row({"name", "dtype", "values", "min", "max", "mean", "std", "absmax", "zeros", "nan", "inf", "magnitudes", "remarks"});
+  const auto row_of = [](std::string name, std::string dtype, const TensorStats& stats) {
+    std::vector<std::string> row = stats_columns(stats);
+    row.insert(row.begin(), {std::move(name), std::move(dtype)});
+    return row;
+  };
+  Progress progress("reading", bytes_of(tensors), o.common.show_progress());
+  const TensorStats total = measure_stats(input.weights, tensors, o.common.thread_count(), progress, [&](const Tensor& tensor, const TensorStats& stats) {
+    if (stats.not_boolean > 0) {
+      findings.add({"ST-BOOL", Level::kSpec, true, fmt::format("tensor '{}' has {} other than 0 and 1", escape_name(tensor.name), plural(stats.not_boolean, "byte")),
+                    input.weights.files[tensor.source].name, tensor.offset});
+    }
+    if (o.common.json) {
+      measured.stats.push_back(stats_json(tensor.dtype, stats));
+      return;
+    }
+    std::vector<std::string> row = row_of(escape_name(tensor.name), std::string(short_name(tensor.dtype)), stats);
+    if (table_wanted) row.push_back(draw_magnitudes(stats, 16));
+    row.push_back(stats_remarks(tensor.dtype, stats));
+    if (table_wanted) {
+      table.row(std::move(row));
+    } else {
+      out(join(row, "\t") + "\n");
+    }
+  });
+  if (o.common.json) return total;
+  std::vector<std::string> last = row_of("(total)", "-", total);
+  if (table_wanted) last.push_back(draw_magnitudes(total, 16));
+  last.emplace_back("");
+  if (table_wanted) {
+    table.row(std::move(last));
+    out(table.text(0, 0));
+  } else {
+    out(join(last, "\t") + "\n");
+  }
+  return total;
+}
+
+void print_hashes(const Input& input, const std::vector<const Tensor*>& tensors, const Hashes& hashes) {
+  for (std::size_t i = 0; i < hashes.files.size(); ++i) out(fmt::format("file\t{}\t{}\n", hashes.files[i], escape_name(input.weights.files[i].name)));
+  for (std::size_t i = 0; i < tensors.size(); ++i) out(fmt::format("tensor\t{}\t{}\n", hashes.tensors[i], escape_name(tensors[i]->name)));
+  out(fmt::format("content\t{}\t{}\n", hashes.content, escape_name(input.name)));
+}
+
+// --stats, --hash, --check and --json, in any combination.
+int measure(const Options& o, const Input& input, const std::vector<const Tensor*>& tensors) {
+  const bool loadable = input.weights.findings.first_up_to(Level::kLoads) == nullptr;
+  Findings findings = check_input(input);
+  Measured measured;
+  bool failed = false;
+  if (o.stats && loadable) {
+    measured.total = print_stats(o, input, tensors, findings, measured);
+    failed = (o.fail_on_nan && measured.total->nan > 0) ||
+             (o.fail_on_inf && measured.total->positive_infinity + measured.total->negative_infinity > 0);
+  }
+  if (o.hash && loadable) {
+    std::uint64_t total = bytes_of(tensors);
+    for (const WeightsFile& file : input.weights.files) total += file.size;
+    Progress progress("hashing", total, o.common.show_progress());
+    measured.hashes = measure_hashes(input.weights, tensors, o.common.thread_count(), progress);
+    if (!o.common.json) print_hashes(input, tensors, *measured.hashes);
+  }
+  if (o.common.json) {
+    out(input_json(input, gather_facts(input), findings, tensors, measured, o.paths.size() == 1 ? 2 : 0));
+  } else if (o.check) {
+    out(check_text(input, findings, o.level));
+  }
+  const int checked = o.check ? check_exit_code(findings, o.level) : 0;
+  return checked != 0 ? checked : failed ? 1 : 0;
+}
+
+StreamData stdin_data(const Options& o) {
+  if (o.header || o.names) return StreamData::kLeave;
+  return o.stats || o.hash || o.print ? StreamData::kSpool : StreamData::kCount;
+}
+
+int inspect(const Options& o, const std::string& path) {
+  const Input input = open_input(path, stdin_data(o));
+  // --check reports what the reference refuses; every other view needs tensors that can be trusted.
+  if (!o.check) input.weights.findings.throw_if_unloadable();
+  const std::vector<const Tensor*> tensors = choose_tensors(input.weights, o.globs, o.sort_key);
+  if (o.print) {
+    print_slice(input.weights, *o.print, o.common.json);
+  } else if (o.header) {
+    for (const WeightsFile& file : input.weights.files) out(read_safetensors_header(file));
+  } else if (o.metadata) {
+    print_metadata(o, input);
+  } else if (o.names) {
+    print_names(tensors, o.common.null);
+  } else if (o.stats || o.hash || o.check || o.common.json) {
+    return measure(o, input, tensors);
+  } else if (o.tensors) {
+    print_tensors(input.weights, tensors);
+  } else if (o.tree) {
+    out(tree_text(tensors, o.depth));
+  } else {
+    if (path != o.paths.front()) out("\n");
+    out(overview_text(input, gather_facts(input), check_input(input), tensors, out_width()));
+  }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return mu::run("st-inspect", [&] {
+    const Options o = parse_options(argc, argv);
+    if (o.diff) return diff(o);
+    return for_each_operand(o.paths, [&o](const std::string& path) { return inspect(o, path); });
+  });
+}
