@@ -87,11 +87,11 @@ bool is_recent(Dtype dtype) {
 }
 
 void note_tied(const Input& input, std::vector<std::string>& notes) {
-  for (const TiedName& pair : tied_candidates(input.weights)) {
-    notes.push_back(fmt::format("{} may repeat {}: same dtype and shape", escape_name(pair.dropped), escape_name(pair.kept)));
-  }
   if (input.config && input.config->tie_word_embeddings.value_or(false)) {
     notes.push_back("embeddings are tied: the output head is the input embedding (tie_word_embeddings)");
+    for (const TiedName& pair : tied_candidates(input.weights)) {
+      notes.push_back(fmt::format("{} is stored beside {} though the config ties them", escape_name(pair.dropped), escape_name(pair.kept)));
+    }
   }
   const Metadata metadata = input.weights.merged_metadata();
   const TensorsByName names = tensors_by_name(input.weights);

@@ -14,15 +14,12 @@
 namespace mu {
 namespace {
 
-// What stands for a number in a pattern; no name holds it unescaped.
-constexpr char kHole = '\0';
-
 bool is_number(std::string_view part) {
   return !part.empty() && part.size() <= 9 && (part.size() == 1 || part[0] != '0') &&
          std::all_of(part.begin(), part.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
-// "a.12.b" -> "a.\0.b", and 12 appended to `numbers`.
+// "a.12.b" -> "a.0.b", and 12 appended to `numbers`: every number is written as 0, and no other part can be.
 void make_pattern(std::string_view name, std::string& pattern, std::vector<std::uint32_t>& numbers) {
   pattern.clear();
   numbers.clear();
@@ -34,7 +31,7 @@ void make_pattern(std::string_view name, std::string& pattern, std::vector<std::
       std::uint32_t number = 0;
       std::from_chars(part.data(), part.data() + part.size(), number);
       numbers.push_back(number);
-      pattern += kHole;
+      pattern += '0';
     } else {
       pattern += part;
     }
@@ -55,7 +52,7 @@ std::string ranges_text(std::vector<std::uint32_t>& numbers) {
     while (last + 1 < numbers.size() && numbers[last + 1] == numbers[last] + 1) ++last;
     if (i > 0) text += ',';
     text += std::to_string(numbers[i]);
-    if (last > i) text += fmt::format("{}{}", last > i + 1 ? "-" : ",", numbers[last]);
+    if (last > i) text += fmt::format("-{}", numbers[last]);
     i = last + 1;
   }
   return text + "]";
@@ -63,15 +60,16 @@ std::string ranges_text(std::vector<std::uint32_t>& numbers) {
 
 struct Group {
   FoldedGroup folded;
-  std::vector<std::vector<std::uint32_t>> numbers;  // seen at each hole
+  std::vector<std::vector<std::uint32_t>> numbers;  // seen at each place
 };
 
-std::string fill_holes(std::string_view pattern, std::vector<std::vector<std::uint32_t>>& numbers) {
+// The name of a group's first tensor with its numbers widened to all that were seen.
+std::string folded_name(std::string_view first, std::vector<std::vector<std::uint32_t>>& numbers) {
   std::string name;
-  std::size_t hole = 0;
-  for (const std::string_view part : split(pattern, '.')) {
-    if (!name.empty() || part.data() != pattern.data()) name += '.';
-    name += part == std::string_view(&kHole, 1) ? ranges_text(numbers[hole++]) : escape_name(part);
+  std::size_t next = 0;
+  for (const std::string_view part : split(first, '.')) {
+    if (part.data() != first.data()) name += '.';
+    name += is_number(part) ? ranges_text(numbers[next++]) : escape_name(part);
   }
   return name;
 }
@@ -92,7 +90,7 @@ std::vector<FoldedGroup> fold_tensors(const std::vector<const Tensor*>& tensors)
     const std::size_t index = same == candidates.end() ? groups.size() : *same;
     if (index == groups.size()) {
       candidates.push_back(index);
-      groups.push_back({{pattern, tensor}, std::vector<std::vector<std::uint32_t>>(numbers.size())});
+      groups.push_back({{"", tensor}, std::vector<std::vector<std::uint32_t>>(numbers.size())});
     }
     Group& group = groups[index];
     ++group.folded.count;
@@ -103,7 +101,7 @@ std::vector<FoldedGroup> fold_tensors(const std::vector<const Tensor*>& tensors)
   std::vector<FoldedGroup> folded;
   folded.reserve(groups.size());
   for (Group& group : groups) {
-    group.folded.name = fill_holes(group.folded.name, group.numbers);
+    group.folded.name = folded_name(group.folded.first->name, group.numbers);
     folded.push_back(std::move(group.folded));
   }
   return folded;

@@ -25,8 +25,10 @@ std::string format_narrow(Dtype dtype, std::span<const std::byte> code) {
   float value = 0;
   decode(dtype, code, std::span(&value, 1));
   if (!std::isfinite(value)) return format_float(static_cast<double>(value), false);
+  const std::string exact = format_float(static_cast<double>(value), false);
   for (int digits = 1; digits < 9; ++digits) {
     const std::string text = fmt::format("{:.{}g}", value, digits);
+    if (text.size() >= exact.size()) break;  // "448" rather than "4.5e+02"
     float read = 0;
     std::from_chars(text.data(), text.data() + text.size(), read);
     std::array<std::byte, 4> bytes{};
@@ -36,7 +38,7 @@ std::string format_narrow(Dtype dtype, std::span<const std::byte> code) {
     cast(Dtype::kF32, dtype, bytes, std::span(back).first(code.size()), unused);
     if (std::equal(code.begin(), code.end(), back.begin())) return text;
   }
-  return format_float(static_cast<double>(value), false);
+  return exact;
 }
 
 template <typename T>

@@ -62,6 +62,7 @@ class HeaderParser {
   Dtype parse_dtype_value(const Entry& entry);
   void parse_shape(Entry& entry);
   void parse_offsets(Entry& entry);
+  std::uint64_t parse_number(std::string_view rule, std::string_view what, const Entry& entry);
   [[nodiscard]] Fault fault(std::string_view rule, std::string message) const {
     return {rule, scan_.offset(), std::move(message)};
   }
@@ -219,26 +220,28 @@ void HeaderParser::parse_shape(Entry& entry) {
   if (!scan_.take('[')) throw fault("ST-SHAPE", "the shape of tensor " + quoted(entry.name) + " is not an array");
   if (scan_.take(']')) return;
   do {
-    const char c = scan_.peek();
-    if (c < '0' || c > '9') {
-      throw fault("ST-SHAPE", "a dimension of tensor " + quoted(entry.name) + " is not a whole number from 0 up");
-    }
-    entry.shape.push_back(scan_.unsigned_number("a dimension"));
+    entry.shape.push_back(parse_number("ST-SHAPE", "a dimension", entry));
   } while (scan_.take(','));
   scan_.expect(']', "',' or ']'");
 }
 
 void HeaderParser::parse_offsets(Entry& entry) {
-  const std::string whose = "data_offsets of tensor " + quoted(entry.name);
-  if (!scan_.take('[')) throw fault("ST-MEMBER", whose + " is not an array");
+  const auto whose = [&entry] { return "data_offsets of tensor " + quoted(entry.name); };
+  if (!scan_.take('[')) throw fault("ST-MEMBER", whose() + " is not an array");
   for (std::uint64_t* offset : {&entry.begin, &entry.end}) {
-    const char c = scan_.peek();
-    if (c < '0' || c > '9') throw fault("ST-MEMBER", whose + " is not a pair of whole numbers from 0 up");
-    *offset = scan_.unsigned_number("an offset");
-    if (offset == &entry.begin && !scan_.take(',')) throw fault("ST-MEMBER", whose + " has one number");
+    *offset = parse_number("ST-MEMBER", "an offset", entry);
+    if (offset == &entry.begin && !scan_.take(',')) throw fault("ST-MEMBER", whose() + " has one number");
   }
-  if (scan_.peek() == ',') throw fault("ST-MEMBER", whose + " has more than two numbers");
+  if (scan_.peek() == ',') throw fault("ST-MEMBER", whose() + " has more than two numbers");
   scan_.expect(']', "']'");
+}
+
+std::uint64_t HeaderParser::parse_number(std::string_view rule, std::string_view what, const Entry& entry) {
+  try {
+    return scan_.unsigned_number(what);
+  } catch (const JsonScanError& error) {
+    throw Fault{rule, error.offset(), "tensor " + quoted(entry.name) + ": " + error.message()};
+  }
 }
 
 // Names that stand twice: the last counts. Names in ascending order, as every writer leaves them within a dtype,

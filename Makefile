@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+# The friendly front over the CMake presets. `make help` lists what there is.
+SHELL := /bin/bash
+.DEFAULT_GOAL := all
+.PHONY: all setup test demo install interop bench asan tsan format format-check lint test-update clean help
+
+# Everything that building, testing and linting need on Debian 12, in one place.
+PACKAGES := g++ cmake ninja-build pkg-config libcli11-dev libfmt-dev nlohmann-json3-dev libssl-dev zlib1g-dev \
+            doctest-dev bats python3 python3-venv groff-base clang-format zsh fish
+PREFIX ?= /usr/local
+TESTS := tests/run-tests
+
+all: setup build/release/build.ninja ## build the programs (build/release/tools)
+	@cmake --build --preset release
+
+build/%/build.ninja: CMakePresets.json
+	@cmake --preset $* > /dev/null
+
+setup: ## install the Debian packages that are missing (apt-get, as root or with sudo)
+	@missing=(); for p in $(PACKAGES); do \
+	  [ "$$(dpkg-query -W -f='$${db:Status-Status}' $$p 2>/dev/null)" = installed ] || missing+=($$p); done; \
+	if [ $${#missing[@]} -gt 0 ]; then \
+	  echo "setup: installing $${missing[*]}"; \
+	  if [ "$$(id -u)" = 0 ]; then as_root=; elif command -v sudo > /dev/null; then as_root=sudo; \
+	  else echo "setup: not root and no sudo; ask an administrator for: apt-get install $${missing[*]}" >&2; exit 2; fi; \
+	  $$as_root apt-get update -q > /dev/null && \
+	  $$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$${missing[@]}" > /dev/null || \
+	  { echo "setup: apt-get failed; these packages are needed: $${missing[*]}" >&2; exit 2; }; \
+	fi
+
+test: all ## unit and command-line tests; ends with "N passed, N failed"
+	@$(TESTS) build/release
+
+demo: all ## the whole pipeline on the checkpoint in tests/fixtures
+	@tests/demo build/release/tools
+
+install: all ## install programs, man pages and completions (PREFIX, DESTDIR)
+	@cmake --install build/release --prefix $(PREFIX)
+
+interop: all ## our files read by the reference libraries and theirs by us (Python, in a cached virtual environment)
+	@tests/interop/run build/release/tools
+
+bench: all ## speed and memory beside what a user would pick instead, as ratios
+	@tests/bench/run build/release/tools
+
+asan: setup build/asan/build.ninja ## the same tests with address and undefined behaviour sanitizers
+	@cmake --build --preset asan
+	@$(TESTS) build/asan
+
+tsan: setup build/tsan/build.ninja ## unit tests with the thread sanitizer
+	@cmake --build --preset tsan
+	@build/tsan/tests/unit/unit_tests
+
+SOURCES = $(shell git ls-files -co --exclude-standard '*.cc' '*.h')
+format: setup ## reformat all C++ sources
+	@clang-format -i $(SOURCES)
+
+format-check: setup
+	@clang-format --dry-run -Werror $(SOURCES)
+
+lint: setup format-check ## formatting, layers, man pages
+	@python3 tests/lint/layers.py --self-test
+	@python3 tests/lint/layers.py
+	@tests/lint/man-pages
+
+test-update: all ## rewrite the golden outputs; read the diff
+	@UPDATE_GOLDEN=1 $(TESTS) build/release
+
+clean: ## remove what was built
+	@rm -rf build
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22

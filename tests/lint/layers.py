@@ -1,0 +1,64 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Fails when an include points up or sideways, or a library is seen where it should not be (lib/README.md)."""
+import pathlib
+import re
+import sys
+
+ROOMS = ["inspect", "pack", "card", "ckpt", "lora", "hub"]
+LAYERS = [["base"], ["os"], ["hash", "cli", "net"], ["tensor"], ["weights"], ["model"], ROOMS, ["tools"]]
+RANK = {folder: rank for rank, layer in enumerate(LAYERS) for folder in layer}
+# A library's headers, and the only files or folders that may see them.
+LIBRARIES = {
+    "CLI/": ["lib/cli/", "tools/"],
+    "nlohmann/": ["lib/base/json.cc"],
+    "openssl/": ["lib/hash/"],
+    "curl/": ["lib/net/"],
+    "Eigen/": ["lib/lora/"],
+    "yaml-cpp/": ["lib/card/"],
+}
+INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', re.MULTILINE)
+
+
+def faults(path, text):
+    """The faults of one file, named relative to the root."""
+    parts = path.split("/")
+    folder = "tools" if parts[0] == "tools" else parts[1]
+    if folder not in RANK:
+        yield f"{path}: the folder {folder} is in no layer"
+        return
+    for include in INCLUDE.findall(text):
+        target = include.split("/")[0]
+        if "/" in include and target in RANK and target != folder and RANK[target] >= RANK[folder]:
+            yield f"{path}: {folder} may not include {include}"
+        for library, places in LIBRARIES.items():
+            if include.startswith(library) and not any(path.startswith(place) for place in places):
+                yield f"{path}: only {', '.join(places)} may include {include}"
+
+
+def self_test():
+    wrong = [
+        ("lib/base/a.cc", '#include "os/file.h"'),
+        ("lib/inspect/a.cc", '#include "pack/plan.h"'),
+        ("lib/hash/a.cc", '#include "cli/run.h"'),
+        ("lib/model/a.h", "#include <CLI/CLI.hpp>"),
+        ("lib/base/text.cc", "#include <nlohmann/json.hpp>"),
+        ("lib/attic/a.cc", ""),
+    ]
+    right = [("lib/pack/a.cc", '#include "model/input.h"\n#include <vector>'), ("tools/a.cc", "#include <CLI/CLI.hpp>")]
+    assert all(list(faults(*case)) for case in wrong), "a wrong include went unnoticed"
+    assert not any(list(faults(*case)) for case in right), "a right include was refused"
+
+
+def main():
+    if sys.argv[1:] == ["--self-test"]:
+        return self_test()
+    root = pathlib.Path(__file__).resolve().parents[2]
+    files = [p for d in ("lib", "tools") for e in ("*.h", "*.cc") for p in sorted((root / d).rglob(e))]
+    found = [f for p in files for f in faults(str(p.relative_to(root)), p.read_text())]
+    print("\n".join(found) or f"layers: {len(files)} files, no arrow points up")
+    return 1 if found or not files else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

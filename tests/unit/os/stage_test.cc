@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "os/stage.h"
+
+#include <doctest/doctest.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+
+#include "os/stage_name.h"
+#include "testing.h"
+
+using namespace mu;
+using namespace mu::testing;
+
+namespace {
+
+void write(OutputFile& file, std::string_view text) { file.write_at(0, as_bytes(text)); }
+
+std::size_t entries(const TempFolder& folder) { return list_folder(folder.path()).size(); }
+
+mode_t mode_of(const std::string& path) {
+  struct stat status {};
+  ::stat(path.c_str(), &status);
+  return status.st_mode & 07777;
+}
+
+// Runs `child` in a process of its own and returns how it ended.
+template <typename Child>
+int in_child(Child child) {
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    child();
+    ::_exit(0);
+  }
+  int status = 0;
+  ::waitpid(pid, &status, 0);
+  return status;
+}
+
+}  // namespace
+
+TEST_CASE("stage: a file is there whole after commit and not at all before") {
+  const TempFolder folder;
+  {
+    StagedFile staged(folder / "f", false);
+    write(staged.file(), "text");
+    CHECK_FALSE(exists(folder / "f"));
+    staged.commit();
+  }
+  CHECK(get(folder / "f") == "text");
+  CHECK(entries(folder) == 1);
+}
+
+TEST_CASE("stage: without commit nothing stays") {
+  const TempFolder folder;
+  { StagedFile staged(folder / "f", false); }
+  { StagedFolder staged(folder / "d", false); }
+  CHECK(entries(folder) == 0);
+}
+
+TEST_CASE("stage: an existing file needs force, keeps its mode and follows a link") {
+  const TempFolder folder;
+  put(folder / "f", "old");
+  ::chmod((folder / "f").c_str(), 0640);
+  REQUIRE(::symlink("f", (folder / "link").c_str()) == 0);
+  CHECK(error_of([&] { StagedFile staged(folder / "f", false); }) == ErrorKind::kRefused);
+  CHECK(error_of([&] { StagedFile staged(folder / "link", false); }) == ErrorKind::kRefused);
+  StagedFile staged(folder / "link", true);
+  write(staged.file(), "new");
+  CHECK(get(folder / "f") == "old");
+  staged.commit();
+  CHECK(get(folder / "f") == "new");
+  CHECK(mode_of(folder / "f") == 0640);
+}
+
+TEST_CASE("stage: a file that appears meanwhile is not overwritten") {
+  const TempFolder folder;
+  StagedFile staged(folder / "f", false);
+  write(staged.file(), "mine");
+  put(folder / "f", "theirs");
+  CHECK(error_of([&] { staged.commit(); }) == ErrorKind::kRefused);
+  CHECK(get(folder / "f") == "theirs");
+}
+
+TEST_CASE("stage: devices, folders and missing parents are refused") {
+  const TempFolder folder;
+  CHECK(error_of([] { StagedFile staged("/dev/null", true); }) == ErrorKind::kRefused);
+  CHECK(error_of([&] { StagedFile staged(folder.path(), true); }) == ErrorKind::kRefused);
+  CHECK(error_of([&] { StagedFile staged(folder / "no/f", false); }) == ErrorKind::kIo);
+  CHECK(error_of([&] { StagedFolder staged(folder / "no/d", false); }) == ErrorKind::kIo);
+}
+
+TEST_CASE("stage: modes follow the umask") {
+  const TempFolder folder;
+  const mode_t before = ::umask(027);
+  StagedFile file(folder / "f", false);
+  file.commit();
+  StagedFolder staged(folder / "d", false);
+  staged.create("x").sync();
+  staged.commit({});
+  ::umask(before);
+  CHECK(mode_of(folder / "f") == 0640);
+  CHECK(mode_of(folder / "d") == 0750);
+  CHECK(mode_of(folder / "d/x") == 0640);
+}
+
+TEST_CASE("stage: a folder takes the place of a missing or an empty one") {
+  const TempFolder folder;
+  for (const bool empty_before : {false, true}) {
+    const std::string target = folder / (empty_before ? "e" : "m");
+    if (empty_before) REQUIRE(::mkdir(target.c_str(), 0777) == 0);
+    StagedFolder staged(target + "/", false);
+    OutputFile file = staged.create("sub/f");
+    write(file, "x");
+    staged.commit({});
+    CHECK(get(target + "/sub/f") == "x");
+  }
+  CHECK(entries(folder) == 2);
+}
+
+TEST_CASE("stage: a full folder needs force and is exchanged as one") {
+  for (const bool exchange : {true, false}) {
+    CAPTURE(exchange);
+    const TempFolder folder;
+    REQUIRE(::mkdir((folder / "d").c_str(), 0750) == 0);
+    ::chmod((folder / "d").c_str(), 0750);
+    put(folder / "d/kept", "kept");
+    put(folder / "d/old", "old");
+    CHECK(error_of([&] { StagedFolder staged(folder / "d", false); }) == ErrorKind::kRefused);
+    disable_exchange_for_tests(!exchange);
+    StagedFolder staged(folder / "d", true);
+    OutputFile file = staged.create("new");
+    write(file, "new");
+    staged.keep("kept");
+    CHECK(exists(folder / "d/old"));
+    staged.commit({"old"});
+    disable_exchange_for_tests(false);
+    CHECK(get(folder / "d/new") == "new");
+    CHECK(get(folder / "d/kept") == "kept");
+    CHECK_FALSE(exists(folder / "d/old"));
+    CHECK(mode_of(folder / "d") == 0750);
+    CHECK(entries(folder) == 1);
+  }
+}
+
+TEST_CASE("stage: names that lead out are refused") {
+  const TempFolder folder;
+  StagedFolder staged(folder / "d", false);
+  for (const char* name : {"../x", "/x", "a/../x", "", "a//b", ".", "a/b/c"}) {
+    CAPTURE(name);
+    CHECK(error_of([&] { staged.create(name); }) == ErrorKind::kRefused);
+  }
+}
+
+TEST_CASE("stage: what a killed run leaves is removed by the next") {
+  const TempFolder folder;
+  const int status = in_child([&] {
+    StagedFile file(folder / "f", false);
+    StagedFolder staged(folder / "d", false);
+    staged.create("x").sync();
+    ::raise(SIGKILL);
+  });
+  REQUIRE(WIFSIGNALED(status));
+  CHECK(entries(folder) == 2);
+  clean_stale_stages(folder.path());
+  CHECK(entries(folder) == 0);
+}
+
+TEST_CASE("stage: the work of a living process and of another host is left alone") {
+  const TempFolder folder;
+  const std::string own = stage_name("f", StageKind::kStage);
+  const std::optional<StageName> parsed = parse_stage_name(own);
+  REQUIRE(parsed.has_value());
+  CHECK(parsed->target == "f");
+  CHECK(parsed->owner_alive);
+  put(folder / own, "x");
+  put(folder / ".f.mu-stage.elsewhere-1.0badcafe.17.4711", "x");
+  put(folder / ".f.mu-stage.broken", "x");
+  put(folder / ".hidden", "x");
+  clean_stale_stages(folder.path());
+  CHECK(entries(folder) == 4);
+}
+
+TEST_CASE("stage: a folder that was renamed aside by a killed run comes back") {
+  const TempFolder folder;
+  std::string aside;
+  // A process that has ended left the name.
+  int pipe_ends[2];
+  REQUIRE(::pipe(pipe_ends) == 0);
+  in_child([&] {
+    const std::string name = stage_name("d", StageKind::kAside);
+    if (::write(pipe_ends[1], name.data(), name.size()) < 0) ::_exit(1);
+  });
+  char buffer[512];
+  const ssize_t size = ::read(pipe_ends[0], buffer, sizeof buffer);
+  REQUIRE(size > 0);
+  aside = folder / std::string_view(buffer, static_cast<std::size_t>(size));
+  REQUIRE(::mkdir(aside.c_str(), 0777) == 0);
+  put(aside + "/f", "x");
+  clean_stale_stages(folder.path());
+  CHECK(get(folder / "d/f") == "x");
+  CHECK(entries(folder) == 1);
+}
+
+TEST_CASE("stage: a write that fails leaves nothing behind") {
+  const TempFolder folder;
+  const int status = in_child([&] {
+    std::signal(SIGXFSZ, SIG_IGN);
+    const rlimit limit{1000, 1000};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+    const std::string text(5000, 'x');
+    const auto fails = [&] {
+      StagedFolder staged(folder / "d", false);
+      OutputFile file = staged.create("x");
+      write(file, text);
+    };
+    ::_exit(error_of(fails) == ErrorKind::kIo ? 42 : 1);
+  });
+  CHECK(WEXITSTATUS(status) == 42);
+  CHECK(entries(folder) == 0);
+}

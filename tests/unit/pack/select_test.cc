@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pack/select.h"
+
+#include <doctest/doctest.h>
+
+#include "testing.h"
+
+using namespace mu;
+using namespace mu::testing;
+
+namespace {
+
+const std::vector<Tensor> kTensors = {{"a.weight", Dtype::kF32, {2, 3}, 0, 0, 24},
+                                      {"a.bias", Dtype::kF32, {2}, 0, 24, 8},
+                                      {"ids", Dtype::kI64, {2}, 0, 32, 16},
+                                      {"scale", Dtype::kF8E8M0, {4}, 0, 48, 4}};
+
+std::vector<std::string> names_of(const Selection& selection, const std::vector<std::string>& dropped = {}) {
+  std::vector<std::string> names;
+  for (const PackedTensor& tensor : select_tensors(kTensors, selection, dropped)) names.push_back(tensor.output.name);
+  return names;
+}
+
+std::optional<ErrorKind> error_of_selection(const Selection& selection) {
+  return error_of([&] { select_tensors(kTensors, selection, {}); });
+}
+
+}  // namespace
+
+TEST_CASE("select: globs, names and dropped ones, in the input's order") {
+  using Names = std::vector<std::string>;
+  CHECK(names_of({}) == Names{"a.weight", "a.bias", "ids", "scale"});
+  Selection some;
+  some.select = {Glob("ids"), Glob("a.*")};
+  some.exclude = {Glob("*.bias")};
+  CHECK(names_of(some) == Names{"a.weight", "ids"});
+  Selection named;
+  named.names = Names{"ids", "a.bias"};
+  CHECK(names_of(named) == Names{"a.bias", "ids"});
+  CHECK(names_of({}, {"ids", "scale"}) == Names{"a.weight", "a.bias"});
+}
+
+TEST_CASE("select: only floating tensors are cast, and the last pattern wins over the general type") {
+  Selection selection;
+  selection.dtype = Dtype::kBF16;
+  selection.dtype_of = {{Glob("*bias"), Dtype::kF16}, {Glob("a.bias"), Dtype::kF64}, {Glob("ids"), Dtype::kF32}};
+  const std::vector<PackedTensor> packed = select_tensors(kTensors, selection, {});
+  CHECK(packed[0].output.dtype == Dtype::kBF16);
+  CHECK(packed[0].output.size == 12);
+  CHECK(packed[1].output.dtype == Dtype::kF64);
+  CHECK(packed[1].output.size == 16);
+  CHECK(packed[2].output.dtype == Dtype::kI64);
+  CHECK(packed[3].output.dtype == Dtype::kF8E8M0);
+}
+
+TEST_CASE("select: what would lose something is refused") {
+  Selection nothing;
+  nothing.select = {Glob("zz*")};
+  CHECK(error_of_selection(nothing) == ErrorKind::kRefused);
+  Selection collision;
+  collision.rename = {Rename("s/^a\\..*/a/")};
+  CHECK(error_of_selection(collision) == ErrorKind::kRefused);
+  Selection nameless;
+  nameless.rename = {Rename("s/ids//")};
+  CHECK(error_of_selection(nameless) == ErrorKind::kRefused);
+  Selection reserved;
+  reserved.rename = {Rename("s/ids/__metadata__/")};
+  CHECK(error_of_selection(reserved) == ErrorKind::kRefused);
+  Selection unknown;
+  unknown.names = {"ids", "nobody"};
+  CHECK(error_of_selection(unknown) == ErrorKind::kMalformed);
+}
+
+TEST_CASE("select: companions of quantised weights are known") {
+  CHECK(find_scale_tensor(kTensors)->name == "scale");
+  CHECK(find_scale_tensor({kTensors[0]}) == nullptr);
+  CHECK(find_scale_tensor({{"x.qweight", Dtype::kI32, {1}, 0, 0, 4}}) != nullptr);
+}
