@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs under test and the folders they are tried on."""
+import os
+import pathlib
+import subprocess
+
+import pytest
+
+FIXTURES = pathlib.Path(__file__).resolve().parents[1] / "fixtures"
+BIN_DIR = pathlib.Path(os.environ["BIN_DIR"])
+
+
+@pytest.fixture
+def fixtures():
+    return FIXTURES
+
+
+@pytest.fixture
+def run():
+    """Runs a program and returns its result; `code` is the exit status that is expected (None: any)."""
+
+    def call(program, *arguments, code=0):
+        result = subprocess.run([BIN_DIR / program, *map(str, arguments)], capture_output=True)
+        assert code is None or result.returncode == code, result.stderr.decode()
+        return result
+
+    return call
