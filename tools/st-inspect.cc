@@ -21,7 +21,7 @@ namespace {
 using namespace mu;
 
 constexpr ProgramText kText = {
-    "st-inspect", "Show what a weights file, sharded model, adapter or checkpoint folder holds, and whether it is sound.",
+    "st-inspect", "Show what weights, a model folder or a checkpoint hold, and whether it is sound.",
     "PATH...", "st-inspect --check=hub out"};
 
 struct Options {

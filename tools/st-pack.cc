@@ -17,7 +17,7 @@ namespace {
 using namespace mu;
 
 constexpr ProgramText kText = {
-    "st-pack", "Write safetensors: pack, cast, select, rename and shard weights; make a checkpoint publishable.",
+    "st-pack", "Write safetensors: pack, cast, select, rename, shard; publish a checkpoint.",
     "INPUT... -o OUT", "st-pack checkpoint-500 -o out --dtype bf16"};
 
 struct Options {
@@ -40,7 +40,7 @@ Options parse_options(int argc, char** argv) {
   app.flag("--force", o.force, "replace what exists");
   app.flag("--verify", o.verify, "reread the output and compare it");
   app.group("Tensors");
-  app.list("--dtype", "[GLOB=]TYPE", o.dtypes, "cast: bf16 f16 f32 f64 f8_e4m3 f8_e5m2 (repeatable)");
+  app.list("--dtype", "[GLOB=]TYPE", o.dtypes, "to bf16 f16 f32 f64 f8_e4m3 f8_e5m2 (repeatable)");
   app.list("--select", "GLOB", o.select, "only tensors with such names (repeatable)");
   app.list("--exclude", "GLOB", o.exclude, "no tensors with such names (repeatable)");
   app.list("--rename", "s/ERE/NEW/", o.rename, "rename tensors, as sed -E does (repeatable)");

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "os/interrupt.h"
 
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
 #include <csignal>
+#include <cstdint>
 #include <cstdlib>
 #include <initializer_list>
 
@@ -10,7 +15,14 @@ namespace {
 
 volatile std::sig_atomic_t noted_signal = 0;
 
-extern "C" void note_signal(int signal) { noted_signal = signal; }
+// Made when somebody first waits; the handler writes to it, so that the wait ends.
+volatile std::sig_atomic_t wake_fd = -1;
+
+extern "C" void note_signal(int signal) {
+  noted_signal = signal;
+  const std::uint64_t one = 1;
+  if (wake_fd >= 0 && ::write(wake_fd, &one, sizeof one) < 0) return;
+}
 
 void set_handler(int signal, void (*handler)(int)) {
   struct sigaction before {};
@@ -30,6 +42,14 @@ void install_signal_handlers() {
 
 void check_interrupt() {
   if (noted_signal != 0) throw Interrupted{noted_signal};
+}
+
+void wait_readable(int fd) {
+  if (wake_fd < 0) wake_fd = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  check_interrupt();
+  pollfd watched[] = {{fd, POLLIN, 0}, {wake_fd, POLLIN, 0}};
+  ::poll(watched, 2, -1);
+  check_interrupt();
 }
 
 void raise_again(int signal) {

@@ -17,6 +17,10 @@ void install_signal_handlers();
 // Throws Interrupted when a signal was noted.
 void check_interrupt();
 
+// Waits until something can be read from `fd`, or throws Interrupted. A signal that comes just before a blocking read
+// would be noticed only after it; this can't miss one.
+void wait_readable(int fd);
+
 // Ends the process as the default action of `signal` does.
 [[noreturn]] void raise_again(int signal);
 

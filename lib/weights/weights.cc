@@ -145,6 +145,7 @@ void check_index(Weights& weights, const std::vector<std::optional<std::uint32_t
 std::size_t read_stream(int fd, std::span<std::byte> out) {
   std::size_t done = 0;
   while (done < out.size()) {
+    wait_readable(fd);
     const ssize_t got = ::read(fd, out.data() + done, out.size() - done);
     if (got < 0 && errno == EINTR) {
       check_interrupt();

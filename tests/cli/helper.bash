@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+# Shared by all suites: each test runs in a folder of its own, with the built programs first in PATH.
+bats_require_minimum_version 1.5.0
+
+setup() {
+  PATH=$BIN_DIR:$PATH
+  cd "$BATS_TEST_TMPDIR" || exit
+}
+
+# expect CODE COMMAND...: runs it; $output is stdout, $stderr what it is called. Fails on another exit status.
+expect() {
+  local code=$1
+  shift
+  run --separate-stderr "$@"
+  [ "$status" = "$code" ] || { echo "exit $status, not $code: $*"; echo "$output"; echo "$stderr"; return 1; }
+}
+
+# stdout equals the file tests/fixtures/golden/NAME; UPDATE_GOLDEN=1 rewrites it.
+golden() {
+  local file=$FIXTURES/golden/$1
+  [ -z "${UPDATE_GOLDEN:-}" ] || { mkdir -p "$FIXTURES/golden"; printf '%s\n' "$output" > "$file"; }
+  diff -u "$file" <(printf '%s\n' "$output")
+}
+
+# has WHERE TEXT: the text stands in $output or $stderr.
+has() {
+  [[ ${!1} == *"$2"* ]] || { echo "'$2' is not in $1: ${!1}"; return 1; }
+}
+
+is_empty() { [ -z "$(ls -A "$1")" ] || { ls -lA "$1"; return 1; }; }
+
+# safetensors FILE HEADER BYTES: a file with this header and so many zero bytes.
+safetensors() {
+  python3 - "$@" <<'PY'
+import struct, sys
+header = sys.argv[2].encode().decode("unicode_escape").encode("latin-1")
+header += b" " * (-len(header) % 8)
+open(sys.argv[1], "wb").write(struct.pack("<Q", len(header)) + header + bytes(int(sys.argv[3])))
+PY
+}
+
+# tensor NAME DTYPE SHAPE BEGIN END: a member of a header.
+tensor() { printf '"%s":{"dtype":"%s","shape":%s,"data_offsets":[%s,%s]}' "$@"; }

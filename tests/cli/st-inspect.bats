@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+load helper
+
+# Runs in the fixtures, so that paths in golden outputs are short.
+in_fixtures() { cd "$FIXTURES" || return; }
+
+@test "overview of a checkpoint, an adapter, shards" {
+  in_fixtures
+  for path in full-run/checkpoint-40 lora-run/checkpoint-40 sharded tied; do
+    expect 0 st-inspect "$path"
+    golden "st-inspect-${path//\//-}.txt"
+  done
+}
+
+@test "listings" {
+  in_fixtures
+  expect 0 st-inspect -t sharded
+  golden st-inspect-tensors.tsv
+  expect 0 st-inspect --tree=3 full-run/checkpoint-40
+  golden st-inspect-tree.txt
+  expect 0 st-inspect --names --filter '*norm*' --filter 'lm_head*' --sort name sharded
+  golden st-inspect-names.txt
+  expect 0 st-inspect --json sharded
+  golden st-inspect.json
+  python3 -m json.tool <<< "$output" > /dev/null
+}
+
+@test "statistics and hashes" {
+  in_fixtures
+  expect 0 st-inspect --stats tied
+  golden st-inspect-stats.tsv
+  expect 0 st-inspect --hash sharded
+  golden st-inspect-hash.tsv
+  has output "$(sha256sum < sharded/model-00001-of-00003.safetensors | cut -d' ' -f1)"
+  for threads in 1 2 5; do
+    expect 0 st-inspect --stats -j $threads tied
+    golden st-inspect-stats.tsv
+  done
+}
+
+@test "the content digest survives packing and sharding" {
+  digest() { st-inspect --hash "$1" | grep ^content | cut -f2; }
+  st-pack -q "$FIXTURES/base" -o out --max-shard-size 30KB --metadata a=b
+  [ "$(ls out/*.safetensors | wc -l)" -gt 3 ]
+  [ "$(digest "$FIXTURES/base")" = "$(digest out)" ]
+  [ "$(digest "$FIXTURES/base")" != "$(digest "$FIXTURES/tied")" ]
+}
+
+@test "--check: exit codes by level" {
+  expect 0 st-inspect --check=hub "$FIXTURES/full-run/checkpoint-40"
+  safetensors plain.safetensors "{$(tensor a U8 '[1]' 0 1),$(tensor b F32 '[1]' 1 5)}" 5
+  expect 0 st-inspect --check=loads plain.safetensors
+  expect 1 st-inspect --check plain.safetensors
+  has output "[ST-ALIGN spec warning]"
+  head -c 20000 "$FIXTURES/base/model.safetensors" > cut
+  expect 4 st-inspect --check=loads cut
+  has output "byte 20000: the file ends 138,424 bytes early"
+  expect 4 st-inspect cut
+  has stderr "[ST-SIZE]"
+  expect 7 st-inspect --check missing
+}
+
+@test "--check=hub: folders that are not complete" {
+  fault() { has output "$1"; }
+  cp -r "$FIXTURES/full-run/checkpoint-40" f && chmod -R u+w f
+  rm f/tokenizer.json
+  expect 1 st-inspect --check=hub f
+  fault MD-TOKENIZER
+  sed -i 's/float32/bfloat16/' f/config.json
+  expect 1 st-inspect --check=hub f
+  fault "says bfloat16 but the tensors are float32 [MD-DTYPE"
+  rm f/config.json
+  expect 1 st-inspect --check=hub f
+  fault MD-CONFIG
+  expect 0 st-inspect --check=spec f
+  cp f/model.safetensors f/model-00001-of-00007.safetensors
+  cp "$FIXTURES/sharded/model.safetensors.index.json" f
+  expect 1 st-inspect --check=hub f
+  fault MD-BOTH
+  fault MD-LEFTOVER
+  printf 'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 17\n' > f/tokenizer.json
+  expect 1 st-inspect --check=hub f
+  fault MD-LFS
+  echo '{' > f/config.json
+  expect 1 st-inspect --check=hub f
+  fault MD-JSON
+  cp -r "$FIXTURES/tied" t && chmod -R u+w t
+  sed -i 's/"tie_word_embeddings": true/"tie_word_embeddings": false/' t/config.json
+  expect 1 st-inspect --check=hub t
+  fault MD-TIED
+}
+
+@test "--check: index against shards" {
+  cp -r "$FIXTURES/sharded" s && chmod -R u+w s
+  sed -i 's/"model.norm.weight": "model-00003/"model.norm.weight": "model-00001/; s/78144/1/' s/model.safetensors.index.json
+  expect 1 st-inspect --check s
+  has output IX-MISSING
+  has output IX-TOTAL
+  rm s/model-00002-of-00003.safetensors
+  expect 4 st-inspect --check s
+  has output "IX-SHARD"
+  expect 4 st-inspect s
+  sed -i 's/"model-00002-of-00003/"..\/model-00002-of-00003/' s/model.safetensors.index.json
+  expect 4 st-inspect s
+  has stderr "leads out of the folder"
+}
+
+@test "files that are something else are named" {
+  printf 'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 4976698672\n' > model.safetensors
+  expect 4 st-inspect model.safetensors
+  has stderr "Git LFS pointer (4.977 GB)"
+  has stderr "git lfs pull"
+  echo '<!DOCTYPE html>' > page.safetensors
+  expect 4 st-inspect page.safetensors
+  has stderr "web page"
+  : > empty.safetensors
+  expect 4 st-inspect empty.safetensors
+  has stderr "the file is empty"
+  mkdir folder
+  expect 4 st-inspect folder
+  has stderr "no safetensors weights"
+  mkdir -p run/checkpoint-7
+  expect 4 st-inspect run
+  has stderr "checkpoint-7"
+}
+
+@test "standard input, as a pipe and as a file" {
+  file=$FIXTURES/tied/model.safetensors
+  for view in "" -t --names --header --stats --hash --check "--print model.norm.weight[0:2]"; do
+    st-inspect $view "$file" | sed "s|$file|-|; s|model.safetensors|-|" > expected
+    cat "$file" | st-inspect $view - | diff expected -
+    st-inspect $view - < "$file" | diff expected -
+  done
+  # A header needs no more than the header: the writer is told to stop.
+  expect 0 bash -c "(head -c 3000 '$file'; sleep 0; cat '$file') | st-inspect --names -"
+  expect 4 bash -c "head -c 5000 '$file' | st-inspect -"
+  expect 4 bash -c ": | st-inspect -"
+}
+
+@test "--print: slices" {
+  in_fixtures
+  expect 0 st-inspect --print 'model.norm.weight[0:3]' tied
+  [ "$output" = "1 1 1" ]
+  expect 0 st-inspect --print 'model.layers.0.mlp.down_proj.weight[0:2,-2:]' tied
+  golden st-inspect-print.txt
+  expect 0 st-inspect --json --print 'model.layers.0.mlp.down_proj.weight[0,:2]' tied
+  has output '"shape":[2]'
+  expect 4 st-inspect --print 'nobody[0]' tied
+  expect 2 st-inspect --print 'model.norm.weight[99]' tied
+  expect 2 st-inspect --print 'model.norm.weight[0,0]' tied
+  expect 2 st-inspect --print 'model.norm.weight[x]' tied
+}
+
+@test "--diff: same, different, renamed" {
+  st-pack -q "$FIXTURES/base" -o out --dtype bf16
+  expect 0 st-inspect --diff "$FIXTURES/base" "$FIXTURES/base"
+  [ "$output" = "same: 21 tensors" ]
+  expect 1 st-inspect --diff "$FIXTURES/base" out
+  has output "f32 against bf16"
+  expect 0 st-inspect --diff --ignore-dtype --rtol 0.01 --atol 0.001 "$FIXTURES/base" out
+  expect 1 st-inspect --diff --rtol 0.01 --atol 0.001 "$FIXTURES/base" out
+  st-pack -q "$FIXTURES/base" -o renamed --rename 's/^model\./m./'
+  expect 1 st-inspect --diff "$FIXTURES/base" renamed
+  has output "- model.norm.weight"
+  has output "+ m.norm.weight"
+  expect 0 st-inspect --diff --map 's/^model\./m./' "$FIXTURES/base" renamed
+  expect 1 st-inspect --diff --json "$FIXTURES/base" out
+  python3 -m json.tool <<< "$output" > /dev/null
+  expect 7 st-inspect --diff "$FIXTURES/base" missing
+}
+
+@test "--fail-on" {
+  python3 - <<'PY'
+import struct
+h = b'{"t":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
+h += b" " * (-len(h) % 8)
+for name, values in (("nan", (1.0, float("nan"))), ("inf", (1.0, float("inf"))), ("fine", (1.0, 2.0))):
+    open(name, "wb").write(struct.pack("<Q", len(h)) + h + struct.pack("<2f", *values))
+PY
+  expect 0 st-inspect --fail-on nan,inf fine
+  expect 1 st-inspect --fail-on nan nan
+  expect 0 st-inspect --fail-on inf nan
+  expect 1 st-inspect --fail-on nan,inf inf
+  expect 1 st-inspect --fail-on inf --json inf
+}
+
+@test "metadata" {
+  safetensors m.safetensors '{"__metadata__":{"format":"pt","ss":"{\\"a\\":1}","long":"'"$(printf 'x%.0s' {1..500})"'"}}' 0
+  expect 0 st-inspect --metadata m.safetensors
+  has output 'ss = {"a":1}'
+  has output '(500 bytes)'
+  expect 0 st-inspect --metadata=ss m.safetensors
+  [ "$output" = '{"a":1}' ]
+  expect 1 st-inspect --metadata=nothing m.safetensors
+}
