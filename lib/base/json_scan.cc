@@ -43,28 +43,7 @@ JsonScanError JsonScanner::error_at(std::size_t at, std::string_view why) const 
   return {base_ + at, fmt::format("not valid JSON: {}", why)};
 }
 
-void JsonScanner::skip_blanks() {
-  while (at_ < text_.size()) {
-    const char c = text_[at_];
-    if (c != ' ' && c != '\n' && c != '\t' && c != '\r') return;
-    ++at_;
-  }
-}
-
-char JsonScanner::peek() {
-  skip_blanks();
-  return at_ < text_.size() ? text_[at_] : '\0';
-}
-
-bool JsonScanner::take(char c) {
-  skip_blanks();
-  if (at_ >= text_.size() || text_[at_] != c) return false;
-  ++at_;
-  return true;
-}
-
-void JsonScanner::expect(char c, std::string_view what) {
-  if (take(c)) return;
+void JsonScanner::missing(std::string_view what) const {
   if (at_ >= text_.size()) throw error(fmt::format("it ends where {} should be", what));
   throw error(fmt::format("expected {}", what));
 }

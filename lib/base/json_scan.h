@@ -37,10 +37,20 @@ class JsonScanner {
   explicit JsonScanner(std::string_view text, std::size_t base = 0) : text_(text), base_(base) {}
 
   // Next character that is no blank, without taking it; '\0' at the end.
-  char peek();
+  char peek() {
+    skip_blanks();
+    return at_ < text_.size() ? text_[at_] : '\0';
+  }
   // Takes `c` when it comes next.
-  bool take(char c);
-  void expect(char c, std::string_view what);
+  bool take(char c) {
+    skip_blanks();
+    if (at_ >= text_.size() || text_[at_] != c) return false;
+    ++at_;
+    return true;
+  }
+  void expect(char c, std::string_view what) {
+    if (!take(c)) missing(what);
+  }
   // Throws unless only blanks are left.
   void expect_end();
 
@@ -58,7 +68,10 @@ class JsonScanner {
 
  private:
   [[nodiscard]] JsonScanError error_at(std::size_t at, std::string_view why) const;
-  void skip_blanks();
+  [[noreturn]] void missing(std::string_view what) const;
+  void skip_blanks() {
+    while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\t' || text_[at_] == '\r')) ++at_;
+  }
   void skip_number();
   void skip_container(int depth);
   void unescape(std::string& out);

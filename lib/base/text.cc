@@ -109,6 +109,8 @@ void append_utf8(std::string& out, char32_t c) {
 }
 
 std::string escape_name(std::string_view name) {
+  const bool plain = std::all_of(name.begin(), name.end(), [](char c) { return c >= 0x20 && c < 0x7F && c != '\\'; });
+  if (plain) return std::string(name);
   std::string out;
   out.reserve(name.size());
   for (std::size_t i = 0; i < name.size();) {

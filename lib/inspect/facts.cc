@@ -94,6 +94,7 @@ void note_tied(const Input& input, std::vector<std::string>& notes) {
     }
   }
   const Metadata metadata = input.weights.merged_metadata();
+  if (metadata.size() <= metadata.count("format")) return;
   const TensorsByName names = tensors_by_name(input.weights);
   const auto tied = std::count_if(metadata.begin(), metadata.end(), [&names](const auto& entry) {
     return !names.contains(entry.first) && names.contains(entry.second);

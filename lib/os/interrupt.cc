@@ -5,6 +5,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
 #include <cstdint>
 #include <cstdlib>
@@ -19,9 +20,11 @@ volatile std::sig_atomic_t noted_signal = 0;
 volatile std::sig_atomic_t wake_fd = -1;
 
 extern "C" void note_signal(int signal) {
-  noted_signal = signal;
+  const int before = errno;
   const std::uint64_t one = 1;
-  if (wake_fd >= 0 && ::write(wake_fd, &one, sizeof one) < 0) return;
+  noted_signal = signal;
+  if (wake_fd >= 0 && ::write(wake_fd, &one, sizeof one) < 0) noted_signal = signal;
+  errno = before;
 }
 
 void set_handler(int signal, void (*handler)(int)) {

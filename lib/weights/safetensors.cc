@@ -9,7 +9,8 @@
 #include <algorithm>
 #include <array>
 #include <numeric>
-#include <unordered_map>
+#include <tuple>
+#include <utility>
 
 #include "base/bytes.h"
 #include "base/checked.h"
@@ -21,6 +22,7 @@
 namespace mu {
 namespace {
 
+constexpr std::size_t kTypicalEntry = 96;                       // bytes of header a tensor, from below
 constexpr std::uint64_t kMaxDimensions = 8;                      // what other readers stop at
 constexpr std::uint64_t kMaxHubDimension = std::uint64_t{1} << 32;  // @huggingface/hub
 constexpr std::uint64_t kMax48Bits = 281'474'976'710'655;        // docs/safetensors.schema.json
@@ -219,6 +221,7 @@ Dtype HeaderParser::parse_dtype_value(const Entry& entry) {
 void HeaderParser::parse_shape(Entry& entry) {
   if (!scan_.take('[')) throw fault("ST-SHAPE", "the shape of tensor " + quoted(entry.name) + " is not an array");
   if (scan_.take(']')) return;
+  entry.shape.reserve(2);  // most tensors are matrices
   do {
     entry.shape.push_back(parse_number("ST-SHAPE", "a dimension", entry));
   } while (scan_.take(','));
@@ -251,20 +254,23 @@ void drop_repeated_names(std::vector<Entry>& entries, std::string_view file, Fin
                            return a.name >= b.name;
                          }) == entries.end();
   if (ascending) return;
-  std::unordered_map<std::string_view, std::size_t> last;
-  last.reserve(entries.size());
+  // Equal names end up side by side, earlier ones first; names are looked at only where their hashes agree.
+  std::vector<std::pair<std::size_t, std::size_t>> hashed(entries.size());
+  for (std::size_t i = 0; i < entries.size(); ++i) hashed[i] = {std::hash<std::string>()(entries[i].name), i};
+  std::sort(hashed.begin(), hashed.end(), [&entries](const auto& a, const auto& b) {
+    if (a.first != b.first) return a.first < b.first;
+    const int order = entries[a.second].name.compare(entries[b.second].name);
+    return order != 0 ? order < 0 : a.second < b.second;
+  });
   std::vector<std::size_t> dropped;
-  for (std::size_t i = 0; i < entries.size(); ++i) {
-    const auto [found, fresh] = last.try_emplace(entries[i].name, i);
-    if (fresh) continue;
-    findings.add({"ST-DUP", Level::kSpec, false,
-                  "tensor " + quoted(entries[i].name) + " stands twice; the last one counts", std::string(file),
-                  entries[i].at});
-    dropped.push_back(found->second);
-    found->second = i;
+  for (std::size_t i = 1; i < hashed.size(); ++i) {
+    const Entry& later = entries[hashed[i].second];
+    if (hashed[i].first != hashed[i - 1].first || later.name != entries[hashed[i - 1].second].name) continue;
+    findings.add({"ST-DUP", Level::kSpec, false, "tensor " + quoted(later.name) + " stands twice; the last one counts",
+                  std::string(file), later.at});
+    dropped.push_back(hashed[i - 1].second);
   }
   if (dropped.empty()) return;
-  last.clear();
   std::sort(dropped.begin(), dropped.end());
   std::vector<Entry> kept;
   kept.reserve(entries.size() - dropped.size());
@@ -309,17 +315,14 @@ std::optional<Finding> size_fault(const Entry& entry, std::string_view file) {
   const auto fatal = [&](std::string_view rule, std::string message) {
     return Finding{rule, Level::kLoads, false, std::move(message), std::string(file), entry.at};
   };
+  if (expected.status == ByteSizeStatus::kOk && entry.end - entry.begin == expected.bytes) return std::nullopt;
   const std::string who = "tensor " + quoted(entry.name);
-  switch (expected.status) {
-    case ByteSizeStatus::kOverflow:
-      return fatal("ST-OVERFLOW", "the size of " + who + " does not fit 64 bits");
-    case ByteSizeStatus::kMisaligned:
-      return fatal("ST-BITS", who + " does not end at a byte: its elements have " +
-                                  std::to_string(bits(entry.dtype)) + " bits");
-    case ByteSizeStatus::kOk:
-      break;
+  if (expected.status == ByteSizeStatus::kOverflow) {
+    return fatal("ST-OVERFLOW", "the size of " + who + " does not fit 64 bits");
   }
-  if (entry.end - entry.begin == expected.bytes) return std::nullopt;
+  if (expected.status == ByteSizeStatus::kMisaligned) {
+    return fatal("ST-BITS", who + " does not end at a byte: its elements have " + std::to_string(bits(entry.dtype)) + " bits");
+  }
   return fatal("ST-RANGE", fmt::format("{} needs {} bytes but data_offsets gives {}", who, expected.bytes,
                                        entry.end - entry.begin));
 }
@@ -427,6 +430,7 @@ SafetensorsHeader parse_safetensors_header(std::string_view json, std::string_vi
     return header;
   }
   HeaderParser parser(json, file, findings);
+  parser.entries.reserve(json.size() / kTypicalEntry);
   const auto fatal = [&](std::string_view rule, std::uint64_t at, std::string message) {
     findings.add({rule, Level::kLoads, false, std::move(message), std::string(file), at});
   };

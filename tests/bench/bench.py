@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Times each of our commands and its rival in turn, whole processes, and prints medians and the median ratio of the pairs.
+
+Ratios above 1 mean that ours is faster. Nothing is judged here: speed is read, not tested."""
+import array
+import json
+import os
+import pathlib
+import random
+import shutil
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+BIN = pathlib.Path(sys.argv[1])
+PAIRS = 5
+
+
+def write_file(path, count, elements, fill):
+    """count F32 tensors of so many elements; random data or a sparse file."""
+    header, offset = {"__metadata__": {"format": "pt"}}, 0
+    for i in range(count):
+        header[f"model.layers.{i // 10:05}.mlp.w{i % 10}.weight"] = {"dtype": "F32", "shape": [elements], "data_offsets": [offset, offset + 4 * elements]}
+        offset += 4 * elements
+    raw = json.dumps(header, separators=(",", ":")).encode()
+    raw += b" " * (-len(raw) % 8)
+    with open(path, "wb") as f:
+        f.write(struct.pack("<Q", len(raw)) + raw)
+        if fill:
+            # Plausible weights without NumPy: a large parent would be counted in its children's peak memory.
+            pool = [random.gauss(0, 0.02) for _ in range(10_000)]
+            block = array.array("f", (random.choice(pool) for _ in range(elements))).tobytes()
+            for _ in range(count):
+                f.write(block)
+        f.truncate(8 + len(raw) + offset)
+        os.fsync(f.fileno())
+
+
+def make(*arguments):
+    # In a process of its own: what a parent once needed is counted in its children's peak memory.
+    subprocess.run([sys.executable, __file__, "--make", *map(str, arguments)], check=True)
+
+
+def timed(command, prepare):
+    prepare()
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    assert status == 0, command
+    return time.perf_counter() - start, usage.ru_maxrss / 1024
+
+
+def compare(what, ours, rival, prepare=lambda: None, pairs=PAIRS):
+    timed(ours, prepare), timed(rival, prepare)
+    rows = [(timed(ours, prepare), timed(rival, prepare)) for _ in range(pairs)]
+    a, b = (statistics.median(row[i][0] for row in rows) for i in (0, 1))
+    ratio = statistics.median(theirs[0] / mine[0] for mine, theirs in rows)
+    memory = max(mine[1] for mine, _ in rows)
+    print(f"{what:44} {a * 1e3:9.1f} ms {b * 1e3:9.1f} ms {ratio:8.2f}x {memory:7.1f} MiB", flush=True)
+
+
+def main():
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="mu-bench-"))
+    large, wide, out = folder / "large.safetensors", folder / "wide.safetensors", folder / "out.safetensors"
+    python = lambda code: [sys.executable, "-c", code]
+    listing = "from safetensors import safe_open\nwith safe_open({!r}, 'np') as f:\n  for k in f.keys(): s = f.get_slice(k); print(k, s.get_dtype(), s.get_shape())"
+    opening = "from safetensors import safe_open\nwith safe_open({!r}, 'np') as f: print(len(f.keys()))"
+    cast = f"import torch\nfrom safetensors.torch import load_file, save_file\nt = load_file({str(large)!r})\nsave_file({{k: v.to(torch.bfloat16) for k, v in t.items()}}, {str(out)!r}, {{'format': 'pt'}})"
+    fresh = lambda: out.unlink(missing_ok=True) or os.sync()
+    try:
+        make(large, 1000, 500_000, 1)
+        make(wide, 500_000, 2, 0)
+        print(f"{'':44} {'ours':>12} {'rival':>12} {'faster':>9} {'our peak':>11}")
+        compare("st-inspect, 1,000 tensors / /bin/true", [BIN / "st-inspect", large], ["/bin/true"], pairs=21)
+        compare("st-inspect, 1,000 tensors / Python", [BIN / "st-inspect", large], python(listing.format(str(large))), pairs=11)
+        compare("st-inspect -t, 1,000 tensors / Python", [BIN / "st-inspect", "-t", large], python(listing.format(str(large))), pairs=11)
+        compare("st-inspect, 500,000 tensors / Python opens", [BIN / "st-inspect", wide], python(opening.format(str(wide))))
+        compare("st-inspect --hash, 2 GB / sha256sum", [BIN / "st-inspect", "--hash", large], ["sha256sum", large])
+        compare("st-inspect --stats, 2 GB / cat", [BIN / "st-inspect", "--stats", large], ["cat", large])
+        compare("st-pack copy, 2 GB / cp and sync", [BIN / "st-pack", large, "-o", out],
+                ["sh", "-c", f"cp --reflink=never {large} {out} && sync -f {out}"], fresh)
+        # Another header, so that the file can't be shared or copied as a whole.
+        compare("st-pack copy, new header / cp and sync", [BIN / "st-pack", large, "-o", out, "--metadata", "run=1"],
+                ["sh", "-c", f"cp --reflink=never {large} {out} && sync -f {out}"], fresh)
+        compare("st-pack --dtype bf16, 2 GB / torch", [BIN / "st-pack", large, "-o", out, "--dtype", "bf16"], python(cast), fresh, pairs=3)
+    finally:
+        shutil.rmtree(folder)
+
+
+if sys.argv[1] == "--make":
+    write_file(sys.argv[2], *map(int, sys.argv[3:]))
+else:
+    main()
