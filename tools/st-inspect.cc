@@ -26,7 +26,8 @@ constexpr ProgramText kText = {
 
 struct Options {
   std::vector<std::string> paths, filters, maps;
-  bool tensors = false, names = false, header = false, stats = false, hash = false, diff = false, ignore_dtype = false;
+  bool tensors = false, names = false, header = false, stats = false, hash = false, diff = false,
+       ignore_dtype = false;
   std::optional<std::string> tree, metadata, check, print, sort, fail_on, rtol, atol;
   CommonOptions common;
   // Derived.
@@ -42,10 +43,14 @@ constexpr std::string_view kAllKeys = "*";
 void derive(Options& o) {
   for (const std::string& glob : o.filters) o.globs.emplace_back(glob);
   if (o.sort) {
-    constexpr std::pair<std::string_view, SortKey> kKeys[] = {{"name", SortKey::kName}, {"size", SortKey::kSize},
-                                                              {"offset", SortKey::kOffset}, {"dtype", SortKey::kDtype}};
-    const auto key = std::find_if(std::begin(kKeys), std::end(kKeys), [&o](const auto& k) { return k.first == *o.sort; });
-    if (key == std::end(kKeys)) throw usage("--sort takes name, size, offset or dtype, not '" + escape_name(*o.sort) + "'");
+    constexpr std::pair<std::string_view, SortKey> kKeys[] = {{"name", SortKey::kName},
+                                                              {"size", SortKey::kSize},
+                                                              {"offset", SortKey::kOffset},
+                                                              {"dtype", SortKey::kDtype}};
+    const auto key =
+        std::find_if(std::begin(kKeys), std::end(kKeys), [&o](const auto& k) { return k.first == *o.sort; });
+    if (key == std::end(kKeys))
+      throw usage("--sort takes name, size, offset or dtype, not '" + escape_name(*o.sort) + "'");
     o.sort_key = key->second;
   }
   if (o.check && *o.check != "loads" && *o.check != "spec" && *o.check != "hub") {
@@ -53,22 +58,29 @@ void derive(Options& o) {
   }
   if (o.check) o.level = *o.check == "loads" ? Level::kLoads : *o.check == "hub" ? Level::kHub : Level::kSpec;
   if (o.tree && *o.tree != kAllKeys) {
-    const bool digits = !o.tree->empty() && o.tree->size() < 6 && o.tree->find_first_not_of("0123456789") == std::string::npos;
-    if (!digits || *o.tree == "0") throw usage("--tree takes a depth from 1, not '" + escape_name(*o.tree) + "'");
+    const bool digits = !o.tree->empty() && o.tree->size() < 6 &&
+                        o.tree->find_first_not_of("0123456789") == std::string::npos;
+    if (!digits || *o.tree == "0")
+      throw usage("--tree takes a depth from 1, not '" + escape_name(*o.tree) + "'");
     o.depth = std::stoul(*o.tree);
   }
   if (o.fail_on) {
     for (const std::string_view what : split(*o.fail_on, ',')) {
-      if (what != "nan" && what != "inf") throw usage("--fail-on takes nan, inf or both with a comma, not '" + escape_name(what) + "'");
+      if (what != "nan" && what != "inf")
+        throw usage("--fail-on takes nan, inf or both with a comma, not '" + escape_name(what) + "'");
       (what == "nan" ? o.fail_on_nan : o.fail_on_inf) = true;
     }
     o.stats = true;
   }
-  const int views = int{o.tensors} + int{o.names} + int{o.header} + int{o.tree.has_value()} + int{o.metadata.has_value()} +
-                    int{o.print.has_value()} + int{o.diff} + int{o.stats || o.hash || o.check};
-  if (views > 1) throw usage("these views exclude each other").hint("only --stats, --hash and --check go together");
-  if (o.diff && o.paths.size() != 2) throw usage(fmt::format("--diff compares two inputs, not {}", o.paths.size()));
-  if (!o.diff && (!o.maps.empty() || o.rtol || o.atol || o.ignore_dtype)) throw usage("--map, --rtol, --atol and --ignore-dtype belong to --diff");
+  const int views = int{o.tensors} + int{o.names} + int{o.header} + int{o.tree.has_value()} +
+                    int{o.metadata.has_value()} + int{o.print.has_value()} + int{o.diff} +
+                    int{o.stats || o.hash || o.check};
+  if (views > 1)
+    throw usage("these views exclude each other").hint("only --stats, --hash and --check go together");
+  if (o.diff && o.paths.size() != 2)
+    throw usage(fmt::format("--diff compares two inputs, not {}", o.paths.size()));
+  if (!o.diff && (!o.maps.empty() || o.rtol || o.atol || o.ignore_dtype))
+    throw usage("--map, --rtol, --atol and --ignore-dtype belong to --diff");
   if (std::count(o.paths.begin(), o.paths.end(), "-") > 1) throw usage("standard input can be read once");
 }
 
@@ -81,7 +93,8 @@ Options parse_options(int argc, char** argv) {
   app.flag("--names", o.names, "names, one a line");
   app.optional_value("--tree", "DEPTH", std::string(kAllKeys), o.tree, "by dotted name, with sums");
   app.flag("--header", o.header, "the header's exact bytes");
-  app.optional_value("--metadata", "KEY", std::string(kAllKeys), o.metadata, "all metadata, or one value verbatim");
+  app.optional_value("--metadata", "KEY", std::string(kAllKeys), o.metadata,
+                     "all metadata, or one value verbatim");
   app.value("--print", "NAME[0:4,:8]", o.print, "values of a tensor or of a slice");
   app.flag("--stats", o.stats, "min, max, mean, std, zeros, NaN, Inf");
   app.flag("--hash", o.hash, "SHA-256 of files, tensors and content");
@@ -107,7 +120,8 @@ double tolerance_of(const std::optional<std::string>& text, std::string_view opt
   if (!text) return 0;
   char* end = nullptr;
   const double value = std::strtod(text->c_str(), &end);
-  if (text->empty() || *end != '\0' || !(value >= 0)) throw usage(fmt::format("{} takes a number from 0, not '{}'", option, escape_name(*text)));
+  if (text->empty() || *end != '\0' || !(value >= 0))
+    throw usage(fmt::format("{} takes a number from 0, not '{}'", option, escape_name(*text)));
   return value;
 }
 
@@ -130,7 +144,9 @@ void print_metadata(const Options& o, const Input& input) {
   const Metadata metadata = input.weights.merged_metadata();
   if (*o.metadata == kAllKeys) return out(metadata_text(metadata));
   const auto found = metadata.find(*o.metadata);
-  if (found == metadata.end()) throw Error(ErrorKind::kAnswerNo, "has no metadata key '" + escape_name(*o.metadata) + "'").in_file(escape_name(input.name));
+  if (found == metadata.end())
+    throw Error(ErrorKind::kAnswerNo, "has no metadata key '" + escape_name(*o.metadata) + "'")
+        .in_file(escape_name(input.name));
   out(found->second + (o.common.null ? std::string(1, '\0') : "\n"));
 }
 
@@ -141,35 +157,41 @@ std::uint64_t bytes_of(const std::vector<const Tensor*>& tensors) {
 }
 
 // On a terminal a table with a small histogram, else a TSV line a tensor as soon as it is known.
-TensorStats print_stats(const Options& o, const Input& input, const std::vector<const Tensor*>& tensors, Findings& findings,
-                        Measured& measured) {
+TensorStats print_stats(const Options& o, const Input& input, const std::vector<const Tensor*>& tensors,
+                        Findings& findings, Measured& measured) {
   const bool table_wanted = out_is_terminal() && !o.common.json;
   Table table("llrrrrrrrrrll");
-  table.row({"name", "dtype", "values", "min", "max", "mean", "std", "absmax", "zeros", "nan", "inf", "magnitudes", "remarks"});
+  table.row({"name", "dtype", "values", "min", "max", "mean", "std", "absmax", "zeros", "nan", "inf",
+             "magnitudes", "remarks"});
   const auto row_of = [](std::string name, std::string dtype, const TensorStats& stats) {
     std::vector<std::string> row = stats_columns(stats);
     row.insert(row.begin(), {std::move(name), std::move(dtype)});
     return row;
   };
   Progress progress("reading", bytes_of(tensors), o.common.show_progress());
-  const TensorStats total = measure_stats(input.weights, tensors, o.common.thread_count(), progress, [&](const Tensor& tensor, const TensorStats& stats) {
-    if (stats.not_boolean > 0) {
-      findings.add({"ST-BOOL", Level::kSpec, true, fmt::format("tensor '{}' has {} other than 0 and 1", escape_name(tensor.name), plural(stats.not_boolean, "byte")),
-                    input.weights.files[tensor.source].name, tensor.offset});
-    }
-    if (o.common.json) {
-      measured.stats.push_back(stats_json(tensor.dtype, stats));
-      return;
-    }
-    std::vector<std::string> row = row_of(escape_name(tensor.name), std::string(short_name(tensor.dtype)), stats);
-    if (table_wanted) row.push_back(draw_magnitudes(stats, 16));
-    row.push_back(stats_remarks(tensor.dtype, stats));
-    if (table_wanted) {
-      table.row(std::move(row));
-    } else {
-      out(join(row, "\t") + "\n");
-    }
-  });
+  const TensorStats total = measure_stats(
+      input.weights, tensors, o.common.thread_count(), progress,
+      [&](const Tensor& tensor, const TensorStats& stats) {
+        if (stats.not_boolean > 0) {
+          findings.add({"ST-BOOL", Level::kSpec, true,
+                        fmt::format("tensor '{}' has {} other than 0 and 1", escape_name(tensor.name),
+                                    plural(stats.not_boolean, "byte")),
+                        input.weights.files[tensor.source].name, tensor.offset});
+        }
+        if (o.common.json) {
+          measured.stats.push_back(stats_json(tensor.dtype, stats));
+          return;
+        }
+        std::vector<std::string> row =
+            row_of(escape_name(tensor.name), std::string(short_name(tensor.dtype)), stats);
+        if (table_wanted) row.push_back(draw_magnitudes(stats, 16));
+        row.push_back(stats_remarks(tensor.dtype, stats));
+        if (table_wanted) {
+          table.row(std::move(row));
+        } else {
+          out(join(row, "\t") + "\n");
+        }
+      });
   if (o.common.json) return total;
   std::vector<std::string> last = row_of("(total)", "-", total);
   if (table_wanted) last.push_back(draw_magnitudes(total, 16));
@@ -184,8 +206,10 @@ TensorStats print_stats(const Options& o, const Input& input, const std::vector<
 }
 
 void print_hashes(const Input& input, const std::vector<const Tensor*>& tensors, const Hashes& hashes) {
-  for (std::size_t i = 0; i < hashes.files.size(); ++i) out(fmt::format("file\t{}\t{}\n", hashes.files[i], escape_name(input.weights.files[i].name)));
-  for (std::size_t i = 0; i < tensors.size(); ++i) out(fmt::format("tensor\t{}\t{}\n", hashes.tensors[i], escape_name(tensors[i]->name)));
+  for (std::size_t i = 0; i < hashes.files.size(); ++i)
+    out(fmt::format("file\t{}\t{}\n", hashes.files[i], escape_name(input.weights.files[i].name)));
+  for (std::size_t i = 0; i < tensors.size(); ++i)
+    out(fmt::format("tensor\t{}\t{}\n", hashes.tensors[i], escape_name(tensors[i]->name)));
   out(fmt::format("content\t{}\t{}\n", hashes.content, escape_name(input.name)));
 }
 

@@ -16,9 +16,9 @@ namespace {
 
 using namespace mu;
 
-constexpr ProgramText kText = {
-    "st-pack", "Write safetensors: pack, cast, select, rename, shard; publish a checkpoint.",
-    "INPUT... -o OUT", "st-pack checkpoint-500 -o out --dtype bf16"};
+constexpr ProgramText kText = {"st-pack",
+                               "Write safetensors: pack, cast, select, rename, shard; publish a checkpoint.",
+                               "INPUT... -o OUT", "st-pack checkpoint-500 -o out --dtype bf16"};
 
 struct Options {
   std::vector<std::string> inputs;
@@ -60,10 +60,12 @@ OutputKind kind_of(const std::string& output) {
 
 Dtype target_dtype(std::string_view text) {
   const std::optional<Dtype> dtype = parse_user_dtype(text);
-  for (const Dtype allowed : {Dtype::kBF16, Dtype::kF16, Dtype::kF32, Dtype::kF64, Dtype::kF8E4M3, Dtype::kF8E5M2}) {
+  for (const Dtype allowed :
+       {Dtype::kBF16, Dtype::kF16, Dtype::kF32, Dtype::kF64, Dtype::kF8E4M3, Dtype::kF8E5M2}) {
     if (dtype == allowed) return allowed;
   }
-  throw usage(fmt::format("--dtype takes bf16, f16, f32, f64, f8_e4m3 or f8_e5m2, not '{}'", escape_name(text)));
+  throw usage(
+      fmt::format("--dtype takes bf16, f16, f32, f64, f8_e4m3 or f8_e5m2, not '{}'", escape_name(text)));
 }
 
 std::vector<std::string> read_names(const std::string& path, bool null) {
@@ -86,17 +88,20 @@ PackOptions pack_options(const Options& o, OutputKind kind) {
     if (equals == std::string::npos) {
       pack.selection.dtype = target_dtype(text);
     } else {
-      pack.selection.dtype_of.emplace_back(Glob(text.substr(0, equals)), target_dtype(text.substr(equals + 1)));
+      pack.selection.dtype_of.emplace_back(Glob(text.substr(0, equals)),
+                                           target_dtype(text.substr(equals + 1)));
     }
   }
   for (const std::string& text : o.metadata) {
     const std::size_t equals = text.find('=');
-    if (equals == std::string::npos || equals == 0) throw usage("--metadata takes KEY=VALUE, not '" + escape_name(text) + "'");
+    if (equals == std::string::npos || equals == 0)
+      throw usage("--metadata takes KEY=VALUE, not '" + escape_name(text) + "'");
     const std::string value = text.substr(equals + 1);
     pack.metadata.emplace_back(text.substr(0, equals), value.empty() ? std::nullopt : std::optional(value));
   }
   if (o.max_shard_size) pack.max_shard_size = parse_size(*o.max_shard_size);
-  if (o.max_shard_size && kind != OutputKind::kFolder) throw usage("--max-shard-size needs a folder as output");
+  if (o.max_shard_size && kind != OutputKind::kFolder)
+    throw usage("--max-shard-size needs a folder as output");
   if (o.verify && kind == OutputKind::kStream) throw usage("--verify can't reread standard output");
   pack.weights_only = o.weights_only;
   return pack;
@@ -107,7 +112,8 @@ void print_losses(const WriteResult& result) {
   for (std::size_t i = 0; i < result.losses.size() && i < kShown; ++i) {
     print_warning(loss_text(result.losses[i].first, result.losses[i].second));
   }
-  if (result.losses.size() > kShown) print_warning(fmt::format("… and {} more tensors", result.losses.size() - kShown));
+  if (result.losses.size() > kShown)
+    print_warning(fmt::format("… and {} more tensors", result.losses.size() - kShown));
 }
 
 int pack(const Options& o) {
@@ -116,19 +122,25 @@ int pack(const Options& o) {
   const Input input = open_inputs(o.inputs, o.common.dry_run ? StreamData::kCount : StreamData::kSpool);
   require_sound(input);
   for (const Finding& finding : input.weights.findings.list()) {
-    if (finding.level == Level::kSpec) print_warning(fmt::format("{}: {} [{}]", escape_name(finding.file), finding.message, finding.rule));
+    if (finding.level == Level::kSpec)
+      print_warning(fmt::format("{}: {} [{}]", escape_name(finding.file), finding.message, finding.rule));
   }
   const PackPlan plan = plan_pack(input, options, kind, find_tied(input));
   std::optional<Replacement> replacement;
-  if (o.force && kind == OutputKind::kFolder && is_folder(*o.output)) replacement = plan_replacement(*o.output, plan);
+  if (o.force && kind == OutputKind::kFolder && is_folder(*o.output))
+    replacement = plan_replacement(*o.output, plan);
   if (o.common.dry_run) {
-    out(o.common.json ? plan_json(plan, input, *o.output, replacement, nullptr) : plan_text(plan, *o.output, replacement));
+    out(o.common.json ? plan_json(plan, input, *o.output, replacement, nullptr)
+                      : plan_text(plan, *o.output, replacement));
     return 0;
   }
-  const WriteResult result = write_pack(plan, input, *o.output, {.force = o.force, .verify = o.verify,
-                                                                 .threads = o.common.thread_count(),
-                                                                 .progress = o.common.show_progress()});
-  if (o.common.json && kind != OutputKind::kStream) out(plan_json(plan, input, *o.output, replacement, &result));
+  const WriteResult result = write_pack(plan, input, *o.output,
+                                        {.force = o.force,
+                                         .verify = o.verify,
+                                         .threads = o.common.thread_count(),
+                                         .progress = o.common.show_progress()});
+  if (o.common.json && kind != OutputKind::kStream)
+    out(plan_json(plan, input, *o.output, replacement, &result));
   for (const std::string& note : plan.notes) print_note(note);
   print_losses(result);
   if (kind != OutputKind::kStream) print_note(summary_line(plan, *o.output));

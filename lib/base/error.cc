@@ -27,7 +27,9 @@ int exit_code(ErrorKind kind) {
   return 7;
 }
 
-Error::Error(ErrorKind kind, std::string message) : kind_(kind), message_(std::move(message)) { compose(); }
+Error::Error(ErrorKind kind, std::string message) : kind_(kind), message_(std::move(message)) {
+  compose();
+}
 
 Error& Error::in_file(std::string_view path) {
   if (file_.empty()) file_ = path;
@@ -62,8 +64,14 @@ Error io_error(std::string_view what, int errno_value, std::string_view path) {
   return error;
 }
 
-Error malformed(std::string message) { return {ErrorKind::kMalformed, std::move(message)}; }
-Error refused(std::string message) { return {ErrorKind::kRefused, std::move(message)}; }
-Error usage(std::string message) { return {ErrorKind::kUsage, std::move(message)}; }
+Error malformed(std::string message) {
+  return {ErrorKind::kMalformed, std::move(message)};
+}
+Error refused(std::string message) {
+  return {ErrorKind::kRefused, std::move(message)};
+}
+Error usage(std::string message) {
+  return {ErrorKind::kUsage, std::move(message)};
+}
 
 }  // namespace mu

@@ -13,8 +13,8 @@ template auto locale_ref::get<std::locale>() const -> std::locale;
 template auto thousands_sep_impl(locale_ref) -> thousands_sep_result<char>;
 template auto decimal_point_impl(locale_ref) -> char;
 template void buffer<char>::append(const char* begin, const char* end);
-template void vformat_to(buffer<char>& out, string_view format, basic_format_args<FMT_BUFFER_CONTEXT(char)> args,
-                         locale_ref locale);
+template void vformat_to(buffer<char>& out, string_view format,
+                         basic_format_args<FMT_BUFFER_CONTEXT(char)> args, locale_ref locale);
 
 }  // namespace detail
 FMT_END_NAMESPACE

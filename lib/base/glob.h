@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Shell-style patterns as Python's fnmatch.fnmatchcase matches them: * and ? cross '.' and '/', [seq], [!seq].
+// Shell-style patterns as Python's fnmatch.fnmatchcase matches them: * and ? cross '.' and '/', [seq],
+// [!seq].
 #pragma once
 
 #include <string>

@@ -38,7 +38,9 @@ class CountingIterator {
   const char** reached_;
 };
 
-bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
+bool is_blank(char c) {
+  return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
 
 // Bare words of Python's json, replaced by numbers of the same length so that offsets stay.
 struct Nonfinite {
@@ -110,7 +112,8 @@ class JsonBuilder : public nlohmann::json_sax<nlohmann::json> {
     last_end_ = end;
     return true;
   }
-  bool parse_error(std::size_t position, const std::string&, const nlohmann::detail::exception& error) override {
+  bool parse_error(std::size_t position, const std::string&,
+                   const nlohmann::detail::exception& error) override {
     const std::string_view what = error.what();
     const std::size_t detail = what.rfind("; ");
     const std::size_t at = position > 0 ? position - 1 : 0;
@@ -143,8 +146,11 @@ class JsonBuilder : public nlohmann::json_sax<nlohmann::json> {
     // The lexer has looked one character past a number; its end is found from the text.
     const std::size_t begin = token_begin();
     std::size_t end = begin;
-    while (end < text_.size() && std::string_view("+-.eE0123456789").find(text_[end]) != std::string_view::npos) ++end;
-    scalar_value(JsonValue::Kind::kNumber, begin, end).text_ = std::string(original_.substr(begin, end - begin));
+    while (end < text_.size() &&
+           std::string_view("+-.eE0123456789").find(text_[end]) != std::string_view::npos)
+      ++end;
+    scalar_value(JsonValue::Kind::kNumber, begin, end).text_ =
+        std::string(original_.substr(begin, end - begin));
     return true;
   }
 
@@ -229,7 +235,9 @@ std::optional<double> JsonValue::as_double() const {
   return number;
 }
 
-const std::string* JsonValue::as_string() const { return kind_ == Kind::kString ? &text_ : nullptr; }
+const std::string* JsonValue::as_string() const {
+  return kind_ == Kind::kString ? &text_ : nullptr;
+}
 
 const JsonValue* JsonValue::find(std::string_view key) const {
   for (auto member = members_.rbegin(); member != members_.rend(); ++member) {

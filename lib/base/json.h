@@ -30,12 +30,12 @@ class JsonValue {
   [[nodiscard]] const std::string* as_string() const;
   [[nodiscard]] const std::string& number_text() const { return text_; }  // as written
 
-  [[nodiscard]] const std::vector<JsonValue>& items() const { return items_; }      // of an array
-  [[nodiscard]] const std::vector<Member>& members() const { return members_; }     // of an object, in order
-  [[nodiscard]] const JsonValue* find(std::string_view key) const;                  // last of equal keys, or null
-  [[nodiscard]] const std::string* find_string(std::string_view key) const;         // null unless a string
+  [[nodiscard]] const std::vector<JsonValue>& items() const { return items_; }   // of an array
+  [[nodiscard]] const std::vector<Member>& members() const { return members_; }  // of an object, in order
+  [[nodiscard]] const JsonValue* find(std::string_view key) const;           // last of equal keys, or null
+  [[nodiscard]] const std::string* find_string(std::string_view key) const;  // null unless a string
   [[nodiscard]] std::optional<std::uint64_t> find_u64(std::string_view key) const;
-  [[nodiscard]] bool find_true(std::string_view key) const;                         // present and `true`
+  [[nodiscard]] bool find_true(std::string_view key) const;  // present and `true`
 
   // Byte range of the value in the text it was parsed from.
   [[nodiscard]] std::size_t begin() const { return begin_; }
@@ -63,8 +63,8 @@ struct JsonDocument {
 };
 
 struct JsonLimits {
-  std::size_t depth = 128;     // open brackets
-  bool allow_nonfinite = true; // bare NaN, Infinity and -Infinity, as Python writes them
+  std::size_t depth = 128;      // open brackets
+  bool allow_nonfinite = true;  // bare NaN, Infinity and -Infinity, as Python writes them
 };
 
 // Parses a whole document. Throws kMalformed at "byte N" with the reason.

@@ -14,8 +14,8 @@ namespace mu {
 namespace {
 
 // Index of the first quote, backslash or control character at or after `at`; text.size() when there is none.
-// Eight bytes at a time with the usual has-zero-byte trick (Mycroft 1987): the marks above the first hit may be
-// false, the first is exact.
+// Eight bytes at a time with the usual has-zero-byte trick (Mycroft 1987): the marks above the first hit may
+// be false, the first is exact.
 std::size_t find_string_stop(std::string_view text, std::size_t at) {
   constexpr std::uint64_t kOnes = 0x0101010101010101U;
   constexpr std::uint64_t kHighs = 0x8080808080808080U;
@@ -24,18 +24,22 @@ std::size_t find_string_stop(std::string_view text, std::size_t at) {
     std::memcpy(&word, text.data() + at, 8);
     const std::uint64_t quote = word ^ (kOnes * '"');
     const std::uint64_t backslash = word ^ (kOnes * '\\');
-    const std::uint64_t stop = (((quote - kOnes) & ~quote) | ((backslash - kOnes) & ~backslash) |
-                                ((word - kOnes * 0x20U) & ~word)) & kHighs;
+    const std::uint64_t stop =
+        (((quote - kOnes) & ~quote) | ((backslash - kOnes) & ~backslash) | ((word - kOnes * 0x20U) & ~word)) &
+        kHighs;
     if (stop != 0) return at + static_cast<std::size_t>(std::countr_zero(stop)) / 8;
     at += 8;
   }
-  while (at < text.size() && text[at] != '"' && text[at] != '\\' && static_cast<unsigned char>(text[at]) >= 0x20) {
+  while (at < text.size() && text[at] != '"' && text[at] != '\\' &&
+         static_cast<unsigned char>(text[at]) >= 0x20) {
     ++at;
   }
   return at;
 }
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
 
 }  // namespace
 
@@ -100,7 +104,8 @@ unsigned JsonScanner::hex4() {
   const char* const begin = text_.data() + at_;
   const char* const end = begin + (text_.size() - at_ < 4 ? text_.size() - at_ : 4);
   const std::from_chars_result parsed = std::from_chars(begin, end, value, 16);
-  if (parsed.ec != std::errc() || parsed.ptr != begin + 4) throw error("a \\u escape needs four hexadecimal digits");
+  if (parsed.ec != std::errc() || parsed.ptr != begin + 4)
+    throw error("a \\u escape needs four hexadecimal digits");
   at_ += 4;
   return value;
 }
@@ -109,9 +114,11 @@ std::uint64_t JsonScanner::unsigned_number(std::string_view what) {
   skip_blanks();
   const std::size_t begin = at_;
   std::uint64_t value = 0;
-  const std::from_chars_result parsed = std::from_chars(text_.data() + at_, text_.data() + text_.size(), value);
+  const std::from_chars_result parsed =
+      std::from_chars(text_.data() + at_, text_.data() + text_.size(), value);
   at_ = static_cast<std::size_t>(parsed.ptr - text_.data());
-  if (parsed.ec == std::errc::invalid_argument) throw error_at(begin, fmt::format("{} is not a number from 0 up", what));
+  if (parsed.ec == std::errc::invalid_argument)
+    throw error_at(begin, fmt::format("{} is not a number from 0 up", what));
   if (parsed.ec != std::errc()) throw error_at(begin, fmt::format("{} does not fit 64 bits", what));
   if (text_[begin] == '0' && at_ > begin + 1) throw error_at(begin, "a number starts with a needless 0");
   if (at_ < text_.size() && (text_[at_] == '.' || text_[at_] == 'e' || text_[at_] == 'E')) {
@@ -150,7 +157,8 @@ void JsonScanner::skip_number() {
   double value = 0;
   const std::from_chars_result parsed = std::from_chars(text_.data() + begin, text_.data() + at_, value);
   // Too small becomes 0 and is fine, too large is not.
-  if (parsed.ec == std::errc::result_out_of_range && std::isinf(std::strtod(std::string(text_.substr(begin, at_ - begin)).c_str(), nullptr))) {
+  if (parsed.ec == std::errc::result_out_of_range &&
+      std::isinf(std::strtod(std::string(text_.substr(begin, at_ - begin)).c_str(), nullptr))) {
     throw error_at(begin, "a number is out of range");
   }
 }

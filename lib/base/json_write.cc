@@ -73,8 +73,12 @@ void append_quoted(std::string& out, std::string_view text, bool ascii_only) {
 
 }  // namespace
 
-void append_json_string(std::string& out, std::string_view text) { append_quoted(out, text, false); }
-void append_json_string_ascii(std::string& out, std::string_view text) { append_quoted(out, text, true); }
+void append_json_string(std::string& out, std::string_view text) {
+  append_quoted(out, text, false);
+}
+void append_json_string_ascii(std::string& out, std::string_view text) {
+  append_quoted(out, text, true);
+}
 
 JsonWriter& JsonWriter::key(std::string_view name) {
   separate();

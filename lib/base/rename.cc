@@ -74,7 +74,8 @@ Rename::Rename(std::string_view expression) {
   }
   parse_replacement(parts[1], delimiter);
   for (const Part& part : parts_) {
-    if (part.group > static_cast<int>(regex->compiled.re_nsub)) throw wrong(fmt::format("there is no group \\{}", part.group));
+    if (part.group > static_cast<int>(regex->compiled.re_nsub))
+      throw wrong(fmt::format("there is no group \\{}", part.group));
   }
   regex_ = std::move(regex);
 }

@@ -9,7 +9,8 @@
 
 namespace mu {
 
-// One rule. Any character may stand for '/'; \1 to \9 and & stand for what matched; flag g replaces every match.
+// One rule. Any character may stand for '/'; \1 to \9 and & stand for what matched; flag g replaces every
+// match.
 class Rename {
  public:
   // Throws kUsage for what is no such expression.

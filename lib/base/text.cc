@@ -26,8 +26,12 @@ constexpr std::array<Range, 9> kInvisible = {{{0x00AD, 0x00AD},
                                               {0xE0000, 0xE0FFF}}};
 
 // Blocks of Unicode whose characters take no column (combining marks) or two (East Asian wide, emoji).
-constexpr std::array<Range, 6> kZeroWidth = {
-    {{0x0300, 0x036F}, {0x1AB0, 0x1AFF}, {0x1DC0, 0x1DFF}, {0x20D0, 0x20FF}, {0xFE00, 0xFE0F}, {0xFE20, 0xFE2F}}};
+constexpr std::array<Range, 6> kZeroWidth = {{{0x0300, 0x036F},
+                                              {0x1AB0, 0x1AFF},
+                                              {0x1DC0, 0x1DFF},
+                                              {0x20D0, 0x20FF},
+                                              {0xFE00, 0xFE0F},
+                                              {0xFE20, 0xFE2F}}};
 constexpr std::array<Range, 10> kWide = {{{0x1100, 0x115F},
                                           {0x2E80, 0x303E},
                                           {0x3041, 0x4DBF},
@@ -109,7 +113,8 @@ void append_utf8(std::string& out, char32_t c) {
 }
 
 std::string escape_name(std::string_view name) {
-  const bool plain = std::all_of(name.begin(), name.end(), [](char c) { return c >= 0x20 && c < 0x7F && c != '\\'; });
+  const bool plain =
+      std::all_of(name.begin(), name.end(), [](char c) { return c >= 0x20 && c < 0x7F && c != '\\'; });
   if (plain) return std::string(name);
   std::string out;
   out.reserve(name.size());
@@ -167,7 +172,8 @@ std::string group_digits(std::uint64_t number) {
 std::vector<std::string_view> split(std::string_view text, char separator) {
   std::vector<std::string_view> parts;
   std::size_t start = 0;
-  for (std::size_t end = text.find(separator); end != std::string_view::npos; end = text.find(separator, start)) {
+  for (std::size_t end = text.find(separator); end != std::string_view::npos;
+       end = text.find(separator, start)) {
     parts.push_back(text.substr(start, end - start));
     start = end + 1;
   }

@@ -24,8 +24,8 @@ struct CodePoint {
 CodePoint decode_utf8(std::string_view text, std::size_t offset);
 void append_utf8(std::string& out, char32_t code_point);
 
-// A name as one line of terminal-safe text: backslash as \\, control characters as \n, \t, \r or \xNN, invalid
-// bytes as \xNN, invisible and direction-changing characters as \u{N}. Everything else stays.
+// A name as one line of terminal-safe text: backslash as \\, control characters as \n, \t, \r or \xNN,
+// invalid bytes as \xNN, invisible and direction-changing characters as \u{N}. Everything else stays.
 std::string escape_name(std::string_view name);
 
 // Columns a terminal uses for escaped UTF-8 text: 0 for combining marks, 2 for wide East Asian and emoji.

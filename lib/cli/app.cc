@@ -32,9 +32,13 @@ std::string left_side(const CLI::Option& option) {
 
 }  // namespace
 
-unsigned CommonOptions::thread_count() const { return threads == 0 ? default_thread_count() : threads; }
+unsigned CommonOptions::thread_count() const {
+  return threads == 0 ? default_thread_count() : threads;
+}
 
-bool CommonOptions::show_progress() const { return progress || (!no_progress && !console().quiet && err_is_terminal()); }
+bool CommonOptions::show_progress() const {
+  return progress || (!no_progress && !console().quiet && err_is_terminal());
+}
 
 App::App(const ProgramText& text) : text_(text), app_(std::make_unique<CLI::App>(std::string(text.summary))) {
   app_->set_help_flag();
@@ -62,7 +66,8 @@ void App::optional_value(const std::string& names, const std::string& value_name
 
 void App::value(const std::string& names, const std::string& value_name, std::optional<std::string>& target,
                 const std::string& help) {
-  finish(app_->add_option_function<std::string>(names, [&target](const std::string& value) { target = value; }, help))
+  finish(app_->add_option_function<std::string>(
+             names, [&target](const std::string& value) { target = value; }, help))
       ->option_text(value_name)
       ->take_last();
 }
@@ -72,7 +77,9 @@ void App::list(const std::string& names, const std::string& value_name, std::vec
   finish(app_->add_option(names, target, help))->option_text(value_name)->allow_extra_args(false);
 }
 
-void App::operands(std::vector<std::string>& target) { app_->add_option("operands", target)->group(""); }
+void App::operands(std::vector<std::string>& target) {
+  app_->add_option("operands", target)->group("");
+}
 
 void App::common(CommonOptions& options, std::string_view which) {
   common_ = &options;
@@ -82,7 +89,9 @@ void App::common(CommonOptions& options, std::string_view which) {
   if (has('j')) flag("--json", options.json, "print one JSON document");
   if (has('0')) flag("-0,--null", options.null, "names end with NUL, unescaped");
   if (has('t')) {
-    finish(app_->add_option("-j,--threads", threads_, "threads (default: all)"))->option_text("N")->take_last();
+    finish(app_->add_option("-j,--threads", threads_, "threads (default: all)"))
+        ->option_text("N")
+        ->take_last();
   }
   if (has('p')) {
     flag("--progress", options.progress, "show progress though stderr is no terminal");
@@ -117,8 +126,10 @@ void App::parse(int argc, char** argv) {
   }
   if (!threads_.empty()) {
     unsigned count = 0;
-    const std::from_chars_result parsed = std::from_chars(threads_.data(), threads_.data() + threads_.size(), count);
-    if (parsed.ec != std::errc() || parsed.ptr != threads_.data() + threads_.size() || count == 0 || count > 1024) {
+    const std::from_chars_result parsed =
+        std::from_chars(threads_.data(), threads_.data() + threads_.size(), count);
+    if (parsed.ec != std::errc() || parsed.ptr != threads_.data() + threads_.size() || count == 0 ||
+        count > 1024) {
       throw usage("--threads takes a number from 1 to 1024, not '" + escape_name(threads_) + "'");
     }
     common_->threads = count;
@@ -129,7 +140,8 @@ std::string App::help() const {
   std::string text = fmt::format("Usage: {} [OPTIONS] {}\n{}\n", text_.name, text_.operands, text_.summary);
   for (const std::string& group : groups_) {
     text += "\n" + group + ":\n";
-    for (const CLI::Option* option : app_->get_options([&group](const CLI::Option* o) { return o->get_group() == group; })) {
+    for (const CLI::Option* option :
+         app_->get_options([&group](const CLI::Option* o) { return o->get_group() == group; })) {
       std::string left = left_side(*option);
       if (left.size() + 1 > kHelpColumn) {
         text += left + "\n";

@@ -50,7 +50,8 @@ class App {
 
   // Options added from here on are shown under this heading.
   void group(const std::string& heading) { group_ = heading; }
-  void common(CommonOptions& options, std::string_view which);  // letters: j json, 0 null, n dry run, p progress, t threads
+  void common(CommonOptions& options,
+              std::string_view which);  // letters: j json, 0 null, n dry run, p progress, t threads
 
   // Prints and throws ExitNow for --help and --version; throws kUsage for what is wrong.
   void parse(int argc, char** argv);

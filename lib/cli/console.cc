@@ -25,8 +25,8 @@ std::mutex& stderr_mutex() {
   return mutex;
 }
 
-// One write a line, so that lines of several programs don't mix. A stderr that can't be written to is no reason to
-// stop.
+// One write a line, so that lines of several programs don't mix. A stderr that can't be written to is no
+// reason to stop.
 void print_line(std::string_view prefix, std::string_view text) {
   std::string line = console().program + ": ";
   line.append(prefix).append(text) += '\n';
@@ -68,7 +68,9 @@ void flush_out() {
   write_stream(STDOUT_FILENO, pending, "standard output");
 }
 
-void print_error(std::string_view text) { print_line("", text); }
+void print_error(std::string_view text) {
+  print_line("", text);
+}
 
 void print_warning(std::string_view text) {
   if (!console().quiet) print_line("warning: ", text);
@@ -98,10 +100,20 @@ std::size_t out_width() {
   return size.ws_col;
 }
 
-std::string bold(std::string_view text) { return styled("1", text); }
-std::string dim(std::string_view text) { return styled("2", text); }
-std::string red(std::string_view text) { return styled("31", text); }
-std::string green(std::string_view text) { return styled("32", text); }
-std::string yellow(std::string_view text) { return styled("33", text); }
+std::string bold(std::string_view text) {
+  return styled("1", text);
+}
+std::string dim(std::string_view text) {
+  return styled("2", text);
+}
+std::string red(std::string_view text) {
+  return styled("31", text);
+}
+std::string green(std::string_view text) {
+  return styled("32", text);
+}
+std::string yellow(std::string_view text) {
+  return styled("33", text);
+}
 
 }  // namespace mu

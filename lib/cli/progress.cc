@@ -44,8 +44,8 @@ void Progress::draw(Clock::time_point now) {
   const double share = total_ > 0 ? std::min(1.0, done / static_cast<double>(total_)) : 0;
   const double left = rate > 0 ? (static_cast<double>(total_) - done) / rate : 0;
   write_quietly(fmt::format("\r\x1b[K{} {:3.0f} %  {} of {}  {}/s  {:.0f} s left", what_, share * 100,
-                            format_size(done_.load()), format_size(total_), format_size(static_cast<std::uint64_t>(rate)),
-                            std::max(0.0, left)));
+                            format_size(done_.load()), format_size(total_),
+                            format_size(static_cast<std::uint64_t>(rate)), std::max(0.0, left)));
 }
 
 }  // namespace mu

@@ -18,8 +18,8 @@
 namespace mu {
 namespace {
 
-// A closed stdin, stdout or stderr would hand its number to the next file that is opened. Fill the gap with something
-// that fails: reading gives nothing, writing is refused.
+// A closed stdin, stdout or stderr would hand its number to the next file that is opened. Fill the gap with
+// something that fails: reading gives nothing, writing is refused.
 void fill_closed_streams() {
   for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
     if (::fcntl(fd, F_GETFD) >= 0) continue;
@@ -69,14 +69,16 @@ int run(std::string_view program, const std::function<int()>& body) {
   }
 }
 
-int for_each_operand(const std::vector<std::string>& operands, const std::function<int(const std::string&)>& each) {
+int for_each_operand(const std::vector<std::string>& operands,
+                     const std::function<int(const std::string&)>& each) {
   constexpr std::array<int, 3> kWorstFirst = {7, 4, 1};
   std::vector<int> codes;
   for (const std::string& operand : operands) {
     try {
       codes.push_back(each(operand));
     } catch (const Error& error) {
-      if (operands.size() == 1 || (error.kind() != ErrorKind::kIo && error.kind() != ErrorKind::kMalformed)) throw;
+      if (operands.size() == 1 || (error.kind() != ErrorKind::kIo && error.kind() != ErrorKind::kMalformed))
+        throw;
       flush_out();
       codes.push_back(report(error));
     }

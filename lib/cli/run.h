@@ -14,12 +14,13 @@ struct ExitNow {
   int code;
 };
 
-// Runs `body` and turns its end into an exit status: its result, that of an Error (printed as "program: file: place:
-// fault"), or the default action of a signal after everything was cleaned up.
+// Runs `body` and turns its end into an exit status: its result, that of an Error (printed as "program: file:
+// place: fault"), or the default action of a signal after everything was cleaned up.
 int run(std::string_view program, const std::function<int()>& body);
 
-// Calls `each` for every operand; an operand that fails is reported and the others are still done. The result is the
-// first present of 7, 4, 1, else 0. Other errors (usage, refused) end the loop at once.
-int for_each_operand(const std::vector<std::string>& operands, const std::function<int(const std::string&)>& each);
+// Calls `each` for every operand; an operand that fails is reported and the others are still done. The result
+// is the first present of 7, 4, 1, else 0. Other errors (usage, refused) end the loop at once.
+int for_each_operand(const std::vector<std::string>& operands,
+                     const std::function<int(const std::string&)>& each);
 
 }  // namespace mu

@@ -14,8 +14,8 @@ class Table {
   explicit Table(std::string_view alignment) : alignment_(alignment) {}
 
   void row(std::vector<std::string> cells) { rows_.push_back(std::move(cells)); }
-  // Lines of `indent` blanks and cells two blanks apart, without blanks at the end. With `width` columns (0: any) the
-  // first column is shortened where a line would be longer.
+  // Lines of `indent` blanks and cells two blanks apart, without blanks at the end. With `width` columns (0:
+  // any) the first column is shortened where a line would be longer.
   [[nodiscard]] std::string text(std::size_t indent, std::size_t width) const;
 
  private:

@@ -19,7 +19,8 @@ namespace {
 // Adds findings about a folder.
 class FolderCheck {
  public:
-  FolderCheck(const Input& input, Findings& findings) : input_(input), folder_(*input.folder), findings_(findings) {}
+  FolderCheck(const Input& input, Findings& findings)
+      : input_(input), folder_(*input.folder), findings_(findings) {}
 
   void run() {
     check_config();
@@ -33,15 +34,18 @@ class FolderCheck {
 
  private:
   void found(std::string_view rule, bool warning, std::string message, std::string_view file = {}) {
-    findings_.add({rule, Level::kHub, warning, std::move(message), file.empty() ? folder_.path : folder_.path_of(file)});
+    findings_.add({rule, Level::kHub, warning, std::move(message),
+                   file.empty() ? folder_.path : folder_.path_of(file)});
   }
   bool has_role(FileRole role) const {
-    return std::any_of(folder_.files.begin(), folder_.files.end(), [role](const FolderFile& f) { return f.role == role; });
+    return std::any_of(folder_.files.begin(), folder_.files.end(),
+                       [role](const FolderFile& f) { return f.role == role; });
   }
 
   void check_config() {
     if (input_.is_adapter()) {
-      if (!folder_.has("adapter_config.json")) found("MD-CONFIG", false, "adapter_config.json is missing: PEFT can't load the adapter");
+      if (!folder_.has("adapter_config.json"))
+        found("MD-CONFIG", false, "adapter_config.json is missing: PEFT can't load the adapter");
     } else if (!folder_.has("config.json")) {
       found("MD-CONFIG", false, "config.json is missing: loaders don't know the architecture");
     }
@@ -49,19 +53,24 @@ class FolderCheck {
 
   void check_tokenizer() {
     if (input_.is_adapter() || has_role(FileRole::kProcessor)) return;
-    const bool has_vocabulary = std::any_of(folder_.files.begin(), folder_.files.end(), [](const FolderFile& f) {
-      return f.role == FileRole::kTokenizer && f.name != "tokenizer_config.json" && f.name != "special_tokens_map.json";
-    });
+    const bool has_vocabulary =
+        std::any_of(folder_.files.begin(), folder_.files.end(), [](const FolderFile& f) {
+          return f.role == FileRole::kTokenizer && f.name != "tokenizer_config.json" &&
+                 f.name != "special_tokens_map.json";
+        });
     if (!has_vocabulary) found("MD-TOKENIZER", false, "no tokenizer lies beside the weights");
   }
 
   // Weights that nobody loads, or that some loaders take in place of others.
   void check_leftovers() {
-    if (!input_.choice.is_index && folder_.has("model.safetensors.index.json") && folder_.has("model.safetensors")) {
-      found("MD-BOTH", false, "loaders take model.safetensors and ignore this index", "model.safetensors.index.json");
+    if (!input_.choice.is_index && folder_.has("model.safetensors.index.json") &&
+        folder_.has("model.safetensors")) {
+      found("MD-BOTH", false, "loaders take model.safetensors and ignore this index",
+            "model.safetensors.index.json");
     }
     for (const FolderFile& file : folder_.files) {
-      if (file.role == FileRole::kTorchWeights && (file.name.starts_with("pytorch_model") || file.name.starts_with("adapter_model"))) {
+      if (file.role == FileRole::kTorchWeights &&
+          (file.name.starts_with("pytorch_model") || file.name.starts_with("adapter_model"))) {
         found("MD-BOTH", true, "the same weights in a second format?", file.name);
       }
       const bool is_shard = file.role == FileRole::kWeights && parse_shard_name(file.name).has_value();
@@ -80,7 +89,8 @@ class FolderCheck {
     for (const FolderFile& file : folder_.files) {
       if (file.is_folder || file.size > kLargestPointer || file.role == FileRole::kWeights) continue;
       if (is_lfs_pointer(read_whole_file(folder_.path_of(file.name), kLargestPointer))) {
-        found("MD-LFS", false, "a Git LFS pointer: the file itself was not fetched; run 'git lfs pull'", file.name);
+        found("MD-LFS", false, "a Git LFS pointer: the file itself was not fetched; run 'git lfs pull'",
+              file.name);
       }
     }
   }
@@ -91,20 +101,27 @@ class FolderCheck {
     const std::optional<Dtype> dtype = stated == nullptr ? std::nullopt : parse_user_dtype(*stated);
     if (!dtype) return;
     const std::vector<DtypeTotal> totals = gather_facts(input_).dtypes;
-    const bool stored = std::any_of(totals.begin(), totals.end(), [&dtype](const DtypeTotal& t) { return t.dtype == *dtype; });
+    const bool stored = std::any_of(totals.begin(), totals.end(),
+                                    [&dtype](const DtypeTotal& t) { return t.dtype == *dtype; });
     if (stored || totals.empty()) return;
-    found("MD-DTYPE", false, fmt::format("says {} but the tensors are {}", *stated, torch_name(totals.front().dtype)), "config.json");
+    found("MD-DTYPE", false,
+          fmt::format("says {} but the tensors are {}", *stated, torch_name(totals.front().dtype)),
+          "config.json");
   }
 
   void check_tied() {
     if (!input_.config || !input_.config->tie_word_embeddings || input_.is_adapter()) return;
-    const bool has_head = std::any_of(input_.weights.tensors.begin(), input_.weights.tensors.end(), [](const Tensor& t) {
-      return t.name.ends_with("lm_head.weight") || t.name.ends_with("embed_out.weight") || t.name.ends_with("output.weight");
-    });
-    const bool makes_text = std::any_of(input_.config->architectures.begin(), input_.config->architectures.end(),
-                                        [](const std::string& a) { return a.ends_with("ForCausalLM") || a.ends_with("LMHeadModel"); });
+    const bool has_head =
+        std::any_of(input_.weights.tensors.begin(), input_.weights.tensors.end(), [](const Tensor& t) {
+          return t.name.ends_with("lm_head.weight") || t.name.ends_with("embed_out.weight") ||
+                 t.name.ends_with("output.weight");
+        });
+    const bool makes_text = std::any_of(
+        input_.config->architectures.begin(), input_.config->architectures.end(),
+        [](const std::string& a) { return a.ends_with("ForCausalLM") || a.ends_with("LMHeadModel"); });
     if (!*input_.config->tie_word_embeddings && makes_text && !has_head) {
-      found("MD-TIED", false, "does not tie the embeddings, but the weights have no output head", "config.json");
+      found("MD-TIED", false, "does not tie the embeddings, but the weights have no output head",
+            "config.json");
     }
     if (*input_.config->tie_word_embeddings && !tied_candidates(input_.weights).empty()) {
       found("MD-TIED", true, "ties the embeddings, but the weights hold both", "config.json");
@@ -112,7 +129,8 @@ class FolderCheck {
   }
 
   void check_checkpoint() {
-    if (folder_.has("checkpoint-is-incomplete.txt")) found("MD-INCOMPLETE", false, "the save was cut off", "checkpoint-is-incomplete.txt");
+    if (folder_.has("checkpoint-is-incomplete.txt"))
+      found("MD-INCOMPLETE", false, "the save was cut off", "checkpoint-is-incomplete.txt");
     if (!input_.state || !input_.state->global_step) return;
     const std::string expected = fmt::format("checkpoint-{}", *input_.state->global_step);
     const std::string_view here = base_name(folder_.path);
@@ -144,12 +162,16 @@ std::string check_text(const Input& input, const Findings& findings, Level level
     ++shown;
     ++per_rule[finding.rule];
     const std::string place = finding.offset ? fmt::format("byte {}: ", *finding.offset) : "";
-    const char* const severity = finding.level == Level::kLoads ? "fatal" : finding.warning ? "warning" : "error";
-    text += fmt::format("{}: {}{} [{} {} {}]\n", escape_name(finding.file), place, finding.message, finding.rule,
-                        level_name(finding.level), severity);
+    const char* const severity = finding.level == Level::kLoads ? "fatal"
+                                 : finding.warning              ? "warning"
+                                                                : "error";
+    text += fmt::format("{}: {}{} [{} {} {}]\n", escape_name(finding.file), place, finding.message,
+                        finding.rule, level_name(finding.level), severity);
   }
   for (const auto& [rule, count] : per_rule) {
-    if (findings.count(rule) > count) text += fmt::format("{}: {} more of {}\n", escape_name(input.name), group_digits(findings.count(rule) - count), rule);
+    if (findings.count(rule) > count)
+      text += fmt::format("{}: {} more of {}\n", escape_name(input.name),
+                          group_digits(findings.count(rule) - count), rule);
   }
   const std::string who = escape_name(input.name);
   if (shown == 0) return fmt::format("{}: sound, level {}\n", who, level_name(level));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// --check: what readers of weights found, and what is missing or at odds in a folder, as findings with rule ids.
+// --check: what readers of weights found, and what is missing or at odds in a folder, as findings with rule
+// ids.
 #pragma once
 
 #include <string>
@@ -8,8 +9,8 @@
 
 namespace mu {
 
-// All findings of an input: its weights' (ST-*, IX-*) and, of a folder, the rules of completeness (MD-*, level hub).
-// Reads small files of the folder, no tensor.
+// All findings of an input: its weights' (ST-*, IX-*) and, of a folder, the rules of completeness (MD-*,
+// level hub). Reads small files of the folder, no tensor.
 Findings check_input(const Input& input);
 
 // One line a finding that breaks `level` or a weaker one, then one on the verdict.

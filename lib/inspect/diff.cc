@@ -27,7 +27,8 @@ NamedTensors named_tensors(const Weights& weights, const std::vector<Rename>& ma
   NamedTensors names;
   for (const Tensor& tensor : weights.tensors) {
     const std::string name = rename_all(map, tensor.name);
-    if (!names.emplace(name, &tensor).second) throw malformed(fmt::format("two tensors are called '{}'", escape_name(name)));
+    if (!names.emplace(name, &tensor).second)
+      throw malformed(fmt::format("two tensors are called '{}'", escape_name(name)));
   }
   return names;
 }
@@ -78,7 +79,8 @@ void compare_tensors(const Weights& wa, const Weights& wb, const DiffOptions& op
     diff.kind = DiffKind::kEqual;
     return;
   }
-  const bool comparable = can_decode(a.dtype) && can_decode(b.dtype) && (a.dtype == Dtype::kC64) == (b.dtype == Dtype::kC64);
+  const bool comparable =
+      can_decode(a.dtype) && can_decode(b.dtype) && (a.dtype == Dtype::kC64) == (b.dtype == Dtype::kC64);
   if (!comparable) {
     diff.kind = a.dtype == b.dtype ? DiffKind::kValues : DiffKind::kDtype;
     return;
@@ -116,7 +118,8 @@ std::vector<TensorDiff> match_names(const NamedTensors& a, const NamedTensors& b
     if (diff.a == nullptr) diff.kind = DiffKind::kOnlyInB;
     diffs.push_back(std::move(diff));
   }
-  std::sort(diffs.begin(), diffs.end(), [](const TensorDiff& x, const TensorDiff& y) { return x.name < y.name; });
+  std::sort(diffs.begin(), diffs.end(),
+            [](const TensorDiff& x, const TensorDiff& y) { return x.name < y.name; });
   return diffs;
 }
 
@@ -130,11 +133,14 @@ void undo_false_ties(TensorDiff& diff, const NamedTensors& a) {
   diff.comparison = {};
 }
 
-std::string side_text(const Tensor& tensor) { return fmt::format("{} {}", short_name(tensor.dtype), shape_text(tensor.shape)); }
+std::string side_text(const Tensor& tensor) {
+  return fmt::format("{} {}", short_name(tensor.dtype), shape_text(tensor.shape));
+}
 
 std::string comparison_text(const Comparison& c) {
-  return fmt::format("{} of {} values differ, max abs {:.6g}, mean abs {:.6g}, relative L2 {:.6g}, cosine {:.9g}",
-                     group_digits(c.differing), group_digits(c.count), c.max_abs, c.mean_abs(), c.relative_l2(), c.cosine());
+  return fmt::format(
+      "{} of {} values differ, max abs {:.6g}, mean abs {:.6g}, relative L2 {:.6g}, cosine {:.9g}",
+      group_digits(c.differing), group_digits(c.count), c.max_abs, c.mean_abs(), c.relative_l2(), c.cosine());
 }
 
 std::string line_of(const TensorDiff& diff) {
@@ -148,8 +154,10 @@ std::string line_of(const TensorDiff& diff) {
       return fmt::format("~ {}  {} against {}", name, side_text(*diff.a), side_text(*diff.b));
     case DiffKind::kDtype:
     case DiffKind::kValues: {
-      const std::string types = diff.a->dtype == diff.b->dtype ? std::string(short_name(diff.a->dtype))
-                                                               : fmt::format("{} against {}", short_name(diff.a->dtype), short_name(diff.b->dtype));
+      const std::string types =
+          diff.a->dtype == diff.b->dtype
+              ? std::string(short_name(diff.a->dtype))
+              : fmt::format("{} against {}", short_name(diff.a->dtype), short_name(diff.b->dtype));
       if (diff.comparison.count == 0) return fmt::format("~ {}  {}, bytes differ", name, types);
       return fmt::format("~ {}  {}, {}", name, types, comparison_text(diff.comparison));
     }
@@ -159,17 +167,22 @@ std::string line_of(const TensorDiff& diff) {
   return "";
 }
 
-constexpr std::array<std::string_view, 6> kKindNames = {"only_in_a", "only_in_b", "shape", "dtype", "values", "equal"};
+constexpr std::array<std::string_view, 6> kKindNames = {"only_in_a", "only_in_b", "shape",
+                                                        "dtype",     "values",    "equal"};
 
 }  // namespace
 
 std::uint64_t Diff::count(DiffKind kind) const {
-  return static_cast<std::uint64_t>(std::count_if(tensors.begin(), tensors.end(), [kind](const TensorDiff& d) { return d.kind == kind; }));
+  return static_cast<std::uint64_t>(
+      std::count_if(tensors.begin(), tensors.end(), [kind](const TensorDiff& d) { return d.kind == kind; }));
 }
 
-bool Diff::same() const { return count(DiffKind::kEqual) == tensors.size(); }
+bool Diff::same() const {
+  return count(DiffKind::kEqual) == tensors.size();
+}
 
-Diff diff_inputs(const Input& a, const Input& b, const DiffOptions& options, unsigned threads, Progress& progress) {
+Diff diff_inputs(const Input& a, const Input& b, const DiffOptions& options, unsigned threads,
+                 Progress& progress) {
   const NamedTensors a_names = named_tensors(a.weights, options.map);
   const NamedTensors b_names = named_tensors(b.weights, {});
   Diff diff{match_names(a_names, b_names)};
@@ -188,30 +201,46 @@ std::string diff_text(const Diff& diff) {
   for (const TensorDiff& tensor : diff.tensors) {
     const std::string line = line_of(tensor);
     if (!line.empty()) text += line + "\n";
-    if (!tensor.tied_to.empty()) text += fmt::format("= {}  tied to {} on the other side\n", escape_name(tensor.name), escape_name(tensor.tied_to));
+    if (!tensor.tied_to.empty())
+      text += fmt::format("= {}  tied to {} on the other side\n", escape_name(tensor.name),
+                          escape_name(tensor.tied_to));
   }
   if (diff.same()) return text + fmt::format("same: {}\n", plural(diff.tensors.size(), "tensor"));
-  return text + fmt::format("different: {} only in A, {} only in B, {} in shape, {} in dtype, {} in values, {} equal\n",
-                            diff.count(DiffKind::kOnlyInA), diff.count(DiffKind::kOnlyInB), diff.count(DiffKind::kShape),
-                            diff.count(DiffKind::kDtype), diff.count(DiffKind::kValues), diff.count(DiffKind::kEqual));
+  return text +
+         fmt::format(
+             "different: {} only in A, {} only in B, {} in shape, {} in dtype, {} in values, {} equal\n",
+             diff.count(DiffKind::kOnlyInA), diff.count(DiffKind::kOnlyInB), diff.count(DiffKind::kShape),
+             diff.count(DiffKind::kDtype), diff.count(DiffKind::kValues), diff.count(DiffKind::kEqual));
 }
 
 std::string diff_json(const Input& a, const Input& b, const Diff& diff) {
   std::string text;
   JsonWriter json(text);
-  json.begin_object().member("schema", "modelutils.st-inspect.diff/1").member("a", a.name).member("b", b.name);
+  json.begin_object()
+      .member("schema", "modelutils.st-inspect.diff/1")
+      .member("a", a.name)
+      .member("b", b.name);
   json.member("same", diff.same()).key("tensors").begin_array();
   for (const TensorDiff& tensor : diff.tensors) {
-    json.begin_object().member("name", tensor.name).member("result", kKindNames[static_cast<std::size_t>(tensor.kind)]);
+    json.begin_object()
+        .member("name", tensor.name)
+        .member("result", kKindNames[static_cast<std::size_t>(tensor.kind)]);
     for (const auto& [key, side] : {std::pair("a", tensor.a), std::pair("b", tensor.b)}) {
       if (side == nullptr) continue;
-      json.key(key).begin_object().member("dtype", name(side->dtype)).key("shape").numbers(side->shape).end_object();
+      json.key(key)
+          .begin_object()
+          .member("dtype", name(side->dtype))
+          .key("shape")
+          .numbers(side->shape)
+          .end_object();
     }
     if (!tensor.tied_to.empty()) json.member("tied_to", tensor.tied_to);
     const Comparison& c = tensor.comparison;
     if (c.count > 0) {
       json.member("values", c.count).member("differing", c.differing).member("max_abs", c.max_abs);
-      json.member("mean_abs", c.mean_abs()).member("relative_l2", c.relative_l2()).member("cosine", c.cosine());
+      json.member("mean_abs", c.mean_abs())
+          .member("relative_l2", c.relative_l2())
+          .member("cosine", c.cosine());
     }
     json.end_object();
   }

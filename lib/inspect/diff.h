@@ -23,10 +23,10 @@ enum class DiffKind : std::uint8_t { kOnlyInA, kOnlyInB, kShape, kDtype, kValues
 
 struct TensorDiff {
   DiffKind kind;
-  std::string name;      // as in A after renaming, or as in B
-  const Tensor* a;       // null when only in B
-  const Tensor* b;       // null when only in A
-  std::string tied_to;   // the name it was found under on the other side, when embeddings are tied
+  std::string name;         // as in A after renaming, or as in B
+  const Tensor* a;          // null when only in B
+  const Tensor* b;          // null when only in A
+  std::string tied_to;      // the name it was found under on the other side, when embeddings are tied
   Comparison comparison{};  // of kValues and of equal values in another dtype
 };
 
@@ -37,7 +37,8 @@ struct Diff {
 };
 
 // Reads both inputs. Throws kMalformed where a renaming makes two names one.
-Diff diff_inputs(const Input& a, const Input& b, const DiffOptions& options, unsigned threads, Progress& progress);
+Diff diff_inputs(const Input& a, const Input& b, const DiffOptions& options, unsigned threads,
+                 Progress& progress);
 
 std::string diff_text(const Diff& diff);
 std::string diff_json(const Input& a, const Input& b, const Diff& diff);

@@ -14,7 +14,8 @@ namespace mu {
 namespace {
 
 std::string kind_of(const Input& input) {
-  if (!input.folder) return input.weights.index || input.weights.files.size() > 1 ? "sharded weights" : "weights file";
+  if (!input.folder)
+    return input.weights.index || input.weights.files.size() > 1 ? "sharded weights" : "weights file";
   const bool checkpoint = input.state.has_value() || input.folder->has("optimizer.pt");
   if (input.is_adapter()) return checkpoint ? "adapter checkpoint" : "adapter";
   return checkpoint ? "checkpoint" : "model";
@@ -23,7 +24,8 @@ std::string kind_of(const Input& input) {
 std::string describe_model(const Input& input) {
   if (!input.config) return "";
   const ModelConfig& config = *input.config;
-  std::string text = config.architectures.empty() ? "" : " of " + escape_name(join(config.architectures, ", "));
+  std::string text =
+      config.architectures.empty() ? "" : " of " + escape_name(join(config.architectures, ", "));
   if (!config.model_type.empty()) text += " (" + escape_name(config.model_type) + ")";
   return text;
 }
@@ -65,8 +67,10 @@ std::vector<DtypeTotal> dtype_totals(const std::vector<Tensor>& tensors) {
     total.bytes += tensor.size;
   }
   std::vector<DtypeTotal> used;
-  std::copy_if(totals.begin(), totals.end(), std::back_inserter(used), [](const DtypeTotal& t) { return t.tensors > 0; });
-  std::stable_sort(used.begin(), used.end(), [](const DtypeTotal& a, const DtypeTotal& b) { return a.bytes > b.bytes; });
+  std::copy_if(totals.begin(), totals.end(), std::back_inserter(used),
+               [](const DtypeTotal& t) { return t.tensors > 0; });
+  std::stable_sort(used.begin(), used.end(),
+                   [](const DtypeTotal& a, const DtypeTotal& b) { return a.bytes > b.bytes; });
   return used;
 }
 
@@ -90,7 +94,8 @@ void note_tied(const Input& input, std::vector<std::string>& notes) {
   if (input.config && input.config->tie_word_embeddings.value_or(false)) {
     notes.push_back("embeddings are tied: the output head is the input embedding (tie_word_embeddings)");
     for (const TiedName& pair : tied_candidates(input.weights)) {
-      notes.push_back(fmt::format("{} is stored beside {} though the config ties them", escape_name(pair.dropped), escape_name(pair.kept)));
+      notes.push_back(fmt::format("{} is stored beside {} though the config ties them",
+                                  escape_name(pair.dropped), escape_name(pair.kept)));
     }
   }
   const Metadata metadata = input.weights.merged_metadata();
@@ -99,8 +104,11 @@ void note_tied(const Input& input, std::vector<std::string>& notes) {
   const auto tied = std::count_if(metadata.begin(), metadata.end(), [&names](const auto& entry) {
     return !names.contains(entry.first) && names.contains(entry.second);
   });
-  if (tied > 0) notes.push_back(fmt::format("metadata names {} that share a stored tensor", plural(static_cast<std::uint64_t>(tied), "name")));
-  if (metadata.contains("DCP_SHARDING_INFO")) notes.push_back("holds pieces of tensors (torch distributed checkpoint): consolidate before loading");
+  if (tied > 0)
+    notes.push_back(fmt::format("metadata names {} that share a stored tensor",
+                                plural(static_cast<std::uint64_t>(tied), "name")));
+  if (metadata.contains("DCP_SHARDING_INFO"))
+    notes.push_back("holds pieces of tensors (torch distributed checkpoint): consolidate before loading");
 }
 
 }  // namespace
@@ -114,9 +122,12 @@ InputFacts gather_facts(const Input& input) {
   for (const DtypeTotal& total : facts.dtypes) {
     facts.elements += total.elements;
     facts.bytes += total.bytes;
-    if (is_recent(total.dtype)) facts.notes.push_back(fmt::format("{} is a recent dtype: older readers refuse the file", name(total.dtype)));
+    if (is_recent(total.dtype))
+      facts.notes.push_back(
+          fmt::format("{} is a recent dtype: older readers refuse the file", name(total.dtype)));
   }
-  if (input.config && input.config->quantized) facts.notes.push_back("quantised: parameters are counted as stored");
+  if (input.config && input.config->quantized)
+    facts.notes.push_back("quantised: parameters are counted as stored");
   note_tied(input, facts.notes);
   return facts;
 }

@@ -16,8 +16,9 @@ struct DtypeTotal {
 };
 
 struct InputFacts {
-  std::string kind;         // "model", "adapter", "checkpoint", "adapter checkpoint", "weights file", "sharded weights"
-  std::string description;  // one line for a person
+  std::string
+      kind;  // "model", "adapter", "checkpoint", "adapter checkpoint", "weights file", "sharded weights"
+  std::string description;         // one line for a person
   std::vector<DtypeTotal> dtypes;  // largest first
   std::uint64_t tensors = 0, elements = 0, bytes = 0;
   std::vector<std::string> notes;

@@ -78,7 +78,8 @@ std::string folded_name(std::string_view first, std::vector<std::vector<std::uin
 
 std::vector<FoldedGroup> fold_tensors(const std::vector<const Tensor*>& tensors) {
   std::vector<Group> groups;
-  std::unordered_map<std::string, std::vector<std::size_t>> by_pattern;  // groups of other dtype or shape each
+  std::unordered_map<std::string, std::vector<std::size_t>>
+      by_pattern;  // groups of other dtype or shape each
   std::string pattern;
   std::vector<std::uint32_t> numbers;
   for (const Tensor* tensor : tensors) {
@@ -109,7 +110,8 @@ std::vector<FoldedGroup> fold_tensors(const std::vector<const Tensor*>& tensors)
 
 std::string shape_text(const std::vector<std::uint64_t>& shape) {
   std::string text = "[";
-  for (std::size_t i = 0; i < shape.size(); ++i) fmt::format_to(std::back_inserter(text), "{}{}", i > 0 ? ", " : "", shape[i]);
+  for (std::size_t i = 0; i < shape.size(); ++i)
+    fmt::format_to(std::back_inserter(text), "{}{}", i > 0 ? ", " : "", shape[i]);
   return text + "]";
 }
 

@@ -21,23 +21,25 @@ namespace {
 
 constexpr std::size_t kShownGroups = 24;  // lines of tensors in the overview
 constexpr std::size_t kShownFiles = 16;
-constexpr std::size_t kLongValue = 200;   // characters of a metadata value
+constexpr std::size_t kLongValue = 200;  // characters of a metadata value
 
 std::string verdict_text(const Findings& findings) {
   const std::optional<Level> reached = level_reached(findings);
   const std::size_t count = findings.list().size();
   if (!reached) return red("refused by the reference library") + ", --check says why";
   if (count == 0) return green("sound");
-  return yellow(fmt::format("loads, {}", plural(count, "finding"))) + fmt::format(" (--check={} lists {})", level_name(Level::kHub), count == 1 ? "it" : "them");
+  return yellow(fmt::format("loads, {}", plural(count, "finding"))) +
+         fmt::format(" (--check={} lists {})", level_name(Level::kHub), count == 1 ? "it" : "them");
 }
 
 std::string dtype_table(const InputFacts& facts) {
   Table table("lrrrr");
   table.row({"dtype", "tensors", "parameters", "bytes", "share"});
   for (const DtypeTotal& total : facts.dtypes) {
-    const double share = facts.bytes == 0 ? 0 : 100.0 * static_cast<double>(total.bytes) / static_cast<double>(facts.bytes);
-    table.row({std::string(short_name(total.dtype)), group_digits(total.tensors), group_digits(total.elements),
-               format_size(total.bytes), fmt::format("{:.1f} %", share)});
+    const double share =
+        facts.bytes == 0 ? 0 : 100.0 * static_cast<double>(total.bytes) / static_cast<double>(facts.bytes);
+    table.row({std::string(short_name(total.dtype)), group_digits(total.tensors),
+               group_digits(total.elements), format_size(total.bytes), fmt::format("{:.1f} %", share)});
   }
   return table.text(2, 0);
 }
@@ -48,7 +50,8 @@ std::string groups_table(const std::vector<const Tensor*>& tensors, std::size_t 
   std::vector<std::size_t> shown(groups.size());
   for (std::size_t i = 0; i < shown.size(); ++i) shown[i] = i;
   if (shown.size() > kShownGroups) {
-    std::stable_sort(shown.begin(), shown.end(), [&](std::size_t a, std::size_t b) { return groups[a].bytes > groups[b].bytes; });
+    std::stable_sort(shown.begin(), shown.end(),
+                     [&](std::size_t a, std::size_t b) { return groups[a].bytes > groups[b].bytes; });
     shown.resize(kShownGroups);
     std::sort(shown.begin(), shown.end());
   }
@@ -59,7 +62,9 @@ std::string groups_table(const std::vector<const Tensor*>& tensors, std::size_t 
                group.count > 1 ? "×" + group_digits(group.count) : "", format_size(group.bytes)});
   }
   std::string text = table.text(2, width);
-  if (groups.size() > shown.size()) text += fmt::format("  … and {} of smaller tensors (-t lists all)\n", plural(groups.size() - shown.size(), "line"));
+  if (groups.size() > shown.size())
+    text += fmt::format("  … and {} of smaller tensors (-t lists all)\n",
+                        plural(groups.size() - shown.size(), "line"));
   return text;
 }
 
@@ -68,10 +73,12 @@ std::string files_table(const Folder& folder) {
   std::size_t rows = 0;
   for (const FolderFile& file : folder.files) {
     if (rows++ == kShownFiles) break;
-    table.row({escape_name(file.name) + (file.is_folder ? "/" : ""), file.is_folder ? "" : format_size(file.size), std::string(role_name(file.role))});
+    table.row({escape_name(file.name) + (file.is_folder ? "/" : ""),
+               file.is_folder ? "" : format_size(file.size), std::string(role_name(file.role))});
   }
   std::string text = table.text(2, 0);
-  if (folder.files.size() > kShownFiles) text += fmt::format("  … and {} more\n", folder.files.size() - kShownFiles);
+  if (folder.files.size() > kShownFiles)
+    text += fmt::format("  … and {} more\n", folder.files.size() - kShownFiles);
   return text;
 }
 
@@ -83,21 +90,24 @@ struct TreeNode {
 
 void draw_tree(const TreeNode& node, std::size_t level, std::size_t depth, Table& table) {
   for (const auto& [name, child] : node.children) {
-    table.row({std::string(2 * level, ' ') + name, plural(child.count, "tensor"), group_digits(child.elements), format_size(child.bytes)});
+    table.row({std::string(2 * level, ' ') + name, plural(child.count, "tensor"),
+               group_digits(child.elements), format_size(child.bytes)});
     if (depth == 0 || level + 1 < depth) draw_tree(child, level + 1, depth, table);
   }
 }
 
 }  // namespace
 
-std::vector<const Tensor*> choose_tensors(const Weights& weights, const std::vector<Glob>& filters, SortKey key) {
+std::vector<const Tensor*> choose_tensors(const Weights& weights, const std::vector<Glob>& filters,
+                                          SortKey key) {
   std::vector<const Tensor*> chosen;
   chosen.reserve(weights.tensors.size());
   for (const Tensor& tensor : weights.tensors) {
     if (filters.empty() || matches_any(filters, tensor.name)) chosen.push_back(&tensor);
   }
   const auto sort_by = [&chosen](auto order) {
-    std::stable_sort(chosen.begin(), chosen.end(), [order](const Tensor* a, const Tensor* b) { return order(*a) < order(*b); });
+    std::stable_sort(chosen.begin(), chosen.end(),
+                     [order](const Tensor* a, const Tensor* b) { return order(*a) < order(*b); });
   };
   switch (key) {
     case SortKey::kName:
@@ -120,12 +130,14 @@ std::string overview_text(const Input& input, const InputFacts& facts, const Fin
   std::string text = bold(escape_name(input.name)) + "\n";
   text += "  " + facts.description + "\n";
   text += "  " + verdict_text(findings) + "\n";
-  text += fmt::format("  {} parameters, {} in {}, {}\n", group_digits(facts.elements), format_size(facts.bytes),
-                      plural(facts.tensors, "tensor"), plural(input.weights.files.size(), "file"));
+  text +=
+      fmt::format("  {} parameters, {} in {}, {}\n", group_digits(facts.elements), format_size(facts.bytes),
+                  plural(facts.tensors, "tensor"), plural(input.weights.files.size(), "file"));
   if (facts.dtypes.size() > 1) text += "\n" + dtype_table(facts);
   if (!tensors.empty()) text += "\n" + groups_table(tensors, width);
   const Metadata metadata = input.weights.merged_metadata();
-  if (metadata.size() > (metadata.contains("format") ? 1U : 0U)) text += fmt::format("\n  metadata: {} (--metadata shows them)\n", plural(metadata.size(), "key"));
+  if (metadata.size() > (metadata.contains("format") ? 1U : 0U))
+    text += fmt::format("\n  metadata: {} (--metadata shows them)\n", plural(metadata.size(), "key"));
   if (input.folder) text += "\n" + files_table(*input.folder);
   if (!facts.notes.empty()) text += "\n";
   for (const std::string& note : facts.notes) text += "  note: " + note + "\n";
@@ -135,7 +147,8 @@ std::string overview_text(const Input& input, const InputFacts& facts, const Fin
 void print_tensors(const Weights& weights, const std::vector<const Tensor*>& tensors) {
   std::vector<std::string> files;
   for (const WeightsFile& file : weights.files) files.push_back(escape_name(base_name(file.name)));
-  // By hand: this view is used on headers of half a million tensors, and fmt's iterators cost twice as much here.
+  // By hand: this view is used on headers of half a million tensors, and fmt's iterators cost twice as much
+  // here.
   std::string line;
   const auto add_number = [&line](std::uint64_t number) {
     char digits[20];
@@ -190,7 +203,10 @@ std::string metadata_text(const Metadata& metadata) {
   std::string text;
   for (const auto& [key, value] : metadata) {
     const std::string shown = escape_name(value);
-    text += fmt::format("{} = {}\n", escape_name(key), shown.size() > kLongValue ? shorten(shown, kLongValue) + fmt::format(" ({} bytes)", value.size()) : shown);
+    text += fmt::format("{} = {}\n", escape_name(key),
+                        shown.size() > kLongValue
+                            ? shorten(shown, kLongValue) + fmt::format(" ({} bytes)", value.size())
+                            : shown);
   }
   return text;
 }

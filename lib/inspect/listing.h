@@ -14,9 +14,10 @@ namespace mu {
 
 enum class SortKey : std::uint8_t { kName, kSize, kOffset, kDtype };
 
-// The tensors whose names match one of the globs (all when there are none), sorted: by name bytewise, by size the
-// largest first, by file and offset, by dtype and then name.
-std::vector<const Tensor*> choose_tensors(const Weights& weights, const std::vector<Glob>& filters, SortKey key);
+// The tensors whose names match one of the globs (all when there are none), sorted: by name bytewise, by size
+// the largest first, by file and offset, by dtype and then name.
+std::vector<const Tensor*> choose_tensors(const Weights& weights, const std::vector<Glob>& filters,
+                                          SortKey key);
 
 // A screen for a person. Nothing is cut unless `width` (columns of the terminal) is given.
 std::string overview_text(const Input& input, const InputFacts& facts, const Findings& findings,

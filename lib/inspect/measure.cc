@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A tensor is cut into stretches of fixed length, which are the jobs of the worker threads. Finished stretches wait for
-// those before them and are merged in order, so that sums come out the same however many threads there are, and no
-// more than a few stretches a thread are ever kept.
+// A tensor is cut into stretches of fixed length, which are the jobs of the worker threads. Finished
+// stretches wait for those before them and are merged in order, so that sums come out the same however many
+// threads there are, and no more than a few stretches a thread are ever kept.
 #include "inspect/measure.h"
 
 #include <fmt/format.h>
@@ -27,14 +27,18 @@ struct Stretch {
   bool last;
 };
 
-std::uint64_t stretch_count(const Tensor& tensor) { return std::max<std::uint64_t>(1, (tensor.size + kStretch - 1) / kStretch); }
+std::uint64_t stretch_count(const Tensor& tensor) {
+  return std::max<std::uint64_t>(1, (tensor.size + kStretch - 1) / kStretch);
+}
 
-TensorStats stretch_stats(const Weights& weights, const Tensor& tensor, const Stretch& stretch, Progress& progress) {
+TensorStats stretch_stats(const Weights& weights, const Tensor& tensor, const Stretch& stretch,
+                          Progress& progress) {
   TensorStats total;
   if (!can_decode(tensor.dtype)) return total;
   thread_local std::vector<std::byte> buffer(kStatsPiece);
   for (std::uint64_t done = 0; done < stretch.size; done += kStatsPiece) {
-    const std::span<std::byte> piece = std::span(buffer).first(static_cast<std::size_t>(std::min<std::uint64_t>(kStatsPiece, stretch.size - done)));
+    const std::span<std::byte> piece = std::span(buffer).first(
+        static_cast<std::size_t>(std::min<std::uint64_t>(kStatsPiece, stretch.size - done)));
     weights.read(tensor, stretch.at + done, piece);
     merge_stats(total, piece_stats(tensor.dtype, piece));
     progress.add(piece.size());
@@ -45,7 +49,8 @@ TensorStats stretch_stats(const Weights& weights, const Tensor& tensor, const St
 // Takes results in any order and merges them in the order of the jobs.
 class InOrder {
  public:
-  InOrder(const std::vector<const Tensor*>& tensors, const OnStats& on_stats) : tensors_(tensors), on_stats_(on_stats) {}
+  InOrder(const std::vector<const Tensor*>& tensors, const OnStats& on_stats)
+      : tensors_(tensors), on_stats_(on_stats) {}
 
   void put(std::size_t index, const Stretch& stretch, TensorStats stats) {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -74,42 +79,50 @@ class InOrder {
   TensorStats tensor_, total_;
 };
 
-std::string number(double value) { return fmt::format("{:.6g}", value); }
+std::string number(double value) {
+  return fmt::format("{:.6g}", value);
+}
 
 }  // namespace
 
 TensorStats measure_stats(const Weights& weights, const std::vector<const Tensor*>& tensors, unsigned threads,
                           Progress& progress, const OnStats& on_stats) {
-  // first_job[i] is the number of stretches before tensor i: a job finds its tensor by search, not in a list of jobs.
+  // first_job[i] is the number of stretches before tensor i: a job finds its tensor by search, not in a list
+  // of jobs.
   std::vector<std::uint64_t> first_job(tensors.size() + 1, 0);
-  for (std::size_t i = 0; i < tensors.size(); ++i) first_job[i + 1] = first_job[i] + stretch_count(*tensors[i]);
+  for (std::size_t i = 0; i < tensors.size(); ++i)
+    first_job[i + 1] = first_job[i] + stretch_count(*tensors[i]);
   InOrder results(tensors, on_stats);
   parallel_for(static_cast<std::size_t>(first_job.back()), threads, [&](std::size_t job) {
     const auto after = std::upper_bound(first_job.begin(), first_job.end(), job);
     const auto tensor = static_cast<std::size_t>(after - first_job.begin()) - 1;
     const std::uint64_t at = (job - first_job[tensor]) * kStretch;
-    const Stretch stretch{tensor, at, std::min(kStretch, tensors[tensor]->size - at), job + 1 == first_job[tensor + 1]};
+    const Stretch stretch{tensor, at, std::min(kStretch, tensors[tensor]->size - at),
+                          job + 1 == first_job[tensor + 1]};
     results.put(job, stretch, stretch_stats(weights, *tensors[tensor], stretch, progress));
   });
   return results.total();
 }
 
-Hashes measure_hashes(const Weights& weights, const std::vector<const Tensor*>& tensors, unsigned threads, Progress& progress) {
+Hashes measure_hashes(const Weights& weights, const std::vector<const Tensor*>& tensors, unsigned threads,
+                      Progress& progress) {
   Hashes hashes;
   hashes.files.resize(weights.files.size());
   hashes.tensors.resize(tensors.size());
   // Whole files first: each is one long job.
   parallel_for(weights.files.size() + tensors.size(), threads, [&](std::size_t job) {
     if (job < weights.files.size()) {
-      hashes.files[job] = file_hash(*weights.files[job].file, [&progress](std::uint64_t bytes) { progress.add(bytes); });
+      hashes.files[job] =
+          file_hash(*weights.files[job].file, [&progress](std::uint64_t bytes) { progress.add(bytes); });
       return;
     }
     const std::size_t i = job - weights.files.size();
     const Tensor& tensor = *tensors[i];
-    hashes.tensors[i] = tensor_hash(tensor.dtype, tensor.shape, tensor.size, [&](std::uint64_t at, std::span<std::byte> out) {
-      weights.read(tensor, at, out);
-      progress.add(out.size());
-    });
+    hashes.tensors[i] =
+        tensor_hash(tensor.dtype, tensor.shape, tensor.size, [&](std::uint64_t at, std::span<std::byte> out) {
+          weights.read(tensor, at, out);
+          progress.add(out.size());
+        });
   });
   std::vector<std::pair<std::string, std::string>> named;
   named.reserve(tensors.size());
@@ -121,9 +134,15 @@ Hashes measure_hashes(const Weights& weights, const std::vector<const Tensor*>& 
 std::vector<std::string> stats_columns(const TensorStats& stats) {
   const bool any = stats.finite > 0;
   const auto or_dash = [any](double value) { return any ? number(value) : std::string("-"); };
-  return {std::to_string(stats.count), or_dash(stats.min), or_dash(stats.max), or_dash(stats.mean),
-          stats.finite > 1 ? number(stats.std()) : "-", or_dash(stats.absmax()), std::to_string(stats.zero),
-          std::to_string(stats.nan), std::to_string(stats.positive_infinity + stats.negative_infinity)};
+  return {std::to_string(stats.count),
+          or_dash(stats.min),
+          or_dash(stats.max),
+          or_dash(stats.mean),
+          stats.finite > 1 ? number(stats.std()) : "-",
+          or_dash(stats.absmax()),
+          std::to_string(stats.zero),
+          std::to_string(stats.nan),
+          std::to_string(stats.positive_infinity + stats.negative_infinity)};
 }
 
 std::string stats_remarks(Dtype dtype, const TensorStats& stats) {
@@ -134,7 +153,8 @@ std::string stats_remarks(Dtype dtype, const TensorStats& stats) {
   } else if (stats.constant() && stats.count > 1) {
     remarks.emplace_back("constant");
   }
-  if (dtype == Dtype::kF32 && stats.fits_bf16 && stats.count > 0 && !stats.constant()) remarks.emplace_back("fits bf16");
+  if (dtype == Dtype::kF32 && stats.fits_bf16 && stats.count > 0 && !stats.constant())
+    remarks.emplace_back("fits bf16");
   if (stats.not_boolean > 0) remarks.push_back(plural(stats.not_boolean, "byte") + " neither 0 nor 1");
   return join(remarks, ", ");
 }

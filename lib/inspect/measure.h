@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Passes over the data of many tensors with all threads: statistics and hashes. Results come in the order of the list
-// and don't depend on the number of threads; memory depends on neither the model nor the list.
+// Passes over the data of many tensors with all threads: statistics and hashes. Results come in the order of
+// the list and don't depend on the number of threads; memory depends on neither the model nor the list.
 #pragma once
 
 #include <functional>
@@ -16,7 +16,8 @@ namespace mu {
 // Told of each tensor in the order of the list.
 using OnStats = std::function<void(const Tensor& tensor, const TensorStats& stats)>;
 
-// Reads every tensor once; returns the totals of all. Tensors whose dtype has no values to read (F6) give a count of 0.
+// Reads every tensor once; returns the totals of all. Tensors whose dtype has no values to read (F6) give a
+// count of 0.
 TensorStats measure_stats(const Weights& weights, const std::vector<const Tensor*>& tensors, unsigned threads,
                           Progress& progress, const OnStats& on_stats);
 
@@ -26,7 +27,8 @@ struct Hashes {
   std::string content;               // "st-content-1:" and the digest of the list
 };
 // Definitions in weights/digest.h.
-Hashes measure_hashes(const Weights& weights, const std::vector<const Tensor*>& tensors, unsigned threads, Progress& progress);
+Hashes measure_hashes(const Weights& weights, const std::vector<const Tensor*>& tensors, unsigned threads,
+                      Progress& progress);
 
 // Text of one tensor's statistics: columns of a TSV line after the name and dtype.
 // count, min, max, mean, std, absmax, zeros, NaN, infinities, remarks.

@@ -16,7 +16,10 @@ void write_model(JsonWriter& json, const Input& input) {
     json.end_array().member("model_type", input.config->model_type);
   }
   if (input.adapter && input.is_adapter()) {
-    json.key("adapter").begin_object().member("peft_type", input.adapter->peft_type).member("base_model", input.adapter->base_model);
+    json.key("adapter")
+        .begin_object()
+        .member("peft_type", input.adapter->peft_type)
+        .member("base_model", input.adapter->base_model);
     if (input.adapter->rank) json.member("r", *input.adapter->rank);
     if (input.adapter->alpha) json.member("lora_alpha", *input.adapter->alpha);
     json.end_object();
@@ -33,18 +36,31 @@ void write_model(JsonWriter& json, const Input& input) {
 
 void write_stats(JsonWriter& json, const TensorStats& stats) {
   json.member("count", stats.count);
-  if (stats.finite > 0) json.member("min", stats.min).member("max", stats.max).member("mean", stats.mean).member("absmax", stats.absmax());
+  if (stats.finite > 0)
+    json.member("min", stats.min)
+        .member("max", stats.max)
+        .member("mean", stats.mean)
+        .member("absmax", stats.absmax());
   if (stats.finite > 1) json.member("std", stats.std());
-  json.member("zeros", stats.zero).member("negative_zeros", stats.negative_zero).member("subnormals", stats.subnormal);
-  json.member("nan", stats.nan).member("positive_infinities", stats.positive_infinity).member("negative_infinities", stats.negative_infinity);
+  json.member("zeros", stats.zero)
+      .member("negative_zeros", stats.negative_zero)
+      .member("subnormals", stats.subnormal);
+  json.member("nan", stats.nan)
+      .member("positive_infinities", stats.positive_infinity)
+      .member("negative_infinities", stats.negative_infinity);
   json.member("constant", stats.constant()).member("all_zero", stats.all_zero());
 }
 
-void write_tensors(JsonWriter& json, const Input& input, const std::vector<const Tensor*>& tensors, const Measured& measured) {
+void write_tensors(JsonWriter& json, const Input& input, const std::vector<const Tensor*>& tensors,
+                   const Measured& measured) {
   json.key("tensors").begin_array();
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const Tensor& tensor = *tensors[i];
-    json.begin_object().member("name", tensor.name).member("dtype", name(tensor.dtype)).key("shape").numbers(tensor.shape);
+    json.begin_object()
+        .member("name", tensor.name)
+        .member("dtype", name(tensor.dtype))
+        .key("shape")
+        .numbers(tensor.shape);
     json.member("parameters", tensor.element_count()).member("bytes", tensor.size);
     json.member("file", base_name(input.weights.files[tensor.source].name)).member("offset", tensor.offset);
     if (i < measured.stats.size()) {
@@ -60,7 +76,10 @@ void write_files(JsonWriter& json, const Input& input, const Measured& measured)
   json.key("weights_files").begin_array();
   for (std::size_t i = 0; i < input.weights.files.size(); ++i) {
     const WeightsFile& file = input.weights.files[i];
-    json.begin_object().member("file", base_name(file.name)).member("bytes", file.size).member("data_offset", file.data_begin);
+    json.begin_object()
+        .member("file", base_name(file.name))
+        .member("bytes", file.size)
+        .member("data_offset", file.data_begin);
     if (measured.hashes) json.member("sha256", measured.hashes->files[i]);
     json.end_object();
   }
@@ -68,7 +87,11 @@ void write_files(JsonWriter& json, const Input& input, const Measured& measured)
   if (!input.folder) return;
   json.key("files").begin_array();
   for (const FolderFile& file : input.folder->files) {
-    json.begin_object().member("file", file.name).member("bytes", file.size).member("role", role_name(file.role)).end_object();
+    json.begin_object()
+        .member("file", file.name)
+        .member("bytes", file.size)
+        .member("role", role_name(file.role))
+        .end_object();
   }
   json.end_array();
 }
@@ -91,10 +114,15 @@ std::string input_json(const Input& input, const InputFacts& facts, const Findin
   std::string text;
   JsonWriter json(text, indent);
   const std::optional<Level> reached = level_reached(findings);
-  json.begin_object().member("schema", "modelutils.st-inspect/1").member("path", input.name).member("kind", facts.kind);
+  json.begin_object()
+      .member("schema", "modelutils.st-inspect/1")
+      .member("path", input.name)
+      .member("kind", facts.kind);
   json.member("level", reached ? level_name(*reached) : "none");
   write_model(json, input);
-  json.member("tensor_count", facts.tensors).member("parameters", facts.elements).member("bytes", facts.bytes);
+  json.member("tensor_count", facts.tensors)
+      .member("parameters", facts.elements)
+      .member("bytes", facts.bytes);
   json.key("dtypes").begin_array();
   for (const DtypeTotal& total : facts.dtypes) {
     json.begin_object().member("dtype", name(total.dtype)).member("tensors", total.tensors);
@@ -107,7 +135,10 @@ std::string input_json(const Input& input, const InputFacts& facts, const Findin
   write_tensors(json, input, tensors, measured);
   json.key("findings").begin_array();
   for (const Finding& finding : findings.list()) {
-    json.begin_object().member("rule", finding.rule).member("level", level_name(finding.level)).member("warning", finding.warning);
+    json.begin_object()
+        .member("rule", finding.rule)
+        .member("level", level_name(finding.level))
+        .member("warning", finding.warning);
     json.member("file", finding.file);
     if (finding.offset) json.member("offset", *finding.offset);
     json.member("message", finding.message).end_object();

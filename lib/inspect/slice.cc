@@ -32,7 +32,8 @@ std::int64_t parse_position(std::string_view text, std::int64_t fallback, std::i
   if (text.empty()) return fallback;
   std::int64_t value = 0;
   const std::from_chars_result parsed = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size()) throw wrong_slice(text, "a whole number is needed");
+  if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size())
+    throw wrong_slice(text, "a whole number is needed");
   return value < 0 ? value + size : value;
 }
 
@@ -46,13 +47,16 @@ Range parse_range(std::string_view part, std::uint64_t dimension) {
   }
   if (part.find(':', colon + 1) != std::string_view::npos) throw wrong_slice(part, "steps are not supported");
   // As Python's slices: what lies outside is cut off.
-  const std::int64_t begin = std::clamp<std::int64_t>(parse_position(part.substr(0, colon), 0, size), 0, size);
-  const std::int64_t end = std::clamp<std::int64_t>(parse_position(part.substr(colon + 1), size, size), begin, size);
+  const std::int64_t begin =
+      std::clamp<std::int64_t>(parse_position(part.substr(0, colon), 0, size), 0, size);
+  const std::int64_t end =
+      std::clamp<std::int64_t>(parse_position(part.substr(colon + 1), size, size), begin, size);
   return {static_cast<std::uint64_t>(begin), static_cast<std::uint64_t>(end), false};
 }
 
 const Tensor* find_tensor(const Weights& weights, std::string_view name) {
-  const auto found = std::find_if(weights.tensors.begin(), weights.tensors.end(), [name](const Tensor& t) { return t.name == name; });
+  const auto found = std::find_if(weights.tensors.begin(), weights.tensors.end(),
+                                  [name](const Tensor& t) { return t.name == name; });
   return found == weights.tensors.end() ? nullptr : &*found;
 }
 
@@ -72,12 +76,14 @@ Slice parse_slice(const Weights& weights, std::string_view expression) {
   }
   if (tensor == nullptr) throw malformed(fmt::format("there is no tensor '{}'", escape_name(expression)));
   Slice slice{tensor, {}};
-  const std::vector<std::string_view> parts = list.empty() ? std::vector<std::string_view>() : split(list, ',');
+  const std::vector<std::string_view> parts =
+      list.empty() ? std::vector<std::string_view>() : split(list, ',');
   if (parts.size() > tensor->shape.size()) {
     throw wrong_slice(list, fmt::format("the tensor has {}", plural(tensor->shape.size(), "dimension")));
   }
   for (std::size_t i = 0; i < tensor->shape.size(); ++i) {
-    slice.ranges.push_back(i < parts.size() ? parse_range(trim(parts[i]), tensor->shape[i]) : Range{0, tensor->shape[i], false});
+    slice.ranges.push_back(i < parts.size() ? parse_range(trim(parts[i]), tensor->shape[i])
+                                            : Range{0, tensor->shape[i], false});
   }
   return slice;
 }
@@ -85,14 +91,16 @@ Slice parse_slice(const Weights& weights, std::string_view expression) {
 // Calls `on_row` with the texts of each innermost row and the number of dimensions that begin anew with it.
 class RowPrinter {
  public:
-  RowPrinter(const Weights& weights, const Slice& slice, bool json) : weights_(weights), slice_(slice), json_(json) {}
+  RowPrinter(const Weights& weights, const Slice& slice, bool json)
+      : weights_(weights), slice_(slice), json_(json) {}
 
   void print() { walk(0, 0); }
 
  private:
   [[nodiscard]] std::uint64_t stride(std::size_t dimension) const {
     std::uint64_t elements = 1;
-    for (std::size_t i = dimension + 1; i < slice_.tensor->shape.size(); ++i) elements *= slice_.tensor->shape[i];
+    for (std::size_t i = dimension + 1; i < slice_.tensor->shape.size(); ++i)
+      elements *= slice_.tensor->shape[i];
     return elements;
   }
 
@@ -100,7 +108,8 @@ class RowPrinter {
     const std::vector<Range>& ranges = slice_.ranges;
     if (ranges.empty()) return row(element, 1, true);
     const Range& range = ranges[dimension];
-    if (dimension + 1 == ranges.size()) return row(element + range.begin, range.end - range.begin, range.dropped);
+    if (dimension + 1 == ranges.size())
+      return row(element + range.begin, range.end - range.begin, range.dropped);
     if (json_ && !range.dropped) out("[");
     for (std::uint64_t i = range.begin; i < range.end; ++i) {
       if (i > range.begin) {
@@ -135,7 +144,8 @@ class RowPrinter {
   }
 
   void put(const std::string& value) {
-    const bool is_json = value == "true" || value == "false" || value.find_first_not_of("0123456789+-.e") == std::string::npos;
+    const bool is_json =
+        value == "true" || value == "false" || value.find_first_not_of("0123456789+-.e") == std::string::npos;
     out(json_ && !is_json ? "\"" + value + "\"" : value);
   }
 

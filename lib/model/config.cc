@@ -38,8 +38,8 @@ std::optional<double> number_of(const JsonValue& object, std::string_view key) {
 }
 
 bool is_float_name(const std::string& text) {
-  constexpr std::array<std::string_view, 6> kNames = {"float32", "float16", "bfloat16", "float64", "float8_e4m3fn",
-                                                      "float8_e5m2"};
+  constexpr std::array<std::string_view, 6> kNames = {"float32", "float16",       "bfloat16",
+                                                      "float64", "float8_e4m3fn", "float8_e5m2"};
   return std::find(kNames.begin(), kNames.end(), text) != kNames.end();
 }
 
@@ -75,7 +75,8 @@ ModelConfig parse_model_config(std::string text) {
   config.text = std::move(text);
   config.architectures = strings_of(config.root.find("architectures"));
   config.model_type = string_or_empty(config.root, "model_type");
-  if (const JsonValue* tie = config.root.find("tie_word_embeddings")) config.tie_word_embeddings = tie->as_bool();
+  if (const JsonValue* tie = config.root.find("tie_word_embeddings"))
+    config.tie_word_embeddings = tie->as_bool();
   const JsonValue* quantization = config.root.find("quantization_config");
   config.quantized = quantization != nullptr && quantization->is_object();
   return config;
@@ -85,7 +86,8 @@ std::string with_dtype(const ModelConfig& config, std::string_view torch_name) {
   std::vector<const JsonValue*> places;
   collect_dtypes(config.root, places);
   // From the end, so that earlier offsets stay true.
-  std::sort(places.begin(), places.end(), [](const JsonValue* a, const JsonValue* b) { return a->begin() > b->begin(); });
+  std::sort(places.begin(), places.end(),
+            [](const JsonValue* a, const JsonValue* b) { return a->begin() > b->begin(); });
   std::string quoted;
   append_json_string(quoted, torch_name);
   std::string text = config.text;

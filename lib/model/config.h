@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The JSON files beside the weights, as far as the programs use them: config.json, adapter_config.json,
-// trainer_state.json. Facts that a file does not give stay empty; a file that is no JSON object throws kMalformed.
+// trainer_state.json. Facts that a file does not give stay empty; a file that is no JSON object throws
+// kMalformed.
 #pragma once
 
 #include <cstdint>
@@ -21,18 +22,18 @@ struct ModelConfig {
   std::optional<bool> tie_word_embeddings;
   bool quantized = false;  // has a quantization_config
 
-  // Where the dtype of the weights is written ("dtype" since Transformers 5, "torch_dtype" before); the same key may
-  // stand in sub-configs (text_config …) too.
+  // Where the dtype of the weights is written ("dtype" since Transformers 5, "torch_dtype" before); the same
+  // key may stand in sub-configs (text_config …) too.
   [[nodiscard]] const std::string* dtype() const;
 };
 ModelConfig parse_model_config(std::string text);
 
-// The config with every "dtype" and "torch_dtype" that names a floating type set to `torch_name`, at the top and in
-// sub-configs; everything else stays byte for byte.
+// The config with every "dtype" and "torch_dtype" that names a floating type set to `torch_name`, at the top
+// and in sub-configs; everything else stays byte for byte.
 std::string with_dtype(const ModelConfig& config, std::string_view torch_name);
 
-// Python files (without folders) that an auto_map of this document names: "modeling_x.XModel" -> "modeling_x.py".
-// Names that point into other repositories ("owner/name--modeling_x.XModel") are not here.
+// Python files (without folders) that an auto_map of this document names: "modeling_x.XModel" ->
+// "modeling_x.py". Names that point into other repositories ("owner/name--modeling_x.XModel") are not here.
 std::vector<std::string> auto_map_files(const JsonValue& root);
 
 struct AdapterConfig {

@@ -30,7 +30,8 @@ bool holds_adapter(const std::string& path) {
 std::vector<std::vector<std::string>> whole_sets(const std::vector<std::string>& files) {
   std::map<std::pair<std::string_view, std::uint64_t>, std::vector<std::string>> sets;
   for (const std::string& file : files) {
-    if (const std::optional<ShardName> shard = parse_shard_name(file)) sets[{shard->stem, shard->count}].push_back(file);
+    if (const std::optional<ShardName> shard = parse_shard_name(file))
+      sets[{shard->stem, shard->count}].push_back(file);
   }
   std::vector<std::vector<std::string>> whole;
   for (auto& [key, names] : sets) {
@@ -53,12 +54,15 @@ std::vector<std::vector<std::string>> whole_sets(const std::vector<std::string>&
 }  // namespace
 
 const FolderFile* Folder::find(std::string_view name) const {
-  const auto found = std::lower_bound(files.begin(), files.end(), name,
-                                      [](const FolderFile& file, std::string_view key) { return file.name < key; });
+  const auto found =
+      std::lower_bound(files.begin(), files.end(), name,
+                       [](const FolderFile& file, std::string_view key) { return file.name < key; });
   return found != files.end() && found->name == name ? &*found : nullptr;
 }
 
-std::string Folder::path_of(std::string_view name) const { return join_path(path, name); }
+std::string Folder::path_of(std::string_view name) const {
+  return join_path(path, name);
+}
 
 Folder scan_folder(const std::string& path) {
   Folder folder;
@@ -67,7 +71,8 @@ Folder scan_folder(const std::string& path) {
     const bool is_folder = entry.kind == FolderEntry::Kind::kFolder;
     if (!is_folder && entry.kind != FolderEntry::Kind::kFile) continue;
     FileRole role = role_of(entry.name, is_folder);
-    if (is_folder && role == FileRole::kOther && holds_adapter(join_path(path, entry.name))) role = FileRole::kNamedAdapter;
+    if (is_folder && role == FileRole::kOther && holds_adapter(join_path(path, entry.name)))
+      role = FileRole::kNamedAdapter;
     folder.files.push_back({entry.name, is_folder, is_folder ? 0 : entry.size, role});
   }
   return folder;
@@ -77,13 +82,15 @@ std::optional<ShardName> parse_shard_name(std::string_view name) {
   if (!name.ends_with(kSuffix)) return std::nullopt;
   const std::string_view stem = name.substr(0, name.size() - kSuffix.size());
   const std::size_t of = stem.rfind("-of-");
-  const std::size_t dash = of == std::string_view::npos || of == 0 ? std::string_view::npos : stem.rfind('-', of - 1);
+  const std::size_t dash =
+      of == std::string_view::npos || of == 0 ? std::string_view::npos : stem.rfind('-', of - 1);
   if (dash == std::string_view::npos) return std::nullopt;
   const auto digits = [](std::string_view text) -> std::optional<std::uint64_t> {
     std::uint64_t value = 0;
     const char* const end = text.data() + text.size();
     const std::from_chars_result parsed = std::from_chars(text.data(), end, value);
-    if (text.size() < 5 || text.size() > 6 || parsed.ec != std::errc() || parsed.ptr != end) return std::nullopt;
+    if (text.size() < 5 || text.size() > 6 || parsed.ec != std::errc() || parsed.ptr != end)
+      return std::nullopt;
     return value;
   };
   const std::optional<std::uint64_t> number = digits(stem.substr(dash + 1, of - dash - 1));
@@ -106,7 +113,8 @@ WeightsChoice choose_weights(const Folder& folder) {
   std::vector<std::string> singles;
   for (const FolderFile& file : folder.files) {
     if (file.role == FileRole::kWeightsIndex) indexes.push_back(file.name);
-    if (file.role == FileRole::kWeights) (parse_shard_name(file.name) ? shards : singles).push_back(file.name);
+    if (file.role == FileRole::kWeights)
+      (parse_shard_name(file.name) ? shards : singles).push_back(file.name);
   }
   if (indexes.size() == 1) return one(indexes.front(), true, false);
   std::vector<std::vector<std::string>> sets = whole_sets(shards);
@@ -117,10 +125,12 @@ WeightsChoice choose_weights(const Folder& folder) {
   if (indexes.empty() && shards.empty() && singles.size() == 1) return one(singles.front(), false, false);
   if (indexes.empty() && shards.empty() && singles.empty()) throw_no_weights(folder);
   if (indexes.empty() && singles.empty() && sets.empty()) {
-    throw malformed("shards are missing, and so is their index").in_file(escape_name(folder.path))
+    throw malformed("shards are missing, and so is their index")
+        .in_file(escape_name(folder.path))
         .hint("fetch or copy them again");
   }
-  throw malformed("several sets of weights lie here: " + join(indexes.empty() ? (singles.empty() ? shards : singles) : indexes, ", "))
+  throw malformed("several sets of weights lie here: " +
+                  join(indexes.empty() ? (singles.empty() ? shards : singles) : indexes, ", "))
       .in_file(escape_name(folder.path))
       .hint("name the one you mean");
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A model, adapter, checkpoint or run folder: what lies in it, what each file is for, and which weights a loader
-// would take.
+// A model, adapter, checkpoint or run folder: what lies in it, what each file is for, and which weights a
+// loader would take.
 #pragma once
 
 #include <cstdint>
@@ -29,8 +29,8 @@ struct Folder {
   [[nodiscard]] std::string path_of(std::string_view name) const;
 };
 
-// Reads a folder, not what lies below it, save that a sub-folder with an adapter in it is recognised. Broken links
-// and entries that are neither file nor folder are left out. Throws kIo.
+// Reads a folder, not what lies below it, save that a sub-folder with an adapter in it is recognised. Broken
+// links and entries that are neither file nor folder are left out. Throws kIo.
 Folder scan_folder(const std::string& path);
 
 // The weights that stand for a folder.
@@ -38,11 +38,12 @@ struct WeightsChoice {
   std::vector<std::string> names;  // one file, one index, or all shards of a set that has lost its index
   bool is_index = false;
   bool is_adapter = false;
-  std::string stem;                // "model", "adapter_model": how the weights are named when written again
+  std::string stem;  // "model", "adapter_model": how the weights are named when written again
 };
 
-// Takes them in the order of loaders: adapter_model.safetensors where there is no model, model.safetensors, its
-// index, then the only other set there is. Throws kMalformed, with advice, when there are none or several.
+// Takes them in the order of loaders: adapter_model.safetensors where there is no model, model.safetensors,
+// its index, then the only other set there is. Throws kMalformed, with advice, when there are none or
+// several.
 WeightsChoice choose_weights(const Folder& folder);
 
 // "model-00002-of-00003.safetensors" -> {"model", 2, 3}.

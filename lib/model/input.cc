@@ -94,8 +94,8 @@ void require_sound(const Input& input) {
   const TensorsByName names = tensors_by_name(input.weights);
   for (const auto& [tensor, shard] : input.weights.index->weight_map) {
     if (names.contains(tensor)) continue;
-    throw malformed(fmt::format("tensor '{}' should be in {} but is in no shard [IX-MISSING]", escape_name(tensor),
-                                escape_name(shard)))
+    throw malformed(fmt::format("tensor '{}' should be in {} but is in no shard [IX-MISSING]",
+                                escape_name(tensor), escape_name(shard)))
         .in_file(escape_name(input.weights.index->path));
   }
 }

@@ -27,15 +27,16 @@ struct Input {
   [[nodiscard]] bool is_adapter() const { return choice.is_adapter; }
 };
 
-// Opens PATH: "-" is standard input (see StreamData), a name that ends in ".json" an index, a folder what lies in it.
-// Weights that are malformed are findings of `weights`; throws for what can't be read at all.
+// Opens PATH: "-" is standard input (see StreamData), a name that ends in ".json" an index, a folder what
+// lies in it. Weights that are malformed are findings of `weights`; throws for what can't be read at all.
 Input open_input(const std::string& path, StreamData stdin_data);
 
-// Opens what st-pack's operands name: one PATH as above, or several files, and arrays as "NAME=file.npy", as one set.
+// Opens what st-pack's operands name: one PATH as above, or several files, and arrays as "NAME=file.npy", as
+// one set.
 Input open_inputs(const std::vector<std::string>& operands, StreamData stdin_data);
 
-// Throws kMalformed when the tensors can't be trusted or a JSON file beside them can't be read, or when the index
-// names tensors that no shard has.
+// Throws kMalformed when the tensors can't be trusted or a JSON file beside them can't be read, or when the
+// index names tensors that no shard has.
 void require_sound(const Input& input);
 
 }  // namespace mu

@@ -179,7 +179,9 @@ std::string_view role_name(FileRole role) {
   return "other";
 }
 
-bool is_published(FileRole role) { return role <= FileRole::kDocument; }
+bool is_published(FileRole role) {
+  return role <= FileRole::kDocument;
+}
 
 std::string_view why_left(FileRole role) {
   switch (role) {

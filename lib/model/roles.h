@@ -10,32 +10,32 @@ namespace mu {
 
 enum class FileRole : std::uint8_t {
   // what a model is published with
-  kWeights,         // safetensors of a model or adapter
-  kWeightsIndex,    // of a safetensors set
+  kWeights,       // safetensors of a model or adapter
+  kWeightsIndex,  // of a safetensors set
   kConfig,
   kGenerationConfig,
   kTokenizer,
   kProcessor,
   kChatTemplate,
   kAdapterConfig,
-  kNamedAdapter,    // a folder that holds a further adapter
-  kDocument,        // model card, licence
+  kNamedAdapter,  // a folder that holds a further adapter
+  kDocument,      // model card, licence
   // what stays behind
-  kCode,            // Python; taken only where a config's auto_map names it
-  kTorchWeights,    // .bin, .pt, .pth, .ckpt
-  kOtherWeights,    // h5, msgpack, onnx, gguf
+  kCode,          // Python; taken only where a config's auto_map names it
+  kTorchWeights,  // .bin, .pt, .pth, .ckpt
+  kOtherWeights,  // h5, msgpack, onnx, gguf
   kOptimizer,
   kScheduler,
   kScaler,
   kRng,
   kTrainingArgs,
   kTrainerState,
-  kShardedState,    // global_step*, torch distributed checkpoints
-  kShardedHelper,   // latest, zero_to_fp32.py
-  kLog,             // TensorBoard events, results
-  kCheckpoint,      // a checkpoint-N folder
-  kIncomplete,      // the marker of a save that was cut off
-  kHidden,          // .git, .cache and other names with a dot
+  kShardedState,   // global_step*, torch distributed checkpoints
+  kShardedHelper,  // latest, zero_to_fp32.py
+  kLog,            // TensorBoard events, results
+  kCheckpoint,     // a checkpoint-N folder
+  kIncomplete,     // the marker of a save that was cut off
+  kHidden,         // .git, .cache and other names with a dot
   kOther,
 };
 

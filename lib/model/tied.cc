@@ -8,18 +8,25 @@
 namespace mu {
 namespace {
 
-// Tensors that repeat an input embedding, and the input embeddings they may repeat; from the _tied_weights_keys of
-// Transformers' models. A prefix such as "language_model." may stand before both.
-constexpr std::array<std::string_view, 7> kOutputs = {
-    "lm_head.weight",           "embed_out.weight",        "output_projection.weight",
-    "encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "cls.predictions.decoder.weight",
-    "lm_head.decoder.weight"};
-constexpr std::array<std::string_view, 10> kInputs = {
-    "model.embed_tokens.weight",    "model.language_model.embed_tokens.weight",
-    "model.decoder.embed_tokens.weight", "transformer.wte.weight",
-    "gpt_neox.embed_in.weight",     "model.shared.weight",
-    "shared.weight",                "bert.embeddings.word_embeddings.weight",
-    "roberta.embeddings.word_embeddings.weight", "embed_tokens.weight"};
+// Tensors that repeat an input embedding, and the input embeddings they may repeat; from the
+// _tied_weights_keys of Transformers' models. A prefix such as "language_model." may stand before both.
+constexpr std::array<std::string_view, 7> kOutputs = {"lm_head.weight",
+                                                      "embed_out.weight",
+                                                      "output_projection.weight",
+                                                      "encoder.embed_tokens.weight",
+                                                      "decoder.embed_tokens.weight",
+                                                      "cls.predictions.decoder.weight",
+                                                      "lm_head.decoder.weight"};
+constexpr std::array<std::string_view, 10> kInputs = {"model.embed_tokens.weight",
+                                                      "model.language_model.embed_tokens.weight",
+                                                      "model.decoder.embed_tokens.weight",
+                                                      "transformer.wte.weight",
+                                                      "gpt_neox.embed_in.weight",
+                                                      "model.shared.weight",
+                                                      "shared.weight",
+                                                      "bert.embeddings.word_embeddings.weight",
+                                                      "roberta.embeddings.word_embeddings.weight",
+                                                      "embed_tokens.weight"};
 
 }  // namespace
 

@@ -16,10 +16,12 @@ struct TiedName {
   std::string kept;     // "model.embed_tokens.weight"
 };
 
-// The name that stands for `name` in a file that was saved with tied embeddings, or empty when none of `names` does.
+// The name that stands for `name` in a file that was saved with tied embeddings, or empty when none of
+// `names` does.
 std::string kept_name_of(std::string_view name, const TensorsByName& names);
 
-// Pairs that both stand in `weights` with one dtype and shape, so that one is needless if their bytes are equal.
+// Pairs that both stand in `weights` with one dtype and shape, so that one is needless if their bytes are
+// equal.
 std::vector<TiedName> tied_candidates(const Weights& weights);
 
 // True when two tensors have the same dtype, shape and bytes. Reads both.

@@ -21,8 +21,8 @@ constexpr std::uint64_t kKernelPiece = 16U << 20;  // a signal waits for one pie
 constexpr std::size_t kBuffer = 1U << 20;
 
 // Moves some bytes inside the kernel; 0 when that is not to be had between these files.
-std::uint64_t copy_in_kernel(const InputFile& in, std::uint64_t in_offset, OutputFile& out, std::uint64_t out_offset,
-                             std::uint64_t size) {
+std::uint64_t copy_in_kernel(const InputFile& in, std::uint64_t in_offset, OutputFile& out,
+                             std::uint64_t out_offset, std::uint64_t size) {
   auto from = static_cast<off64_t>(in_offset);
   auto to = static_cast<off64_t>(out_offset);
   while (true) {
@@ -45,12 +45,13 @@ std::uint64_t copy_in_kernel(const InputFile& in, std::uint64_t in_offset, Outpu
   }
 }
 
-void copy_through_buffer(const InputFile& in, std::uint64_t in_offset, OutputFile& out, std::uint64_t out_offset,
-                         std::uint64_t size, const OnBytes& on_bytes) {
+void copy_through_buffer(const InputFile& in, std::uint64_t in_offset, OutputFile& out,
+                         std::uint64_t out_offset, std::uint64_t size, const OnBytes& on_bytes) {
   std::vector<std::byte> buffer(static_cast<std::size_t>(std::min<std::uint64_t>(size, kBuffer)));
   for (std::uint64_t done = 0; done < size;) {
     check_interrupt();
-    const std::span<std::byte> piece = std::span(buffer).first(static_cast<std::size_t>(std::min<std::uint64_t>(size - done, kBuffer)));
+    const std::span<std::byte> piece =
+        std::span(buffer).first(static_cast<std::size_t>(std::min<std::uint64_t>(size - done, kBuffer)));
     in.read_at(in_offset + done, piece);
     out.write_at(out_offset + done, piece);
     done += piece.size();
@@ -60,7 +61,9 @@ void copy_through_buffer(const InputFile& in, std::uint64_t in_offset, OutputFil
 
 }  // namespace
 
-bool clone_file(const InputFile& in, OutputFile& out) { return ::ioctl(out.fd(), FICLONE, in.fd()) == 0; }
+bool clone_file(const InputFile& in, OutputFile& out) {
+  return ::ioctl(out.fd(), FICLONE, in.fd()) == 0;
+}
 
 void copy_range(const InputFile& in, std::uint64_t in_offset, OutputFile& out, std::uint64_t out_offset,
                 std::uint64_t size, const OnBytes& on_bytes) {
@@ -79,7 +82,8 @@ void copy_range(const InputFile& in, std::uint64_t in_offset, OutputFile& out, s
 }
 
 void start_writeback(const OutputFile& out, std::uint64_t offset, std::uint64_t size) {
-  ::sync_file_range(out.fd(), static_cast<off64_t>(offset), static_cast<off64_t>(size), SYNC_FILE_RANGE_WRITE);
+  ::sync_file_range(out.fd(), static_cast<off64_t>(offset), static_cast<off64_t>(size),
+                    SYNC_FILE_RANGE_WRITE);
 }
 
 void copy_file(const InputFile& in, OutputFile& out, const OnBytes& on_bytes) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bytes from file to file, moved once: shared by the file system where it can, copied inside the kernel where it
-// can't, through a fixed buffer as the last resort.
+// Bytes from file to file, moved once: shared by the file system where it can, copied inside the kernel where
+// it can't, through a fixed buffer as the last resort.
 #pragma once
 
 #include <cstdint>

@@ -24,22 +24,28 @@ Fd& Fd::operator=(Fd&& other) noexcept {
   return *this;
 }
 
-int Fd::release() { return std::exchange(fd_, -1); }
+int Fd::release() {
+  return std::exchange(fd_, -1);
+}
 
 void Fd::reset() {
   if (fd_ >= 0) ::close(fd_);
   fd_ = -1;
 }
 
-InputFile::InputFile(std::string path) : InputFile(Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)), path) {}
+InputFile::InputFile(std::string path)
+    : InputFile(Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)), path) {}
 
-InputFile InputFile::adopt(Fd fd, std::string name) { return {std::move(fd), std::move(name)}; }
+InputFile InputFile::adopt(Fd fd, std::string name) {
+  return {std::move(fd), std::move(name)};
+}
 
 InputFile::InputFile(Fd fd, std::string path) : fd_(std::move(fd)), path_(std::move(path)) {
   struct stat status {};
   if (fd_.get() < 0 || ::fstat(fd_.get(), &status) != 0) throw io_error("open", errno, escape_name(path_));
   if (!S_ISREG(status.st_mode)) {
-    throw Error(ErrorKind::kIo, S_ISDIR(status.st_mode) ? "is a folder" : "is no regular file").in_file(escape_name(path_));
+    throw Error(ErrorKind::kIo, S_ISDIR(status.st_mode) ? "is a folder" : "is no regular file")
+        .in_file(escape_name(path_));
   }
   size_ = static_cast<std::uint64_t>(status.st_size);
   id_ = {status.st_dev, status.st_ino};
@@ -49,14 +55,17 @@ InputFile::InputFile(Fd fd, std::string path) : fd_(std::move(fd)), path_(std::m
 void InputFile::read_at(std::uint64_t offset, std::span<std::byte> out) const {
   std::size_t done = 0;
   while (done < out.size()) {
-    const ssize_t got = ::pread(fd_.get(), out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
+    const ssize_t got =
+        ::pread(fd_.get(), out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
     if (got < 0 && errno == EINTR) {
       check_interrupt();
     } else if (got < 0) {
       throw io_error("read", errno, escape_name(path_));
     } else if (got == 0) {
-      throw Error(ErrorKind::kIo, fmt::format("ends at byte {} where more was expected: it changed while it was read",
-                                              offset + done)).in_file(escape_name(path_));
+      throw Error(
+          ErrorKind::kIo,
+          fmt::format("ends at byte {} where more was expected: it changed while it was read", offset + done))
+          .in_file(escape_name(path_));
     } else {
       done += static_cast<std::size_t>(got);
     }
@@ -66,7 +75,8 @@ void InputFile::read_at(std::uint64_t offset, std::span<std::byte> out) const {
 void OutputFile::write_at(std::uint64_t offset, std::span<const std::byte> data) {
   std::size_t done = 0;
   while (done < data.size()) {
-    const ssize_t put = ::pwrite(fd_.get(), data.data() + done, data.size() - done, static_cast<off_t>(offset + done));
+    const ssize_t put =
+        ::pwrite(fd_.get(), data.data() + done, data.size() - done, static_cast<off_t>(offset + done));
     if (put < 0 && errno == EINTR) {
       check_interrupt();
     } else if (put < 0) {
@@ -87,7 +97,8 @@ void OutputFile::sync() {
 std::string read_whole_file(const std::string& path, std::uint64_t limit) {
   const InputFile file(path);
   if (file.size() > limit) {
-    throw malformed(fmt::format("has {} bytes, more than the {} that are read of such a file", file.size(), limit))
+    throw malformed(
+        fmt::format("has {} bytes, more than the {} that are read of such a file", file.size(), limit))
         .in_file(escape_name(path));
   }
   std::string text(static_cast<std::size_t>(file.size()), '\0');

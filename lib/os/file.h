@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Open files: one owner a descriptor, reads and writes by position, every short or failed one an error that names
-// the file. Files are read into buffers, never mapped: one that shrinks is a message, not SIGBUS.
+// Open files: one owner a descriptor, reads and writes by position, every short or failed one an error that
+// names the file. Files are read into buffers, never mapped: one that shrinks is a message, not SIGBUS.
 #pragma once
 
+#include <sys/types.h>
 #include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
-#include <sys/types.h>
 
 namespace mu {
 
@@ -87,8 +87,8 @@ class OutputFile {
 // The whole of a regular file. Throws kMalformed when it has more than `limit` bytes.
 std::string read_whole_file(const std::string& path, std::uint64_t limit);
 
-// Writes all of `data` to a descriptor that has no positions (a pipe, a terminal). Throws kIo; a closed pipe is
-// reported by errno EPIPE in BrokenPipe.
+// Writes all of `data` to a descriptor that has no positions (a pipe, a terminal). Throws kIo; a closed pipe
+// is reported by errno EPIPE in BrokenPipe.
 struct BrokenPipe {};
 void write_stream(int fd, std::string_view data, std::string_view name);
 

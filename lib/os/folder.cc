@@ -36,20 +36,25 @@ FolderStream open_folder_at(int parent, const char* name) {
   return stream;
 }
 
-bool is_dots(const char* name) { return std::string_view(name) == "." || std::string_view(name) == ".."; }
+bool is_dots(const char* name) {
+  return std::string_view(name) == "." || std::string_view(name) == "..";
+}
 
-// Depth is that of a real tree on disk, and names are opened relative to their parent, so recursion is bounded by
-// what the file system holds.
+// Depth is that of a real tree on disk, and names are opened relative to their parent, so recursion is
+// bounded by what the file system holds.
 void remove_at(int parent, const char* name, const std::string& path) {
   if (::unlinkat(parent, name, 0) == 0 || errno == ENOENT) return;
   if (errno != EISDIR && errno != EPERM) throw io_error("remove", errno, escape_name(path));
   const int unlink_errno = errno;
   const FolderStream folder = open_folder_at(parent, name);
-  if (!folder) throw io_error("remove", errno == ENOTDIR || errno == ELOOP ? unlink_errno : errno, escape_name(path));
+  if (!folder)
+    throw io_error("remove", errno == ENOTDIR || errno == ELOOP ? unlink_errno : errno, escape_name(path));
   while (const dirent* entry = ::readdir(folder.get())) {
-    if (!is_dots(entry->d_name)) remove_at(::dirfd(folder.get()), entry->d_name, join_path(path, entry->d_name));
+    if (!is_dots(entry->d_name))
+      remove_at(::dirfd(folder.get()), entry->d_name, join_path(path, entry->d_name));
   }
-  if (::unlinkat(parent, name, AT_REMOVEDIR) != 0 && errno != ENOENT) throw io_error("remove", errno, escape_name(path));
+  if (::unlinkat(parent, name, AT_REMOVEDIR) != 0 && errno != ENOENT)
+    throw io_error("remove", errno, escape_name(path));
 }
 
 }  // namespace
@@ -70,15 +75,19 @@ std::vector<FolderEntry> list_folder(const std::string& path) {
                                    : S_ISREG(status.st_mode) ? FolderEntry::Kind::kFile
                                    : S_ISDIR(status.st_mode) ? FolderEntry::Kind::kFolder
                                                              : FolderEntry::Kind::kOther;
-    entries.push_back({entry->d_name, kind, entry->d_type == DT_LNK, found ? static_cast<std::uint64_t>(status.st_size) : 0});
+    entries.push_back({entry->d_name, kind, entry->d_type == DT_LNK,
+                       found ? static_cast<std::uint64_t>(status.st_size) : 0});
     errno = 0;
   }
   if (errno != 0) throw io_error("read", errno, escape_name(path));
-  std::sort(entries.begin(), entries.end(), [](const FolderEntry& a, const FolderEntry& b) { return a.name < b.name; });
+  std::sort(entries.begin(), entries.end(),
+            [](const FolderEntry& a, const FolderEntry& b) { return a.name < b.name; });
   return entries;
 }
 
-bool exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
+bool exists(const std::string& path) {
+  return ::access(path.c_str(), F_OK) == 0;
+}
 
 bool is_folder(const std::string& path) {
   struct stat status {};
@@ -91,7 +100,9 @@ std::string join_path(std::string_view folder, std::string_view name) {
   return path.append(name);
 }
 
-std::string_view base_name(std::string_view path) { return path.substr(path.rfind('/') + 1); }
+std::string_view base_name(std::string_view path) {
+  return path.substr(path.rfind('/') + 1);
+}
 
 std::string parent_of(std::string_view path) {
   const std::size_t slash = path.rfind('/');
@@ -109,7 +120,9 @@ std::string tidy_path(const std::string& path) {
   return real.get();
 }
 
-void remove_tree(const std::string& path) { remove_at(AT_FDCWD, path.c_str(), path); }
+void remove_tree(const std::string& path) {
+  remove_at(AT_FDCWD, path.c_str(), path);
+}
 
 void sync_folder(const std::string& path) {
   const Fd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));

@@ -12,12 +12,13 @@ namespace mu {
 struct FolderEntry {
   enum class Kind : std::uint8_t { kFile, kFolder, kOther };
   std::string name;
-  Kind kind;           // of what a symbolic link ends at; a broken link is kOther
+  Kind kind;  // of what a symbolic link ends at; a broken link is kOther
   bool is_link;
   std::uint64_t size;  // bytes
 };
 
-// The entries of a folder, sorted bytewise, "." and ".." left out. Throws kIo, and kMalformed beyond a million.
+// The entries of a folder, sorted bytewise, "." and ".." left out. Throws kIo, and kMalformed beyond a
+// million.
 std::vector<FolderEntry> list_folder(const std::string& path);
 
 bool exists(const std::string& path);     // links followed
@@ -29,8 +30,8 @@ std::string parent_of(std::string_view path);  // "." when there is no slash
 // The path without trailing slashes and, where its last part is "." or "..", as the folder's real path.
 std::string tidy_path(const std::string& path);
 
-// Removes a file or a folder with everything in it; links are removed, never followed. What is gone already is fine.
-// Throws kIo.
+// Removes a file or a folder with everything in it; links are removed, never followed. What is gone already
+// is fine. Throws kIo.
 void remove_tree(const std::string& path);
 
 // Makes names in a folder durable. Throws kIo.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// SIGINT, SIGTERM and SIGHUP: a handler only takes a note; the code that does the work looks at it between steps and
-// unwinds, so that destructors clean up; cli::run raises the signal again, so that shells stop their loops.
+// SIGINT, SIGTERM and SIGHUP: a handler only takes a note; the code that does the work looks at it between
+// steps and unwinds, so that destructors clean up; cli::run raises the signal again, so that shells stop
+// their loops.
 #pragma once
 
 namespace mu {
@@ -10,15 +11,15 @@ struct Interrupted {
   int signal;
 };
 
-// Notes signals from now on and ignores SIGPIPE (a write to a closed pipe is then EPIPE). A signal that was ignored
-// when the program started (nohup) stays ignored. System calls are interrupted, not restarted.
+// Notes signals from now on and ignores SIGPIPE (a write to a closed pipe is then EPIPE). A signal that was
+// ignored when the program started (nohup) stays ignored. System calls are interrupted, not restarted.
 void install_signal_handlers();
 
 // Throws Interrupted when a signal was noted.
 void check_interrupt();
 
-// Waits until something can be read from `fd`, or throws Interrupted. A signal that comes just before a blocking read
-// would be noticed only after it; this can't miss one.
+// Waits until something can be read from `fd`, or throws Interrupted. A signal that comes just before a
+// blocking read would be noticed only after it; this can't miss one.
 void wait_readable(int fd);
 
 // Ends the process as the default action of `signal` does.

@@ -14,7 +14,8 @@ namespace mu {
 FileLock::FileLock(const std::string& path) : fd_(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666)) {
   if (fd_.get() < 0) throw io_error("open", errno, escape_name(path));
   if (::flock(fd_.get(), LOCK_EX | LOCK_NB) == 0) return;
-  if (errno == EWOULDBLOCK) throw Error(ErrorKind::kTemporary, "another run holds the lock").in_file(escape_name(path));
+  if (errno == EWOULDBLOCK)
+    throw Error(ErrorKind::kTemporary, "another run holds the lock").in_file(escape_name(path));
   throw io_error("lock", errno, escape_name(path));
 }
 

@@ -23,7 +23,8 @@ namespace {
 
 bool exchange_disabled = false;
 
-constexpr std::time_t kForeignStageAge = 24 * 60 * 60;  // seconds; a stage of another host may be at work until then
+constexpr std::time_t kForeignStageAge =
+    24 * 60 * 60;  // seconds; a stage of another host may be at work until then
 
 Error already_exists(const std::string& path, std::string_view what) {
   return refused(std::string(what)).in_file(escape_name(path)).hint("--force replaces it");
@@ -41,7 +42,8 @@ std::string real_target(const std::string& target) {
 
 void require_parent(const std::string& path) {
   const std::string parent = parent_of(path);
-  if (!is_folder(parent)) throw io_error("write there", exists(parent) ? ENOTDIR : ENOENT, escape_name(parent));
+  if (!is_folder(parent))
+    throw io_error("write there", exists(parent) ? ENOTDIR : ENOENT, escape_name(parent));
 }
 
 bool is_mount_point(const std::string& path) {
@@ -102,7 +104,9 @@ bool is_old(const std::string& path) {
 
 }  // namespace
 
-void disable_exchange_for_tests(bool disabled) { exchange_disabled = disabled; }
+void disable_exchange_for_tests(bool disabled) {
+  exchange_disabled = disabled;
+}
 
 void clean_stale_stages(const std::string& folder) {
   for (const FolderEntry& entry : list_folder(folder)) {
@@ -172,7 +176,8 @@ OutputFile StagedFolder::create(const std::string& name) {
   const bool unsafe = std::any_of(parts.begin(), parts.end(), [](std::string_view part) {
     return part.empty() || part == "." || part == ".." || part.find('\0') != std::string_view::npos;
   });
-  if (unsafe || parts.size() > 2) throw refused("the name '" + escape_name(name) + "' leads out of the folder");
+  if (unsafe || parts.size() > 2)
+    throw refused("the name '" + escape_name(name) + "' leads out of the folder");
   if (parts.size() == 2) {
     const std::string folder = join_path(stage_, parts[0]);
     if (!is_folder(folder)) make_folder(folder);
@@ -187,7 +192,8 @@ void StagedFolder::keep(const std::string& name) {
   const std::string to = join_path(stage_, name);
   if (::linkat(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), 0) == 0) return;
   struct stat status {};
-  if (::lstat(from.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) throw io_error("keep", errno, escape_name(from));
+  if (::lstat(from.c_str(), &status) != 0 || !S_ISREG(status.st_mode))
+    throw io_error("keep", errno, escape_name(from));
   const InputFile in(from);
   OutputFile out = create_file(to);
   copy_file(in, out, {});
@@ -210,7 +216,8 @@ void StagedFolder::commit(const std::vector<std::string>& removed) {
     throw io_error("rename into place", errno, escape_name(target_));
   } else if (!replaces_) {
     throw already_exists(target_, "exists by now");
-  } else if (!exchange_disabled && ::renameat2(AT_FDCWD, stage_.c_str(), AT_FDCWD, target_.c_str(), RENAME_EXCHANGE) == 0) {
+  } else if (!exchange_disabled &&
+             ::renameat2(AT_FDCWD, stage_.c_str(), AT_FDCWD, target_.c_str(), RENAME_EXCHANGE) == 0) {
     committed_ = true;
     sync_folder(parent_of(target_));
     remove_quietly(stage_);  // the old folder now bears the stage's name

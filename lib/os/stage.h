@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Output that appears whole or not at all. A file or a folder is written beside its target under a name that says
-// which process writes it, synced, and renamed into place. What a killed process leaves is recognised by that name
-// and removed by the next run; locks alone are not trusted, since network file systems may not carry them.
+// Output that appears whole or not at all. A file or a folder is written beside its target under a name that
+// says which process writes it, synced, and renamed into place. What a killed process leaves is recognised by
+// that name and removed by the next run; locks alone are not trusted, since network file systems may not
+// carry them.
 #pragma once
 
 #include <string>
@@ -43,9 +44,10 @@ class StagedFolder {
   OutputFile create(const std::string& name);
   // Carries a file of the old folder over (a hard link, a copy where links are refused).
   void keep(const std::string& name);
-  // Puts the folder in place of the old one in one step (renameat2 EXCHANGE). Where the file system can't, the old one
-  // is renamed aside first; a kill between the two renames is undone by the next run. A target that is a mount point
-  // keeps its place: the files are renamed into it one by one, the last created last, then `removed` are deleted.
+  // Puts the folder in place of the old one in one step (renameat2 EXCHANGE). Where the file system can't,
+  // the old one is renamed aside first; a kill between the two renames is undone by the next run. A target
+  // that is a mount point keeps its place: the files are renamed into it one by one, the last created last,
+  // then `removed` are deleted.
   void commit(const std::vector<std::string>& removed);
 
  private:
@@ -58,8 +60,8 @@ class StagedFolder {
   std::vector<std::string> created_;
 };
 
-// Removes what killed runs left in `folder`, and brings back a folder that one had renamed aside. Called by the
-// constructors above.
+// Removes what killed runs left in `folder`, and brings back a folder that one had renamed aside. Called by
+// the constructors above.
 void clean_stale_stages(const std::string& folder);
 
 // Makes StagedFolder behave as on a file system without RENAME_EXCHANGE; for tests.

@@ -26,7 +26,9 @@ std::string read_line(const std::string& path) {
 
 // Letters, digits and dashes only, so that dots can separate.
 std::string plain(std::string text) {
-  std::replace_if(text.begin(), text.end(), [](char c) { return c == '.' || c == '/' || static_cast<unsigned char>(c) <= ' '; }, '-');
+  std::replace_if(
+      text.begin(), text.end(),
+      [](char c) { return c == '.' || c == '/' || static_cast<unsigned char>(c) <= ' '; }, '-');
   return text.empty() ? "unknown" : text;
 }
 
@@ -36,15 +38,18 @@ std::string host() {
   return plain(name.data());
 }
 
-std::string boot_id() { return plain(read_line("/proc/sys/kernel/random/boot_id").substr(0, 8)); }
+std::string boot_id() {
+  return plain(read_line("/proc/sys/kernel/random/boot_id").substr(0, 8));
+}
 
-// Field 22 of /proc/PID/stat, clock ticks since boot; the command in field 2 may hold anything, so count from its
-// closing bracket. "0" when there is no such process.
+// Field 22 of /proc/PID/stat, clock ticks since boot; the command in field 2 may hold anything, so count from
+// its closing bracket. "0" when there is no such process.
 std::string start_time(std::string_view pid) {
   const std::string stat = read_line(fmt::format("/proc/{}/stat", pid));
   const std::size_t bracket = stat.rfind(')');
   if (bracket == std::string::npos) return "0";
-  const std::vector<std::string_view> fields = split(std::string_view(stat).substr(std::min(bracket + 2, stat.size())), ' ');
+  const std::vector<std::string_view> fields =
+      split(std::string_view(stat).substr(std::min(bracket + 2, stat.size())), ' ');
   constexpr std::size_t kStartTime = 22 - 3;
   return fields.size() > kStartTime ? std::string(fields[kStartTime]) : "0";
 }
@@ -56,8 +61,8 @@ std::string stage_name(std::string_view target, StageKind kind) {
   // Two stages of one target in one process (a test, a library user) must not meet.
   static unsigned serial = 0;
   const std::string suffix = serial++ == 0 ? "" : fmt::format("+{}", serial);
-  return fmt::format(".{}{}{}.{}.{}{}.{}", target, kMarks[static_cast<unsigned>(kind)], host(), boot_id(), pid, suffix,
-                     start_time(pid));
+  return fmt::format(".{}{}{}.{}.{}{}.{}", target, kMarks[static_cast<unsigned>(kind)], host(), boot_id(),
+                     pid, suffix, start_time(pid));
 }
 
 std::optional<StageName> parse_stage_name(std::string_view name) {
@@ -69,7 +74,8 @@ std::optional<StageName> parse_stage_name(std::string_view name) {
     const std::vector<std::string_view> owner = split(name.substr(at + mark.size()), '.');
     if (owner.size() != 4) return std::nullopt;
     const std::string_view pid = owner[2].substr(0, owner[2].find('+'));
-    if (pid.empty() || !std::all_of(pid.begin(), pid.end(), [](char c) { return c >= '0' && c <= '9'; })) return std::nullopt;
+    if (pid.empty() || !std::all_of(pid.begin(), pid.end(), [](char c) { return c >= '0' && c <= '9'; }))
+      return std::nullopt;
     const bool same_host = owner[0] == host();
     const bool alive = same_host && owner[1] == boot_id() && owner[3] != "0" && start_time(pid) == owner[3];
     return StageName{std::string(name.substr(1, at - 1)), kind, same_host, alive};

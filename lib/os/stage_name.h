@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The names of stages: ".TARGET.mu-stage.HOST.BOOT.PID.START" and ".TARGET.mu-aside.…". They tell whether the process
-// that made one can still be alive.
+// The names of stages: ".TARGET.mu-stage.HOST.BOOT.PID.START" and ".TARGET.mu-aside.…". They tell whether the
+// process that made one can still be alive.
 #pragma once
 
 #include <optional>

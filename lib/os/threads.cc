@@ -52,7 +52,8 @@ double cgroup_processors() {
       group = group.substr(0, std::max<std::size_t>(group.rfind('/'), 1));
     }
   }
-  note(quota_of(first_line("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), first_line("/sys/fs/cgroup/cpu/cpu.cfs_period_us")));
+  note(quota_of(first_line("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"),
+                first_line("/sys/fs/cgroup/cpu/cpu.cfs_period_us")));
   return tightest;
 }
 
@@ -62,8 +63,10 @@ unsigned default_thread_count() {
   cpu_set_t allowed;
   CPU_ZERO(&allowed);
   unsigned count = std::max(1U, std::thread::hardware_concurrency());
-  if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) count = static_cast<unsigned>(std::max(1, CPU_COUNT(&allowed)));
-  if (const double quota = cgroup_processors(); quota > 0) count = std::min(count, static_cast<unsigned>(std::ceil(quota)));
+  if (sched_getaffinity(0, sizeof allowed, &allowed) == 0)
+    count = static_cast<unsigned>(std::max(1, CPU_COUNT(&allowed)));
+  if (const double quota = cgroup_processors(); quota > 0)
+    count = std::min(count, static_cast<unsigned>(std::ceil(quota)));
   return std::max(1U, count);
 }
 

@@ -15,7 +15,8 @@ namespace {
 
 constexpr std::uint64_t kMaxSource = 64U << 20;  // bytes of a JSON or Python file that is read
 
-// Modules that `source` imports from its own folder: "from .configuration_x import …" -> "configuration_x.py".
+// Modules that `source` imports from its own folder: "from .configuration_x import …" ->
+// "configuration_x.py".
 std::vector<std::string> relative_imports(std::string_view source) {
   std::vector<std::string> files;
   for (const std::string_view line : split(source, '\n')) {
@@ -31,8 +32,9 @@ std::vector<std::string> relative_imports(std::string_view source) {
 }
 
 std::set<std::string> code_files(const Folder& folder) {
-  constexpr std::array<std::string_view, 5> kConfigs = {"config.json", "tokenizer_config.json", "processor_config.json",
-                                                        "preprocessor_config.json", "adapter_config.json"};
+  constexpr std::array<std::string_view, 5> kConfigs = {"config.json", "tokenizer_config.json",
+                                                        "processor_config.json", "preprocessor_config.json",
+                                                        "adapter_config.json"};
   std::vector<std::string> pending;
   for (const std::string_view name : kConfigs) {
     if (!folder.has(name)) continue;
@@ -49,21 +51,25 @@ std::set<std::string> code_files(const Folder& folder) {
     const std::string file = std::move(pending.back());
     pending.pop_back();
     if (!folder.has(file) || !taken.insert(file).second) continue;
-    const std::vector<std::string> imports = relative_imports(read_whole_file(folder.path_of(file), kMaxSource));
+    const std::vector<std::string> imports =
+        relative_imports(read_whole_file(folder.path_of(file), kMaxSource));
     pending.insert(pending.end(), imports.begin(), imports.end());
   }
   return taken;
 }
 
 // Files of a sub-folder that belongs to the model: chat templates, a further adapter.
-void gather_subfolder(const Folder& folder, const FolderFile& sub, bool weights_only, std::vector<GatheredFile>& out) {
+void gather_subfolder(const Folder& folder, const FolderFile& sub, bool weights_only,
+                      std::vector<GatheredFile>& out) {
   for (const FolderEntry& entry : list_folder(folder.path_of(sub.name))) {
     if (entry.kind != FolderEntry::Kind::kFile) continue;
     const std::string name = sub.name + "/" + entry.name;
     const FileRole role = role_of(entry.name, false);
-    const bool belongs = sub.role == FileRole::kChatTemplate ? entry.name.ends_with(".jinja") : is_published(role);
+    const bool belongs =
+        sub.role == FileRole::kChatTemplate ? entry.name.ends_with(".jinja") : is_published(role);
     GatheredFile file{name, entry.size, belongs && !weights_only, belongs ? sub.role : role, ""};
-    file.reason = file.taken ? std::string(role_name(sub.role)) : std::string(belongs ? "only weights are asked for" : why_left(role));
+    file.reason = file.taken ? std::string(role_name(sub.role))
+                             : std::string(belongs ? "only weights are asked for" : why_left(role));
     out.push_back(std::move(file));
   }
 }
@@ -75,18 +81,22 @@ std::vector<GatheredFile> gather_files(const Input& input, bool weights_only) {
   if (!input.folder) return files;
   const Folder& folder = *input.folder;
   std::set<std::string> packed(input.choice.names.begin(), input.choice.names.end());
-  if (input.weights.index) packed.insert(input.weights.index->shards.begin(), input.weights.index->shards.end());
+  if (input.weights.index)
+    packed.insert(input.weights.index->shards.begin(), input.weights.index->shards.end());
   const std::set<std::string> code = weights_only ? std::set<std::string>() : code_files(folder);
   for (const FolderFile& file : folder.files) {
     if (packed.contains(file.name)) continue;
-    const bool has_published_files = file.role == FileRole::kChatTemplate || file.role == FileRole::kNamedAdapter;
+    const bool has_published_files =
+        file.role == FileRole::kChatTemplate || file.role == FileRole::kNamedAdapter;
     if (file.is_folder && has_published_files) {
       gather_subfolder(folder, file, weights_only, files);
       continue;
     }
     const bool is_weights = file.role == FileRole::kWeights || file.role == FileRole::kWeightsIndex;
-    const bool belongs = !file.is_folder && ((is_published(file.role) && !is_weights) || code.contains(file.name));
-    GatheredFile gathered{file.name + (file.is_folder ? "/" : ""), file.size, belongs && !weights_only, file.role, ""};
+    const bool belongs =
+        !file.is_folder && ((is_published(file.role) && !is_weights) || code.contains(file.name));
+    GatheredFile gathered{file.name + (file.is_folder ? "/" : ""), file.size, belongs && !weights_only,
+                          file.role, ""};
     if (gathered.taken) {
       gathered.reason = role_name(file.role);
     } else if (belongs) {

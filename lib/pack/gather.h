@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What of a folder goes into a publishable model folder, file by file, each with its reason. Reads the folder's
-// configs and Python files, never its weights.
+// What of a folder goes into a publishable model folder, file by file, each with its reason. Reads the
+// folder's configs and Python files, never its weights.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +20,8 @@ struct GatheredFile {
   std::string reason;
 };
 
-// Every entry of the folder but the chosen weights, sorted by name. Python files are taken when an auto_map names them
-// or a taken one imports them. With weights_only nothing is taken.
+// Every entry of the folder but the chosen weights, sorted by name. Python files are taken when an auto_map
+// names them or a taken one imports them. With weights_only nothing is taken.
 std::vector<GatheredFile> gather_files(const Input& input, bool weights_only);
 
 }  // namespace mu

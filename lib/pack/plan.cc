@@ -49,8 +49,8 @@ WeightsOutput make_output(std::string name, std::vector<PackedTensor> tensors, c
 }
 
 // As huggingface_hub does: each shard says only the format, everything else goes to the index.
-void plan_shards(PackPlan& plan, std::vector<PackedTensor> tensors, const PackOptions& options, const Input& input,
-                 const std::string& stem) {
+void plan_shards(PackPlan& plan, std::vector<PackedTensor> tensors, const PackOptions& options,
+                 const Input& input, const std::string& stem) {
   std::vector<std::uint64_t> sizes;
   sizes.reserve(tensors.size());
   for (const PackedTensor& tensor : tensors) sizes.push_back(tensor.output.size);
@@ -84,8 +84,8 @@ void plan_shards(PackPlan& plan, std::vector<PackedTensor> tensors, const PackOp
   plan.texts.push_back({stem + ".safetensors.index.json", write_shard_index(index_metadata, weight_map)});
 }
 
-// The dtype that a config should name after packing: the one asked for, or the only floating one that is left when
-// some were cast.
+// The dtype that a config should name after packing: the one asked for, or the only floating one that is left
+// when some were cast.
 std::optional<Dtype> config_dtype(const PackPlan& plan, const PackOptions& options) {
   if (options.selection.dtype) return options.selection.dtype;
   std::set<Dtype> floating;
@@ -101,8 +101,9 @@ std::optional<Dtype> config_dtype(const PackPlan& plan, const PackOptions& optio
 }
 
 void plan_config(PackPlan& plan, const Input& input, const PackOptions& options) {
-  const auto config = std::find_if(plan.files.begin(), plan.files.end(),
-                                   [](const GatheredFile& file) { return file.name == "config.json" && file.taken; });
+  const auto config = std::find_if(plan.files.begin(), plan.files.end(), [](const GatheredFile& file) {
+    return file.name == "config.json" && file.taken;
+  });
   const std::optional<Dtype> dtype = config_dtype(plan, options);
   if (config == plan.files.end() || !input.config || !dtype) return;
   std::string text = with_dtype(*input.config, torch_name(*dtype));
@@ -115,12 +116,16 @@ void plan_config(PackPlan& plan, const Input& input, const PackOptions& options)
 void refuse_cast_of_quantized(const Input& input, const PackOptions& options) {
   if (!options.selection.dtype) return;
   const Error refusal = [&] {
-    if (input.config && input.config->quantized) return refused("config.json has a quantization_config: --dtype would ruin the scales");
+    if (input.config && input.config->quantized)
+      return refused("config.json has a quantization_config: --dtype would ruin the scales");
     const Tensor* scale = find_scale_tensor(input.weights.tensors);
-    return refused(scale == nullptr ? "" : fmt::format("'{}' belongs to quantised weights: --dtype would ruin them",
-                                                       escape_name(scale->name)));
+    return refused(scale == nullptr
+                       ? ""
+                       : fmt::format("'{}' belongs to quantised weights: --dtype would ruin them",
+                                     escape_name(scale->name)));
   }();
-  if (!refusal.message().empty()) throw Error(refusal).in_file(escape_name(input.name)).hint("cast by name with --dtype 'GLOB=TYPE'");
+  if (!refusal.message().empty())
+    throw Error(refusal).in_file(escape_name(input.name)).hint("cast by name with --dtype 'GLOB=TYPE'");
 }
 
 void plan_npy(PackPlan& plan, std::vector<PackedTensor> tensors) {
@@ -139,8 +144,10 @@ void plan_npy(PackPlan& plan, std::vector<PackedTensor> tensors) {
 // Names a loader would look for, or read in place of what we write.
 bool is_model_file(std::string_view name) {
   const FileRole role = role_of(name, false);
-  const bool is_weights = role == FileRole::kWeights || role == FileRole::kWeightsIndex || role == FileRole::kTorchWeights;
-  return is_weights && (name.starts_with("model") || name.starts_with("pytorch_model") || name.starts_with("adapter_model"));
+  const bool is_weights =
+      role == FileRole::kWeights || role == FileRole::kWeightsIndex || role == FileRole::kTorchWeights;
+  return is_weights && (name.starts_with("model") || name.starts_with("pytorch_model") ||
+                        name.starts_with("adapter_model"));
 }
 
 }  // namespace
@@ -156,12 +163,14 @@ std::vector<TiedName> find_tied(const Input& input) {
   if (!input.config || !input.config->tie_word_embeddings.value_or(false)) return tied;
   const TensorsByName names = tensors_by_name(input.weights);
   for (TiedName& pair : tied_candidates(input.weights)) {
-    if (equal_bytes(input.weights, *names.at(pair.dropped), *names.at(pair.kept))) tied.push_back(std::move(pair));
+    if (equal_bytes(input.weights, *names.at(pair.dropped), *names.at(pair.kept)))
+      tied.push_back(std::move(pair));
   }
   return tied;
 }
 
-PackPlan plan_pack(const Input& input, const PackOptions& options, OutputKind kind, const std::vector<TiedName>& tied) {
+PackPlan plan_pack(const Input& input, const PackOptions& options, OutputKind kind,
+                   const std::vector<TiedName>& tied) {
   refuse_cast_of_quantized(input, options);
   PackPlan plan;
   plan.kind = kind;
@@ -180,14 +189,15 @@ PackPlan plan_pack(const Input& input, const PackOptions& options, OutputKind ki
     plan.weights.push_back(make_output("", std::move(tensors), output_metadata(input, options)));
   }
   for (const TiedName& pair : tied) {
-    plan.notes.push_back(fmt::format("'{}' repeats '{}' and config.json ties them: written once", escape_name(pair.dropped),
-                                     escape_name(pair.kept)));
+    plan.notes.push_back(fmt::format("'{}' repeats '{}' and config.json ties them: written once",
+                                     escape_name(pair.dropped), escape_name(pair.kept)));
   }
   for (const WeightsOutput& file : plan.weights) plan.total_bytes += file.size;
   for (const TextOutput& text : plan.texts) plan.total_bytes += text.text.size();
   for (const GatheredFile& file : plan.files) {
-    const bool written_as_text = std::any_of(plan.texts.begin(), plan.texts.end(),
-                                             [&file](const TextOutput& text) { return text.name == file.name; });
+    const bool written_as_text =
+        std::any_of(plan.texts.begin(), plan.texts.end(),
+                    [&file](const TextOutput& text) { return text.name == file.name; });
     if (file.taken && !written_as_text) plan.total_bytes += file.size;
   }
   return plan;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What st-pack will do, complete to the byte, before anything is written: a pure function of the opened input and the
-// options. --dry-run prints it, --json serialises it, write.h carries it out.
+// What st-pack will do, complete to the byte, before anything is written: a pure function of the opened input
+// and the options. --dry-run prints it, --json serialises it, write.h carries it out.
 #pragma once
 
 #include <cstdint>
@@ -30,8 +30,8 @@ enum class OutputKind : std::uint8_t { kFolder, kSafetensors, kNpy, kStream };
 
 // One file of weights to be written: `prefix`, then the tensors without gaps.
 struct WeightsOutput {
-  std::string name;    // in the folder; of a single file empty
-  std::string prefix;  // length and header
+  std::string name;                   // in the folder; of a single file empty
+  std::string prefix;                 // length and header
   std::vector<PackedTensor> tensors;  // in file order
   std::uint64_t size = 0;             // bytes of the whole file
 };
@@ -45,7 +45,7 @@ struct TextOutput {
 struct PackPlan {
   OutputKind kind = OutputKind::kFolder;
   std::vector<WeightsOutput> weights;
-  std::vector<TextOutput> texts;   // a folder's: config where it changed, then the index
+  std::vector<TextOutput> texts;    // a folder's: config where it changed, then the index
   std::vector<GatheredFile> files;  // a folder's: copied (taken) and left
   std::vector<TiedName> dropped;    // tied names that are written once
   std::vector<std::string> notes;   // what a user should know
@@ -54,15 +54,16 @@ struct PackPlan {
   [[nodiscard]] std::uint64_t tensor_count() const;
 };
 
-// Plans the output of `input`, whose weights must be loadable. `tied` are names whose bytes repeat another tensor's
-// and that the config ties. Throws kRefused, kMalformed or kUsage before anything happens.
-PackPlan plan_pack(const Input& input, const PackOptions& options, OutputKind kind, const std::vector<TiedName>& tied);
+// Plans the output of `input`, whose weights must be loadable. `tied` are names whose bytes repeat another
+// tensor's and that the config ties. Throws kRefused, kMalformed or kUsage before anything happens.
+PackPlan plan_pack(const Input& input, const PackOptions& options, OutputKind kind,
+                   const std::vector<TiedName>& tied);
 
 // The names under which the config ties embeddings and that hold the same bytes; reads those tensors.
 std::vector<TiedName> find_tied(const Input& input);
 
-// Files of an existing output folder that --force replaces or removes, and those that it keeps; sorted. Throws
-// kRefused when there is a folder that we would not write.
+// Files of an existing output folder that --force replaces or removes, and those that it keeps; sorted.
+// Throws kRefused when there is a folder that we would not write.
 struct Replacement {
   std::vector<std::string> replaced;
   std::vector<std::string> kept;

@@ -20,18 +20,21 @@ std::string dtype_summary(const WeightsOutput& file) {
   for (const PackedTensor& tensor : file.tensors) ++counts[{tensor.output.dtype, tensor.input->dtype}];
   std::vector<std::string> parts;
   for (const auto& [types, count] : counts) {
-    const std::string from = types.first == types.second ? "" : fmt::format(" from {}", short_name(types.second));
+    const std::string from =
+        types.first == types.second ? "" : fmt::format(" from {}", short_name(types.second));
     parts.push_back(fmt::format("{} ×{}{}", short_name(types.first), group_digits(count), from));
   }
   return join(parts, ", ");
 }
 
 bool is_text(const PackPlan& plan, const std::string& name) {
-  return std::any_of(plan.texts.begin(), plan.texts.end(), [&name](const TextOutput& text) { return text.name == name; });
+  return std::any_of(plan.texts.begin(), plan.texts.end(),
+                     [&name](const TextOutput& text) { return text.name == name; });
 }
 
 bool is_gathered(const PackPlan& plan, const std::string& name) {
-  return std::any_of(plan.files.begin(), plan.files.end(), [&name](const GatheredFile& file) { return file.name == name; });
+  return std::any_of(plan.files.begin(), plan.files.end(),
+                     [&name](const GatheredFile& file) { return file.name == name; });
 }
 
 void write_losses(JsonWriter& json, const WriteResult& result) {
@@ -45,28 +48,36 @@ void write_losses(JsonWriter& json, const WriteResult& result) {
 
 }  // namespace
 
-std::string plan_text(const PackPlan& plan, const std::string& out, const std::optional<Replacement>& replacement) {
+std::string plan_text(const PackPlan& plan, const std::string& out,
+                      const std::optional<Replacement>& replacement) {
   Table table("llrl");
   for (const WeightsOutput& file : plan.weights) {
     const std::string name = file.name.empty() ? out : file.name;
     table.row({"write", escape_name(name), format_size(file.size), dtype_summary(file)});
   }
   for (const TextOutput& text : plan.texts) {
-    if (!is_gathered(plan, text.name)) table.row({"write", escape_name(text.name), format_size(text.text.size()), "index"});
+    if (!is_gathered(plan, text.name))
+      table.row({"write", escape_name(text.name), format_size(text.text.size()), "index"});
   }
   for (const GatheredFile& file : plan.files) {
     if (!file.taken) continue;
-    table.row({is_text(plan, file.name) ? "edit" : "take", escape_name(file.name), format_size(file.size), file.reason});
+    table.row({is_text(plan, file.name) ? "edit" : "take", escape_name(file.name), format_size(file.size),
+               file.reason});
   }
   for (const GatheredFile& file : plan.files) {
-    if (!file.taken) table.row({"leave", escape_name(file.name), file.name.ends_with('/') ? "" : format_size(file.size), file.reason});
+    if (!file.taken)
+      table.row({"leave", escape_name(file.name), file.name.ends_with('/') ? "" : format_size(file.size),
+                 file.reason});
   }
   for (const TiedName& pair : plan.dropped) {
-    table.row({"drop", escape_name(pair.dropped), "", fmt::format("repeats {}, config.json ties them", escape_name(pair.kept))});
+    table.row({"drop", escape_name(pair.dropped), "",
+               fmt::format("repeats {}, config.json ties them", escape_name(pair.kept))});
   }
   if (replacement) {
-    for (const std::string& name : replacement->replaced) table.row({"replace", escape_name(name), "", "in " + escape_name(out)});
-    for (const std::string& name : replacement->kept) table.row({"keep", escape_name(name), "", "in " + escape_name(out)});
+    for (const std::string& name : replacement->replaced)
+      table.row({"replace", escape_name(name), "", "in " + escape_name(out)});
+    for (const std::string& name : replacement->kept)
+      table.row({"keep", escape_name(name), "", "in " + escape_name(out)});
   }
   return table.text(0, 0) + fmt::format("{} in {}, {} to write\n", plural(plan.tensor_count(), "tensor"),
                                         plural(plan.weights.size(), "file"), format_size(plan.total_bytes));
@@ -76,7 +87,10 @@ std::string plan_json(const PackPlan& plan, const Input& input, const std::strin
                       const std::optional<Replacement>& replacement, const WriteResult* result) {
   std::string text;
   JsonWriter json(text);
-  json.begin_object().member("schema", "modelutils.st-pack/1").member("input", input.name).member("output", out);
+  json.begin_object()
+      .member("schema", "modelutils.st-pack/1")
+      .member("input", input.name)
+      .member("output", out);
   json.member("done", result != nullptr).member("total_bytes", plan.total_bytes);
   json.key("weights").begin_array();
   for (const WeightsOutput& file : plan.weights) {
@@ -101,10 +115,12 @@ std::string plan_json(const PackPlan& plan, const Input& input, const std::strin
     json.member("role", role_name(file.role)).member("reason", file.reason).end_object();
   }
   json.end_array().key("tied").begin_array();
-  for (const TiedName& pair : plan.dropped) json.begin_object().member("dropped", pair.dropped).member("kept", pair.kept).end_object();
+  for (const TiedName& pair : plan.dropped)
+    json.begin_object().member("dropped", pair.dropped).member("kept", pair.kept).end_object();
   json.end_array();
   if (replacement) {
-    for (const auto& [key, names] : {std::pair("replaced", &replacement->replaced), std::pair("kept", &replacement->kept)}) {
+    for (const auto& [key, names] :
+         {std::pair("replaced", &replacement->replaced), std::pair("kept", &replacement->kept)}) {
       json.key(key).begin_array();
       for (const std::string& name : *names) json.value(name);
       json.end_array();
@@ -119,10 +135,13 @@ std::string plan_json(const PackPlan& plan, const Input& input, const std::strin
 }
 
 std::string summary_line(const PackPlan& plan, const std::string& out) {
-  const auto taken = static_cast<std::uint64_t>(std::count_if(plan.files.begin(), plan.files.end(), [](const GatheredFile& f) { return f.taken; }));
+  const auto taken = static_cast<std::uint64_t>(
+      std::count_if(plan.files.begin(), plan.files.end(), [](const GatheredFile& f) { return f.taken; }));
   std::string line = fmt::format("{}: {} in {}, {}", escape_name(out), plural(plan.tensor_count(), "tensor"),
                                  plural(plan.weights.size(), "weights file"), format_size(plan.total_bytes));
-  if (!plan.files.empty()) line += fmt::format("; {} taken, {} left", plural(taken, "other file"), group_digits(plan.files.size() - taken));
+  if (!plan.files.empty())
+    line += fmt::format("; {} taken, {} left", plural(taken, "other file"),
+                        group_digits(plan.files.size() - taken));
   return line;
 }
 

@@ -11,7 +11,8 @@
 namespace mu {
 
 // A line a file, sorted by what happens to it, with the reason; columns for a terminal.
-std::string plan_text(const PackPlan& plan, const std::string& out, const std::optional<Replacement>& replacement);
+std::string plan_text(const PackPlan& plan, const std::string& out,
+                      const std::optional<Replacement>& replacement);
 
 // With `result` after the plan was carried out.
 std::string plan_json(const PackPlan& plan, const Input& input, const std::string& out,

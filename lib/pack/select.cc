@@ -16,7 +16,9 @@ namespace mu {
 namespace {
 
 // Floating types that --dtype changes. A scale exponent and packed types are no numbers to round.
-bool is_castable(Dtype dtype) { return is_floating(dtype) && dtype != Dtype::kF8E8M0 && can_cast(dtype, Dtype::kF32); }
+bool is_castable(Dtype dtype) {
+  return is_floating(dtype) && dtype != Dtype::kF8E8M0 && can_cast(dtype, Dtype::kF32);
+}
 
 Dtype output_dtype(const Tensor& tensor, const Selection& selection) {
   if (!is_castable(tensor.dtype)) return tensor.dtype;
@@ -36,8 +38,8 @@ void check_names_exist(const std::vector<Tensor>& tensors, const std::vector<std
   if (unknown.empty()) return;
   const std::size_t count = unknown.size();
   unknown.resize(std::min<std::size_t>(count, 3));
-  throw malformed(fmt::format("{} to take {} not in the input: {}{}", plural(count, "name"), count == 1 ? "is" : "are",
-                              join(unknown, ", "), count > 3 ? ", …" : ""));
+  throw malformed(fmt::format("{} to take {} not in the input: {}{}", plural(count, "name"),
+                              count == 1 ? "is" : "are", join(unknown, ", "), count > 3 ? ", …" : ""));
 }
 
 void check_collisions(const std::vector<PackedTensor>& packed) {
@@ -49,8 +51,9 @@ void check_collisions(const std::vector<PackedTensor>& packed) {
     if (tensor.output.name == "__metadata__") throw refused("a tensor can't be called '__metadata__'");
     const auto [other, fresh] = taken.try_emplace(tensor.output.name, tensor.input);
     if (fresh) continue;
-    throw refused(fmt::format("two tensors would be called '{}': '{}' and '{}'", escape_name(tensor.output.name),
-                              escape_name(other->second->name), escape_name(tensor.input->name)));
+    throw refused(fmt::format("two tensors would be called '{}': '{}' and '{}'",
+                              escape_name(tensor.output.name), escape_name(other->second->name),
+                              escape_name(tensor.input->name)));
   }
 }
 
@@ -74,22 +77,35 @@ std::vector<PackedTensor> select_tensors(const std::vector<Tensor>& tensors, con
                       {rename_all(selection.rename, tensor.name), dtype, tensor.shape,
                        dtype == tensor.dtype ? tensor.size : tensor.element_count() * (bits(dtype) / 8)}});
   }
-  if (packed.empty() && !tensors.empty()) throw refused("nothing is left to write; check --select, --exclude and --names-from");
+  if (packed.empty() && !tensors.empty())
+    throw refused("nothing is left to write; check --select, --exclude and --names-from");
   check_collisions(packed);
   return packed;
 }
 
 const Tensor* find_scale_tensor(const std::vector<Tensor>& tensors) {
   // From the formats that facts name: fp8 and compressed-tensors, gptq and awq, bitsandbytes, mlx, mxfp4.
-  static constexpr std::array<std::string_view, 16> kEndings = {
-      ".weight_scale", ".weight_scale_inv", ".weight_scale_2", ".weight_global_scale", ".weight_zero_point",
-      ".input_scale",  ".zero_point",       ".qweight",        ".qzeros",              ".scales",
-      ".g_idx",        ".absmax",           ".quant_map",      ".nested_absmax",       "_blocks",
-      ".weight_packed"};
+  static constexpr std::array<std::string_view, 16> kEndings = {".weight_scale",
+                                                                ".weight_scale_inv",
+                                                                ".weight_scale_2",
+                                                                ".weight_global_scale",
+                                                                ".weight_zero_point",
+                                                                ".input_scale",
+                                                                ".zero_point",
+                                                                ".qweight",
+                                                                ".qzeros",
+                                                                ".scales",
+                                                                ".g_idx",
+                                                                ".absmax",
+                                                                ".quant_map",
+                                                                ".nested_absmax",
+                                                                "_blocks",
+                                                                ".weight_packed"};
   const auto is_scale = [](const Tensor& tensor) {
     return tensor.dtype == Dtype::kF8E8M0 || tensor.dtype == Dtype::kF4 ||
-           std::any_of(kEndings.begin(), kEndings.end(),
-                       [&](std::string_view ending) { return std::string_view(tensor.name).ends_with(ending); });
+           std::any_of(kEndings.begin(), kEndings.end(), [&](std::string_view ending) {
+             return std::string_view(tensor.name).ends_with(ending);
+           });
   };
   const auto found = std::find_if(tensors.begin(), tensors.end(), is_scale);
   return found == tensors.end() ? nullptr : &*found;

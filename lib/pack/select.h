@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which tensors st-pack takes, under what name and in what dtype: a pure function of the list and the options.
+// Which tensors st-pack takes, under what name and in what dtype: a pure function of the list and the
+// options.
 #pragma once
 
 #include <optional>
@@ -16,7 +17,7 @@
 namespace mu {
 
 struct Selection {
-  std::vector<Glob> select;   // on input names; none means all
+  std::vector<Glob> select;  // on input names; none means all
   std::vector<Glob> exclude;
   std::optional<std::vector<std::string>> names;  // only these input names
   std::vector<Rename> rename;                     // applied after selecting
@@ -30,14 +31,14 @@ struct PackedTensor {
   TensorSpec output;
 };
 
-// Tensors of `tensors` (in that order) that the selection takes, save those whose input name is in `dropped` (sorted).
-// Throws kMalformed for names that don't exist, kRefused where two get one name, a name becomes empty, nothing is
-// left, or a cast is not to be had.
+// Tensors of `tensors` (in that order) that the selection takes, save those whose input name is in `dropped`
+// (sorted). Throws kMalformed for names that don't exist, kRefused where two get one name, a name becomes
+// empty, nothing is left, or a cast is not to be had.
 std::vector<PackedTensor> select_tensors(const std::vector<Tensor>& tensors, const Selection& selection,
                                          const std::vector<std::string>& dropped);
 
-// The first tensor that only makes sense beside quantised weights (scales, zero points, absmax …), or null: a cast of
-// all floating tensors would ruin the model.
+// The first tensor that only makes sense beside quantised weights (scales, zero points, absmax …), or null: a
+// cast of all floating tensors would ruin the model.
 const Tensor* find_scale_tensor(const std::vector<Tensor>& tensors);
 
 }  // namespace mu

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The tensors of a file are cut into runs. A run of unchanged tensors that also lie side by side in one input file is
-// one copy; a run of cast tensors is a list of pieces for the worker threads.
+// The tensors of a file are cut into runs. A run of unchanged tensors that also lie side by side in one input
+// file is one copy; a run of cast tensors is a list of pieces for the worker threads.
 #include "pack/tensor_writer.h"
 
 #include <algorithm>
@@ -15,13 +15,15 @@ namespace {
 constexpr std::uint64_t kPieceElements = 256U << 10;  // of a cast; at most 2 MiB in and 2 MiB out a thread
 constexpr std::uint64_t kStreamPiece = 1U << 20;      // bytes
 
-bool is_cast(const PackedTensor& tensor) { return tensor.input->dtype != tensor.output.dtype; }
+bool is_cast(const PackedTensor& tensor) {
+  return tensor.input->dtype != tensor.output.dtype;
+}
 
 // A piece of a cast tensor: where it goes and how much of it.
 struct Piece {
   std::size_t tensor;
-  std::uint64_t at;    // bytes into the output tensor
-  std::uint64_t size;  // bytes of output
+  std::uint64_t at;      // bytes into the output tensor
+  std::uint64_t size;    // bytes of output
   std::uint64_t offset;  // in the output file
 };
 
@@ -58,8 +60,8 @@ void TensorWriter::read_output(const PackedTensor& tensor, std::uint64_t at, std
   cast(tensor.input->dtype, tensor.output.dtype, buffer, out, report);
 }
 
-void TensorWriter::copy_run(const WeightsOutput& plan, std::size_t first, std::size_t last, std::uint64_t offset,
-                            OutputFile& out) const {
+void TensorWriter::copy_run(const WeightsOutput& plan, std::size_t first, std::size_t last,
+                            std::uint64_t offset, OutputFile& out) const {
   while (first < last) {
     const Tensor& begin = *plan.tensors[first].input;
     std::uint64_t size = 0;
@@ -75,13 +77,14 @@ void TensorWriter::copy_run(const WeightsOutput& plan, std::size_t first, std::s
   }
 }
 
-void TensorWriter::cast_run(const WeightsOutput& plan, std::size_t first, std::size_t last, std::uint64_t offset,
-                            OutputFile& out, WriteResult& result) const {
+void TensorWriter::cast_run(const WeightsOutput& plan, std::size_t first, std::size_t last,
+                            std::uint64_t offset, OutputFile& out, WriteResult& result) const {
   std::vector<Piece> pieces;
   for (std::size_t i = first; i < last; ++i) {
     const std::uint64_t size = plan.tensors[i].output.size;
     const std::uint64_t step = kPieceElements * bits(plan.tensors[i].output.dtype) / 8;
-    for (std::uint64_t at = 0; at < size; at += step) pieces.push_back({i, at, std::min(step, size - at), offset + at});
+    for (std::uint64_t at = 0; at < size; at += step)
+      pieces.push_back({i, at, std::min(step, size - at), offset + at});
     offset += size;
   }
   std::vector<CastReport> reports(pieces.size());
@@ -106,7 +109,8 @@ void TensorWriter::write(const WeightsOutput& plan, OutputFile& out, WriteResult
     const bool casting = is_cast(plan.tensors[first]);
     std::size_t last = first;
     std::uint64_t size = 0;
-    while (last < plan.tensors.size() && is_cast(plan.tensors[last]) == casting) size += plan.tensors[last++].output.size;
+    while (last < plan.tensors.size() && is_cast(plan.tensors[last]) == casting)
+      size += plan.tensors[last++].output.size;
     if (casting) {
       cast_run(plan, first, last, offset, out, result);
     } else {

@@ -20,16 +20,19 @@ class TensorWriter {
   // Into standard output, in order.
   void stream(const WeightsOutput& plan, WriteResult& result) const;
 
-  // The input file whose bytes the planned file repeats from first to last, or null: it can be shared as a whole.
+  // The input file whose bytes the planned file repeats from first to last, or null: it can be shared as a
+  // whole.
   [[nodiscard]] const InputFile* whole_copy_of(const WeightsOutput& plan) const;
 
   // Bytes [at, at + out.size()) of a tensor as it is written; `at` at an element.
-  void read_output(const PackedTensor& tensor, std::uint64_t at, std::span<std::byte> out, CastReport& report) const;
+  void read_output(const PackedTensor& tensor, std::uint64_t at, std::span<std::byte> out,
+                   CastReport& report) const;
 
  private:
-  void copy_run(const WeightsOutput& plan, std::size_t first, std::size_t last, std::uint64_t offset, OutputFile& out) const;
-  void cast_run(const WeightsOutput& plan, std::size_t first, std::size_t last, std::uint64_t offset, OutputFile& out,
-                WriteResult& result) const;
+  void copy_run(const WeightsOutput& plan, std::size_t first, std::size_t last, std::uint64_t offset,
+                OutputFile& out) const;
+  void cast_run(const WeightsOutput& plan, std::size_t first, std::size_t last, std::uint64_t offset,
+                OutputFile& out, WriteResult& result) const;
 
   const Weights& weights_;
   unsigned threads_;

@@ -43,8 +43,8 @@ void refuse_own_input(const PackPlan& plan, const Input& input, const std::strin
 }
 
 // What the disk gives back against what should be there, tensor by tensor.
-std::string verify_output(const PackPlan& plan, const TensorWriter& writer, const std::vector<std::string>& paths,
-                          unsigned threads) {
+std::string verify_output(const PackPlan& plan, const TensorWriter& writer,
+                          const std::vector<std::string>& paths, unsigned threads) {
   std::vector<std::pair<std::string, std::string>> hashes;
   for (std::size_t f = 0; f < plan.weights.size(); ++f) {
     const WeightsOutput& file = plan.weights[f];
@@ -65,17 +65,18 @@ std::string verify_output(const PackPlan& plan, const TensorWriter& writer, cons
       const PackedTensor& tensor = file.tensors[i];
       const TensorSpec& spec = tensor.output;
       CastReport unused;
-      const std::string expected = tensor_hash(spec.dtype, spec.shape, spec.size, [&](std::uint64_t at, std::span<std::byte> out) {
-        writer.read_output(tensor, at, out, unused);
-      });
-      const std::string actual = tensor_hash(spec.dtype, spec.shape, spec.size, [&](std::uint64_t at, std::span<std::byte> out) {
-        written.read_at(offsets[i] + at, out);
-      });
+      const std::string expected = tensor_hash(
+          spec.dtype, spec.shape, spec.size,
+          [&](std::uint64_t at, std::span<std::byte> out) { writer.read_output(tensor, at, out, unused); });
+      const std::string actual = tensor_hash(
+          spec.dtype, spec.shape, spec.size,
+          [&](std::uint64_t at, std::span<std::byte> out) { written.read_at(offsets[i] + at, out); });
       if (expected != actual) differs = true;
       found[i] = {spec.name, actual};
     });
     if (!same || differs) {
-      throw Error(ErrorKind::kIo, "what was read back differs from what was written").in_file(escape_name(paths[f]))
+      throw Error(ErrorKind::kIo, "what was read back differs from what was written")
+          .in_file(escape_name(paths[f]))
           .hint("the disk or the memory is faulty; nothing was put in place");
     }
     hashes.insert(hashes.end(), found.begin(), found.end());
@@ -113,8 +114,8 @@ void write_text(StagedFolder& folder, const TextOutput& text) {
   file.sync();
 }
 
-WriteResult write_folder(const PackPlan& plan, const Input& input, const std::string& out, const WriteOptions& options,
-                         const TensorWriter& writer) {
+WriteResult write_folder(const PackPlan& plan, const Input& input, const std::string& out,
+                         const WriteOptions& options, const TensorWriter& writer) {
   WriteResult result;
   Replacement replacement;
   if (options.force && is_folder(out)) replacement = plan_replacement(out, plan);
@@ -157,9 +158,11 @@ WriteResult write_single(const PackPlan& plan, const std::string& out, const Wri
 
 }  // namespace
 
-WriteResult write_pack(const PackPlan& plan, const Input& input, const std::string& out, const WriteOptions& options) {
+WriteResult write_pack(const PackPlan& plan, const Input& input, const std::string& out,
+                       const WriteOptions& options) {
   Progress progress("packing", plan.total_bytes, options.progress);
-  const TensorWriter writer(input.weights, options.threads, [&progress](std::uint64_t bytes) { progress.add(bytes); });
+  const TensorWriter writer(input.weights, options.threads,
+                            [&progress](std::uint64_t bytes) { progress.add(bytes); });
   if (plan.kind == OutputKind::kStream) {
     WriteResult result;
     for (const WeightsOutput& file : plan.weights) writer.stream(file, result);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Everything goes through float in blocks that stay in the first-level cache: decode, count what the target can't
-// hold, encode. The loops are branch-free so that the compiler makes vector code of them.
+// Everything goes through float in blocks that stay in the first-level cache: decode, count what the target
+// can't hold, encode. The loops are branch-free so that the compiler makes vector code of them.
 #include "tensor/cast.h"
 
 #include <algorithm>
@@ -70,19 +70,23 @@ void report_losses(Dtype to, std::span<const float> values, CastReport& report) 
 }
 
 MU_SIMD void encode_bf16(const float* in, std::byte* out, std::size_t count) {
-  for (std::size_t i = 0; i < count; ++i) store_le(out + 2 * i, f32_to_bf16(std::bit_cast<std::uint32_t>(in[i])));
+  for (std::size_t i = 0; i < count; ++i)
+    store_le(out + 2 * i, f32_to_bf16(std::bit_cast<std::uint32_t>(in[i])));
 }
 
 MU_SIMD void encode_f16(const float* in, std::byte* out, std::size_t count) {
-  for (std::size_t i = 0; i < count; ++i) store_le(out + 2 * i, f32_to_f16(std::bit_cast<std::uint32_t>(in[i])));
+  for (std::size_t i = 0; i < count; ++i)
+    store_le(out + 2 * i, f32_to_f16(std::bit_cast<std::uint32_t>(in[i])));
 }
 
 MU_SIMD void encode_e4m3(const float* in, std::byte* out, std::size_t count) {
-  for (std::size_t i = 0; i < count; ++i) store_le(out + i, f32_to_f8<kE4M3>(std::bit_cast<std::uint32_t>(in[i])));
+  for (std::size_t i = 0; i < count; ++i)
+    store_le(out + i, f32_to_f8<kE4M3>(std::bit_cast<std::uint32_t>(in[i])));
 }
 
 MU_SIMD void encode_e5m2(const float* in, std::byte* out, std::size_t count) {
-  for (std::size_t i = 0; i < count; ++i) store_le(out + i, f32_to_f8<kE5M2>(std::bit_cast<std::uint32_t>(in[i])));
+  for (std::size_t i = 0; i < count; ++i)
+    store_le(out + i, f32_to_f8<kE5M2>(std::bit_cast<std::uint32_t>(in[i])));
 }
 
 // Types that no program writes today, but that have goldens.
@@ -95,7 +99,9 @@ MU_SIMD void encode_f64(const float* in, std::byte* out, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) store_le(out + 8 * i, static_cast<double>(in[i]));
 }
 
-void encode_f32(const float* in, std::byte* out, std::size_t count) { std::memcpy(out, in, count * sizeof(float)); }
+void encode_f32(const float* in, std::byte* out, std::size_t count) {
+  std::memcpy(out, in, count * sizeof(float));
+}
 
 using Encoder = void (*)(const float* in, std::byte* out, std::size_t count);
 
@@ -124,7 +130,8 @@ Encoder encoder_of(Dtype to) {
   }
 }
 
-// f64 to f32 on the way to anything: the values that f32 loses are counted here, since later steps can't see them.
+// f64 to f32 on the way to anything: the values that f32 loses are counted here, since later steps can't see
+// them.
 void narrow(std::span<const std::byte> in, std::span<float> out, bool target_clips, CastReport& report) {
   for (std::size_t i = 0; i < out.size(); ++i) {
     const auto value = load_le<double>(in.data() + 8 * i);

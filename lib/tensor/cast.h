@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tensors from one floating type to another, bit-equal with torch 2.13's Tensor.to (where torch's own NaN bits depend
-// on the CPU: bf16 0x7FC0, f16 sign and 0x7E00, fp8 0x7F with sign). f64 goes through f32, as torch does.
+// Tensors from one floating type to another, bit-equal with torch 2.13's Tensor.to (where torch's own NaN
+// bits depend on the CPU: bf16 0x7FC0, f16 sign and 0x7E00, fp8 0x7F with sign). f64 goes through f32, as
+// torch does.
 #pragma once
 
 #include <cstddef>

@@ -19,7 +19,8 @@ void compare_value(double a, double b, Tolerance tolerance, Comparison& out) {
   const bool finite = std::isfinite(a) && std::isfinite(b);
   ++out.count;
   out.differing += equal ? 0U : 1U;
-  out.outside += equal || (finite && distance <= tolerance.absolute + tolerance.relative * std::abs(b)) ? 0U : 1U;
+  out.outside +=
+      equal || (finite && distance <= tolerance.absolute + tolerance.relative * std::abs(b)) ? 0U : 1U;
   // A NaN against a number is as far apart as can be said.
   out.max_abs = std::max(out.max_abs, std::isnan(distance) ? HUGE_VAL : distance);
   if (!finite) return;
@@ -32,7 +33,9 @@ void compare_value(double a, double b, Tolerance tolerance, Comparison& out) {
 
 }  // namespace
 
-double Comparison::mean_abs() const { return count == 0 ? 0 : sum_abs / static_cast<double>(count); }
+double Comparison::mean_abs() const {
+  return count == 0 ? 0 : sum_abs / static_cast<double>(count);
+}
 
 double Comparison::relative_l2() const {
   if (sum_squares == 0) return 0;
@@ -44,8 +47,8 @@ double Comparison::cosine() const {
   return dot / (std::sqrt(a_squares) * std::sqrt(b_squares));
 }
 
-Comparison compare_pieces(Dtype a_dtype, std::span<const std::byte> a, Dtype b_dtype, std::span<const std::byte> b,
-                          Tolerance tolerance) {
+Comparison compare_pieces(Dtype a_dtype, std::span<const std::byte> a, Dtype b_dtype,
+                          std::span<const std::byte> b, Tolerance tolerance) {
   std::array<double, kBlock> a_values;
   std::array<double, kBlock> b_values;
   Comparison total;
@@ -54,8 +57,10 @@ Comparison compare_pieces(Dtype a_dtype, std::span<const std::byte> a, Dtype b_d
   const std::size_t b_block = kBlock * bits(b_dtype) / 8 / (b_dtype == Dtype::kC64 ? 2 : 1);
   for (std::size_t block = 0; block * kBlock < count; ++block) {
     const std::size_t size = std::min(kBlock, count - block * kBlock);
-    decode(a_dtype, a.subspan(block * a_block, std::min(a_block, a.size() - block * a_block)), std::span(a_values).first(size));
-    decode(b_dtype, b.subspan(block * b_block, std::min(b_block, b.size() - block * b_block)), std::span(b_values).first(size));
+    decode(a_dtype, a.subspan(block * a_block, std::min(a_block, a.size() - block * a_block)),
+           std::span(a_values).first(size));
+    decode(b_dtype, b.subspan(block * b_block, std::min(b_block, b.size() - block * b_block)),
+           std::span(b_values).first(size));
     Comparison part;
     for (std::size_t i = 0; i < size; ++i) compare_value(a_values[i], b_values[i], tolerance, part);
     merge_comparison(total, part);

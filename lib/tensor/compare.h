@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How far two tensors of one shape are apart, after widening to f64, whatever their dtypes. Merged in order like
-// statistics, with the same promise.
+// How far two tensors of one shape are apart, after widening to f64, whatever their dtypes. Merged in order
+// like statistics, with the same promise.
 #pragma once
 
 #include <cstddef>
@@ -18,9 +18,10 @@ struct Tolerance {
 struct Comparison {
   std::uint64_t count = 0;
   std::uint64_t differing = 0;  // values that are not equal; two NaN are equal, and so are 0 and -0
-  std::uint64_t outside = 0;    // values beyond the tolerance; a NaN or an infinity against anything else always is
-  double max_abs = 0;           // of the differences; infinite when an infinity meets something else
-  double sum_abs = 0, sum_squares = 0;   // of the finite differences
+  std::uint64_t outside =
+      0;               // values beyond the tolerance; a NaN or an infinity against anything else always is
+  double max_abs = 0;  // of the differences; infinite when an infinity meets something else
+  double sum_abs = 0, sum_squares = 0;  // of the finite differences
   double dot = 0, a_squares = 0, b_squares = 0;
 
   [[nodiscard]] double mean_abs() const;
@@ -29,8 +30,8 @@ struct Comparison {
 };
 
 // Of two pieces that hold the same number of values.
-Comparison compare_pieces(Dtype a_dtype, std::span<const std::byte> a, Dtype b_dtype, std::span<const std::byte> b,
-                          Tolerance tolerance);
+Comparison compare_pieces(Dtype a_dtype, std::span<const std::byte> a, Dtype b_dtype,
+                          std::span<const std::byte> b, Tolerance tolerance);
 void merge_comparison(Comparison& total, const Comparison& next);
 
 }  // namespace mu

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// One number from one floating format to another, as bits: the recipes of torch's headers (torch/headeronly/util),
-// free of branches where they sit in hot loops. Rounding is to nearest, ties to even; strict IEEE arithmetic is
-// assumed (no fast-math, no flush to zero).
+// One number from one floating format to another, as bits: the recipes of torch's headers
+// (torch/headeronly/util), free of branches where they sit in hot loops. Rounding is to nearest, ties to
+// even; strict IEEE arithmetic is assumed (no fast-math, no flush to zero).
 #pragma once
 
 #include <bit>
@@ -14,7 +14,9 @@ inline std::uint16_t f32_to_bf16(std::uint32_t u) {
   return static_cast<std::uint16_t>((u & 0x7FFFFFFFU) > 0x7F800000U ? 0x7FC0U : rounded);
 }
 
-inline std::uint32_t bf16_to_f32(std::uint16_t h) { return std::uint32_t{h} << 16; }
+inline std::uint32_t bf16_to_f32(std::uint16_t h) {
+  return std::uint32_t{h} << 16;
+}
 
 inline std::uint16_t f32_to_f16(std::uint32_t u) {
   const std::uint32_t a = u & 0x7FFFFFFFU;
@@ -31,9 +33,11 @@ inline std::uint16_t f32_to_f16(std::uint32_t u) {
 inline std::uint32_t f16_to_f32(std::uint16_t h) {
   const std::uint32_t sign = static_cast<std::uint32_t>(h & 0x8000U) << 16;
   const std::uint32_t a = h & 0x7FFFU;
-  // Normal numbers move their exponent; subnormal ones are an integer times 2^-24; infinities and NaN fill it.
+  // Normal numbers move their exponent; subnormal ones are an integer times 2^-24; infinities and NaN fill
+  // it.
   const std::uint32_t normal = (a << 13) + 0x38000000U;
-  const std::uint32_t tiny = std::bit_cast<std::uint32_t>(static_cast<float>(static_cast<std::int32_t>(a)) * 0x1p-24F);
+  const std::uint32_t tiny =
+      std::bit_cast<std::uint32_t>(static_cast<float>(static_cast<std::int32_t>(a)) * 0x1p-24F);
   const std::uint32_t special = (a << 13) + 0x70000000U;
   std::uint32_t result = a < 0x0400U ? tiny : normal;
   result = a >= 0x7C00U ? special : result;
@@ -45,12 +49,12 @@ inline std::uint32_t f16_to_f32(std::uint16_t h) {
 struct Float8 {
   int bias;
   int mantissa_bits;
-  std::uint32_t limit;           // bits of the float from which on `beyond` is the answer
-  std::uint8_t beyond;           // without sign
-  std::uint8_t largest;          // magnitudes that round above it become `beyond`
-  std::uint8_t nan;              // without sign
-  std::uint32_t subnormal_limit; // bits of the smallest normal number
-  bool unsigned_zero;            // FNUZ: no -0, and NaN has no sign
+  std::uint32_t limit;            // bits of the float from which on `beyond` is the answer
+  std::uint8_t beyond;            // without sign
+  std::uint8_t largest;           // magnitudes that round above it become `beyond`
+  std::uint8_t nan;               // without sign
+  std::uint32_t subnormal_limit;  // bits of the smallest normal number
+  bool unsigned_zero;             // FNUZ: no -0, and NaN has no sign
 };
 inline constexpr Float8 kE4M3 = {7, 3, 0x43F00000U, 0x7E, 0x7E, 0x7F, 0x3C800000U, false};
 inline constexpr Float8 kE5M2 = {15, 2, 0x47800000U, 0x7C, 0x7C, 0x7F, 0x38800000U, false};
@@ -61,10 +65,12 @@ template <const Float8& kFormat>
 std::uint8_t f32_to_f8(std::uint32_t u) {
   constexpr std::uint32_t kShift = 23U - static_cast<std::uint32_t>(kFormat.mantissa_bits);
   // A power of two whose last mantissa bit is worth the smallest subnormal: 2^(1 - bias - mantissa + 23).
-  constexpr std::uint32_t kMagic = static_cast<std::uint32_t>(127 + 24 - kFormat.bias - kFormat.mantissa_bits) << 23;
+  constexpr std::uint32_t kMagic = static_cast<std::uint32_t>(127 + 24 - kFormat.bias - kFormat.mantissa_bits)
+                                   << 23;
   constexpr std::uint32_t kRebias = static_cast<std::uint32_t>(kFormat.bias - 127) << 23;  // wraps on purpose
   const std::uint32_t a = u & 0x7FFFFFFFU;
-  const std::uint32_t tiny = std::bit_cast<std::uint32_t>(std::bit_cast<float>(a) + std::bit_cast<float>(kMagic)) - kMagic;
+  const std::uint32_t tiny =
+      std::bit_cast<std::uint32_t>(std::bit_cast<float>(a) + std::bit_cast<float>(kMagic)) - kMagic;
   const std::uint32_t normal = (a + kRebias + ((1U << (kShift - 1)) - 1U) + ((a >> kShift) & 1U)) >> kShift;
   std::uint32_t result = a < kFormat.subnormal_limit ? tiny : normal;
   result = a >= kFormat.limit || result > kFormat.largest ? kFormat.beyond : result;

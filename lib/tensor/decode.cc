@@ -29,20 +29,24 @@ constexpr std::array<float, 16> kF4 = {0.0F,  0.5F,  1.0F,  1.5F,  2.0F,  3.0F, 
 
 template <typename Out>
 void decode_table(const Table& table, std::span<const std::byte> in, std::span<Out> out) {
-  for (std::size_t i = 0; i < out.size(); ++i) out[i] = static_cast<Out>(table[std::to_integer<unsigned>(in[i])]);
+  for (std::size_t i = 0; i < out.size(); ++i)
+    out[i] = static_cast<Out>(table[std::to_integer<unsigned>(in[i])]);
 }
 
 template <typename In, typename Out>
 void decode_plain(std::span<const std::byte> in, std::span<Out> out) {
-  for (std::size_t i = 0; i < out.size(); ++i) out[i] = static_cast<Out>(load_le<In>(in.data() + i * sizeof(In)));
+  for (std::size_t i = 0; i < out.size(); ++i)
+    out[i] = static_cast<Out>(load_le<In>(in.data() + i * sizeof(In)));
 }
 
 MU_SIMD void decode_bf16(const std::byte* in, float* out, std::size_t count) {
-  for (std::size_t i = 0; i < count; ++i) out[i] = std::bit_cast<float>(bf16_to_f32(load_le<std::uint16_t>(in + 2 * i)));
+  for (std::size_t i = 0; i < count; ++i)
+    out[i] = std::bit_cast<float>(bf16_to_f32(load_le<std::uint16_t>(in + 2 * i)));
 }
 
 MU_SIMD void decode_f16(const std::byte* in, float* out, std::size_t count) {
-  for (std::size_t i = 0; i < count; ++i) out[i] = std::bit_cast<float>(f16_to_f32(load_le<std::uint16_t>(in + 2 * i)));
+  for (std::size_t i = 0; i < count; ++i)
+    out[i] = std::bit_cast<float>(f16_to_f32(load_le<std::uint16_t>(in + 2 * i)));
 }
 
 void decode_half(Dtype dtype, std::span<const std::byte> in, std::span<float> out) {
@@ -52,7 +56,8 @@ void decode_half(Dtype dtype, std::span<const std::byte> in, std::span<float> ou
 void decode_half(Dtype dtype, std::span<const std::byte> in, std::span<double> out) {
   for (std::size_t i = 0; i < out.size(); ++i) {
     const auto half = load_le<std::uint16_t>(in.data() + 2 * i);
-    out[i] = static_cast<double>(std::bit_cast<float>(dtype == Dtype::kBF16 ? bf16_to_f32(half) : f16_to_f32(half)));
+    out[i] = static_cast<double>(
+        std::bit_cast<float>(dtype == Dtype::kBF16 ? bf16_to_f32(half) : f16_to_f32(half)));
   }
 }
 
@@ -111,7 +116,9 @@ void decode_any(Dtype dtype, std::span<const std::byte> in, std::span<Out> out) 
 
 }  // namespace
 
-bool can_decode(Dtype dtype) { return dtype != Dtype::kF6E2M3 && dtype != Dtype::kF6E3M2; }
+bool can_decode(Dtype dtype) {
+  return dtype != Dtype::kF6E2M3 && dtype != Dtype::kF6E3M2;
+}
 
 bool fits_float(Dtype dtype) {
   switch (dtype) {
@@ -131,7 +138,11 @@ std::size_t value_count(Dtype dtype, std::size_t bytes) {
   return bytes * 8 / value_bits;
 }
 
-void decode(Dtype dtype, std::span<const std::byte> in, std::span<float> out) { decode_any(dtype, in, out); }
-void decode(Dtype dtype, std::span<const std::byte> in, std::span<double> out) { decode_any(dtype, in, out); }
+void decode(Dtype dtype, std::span<const std::byte> in, std::span<float> out) {
+  decode_any(dtype, in, out);
+}
+void decode(Dtype dtype, std::span<const std::byte> in, std::span<double> out) {
+  decode_any(dtype, in, out);
+}
 
 }  // namespace mu

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Elements of any dtype as numbers a CPU computes with. C64 gives two values an element (real, imaginary), F4 two a
-// byte, the low half first.
+// Elements of any dtype as numbers a CPU computes with. C64 gives two values an element (real, imaginary), F4
+// two a byte, the low half first.
 #pragma once
 
 #include <cstddef>
@@ -20,8 +20,8 @@ bool fits_float(Dtype dtype);
 // Values in that many bytes.
 std::size_t value_count(Dtype dtype, std::size_t bytes);
 
-// Fills `out`, value_count(dtype, in.size()) long. For float, fits_float(dtype) must hold; double rounds 64-bit
-// integers to nearest.
+// Fills `out`, value_count(dtype, in.size()) long. For float, fits_float(dtype) must hold; double rounds
+// 64-bit integers to nearest.
 void decode(Dtype dtype, std::span<const std::byte> in, std::span<float> out);
 void decode(Dtype dtype, std::span<const std::byte> in, std::span<double> out);
 

@@ -41,7 +41,9 @@ constexpr std::array<DtypeFacts, kDtypes> kFacts = {{
     {64, "U64", "u64", "uint64"},
 }};
 
-const DtypeFacts& facts(Dtype dtype) { return kFacts[static_cast<std::size_t>(dtype)]; }
+const DtypeFacts& facts(Dtype dtype) {
+  return kFacts[static_cast<std::size_t>(dtype)];
+}
 
 constexpr std::array<std::pair<std::string_view, Dtype>, 6> kAliases = {{{"fp16", Dtype::kF16},
                                                                          {"half", Dtype::kF16},
@@ -52,10 +54,18 @@ constexpr std::array<std::pair<std::string_view, Dtype>, 6> kAliases = {{{"fp16"
 
 }  // namespace
 
-unsigned bits(Dtype dtype) { return facts(dtype).bits; }
-std::string_view name(Dtype dtype) { return facts(dtype).name; }
-std::string_view short_name(Dtype dtype) { return facts(dtype).short_name; }
-std::string_view torch_name(Dtype dtype) { return facts(dtype).torch_name; }
+unsigned bits(Dtype dtype) {
+  return facts(dtype).bits;
+}
+std::string_view name(Dtype dtype) {
+  return facts(dtype).name;
+}
+std::string_view short_name(Dtype dtype) {
+  return facts(dtype).short_name;
+}
+std::string_view torch_name(Dtype dtype) {
+  return facts(dtype).torch_name;
+}
 
 std::optional<Dtype> parse_dtype(std::string_view name) {
   for (std::size_t i = 0; i < kDtypes; ++i) {
@@ -68,9 +78,11 @@ std::optional<Dtype> parse_user_dtype(std::string_view text) {
   std::string lower;
   for (const char c : text) lower += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   for (std::size_t i = 0; i < kDtypes; ++i) {
-    if (kFacts[i].short_name == lower || (!lower.empty() && kFacts[i].torch_name == lower)) return static_cast<Dtype>(i);
+    if (kFacts[i].short_name == lower || (!lower.empty() && kFacts[i].torch_name == lower))
+      return static_cast<Dtype>(i);
   }
-  const auto alias = std::find_if(kAliases.begin(), kAliases.end(), [&lower](const auto& entry) { return entry.first == lower; });
+  const auto alias = std::find_if(kAliases.begin(), kAliases.end(),
+                                  [&lower](const auto& entry) { return entry.first == lower; });
   if (alias == kAliases.end()) return std::nullopt;
   return alias->second;
 }
@@ -93,7 +105,9 @@ bool is_floating(Dtype dtype) {
   }
 }
 
-bool is_integer(Dtype dtype) { return !is_floating(dtype) && dtype != Dtype::kBool && dtype != Dtype::kC64; }
+bool is_integer(Dtype dtype) {
+  return !is_floating(dtype) && dtype != Dtype::kBool && dtype != Dtype::kC64;
+}
 
 std::optional<std::uint64_t> element_count(std::span<const std::uint64_t> shape) {
   std::optional<std::uint64_t> count = 1;

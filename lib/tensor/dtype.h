@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The element types of safetensors, in the reference's enum order (huggingface/safetensors, tensor.rs): its writer
-// sorts by it.
+// The element types of safetensors, in the reference's enum order (huggingface/safetensors, tensor.rs): its
+// writer sorts by it.
 #pragma once
 
 #include <cstdint>
@@ -48,7 +48,8 @@ std::optional<Dtype> parse_user_dtype(std::string_view text);
 bool is_floating(Dtype dtype);  // any floating type, E8M0 and the packed ones included
 bool is_integer(Dtype dtype);   // signed or unsigned, not bool
 
-// Dimensions multiplied from left to right, as the reference does: [0, 2^64-1] is 0, [2^64-1, 2, 0] overflows.
+// Dimensions multiplied from left to right, as the reference does: [0, 2^64-1] is 0, [2^64-1, 2, 0]
+// overflows.
 std::optional<std::uint64_t> element_count(std::span<const std::uint64_t> shape);
 
 enum class ByteSizeStatus : std::uint8_t { kOk, kOverflow, kMisaligned };

@@ -59,7 +59,8 @@ std::string format_element(Dtype dtype, std::span<const std::byte> data, std::si
     case Dtype::kF64:
       return format_float(element<double>(data, index), true);
     case Dtype::kC64: {
-      const std::string imaginary = format_float(static_cast<double>(element<float>(data, 2 * index + 1)), false);
+      const std::string imaginary =
+          format_float(static_cast<double>(element<float>(data, 2 * index + 1)), false);
       return format_float(static_cast<double>(element<float>(data, 2 * index)), false) +
              (imaginary.starts_with('-') ? "" : "+") + imaginary + "i";
     }
@@ -72,7 +73,8 @@ std::string format_element(Dtype dtype, std::span<const std::byte> data, std::si
       break;
   }
   const std::size_t size = bits(dtype) / 8;
-  if (is_floating(dtype) && size < 4 && can_cast(Dtype::kF32, dtype)) return format_narrow(dtype, data.subspan(index * size, size));
+  if (is_floating(dtype) && size < 4 && can_cast(Dtype::kF32, dtype))
+    return format_narrow(dtype, data.subspan(index * size, size));
   double value = 0;
   decode(dtype, data.subspan(index * size, size), std::span(&value, 1));
   return format_float(value, is_integer(dtype));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A piece is decoded in blocks that stay in the first-level cache and each block is passed over three times: counts
-// and extremes from the bits, the sum, the squares around the block's mean. Sums run in eight fixed lanes.
+// A piece is decoded in blocks that stay in the first-level cache and each block is passed over three times:
+// counts and extremes from the bits, the sum, the squares around the block's mean. Sums run in eight fixed
+// lanes.
 #include "tensor/stats.h"
 
 #include <algorithm>
@@ -35,7 +36,8 @@ struct Bits<double> {
 };
 
 struct BlockCounts {
-  std::uint64_t nan = 0, positive_infinity = 0, negative_infinity = 0, zero = 0, negative_zero = 0, subnormal = 0;
+  std::uint64_t nan = 0, positive_infinity = 0, negative_infinity = 0, zero = 0, negative_zero = 0,
+                subnormal = 0;
   std::uint64_t finite = 0;
   std::uint64_t all_bits = 0;  // bits that are set in any value
 };
@@ -44,7 +46,9 @@ struct BlockCounts {
 template <typename T>
 typename Bits<T>::Word smallest_normal(Dtype dtype) {
   using Word = typename Bits<T>::Word;
-  const auto power = [](int exponent) { return static_cast<Word>(exponent + Bits<T>::kBias) << Bits<T>::kMantissa; };
+  const auto power = [](int exponent) {
+    return static_cast<Word>(exponent + Bits<T>::kBias) << Bits<T>::kMantissa;
+  };
   switch (dtype) {
     case Dtype::kF16:
     case Dtype::kF8E5M2:
@@ -63,8 +67,9 @@ typename Bits<T>::Word smallest_normal(Dtype dtype) {
 }
 
 template <typename T>
-[[gnu::always_inline]] inline void count_block_body(const T* values, std::size_t count, typename Bits<T>::Word normal,
-                                                    BlockCounts& out, T& min_out, T& max_out) {
+[[gnu::always_inline]] inline void count_block_body(const T* values, std::size_t count,
+                                                    typename Bits<T>::Word normal, BlockCounts& out,
+                                                    T& min_out, T& max_out) {
   using Word = typename Bits<T>::Word;
   constexpr Word kSign = Word{1} << (sizeof(T) * 8 - 1);
   constexpr Word kInfinity = (kSign - 1) & ~((Word{1} << Bits<T>::kMantissa) - 1);
@@ -98,10 +103,12 @@ template <typename T>
   max_out = high;
 }
 
-MU_SIMD void count_block(const float* values, std::size_t count, std::uint32_t normal, BlockCounts& out, float& min, float& max) {
+MU_SIMD void count_block(const float* values, std::size_t count, std::uint32_t normal, BlockCounts& out,
+                         float& min, float& max) {
   count_block_body(values, count, normal, out, min, max);
 }
-MU_SIMD void count_block(const double* values, std::size_t count, std::uint64_t normal, BlockCounts& out, double& min, double& max) {
+MU_SIMD void count_block(const double* values, std::size_t count, std::uint64_t normal, BlockCounts& out,
+                         double& min, double& max) {
   count_block_body(values, count, normal, out, min, max);
 }
 
@@ -111,10 +118,11 @@ double fold(const Lanes& lanes) {
   return ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
 }
 
-// Sum of (x - center)^power over the finite values, power 1 or 2; the rest of a last incomplete group goes to the
-// first lanes, as everywhere.
+// Sum of (x - center)^power over the finite values, power 1 or 2; the rest of a last incomplete group goes to
+// the first lanes, as everywhere.
 template <bool kSquare, typename T>
-[[gnu::always_inline]] inline void sum_block_body(const T* values, std::size_t count, double center, Lanes& out) {
+[[gnu::always_inline]] inline void sum_block_body(const T* values, std::size_t count, double center,
+                                                  Lanes& out) {
   const auto term = [center](T value) {
     const double distance = static_cast<double>(value) - center;
     const double term_value = kSquare ? distance * distance : distance;
@@ -129,8 +137,12 @@ template <bool kSquare, typename T>
   out = lanes;
 }
 
-MU_SIMD void sum_block(const float* values, std::size_t count, Lanes& out) { sum_block_body<false>(values, count, 0.0, out); }
-MU_SIMD void sum_block(const double* values, std::size_t count, Lanes& out) { sum_block_body<false>(values, count, 0.0, out); }
+MU_SIMD void sum_block(const float* values, std::size_t count, Lanes& out) {
+  sum_block_body<false>(values, count, 0.0, out);
+}
+MU_SIMD void sum_block(const double* values, std::size_t count, Lanes& out) {
+  sum_block_body<false>(values, count, 0.0, out);
+}
 MU_SIMD void square_block(const float* values, std::size_t count, double center, Lanes& out) {
   sum_block_body<true>(values, count, center, out);
 }
@@ -142,7 +154,8 @@ MU_SIMD void square_block(const double* values, std::size_t count, double center
 using ExponentTables = std::array<std::array<std::uint32_t, 256>, 4>;
 
 void count_exponents(std::span<const float> values, ExponentTables& tables) {
-  for (std::size_t i = 0; i < values.size(); ++i) ++tables[i % 4][(std::bit_cast<std::uint32_t>(values[i]) >> 23) & 0xFFU];
+  for (std::size_t i = 0; i < values.size(); ++i)
+    ++tables[i % 4][(std::bit_cast<std::uint32_t>(values[i]) >> 23) & 0xFFU];
 }
 
 void count_exponents(std::span<const double> values, ExponentTables& tables) {
@@ -186,7 +199,8 @@ TensorStats decoded_stats(Dtype dtype, std::span<const std::byte> piece) {
   alignas(64) std::array<T, kBlock> block;
   ExponentTables tables{};
   TensorStats total;
-  const std::size_t block_bytes = kBlock * piece.size() / std::max<std::size_t>(value_count(dtype, piece.size()), 1);
+  const std::size_t block_bytes =
+      kBlock * piece.size() / std::max<std::size_t>(value_count(dtype, piece.size()), 1);
   for (std::size_t at = 0; at < piece.size(); at += block_bytes) {
     const std::span<const std::byte> bytes = piece.subspan(at, std::min(block_bytes, piece.size() - at));
     const std::span<T> values = std::span(block).first(value_count(dtype, bytes.size()));
@@ -202,19 +216,24 @@ TensorStats decoded_stats(Dtype dtype, std::span<const std::byte> piece) {
 }
 
 std::uint64_t count_not_boolean(std::span<const std::byte> bytes) {
-  return static_cast<std::uint64_t>(std::count_if(bytes.begin(), bytes.end(), [](std::byte b) { return b > std::byte{1}; }));
+  return static_cast<std::uint64_t>(
+      std::count_if(bytes.begin(), bytes.end(), [](std::byte b) { return b > std::byte{1}; }));
 }
 
 }  // namespace
 
 double TensorStats::std() const {
-  return finite < 2 ? std::numeric_limits<double>::quiet_NaN() : std::sqrt(squares / static_cast<double>(finite - 1));
+  return finite < 2 ? std::numeric_limits<double>::quiet_NaN()
+                    : std::sqrt(squares / static_cast<double>(finite - 1));
 }
 
-double TensorStats::absmax() const { return finite == 0 ? 0 : std::max(std::abs(min), std::abs(max)); }
+double TensorStats::absmax() const {
+  return finite == 0 ? 0 : std::max(std::abs(min), std::abs(max));
+}
 
 TensorStats piece_stats(Dtype dtype, std::span<const std::byte> piece) {
-  TensorStats stats = fits_float(dtype) ? decoded_stats<float>(dtype, piece) : decoded_stats<double>(dtype, piece);
+  TensorStats stats =
+      fits_float(dtype) ? decoded_stats<float>(dtype, piece) : decoded_stats<double>(dtype, piece);
   if (dtype == Dtype::kBool) stats.not_boolean = count_not_boolean(piece);
   return stats;
 }
@@ -250,7 +269,8 @@ void merge_stats(TensorStats& total, const TensorStats& next) {
 }
 
 std::string draw_magnitudes(const TensorStats& stats, std::size_t width) {
-  const auto last = std::find_if(stats.exponents.rbegin(), stats.exponents.rend(), [](std::uint64_t n) { return n > 0; });
+  const auto last =
+      std::find_if(stats.exponents.rbegin(), stats.exponents.rend(), [](std::uint64_t n) { return n > 0; });
   if (last == stats.exponents.rend() || width == 0) return "";
   const auto top = static_cast<std::size_t>(stats.exponents.rend() - last) - 1;
   std::vector<std::uint64_t> columns(width, 0);

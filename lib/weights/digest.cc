@@ -17,7 +17,8 @@ void update_from(Sha256& hash, std::uint64_t size, const ReadBytes& read) {
   std::vector<std::byte> buffer(static_cast<std::size_t>(std::min(kPiece, size)));
   for (std::uint64_t at = 0; at < size; at += kPiece) {
     check_interrupt();
-    const std::span<std::byte> piece = std::span(buffer).first(static_cast<std::size_t>(std::min(kPiece, size - at)));
+    const std::span<std::byte> piece =
+        std::span(buffer).first(static_cast<std::size_t>(std::min(kPiece, size - at)));
     read(at, piece);
     hash.update(piece);
   }
@@ -25,7 +26,8 @@ void update_from(Sha256& hash, std::uint64_t size, const ReadBytes& read) {
 
 }  // namespace
 
-std::string tensor_hash(Dtype dtype, const std::vector<std::uint64_t>& shape, std::uint64_t size, const ReadBytes& read) {
+std::string tensor_hash(Dtype dtype, const std::vector<std::uint64_t>& shape, std::uint64_t size,
+                        const ReadBytes& read) {
   std::string prefix(name(dtype));
   prefix += '\0';
   for (std::size_t i = 0; i < shape.size(); ++i) prefix += (i > 0 ? "," : "") + std::to_string(shape[i]);

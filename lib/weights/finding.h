@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a check found: a stable rule id, the level it breaks, the place and the reason. Readers report every oddity
-// as a finding; whether one is fatal follows from its level alone.
+// What a check found: a stable rule id, the level it breaks, the place and the reason. Readers report every
+// oddity as a finding; whether one is fatal follows from its level alone.
 #pragma once
 
 #include <cstdint>
@@ -25,8 +25,8 @@ struct Finding {
   Level level;            // the weakest level it breaks
   bool warning = false;
   std::string message;
-  std::string file{};                         // as named by the user or the index
-  std::optional<std::uint64_t> offset{};      // byte in that file
+  std::string file{};                     // as named by the user or the index
+  std::optional<std::uint64_t> offset{};  // byte in that file
 };
 
 // Findings in the order they were made. A hostile header can produce millions: each rule keeps the first

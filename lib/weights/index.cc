@@ -28,8 +28,8 @@ void keep_last_of_equal_names(std::vector<std::pair<std::string, std::string>>& 
   weight_map = std::move(kept);
 }
 
-void append_map(std::string& out, std::string_view key, const std::vector<std::pair<std::string, std::string>>& members,
-                bool quote_values) {
+void append_map(std::string& out, std::string_view key,
+                const std::vector<std::pair<std::string, std::string>>& members, bool quote_values) {
   out += fmt::format("  \"{}\": {{", key);
   for (std::size_t i = 0; i < members.size(); ++i) {
     out += i > 0 ? ",\n    " : "\n    ";
@@ -57,7 +57,8 @@ std::optional<std::string_view> unsafe_name(std::string_view name) {
   if (name.find("://") != std::string_view::npos) return "it is a URL";
   std::string lower;
   for (const char c : name) lower += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  if (lower.find("%2e") != std::string::npos || lower.find("%2f") != std::string::npos) return "it hides dots or slashes";
+  if (lower.find("%2e") != std::string::npos || lower.find("%2f") != std::string::npos)
+    return "it hides dots or slashes";
   for (const std::string_view part : split(name, '/')) {
     if (part == "..") return "it leads out of the folder";
     if (part.empty() || part == ".") return "it is no plain relative name";
@@ -77,8 +78,8 @@ ShardIndex parse_shard_index(std::string_view text, std::string_view path, Findi
   ShardIndex index;
   index.path = path;
   for (const auto& [key, offset] : document.duplicates) {
-    findings.add({"IX-DUP", Level::kSpec, false, "'" + escape_name(key) + "' stands twice; the last one counts",
-                  std::string(path), offset});
+    findings.add({"IX-DUP", Level::kSpec, false,
+                  "'" + escape_name(key) + "' stands twice; the last one counts", std::string(path), offset});
   }
   for (const JsonValue::Member& member : map->members()) {
     const std::string* shard = member.value.as_string();
@@ -86,7 +87,8 @@ ShardIndex parse_shard_index(std::string_view text, std::string_view path, Findi
       throw broken(path, "the shard of '" + escape_name(member.key) + "' is not a string", "IX-JSON");
     }
     if (const std::optional<std::string_view> why = unsafe_name(*shard)) {
-      throw broken(path, fmt::format("the shard name '{}' is not followed: {}", escape_name(*shard), *why), "IX-PATH");
+      throw broken(path, fmt::format("the shard name '{}' is not followed: {}", escape_name(*shard), *why),
+                   "IX-PATH");
     }
     index.weight_map.emplace_back(member.key, *shard);
     if (index.shards.empty() || index.shards.back() != *shard) index.shards.push_back(*shard);
@@ -95,9 +97,11 @@ ShardIndex parse_shard_index(std::string_view text, std::string_view path, Findi
   std::sort(index.shards.begin(), index.shards.end());
   index.shards.erase(std::unique(index.shards.begin(), index.shards.end()), index.shards.end());
   if (index.shards.size() > kMaxShards) {
-    throw broken(path, fmt::format("it names {} shards, more than {}", index.shards.size(), kMaxShards), "IX-JSON");
+    throw broken(path, fmt::format("it names {} shards, more than {}", index.shards.size(), kMaxShards),
+                 "IX-JSON");
   }
-  if (const JsonValue* metadata = document.root.find("metadata"); metadata != nullptr && metadata->is_object()) {
+  if (const JsonValue* metadata = document.root.find("metadata");
+      metadata != nullptr && metadata->is_object()) {
     index.metadata = *metadata;
     if (const JsonValue* total = metadata->find("total_size")) {
       index.total_size = total->as_u64();

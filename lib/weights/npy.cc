@@ -114,7 +114,8 @@ class DictParser {
       std::uint64_t value = 0;
       const char* const end = text_.data() + text_.size();
       const std::from_chars_result parsed = std::from_chars(text_.data() + at_, end, value);
-      if (parsed.ec != std::errc()) throw malformed("the shape in the .npy header is no tuple of whole numbers");
+      if (parsed.ec != std::errc())
+        throw malformed("the shape in the .npy header is no tuple of whole numbers");
       at_ = static_cast<std::size_t>(parsed.ptr - text_.data());
       take('L');  // Python 2's long
       items.push_back(value);
@@ -139,7 +140,8 @@ Dtype dtype_of(const std::string& descr) {
   }
   const std::string_view kind = std::string_view(normal).substr(std::min<std::size_t>(1, normal.size()));
   if (kind.starts_with("O")) throw malformed("it holds Python objects, which are never unpickled");
-  if (normal.starts_with(">")) throw malformed("big-endian arrays are not supported").hint("save it in native order");
+  if (normal.starts_with(">"))
+    throw malformed("big-endian arrays are not supported").hint("save it in native order");
   throw malformed("an array of type '" + escape_name(descr) + "' has no place in safetensors");
 }
 
@@ -151,31 +153,38 @@ std::pair<std::size_t, std::size_t> header_extent(std::span<const std::byte> sta
   reader.take(1);
   if (major < 1 || major > 3) throw malformed(fmt::format(".npy version {} is unknown", major));
   const std::size_t length = major == 1 ? reader.take_le<std::uint16_t>() : reader.take_le<std::uint32_t>();
-  if (length > kMaxHeader) throw malformed(fmt::format("the .npy header has {} bytes, more than {}", length, kMaxHeader));
+  if (length > kMaxHeader)
+    throw malformed(fmt::format("the .npy header has {} bytes, more than {}", length, kMaxHeader));
   return {reader.offset(), length};
 }
 
 Weights read_npy(InputFile input, std::string_view name) {
-  std::vector<std::byte> start(static_cast<std::size_t>(std::min<std::uint64_t>(input.size(), kMaxHeader + 12)));
+  std::vector<std::byte> start(
+      static_cast<std::size_t>(std::min<std::uint64_t>(input.size(), kMaxHeader + 12)));
   input.read_at(0, start);
   const auto [begin, length] = header_extent(start);
   if (begin + length > start.size()) throw malformed("the file ends inside its header");
   const NpyHeader header = DictParser(as_text(std::span(start).subspan(begin, length))).parse();
   const Dtype dtype = dtype_of(header.descr);
-  const auto long_sides = std::count_if(header.shape.begin(), header.shape.end(), [](std::uint64_t n) { return n != 1; });
+  const auto long_sides =
+      std::count_if(header.shape.begin(), header.shape.end(), [](std::uint64_t n) { return n != 1; });
   if (header.fortran_order && long_sides > 1) {
     throw malformed("arrays in Fortran order are not supported").hint("save numpy.ascontiguousarray of it");
   }
   const ByteSize size = tensor_bytes(dtype, header.shape);
   const std::uint64_t available = input.size() - (begin + length);
   if (size.status != ByteSizeStatus::kOk || size.bytes > available) {
-    throw malformed(fmt::format("the array needs more than the {} that follow the header", plural(available, "byte")));
+    throw malformed(
+        fmt::format("the array needs more than the {} that follow the header", plural(available, "byte")));
   }
   Weights weights;
   weights.tensors.push_back({std::string(name), dtype, header.shape, 0, begin + length, size.bytes});
   const std::string path = input.path();
   const std::uint64_t file_size = input.size();
-  weights.files.push_back({.name = path, .file = std::move(input), .size = file_size, .data_begin = begin + length,
+  weights.files.push_back({.name = path,
+                           .file = std::move(input),
+                           .size = file_size,
+                           .data_begin = begin + length,
                            .metadata = {}});
   return weights;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads headers. One pass over the JSON makes the list of tensors, a second over the list in offset order checks
-// that they tile the buffer. The verdicts follow the reference reader's, in its order; what it lets through and a
-// careful reader would not is a finding of a stronger level.
+// Reads headers. One pass over the JSON makes the list of tensors, a second over the list in offset order
+// checks that they tile the buffer. The verdicts follow the reference reader's, in its order; what it lets
+// through and a careful reader would not is a finding of a stronger level.
 #include "weights/safetensors.h"
 
 #include <fmt/format.h>
@@ -22,10 +22,10 @@
 namespace mu {
 namespace {
 
-constexpr std::size_t kTypicalEntry = 96;                       // bytes of header a tensor, from below
-constexpr std::uint64_t kMaxDimensions = 8;                      // what other readers stop at
+constexpr std::size_t kTypicalEntry = 96;                           // bytes of header a tensor, from below
+constexpr std::uint64_t kMaxDimensions = 8;                         // what other readers stop at
 constexpr std::uint64_t kMaxHubDimension = std::uint64_t{1} << 32;  // @huggingface/hub
-constexpr std::uint64_t kMax48Bits = 281'474'976'710'655;        // docs/safetensors.schema.json
+constexpr std::uint64_t kMax48Bits = 281'474'976'710'655;           // docs/safetensors.schema.json
 
 // Fatal for the entry being read and for the file: thrown and caught in this file alone.
 struct Fault {
@@ -43,7 +43,9 @@ struct Entry {
   std::size_t at = 0;                // byte of its name in the file
 };
 
-std::string quoted(std::string_view name) { return "'" + escape_name(name) + "'"; }
+std::string quoted(std::string_view name) {
+  return "'" + escape_name(name) + "'";
+}
 
 class HeaderParser {
  public:
@@ -115,10 +117,12 @@ void HeaderParser::parse_metadata() {
     const std::size_t key_at = scan_.offset();
     const std::string key(scan_.string(scratch_));
     scan_.expect(':', "':'");
-    if (scan_.peek() != '"') throw fault("ST-META", "the value of metadata key " + quoted(key) + " is not a string");
+    if (scan_.peek() != '"')
+      throw fault("ST-META", "the value of metadata key " + quoted(key) + " is not a string");
     std::string value(scan_.string(scratch_));
     if (metadata->contains(key)) {
-      odd("ST-DUP", Level::kSpec, false, key_at, "metadata key " + quoted(key) + " stands twice; the last one counts");
+      odd("ST-DUP", Level::kSpec, false, key_at,
+          "metadata key " + quoted(key) + " stands twice; the last one counts");
     }
     (*metadata)[key] = std::move(value);
   } while (scan_.take(','));
@@ -133,7 +137,8 @@ void HeaderParser::parse_entry(std::string name, std::size_t at) {
   if (first == '{') {
     parse_entry_object(entry);
   } else if (first == '[') {
-    odd("ST-MEMBER", Level::kSpec, false, scan_.offset(), "tensor " + quoted(entry.name) + " is described by an array");
+    odd("ST-MEMBER", Level::kSpec, false, scan_.offset(),
+        "tensor " + quoted(entry.name) + " is described by an array");
     parse_entry_array(entry);
   } else {
     throw fault("ST-MEMBER", "tensor " + quoted(entry.name) + " is not described by an object");
@@ -151,12 +156,14 @@ void HeaderParser::parse_entry_object(Entry& entry) {
       scan_.peek();
       const std::size_t key_at = scan_.offset();
       const std::string_view key = scan_.string(scratch_);
-      const auto field = static_cast<std::size_t>(std::find(kNames.begin(), kNames.end(), key) - kNames.begin());
+      const auto field =
+          static_cast<std::size_t>(std::find(kNames.begin(), kNames.end(), key) - kNames.begin());
       if (field == kFields) {
         odd("ST-MEMBER", Level::kSpec, true, key_at,
             "tensor " + quoted(entry.name) + " has an unknown member " + quoted(key));
       } else if (seen[field]) {
-        throw Fault{"ST-DUP", key_at, fmt::format("tensor {} has {} twice", quoted(entry.name), kNames[field])};
+        throw Fault{"ST-DUP", key_at,
+                    fmt::format("tensor {} has {} twice", quoted(entry.name), kNames[field])};
       }
       scan_.expect(':', "':'");
       if (field == kFields) {
@@ -171,23 +178,27 @@ void HeaderParser::parse_entry_object(Entry& entry) {
     scan_.expect('}', "',' or '}'");
   }
   for (std::size_t field = 0; field < kFields; ++field) {
-    if (!seen[field]) throw fault("ST-MEMBER", fmt::format("tensor {} has no {}", quoted(entry.name), kNames[field]));
+    if (!seen[field])
+      throw fault("ST-MEMBER", fmt::format("tensor {} has no {}", quoted(entry.name), kNames[field]));
   }
 }
 
 // serde reads a struct from an array of its fields in order.
 void HeaderParser::parse_entry_array(Entry& entry) {
   const auto next = [&] {
-    if (!scan_.take(',')) throw fault("ST-MEMBER", "the array of tensor " + quoted(entry.name) + " has too few items");
+    if (!scan_.take(','))
+      throw fault("ST-MEMBER", "the array of tensor " + quoted(entry.name) + " has too few items");
   };
   scan_.expect('[', "'['");
-  if (scan_.peek() == ']') throw fault("ST-MEMBER", "the array of tensor " + quoted(entry.name) + " is empty");
+  if (scan_.peek() == ']')
+    throw fault("ST-MEMBER", "the array of tensor " + quoted(entry.name) + " is empty");
   entry.dtype = parse_dtype_value(entry);
   next();
   parse_shape(entry);
   next();
   parse_offsets(entry);
-  if (scan_.peek() == ',') throw fault("ST-MEMBER", "the array of tensor " + quoted(entry.name) + " has too many items");
+  if (scan_.peek() == ',')
+    throw fault("ST-MEMBER", "the array of tensor " + quoted(entry.name) + " has too many items");
   scan_.expect(']', "']'");
 }
 
@@ -196,21 +207,25 @@ Dtype HeaderParser::parse_dtype_value(const Entry& entry) {
   const std::size_t at = scan_.offset();
   const bool in_object = scan_.peek() == '{';
   if (in_object) {
-    odd("ST-DTYPE", Level::kSpec, false, at, "the dtype of tensor " + quoted(entry.name) + " is wrapped in an object");
+    odd("ST-DTYPE", Level::kSpec, false, at,
+        "the dtype of tensor " + quoted(entry.name) + " is wrapped in an object");
     scan_.expect('{', "'{'");
   }
-  if (scan_.peek() != '"') throw fault("ST-DTYPE", "the dtype of tensor " + quoted(entry.name) + " is not a string");
+  if (scan_.peek() != '"')
+    throw fault("ST-DTYPE", "the dtype of tensor " + quoted(entry.name) + " is not a string");
   const std::string_view text = scan_.string(scratch_);
   const std::optional<Dtype> dtype = parse_dtype(text);
   if (!dtype) {
-    throw Fault{"ST-DTYPE", at, fmt::format("tensor {} has unknown dtype {}", quoted(entry.name), quoted(text))};
+    throw Fault{"ST-DTYPE", at,
+                fmt::format("tensor {} has unknown dtype {}", quoted(entry.name), quoted(text))};
   }
   if (in_object) {
     scan_.expect(':', "':'");
     // serde takes an empty map for the unit as well as null.
     if (!scan_.take_null()) {
       if (!scan_.take('{') || !scan_.take('}')) {
-        throw fault("ST-DTYPE", "the dtype of tensor " + quoted(entry.name) + " is an object that holds something");
+        throw fault("ST-DTYPE",
+                    "the dtype of tensor " + quoted(entry.name) + " is an object that holds something");
       }
     }
     scan_.expect('}', "'}'");
@@ -219,7 +234,8 @@ Dtype HeaderParser::parse_dtype_value(const Entry& entry) {
 }
 
 void HeaderParser::parse_shape(Entry& entry) {
-  if (!scan_.take('[')) throw fault("ST-SHAPE", "the shape of tensor " + quoted(entry.name) + " is not an array");
+  if (!scan_.take('['))
+    throw fault("ST-SHAPE", "the shape of tensor " + quoted(entry.name) + " is not an array");
   if (scan_.take(']')) return;
   entry.shape.reserve(2);  // most tensors are matrices
   do {
@@ -247,12 +263,12 @@ std::uint64_t HeaderParser::parse_number(std::string_view rule, std::string_view
   }
 }
 
-// Names that stand twice: the last counts. Names in ascending order, as every writer leaves them within a dtype,
-// can't repeat, so a table is only made for headers with several runs of them.
+// Names that stand twice: the last counts. Names in ascending order, as every writer leaves them within a
+// dtype, can't repeat, so a table is only made for headers with several runs of them.
 void drop_repeated_names(std::vector<Entry>& entries, std::string_view file, Findings& findings) {
-  const bool ascending = std::adjacent_find(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
-                           return a.name >= b.name;
-                         }) == entries.end();
+  const bool ascending =
+      std::adjacent_find(entries.begin(), entries.end(),
+                         [](const Entry& a, const Entry& b) { return a.name >= b.name; }) == entries.end();
   if (ascending) return;
   // Equal names end up side by side, earlier ones first; names are looked at only where their hashes agree.
   std::vector<std::pair<std::size_t, std::size_t>> hashed(entries.size());
@@ -266,8 +282,9 @@ void drop_repeated_names(std::vector<Entry>& entries, std::string_view file, Fin
   for (std::size_t i = 1; i < hashed.size(); ++i) {
     const Entry& later = entries[hashed[i].second];
     if (hashed[i].first != hashed[i - 1].first || later.name != entries[hashed[i - 1].second].name) continue;
-    findings.add({"ST-DUP", Level::kSpec, false, "tensor " + quoted(later.name) + " stands twice; the last one counts",
-                  std::string(file), later.at});
+    findings.add({"ST-DUP", Level::kSpec, false,
+                  "tensor " + quoted(later.name) + " stands twice; the last one counts", std::string(file),
+                  later.at});
     dropped.push_back(hashed[i - 1].second);
   }
   if (dropped.empty()) return;
@@ -288,11 +305,12 @@ void check_habits(const Entry& entry, std::uint64_t data_begin, std::string_view
   if (entry.name.empty()) odd("ST-NAME", Level::kSpec, "a tensor has an empty name");
   const bool has_control = std::any_of(entry.name.begin(), entry.name.end(),
                                        [](char c) { return static_cast<unsigned char>(c) < 0x20; });
-  if (has_control) odd("ST-NAME", Level::kSpec, "the name " + quoted(entry.name) + " holds control characters");
+  if (has_control)
+    odd("ST-NAME", Level::kSpec, "the name " + quoted(entry.name) + " holds control characters");
   if (entry.shape.size() > kMaxDimensions) {
     odd("ST-SHAPE", Level::kSpec,
-        fmt::format("tensor {} has {} dimensions; many readers stop at {}", quoted(entry.name), entry.shape.size(),
-                    kMaxDimensions));
+        fmt::format("tensor {} has {} dimensions; many readers stop at {}", quoted(entry.name),
+                    entry.shape.size(), kMaxDimensions));
   }
   for (const std::uint64_t dimension : entry.shape) {
     if (dimension <= kMaxHubDimension) continue;
@@ -304,8 +322,8 @@ void check_habits(const Entry& entry, std::uint64_t data_begin, std::string_view
   const std::uint64_t alignment = std::max<std::uint64_t>(bits(entry.dtype) / 8, 1);
   if ((data_begin + entry.begin) % alignment != 0) {
     odd("ST-ALIGN", Level::kSpec,
-        fmt::format("tensor {} starts at byte {}, not at a multiple of its {} bytes an element", quoted(entry.name),
-                    data_begin + entry.begin, alignment));
+        fmt::format("tensor {} starts at byte {}, not at a multiple of its {} bytes an element",
+                    quoted(entry.name), data_begin + entry.begin, alignment));
   }
 }
 
@@ -315,25 +333,31 @@ std::optional<Finding> size_fault(const Entry& entry, std::string_view file) {
   const auto fatal = [&](std::string_view rule, std::string message) {
     return Finding{rule, Level::kLoads, false, std::move(message), std::string(file), entry.at};
   };
-  if (expected.status == ByteSizeStatus::kOk && entry.end - entry.begin == expected.bytes) return std::nullopt;
+  if (expected.status == ByteSizeStatus::kOk && entry.end - entry.begin == expected.bytes)
+    return std::nullopt;
   const std::string who = "tensor " + quoted(entry.name);
   if (expected.status == ByteSizeStatus::kOverflow) {
     return fatal("ST-OVERFLOW", "the size of " + who + " does not fit 64 bits");
   }
   if (expected.status == ByteSizeStatus::kMisaligned) {
-    return fatal("ST-BITS", who + " does not end at a byte: its elements have " + std::to_string(bits(entry.dtype)) + " bits");
+    return fatal("ST-BITS", who + " does not end at a byte: its elements have " +
+                                std::to_string(bits(entry.dtype)) + " bits");
   }
   return fatal("ST-RANGE", fmt::format("{} needs {} bytes but data_offsets gives {}", who, expected.bytes,
                                        entry.end - entry.begin));
 }
 
 // The reference's loop: sorted by (begin, end), every tensor must start where the one before ended.
-void check_tiling(std::vector<Entry>& entries, SafetensorsHeader& header, std::string_view file, Findings& findings) {
-  const auto by_range = [](const Entry& a, const Entry& b) { return std::tie(a.begin, a.end) < std::tie(b.begin, b.end); };
+void check_tiling(std::vector<Entry>& entries, SafetensorsHeader& header, std::string_view file,
+                  Findings& findings) {
+  const auto by_range = [](const Entry& a, const Entry& b) {
+    return std::tie(a.begin, a.end) < std::tie(b.begin, b.end);
+  };
   const auto unordered = std::is_sorted_until(entries.begin(), entries.end(), by_range);
   if (unordered != entries.end()) {
     findings.add({"ST-ORDER", Level::kSpec, true,
-                  "tensor " + quoted(unordered->name) + " stands in the header behind tensors that follow it in the data",
+                  "tensor " + quoted(unordered->name) +
+                      " stands in the header behind tensors that follow it in the data",
                   std::string(file), unordered->at});
     std::stable_sort(entries.begin(), entries.end(), by_range);
   }
@@ -349,8 +373,8 @@ void check_tiling(std::vector<Entry>& entries, SafetensorsHeader& header, std::s
     }
     if (entry.begin != cursor) {
       fatal(entry, where,
-            fmt::format("tensor {} starts at {} of the buffer where {} is expected", quoted(entry.name), entry.begin,
-                        cursor));
+            fmt::format("tensor {} starts at {} of the buffer where {} is expected", quoted(entry.name),
+                        entry.begin, cursor));
     }
     if (std::optional<Finding> fault = size_fault(entry, file)) findings.add(std::move(*fault));
     cursor = std::max(cursor, entry.end);
@@ -373,7 +397,8 @@ void check_text(std::string_view json, std::string_view file, Findings& findings
   if (json.size() % 8 != 0) {
     odd("ST-PAD", Level::kSpec, 0, fmt::format("the header has {} bytes, not a multiple of 8", json.size()));
   }
-  if (!json.empty() && json.front() != '{') odd("ST-START", Level::kSpec, 8, "the header does not start with '{'");
+  if (!json.empty() && json.front() != '{')
+    odd("ST-START", Level::kSpec, 8, "the header does not start with '{'");
   const std::size_t last = json.find_last_not_of(" \t\r\n");
   if (last != std::string_view::npos && json.find_first_not_of(' ', last + 1) != std::string_view::npos) {
     odd("ST-PAD", Level::kSpec, 8 + last + 1, "the header is padded with something else than blanks");
@@ -399,7 +424,8 @@ void check_format(const std::optional<Metadata>& metadata, std::string_view file
 
 }  // namespace
 
-std::optional<std::uint64_t> safetensors_header_size(std::string_view start, std::optional<std::uint64_t> file_size,
+std::optional<std::uint64_t> safetensors_header_size(std::string_view start,
+                                                     std::optional<std::uint64_t> file_size,
                                                      std::string_view file, Findings& findings) {
   const auto fatal = [&](std::string message) {
     if (std::optional<std::string> foreign = describe_foreign_file(start)) message = std::move(*foreign);
@@ -412,12 +438,15 @@ std::optional<std::uint64_t> safetensors_header_size(std::string_view start, std
   }
   const auto size = load_le<std::uint64_t>(as_bytes(start).data());
   if (size > kMaxSafetensorsHeader) {
-    return fatal(fmt::format("the header would have {} bytes, more than the {} that readers allow: this is no "
-                             "safetensors file", size, kMaxSafetensorsHeader));
+    return fatal(
+        fmt::format("the header would have {} bytes, more than the {} that readers allow: this is no "
+                    "safetensors file",
+                    size, kMaxSafetensorsHeader));
   }
   if (file_size && (*file_size < 8 || size > *file_size - 8)) {
-    return fatal(fmt::format("the header should have {} but the file ends {} short of that; fetch or copy it again",
-                             plural(size, "byte"), plural(size - (*file_size - 8), "byte")));
+    return fatal(
+        fmt::format("the header should have {} but the file ends {} short of that; fetch or copy it again",
+                    plural(size, "byte"), plural(size - (*file_size - 8), "byte")));
   }
   return size;
 }
@@ -458,13 +487,15 @@ void check_safetensors_size(const SafetensorsHeader& header, std::uint64_t file_
     findings.add({"ST-SIZE", Level::kLoads, false, std::move(message), std::string(file), at});
   };
   if (expected && *expected < file_size) {
-    return fatal(fmt::format("the file goes on for {} bytes after the last tensor", file_size - *expected), *expected);
+    return fatal(fmt::format("the file goes on for {} bytes after the last tensor", file_size - *expected),
+                 *expected);
   }
   const auto is_cut = [file_size](const Tensor& tensor) {
     return tensor.size > 0 && (tensor.offset > file_size || file_size - tensor.offset < tensor.size);
   };
   const auto first = std::find_if(header.tensors.begin(), header.tensors.end(), is_cut);
-  const auto cut = static_cast<std::uint64_t>(std::count_if(header.tensors.begin(), header.tensors.end(), is_cut));
+  const auto cut =
+      static_cast<std::uint64_t>(std::count_if(header.tensors.begin(), header.tensors.end(), is_cut));
   fatal(fmt::format("the file ends {} early: {} of {} tensors are cut, first {}; fetch or copy it again",
                     plural(expected ? *expected - file_size : 0, "byte"), cut, header.tensors.size(),
                     first == header.tensors.end() ? "none" : quoted(first->name)),

@@ -36,14 +36,15 @@ struct SafetensorsHeader {
   [[nodiscard]] std::uint64_t data_begin() const { return 8 + header_bytes; }
 };
 
-// Judges the first eight bytes: how long is the header of a file of `file_size` bytes (nothing: not known yet,
-// as for a stream)? `start` holds what there is of the file's start, at best 512 bytes, so that a pointer file, a
-// web page or another format can be named. Nothing, and a finding, when no header can follow.
-std::optional<std::uint64_t> safetensors_header_size(std::string_view start, std::optional<std::uint64_t> file_size,
+// Judges the first eight bytes: how long is the header of a file of `file_size` bytes (nothing: not known
+// yet, as for a stream)? `start` holds what there is of the file's start, at best 512 bytes, so that a
+// pointer file, a web page or another format can be named. Nothing, and a finding, when no header can follow.
+std::optional<std::uint64_t> safetensors_header_size(std::string_view start,
+                                                     std::optional<std::uint64_t> file_size,
                                                      std::string_view file, Findings& findings);
 
-// Parses the N bytes after the length. Everything odd goes to `findings` under `file`; where one of level kLoads
-// is among them the tensors are those that could be understood. The tensors' source is left 0.
+// Parses the N bytes after the length. Everything odd goes to `findings` under `file`; where one of level
+// kLoads is among them the tensors are those that could be understood. The tensors' source is left 0.
 SafetensorsHeader parse_safetensors_header(std::string_view json, std::string_view file, Findings& findings);
 
 // Compares the file's size with what its header declares (ST-SIZE), naming the first tensors that are cut.

@@ -7,7 +7,8 @@
 
 namespace mu {
 
-std::vector<std::vector<std::size_t>> split_into_shards(const std::vector<std::uint64_t>& sizes, std::uint64_t limit) {
+std::vector<std::vector<std::size_t>> split_into_shards(const std::vector<std::uint64_t>& sizes,
+                                                        std::uint64_t limit) {
   std::vector<std::vector<std::size_t>> shards;
   std::vector<std::size_t> current;
   std::uint64_t filled = 0;

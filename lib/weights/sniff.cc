@@ -36,7 +36,9 @@ std::string describe_lfs_pointer(std::string_view text) {
     constexpr std::string_view kSize = "size ";
     if (!line.starts_with(kSize) || line.size() > 24) continue;
     const std::string digits(line.substr(kSize.size()));
-    if (digits.empty() || !std::all_of(digits.begin(), digits.end(), [](unsigned char c) { return std::isdigit(c); })) break;
+    if (digits.empty() ||
+        !std::all_of(digits.begin(), digits.end(), [](unsigned char c) { return std::isdigit(c); }))
+      break;
     return fmt::format(" ({})", format_size(std::stoull(digits)));
   }
   return "";
@@ -44,13 +46,16 @@ std::string describe_lfs_pointer(std::string_view text) {
 
 bool is_web_page(std::string_view start) {
   std::string lower;
-  for (const char c : trim(start).substr(0, 64)) lower += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  for (const char c : trim(start).substr(0, 64))
+    lower += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   return lower.starts_with("<!doctype html") || lower.starts_with("<html") || lower.starts_with("<head");
 }
 
 }  // namespace
 
-bool is_lfs_pointer(std::string_view start) { return start.starts_with(kLfsStart); }
+bool is_lfs_pointer(std::string_view start) {
+  return start.starts_with(kLfsStart);
+}
 
 std::optional<std::string> describe_foreign_file(std::string_view start) {
   if (is_lfs_pointer(start)) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Names what a file is that is no safetensors file: most "invalid header" reports are about a Git LFS pointer, a web
-// page or a cut download, and one line that says so is the whole answer.
+// Names what a file is that is no safetensors file: most "invalid header" reports are about a Git LFS
+// pointer, a web page or a cut download, and one line that says so is the whole answer.
 #pragma once
 
 #include <optional>
@@ -9,8 +9,8 @@
 
 namespace mu {
 
-// A clause such as "this is a Git LFS pointer (4.977 GB): the file itself was not fetched; run 'git lfs pull'",
-// from the first bytes of a file (512 are enough); nothing when they are not recognised.
+// A clause such as "this is a Git LFS pointer (4.977 GB): the file itself was not fetched; run 'git lfs
+// pull'", from the first bytes of a file (512 are enough); nothing when they are not recognised.
 std::optional<std::string> describe_foreign_file(std::string_view start);
 
 bool is_lfs_pointer(std::string_view start);

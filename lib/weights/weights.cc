@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "weights/weights.h"
 
-#include <fmt/format.h>
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -49,7 +49,8 @@ void add_safetensors(Weights& weights, InputFile input) {
   std::string start(static_cast<std::size_t>(std::min<std::uint64_t>(size, kFirstRead)), '\0');
   input.read_at(0, writable(start, 0));
   SafetensorsHeader header;
-  if (const std::optional<std::uint64_t> bytes = safetensors_header_size(start, size, name, weights.findings)) {
+  if (const std::optional<std::uint64_t> bytes =
+          safetensors_header_size(start, size, name, weights.findings)) {
     const std::size_t end = 8 + static_cast<std::size_t>(*bytes);
     const std::size_t have = start.size();
     if (have < end) {
@@ -93,7 +94,8 @@ std::optional<std::uint64_t> shard_count_in_name(std::string_view name) {
   if (of == std::string_view::npos) return std::nullopt;
   std::uint64_t count = 0;
   const std::string_view digits = name.substr(of + 4);
-  if (std::from_chars(digits.data(), digits.data() + digits.size(), count).ec != std::errc()) return std::nullopt;
+  if (std::from_chars(digits.data(), digits.data() + digits.size(), count).ec != std::errc())
+    return std::nullopt;
   return count;
 }
 
@@ -117,25 +119,29 @@ void check_index(Weights& weights, const std::vector<std::optional<std::uint32_t
     if (found != holder.end() && found->second == *expected) continue;
     odd("IX-MISSING", false,
         fmt::format("tensor '{}' should be in {} but {}", escape_name(tensor), escape_name(shard),
-                    found == holder.end() ? "is in no shard"
-                                          : "is in " + escape_name(base_name(weights.files[found->second].name))),
+                    found == holder.end()
+                        ? "is in no shard"
+                        : "is in " + escape_name(base_name(weights.files[found->second].name))),
         index.path);
   }
   for (const Tensor& tensor : weights.tensors) {
     if (listed.contains(tensor.name)) continue;
-    odd("IX-EXTRA", false, fmt::format("tensor '{}' is not in the index; loaders ignore it", escape_name(tensor.name)),
+    odd("IX-EXTRA", false,
+        fmt::format("tensor '{}' is not in the index; loaders ignore it", escape_name(tensor.name)),
         weights.files[tensor.source].name);
   }
   if (index.total_size && *index.total_size != weights.total_bytes()) {
     odd("IX-TOTAL", true,
-        fmt::format("total_size says {} bytes, the tensors have {}", *index.total_size, weights.total_bytes()),
+        fmt::format("total_size says {} bytes, the tensors have {}", *index.total_size,
+                    weights.total_bytes()),
         index.path);
   }
   for (const std::string& shard : index.shards) {
     const std::optional<std::uint64_t> count = shard_count_in_name(shard);
     if (!count || *count == index.shards.size()) continue;
     odd("IX-COUNT", true,
-        fmt::format("{} counts {} shards, the index names {}", escape_name(shard), *count, index.shards.size()),
+        fmt::format("{} counts {} shards, the index names {}", escape_name(shard), *count,
+                    index.shards.size()),
         index.path);
     break;
   }
@@ -175,7 +181,8 @@ void write_spool(int fd, std::span<const std::byte> bytes) {
       check_interrupt();
       continue;
     }
-    if (put < 0) throw io_error("keep standard input in a temporary file", errno).hint("set TMPDIR to a larger disk");
+    if (put < 0)
+      throw io_error("keep standard input in a temporary file", errno).hint("set TMPDIR to a larger disk");
     bytes = bytes.subspan(static_cast<std::size_t>(put));
   }
 }
@@ -183,7 +190,8 @@ void write_spool(int fd, std::span<const std::byte> bytes) {
 Weights spool_stdin() {
   Fd spool = make_spool();
   std::vector<std::byte> buffer(4U << 20);
-  while (const std::size_t got = read_stream(STDIN_FILENO, buffer)) write_spool(spool.get(), std::span(buffer).first(got));
+  while (const std::size_t got = read_stream(STDIN_FILENO, buffer))
+    write_spool(spool.get(), std::span(buffer).first(got));
   Weights weights;
   add_safetensors(weights, InputFile::adopt(std::move(spool), "-"));
   return weights;
@@ -247,7 +255,8 @@ void append_weights(Weights& weights, Weights more) {
 
 Weights open_sharded(const std::string& index_path) {
   Weights weights;
-  weights.index = parse_shard_index(read_whole_file(index_path, kMaxIndexBytes), index_path, weights.findings);
+  weights.index =
+      parse_shard_index(read_whole_file(index_path, kMaxIndexBytes), index_path, weights.findings);
   const std::string folder = parent_of(index_path);
   allow_open_files(weights.index->shards.size());
   std::vector<std::optional<std::uint32_t>> source_of_shard;
@@ -255,7 +264,8 @@ Weights open_sharded(const std::string& index_path) {
     const std::string path = join_path(folder, shard);
     if (!exists(path)) {
       weights.findings.add({"IX-SHARD", Level::kLoads, false,
-                            "the shard " + escape_name(shard) + " is missing; fetch or copy it again", index_path});
+                            "the shard " + escape_name(shard) + " is missing; fetch or copy it again",
+                            index_path});
       source_of_shard.emplace_back(std::nullopt);
       continue;
     }
@@ -280,7 +290,8 @@ Weights open_stdin(StreamData data) {
   Weights weights;
   std::string start(8, '\0');
   start.resize(read_stream(STDIN_FILENO, writable(start, 0)));
-  const std::optional<std::uint64_t> bytes = safetensors_header_size(start, std::nullopt, "-", weights.findings);
+  const std::optional<std::uint64_t> bytes =
+      safetensors_header_size(start, std::nullopt, "-", weights.findings);
   SafetensorsHeader header;
   std::string json;
   std::uint64_t size = start.size();

@@ -23,7 +23,7 @@ namespace mu {
 
 // One file that holds tensors.
 struct WeightsFile {
-  std::string name;               // as messages show it: the path given, or that of the folder and the shard's name
+  std::string name;  // as messages show it: the path given, or that of the folder and the shard's name
   std::optional<InputFile> file;  // absent for a stream whose data went by
   std::uint64_t size = 0;         // bytes
   std::uint64_t data_begin = 0;   // where its tensors' bytes begin
@@ -33,11 +33,12 @@ struct WeightsFile {
 
 struct Weights {
   std::vector<WeightsFile> files;
-  std::vector<Tensor> tensors;  // files in order, in each by the order of bytes; Tensor::source indexes `files`
+  std::vector<Tensor>
+      tensors;  // files in order, in each by the order of bytes; Tensor::source indexes `files`
   std::optional<ShardIndex> index;
   Findings findings;  // of all files; level kLoads among them means that the tensors must not be trusted
 
-  [[nodiscard]] std::uint64_t total_bytes() const;    // of the tensors
+  [[nodiscard]] std::uint64_t total_bytes() const;  // of the tensors
   [[nodiscard]] std::uint64_t total_elements() const;
   // Keys of all files; where they differ the first file's value counts, then those of the index.
   [[nodiscard]] Metadata merged_metadata() const;
@@ -49,8 +50,8 @@ struct Weights {
 // Opens one .safetensors file. What is wrong with it lies in `findings`; throws kIo when it can't be read.
 Weights open_safetensors(const std::string& path);
 
-// Opens an index and the shards it names in its folder, and compares the two in both directions (IX-*). A missing
-// shard is a finding of level kLoads.
+// Opens an index and the shards it names in its folder, and compares the two in both directions (IX-*). A
+// missing shard is a finding of level kLoads.
 Weights open_sharded(const std::string& index_path);
 
 // Opens several files as one set. A name that stands in two of them is a finding (IX-TWICE).

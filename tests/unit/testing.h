@@ -35,7 +35,9 @@ class TempFolder {
   std::string path_;
 };
 
-inline void put(const std::string& path, std::string_view text) { std::ofstream(path, std::ios::binary) << text; }
+inline void put(const std::string& path, std::string_view text) {
+  std::ofstream(path, std::ios::binary) << text;
+}
 
 inline std::string get(const std::string& path) {
   std::ostringstream text;

@@ -15,7 +15,9 @@ using mu::testing::error_of;
 TEST_CASE("json: values know where they stand") {
   const std::string text = R"( {"a": 1e-06 , "b":[true,null, "x\u00e9"],"c":{"d":-0}} )";
   const JsonDocument document = parse_json(text);
-  const auto written = [&text](const JsonValue& value) { return text.substr(value.begin(), value.end() - value.begin()); };
+  const auto written = [&text](const JsonValue& value) {
+    return text.substr(value.begin(), value.end() - value.begin());
+  };
   CHECK(written(*document.root.find("a")) == "1e-06");
   CHECK(written(*document.root.find("b")) == R"([true,null, "x\u00e9"])");
   CHECK(written(document.root.find("b")->items()[2]) == R"("x\u00e9")");
@@ -25,7 +27,8 @@ TEST_CASE("json: values know where they stand") {
 }
 
 TEST_CASE("json: numbers keep their text") {
-  const JsonDocument document = parse_json("[1000000000000000019884624838656, 18446744073709551615, 0.1, -3]");
+  const JsonDocument document =
+      parse_json("[1000000000000000019884624838656, 18446744073709551615, 0.1, -3]");
   const std::vector<JsonValue>& items = document.root.items();
   CHECK(items[0].number_text() == "1000000000000000019884624838656");
   CHECK_FALSE(items[0].as_u64().has_value());
@@ -35,7 +38,8 @@ TEST_CASE("json: numbers keep their text") {
 }
 
 TEST_CASE("json: bare NaN and Infinity as Python writes them") {
-  const std::string text = R"({"s": "NaN Infinity \" NaN", "n": NaN, "p": Infinity, "m": -Infinity, "z": [NaN]})";
+  const std::string text =
+      R"({"s": "NaN Infinity \" NaN", "n": NaN, "p": Infinity, "m": -Infinity, "z": [NaN]})";
   const JsonDocument document = parse_json(text);
   CHECK(std::isnan(*document.root.find("n")->as_double()));
   CHECK(*document.root.find("p")->as_double() == HUGE_VAL);
@@ -55,7 +59,8 @@ TEST_CASE("json: duplicate keys are seen and the last counts") {
 }
 
 TEST_CASE("json: what is no JSON is refused with its place") {
-  for (const char* text : {"", "{", "[1,]", "{\"a\":}", "[1] x", "nul", "\"\x01\"", "[1e999]", "{\"a\" 1}", "\"\\ud800\"", "[\xFF]"}) {
+  for (const char* text : {"", "{", "[1,]", "{\"a\":}", "[1] x", "nul", "\"\x01\"", "[1e999]", "{\"a\" 1}",
+                           "\"\\ud800\"", "[\xFF]"}) {
     CAPTURE(text);
     CHECK(error_of([&] { parse_json(text); }) == ErrorKind::kMalformed);
   }
@@ -73,13 +78,15 @@ TEST_CASE("json: what is no JSON is refused with its place") {
 TEST_CASE("json: an edit leaves every other byte alone") {
   const std::string text = "{ \"dtype\" :\t\"float32\",\n  \"x\": 1e-06 }";
   const JsonDocument document = parse_json(text);
-  CHECK(replace_json(text, *document.root.find("dtype"), "\"bfloat16\"") == "{ \"dtype\" :\t\"bfloat16\",\n  \"x\": 1e-06 }");
+  CHECK(replace_json(text, *document.root.find("dtype"), "\"bfloat16\"") ==
+        "{ \"dtype\" :\t\"bfloat16\",\n  \"x\": 1e-06 }");
 }
 
 TEST_CASE("json_scan: strings are unescaped, odd ones refused") {
   std::string scratch;
   CHECK(JsonScanner(R"("a\/b\u00e9\ud83d\ude00\n")").string(scratch) == "a/bé😀\n");
-  for (const char* wrong : {R"("a)", R"("\x")", R"("\ud800")", R"("\udc00")", R"("\ud800\u0041")", R"("\u12")", "\"\t\""}) {
+  for (const char* wrong :
+       {R"("a)", R"("\x")", R"("\ud800")", R"("\udc00")", R"("\ud800\u0041")", R"("\u12")", "\"\t\""}) {
     CAPTURE(wrong);
     CHECK(error_of([&] { JsonScanner(wrong).string(scratch); }) == ErrorKind::kMalformed);
   }
@@ -110,5 +117,7 @@ TEST_CASE("json_write: layout") {
   JsonWriter json(out);
   json.begin_object().member("a", 1).key("b").begin_array().value("x").value(0.5).end_array();
   json.key("c").begin_object().end_object().member("n", std::nan("")).key("s").numbers({2, 3}).end_object();
-  CHECK(out == "{\n  \"a\": 1,\n  \"b\": [\n    \"x\",\n    0.5\n  ],\n  \"c\": {},\n  \"n\": \"NaN\",\n  \"s\": [2, 3]\n}");
+  CHECK(out ==
+        "{\n  \"a\": 1,\n  \"b\": [\n    \"x\",\n    0.5\n  ],\n  \"c\": {},\n  \"n\": \"NaN\",\n  \"s\": "
+        "[2, 3]\n}");
 }

@@ -35,7 +35,8 @@ TEST_CASE("rename: as sed -E does") {
 }
 
 TEST_CASE("rename: what is no substitution is refused") {
-  for (const char* wrong : {"", "s", "a/b/c/", "s/a/b", "s//b/", "s/a/b/x", "s/(a/b/", R"(s/a/\1/)", "s/a/b/c/d"}) {
+  for (const char* wrong :
+       {"", "s", "a/b/c/", "s/a/b", "s//b/", "s/a/b/x", "s/(a/b/", R"(s/a/\1/)", "s/a/b/c/d"}) {
     CAPTURE(wrong);
     CHECK(error_of([&] { Rename rule(wrong); }) == ErrorKind::kUsage);
   }

@@ -10,10 +10,10 @@ using namespace mu;
 TEST_CASE("text: malformed UTF-8 is found where it starts") {
   CHECK_FALSE(find_invalid_utf8("plain, é, 😀, \xF4\x8F\xBF\xBF").has_value());
   CHECK(find_invalid_utf8("12345678\xFF") == 8);
-  CHECK(find_invalid_utf8("a\xC0\xAF") == 1);           // overlong
-  CHECK(find_invalid_utf8("ab\xED\xA0\xBD") == 2);      // surrogate
-  CHECK(find_invalid_utf8("\xE2\x82") == 0);            // cut
-  CHECK(find_invalid_utf8("\xF4\x90\x80\x80") == 0);    // beyond U+10FFFF
+  CHECK(find_invalid_utf8("a\xC0\xAF") == 1);         // overlong
+  CHECK(find_invalid_utf8("ab\xED\xA0\xBD") == 2);    // surrogate
+  CHECK(find_invalid_utf8("\xE2\x82") == 0);          // cut
+  CHECK(find_invalid_utf8("\xF4\x90\x80\x80") == 0);  // beyond U+10FFFF
   CHECK(find_invalid_utf8("\xE0\x80\x80") == 0);
 }
 

@@ -9,11 +9,14 @@ namespace {
 
 std::vector<std::string> folded(const std::vector<std::string>& names) {
   std::vector<Tensor> tensors;
-  for (const std::string& name : names) tensors.push_back({name, Dtype::kF32, {static_cast<std::uint64_t>(name.ends_with('!') ? 2 : 1)}, 0, 0, 4});
+  for (const std::string& name : names)
+    tensors.push_back(
+        {name, Dtype::kF32, {static_cast<std::uint64_t>(name.ends_with('!') ? 2 : 1)}, 0, 0, 4});
   std::vector<const Tensor*> pointers;
   for (const Tensor& tensor : tensors) pointers.push_back(&tensor);
   std::vector<std::string> lines;
-  for (const FoldedGroup& group : fold_tensors(pointers)) lines.push_back(group.name + " x" + std::to_string(group.count));
+  for (const FoldedGroup& group : fold_tensors(pointers))
+    lines.push_back(group.name + " x" + std::to_string(group.count));
   return lines;
 }
 

@@ -24,7 +24,8 @@ void make_file(const std::string& path) {
   const std::size_t begin = file.size();
   file.resize(begin + kLarge + 20 * 20);
   for (std::size_t i = begin; i + 2 <= file.size(); i += 2) {
-    store_le(reinterpret_cast<std::byte*>(file.data() + i), static_cast<std::uint16_t>(0x3C00 + random() % 0x300));
+    store_le(reinterpret_cast<std::byte*>(file.data() + i),
+             static_cast<std::uint16_t>(0x3C00 + random() % 0x300));
   }
   put(path, file);
 }
@@ -41,9 +42,10 @@ TEST_CASE("measure: digits do not depend on the number of threads") {
   for (const unsigned threads : {1U, 2U, 5U}) {
     Progress progress("", 0, false);
     std::string text;
-    const TensorStats total = measure_stats(weights, tensors, threads, progress, [&](const Tensor& tensor, const TensorStats& stats) {
-      text += tensor.name + stats_json(tensor.dtype, stats);
-    });
+    const TensorStats total = measure_stats(weights, tensors, threads, progress,
+                                            [&](const Tensor& tensor, const TensorStats& stats) {
+                                              text += tensor.name + stats_json(tensor.dtype, stats);
+                                            });
     text += stats_json(Dtype::kBF16, total);
     const Hashes hashes = measure_hashes(weights, tensors, threads, progress);
     for (const std::string& hash : hashes.tensors) text += hash;
@@ -62,13 +64,19 @@ TEST_CASE("diff: names, shapes, dtypes, values, ties") {
     put(folder / name, file);
     return open_input(folder / name, StreamData::kCount);
   };
-  const auto entry = [](const std::string& name, const std::string& dtype, const std::string& shape, int begin, int end) {
-    return "\"" + name + R"(":{"dtype":")" + dtype + R"(","shape":)" + shape + R"(,"data_offsets":[)" + std::to_string(begin) + "," + std::to_string(end) + "]}";
+  const auto entry = [](const std::string& name, const std::string& dtype, const std::string& shape,
+                        int begin, int end) {
+    return "\"" + name + R"(":{"dtype":")" + dtype + R"(","shape":)" + shape + R"(,"data_offsets":[)" +
+           std::to_string(begin) + "," + std::to_string(end) + "]}";
   };
   const std::string one("\0\0\x80\x3f", 4);
   const std::string two("\0\0\0\x40", 4);
-  const Input a = input("a", "{" + entry("m.x", "F32", "[1]", 0, 4) + "," + entry("m.y", "F32", "[1]", 4, 8) + "," + entry("only", "F32", "[1]", 8, 12) + "}", one + one + one);
-  const Input b = input("b", "{" + entry("x", "F32", "[1]", 0, 4) + "," + entry("y", "F32", "[1]", 4, 8) + "}", one + two);
+  const Input a = input("a",
+                        "{" + entry("m.x", "F32", "[1]", 0, 4) + "," + entry("m.y", "F32", "[1]", 4, 8) +
+                            "," + entry("only", "F32", "[1]", 8, 12) + "}",
+                        one + one + one);
+  const Input b = input(
+      "b", "{" + entry("x", "F32", "[1]", 0, 4) + "," + entry("y", "F32", "[1]", 4, 8) + "}", one + two);
   Progress progress("", 0, false);
   DiffOptions options;
   options.map = {Rename("s/^m\\.//")};
@@ -80,7 +88,9 @@ TEST_CASE("diff: names, shapes, dtypes, values, ties") {
   options.tolerance = {0.5, 0};
   CHECK(diff_inputs(a, b, options, 2, progress).count(DiffKind::kEqual) == 2);
 
-  const Input half = input("half", "{" + entry("x", "BF16", "[1]", 0, 2) + "," + entry("y", "BF16", "[1]", 2, 4) + "}", std::string("\x80\x3f\x00\x40", 4));
+  const Input half =
+      input("half", "{" + entry("x", "BF16", "[1]", 0, 2) + "," + entry("y", "BF16", "[1]", 2, 4) + "}",
+            std::string("\x80\x3f\x00\x40", 4));
   CHECK(diff_inputs(b, half, {}, 1, progress).count(DiffKind::kDtype) == 2);
   DiffOptions any_dtype;
   any_dtype.ignore_dtype = true;
@@ -88,7 +98,10 @@ TEST_CASE("diff: names, shapes, dtypes, values, ties") {
 
   const Input tied = input("tied", "{" + entry("model.embed_tokens.weight", "F32", "[1]", 0, 4) + "}", one);
   const auto with_head = [&](const std::string& data) {
-    return input("head", "{" + entry("lm_head.weight", "F32", "[1]", 0, 4) + "," + entry("model.embed_tokens.weight", "F32", "[1]", 4, 8) + "}", data + one);
+    return input("head",
+                 "{" + entry("lm_head.weight", "F32", "[1]", 0, 4) + "," +
+                     entry("model.embed_tokens.weight", "F32", "[1]", 4, 8) + "}",
+                 data + one);
   };
   CHECK(diff_inputs(with_head(one), tied, {}, 1, progress).same());
   CHECK(diff_inputs(tied, with_head(one), {}, 1, progress).same());

@@ -26,22 +26,31 @@ std::optional<ErrorKind> choice_error(std::initializer_list<const char*> names) 
 }  // namespace
 
 TEST_CASE("roles: what trainers write") {
-  const std::pair<const char*, FileRole> files[] = {
-      {"config.json", FileRole::kConfig},           {"optimizer.pt", FileRole::kOptimizer},
-      {"optimizer.bin", FileRole::kOptimizer},      {"scheduler.pt", FileRole::kScheduler},
-      {"scaler.pt", FileRole::kScaler},             {"rng_state_3.pth", FileRole::kRng},
-      {"training_args.bin", FileRole::kTrainingArgs}, {"trainer_state.json", FileRole::kTrainerState},
-      {"pytorch_model.bin", FileRole::kTorchWeights}, {"model-00001-of-00002.safetensors", FileRole::kWeights},
-      {"model.safetensors.index.json", FileRole::kWeightsIndex}, {"spiece.model", FileRole::kTokenizer},
-      {"qwen.tiktoken", FileRole::kTokenizer},      {"LICENSE.txt", FileRole::kDocument},
-      {"zero_to_fp32.py", FileRole::kShardedHelper}, {"modeling_x.py", FileRole::kCode},
-      {".gitattributes", FileRole::kHidden},        {"notes.txt", FileRole::kOther}};
+  const std::pair<const char*, FileRole> files[] = {{"config.json", FileRole::kConfig},
+                                                    {"optimizer.pt", FileRole::kOptimizer},
+                                                    {"optimizer.bin", FileRole::kOptimizer},
+                                                    {"scheduler.pt", FileRole::kScheduler},
+                                                    {"scaler.pt", FileRole::kScaler},
+                                                    {"rng_state_3.pth", FileRole::kRng},
+                                                    {"training_args.bin", FileRole::kTrainingArgs},
+                                                    {"trainer_state.json", FileRole::kTrainerState},
+                                                    {"pytorch_model.bin", FileRole::kTorchWeights},
+                                                    {"model-00001-of-00002.safetensors", FileRole::kWeights},
+                                                    {"model.safetensors.index.json", FileRole::kWeightsIndex},
+                                                    {"spiece.model", FileRole::kTokenizer},
+                                                    {"qwen.tiktoken", FileRole::kTokenizer},
+                                                    {"LICENSE.txt", FileRole::kDocument},
+                                                    {"zero_to_fp32.py", FileRole::kShardedHelper},
+                                                    {"modeling_x.py", FileRole::kCode},
+                                                    {".gitattributes", FileRole::kHidden},
+                                                    {"notes.txt", FileRole::kOther}};
   for (const auto& [name, role] : files) {
     CAPTURE(name);
     CHECK(role_name(role_of(name, false)) == role_name(role));
   }
   CHECK(role_of("checkpoint-40", true) == FileRole::kCheckpoint);
-  for (const char* name : {"checkpoint-", "checkpoint-04", "checkpoint-4x", "checkpoint-4-old", "tmp-checkpoint-4"}) {
+  for (const char* name :
+       {"checkpoint-", "checkpoint-04", "checkpoint-4x", "checkpoint-4-old", "tmp-checkpoint-4"}) {
     CHECK(role_of(name, true) == FileRole::kOther);
   }
   CHECK(role_of("global_step40", true) == FileRole::kShardedState);
@@ -70,15 +79,18 @@ TEST_CASE("folder: weights are chosen as loaders do") {
 TEST_CASE("folder: shard names") {
   CHECK(parse_shard_name("model-00002-of-00003.safetensors")->number == 2);
   CHECK(parse_shard_name("model-00002-of-00003.safetensors")->stem == "model");
-  for (const char* name : {"model.safetensors", "model-2-of-3.safetensors", "model-00002-of-0000x.safetensors", "-of-00003.safetensors", "00001-of-00002.safetensors"}) {
+  for (const char* name :
+       {"model.safetensors", "model-2-of-3.safetensors", "model-00002-of-0000x.safetensors",
+        "-of-00003.safetensors", "00001-of-00002.safetensors"}) {
     CAPTURE(name);
     CHECK_FALSE(parse_shard_name(name).has_value());
   }
 }
 
 TEST_CASE("config: the dtype changes and no other byte") {
-  const std::string text = "{\n \"torch_dtype\":\"float32\", \"x\": 1e-06,\n \"text_config\": {\"dtype\": \"float32\"},"
-                           " \"quantization_config\": {\"dtype\": \"float32\"}, \"dtype\": null }\n";
+  const std::string text =
+      "{\n \"torch_dtype\":\"float32\", \"x\": 1e-06,\n \"text_config\": {\"dtype\": \"float32\"},"
+      " \"quantization_config\": {\"dtype\": \"float32\"}, \"dtype\": null }\n";
   const ModelConfig config = parse_model_config(text);
   CHECK(config.quantized);
   CHECK(with_dtype(config, "bfloat16") ==

@@ -15,7 +15,9 @@ using namespace mu::testing;
 
 namespace {
 
-OutputFile create(const std::string& path) { return {Fd(::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC, 0666)), path}; }
+OutputFile create(const std::string& path) {
+  return {Fd(::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC, 0666)), path};
+}
 
 }  // namespace
 
@@ -34,7 +36,8 @@ TEST_CASE("copy: a range lands where it should and is told of") {
 TEST_CASE("copy: into a pipe-like file system the buffer does it") {
   const TempFolder folder;
   put(folder / "in", "hello");
-  // /proc files and /dev/null refuse copy_file_range or give nothing; what arrives must be right all the same.
+  // /proc files and /dev/null refuse copy_file_range or give nothing; what arrives must be right all the
+  // same.
   OutputFile null{Fd(::open("/dev/null", O_WRONLY)), "/dev/null"};
   CHECK_NOTHROW(copy_range(InputFile(folder / "in"), 0, null, 0, 5, {}));
 }

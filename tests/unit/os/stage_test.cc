@@ -17,9 +17,13 @@ using namespace mu::testing;
 
 namespace {
 
-void write(OutputFile& file, std::string_view text) { file.write_at(0, as_bytes(text)); }
+void write(OutputFile& file, std::string_view text) {
+  file.write_at(0, as_bytes(text));
+}
 
-std::size_t entries(const TempFolder& folder) { return list_folder(folder.path()).size(); }
+std::size_t entries(const TempFolder& folder) {
+  return list_folder(folder.path()).size();
+}
 
 mode_t mode_of(const std::string& path) {
   struct stat status {};

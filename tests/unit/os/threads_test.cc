@@ -31,4 +31,6 @@ TEST_CASE("threads: a failure stops the rest and reaches the caller") {
   }
 }
 
-TEST_CASE("threads: there is always one") { CHECK(default_thread_count() >= 1); }
+TEST_CASE("threads: there is always one") {
+  CHECK(default_thread_count() >= 1);
+}

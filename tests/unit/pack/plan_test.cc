@@ -18,10 +18,13 @@ namespace {
 void make_checkpoint(const std::string& path, const std::string& config) {
   REQUIRE(::mkdir(path.c_str(), 0777) == 0);
   put(path + "/model.safetensors",
-      safetensors(R"({"__metadata__":{"format":"pt","by":"me"},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)"
-                  R"("b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]},"c":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}}   )", 16));
+      safetensors(
+          R"({"__metadata__":{"format":"pt","by":"me"},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)"
+          R"("b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]},"c":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}}   )",
+          16));
   put(path + "/config.json", config);
-  for (const char* name : {"tokenizer.json", "optimizer.pt", "trainer_state.json", "README.md", "x.py", "used.py", "helper.py", "notes.txt"}) {
+  for (const char* name : {"tokenizer.json", "optimizer.pt", "trainer_state.json", "README.md", "x.py",
+                           "used.py", "helper.py", "notes.txt"}) {
     put(path + "/" + name, std::string(name) == "trainer_state.json" ? "{\"global_step\":7}" : "text");
   }
   put(path + "/used.py", "from .helper import x\nfrom ..outside import y\n");
@@ -47,7 +50,8 @@ TEST_CASE("plan: every file is either taken or left, with a reason") {
   CHECK(all.size() == input.folder->files.size());
   PackOptions bare;
   bare.weights_only = true;
-  for (const GatheredFile& file : plan_pack(input, bare, OutputKind::kFolder, {}).files) CHECK_FALSE(file.taken);
+  for (const GatheredFile& file : plan_pack(input, bare, OutputKind::kFolder, {}).files)
+    CHECK_FALSE(file.taken);
 }
 
 TEST_CASE("plan: shards, index and metadata as huggingface_hub leaves them") {
@@ -103,7 +107,8 @@ TEST_CASE("plan: replacing a folder removes weights a loader would look for and 
   const Input input = open_input(folder / "in", StreamData::kCount);
   const PackPlan plan = plan_pack(input, {}, OutputKind::kFolder, {});
   REQUIRE(::mkdir((folder / "out").c_str(), 0777) == 0);
-  for (const char* name : {"model-00001-of-00009.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "config.json", "mine.txt", "other.safetensors"}) {
+  for (const char* name : {"model-00001-of-00009.safetensors", "model.safetensors.index.json",
+                           "pytorch_model.bin", "config.json", "mine.txt", "other.safetensors"}) {
     put((folder / "out/") + name, "old");
   }
   const Replacement replacement = plan_replacement(folder / "out", plan);
@@ -125,15 +130,19 @@ TEST_CASE("write: the input itself is never the output") {
   const PackPlan single = plan_pack(input, {}, OutputKind::kSafetensors, {});
   const WriteOptions force{.force = true};
   CHECK(error_of([&] { write_pack(whole, input, folder / "in", force); }) == ErrorKind::kRefused);
-  CHECK(error_of([&] { write_pack(single, input, folder / "in/model.safetensors", force); }) == ErrorKind::kRefused);
+  CHECK(error_of([&] { write_pack(single, input, folder / "in/model.safetensors", force); }) ==
+        ErrorKind::kRefused);
   const Input file = open_input(folder / "in/model.safetensors", StreamData::kCount);
-  CHECK(error_of([&] { write_pack(plan_pack(file, {}, OutputKind::kFolder, {}), file, folder / "in", force); }) == ErrorKind::kRefused);
+  CHECK(error_of([&] {
+          write_pack(plan_pack(file, {}, OutputKind::kFolder, {}), file, folder / "in", force);
+        }) == ErrorKind::kRefused);
 }
 
 TEST_CASE("tied: names that the config ties and that hold the same bytes are dropped") {
   const TempFolder folder;
   REQUIRE(::mkdir((folder / "in").c_str(), 0777) == 0);
-  const std::string header = R"({"lm_head.weight":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"model.embed_tokens.weight":{"dtype":"U8","shape":[4],"data_offsets":[4,8]}} )";
+  const std::string header =
+      R"({"lm_head.weight":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"model.embed_tokens.weight":{"dtype":"U8","shape":[4],"data_offsets":[4,8]}} )";
   const auto tied = [&](const char* config, bool same) {
     std::string file = safetensors(header, 8);
     if (!same) file.back() = 'x';

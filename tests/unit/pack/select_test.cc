@@ -17,7 +17,8 @@ const std::vector<Tensor> kTensors = {{"a.weight", Dtype::kF32, {2, 3}, 0, 0, 24
 
 std::vector<std::string> names_of(const Selection& selection, const std::vector<std::string>& dropped = {}) {
   std::vector<std::string> names;
-  for (const PackedTensor& tensor : select_tensors(kTensors, selection, dropped)) names.push_back(tensor.output.name);
+  for (const PackedTensor& tensor : select_tensors(kTensors, selection, dropped))
+    names.push_back(tensor.output.name);
   return names;
 }
 
@@ -43,7 +44,8 @@ TEST_CASE("select: globs, names and dropped ones, in the input's order") {
 TEST_CASE("select: only floating tensors are cast, and the last pattern wins over the general type") {
   Selection selection;
   selection.dtype = Dtype::kBF16;
-  selection.dtype_of = {{Glob("*bias"), Dtype::kF16}, {Glob("a.bias"), Dtype::kF64}, {Glob("ids"), Dtype::kF32}};
+  selection.dtype_of = {
+      {Glob("*bias"), Dtype::kF16}, {Glob("a.bias"), Dtype::kF64}, {Glob("ids"), Dtype::kF32}};
   const std::vector<PackedTensor> packed = select_tensors(kTensors, selection, {});
   CHECK(packed[0].output.dtype == Dtype::kBF16);
   CHECK(packed[0].output.size == 12);

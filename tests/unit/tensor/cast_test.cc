@@ -31,7 +31,8 @@ std::vector<std::byte> all_halves() {
 }
 
 std::uint32_t crc(std::span<const std::byte> bytes) {
-  return static_cast<std::uint32_t>(crc32(0, reinterpret_cast<const Bytef*>(bytes.data()), static_cast<uInt>(bytes.size())));
+  return static_cast<std::uint32_t>(
+      crc32(0, reinterpret_cast<const Bytef*>(bytes.data()), static_cast<uInt>(bytes.size())));
 }
 
 std::uint32_t code_of(Dtype to, float value) {
@@ -42,8 +43,12 @@ std::uint32_t code_of(Dtype to, float value) {
   return code;
 }
 
-float up(float x) { return std::nextafter(x, HUGE_VALF); }
-float down(float x) { return std::nextafter(x, 0.0F); }
+float up(float x) {
+  return std::nextafter(x, HUGE_VALF);
+}
+float down(float x) {
+  return std::nextafter(x, 0.0F);
+}
 
 }  // namespace
 
@@ -133,7 +138,8 @@ TEST_CASE("cast: f64 goes through f32, as torch does") {
   // Halfway between two bf16 after rounding to f32, above it before: once rounded it is even.
   const double value = 1.00390625 + 0x1p-40;
   CastReport report;
-  const std::vector<std::byte> out = cast_all(Dtype::kF64, Dtype::kBF16, std::as_bytes(std::span(&value, 1)), report);
+  const std::vector<std::byte> out =
+      cast_all(Dtype::kF64, Dtype::kBF16, std::as_bytes(std::span(&value, 1)), report);
   CHECK(load_le<std::uint16_t>(out.data()) == 0x3F80);
 }
 

@@ -11,7 +11,8 @@ using namespace mu;
 namespace {
 
 Comparison compare(const std::vector<float>& a, const std::vector<float>& b, Tolerance tolerance = {}) {
-  return compare_pieces(Dtype::kF32, std::as_bytes(std::span(a)), Dtype::kF32, std::as_bytes(std::span(b)), tolerance);
+  return compare_pieces(Dtype::kF32, std::as_bytes(std::span(a)), Dtype::kF32, std::as_bytes(std::span(b)),
+                        tolerance);
 }
 
 }  // namespace
@@ -46,7 +47,8 @@ TEST_CASE("compare: NaN and infinities") {
 TEST_CASE("compare: across dtypes after widening") {
   const std::vector<float> a(5000, 1.5F);
   const std::vector<std::uint16_t> b(5000, 0x3FC0);
-  const Comparison c = compare_pieces(Dtype::kF32, std::as_bytes(std::span(a)), Dtype::kBF16, std::as_bytes(std::span(b)), {});
+  const Comparison c =
+      compare_pieces(Dtype::kF32, std::as_bytes(std::span(a)), Dtype::kBF16, std::as_bytes(std::span(b)), {});
   CHECK(c.count == 5000);
   CHECK(c.differing == 0);
   CHECK(c.cosine() == doctest::Approx(1));

@@ -14,7 +14,9 @@ namespace {
 
 constexpr std::uint64_t kMax = ~std::uint64_t{0};
 
-ByteSizeStatus status_of(Dtype dtype, std::vector<std::uint64_t> shape) { return tensor_bytes(dtype, shape).status; }
+ByteSizeStatus status_of(Dtype dtype, std::vector<std::uint64_t> shape) {
+  return tensor_bytes(dtype, shape).status;
+}
 
 template <typename T>
 std::string format(Dtype dtype, T value) {
@@ -43,7 +45,8 @@ TEST_CASE("dtype: sizes overflow where the reference's do") {
   CHECK(status_of(Dtype::kU8, {0, kMax}) == ByteSizeStatus::kOk);
   CHECK(status_of(Dtype::kU8, {kMax, 2, 0}) == ByteSizeStatus::kOverflow);
   CHECK(status_of(Dtype::kU8, {std::uint64_t{1} << 61}) == ByteSizeStatus::kOverflow);  // bits are counted
-  CHECK(tensor_bytes(Dtype::kU8, std::vector{(std::uint64_t{1} << 61) - 1}).bytes == (std::uint64_t{1} << 61) - 1);
+  CHECK(tensor_bytes(Dtype::kU8, std::vector{(std::uint64_t{1} << 61) - 1}).bytes ==
+        (std::uint64_t{1} << 61) - 1);
   CHECK(status_of(Dtype::kF4, {3}) == ByteSizeStatus::kMisaligned);
   CHECK(status_of(Dtype::kF4, {}) == ByteSizeStatus::kMisaligned);
   CHECK(tensor_bytes(Dtype::kF4, std::vector<std::uint64_t>{4}).bytes == 2);

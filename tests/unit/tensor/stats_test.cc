@@ -31,10 +31,13 @@ TEST_CASE("stats: agree with sums in long double") {
     for (const float value : values) sum += static_cast<long double>(value);
     const long double mean = sum / static_cast<long double>(values.size());
     long double squares = 0;
-    for (const float value : values) squares += (static_cast<long double>(value) - mean) * (static_cast<long double>(value) - mean);
+    for (const float value : values)
+      squares += (static_cast<long double>(value) - mean) * (static_cast<long double>(value) - mean);
     const TensorStats stats = stats_of(Dtype::kF32, values);
     CHECK(stats.mean == doctest::Approx(static_cast<double>(mean)).epsilon(1e-14));
-    CHECK(stats.std() == doctest::Approx(static_cast<double>(std::sqrt(squares / static_cast<long double>(values.size() - 1)))).epsilon(1e-12));
+    CHECK(stats.std() == doctest::Approx(static_cast<double>(std::sqrt(
+                                             squares / static_cast<long double>(values.size() - 1))))
+                             .epsilon(1e-12));
     CHECK(stats.min == static_cast<double>(*std::min_element(values.begin(), values.end())));
     CHECK(stats.max == static_cast<double>(*std::max_element(values.begin(), values.end())));
   }
@@ -42,7 +45,8 @@ TEST_CASE("stats: agree with sums in long double") {
 
 TEST_CASE("stats: special values are counted apart") {
   const float nan = std::nanf("");
-  const std::vector<float> values = {1.0F, -2.0F, 0.0F, -0.0F, nan, nan, HUGE_VALF, -HUGE_VALF, -HUGE_VALF, 1e-40F};
+  const std::vector<float> values = {1.0F, -2.0F,     0.0F,       -0.0F,      nan,
+                                     nan,  HUGE_VALF, -HUGE_VALF, -HUGE_VALF, 1e-40F};
   const TensorStats stats = stats_of(Dtype::kF32, values);
   CHECK(stats.count == 10);
   CHECK(stats.nan == 2);
@@ -85,7 +89,8 @@ TEST_CASE("stats: constant, all zero, fits bf16") {
 }
 
 TEST_CASE("stats: magnitudes are counted by power of two") {
-  const TensorStats stats = stats_of(Dtype::kF32, std::vector<float>{0.0F, 1.0F, 1.5F, 2.0F, -4.0F, HUGE_VALF});
+  const TensorStats stats =
+      stats_of(Dtype::kF32, std::vector<float>{0.0F, 1.0F, 1.5F, 2.0F, -4.0F, HUGE_VALF});
   CHECK(stats.exponents[128] == 2);
   CHECK(stats.exponents[129] == 1);
   CHECK(stats.exponents[130] == 1);

@@ -33,7 +33,8 @@ void check_rows(const std::vector<Row>& rows) {
     CAPTURE(row.header.size());
     std::string header = row.header;
     // Rows are about their text, not about padding.
-    if (header.size() % 8 != 0 && (header.empty() || header.back() != '#')) header.append(8 - header.size() % 8, ' ');
+    if (header.size() % 8 != 0 && (header.empty() || header.back() != '#'))
+      header.append(8 - header.size() % 8, ' ');
     if (!header.empty() && header.back() == '#') header.pop_back();
     put(folder / "f", safetensors(header, row.data));
     const Weights weights = open_safetensors(folder / "f");
@@ -52,7 +53,9 @@ std::string tensor(const std::string& dtype, const std::string& shape, const std
   return R"({"t":{"dtype":)" + dtype + R"(,"shape":)" + shape + R"(,"data_offsets":)" + offsets + "}}";
 }
 
-std::string nested(std::size_t levels) { return std::string(levels, '[') + std::string(levels, ']'); }
+std::string nested(std::size_t levels) {
+  return std::string(levels, '[') + std::string(levels, ']');
+}
 
 std::string with_member(const std::string& value) {
   return R"({"t":{"x":)" + value + R"(,"dtype":"I32","shape":[2,2],"data_offsets":[0,16]}})";
@@ -65,7 +68,8 @@ TEST_CASE("conformance: length and framing") {
   const auto verdict = [&](std::string_view bytes) {
     put(folder / "f", bytes);
     const Weights weights = open_safetensors(folder / "f");
-    return reached(weights.findings) + "/" + (weights.findings.list().empty() ? "" : std::string(weights.findings.list()[0].rule));
+    return reached(weights.findings) + "/" +
+           (weights.findings.list().empty() ? "" : std::string(weights.findings.list()[0].rule));
   };
   const auto framed = [](std::uint64_t n, std::string_view rest) {
     std::string file(8, '\0');
@@ -85,7 +89,8 @@ TEST_CASE("conformance: length and framing") {
       {"{" + kT + "}", 17, "", "ST-SIZE"},
       {"{" + kT + "}", 15, "", "ST-SIZE"},
       {"{" + kT + "}#", 16, "loads", "ST-PAD"},
-      {R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"b":{"dtype":"F32","shape":[1],"data_offsets":[1,5]}})", 5, "loads", "ST-ALIGN"},
+      {R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"b":{"dtype":"F32","shape":[1],"data_offsets":[1,5]}})",
+       5, "loads", "ST-ALIGN"},
   });
 }
 
@@ -106,7 +111,8 @@ TEST_CASE("conformance: top-level JSON") {
       {"{" + kT + "}{}", 16, "", "ST-JSON"},
       {"{" + kT + ",}", 16, "", "ST-JSON"},
       {"{/**/" + kT + "}", 16, "", "ST-JSON"},
-      {"{ \"t\" : { \"dtype\" : \"I32\" , \"shape\" : [ 2 , 2 ] , \"data_offsets\" : [ 0 , 16 ] } }", 16, "hub", ""},
+      {"{ \"t\" : { \"dtype\" : \"I32\" , \"shape\" : [ 2 , 2 ] , \"data_offsets\" : [ 0 , 16 ] } }", 16,
+       "hub", ""},
       {"{\"\xFF\":1}", 0, "", "ST-UTF8"},
       {"{\"\xC0\xAF\":1}", 0, "", "ST-UTF8"},
       {"{\"\xED\xA0\xBD\":1}", 0, "", "ST-UTF8"},
@@ -123,7 +129,8 @@ TEST_CASE("conformance: names") {
   check_rows({
       {R"({"t":)" + entry + R"(,"t":)" + entry + "}", 16, "loads", "ST-DUP"},
       {R"({"t":{"dtype":"I32","shape":[4],"data_offsets":[0,16]},"t":)" + entry + "}", 16, "loads", "ST-DUP"},
-      {R"({"t":)" + entry + R"(,"t":{"dtype":"I32","shape":[2,2],"data_offsets":[16,32]}})", 32, "", "ST-HOLE"},
+      {R"({"t":)" + entry + R"(,"t":{"dtype":"I32","shape":[2,2],"data_offsets":[16,32]}})", 32, "",
+       "ST-HOLE"},
       {R"({"a":)" + entry + R"(,"\u0061":)" + entry + "}", 16, "loads", "ST-DUP"},
       {R"({"":)" + entry + "}", 16, "loads", "ST-NAME"},
       {R"({"a\u0000":)" + entry + "}", 16, "loads", "ST-NAME"},
@@ -214,10 +221,12 @@ TEST_CASE("conformance: tensor entries") {
 
 TEST_CASE("conformance: offsets") {
   const auto two = [](const std::string& a, const std::string& b) {
-    return R"({"a":{"dtype":"U8","shape":[4],"data_offsets":)" + a + R"(},"b":{"dtype":"U8","shape":[4],"data_offsets":)" + b + "}}";
+    return R"({"a":{"dtype":"U8","shape":[4],"data_offsets":)" + a +
+           R"(},"b":{"dtype":"U8","shape":[4],"data_offsets":)" + b + "}}";
   };
   const auto empty_at = [](const std::string& offset) {
-    return R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[0],"data_offsets":[)" + offset + "," + offset + "]}}";
+    return R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[0],"data_offsets":[)" +
+           offset + "," + offset + "]}}";
   };
   check_rows({
       {tensor("\"I32\"", "[2,2]", "[16]"), 16, "", "ST-MEMBER"},
@@ -239,8 +248,8 @@ TEST_CASE("conformance: offsets") {
   std::uint64_t at = 0;
   for (int i = 0; i < 9; ++i) {
     const std::uint64_t end = i < 8 ? at + ((std::uint64_t{1} << 61) - 1) : ~std::uint64_t{0};
-    huge += "\"" + std::to_string(i) + R"(":{"dtype":"U8","shape":[)" + std::to_string(end - at) + R"(],"data_offsets":[)" +
-            std::to_string(at) + "," + std::to_string(end) + "]},";
+    huge += "\"" + std::to_string(i) + R"(":{"dtype":"U8","shape":[)" + std::to_string(end - at) +
+            R"(],"data_offsets":[)" + std::to_string(at) + "," + std::to_string(end) + "]},";
     at = end;
   }
   huge.back() = '}';

@@ -27,7 +27,8 @@ Findings findings_of(const std::string& weight_map, const std::string& total) {
   const TempFolder folder;
   put(folder / "m-00001-of-00002.safetensors", one_tensor("a"));
   put(folder / "m-00002-of-00002.safetensors", one_tensor("b"));
-  put(folder / "m.safetensors.index.json", R"({"metadata":{"total_size":)" + total + R"(},"weight_map":{)" + weight_map + "}}");
+  put(folder / "m.safetensors.index.json",
+      R"({"metadata":{"total_size":)" + total + R"(},"weight_map":{)" + weight_map + "}}");
   return open_sharded(folder / "m.safetensors.index.json").findings;
 }
 
@@ -36,15 +37,19 @@ const std::string kGood = R"("a":"m-00001-of-00002.safetensors","b":"m-00002-of-
 }  // namespace
 
 TEST_CASE("index: names that lead out are not followed") {
-  for (const char* name : {"../x.safetensors", "/etc/x", "a/../../x", "a\\\\b", "c:x", "http://h/x", "a%2e%2e/x", "%2Fx", "a\\u0000b", "", "./x", "a//b"}) {
+  for (const char* name : {"../x.safetensors", "/etc/x", "a/../../x", "a\\\\b", "c:x", "http://h/x",
+                           "a%2e%2e/x", "%2Fx", "a\\u0000b", "", "./x", "a//b"}) {
     CAPTURE(name);
-    CHECK(error_of([&] { parse(std::string(R"({"weight_map":{"t":")") + name + "\"}}"); }) == ErrorKind::kMalformed);
+    CHECK(error_of([&] { parse(std::string(R"({"weight_map":{"t":")") + name + "\"}}"); }) ==
+          ErrorKind::kMalformed);
   }
-  CHECK(parse(R"({"weight_map":{"t":"sub/x.safetensors"}})").shards == std::vector<std::string>{"sub/x.safetensors"});
+  CHECK(parse(R"({"weight_map":{"t":"sub/x.safetensors"}})").shards ==
+        std::vector<std::string>{"sub/x.safetensors"});
 }
 
 TEST_CASE("index: what is no index is refused") {
-  for (const char* text : {"", "[]", "{}", R"({"weight_map":[]})", R"({"weight_map":{"a":1}})", "{\"weight_map\":{}"}) {
+  for (const char* text :
+       {"", "[]", "{}", R"({"weight_map":[]})", R"({"weight_map":{"a":1}})", "{\"weight_map\":{}"}) {
     CAPTURE(text);
     CHECK(error_of([&] { parse(text); }) == ErrorKind::kMalformed);
   }
@@ -52,7 +57,8 @@ TEST_CASE("index: what is no index is refused") {
 
 TEST_CASE("index: duplicates, float sizes") {
   Findings findings;
-  const ShardIndex index = parse_shard_index(R"({"metadata":{"total_size":12.0},"weight_map":{"a":"x","b":"y","a":"z"}})", "i", findings);
+  const ShardIndex index = parse_shard_index(
+      R"({"metadata":{"total_size":12.0},"weight_map":{"a":"x","b":"y","a":"z"}})", "i", findings);
   CHECK(index.total_size == 12);
   CHECK(findings.count("IX-DUP") == 1);
   REQUIRE(index.weight_map.size() == 2);
@@ -62,9 +68,12 @@ TEST_CASE("index: duplicates, float sizes") {
 TEST_CASE("index: is compared with the shards in both directions") {
   CHECK(findings_of(kGood, "8").list().empty());
   CHECK(findings_of(kGood, "9").count("IX-TOTAL") == 1);
-  CHECK(findings_of(R"("a":"m-00001-of-00002.safetensors","c":"m-00002-of-00002.safetensors")", "8").count("IX-MISSING") == 1);
-  CHECK(findings_of(R"("a":"m-00001-of-00002.safetensors","c":"m-00002-of-00002.safetensors")", "8").count("IX-EXTRA") == 1);
-  CHECK(findings_of(R"("a":"m-00002-of-00002.safetensors","b":"m-00001-of-00002.safetensors")", "8").count("IX-MISSING") == 2);
+  CHECK(findings_of(R"("a":"m-00001-of-00002.safetensors","c":"m-00002-of-00002.safetensors")", "8")
+            .count("IX-MISSING") == 1);
+  CHECK(findings_of(R"("a":"m-00001-of-00002.safetensors","c":"m-00002-of-00002.safetensors")", "8")
+            .count("IX-EXTRA") == 1);
+  CHECK(findings_of(R"("a":"m-00002-of-00002.safetensors","b":"m-00001-of-00002.safetensors")", "8")
+            .count("IX-MISSING") == 2);
   CHECK(findings_of(R"("a":"m-00001-of-00002.safetensors")", "4").count("IX-COUNT") == 1);
   const Findings missing = findings_of(kGood + R"(,"c":"m-00003-of-00003.safetensors")", "8");
   CHECK(missing.count("IX-SHARD") == 1);
@@ -80,5 +89,6 @@ TEST_CASE("index: a tensor in two shards is seen") {
 
 TEST_CASE("index: is written as json.dump with indent 2") {
   CHECK(write_shard_index({{"total_size", "12"}, {"k", "\"v\""}}, {{"é", "f"}}) ==
-        "{\n  \"metadata\": {\n    \"total_size\": 12,\n    \"k\": \"v\"\n  },\n  \"weight_map\": {\n    \"\\u00e9\": \"f\"\n  }\n}");
+        "{\n  \"metadata\": {\n    \"total_size\": 12,\n    \"k\": \"v\"\n  },\n  \"weight_map\": {\n    "
+        "\"\\u00e9\": \"f\"\n  }\n}");
 }

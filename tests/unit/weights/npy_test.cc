@@ -31,13 +31,15 @@ std::optional<ErrorKind> error_of_npy(const std::string& bytes) {
 TEST_CASE("npy: arrays that numpy writes") {
   const TempFolder folder;
   for (const char major : {char{1}, char{2}, char{3}}) {
-    put(folder / "x.npy", npy("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }          \n", std::string(24, 'x'), major));
+    put(folder / "x.npy", npy("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }          \n",
+                              std::string(24, 'x'), major));
     const Weights weights = open_npy(folder / "x.npy", "name");
     CHECK(weights.tensors[0].name == "name");
     CHECK(weights.tensors[0].dtype == Dtype::kF32);
     CHECK(weights.tensors[0].shape == std::vector<std::uint64_t>{2, 3});
   }
-  for (const char* dict : {"{'shape': (), \"descr\": \"|i1\", 'fortran_order': False}", "{'descr': '<i8', 'fortran_order': True, 'shape': (1,),}\n",
+  for (const char* dict : {"{'shape': (), \"descr\": \"|i1\", 'fortran_order': False}",
+                           "{'descr': '<i8', 'fortran_order': True, 'shape': (1,),}\n",
                            "{'descr': '|u1', 'fortran_order': False, 'shape': (3L,)}"}) {
     CAPTURE(dict);
     CHECK_FALSE(error_of_npy(npy(dict, std::string(8, 'x'))).has_value());
@@ -47,13 +49,18 @@ TEST_CASE("npy: arrays that numpy writes") {
 TEST_CASE("npy: what has no place in safetensors is refused") {
   const std::string data(64, 'x');
   for (const char* dict :
-       {"{'descr': '|O', 'fortran_order': False, 'shape': (2,)}", "{'descr': '<U3', 'fortran_order': False, 'shape': (2,)}",
-        "{'descr': '>f4', 'fortran_order': False, 'shape': (2,)}", "{'descr': '<c16', 'fortran_order': False, 'shape': (2,)}",
-        "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,)}", "{'descr': '<f4', 'fortran_order': True, 'shape': (2, 2)}",
-        "{'descr': '<f4', 'fortran_order': False, 'shape': (999999999,)}", "{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}",
+       {"{'descr': '|O', 'fortran_order': False, 'shape': (2,)}",
+        "{'descr': '<U3', 'fortran_order': False, 'shape': (2,)}",
+        "{'descr': '>f4', 'fortran_order': False, 'shape': (2,)}",
+        "{'descr': '<c16', 'fortran_order': False, 'shape': (2,)}",
+        "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,)}",
+        "{'descr': '<f4', 'fortran_order': True, 'shape': (2, 2)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (999999999,)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}",
         "{'descr': '<f4', 'fortran_order': False, 'shape': (18446744073709551615, 18446744073709551615)}",
         "{'descr': '<f4', 'fortran_order': False}", "{'descr': '<f4', 'fortran_order': 0, 'shape': (2,)}",
-        "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), 'x': 1}", "__import__('os').system('x')", "{'descr", ""}) {
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), 'x': 1}", "__import__('os').system('x')",
+        "{'descr", ""}) {
     CAPTURE(dict);
     CHECK(error_of_npy(npy(dict, data)) == ErrorKind::kMalformed);
   }
@@ -66,7 +73,8 @@ TEST_CASE("npy: what has no place in safetensors is refused") {
 TEST_CASE("npy: the start that is written is numpy's") {
   // numpy.save(numpy.zeros((2, 3), "<f4")), numpy 2.4.
   const std::string prefix = npy_prefix({"t", Dtype::kF32, {2, 3}, 0, 0, 24});
-  CHECK(prefix == npy("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }" + std::string(58, ' ') + "\n", ""));
+  CHECK(prefix ==
+        npy("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }" + std::string(58, ' ') + "\n", ""));
   CHECK(prefix.size() == 128);
   CHECK(npy_prefix({"t", Dtype::kF32, {3}, 0, 0, 12}).find("'shape': (3,), }") != std::string::npos);
   CHECK(npy_prefix({"t", Dtype::kF32, {}, 0, 0, 4}).find("'shape': (), }") != std::string::npos);
