@@ -51,7 +51,7 @@ tsan: setup build/tsan/build.ninja ## unit tests with the thread sanitizer
 	@cmake --build --preset tsan
 	@build/tsan/tests/unit/unit_tests
 
-SOURCES = $(shell git ls-files -co --exclude-standard '*.cc' '*.h')
+SOURCES = $(shell find lib tools tests -name '*.cc' -o -name '*.h')
 format: setup ## reformat all C++ sources
 	@clang-format -i $(SOURCES)
 

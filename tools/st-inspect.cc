@@ -266,7 +266,9 @@ int inspect(const Options& o, const std::string& path) {
     out(tree_text(tensors, o.depth));
   } else {
     if (path != o.paths.front()) out("\n");
-    out(overview_text(input, gather_facts(input), check_input(input), tensors, out_width()));
+    const Findings findings = check_input(input);
+    out(overview_text(input, gather_facts(input), findings, tensors, out_width()));
+    if (console().verbose > 0) out("\n" + check_text(input, findings, Level::kHub));
   }
   return 0;
 }

@@ -141,6 +141,10 @@ int pack(const Options& o) {
                                          .progress = o.common.show_progress()});
   if (o.common.json && kind != OutputKind::kStream)
     out(plan_json(plan, input, *o.output, replacement, &result));
+  if (kind != OutputKind::kStream) {
+    const std::string lines = plan_text(plan, *o.output, replacement);
+    for (const std::string_view line : split(trim(lines), '\n')) print_detail(line);
+  }
   for (const std::string& note : plan.notes) print_note(note);
   print_losses(result);
   if (kind != OutputKind::kStream) print_note(summary_line(plan, *o.output));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads headers. One pass over the JSON makes the list of tensors, a second over the list in offset order
-// checks that they tile the buffer. The verdicts follow the reference reader's, in its order; what it lets
-// through and a careful reader would not is a finding of a stronger level.
+// Reads headers: header_entries.h makes the list of tensors in one pass over the JSON, here a pass over the
+// list in offset order checks that they tile the buffer. The verdicts follow the reference reader's, in its
+// order; what it lets through and a careful reader would not is a finding of a stronger level.
 #include "weights/safetensors.h"
 
 #include <fmt/format.h>
@@ -14,261 +14,25 @@
 
 #include "base/bytes.h"
 #include "base/checked.h"
-#include "base/json_scan.h"
 #include "base/sizes.h"
 #include "base/text.h"
+#include "weights/header_entries.h"
 #include "weights/sniff.h"
 
 namespace mu {
 namespace {
 
-constexpr std::size_t kTypicalEntry = 96;                           // bytes of header a tensor, from below
 constexpr std::uint64_t kMaxDimensions = 8;                         // what other readers stop at
 constexpr std::uint64_t kMaxHubDimension = std::uint64_t{1} << 32;  // @huggingface/hub
 constexpr std::uint64_t kMax48Bits = 281'474'976'710'655;           // docs/safetensors.schema.json
 
-// Fatal for the entry being read and for the file: thrown and caught in this file alone.
-struct Fault {
-  std::string_view rule;
-  std::size_t offset;
-  std::string message;
-};
-
-// A tensor as the header declares it.
-struct Entry {
-  std::string name;
-  Dtype dtype = Dtype::kBool;
-  std::vector<std::uint64_t> shape;
-  std::uint64_t begin = 0, end = 0;  // in the buffer
-  std::size_t at = 0;                // byte of its name in the file
-};
-
-std::string quoted(std::string_view name) {
-  return "'" + escape_name(name) + "'";
-}
-
-class HeaderParser {
- public:
-  HeaderParser(std::string_view json, std::string_view file, Findings& findings)
-      : scan_(json, 8), file_(file), findings_(findings) {}
-
-  // Fills `entries` and `metadata` with what comes before a fault.
-  void parse();
-
-  std::vector<Entry> entries;
-  std::optional<Metadata> metadata;
-
- private:
-  void parse_metadata();
-  void parse_entry(std::string name, std::size_t at);
-  void parse_entry_object(Entry& entry);
-  void parse_entry_array(Entry& entry);
-  Dtype parse_dtype_value(const Entry& entry);
-  void parse_shape(Entry& entry);
-  void parse_offsets(Entry& entry);
-  std::uint64_t parse_number(std::string_view rule, std::string_view what, const Entry& entry);
-  [[nodiscard]] Fault fault(std::string_view rule, std::string message) const {
-    return {rule, scan_.offset(), std::move(message)};
-  }
-  void odd(std::string_view rule, Level level, bool warning, std::size_t at, std::string message) {
-    findings_.add({rule, level, warning, std::move(message), std::string(file_), at});
-  }
-
-  JsonScanner scan_;
-  std::string_view file_;
-  Findings& findings_;
-  std::string scratch_;
-  bool has_metadata_ = false;
-};
-
-void HeaderParser::parse() {
-  scan_.expect('{', "'{'");
-  if (!scan_.take('}')) {
-    do {
-      scan_.peek();
-      const std::size_t at = scan_.offset();
-      std::string name(scan_.string(scratch_));
-      scan_.expect(':', "':'");
-      if (name == "__metadata__") {
-        parse_metadata();
-      } else {
-        parse_entry(std::move(name), at);
-      }
-    } while (scan_.take(','));
-    scan_.expect('}', "',' or '}'");
-  }
-  scan_.expect_end();
-}
-
-void HeaderParser::parse_metadata() {
-  if (has_metadata_) throw fault("ST-DUP", "__metadata__ stands twice");
-  has_metadata_ = true;
-  scan_.peek();
-  const std::size_t at = scan_.offset();
-  if (scan_.take_null()) {
-    odd("ST-META", Level::kSpec, true, at, "__metadata__ is null");
-    return;
-  }
-  if (!scan_.take('{')) throw fault("ST-META", "__metadata__ is not an object");
-  metadata.emplace();
-  if (scan_.take('}')) return;
-  do {
-    scan_.peek();
-    const std::size_t key_at = scan_.offset();
-    const std::string key(scan_.string(scratch_));
-    scan_.expect(':', "':'");
-    if (scan_.peek() != '"')
-      throw fault("ST-META", "the value of metadata key " + quoted(key) + " is not a string");
-    std::string value(scan_.string(scratch_));
-    if (metadata->contains(key)) {
-      odd("ST-DUP", Level::kSpec, false, key_at,
-          "metadata key " + quoted(key) + " stands twice; the last one counts");
-    }
-    (*metadata)[key] = std::move(value);
-  } while (scan_.take(','));
-  scan_.expect('}', "',' or '}'");
-}
-
-void HeaderParser::parse_entry(std::string name, std::size_t at) {
-  Entry entry;
-  entry.name = std::move(name);
-  entry.at = at;
-  const char first = scan_.peek();
-  if (first == '{') {
-    parse_entry_object(entry);
-  } else if (first == '[') {
-    odd("ST-MEMBER", Level::kSpec, false, scan_.offset(),
-        "tensor " + quoted(entry.name) + " is described by an array");
-    parse_entry_array(entry);
-  } else {
-    throw fault("ST-MEMBER", "tensor " + quoted(entry.name) + " is not described by an object");
-  }
-  entries.push_back(std::move(entry));
-}
-
-void HeaderParser::parse_entry_object(Entry& entry) {
-  enum Field : std::size_t { kDtype, kShape, kOffsets, kFields };
-  constexpr std::array<std::string_view, kFields> kNames = {"dtype", "shape", "data_offsets"};
-  std::array<bool, kFields> seen{};
-  scan_.expect('{', "'{'");
-  if (!scan_.take('}')) {
-    do {
-      scan_.peek();
-      const std::size_t key_at = scan_.offset();
-      const std::string_view key = scan_.string(scratch_);
-      const auto field =
-          static_cast<std::size_t>(std::find(kNames.begin(), kNames.end(), key) - kNames.begin());
-      if (field == kFields) {
-        odd("ST-MEMBER", Level::kSpec, true, key_at,
-            "tensor " + quoted(entry.name) + " has an unknown member " + quoted(key));
-      } else if (seen[field]) {
-        throw Fault{"ST-DUP", key_at,
-                    fmt::format("tensor {} has {} twice", quoted(entry.name), kNames[field])};
-      }
-      scan_.expect(':', "':'");
-      if (field == kFields) {
-        scan_.skip_value(2);
-        continue;
-      }
-      seen[field] = true;
-      if (field == kDtype) entry.dtype = parse_dtype_value(entry);
-      if (field == kShape) parse_shape(entry);
-      if (field == kOffsets) parse_offsets(entry);
-    } while (scan_.take(','));
-    scan_.expect('}', "',' or '}'");
-  }
-  for (std::size_t field = 0; field < kFields; ++field) {
-    if (!seen[field])
-      throw fault("ST-MEMBER", fmt::format("tensor {} has no {}", quoted(entry.name), kNames[field]));
-  }
-}
-
-// serde reads a struct from an array of its fields in order.
-void HeaderParser::parse_entry_array(Entry& entry) {
-  const auto next = [&] {
-    if (!scan_.take(','))
-      throw fault("ST-MEMBER", "the array of tensor " + quoted(entry.name) + " has too few items");
-  };
-  scan_.expect('[', "'['");
-  if (scan_.peek() == ']')
-    throw fault("ST-MEMBER", "the array of tensor " + quoted(entry.name) + " is empty");
-  entry.dtype = parse_dtype_value(entry);
-  next();
-  parse_shape(entry);
-  next();
-  parse_offsets(entry);
-  if (scan_.peek() == ',')
-    throw fault("ST-MEMBER", "the array of tensor " + quoted(entry.name) + " has too many items");
-  scan_.expect(']', "']'");
-}
-
-Dtype HeaderParser::parse_dtype_value(const Entry& entry) {
-  scan_.peek();
-  const std::size_t at = scan_.offset();
-  const bool in_object = scan_.peek() == '{';
-  if (in_object) {
-    odd("ST-DTYPE", Level::kSpec, false, at,
-        "the dtype of tensor " + quoted(entry.name) + " is wrapped in an object");
-    scan_.expect('{', "'{'");
-  }
-  if (scan_.peek() != '"')
-    throw fault("ST-DTYPE", "the dtype of tensor " + quoted(entry.name) + " is not a string");
-  const std::string_view text = scan_.string(scratch_);
-  const std::optional<Dtype> dtype = parse_dtype(text);
-  if (!dtype) {
-    throw Fault{"ST-DTYPE", at,
-                fmt::format("tensor {} has unknown dtype {}", quoted(entry.name), quoted(text))};
-  }
-  if (in_object) {
-    scan_.expect(':', "':'");
-    // serde takes an empty map for the unit as well as null.
-    if (!scan_.take_null()) {
-      if (!scan_.take('{') || !scan_.take('}')) {
-        throw fault("ST-DTYPE",
-                    "the dtype of tensor " + quoted(entry.name) + " is an object that holds something");
-      }
-    }
-    scan_.expect('}', "'}'");
-  }
-  return *dtype;
-}
-
-void HeaderParser::parse_shape(Entry& entry) {
-  if (!scan_.take('['))
-    throw fault("ST-SHAPE", "the shape of tensor " + quoted(entry.name) + " is not an array");
-  if (scan_.take(']')) return;
-  entry.shape.reserve(2);  // most tensors are matrices
-  do {
-    entry.shape.push_back(parse_number("ST-SHAPE", "a dimension", entry));
-  } while (scan_.take(','));
-  scan_.expect(']', "',' or ']'");
-}
-
-void HeaderParser::parse_offsets(Entry& entry) {
-  const auto whose = [&entry] { return "data_offsets of tensor " + quoted(entry.name); };
-  if (!scan_.take('[')) throw fault("ST-MEMBER", whose() + " is not an array");
-  for (std::uint64_t* offset : {&entry.begin, &entry.end}) {
-    *offset = parse_number("ST-MEMBER", "an offset", entry);
-    if (offset == &entry.begin && !scan_.take(',')) throw fault("ST-MEMBER", whose() + " has one number");
-  }
-  if (scan_.peek() == ',') throw fault("ST-MEMBER", whose() + " has more than two numbers");
-  scan_.expect(']', "']'");
-}
-
-std::uint64_t HeaderParser::parse_number(std::string_view rule, std::string_view what, const Entry& entry) {
-  try {
-    return scan_.unsigned_number(what);
-  } catch (const JsonScanError& error) {
-    throw Fault{rule, error.offset(), "tensor " + quoted(entry.name) + ": " + error.message()};
-  }
-}
-
 // Names that stand twice: the last counts. Names in ascending order, as every writer leaves them within a
 // dtype, can't repeat, so a table is only made for headers with several runs of them.
-void drop_repeated_names(std::vector<Entry>& entries, std::string_view file, Findings& findings) {
+void drop_repeated_names(std::vector<HeaderEntry>& entries, std::string_view file, Findings& findings) {
   const bool ascending =
-      std::adjacent_find(entries.begin(), entries.end(),
-                         [](const Entry& a, const Entry& b) { return a.name >= b.name; }) == entries.end();
+      std::adjacent_find(entries.begin(), entries.end(), [](const HeaderEntry& a, const HeaderEntry& b) {
+        return a.name >= b.name;
+      }) == entries.end();
   if (ascending) return;
   // Equal names end up side by side, earlier ones first; names are looked at only where their hashes agree.
   std::vector<std::pair<std::size_t, std::size_t>> hashed(entries.size());
@@ -280,7 +44,7 @@ void drop_repeated_names(std::vector<Entry>& entries, std::string_view file, Fin
   });
   std::vector<std::size_t> dropped;
   for (std::size_t i = 1; i < hashed.size(); ++i) {
-    const Entry& later = entries[hashed[i].second];
+    const HeaderEntry& later = entries[hashed[i].second];
     if (hashed[i].first != hashed[i - 1].first || later.name != entries[hashed[i - 1].second].name) continue;
     findings.add({"ST-DUP", Level::kSpec, false,
                   "tensor " + quoted(later.name) + " stands twice; the last one counts", std::string(file),
@@ -289,7 +53,7 @@ void drop_repeated_names(std::vector<Entry>& entries, std::string_view file, Fin
   }
   if (dropped.empty()) return;
   std::sort(dropped.begin(), dropped.end());
-  std::vector<Entry> kept;
+  std::vector<HeaderEntry> kept;
   kept.reserve(entries.size() - dropped.size());
   for (std::size_t i = 0; i < entries.size(); ++i) {
     if (!std::binary_search(dropped.begin(), dropped.end(), i)) kept.push_back(std::move(entries[i]));
@@ -298,7 +62,8 @@ void drop_repeated_names(std::vector<Entry>& entries, std::string_view file, Fin
 }
 
 // What a header may say and the reference accepts, but other readers or people trip over.
-void check_habits(const Entry& entry, std::uint64_t data_begin, std::string_view file, Findings& findings) {
+void check_habits(const HeaderEntry& entry, std::uint64_t data_begin, std::string_view file,
+                  Findings& findings) {
   const auto odd = [&](std::string_view rule, Level level, std::string message) {
     findings.add({rule, level, true, std::move(message), std::string(file), entry.at});
   };
@@ -328,7 +93,7 @@ void check_habits(const Entry& entry, std::uint64_t data_begin, std::string_view
 }
 
 // The size the shape asks for against the range the header gives. Nothing to add when they agree.
-std::optional<Finding> size_fault(const Entry& entry, std::string_view file) {
+std::optional<Finding> size_fault(const HeaderEntry& entry, std::string_view file) {
   const ByteSize expected = tensor_bytes(entry.dtype, entry.shape);
   const auto fatal = [&](std::string_view rule, std::string message) {
     return Finding{rule, Level::kLoads, false, std::move(message), std::string(file), entry.at};
@@ -348,9 +113,9 @@ std::optional<Finding> size_fault(const Entry& entry, std::string_view file) {
 }
 
 // The reference's loop: sorted by (begin, end), every tensor must start where the one before ended.
-void check_tiling(std::vector<Entry>& entries, SafetensorsHeader& header, std::string_view file,
+void check_tiling(std::vector<HeaderEntry>& entries, SafetensorsHeader& header, std::string_view file,
                   Findings& findings) {
-  const auto by_range = [](const Entry& a, const Entry& b) {
+  const auto by_range = [](const HeaderEntry& a, const HeaderEntry& b) {
     return std::tie(a.begin, a.end) < std::tie(b.begin, b.end);
   };
   const auto unordered = std::is_sorted_until(entries.begin(), entries.end(), by_range);
@@ -361,11 +126,11 @@ void check_tiling(std::vector<Entry>& entries, SafetensorsHeader& header, std::s
                   std::string(file), unordered->at});
     std::stable_sort(entries.begin(), entries.end(), by_range);
   }
-  const auto fatal = [&](const Entry& entry, std::string_view rule, std::string message) {
+  const auto fatal = [&](const HeaderEntry& entry, std::string_view rule, std::string message) {
     findings.add({rule, Level::kLoads, false, std::move(message), std::string(file), entry.at});
   };
   std::uint64_t cursor = 0;
-  for (Entry& entry : entries) {
+  for (HeaderEntry& entry : entries) {
     const std::string_view where = entry.begin > cursor ? "ST-HOLE" : "ST-OVERLAP";
     if (entry.end < entry.begin) {
       fatal(entry, "ST-RANGE", "data_offsets of tensor " + quoted(entry.name) + " run backwards");
@@ -458,24 +223,13 @@ SafetensorsHeader parse_safetensors_header(std::string_view json, std::string_vi
     findings.add({"ST-UTF8", Level::kLoads, false, "the header is not UTF-8", std::string(file), 8 + *bad});
     return header;
   }
-  HeaderParser parser(json, file, findings);
-  parser.entries.reserve(json.size() / kTypicalEntry);
-  const auto fatal = [&](std::string_view rule, std::uint64_t at, std::string message) {
-    findings.add({rule, Level::kLoads, false, std::move(message), std::string(file), at});
-  };
-  try {
-    parser.parse();
-  } catch (const Fault& fault) {
-    fatal(fault.rule, fault.offset, fault.message);
-  } catch (const JsonScanError& error) {
-    fatal("ST-JSON", error.offset(), error.message());
-  }
+  HeaderEntries entries = parse_header_entries(json, file, findings);
   check_text(json, file, findings);
-  header.metadata = std::move(parser.metadata);
+  header.metadata = std::move(entries.metadata);
   check_format(header.metadata, file, findings);
-  drop_repeated_names(parser.entries, file, findings);
-  header.tensors.reserve(parser.entries.size());
-  check_tiling(parser.entries, header, file, findings);
+  drop_repeated_names(entries.tensors, file, findings);
+  header.tensors.reserve(entries.tensors.size());
+  check_tiling(entries.tensors, header, file, findings);
   return header;
 }
 
@@ -493,12 +247,17 @@ void check_safetensors_size(const SafetensorsHeader& header, std::uint64_t file_
   const auto is_cut = [file_size](const Tensor& tensor) {
     return tensor.size > 0 && (tensor.offset > file_size || file_size - tensor.offset < tensor.size);
   };
+  // Tensors lie in the order of the list, so those before the first that is cut survive.
   const auto first = std::find_if(header.tensors.begin(), header.tensors.end(), is_cut);
-  const auto cut =
-      static_cast<std::uint64_t>(std::count_if(header.tensors.begin(), header.tensors.end(), is_cut));
-  fatal(fmt::format("the file ends {} early: {} of {} tensors are cut, first {}; fetch or copy it again",
-                    plural(expected ? *expected - file_size : 0, "byte"), cut, header.tensors.size(),
-                    first == header.tensors.end() ? "none" : quoted(first->name)),
+  const std::string survivors =
+      first == header.tensors.end()
+          ? "all"
+          : fmt::format("{} before '{}'",
+                        group_digits(static_cast<std::uint64_t>(first - header.tensors.begin())),
+                        escape_name(first->name));
+  fatal(fmt::format("the file ends {} early: of {} {} survive; fetch or copy it again",
+                    plural(expected ? *expected - file_size : 0, "byte"),
+                    plural(header.tensors.size(), "tensor"), survivors),
         file_size);
 }
 

@@ -54,7 +54,7 @@ in_fixtures() { cd "$FIXTURES" || return; }
   has output "[ST-ALIGN spec warning]"
   head -c 20000 "$FIXTURES/base/model.safetensors" > cut
   expect 4 st-inspect --check=loads cut
-  has output "byte 20000: the file ends 138,424 bytes early"
+  has output "byte 20000: the file ends 138,424 bytes early: of 21 tensors 0 before 'lm_head.weight' survive"
   expect 4 st-inspect cut
   has stderr "[ST-SIZE]"
   expect 7 st-inspect --check missing
@@ -88,6 +88,40 @@ in_fixtures() { cd "$FIXTURES" || return; }
   sed -i 's/"tie_word_embeddings": true/"tie_word_embeddings": false/' t/config.json
   expect 1 st-inspect --check=hub t
   fault MD-TIED
+}
+
+@test "--check=hub: sets without an index, checkpoints that were cut off or moved" {
+  cp -r "$FIXTURES/sharded" s && chmod -R u+w s
+  rm s/model.safetensors.index.json
+  expect 1 st-inspect --check=hub s
+  has output MD-INDEX
+  cp -r "$FIXTURES/full-run/checkpoint-40" checkpoint-41 && chmod -R u+w checkpoint-41
+  touch checkpoint-41/checkpoint-is-incomplete.txt
+  expect 1 st-inspect --check=hub checkpoint-41
+  has output MD-STEP
+  has output MD-INCOMPLETE
+  expect 0 st-inspect -v checkpoint-41
+  has output MD-INCOMPLETE
+}
+
+@test "--check with --stats looks into the data" {
+  safetensors b.safetensors "{$(tensor b BOOL '[2]' 0 2)}" 2
+  printf '\x02' | dd of=b.safetensors bs=1 seek=$(($(stat -c %s b.safetensors) - 1)) conv=notrunc 2> /dev/null
+  expect 0 st-inspect --check b.safetensors
+  expect 1 st-inspect --check --stats b.safetensors
+  has output ST-BOOL
+}
+
+@test "colours and progress only where they are wanted" {
+  expect 0 st-inspect --color=always "$FIXTURES/tied"
+  has output $'\x1b['
+  for arguments in "" --color=auto --color=never; do
+    expect 0 st-inspect $arguments "$FIXTURES/tied"
+    ! grep -q $'\x1b' <<< "$output"
+  done
+  expect 0 st-inspect --hash "$FIXTURES/tied"
+  [ -z "$stderr" ]
+  expect 0 st-inspect --hash --no-progress --progress "$FIXTURES/tied"
 }
 
 @test "--check: index against shards" {
