@@ -2,6 +2,8 @@
 // st-pack: write safetensors. Options become a plan, the plan is printed or carried out.
 #include <fmt/format.h>
 
+#include <set>
+
 #include "base/error.h"
 #include "base/sizes.h"
 #include "base/text.h"
@@ -68,11 +70,13 @@ Dtype target_dtype(std::string_view text) {
       fmt::format("--dtype takes bf16, f16, f32, f64, f8_e4m3 or f8_e5m2, not '{}'", escape_name(text)));
 }
 
-std::vector<std::string> read_names(const std::string& path, bool null) {
-  std::vector<std::string> names;
-  const std::string text = read_whole_file(path, 1U << 30);
+std::set<std::string> read_names(const std::string& path, bool null) {
+  std::set<std::string> names;
+  constexpr std::uint64_t kLimit = 1U << 30;  // bytes
+  const std::string text =
+      path == "-" ? read_whole_stream(0, kLimit, "standard input") : read_whole_file(path, kLimit);
   for (const std::string_view name : split(text, null ? '\0' : '\n')) {
-    if (!name.empty()) names.emplace_back(name);
+    if (!name.empty()) names.emplace(name);
   }
   return names;
 }

@@ -77,8 +77,9 @@ int for_each_operand(const std::vector<std::string>& operands,
     try {
       codes.push_back(each(operand));
     } catch (const Error& error) {
-      if (operands.size() == 1 || (error.kind() != ErrorKind::kIo && error.kind() != ErrorKind::kMalformed))
-        throw;
+      const bool known =
+          std::find(kWorstFirst.begin(), kWorstFirst.end(), exit_code(error.kind())) != kWorstFirst.end();
+      if (operands.size() == 1 || !known) throw;
       flush_out();
       codes.push_back(report(error));
     }

@@ -106,6 +106,21 @@ std::string read_whole_file(const std::string& path, std::uint64_t limit) {
   return text;
 }
 
+std::string read_whole_stream(int fd, std::uint64_t limit, std::string_view name) {
+  constexpr std::size_t kStep = 64U << 10;
+  std::string text;
+  while (true) {
+    const std::size_t have = text.size();
+    text.resize(have + kStep);
+    wait_readable(fd);
+    const ssize_t got = ::read(fd, text.data() + have, kStep);
+    if (got < 0 && errno != EINTR) throw io_error("read", errno, name);
+    text.resize(have + static_cast<std::size_t>(got > 0 ? got : 0));
+    if (got == 0) return text;
+    if (text.size() > limit) throw malformed(fmt::format("more than {} bytes", limit)).in_file(name);
+  }
+}
+
 void write_stream(int fd, std::string_view data, std::string_view name) {
   while (!data.empty()) {
     const ssize_t put = ::write(fd, data.data(), data.size());

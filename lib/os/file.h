@@ -87,6 +87,9 @@ class OutputFile {
 // The whole of a regular file. Throws kMalformed when it has more than `limit` bytes.
 std::string read_whole_file(const std::string& path, std::uint64_t limit);
 
+// Everything that comes from a descriptor without positions. Throws kMalformed beyond `limit` bytes.
+std::string read_whole_stream(int fd, std::uint64_t limit, std::string_view name);
+
 // Writes all of `data` to a descriptor that has no positions (a pipe, a terminal). Throws kIo; a closed pipe
 // is reported by errno EPIPE in BrokenPipe.
 struct BrokenPipe {};

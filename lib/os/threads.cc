@@ -11,6 +11,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -91,7 +92,10 @@ void parallel_for(std::size_t count, unsigned threads, const std::function<void(
   };
   std::vector<std::thread> helpers;
   const std::size_t wanted = std::min<std::size_t>(std::max(1U, threads), count);
-  for (std::size_t i = 1; i < wanted; ++i) helpers.emplace_back(run);
+  try {
+    for (std::size_t i = 1; i < wanted; ++i) helpers.emplace_back(run);
+  } catch (const std::system_error&) {  // no more threads to be had: fewer do the work
+  }
   run();
   for (std::thread& helper : helpers) helper.join();
   if (first_failure) std::rethrow_exception(first_failure);

@@ -4,7 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
+#include <iterator>
 #include <set>
 
 #include "base/error.h"
@@ -174,9 +174,11 @@ PackPlan plan_pack(const Input& input, const PackOptions& options, OutputKind ki
   refuse_cast_of_quantized(input, options);
   PackPlan plan;
   plan.kind = kind;
-  plan.dropped = tied;
+  // A repeated tensor may only go where the one it repeats is written.
+  std::copy_if(tied.begin(), tied.end(), std::back_inserter(plan.dropped),
+               [&options](const TiedName& pair) { return is_selected(options.selection, pair.kept); });
   std::vector<std::string> dropped;
-  for (const TiedName& pair : tied) dropped.push_back(pair.dropped);
+  for (const TiedName& pair : plan.dropped) dropped.push_back(pair.dropped);
   std::sort(dropped.begin(), dropped.end());
   std::vector<PackedTensor> tensors = select_tensors(input.weights.tensors, options.selection, dropped);
   if (kind == OutputKind::kNpy) {
@@ -188,7 +190,7 @@ PackPlan plan_pack(const Input& input, const PackOptions& options, OutputKind ki
   } else {
     plan.weights.push_back(make_output("", std::move(tensors), output_metadata(input, options)));
   }
-  for (const TiedName& pair : tied) {
+  for (const TiedName& pair : plan.dropped) {
     plan.notes.push_back(fmt::format("'{}' repeats '{}' and config.json ties them: written once",
                                      escape_name(pair.dropped), escape_name(pair.kept)));
   }

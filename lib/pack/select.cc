@@ -28,7 +28,7 @@ Dtype output_dtype(const Tensor& tensor, const Selection& selection) {
   return selection.dtype.value_or(tensor.dtype);
 }
 
-void check_names_exist(const std::vector<Tensor>& tensors, const std::vector<std::string>& names) {
+void check_names_exist(const std::vector<Tensor>& tensors, const std::set<std::string>& names) {
   std::unordered_set<std::string_view> known;
   for (const Tensor& tensor : tensors) known.insert(tensor.name);
   std::vector<std::string> unknown;
@@ -59,18 +59,18 @@ void check_collisions(const std::vector<PackedTensor>& packed) {
 
 }  // namespace
 
+bool is_selected(const Selection& selection, const std::string& name) {
+  if (selection.names && !selection.names->contains(name)) return false;
+  return (selection.select.empty() || matches_any(selection.select, name)) &&
+         !matches_any(selection.exclude, name);
+}
+
 std::vector<PackedTensor> select_tensors(const std::vector<Tensor>& tensors, const Selection& selection,
                                          const std::vector<std::string>& dropped) {
-  std::unordered_set<std::string_view> named;
-  if (selection.names) {
-    check_names_exist(tensors, *selection.names);
-    named.insert(selection.names->begin(), selection.names->end());
-  }
+  if (selection.names) check_names_exist(tensors, *selection.names);
   std::vector<PackedTensor> packed;
   for (const Tensor& tensor : tensors) {
-    if (selection.names && !named.contains(tensor.name)) continue;
-    if (!selection.select.empty() && !matches_any(selection.select, tensor.name)) continue;
-    if (matches_any(selection.exclude, tensor.name)) continue;
+    if (!is_selected(selection, tensor.name)) continue;
     if (std::binary_search(dropped.begin(), dropped.end(), tensor.name)) continue;
     const Dtype dtype = output_dtype(tensor, selection);
     packed.push_back({&tensor,

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,10 +20,10 @@ namespace mu {
 struct Selection {
   std::vector<Glob> select;  // on input names; none means all
   std::vector<Glob> exclude;
-  std::optional<std::vector<std::string>> names;  // only these input names
-  std::vector<Rename> rename;                     // applied after selecting
-  std::optional<Dtype> dtype;                     // for floating tensors
-  std::vector<std::pair<Glob, Dtype>> dtype_of;   // wins over `dtype`; the last that matches counts
+  std::optional<std::set<std::string>> names;    // only these input names
+  std::vector<Rename> rename;                    // applied after selecting
+  std::optional<Dtype> dtype;                    // for floating tensors
+  std::vector<std::pair<Glob, Dtype>> dtype_of;  // wins over `dtype`; the last that matches counts
 };
 
 // A tensor to be written.
@@ -30,6 +31,9 @@ struct PackedTensor {
   const Tensor* input;  // borrowed from the list that was selected from
   TensorSpec output;
 };
+
+// Whether the globs and names of a selection take an input name.
+bool is_selected(const Selection& selection, const std::string& name);
 
 // Tensors of `tensors` (in that order) that the selection takes, save those whose input name is in `dropped`
 // (sorted). Throws kMalformed for names that don't exist, kRefused where two get one name, a name becomes

@@ -64,6 +64,8 @@ LIST
   [ "$(st-inspect --names n.safetensors | wc -l)" = 2 ]
   tr '\n' '\0' < names > names0
   expect 0 st-pack "$base" -o n0.safetensors -0 --names-from names0
+  st-inspect --names "$base" | grep norm | st-pack "$base" -o piped.safetensors --names-from -
+  [ "$(st-inspect --names piped.safetensors | grep -c norm)" = 5 ]
   echo nobody >> names
   expect 4 st-pack "$base" -o x.safetensors --names-from names
   has stderr "nobody"

@@ -7,6 +7,9 @@
 #include <stdexcept>
 #include <vector>
 
+#include "os/lock.h"
+#include "testing.h"
+
 using namespace mu;
 
 TEST_CASE("threads: every piece is done once") {
@@ -33,4 +36,13 @@ TEST_CASE("threads: a failure stops the rest and reaches the caller") {
 
 TEST_CASE("threads: there is always one") {
   CHECK(default_thread_count() >= 1);
+}
+
+TEST_CASE("lock: the second to ask is told to come later") {
+  const mu::testing::TempFolder folder;
+  {
+    const FileLock first(folder / "lock");
+    CHECK(mu::testing::error_of([&] { FileLock second(folder / "lock"); }) == ErrorKind::kTemporary);
+  }
+  CHECK_FALSE(mu::testing::error_of([&] { FileLock again(folder / "lock"); }).has_value());
 }

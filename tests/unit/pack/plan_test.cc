@@ -155,3 +155,14 @@ TEST_CASE("tied: names that the config ties and that hold the same bytes are dro
   CHECK(tied(R"({"tie_word_embeddings": false})", true) == 0);
   CHECK(tied("{}", true) == 0);
 }
+
+TEST_CASE("plan: a tied name goes only where the tensor it repeats is written") {
+  const TempFolder folder;
+  make_checkpoint(folder / "in", kConfig);
+  const Input input = open_input(folder / "in", StreamData::kCount);
+  const std::vector<TiedName> tied = {{"b", "a"}};
+  CHECK(plan_pack(input, {}, OutputKind::kFolder, tied).tensor_count() == 2);
+  PackOptions alone;
+  alone.selection.select = {Glob("b")};
+  CHECK(plan_pack(input, alone, OutputKind::kFolder, tied).tensor_count() == 1);
+}

@@ -36,7 +36,7 @@ TEST_CASE("select: globs, names and dropped ones, in the input's order") {
   some.exclude = {Glob("*.bias")};
   CHECK(names_of(some) == Names{"a.weight", "ids"});
   Selection named;
-  named.names = Names{"ids", "a.bias"};
+  named.names = std::set<std::string>{"ids", "a.bias"};
   CHECK(names_of(named) == Names{"a.bias", "ids"});
   CHECK(names_of({}, {"ids", "scale"}) == Names{"a.weight", "a.bias"});
 }
@@ -69,7 +69,7 @@ TEST_CASE("select: what would lose something is refused") {
   reserved.rename = {Rename("s/ids/__metadata__/")};
   CHECK(error_of_selection(reserved) == ErrorKind::kRefused);
   Selection unknown;
-  unknown.names = {"ids", "nobody"};
+  unknown.names = std::set<std::string>{"ids", "nobody"};
   CHECK(error_of_selection(unknown) == ErrorKind::kMalformed);
 }
 
