@@ -13,7 +13,7 @@ TESTS := tests/run-tests
 all: setup build/release/build.ninja ## build the programs (build/release/tools)
 	@cmake --build --preset release
 
-build/%/build.ninja: CMakePresets.json
+build/%/build.ninja: CMakePresets.json | setup
 	@cmake --preset $* > /dev/null
 
 setup: ## install the Debian packages that are missing (apt-get, as root or with sudo)

@@ -49,6 +49,15 @@ struct Nonfinite {
 };
 constexpr Nonfinite kNonfinite[] = {{"-Infinity", "-0.000000"}, {"Infinity", "0.000000"}, {"NaN", "0.0"}};
 
+// True when neither a digit, a sign nor a letter touches the word.
+bool stands_alone(std::string_view text, std::size_t at, std::size_t size) {
+  constexpr std::string_view kBefore = " \t\r\n,:[";
+  constexpr std::string_view kAfter = " \t\r\n,]}";
+  const bool before = at == 0 || kBefore.find(text[at - 1]) != std::string_view::npos;
+  const bool after = at + size == text.size() || kAfter.find(text[at + size]) != std::string_view::npos;
+  return before && after;
+}
+
 std::string mask_nonfinite(std::string_view text) {
   std::string masked(text);
   bool in_string = false;
@@ -61,7 +70,8 @@ std::string mask_nonfinite(std::string_view text) {
       in_string = true;
     } else if (c == 'N' || c == 'I' || c == '-') {
       for (const Nonfinite& entry : kNonfinite) {
-        if (text.substr(i, entry.word.size()) != entry.word) continue;
+        if (text.substr(i, entry.word.size()) != entry.word || !stands_alone(text, i, entry.word.size()))
+          continue;
         masked.replace(i, entry.word.size(), entry.stand_in);
         i += entry.word.size() - 1;
         break;

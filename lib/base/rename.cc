@@ -101,6 +101,7 @@ std::string Rename::apply(std::string_view name) const {
   const std::string subject(name);
   std::string out;
   std::size_t at = 0;
+  std::size_t last_end = std::string::npos;
   while (at <= subject.size()) {
     std::array<regmatch_t, kGroups> groups{};
     const int flags = at == 0 ? 0 : REG_NOTBOL;
@@ -114,7 +115,11 @@ std::string Rename::apply(std::string_view name) const {
     const auto begin = static_cast<std::size_t>(groups[0].rm_so);
     const auto end = static_cast<std::size_t>(groups[0].rm_eo);
     out.append(subject, at, begin);
-    for (const Part& part : parts_) out += part.group < 0 ? std::string_view(part.text) : group(part.group);
+    // As in sed, an empty match right behind a match does not count.
+    if (begin != end || at + begin != last_end) {
+      for (const Part& part : parts_) out += part.group < 0 ? std::string_view(part.text) : group(part.group);
+    }
+    last_end = at + end;
     at += end;
     if (begin == end) {  // an empty match: step over one character
       if (at < subject.size()) out += subject[at];

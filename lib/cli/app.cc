@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <charconv>
 
@@ -16,6 +17,26 @@ namespace mu {
 namespace {
 
 constexpr std::size_t kHelpColumn = 30;
+constexpr std::size_t kHelpWidth = 80;
+constexpr unsigned kMostThreads = 1024;
+
+// `text` broken at blanks into lines that end before kHelpWidth; the first starts in `column`, the others are
+// indented to `indent`.
+std::string wrap(std::string_view text, std::size_t column, std::size_t indent) {
+  std::string lines;
+  for (const std::string_view word : split(text, ' ')) {
+    if (column + 1 + word.size() > kHelpWidth && column > indent) {
+      lines += "\n" + std::string(indent, ' ');
+      column = indent;
+    } else if (!lines.empty()) {
+      lines += ' ';
+      ++column;
+    }
+    lines += word;
+    column += word.size();
+  }
+  return lines + "\n";
+}
 
 // "-j,--threads" and "N" -> "  -j, --threads N".
 std::string left_side(const CLI::Option& option) {
@@ -37,48 +58,62 @@ unsigned CommonOptions::thread_count() const {
 }
 
 bool CommonOptions::show_progress() const {
-  return progress || (!no_progress && !console().quiet && err_is_terminal());
+  return progress.value_or(!console().quiet && err_is_terminal());
 }
 
 App::App(const ProgramText& text) : text_(text), app_(std::make_unique<CLI::App>(std::string(text.summary))) {
   app_->set_help_flag();
-  app_->allow_extras(false);
 }
 
-CLI::Option* App::finish(CLI::Option* option) {
+App::~App() = default;
+
+CLI::Option* App::finish(CLI::Option* option, Takes takes) {
   if (std::find(groups_.begin(), groups_.end(), group_) == groups_.end()) groups_.push_back(group_);
+  takes_.emplace(option, takes);
   return option->group(group_);
 }
 
 void App::flag(const std::string& names, bool& target, const std::string& help) {
-  finish(app_->add_flag(names, target, help))->take_last();
+  finish(app_->add_flag(names, target, help), Takes::kNothing)->take_last();
 }
 
 void App::optional_value(const std::string& names, const std::string& value_name, const std::string& fallback,
                          std::optional<std::string>& target, const std::string& help) {
   std::string& stored = stored_.emplace_back();
-  CLI::Option* const option = finish(app_->add_flag(names + "{" + fallback + "}", stored, help));
+  CLI::Option* const option =
+      finish(app_->add_flag(names + "{" + fallback + "}", stored, help), Takes::kMaybeAfterEquals);
   option->option_text("[=" + value_name + "]")->take_last();
   after_parse_.push_back([option, &stored, &target] {
     if (option->count() > 0) target = stored;
   });
 }
 
+// Values are taken as CLI11 split them, past its conversions: those read "{}" as an empty list and "[a,b]" as
+// two.
 void App::value(const std::string& names, const std::string& value_name, std::optional<std::string>& target,
                 const std::string& help) {
-  finish(app_->add_option_function<std::string>(
-             names, [&target](const std::string& value) { target = value; }, help))
+  const auto keep = [&target](const CLI::results_t& values) {
+    target = values.back();
+    return true;
+  };
+  finish(app_->add_option(names, CLI::callback_t(keep), help), Takes::kValue)
       ->option_text(value_name)
       ->take_last();
 }
 
 void App::list(const std::string& names, const std::string& value_name, std::vector<std::string>& target,
                const std::string& help) {
-  finish(app_->add_option(names, target, help))->option_text(value_name)->allow_extra_args(false);
+  const auto keep = [&target](const CLI::results_t& values) {
+    target = values;
+    return true;
+  };
+  finish(app_->add_option(names, CLI::callback_t(keep), help), Takes::kValue)
+      ->option_text(value_name)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
 }
 
 void App::operands(std::vector<std::string>& target) {
-  app_->add_option("operands", target)->group("");
+  operands_ = &target;
 }
 
 void App::common(CommonOptions& options, std::string_view which) {
@@ -88,27 +123,81 @@ void App::common(CommonOptions& options, std::string_view which) {
   if (has('n')) flag("-n,--dry-run", options.dry_run, "print the plan and change nothing");
   if (has('j')) flag("--json", options.json, "print one JSON document");
   if (has('0')) flag("-0,--null", options.null, "names end with NUL, unescaped");
-  if (has('t')) {
-    finish(app_->add_option("-j,--threads", threads_, "threads (default: all)"))
-        ->option_text("N")
+  if (has('t')) value("-j,--threads", "N", threads_, "threads (default: all)");
+  if (has('p')) {
+    const auto keep = [&options](std::int64_t sum) { options.progress = sum > 0; };
+    finish(app_->add_flag_function("--progress,!--no-progress", keep,
+                                   "show progress or don't (default: on a terminal)"),
+           Takes::kNothing)
         ->take_last();
   }
-  if (has('p')) {
-    flag("--progress", options.progress, "show progress though stderr is no terminal");
-    flag("--no-progress", options.no_progress, "never show progress");
-  }
-  finish(app_->add_option("--color", color_, "auto, always or never"))->option_text("WHEN")->take_last();
+  value("--color", "WHEN", color_, "auto (default), always or never");
   flag("-q,--quiet", console().quiet, "errors only");
-  finish(app_->add_flag("-v,--verbose", console().verbose, "say more"));
+  finish(app_->add_flag("-v,--verbose", console().verbose, "say more"), Takes::kNothing);
   flag("-h,--help", help_, "print this");
   flag("--version", version_, "print the version");
 }
 
-void App::parse(int argc, char** argv) {
+const CLI::Option* App::find(const std::string& name) const {
+  const CLI::Option* const option = app_->get_option_no_throw(name);
+  if (option == nullptr) throw usage("there is no option " + escape_name(name));
+  return option;
+}
+
+// Both tell whether the next argument belongs to the option.
+bool App::check_long(std::string_view argument) const {
+  const std::size_t equals = argument.find('=');
+  const std::string name(argument.substr(0, equals));
+  const Takes takes = takes_.at(find(name));
+  if (equals == std::string_view::npos) return takes == Takes::kValue;
+  if (takes == Takes::kNothing) throw usage(name + " takes no value");
+  if (equals + 1 == argument.size()) throw usage(name + "= needs a value");
+  return false;
+}
+
+bool App::check_short(std::string_view argument) const {
+  for (std::size_t i = 1; i < argument.size(); ++i) {
+    const CLI::Option* const option = find(std::string("-") + argument[i]);
+    if (takes_.at(option) == Takes::kValue) return i + 1 == argument.size();
+  }
+  return false;
+}
+
+// Takes the operands out and returns the rest for CLI11, which would split an operand "[a,b]" in two, drop
+// "{}", take
+// "-5" and "---x" for operands and the next argument for the value of "--name=".
+std::vector<std::string> App::take_operands(int argc, const char* const* argv) {
+  std::vector<std::string> options, operands;
+  bool only_operands = false;
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view argument = argv[i];
+    if (only_operands || argument.size() < 2 || argument.front() != '-') {
+      operands.emplace_back(argument);
+    } else if (argument == "--") {
+      only_operands = true;
+    } else {
+      options.emplace_back(argument);
+      const bool takes_next = argument.starts_with("--") ? check_long(argument) : check_short(argument);
+      if (!takes_next) continue;
+      if (++i == argc) throw usage(std::string(argument) + " needs a value");
+      options.emplace_back(argv[i]);
+    }
+  }
+  if (operands_ == nullptr && !operands.empty())
+    throw usage("takes no operand '" + escape_name(operands[0]) + "'");
+  if (operands_ != nullptr) *operands_ = std::move(operands);
+  return options;
+}
+
+void App::parse(int argc, const char* const* argv) {
   try {
-    app_->parse(argc, argv);
+    std::vector<std::string> options = take_operands(argc, argv);
+    std::reverse(options.begin(), options.end());  // CLI11 takes them from the back
+    app_->parse(std::move(options));
+  } catch (Error& error) {
+    throw error.hint(fmt::format("see {} --help", text_.name));
   } catch (const CLI::ParseError& error) {
-    throw usage(error.what()).hint(fmt::format("see {} --help", text_.name));
+    throw usage(escape_name(error.what())).hint(fmt::format("see {} --help", text_.name));
   }
   for (const std::function<void()>& step : after_parse_) step();
   if (help_) {
@@ -119,25 +208,30 @@ void App::parse(int argc, char** argv) {
     out(fmt::format("{} {}\n", text_.name, MU_VERSION));
     throw ExitNow{0};
   }
+  apply_common();
+}
+
+void App::apply_common() {
   if (color_ == "always") console().color = ColorMode::kAlways;
   if (color_ == "never") console().color = ColorMode::kNever;
-  if (!color_.empty() && color_ != "always" && color_ != "never" && color_ != "auto") {
-    throw usage("--color takes auto, always or never, not '" + escape_name(color_) + "'");
+  if (color_ == "auto") console().color = ColorMode::kAuto;
+  if (color_ && color_ != "always" && color_ != "never" && color_ != "auto") {
+    throw usage("--color takes auto, always or never, not '" + escape_name(*color_) + "'");
   }
-  if (!threads_.empty()) {
-    unsigned count = 0;
-    const std::from_chars_result parsed =
-        std::from_chars(threads_.data(), threads_.data() + threads_.size(), count);
-    if (parsed.ec != std::errc() || parsed.ptr != threads_.data() + threads_.size() || count == 0 ||
-        count > 1024) {
-      throw usage("--threads takes a number from 1 to 1024, not '" + escape_name(threads_) + "'");
-    }
-    common_->threads = count;
+  if (!threads_) return;
+  const char* const end = threads_->data() + threads_->size();
+  unsigned count = 0;
+  const std::from_chars_result parsed = std::from_chars(threads_->data(), end, count);
+  if (parsed.ec != std::errc() || parsed.ptr != end || count == 0 || count > kMostThreads) {
+    throw usage(
+        fmt::format("--threads takes a number from 1 to {}, not '{}'", kMostThreads, escape_name(*threads_)));
   }
+  common_->threads = count;
 }
 
 std::string App::help() const {
-  std::string text = fmt::format("Usage: {} [OPTIONS] {}\n{}\n", text_.name, text_.operands, text_.summary);
+  std::string text =
+      fmt::format("Usage: {} [OPTIONS] {}\n", text_.name, text_.operands) + wrap(text_.summary, 0, 0);
   for (const std::string& group : groups_) {
     text += "\n" + group + ":\n";
     for (const CLI::Option* option :
@@ -148,7 +242,7 @@ std::string App::help() const {
         left.clear();
       }
       left.resize(kHelpColumn, ' ');
-      text += left + option->get_description() + "\n";
+      text += left + wrap(option->get_description(), kHelpColumn, kHelpColumn);
     }
   }
   return text + fmt::format("\nExample: {}\nSee {}(1) and modelutils(7).\n", text_.example, text_.name);

@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 // Options as every program takes them, on CLI11. Long options are written out whole, the last of a repeated
 // single-value option counts, a list option takes one value a use, an optional value stands after '='.
+// CLI11 itself stays out of this header: it takes seconds to compile, and programs need no more than this.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
+
+namespace CLI {
+class App;
+class Option;
+}  // namespace CLI
 
 namespace mu {
 
@@ -26,8 +32,8 @@ struct CommonOptions {
   bool json = false;
   bool null = false;
   bool dry_run = false;
-  bool progress = false, no_progress = false;
-  unsigned threads = 0;  // 0: as many as there are
+  std::optional<bool> progress;  // nothing: where stderr is a terminal
+  unsigned threads = 0;          // 0: as many as there are
 
   [[nodiscard]] unsigned thread_count() const;
   [[nodiscard]] bool show_progress() const;
@@ -36,6 +42,9 @@ struct CommonOptions {
 class App {
  public:
   explicit App(const ProgramText& text);
+  App(const App&) = delete;
+  App& operator=(const App&) = delete;
+  ~App();
 
   // A flag, with or without a short form: "-f,--force".
   void flag(const std::string& names, bool& target, const std::string& help);
@@ -50,25 +59,34 @@ class App {
 
   // Options added from here on are shown under this heading.
   void group(const std::string& heading) { group_ = heading; }
-  void common(CommonOptions& options,
-              std::string_view which);  // letters: j json, 0 null, n dry run, p progress, t threads
+  // Options shared by all programs; `which` picks by letter: j json, 0 null, n dry run, p progress, t
+  // threads.
+  void common(CommonOptions& options, std::string_view which);
 
-  // Prints and throws ExitNow for --help and --version; throws kUsage for what is wrong.
-  void parse(int argc, char** argv);
+  // Prints and throws ExitNow for --help and --version; throws kUsage for what is wrong. `argv` is borrowed.
+  void parse(int argc, const char* const* argv);
+  // What --help prints, in lines of at most 80 columns.
+  [[nodiscard]] std::string help() const;
 
  private:
-  CLI::Option* finish(CLI::Option* option);
-  [[nodiscard]] std::string help() const;
+  enum class Takes : unsigned char { kNothing, kMaybeAfterEquals, kValue };
+  CLI::Option* finish(CLI::Option* option, Takes takes);
+  [[nodiscard]] const CLI::Option* find(const std::string& name) const;
+  std::vector<std::string> take_operands(int argc, const char* const* argv);
+  [[nodiscard]] bool check_long(std::string_view argument) const;
+  [[nodiscard]] bool check_short(std::string_view argument) const;
+  void apply_common();
 
   ProgramText text_;
   std::string group_ = "Options";
   std::unique_ptr<CLI::App> app_;
   std::vector<std::string> groups_;
+  std::unordered_map<const CLI::Option*, Takes> takes_;
   bool help_ = false, version_ = false;
-  std::string color_;
-  std::string threads_;
+  std::optional<std::string> color_, threads_;
   std::deque<std::string> stored_;  // values of optional_value(), at addresses that stay
   std::vector<std::function<void()>> after_parse_;
+  std::vector<std::string>* operands_ = nullptr;
   CommonOptions* common_ = nullptr;
 };
 

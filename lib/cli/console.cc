@@ -5,15 +5,20 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
 #include <mutex>
+#include <utility>
 
+#include "base/error.h"
+#include "base/text.h"
 #include "os/file.h"
 
 namespace mu {
 namespace {
 
 constexpr std::size_t kBuffer = 64U << 10;
+constexpr std::string_view kStdoutName = "standard output";
 
 std::string& buffer() {
   static std::string text;
@@ -25,24 +30,39 @@ std::mutex& stderr_mutex() {
   return mutex;
 }
 
-// One write a line, so that lines of several programs don't mix. A stderr that can't be written to is no
-// reason to stop.
+constexpr std::string_view kWipe = "\r\x1b[K";
+bool status_drawn = false;  // guarded by stderr_mutex()
+
+// A stderr that can't be written to is no reason to stop. The caller holds stderr_mutex().
+void write_err(std::string_view text, bool keeps_status = false) {
+  std::string piece;
+  if (std::exchange(status_drawn, keeps_status)) piece = kWipe;
+  piece += text;
+  if (!piece.empty() && ::write(STDERR_FILENO, piece.data(), piece.size()) < 0) return;
+}
+
+// One write a line, so that lines of several programs don't mix.
 void print_line(std::string_view prefix, std::string_view text) {
   std::string line = console().program + ": ";
   line.append(prefix).append(text) += '\n';
   const std::lock_guard<std::mutex> lock(stderr_mutex());
-  if (::write(STDERR_FILENO, line.data(), line.size()) < 0) return;
+  write_err(line);
+}
+
+std::size_t width_of(int fd) {
+  winsize size{};
+  return ::isatty(fd) == 1 && ::ioctl(fd, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
 }
 
 bool use_color() {
-  static const bool decided = [] {
-    if (console().color != ColorMode::kAuto) return console().color == ColorMode::kAlways;
+  if (console().color != ColorMode::kAuto) return console().color == ColorMode::kAlways;
+  static const bool automatic = [] {
     const char* const no_color = std::getenv("NO_COLOR");
     const char* const term = std::getenv("TERM");
     const bool dumb = term == nullptr || std::string_view(term) == "dumb";
     return out_is_terminal() && !dumb && (no_color == nullptr || *no_color == '\0');
   }();
-  return decided;
+  return automatic;
 }
 
 std::string styled(std::string_view code, std::string_view text) {
@@ -58,14 +78,25 @@ ConsoleSettings& console() {
 }
 
 void out(std::string_view text) {
+  if (text.size() >= kBuffer) {  // a header of 100 MB needs no second copy
+    flush_out();
+    write_stream(STDOUT_FILENO, text, kStdoutName);
+    return;
+  }
   buffer() += text;
   if (buffer().size() >= kBuffer) flush_out();
 }
 
 void flush_out() {
-  const std::string pending = std::move(buffer());
-  buffer().clear();
-  write_stream(STDOUT_FILENO, pending, "standard output");
+  const std::string pending = std::exchange(buffer(), {});
+  if (pending.empty()) return;
+  if (out_is_terminal()) clear_status();
+  write_stream(STDOUT_FILENO, pending, kStdoutName);
+}
+
+void close_out() {
+  flush_out();
+  if (::close(STDOUT_FILENO) != 0 && errno != EBADF) throw io_error("write", errno, kStdoutName);
 }
 
 void print_error(std::string_view text) {
@@ -95,9 +126,21 @@ bool err_is_terminal() {
 }
 
 std::size_t out_width() {
-  winsize size{};
-  if (!out_is_terminal() || ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0) return 0;
-  return size.ws_col;
+  return width_of(STDOUT_FILENO);
+}
+std::size_t err_width() {
+  return width_of(STDERR_FILENO);
+}
+
+void draw_status(std::string_view text) {
+  const std::size_t width = err_width();
+  const std::lock_guard<std::mutex> lock(stderr_mutex());
+  write_err(width > 1 ? shorten(text, width - 1) : text, true);
+}
+
+void clear_status() {
+  const std::lock_guard<std::mutex> lock(stderr_mutex());
+  write_err("");
 }
 
 std::string bold(std::string_view text) {

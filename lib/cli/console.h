@@ -23,6 +23,9 @@ ConsoleSettings& console();
 // Appends to stdout, buffered. Throws kIo when a write fails and BrokenPipe when nobody reads any more.
 void out(std::string_view text);
 void flush_out();
+// The last flush. File systems that tell of a full disk only when a file is closed (NFS, quotas) are heard
+// too.
+void close_out();
 
 void print_error(std::string_view text);    // always
 void print_warning(std::string_view text);  // "program: warning: …", unless quiet
@@ -31,8 +34,13 @@ void print_detail(std::string_view text);   // with -v
 
 bool out_is_terminal();
 bool err_is_terminal();
-// Columns of the terminal on stdout; 0 when it is none, so that nothing is cut.
+// Columns of the terminal on stdout or stderr; 0 when it is none, so that nothing is cut.
 std::size_t out_width();
+std::size_t err_width();
+
+// One line at the foot of stderr, drawn over itself. Whatever is printed next wipes it first.
+void draw_status(std::string_view text);
+void clear_status();
 
 // Text with a colour or weight, plain where stdout gets none.
 std::string bold(std::string_view text);

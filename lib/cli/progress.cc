@@ -2,50 +2,56 @@
 #include "cli/progress.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 
 #include "base/sizes.h"
+#include "cli/console.h"
 
 namespace mu {
 namespace {
 
 constexpr std::chrono::milliseconds kInterval{100};
 
-void write_quietly(const std::string& text) {
-  if (::write(STDERR_FILENO, text.data(), text.size()) < 0) return;
+// "8 s", "2:05 min", "3:02 h".
+std::string duration_text(double seconds) {
+  constexpr double kTooLong = 1000 * 3600.0;
+  if (!(seconds < kTooLong)) return "long";
+  const auto whole = static_cast<std::uint64_t>(std::max(0.0, seconds) + 0.5);
+  if (whole < 60) return fmt::format("{} s", whole);
+  if (whole < 3600) return fmt::format("{}:{:02} min", whole / 60, whole % 60);
+  return fmt::format("{}:{:02} h", whole / 3600, whole / 60 % 60);
 }
 
 }  // namespace
+
+std::string progress_text(std::string_view what, std::uint64_t done, std::uint64_t total, double seconds) {
+  const double rate = seconds > 0 ? static_cast<double>(done) / seconds : 0;
+  const std::string speed = format_size(static_cast<std::uint64_t>(rate)) + "/s";
+  if (total == 0) return fmt::format("{}  {}  {}", what, format_size(done), speed);
+  done = std::min(done, total);
+  const double share = static_cast<double>(done) / static_cast<double>(total);
+  const std::string left =
+      rate > 0 ? "  " + duration_text(static_cast<double>(total - done) / rate) + " left" : "";
+  return fmt::format("{} {:3.0f} %  {} of {}  {}{}", what, share * 100, format_size(done), format_size(total),
+                     speed, left);
+}
 
 Progress::Progress(std::string what, std::uint64_t total, bool shown)
     : what_(std::move(what)), total_(total), shown_(shown) {}
 
 Progress::~Progress() {
-  if (drawn_) write_quietly("\r\x1b[K");
+  if (shown_) clear_status();
 }
 
 void Progress::add(std::uint64_t bytes) {
   done_ += bytes;
   if (!shown_) return;
-  const Clock::time_point now = Clock::now();
   const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
+  const Clock::time_point now = Clock::now();
   if (!lock || now - last_ < kInterval) return;
-  draw(now);
-}
-
-void Progress::draw(Clock::time_point now) {
   last_ = now;
-  drawn_ = true;
-  const auto done = static_cast<double>(done_.load());
-  const double seconds = std::chrono::duration<double>(now - start_).count();
-  const double rate = seconds > 0 ? done / seconds : 0;
-  const double share = total_ > 0 ? std::min(1.0, done / static_cast<double>(total_)) : 0;
-  const double left = rate > 0 ? (static_cast<double>(total_) - done) / rate : 0;
-  write_quietly(fmt::format("\r\x1b[K{} {:3.0f} %  {} of {}  {}/s  {:.0f} s left", what_, share * 100,
-                            format_size(done_.load()), format_size(total_),
-                            format_size(static_cast<std::uint64_t>(rate)), std::max(0.0, left)));
+  draw_status(progress_text(what_, done_, total_, std::chrono::duration<double>(now - start_).count()));
 }
 
 }  // namespace mu

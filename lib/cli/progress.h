@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One line on stderr: share, bytes, rate, time left. Drawn at most ten times a second and wiped at the end.
+// One line on stderr: share, bytes, rate, time left. Drawn at most ten times a second and wiped at the end,
+// by an error or a signal too, since both unwind.
 #pragma once
 
 #include <atomic>
@@ -7,12 +8,17 @@
 #include <cstdint>
 #include <mutex>
 #include <string>
+#include <string_view>
 
 namespace mu {
 
+// The line after `seconds` with `done` of `total` bytes; a total of 0 is not known.
+std::string progress_text(std::string_view what, std::uint64_t done, std::uint64_t total, double seconds);
+
 class Progress {
  public:
-  // `total` bytes are to come; nothing is ever drawn unless `shown`.
+  // `total` bytes are to come (0: nobody knows); nothing is ever drawn unless `shown`. `what` is printed as
+  // it is.
   Progress(std::string what, std::uint64_t total, bool shown);
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
@@ -22,16 +28,13 @@ class Progress {
 
  private:
   using Clock = std::chrono::steady_clock;
-  void draw(Clock::time_point now);
-
   std::string what_;
   std::uint64_t total_;
   bool shown_;
   std::atomic<std::uint64_t> done_{0};
   Clock::time_point start_ = Clock::now();
+  std::mutex mutex_;  // guards last_
   Clock::time_point last_ = start_;
-  bool drawn_ = false;
-  std::mutex mutex_;
 };
 
 }  // namespace mu

@@ -32,17 +32,27 @@ int report(const Error& error) {
   return exit_code(error.kind());
 }
 
+// What was printed before the fault goes out first. A stdout that can't be written to doesn't hide the fault.
+int report_after_output(const Error& error) {
+  try {
+    flush_out();
+  } catch (const Error&) {
+    report(error);
+    throw;
+  }
+  return report(error);
+}
+
 int guarded(const std::function<int()>& body) {
   try {
     const int code = body();
-    flush_out();
+    close_out();
     return code;
   } catch (const ExitNow& exit) {
-    flush_out();
+    close_out();
     return exit.code;
   } catch (const Error& error) {
-    flush_out();
-    return report(error);
+    return report_after_output(error);
   } catch (const std::bad_alloc&) {
     print_error("out of memory");
     return exit_code(ErrorKind::kIo);
@@ -80,8 +90,7 @@ int for_each_operand(const std::vector<std::string>& operands,
       const bool known =
           std::find(kWorstFirst.begin(), kWorstFirst.end(), exit_code(error.kind())) != kWorstFirst.end();
       if (operands.size() == 1 || !known) throw;
-      flush_out();
-      codes.push_back(report(error));
+      codes.push_back(report_after_output(error));
     }
   }
   for (const int code : kWorstFirst) {

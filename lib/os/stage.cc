@@ -102,6 +102,17 @@ bool is_old(const std::string& path) {
   return ::lstat(path.c_str(), &status) == 0 && std::time(nullptr) - status.st_mtime > kForeignStageAge;
 }
 
+// What can't be cleaned up now (another owner, a busy mount) is no reason not to work: the next run tries
+// again.
+void clean_one(const std::string& folder, const std::string& path, const StageName& stage) {
+  try {
+    if (stage.kind == StageKind::kAside && rename_new(path, join_path(folder, stage.target))) return;
+  } catch (const Error&) {
+    return;  // never lose what may be the only copy
+  }
+  remove_quietly(path);
+}
+
 }  // namespace
 
 void disable_exchange_for_tests(bool disabled) {
@@ -114,8 +125,7 @@ void clean_stale_stages(const std::string& folder) {
     const std::optional<StageName> stage = parse_stage_name(entry.name);
     const std::string path = join_path(folder, entry.name);
     if (!stage || stage->owner_alive || (!stage->same_host && !is_old(path))) continue;
-    if (stage->kind == StageKind::kAside && rename_new(path, join_path(folder, stage->target))) continue;
-    remove_tree(path);
+    clean_one(folder, path, *stage);
   }
 }
 

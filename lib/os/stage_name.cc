@@ -15,6 +15,7 @@
 namespace mu {
 namespace {
 
+constexpr std::size_t kLongestTarget = 100;  // bytes
 constexpr std::string_view kMarks[] = {".mu-stage.", ".mu-aside."};
 
 std::string read_line(const std::string& path) {
@@ -61,26 +62,30 @@ std::string stage_name(std::string_view target, StageKind kind) {
   // Two stages of one target in one process (a test, a library user) must not meet.
   static unsigned serial = 0;
   const std::string suffix = serial++ == 0 ? "" : fmt::format("+{}", serial);
+  // A name has 255 bytes at most. Only one that was renamed aside must be found again by its whole name.
+  if (kind == StageKind::kStage) target = target.substr(0, kLongestTarget);
   return fmt::format(".{}{}{}.{}.{}{}.{}", target, kMarks[static_cast<unsigned>(kind)], host(), boot_id(),
                      pid, suffix, start_time(pid));
 }
 
 std::optional<StageName> parse_stage_name(std::string_view name) {
   if (!name.starts_with('.')) return std::nullopt;
-  for (const StageKind kind : {StageKind::kStage, StageKind::kAside}) {
-    const std::string_view mark = kMarks[static_cast<unsigned>(kind)];
-    const std::size_t at = name.rfind(mark);
-    if (at == std::string_view::npos) continue;
-    const std::vector<std::string_view> owner = split(name.substr(at + mark.size()), '.');
-    if (owner.size() != 4) return std::nullopt;
-    const std::string_view pid = owner[2].substr(0, owner[2].find('+'));
-    if (pid.empty() || !std::all_of(pid.begin(), pid.end(), [](char c) { return c >= '0' && c <= '9'; }))
-      return std::nullopt;
-    const bool same_host = owner[0] == host();
-    const bool alive = same_host && owner[1] == boot_id() && owner[3] != "0" && start_time(pid) == owner[3];
-    return StageName{std::string(name.substr(1, at - 1)), kind, same_host, alive};
-  }
-  return std::nullopt;
+  // The last mark is ours; a target may be called anything.
+  const std::size_t stage_at = name.rfind(kMarks[0]);
+  const std::size_t aside_at = name.rfind(kMarks[1]);
+  if (stage_at == std::string_view::npos && aside_at == std::string_view::npos) return std::nullopt;
+  const bool is_aside =
+      stage_at == std::string_view::npos || (aside_at != std::string_view::npos && aside_at > stage_at);
+  const std::size_t at = is_aside ? aside_at : stage_at;
+  const std::vector<std::string_view> owner = split(name.substr(at + kMarks[is_aside ? 1 : 0].size()), '.');
+  if (owner.size() != 4 || at == 0) return std::nullopt;
+  const std::string_view pid = owner[2].substr(0, owner[2].find('+'));
+  if (pid.empty() || !std::all_of(pid.begin(), pid.end(), [](char c) { return c >= '0' && c <= '9'; }))
+    return std::nullopt;
+  const bool same_host = owner[0] == host();
+  const bool alive = same_host && owner[1] == boot_id() && owner[3] != "0" && start_time(pid) == owner[3];
+  return StageName{std::string(name.substr(1, at - 1)), is_aside ? StageKind::kAside : StageKind::kStage,
+                   same_host, alive};
 }
 
 }  // namespace mu

@@ -11,7 +11,7 @@ namespace mu {
 
 enum class StageKind : unsigned char { kStage, kAside };
 
-// The name this process uses for a stage of a target called `target`.
+// The name this process uses for a stage of a target called `target`, of which a kStage keeps 100 bytes.
 std::string stage_name(std::string_view target, StageKind kind);
 
 struct StageName {

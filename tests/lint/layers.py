@@ -14,6 +14,8 @@ LIBRARIES = {
     "nlohmann/": ["lib/base/json.cc"],
     "openssl/": ["lib/hash/"],
     "curl/": ["lib/net/"],
+    "zlib.h": ["lib/weights/"],
+    "lz4": ["lib/hub/"],
     "Eigen/": ["lib/lora/"],
     "yaml-cpp/": ["lib/card/"],
 }
@@ -28,6 +30,8 @@ def faults(path, text):
         yield f"{path}: the folder {folder} is in no layer"
         return
     for include in INCLUDE.findall(text):
+        if ".." in include.split("/"):
+            yield f"{path}: lib/ is the include root, not {include}"
         target = include.split("/")[0]
         if "/" in include and target in RANK and target != folder and RANK[target] >= RANK[folder]:
             yield f"{path}: {folder} may not include {include}"
@@ -43,6 +47,9 @@ def self_test():
         ("lib/hash/a.cc", '#include "cli/run.h"'),
         ("lib/model/a.h", "#include <CLI/CLI.hpp>"),
         ("lib/base/text.cc", "#include <nlohmann/json.hpp>"),
+        ("lib/base/text.cc", '#include "../os/file.h"'),
+        ("lib/model/a.cc", "#include <openssl/sha.h>"),
+        ("lib/tensor/a.cc", "#include <zlib.h>"),
         ("lib/attic/a.cc", ""),
     ]
     right = [("lib/pack/a.cc", '#include "model/input.h"\n#include <vector>'), ("tools/a.cc", "#include <CLI/CLI.hpp>")]
