@@ -50,6 +50,13 @@ Input open_folder(const std::string& path) {
   return input;
 }
 
+// One array under another name than the file's.
+Weights open_array(const std::string& path, const std::string& name) {
+  Weights weights;
+  add_npy(weights, InputFile(path), name);
+  return weights;
+}
+
 }  // namespace
 
 Input open_input(const std::string& path, StreamData stdin_data) {
@@ -60,7 +67,7 @@ Input open_input(const std::string& path, StreamData stdin_data) {
   if (path == "-") {
     input.weights = open_stdin(stdin_data);
   } else {
-    input.weights = input.choice.is_index ? open_sharded(path) : open_safetensors(path);
+    input.weights = input.choice.is_index ? open_sharded(path) : open_weights(path);
   }
   return input;
 }
@@ -81,7 +88,7 @@ Input open_inputs(const std::vector<std::string>& operands, StreamData stdin_dat
   input.name = operands.front();
   input.choice = {paths, false, false, "model"};
   input.weights = open_files(paths);
-  for (const auto& [name, path] : arrays) append_weights(input.weights, open_npy(path, name));
+  for (const auto& [name, path] : arrays) append_weights(input.weights, open_array(path, name));
   return input;
 }
 

@@ -111,13 +111,15 @@ void decode_any(Dtype dtype, std::span<const std::byte> in, std::span<Out> out) 
     case Dtype::kF6E2M3:
     case Dtype::kF6E3M2:
       throw malformed("the values of F6 tensors can't be read: the format does not say how they are packed");
+    case Dtype::kForeign:
+      throw malformed("the values of this type can't be read");
   }
 }
 
 }  // namespace
 
 bool can_decode(Dtype dtype) {
-  return dtype != Dtype::kF6E2M3 && dtype != Dtype::kF6E3M2;
+  return dtype != Dtype::kF6E2M3 && dtype != Dtype::kF6E3M2 && dtype != Dtype::kForeign;
 }
 
 bool fits_float(Dtype dtype) {

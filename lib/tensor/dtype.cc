@@ -16,7 +16,7 @@ struct DtypeFacts {
   unsigned bits;
   std::string_view name, short_name, torch_name;
 };
-constexpr std::array<DtypeFacts, kDtypes> kFacts = {{
+constexpr std::array<DtypeFacts, kDtypes + 1> kFacts = {{
     {8, "BOOL", "bool", "bool"},
     {4, "F4", "f4", "float4_e2m1fn_x2"},
     {6, "F6_E2M3", "f6_e2m3", ""},
@@ -39,6 +39,7 @@ constexpr std::array<DtypeFacts, kDtypes> kFacts = {{
     {64, "F64", "f64", "float64"},
     {64, "I64", "i64", "int64"},
     {64, "U64", "u64", "uint64"},
+    {0, "?", "?", ""},
 }};
 
 const DtypeFacts& facts(Dtype dtype) {
@@ -99,6 +100,7 @@ bool is_floating(Dtype dtype) {
     case Dtype::kI64:
     case Dtype::kU64:
     case Dtype::kC64:
+    case Dtype::kForeign:
       return false;
     default:
       return true;
@@ -106,7 +108,7 @@ bool is_floating(Dtype dtype) {
 }
 
 bool is_integer(Dtype dtype) {
-  return !is_floating(dtype) && dtype != Dtype::kBool && dtype != Dtype::kC64;
+  return !is_floating(dtype) && dtype != Dtype::kBool && dtype != Dtype::kC64 && dtype != Dtype::kForeign;
 }
 
 std::optional<std::uint64_t> element_count(std::span<const std::uint64_t> shape) {

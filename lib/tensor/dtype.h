@@ -33,8 +33,9 @@ enum class Dtype : std::uint8_t {
   kF64,
   kI64,
   kU64,
+  kForeign,  // a type that safetensors can't hold (quantised, complex128 …): described, never read as numbers
 };
-inline constexpr std::size_t kDtypes = 22;
+inline constexpr std::size_t kDtypes = 22;  // without kForeign
 
 unsigned bits(Dtype dtype);                // of one element
 std::string_view name(Dtype dtype);        // "BF16", as headers write it

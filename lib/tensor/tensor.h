@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -10,13 +11,17 @@
 
 namespace mu {
 
+struct Layout;  // weights/layout.h
+
 struct Tensor {
   std::string name;
   Dtype dtype;
   std::vector<std::uint64_t> shape;  // row-major
   std::uint32_t source;              // which file of the set
   std::uint64_t offset;              // byte in that file
-  std::uint64_t size;                // bytes
+  std::uint64_t size;                // bytes, row-major and little-endian, as they are read
+  // How the bytes are found when they are not one run at `offset`; null for most.
+  std::shared_ptr<const Layout> layout{};
 
   // For tensors whose size was checked against their shape.
   [[nodiscard]] std::uint64_t element_count() const { return mu::element_count(shape).value_or(0); }

@@ -6,12 +6,16 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <memory>
+#include <optional>
 #include <utility>
 
 #include "base/bytes.h"
 #include "base/checked.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "weights/layout.h"
+#include "weights/zip.h"
 
 namespace mu {
 namespace {
@@ -131,18 +135,40 @@ class DictParser {
   std::size_t at_ = 0;
 };
 
-Dtype dtype_of(const std::string& descr) {
+struct ElementType {
+  Dtype dtype = Dtype::kForeign;
+  std::string foreign{};  // the descriptor, where safetensors has no such type
+  std::uint64_t bytes = 0;
+  bool swap = false;
+};
+
+ElementType type_of(const std::string& descr) {
+  ElementType type;
   std::string normal = descr;
-  if (normal.size() == 3 && (normal[0] == '=' || (normal[0] == '|' && normal[2] != '1'))) normal[0] = '<';
+  if (normal.size() < 2) throw malformed("the array's type '" + escape_name(descr) + "' is unknown");
+  if (normal.substr(1).starts_with("O") || normal[0] == 'O')
+    throw malformed("it holds Python objects, which are never unpickled");
+  type.swap = normal[0] == '>';
+  if (normal[0] == '=' || normal[0] == '>' || (normal[0] == '|' && normal.size() == 3 && normal[2] != '1'))
+    normal[0] = '<';
   if (normal.size() == 3 && normal[2] == '1') normal[0] = '|';
   for (const auto& [name, dtype] : kDescriptors) {
-    if (name == normal) return dtype;
+    if (name != normal) continue;
+    type.dtype = dtype;
+    type.bytes = bits(dtype) / 8;
+    type.swap = type.swap && type.bytes > 1;
+    return type;
   }
-  const std::string_view kind = std::string_view(normal).substr(std::min<std::size_t>(1, normal.size()));
-  if (kind.starts_with("O")) throw malformed("it holds Python objects, which are never unpickled");
-  if (normal.starts_with(">"))
-    throw malformed("big-endian arrays are not supported").hint("save it in native order");
-  throw malformed("an array of type '" + escape_name(descr) + "' has no place in safetensors");
+  // Texts, times, complex128 …: described, with the size that the descriptor gives.
+  const char* const digits = normal.data() + 2;
+  const std::from_chars_result parsed = std::from_chars(digits, normal.data() + normal.size(), type.bytes);
+  constexpr std::string_view kKinds = "SUMmVcf";
+  if (parsed.ec != std::errc() || kKinds.find(normal[1]) == std::string_view::npos)
+    throw malformed("the array's type '" + escape_name(descr) + "' is unknown");
+  if (normal[1] == 'U') type.bytes *= 4;
+  type.foreign = descr;
+  type.swap = false;
+  return type;
 }
 
 // Length of the text and where it begins.
@@ -158,44 +184,141 @@ std::pair<std::size_t, std::size_t> header_extent(std::span<const std::byte> sta
   return {reader.offset(), length};
 }
 
-Weights read_npy(InputFile input, std::string_view name) {
-  std::vector<std::byte> start(
-      static_cast<std::size_t>(std::min<std::uint64_t>(input.size(), kMaxHeader + 12)));
-  input.read_at(0, start);
+// Where an array's bytes lie.
+struct Place {
+  std::uint32_t source;
+  std::uint64_t offset;  // of the .npy magic, in the file or in `inflated`
+  std::uint64_t size;    // bytes of the .npy, header included
+  std::shared_ptr<InflatedMember> inflated{};
+};
+
+// `start` are the first bytes of the array's .npy.
+Tensor read_array(std::span<const std::byte> start, const Place& place, std::string name) {
   const auto [begin, length] = header_extent(start);
-  if (begin + length > start.size()) throw malformed("the file ends inside its header");
-  const NpyHeader header = DictParser(as_text(std::span(start).subspan(begin, length))).parse();
-  const Dtype dtype = dtype_of(header.descr);
-  const auto long_sides =
-      std::count_if(header.shape.begin(), header.shape.end(), [](std::uint64_t n) { return n != 1; });
-  if (header.fortran_order && long_sides > 1) {
-    throw malformed("arrays in Fortran order are not supported").hint("save numpy.ascontiguousarray of it");
-  }
-  const ByteSize size = tensor_bytes(dtype, header.shape);
-  const std::uint64_t available = input.size() - (begin + length);
-  if (size.status != ByteSizeStatus::kOk || size.bytes > available) {
+  if (begin + length > start.size()) throw malformed("it ends inside its header");
+  const NpyHeader header = DictParser(as_text(start.subspan(begin, length))).parse();
+  const ElementType type = type_of(header.descr);
+  const std::optional<std::uint64_t> count = element_count(header.shape);
+  const std::optional<std::uint64_t> bytes = count ? checked_mul(*count, type.bytes) : std::nullopt;
+  const std::uint64_t available = place.size - (begin + length);
+  if (!bytes || *bytes > available)
     throw malformed(
         fmt::format("the array needs more than the {} that follow the header", plural(available, "byte")));
+  if (place.inflated && *bytes != available)
+    throw malformed(fmt::format("the array has {} bytes, its member {}", *bytes, available));
+  Tensor tensor{std::move(name), type.dtype, header.shape, place.source, place.offset + begin + length, *bytes};
+  std::vector<std::uint64_t> strides = row_major_strides(header.shape);
+  if (header.fortran_order) {
+    std::uint64_t stride = 1;
+    for (std::size_t i = 0; i < strides.size(); ++i) {
+      strides[i] = stride;
+      stride *= header.shape[i];
+    }
   }
-  Weights weights;
-  weights.tensors.push_back({std::string(name), dtype, header.shape, 0, begin + length, size.bytes});
-  const std::string path = input.path();
-  const std::uint64_t file_size = input.size();
-  weights.files.push_back({.name = path,
-                           .file = std::move(input),
-                           .size = file_size,
-                           .data_begin = begin + length,
-                           .metadata = {}});
-  return weights;
+  const bool plain = is_row_major(header.shape, strides) && !type.swap && !place.inflated;
+  if (plain && type.dtype != Dtype::kForeign) return tensor;
+  Layout layout;
+  layout.type = type.foreign;
+  layout.element_bytes = type.bytes;
+  layout.shape = header.shape;
+  layout.swap_bytes = type.swap;
+  layout.inflated = place.inflated;
+  layout.boxes.push_back({place.source, tensor.offset, std::vector<std::uint64_t>(strides.size(), 0), header.shape,
+                          std::move(strides)});
+  tensor.layout = std::make_shared<Layout>(std::move(layout));
+  return tensor;
+}
+
+std::vector<std::byte> first_bytes(const Place& place, const InputFile& file) {
+  std::vector<std::byte> start(static_cast<std::size_t>(std::min<std::uint64_t>(place.size, kMaxHeader + 12)));
+  if (place.inflated) {
+    place.inflated->read_at(0, start);
+  } else {
+    file.read_at(place.offset, start);
+  }
+  return start;
+}
+
+void add_file(Weights& weights, InputFile file, std::uint64_t data_begin) {
+  const std::string path = file.path();
+  const std::uint64_t size = file.size();
+  weights.files.push_back(
+      {.name = path, .file = std::move(file), .size = size, .data_begin = data_begin, .metadata = {}});
+}
+
+constexpr std::string_view kSuffix = ".npy";
+
+std::string without_suffix(std::string_view name) {
+  return std::string(name.substr(0, name.size() - kSuffix.size()));
 }
 
 }  // namespace
 
-Weights open_npy(const std::string& path, std::string_view name) {
+bool is_npy_start(std::string_view start) {
+  return start.starts_with(kMagic);
+}
+
+bool is_npz_start(std::string_view start, std::string_view path) {
+  constexpr std::size_t kName = 30, kLength = 26;  // places in a local header
+  if (!start.starts_with("PK\x03\x04") && !start.starts_with("PK\x05\x06")) return false;
+  if (path.ends_with(".npz")) return true;
+  if (start.size() < kName) return false;
+  const auto length = load_le<std::uint16_t>(as_bytes(start).data() + kLength);
+  return start.substr(kName, length).ends_with(kSuffix);
+}
+
+void add_npy(Weights& weights, InputFile file, std::string name) {
   try {
-    return read_npy(InputFile(path), name);
+    const Place place{static_cast<std::uint32_t>(weights.files.size()), 0, file.size()};
+    Tensor tensor = read_array(first_bytes(place, file), place, std::move(name));
+    const std::uint64_t data_begin = tensor.offset;
+    if (tensor.offset + tensor.size < file.size())
+      weights.findings.add({"NP-TRAILING", Level::kSpec, true,
+                            fmt::format("{} bytes follow the array", file.size() - tensor.offset - tensor.size),
+                            file.path()});
+    weights.tensors.push_back(std::move(tensor));
+    add_file(weights, std::move(file), data_begin);
   } catch (Error& error) {
-    throw error.in_file(escape_name(path));
+    throw error.in_file(escape_name(file.path()));
+  }
+}
+
+namespace {
+
+void add_arrays(Weights& weights, const InputFile& file) {
+  const auto source = static_cast<std::uint32_t>(weights.files.size());
+  const ZipArchive zip(file, 0, file.size(), weights.findings);
+  for (const ZipEntry& entry : zip.entries()) {
+    if (!entry.name.ends_with(kSuffix)) {
+      if (!entry.is_folder())
+        weights.findings.add({"NP-MEMBER", Level::kSpec, true,
+                              "the member '" + escape_name(entry.name) + "' is no array and left out", file.path()});
+      continue;
+    }
+    try {
+      Place place{source, 0, entry.size};
+      if (entry.method == 0) {
+        place.offset = zip.data_offset(entry);
+      } else {
+        place.inflated = zip.inflated(entry);
+      }
+      weights.tensors.push_back(read_array(first_bytes(place, file), place, without_suffix(entry.name)));
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::kMalformed) throw;
+      weights.findings.add({"NP-ARRAY", Level::kLoads, false,
+                            fmt::format("array '{}': {}", escape_name(entry.name), error.message()), file.path()});
+    }
+  }
+}
+
+}  // namespace
+
+void add_npz(Weights& weights, InputFile file) {
+  try {
+    add_arrays(weights, file);
+    add_file(weights, std::move(file), 0);
+  } catch (Error& error) {
+    throw error.in_file(escape_name(file.path()));
   }
 }
 

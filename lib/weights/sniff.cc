@@ -7,6 +7,7 @@
 #include <array>
 #include <cctype>
 
+#include "base/bytes.h"
 #include "base/sizes.h"
 #include "base/text.h"
 
@@ -55,6 +56,16 @@ bool is_web_page(std::string_view start) {
 
 bool is_lfs_pointer(std::string_view start) {
   return start.starts_with(kLfsStart);
+}
+
+bool is_tar_start(std::string_view start) {
+  constexpr std::size_t kMark = 257;  // "ustar" of POSIX and GNU headers
+  return start.size() > kMark + 5 && start.substr(kMark, 5) == "ustar";
+}
+
+bool looks_like_safetensors(std::string_view start, std::uint64_t file_size) {
+  if (start.size() < 9 || start[8] != '{') return false;
+  return load_le<std::uint64_t>(as_bytes(start).data()) <= file_size - 8;
 }
 
 std::optional<std::string> describe_foreign_file(std::string_view start) {

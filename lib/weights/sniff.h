@@ -3,6 +3,7 @@
 // pointer, a web page or a cut download, and one line that says so is the whole answer.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -14,5 +15,11 @@ namespace mu {
 std::optional<std::string> describe_foreign_file(std::string_view start);
 
 bool is_lfs_pointer(std::string_view start);
+
+// A tar header (POSIX ustar and the older forms that torch wrote have their mark or a checksum at fixed places).
+bool is_tar_start(std::string_view start);
+
+// Eight bytes of a length that the file can hold, then "{".
+bool looks_like_safetensors(std::string_view start, std::uint64_t file_size);
 
 }  // namespace mu

@@ -18,6 +18,12 @@
 #include "base/text.h"
 #include "os/folder.h"
 #include "os/interrupt.h"
+#include "os/spool.h"
+#include "weights/gather.h"
+#include "weights/gguf.h"
+#include "weights/npy.h"
+#include "weights/sniff.h"
+#include "weights/torch_file.h"
 
 namespace mu {
 namespace {
@@ -43,11 +49,9 @@ void add_file(Weights& weights, WeightsFile file, SafetensorsHeader header) {
   weights.files.push_back(std::move(file));
 }
 
-void add_safetensors(Weights& weights, InputFile input) {
+void add_safetensors(Weights& weights, InputFile input, std::string start) {
   const std::string name = input.path();
   const std::uint64_t size = input.size();
-  std::string start(static_cast<std::size_t>(std::min<std::uint64_t>(size, kFirstRead)), '\0');
-  input.read_at(0, writable(start, 0));
   SafetensorsHeader header;
   if (const std::optional<std::uint64_t> bytes =
           safetensors_header_size(start, size, name, weights.findings)) {
@@ -62,8 +66,39 @@ void add_safetensors(Weights& weights, InputFile input) {
       check_safetensors_size(header, size, name, weights.findings);
     }
   }
-  add_file(weights, {.name = name, .file = std::move(input), .size = size, .data_begin = 0, .metadata = {}},
-           std::move(header));
+  WeightsFile file{.name = name, .file = std::move(input), .size = size, .data_begin = 0, .metadata = {}};
+  file.is_safetensors = true;
+  add_file(weights, std::move(file), std::move(header));
+}
+
+// Names that torch and others give to pickles; those of the oldest protocols have no signature.
+bool is_pickle_name(std::string_view path) {
+  return path.ends_with(".pkl") || path.ends_with(".pickle") || path.ends_with(".bin") || path.ends_with(".pt") ||
+         path.ends_with(".pth") || path.ends_with(".ckpt");
+}
+
+// Told by the first bytes, and by the name where these say nothing.
+void add_any(Weights& weights, InputFile input) {
+  std::string start(static_cast<std::size_t>(std::min<std::uint64_t>(input.size(), kFirstRead)), '\0');
+  input.read_at(0, writable(start, 0));
+  // What is called so must be so: loaders don't look further.
+  if (input.path().ends_with(".safetensors")) return add_safetensors(weights, std::move(input), std::move(start));
+  if (is_npz_start(start, input.path())) return add_npz(weights, std::move(input));
+  if (is_torch_start(start)) return add_torch_file(weights, std::move(input));
+  if (is_npy_start(start)) {
+    const std::string_view base = base_name(input.path());
+    const std::string name(base.substr(0, base.find_last_of('.')));
+    return add_npy(weights, std::move(input), name);
+  }
+  if (is_gguf_start(start)) return add_gguf(weights, std::move(input));
+  if (is_tar_start(start))
+    throw malformed("this is a tar archive, as torch wrote before 2017: it is not read")
+        .in_file(escape_name(input.path()))
+        .hint("load it with an old torch and save it again");
+  const bool foreign = describe_foreign_file(std::string_view(start).substr(0, 512)).has_value();
+  if (is_pickle_name(input.path()) && !foreign && !looks_like_safetensors(start, input.size()))
+    return add_torch_file(weights, std::move(input));
+  add_safetensors(weights, std::move(input), std::move(start));
 }
 
 // Sets of thousands of shards need more descriptors than the usual soft limit.
@@ -164,36 +199,13 @@ std::size_t read_stream(int fd, std::span<std::byte> out) {
   return done;
 }
 
-// A file without a name, removed when it is closed whatever happens.
-Fd make_spool() {
-  const char* const folder = std::getenv("TMPDIR");
-  std::string path = std::string(folder != nullptr && *folder != '\0' ? folder : "/tmp") + "/mu-spool-XXXXXX";
-  Fd fd(::mkostemp(path.data(), O_CLOEXEC));
-  if (fd.get() < 0) throw io_error("make a temporary file", errno, path);
-  ::unlink(path.c_str());
-  return fd;
-}
-
-void write_spool(int fd, std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t put = ::write(fd, bytes.data(), bytes.size());
-    if (put < 0 && errno == EINTR) {
-      check_interrupt();
-      continue;
-    }
-    if (put < 0)
-      throw io_error("keep standard input in a temporary file", errno).hint("set TMPDIR to a larger disk");
-    bytes = bytes.subspan(static_cast<std::size_t>(put));
-  }
-}
-
 Weights spool_stdin() {
-  Fd spool = make_spool();
+  Spool spool;
   std::vector<std::byte> buffer(4U << 20);
   while (const std::size_t got = read_stream(STDIN_FILENO, buffer))
-    write_spool(spool.get(), std::span(buffer).first(got));
+    spool.append(std::span(buffer).first(got));
   Weights weights;
-  add_safetensors(weights, InputFile::adopt(std::move(spool), "-"));
+  add_any(weights, spool.finish("-"));
   return weights;
 }
 
@@ -226,28 +238,38 @@ Metadata Weights::merged_metadata() const {
 }
 
 void Weights::read(const Tensor& tensor, std::uint64_t at, std::span<std::byte> out) const {
-  const WeightsFile& file = files[tensor.source];
-  if (!file.file) throw malformed("the data of this stream went by unread").in_file(file.name);
-  file.file->read_at(tensor.offset + at, out);
+  const auto read_file = [this](std::uint32_t source, std::uint64_t offset, std::span<std::byte> bytes) {
+    const WeightsFile& file = files[source];
+    if (!file.file) throw malformed("the data of this stream went by unread").in_file(file.name);
+    file.file->read_at(offset, bytes);
+  };
+  if (tensor.layout) return gather(tensor, at, out, read_file);
+  read_file(tensor.source, tensor.offset + at, out);
 }
 
-Weights open_safetensors(const std::string& path) {
+Weights open_weights(const std::string& path) {
   Weights weights;
-  add_safetensors(weights, InputFile(path));
+  add_any(weights, InputFile(path));
   return weights;
 }
 
 Weights open_files(const std::vector<std::string>& paths) {
   allow_open_files(paths.size());
   Weights weights;
-  for (const std::string& path : paths) add_safetensors(weights, InputFile(path));
+  for (const std::string& path : paths) add_any(weights, InputFile(path));
   check_twice(weights);
   return weights;
 }
 
 void append_weights(Weights& weights, Weights more) {
   const auto first = static_cast<std::uint32_t>(weights.files.size());
-  for (Tensor& tensor : more.tensors) tensor.source += first;
+  for (Tensor& tensor : more.tensors) {
+    tensor.source += first;
+    if (!tensor.layout) continue;
+    Layout layout = *tensor.layout;
+    for (Box& box : layout.boxes) box.source += first;
+    tensor.layout = std::make_shared<Layout>(std::move(layout));
+  }
   std::move(more.files.begin(), more.files.end(), std::back_inserter(weights.files));
   std::move(more.tensors.begin(), more.tensors.end(), std::back_inserter(weights.tensors));
   weights.findings.add_all(more.findings);
@@ -270,7 +292,7 @@ Weights open_sharded(const std::string& index_path) {
       continue;
     }
     source_of_shard.emplace_back(static_cast<std::uint32_t>(weights.files.size()));
-    add_safetensors(weights, InputFile(path));
+    add_any(weights, InputFile(path));
   }
   if (weights.findings.first_up_to(Level::kLoads) == nullptr) {
     check_twice(weights);
@@ -283,7 +305,7 @@ Weights open_stdin(StreamData data) {
   struct stat status {};
   if (::fstat(STDIN_FILENO, &status) == 0 && S_ISREG(status.st_mode)) {
     Weights weights;
-    add_safetensors(weights, InputFile::adopt(Fd(::dup(STDIN_FILENO)), "-"));
+    add_any(weights, InputFile::adopt(Fd(::dup(STDIN_FILENO)), "-"));
     return weights;
   }
   if (data == StreamData::kSpool) return spool_stdin();
@@ -324,6 +346,7 @@ Weights open_stdin(StreamData data) {
   }
   WeightsFile file{.name = "-", .file = std::nullopt, .size = size, .data_begin = 0, .metadata = {}};
   file.stream_header = std::move(json);
+  file.is_safetensors = true;
   add_file(weights, std::move(file), std::move(header));
   return weights;
 }

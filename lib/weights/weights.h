@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -22,6 +23,8 @@
 namespace mu {
 
 // One file that holds tensors.
+struct TorchObject;  // torch_file.h
+
 struct WeightsFile {
   std::string name;  // as messages show it: the path given, or that of the folder and the shard's name
   std::optional<InputFile> file;  // absent for a stream whose data went by
@@ -29,6 +32,9 @@ struct WeightsFile {
   std::uint64_t data_begin = 0;   // where its tensors' bytes begin
   std::optional<Metadata> metadata;
   std::string stream_header{};  // of a stream only: the header's bytes, which can't be read again
+  std::shared_ptr<const TorchObject> object{};  // of a pickle or torch file: what it holds beside tensors
+  std::string_view read_only{};                 // why tensors of this file are not to be packed; a literal
+  bool is_safetensors = false;
 };
 
 struct Weights {
@@ -47,8 +53,10 @@ struct Weights {
   void read(const Tensor& tensor, std::uint64_t at, std::span<std::byte> out) const;
 };
 
-// Opens one .safetensors file. What is wrong with it lies in `findings`; throws kIo when it can't be read.
-Weights open_safetensors(const std::string& path);
+// Opens one file of any format: safetensors, torch zip or legacy stream, pickle, .npy, .npz, GGUF, told by its
+// first bytes. What is wrong with it lies in `findings`; throws kIo when it can't be read, kMalformed for a
+// container that can't be read at all. An array of a .npy file gets the file's name without suffix.
+Weights open_weights(const std::string& path);
 
 // Opens an index and the shards it names in its folder, and compares the two in both directions (IX-*). A
 // missing shard is a finding of level kLoads.

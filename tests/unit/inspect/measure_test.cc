@@ -35,7 +35,7 @@ void make_file(const std::string& path) {
 TEST_CASE("measure: digits do not depend on the number of threads") {
   const TempFolder folder;
   make_file(folder / "f");
-  const Weights weights = open_safetensors(folder / "f");
+  const Weights weights = open_weights(folder / "f");
   std::vector<const Tensor*> tensors;
   for (const Tensor& tensor : weights.tensors) tensors.push_back(&tensor);
   std::vector<std::string> texts;

@@ -37,7 +37,7 @@ void check_rows(const std::vector<Row>& rows) {
       header.append(8 - header.size() % 8, ' ');
     if (!header.empty() && header.back() == '#') header.pop_back();
     put(folder / "f", safetensors(header, row.data));
-    const Weights weights = open_safetensors(folder / "f");
+    const Weights weights = open_weights(folder / "f");
     CHECK(reached(weights.findings) == row.level);
     if (row.rule.empty()) {
       CHECK(weights.findings.list().empty());
@@ -67,7 +67,7 @@ TEST_CASE("conformance: length and framing") {
   const TempFolder folder;
   const auto verdict = [&](std::string_view bytes) {
     put(folder / "f", bytes);
-    const Weights weights = open_safetensors(folder / "f");
+    const Weights weights = open_weights(folder / "f");
     return reached(weights.findings) + "/" +
            (weights.findings.list().empty() ? "" : std::string(weights.findings.list()[0].rule));
   };

@@ -71,7 +71,7 @@ TEST_CASE("safetensors: written files read back, and writing them again changes 
     }
     const Metadata metadata = {{"format", "pt"}, {"k\n", "v\""}};
     put(folder / "f.safetensors", write_zeros(specs, metadata));
-    const Weights weights = open_safetensors(folder / "f.safetensors");
+    const Weights weights = open_weights(folder / "f.safetensors");
     CHECK(weights.findings.list().empty());
     CHECK(*weights.files[0].metadata == metadata);
     REQUIRE(weights.tensors.size() == specs.size());
@@ -88,7 +88,7 @@ TEST_CASE("safetensors: cut at any byte it does not load, and the message says h
       write_zeros({{"a", Dtype::kF32, {2, 2}, 16}, {"b", Dtype::kU8, {3}, 3}}, Metadata{{"format", "pt"}});
   for (std::size_t size = 0; size < whole.size(); ++size) {
     put(folder / "cut", whole.substr(0, size));
-    const Weights weights = open_safetensors(folder / "cut");
+    const Weights weights = open_weights(folder / "cut");
     REQUIRE(weights.findings.first_up_to(Level::kLoads) != nullptr);
     CHECK(error_of([&] { weights.findings.throw_if_unloadable(); }) == ErrorKind::kMalformed);
     const std::string_view rule = weights.findings.first_up_to(Level::kLoads)->rule;
@@ -104,7 +104,7 @@ TEST_CASE("safetensors: with any bit flipped it loads only if the tensors still 
     std::string flipped = whole;
     flipped[bit / 8] = static_cast<char>(flipped[bit / 8] ^ (1 << bit % 8));
     put(folder / "flipped", flipped);
-    const Weights weights = open_safetensors(folder / "flipped");
+    const Weights weights = open_weights(folder / "flipped");
     if (weights.findings.first_up_to(Level::kLoads) != nullptr) continue;
     std::uint64_t cursor = weights.files[0].data_begin;
     for (const Tensor& tensor : weights.tensors) {

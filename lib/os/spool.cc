@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "os/spool.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+
+#include "base/error.h"
+#include "os/interrupt.h"
+
+namespace mu {
+
+Spool::Spool() {
+  const char* const folder = std::getenv("TMPDIR");
+  std::string path = std::string(folder != nullptr && *folder != '\0' ? folder : "/tmp") + "/mu-spool-XXXXXX";
+  fd_ = Fd(::mkostemp(path.data(), O_CLOEXEC));
+  if (fd_.get() < 0) throw io_error("make a temporary file", errno, path);
+  ::unlink(path.c_str());
+}
+
+void Spool::append(std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t put = ::write(fd_.get(), bytes.data(), bytes.size());
+    if (put < 0 && errno == EINTR) {
+      check_interrupt();
+      continue;
+    }
+    if (put < 0) throw io_error("write a temporary file", errno).hint("set TMPDIR to a larger disk");
+    bytes = bytes.subspan(static_cast<std::size_t>(put));
+  }
+}
+
+InputFile Spool::finish(std::string name) {
+  return InputFile::adopt(std::move(fd_), std::move(name));
+}
+
+}  // namespace mu

@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: Apache-2.0
+// A stretch of the tensor, counted in elements, meets each box in a number of runs: elements that follow one
+// another in the tensor. The runs of a box are numbered in the order of the tensor and their elements counted
+// through ("local" elements), so a stretch is one local range per box, found by bisection.
+//
+// A local range of a dense box is one read. Otherwise it is cut into at most 2·dims - 1 sub-boxes, and each
+// is read with the dimensions sorted by their stride in the source: the innermost ones that fit a window, and
+// of whose bytes a fair share is wanted, are one read, the outer ones are looped over.
+#include "weights/gather.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "base/bytes.h"
+#include "weights/inflate.h"
+
+namespace mu {
+namespace {
+
+constexpr std::uint64_t kWindow = 1U << 20;  // bytes of the source read at once
+constexpr std::uint64_t kUsefulShare = 32;   // one wanted byte in so many still beats a read of its own
+
+using Read = std::function<void(std::uint64_t offset, std::span<std::byte> out)>;
+
+// One dimension of a sub-box; strides in bytes.
+struct Side {
+  std::uint64_t count, from, to;
+};
+
+// Moves the elements of a sub-box out of a window; `sides` from the largest source stride to the smallest.
+void scatter(std::span<const Side> sides, const std::byte* from, std::byte* to, std::size_t element) {
+  if (sides.empty()) {
+    std::memcpy(to, from, element);
+    return;
+  }
+  const Side& side = sides.front();
+  if (sides.size() > 1) {
+    for (std::uint64_t i = 0; i < side.count; ++i)
+      scatter(sides.subspan(1), from + i * side.from, to + i * side.to, element);
+    return;
+  }
+  if (side.from == element && side.to == element) {
+    std::memcpy(to, from, static_cast<std::size_t>(side.count) * element);
+    return;
+  }
+  const auto each = [&](auto size) {
+    for (std::uint64_t i = 0; i < side.count; ++i)
+      std::memcpy(to + i * side.to, from + i * side.from, decltype(size)::value);
+  };
+  switch (element) {
+    case 1:
+      return each(std::integral_constant<std::size_t, 1>());
+    case 2:
+      return each(std::integral_constant<std::size_t, 2>());
+    case 4:
+      return each(std::integral_constant<std::size_t, 4>());
+    case 8:
+      return each(std::integral_constant<std::size_t, 8>());
+    default:
+      for (std::uint64_t i = 0; i < side.count; ++i)
+        std::memcpy(to + i * side.to, from + i * side.from, element);
+  }
+}
+
+std::uint64_t span_of(std::span<const Side> sides, std::size_t element) {
+  std::uint64_t span = element;
+  for (const Side& side : sides) span += (side.count - 1) * side.from;
+  return span;
+}
+
+// Reads all that lies between the first and the last element of a sub-box at once.
+void read_window(std::span<const Side> sides, std::uint64_t offset, std::byte* to, std::size_t element,
+                 const Read& read) {
+  thread_local std::vector<std::byte> window;
+  window.resize(static_cast<std::size_t>(span_of(sides, element)));
+  read(offset, window);
+  scatter(sides, window.data(), to, element);
+}
+
+// Reads a sub-box whose first element lies at `offset`.
+void read_sides(std::span<Side> sides, std::uint64_t offset, std::byte* to, std::size_t element,
+                const Read& read) {
+  std::uint64_t wanted = element;
+  for (const Side& side : sides) wanted *= side.from == 0 ? 1 : side.count;
+  const std::uint64_t span = span_of(sides, element);
+  if (sides.empty() || (span <= kWindow && span / kUsefulShare <= wanted))
+    return read_window(sides, offset, to, element, read);
+  // Too wide: the outermost dimension in steps, as many at once as fit the window if that is worth it.
+  const Side outer = sides.front();
+  const std::uint64_t inner_span = span_of(sides.subspan(1), element);
+  const bool worth_it = inner_span <= kWindow / 2 && outer.from / kUsefulShare <= wanted / outer.count;
+  if (!worth_it) {
+    for (std::uint64_t i = 0; i < outer.count; ++i)
+      read_sides(sides.subspan(1), offset + i * outer.from, to + i * outer.to, element, read);
+    return;
+  }
+  const std::uint64_t step = std::max<std::uint64_t>(1, (kWindow - inner_span) / std::max<std::uint64_t>(1, outer.from));
+  for (std::uint64_t i = 0; i < outer.count; i += step) {
+    sides.front().count = std::min(step, outer.count - i);
+    read_window(sides, offset + i * outer.from, to + i * outer.to, element, read);
+  }
+  sides.front() = outer;
+}
+
+class BoxReader {
+ public:
+  BoxReader(const Box& box, const std::vector<std::uint64_t>& shape, std::size_t element, const Read& read)
+      : box_(box), element_(element), read_(read), tensor_strides_(row_major_strides(shape)),
+        box_strides_(row_major_strides(box.size)), dense_(is_row_major(box.size, box.strides)) {
+    // Dimensions after `cut_` are whole, so that a run spans them.
+    cut_ = shape.size();
+    std::uint64_t run = 1;
+    while (cut_ > 0) {
+      --cut_;
+      run *= box.size[cut_];
+      if (box.size[cut_] != shape[cut_]) break;
+    }
+    run_ = run;
+    runs_ = 1;
+    for (std::size_t i = 0; i < cut_; ++i) runs_ *= box.size[i];
+  }
+
+  // Fills what of elements [first, last) of the tensor lies in this box.
+  void read(std::uint64_t first, std::uint64_t last, std::span<std::byte> out) const {
+    std::uint64_t low = 0, high = runs_;  // the first run that ends after `first`
+    while (low < high) {
+      const std::uint64_t middle = low + (high - low) / 2;
+      (start_of(middle) + run_ > first ? high : low) = middle + (start_of(middle) + run_ > first ? 0 : 1);
+    }
+    thread_local std::vector<std::byte> local;
+    while (low < runs_ && start_of(low) < last) {
+      const std::uint64_t start = start_of(low);
+      const std::uint64_t from = std::max(first, start), to = std::min(last, start + run_);
+      const std::span<std::byte> target =
+          out.subspan(static_cast<std::size_t>((from - first) * element_),
+                      static_cast<std::size_t>((to - from) * element_));
+      std::uint64_t next = low + 1;
+      if (!dense_ || run_ * element_ > kWindow / 4) {
+        read_local(low * run_ + from - start, low * run_ + to - start, target);
+      } else {
+        // Short runs of a dense box: several with one read.
+        while (next < runs_ && start_of(next) < last && (next - low + 1) * run_ * element_ <= kWindow) ++next;
+        local.resize(static_cast<std::size_t>((next - low) * run_ * element_));
+        read_local(low * run_, next * run_, local);
+        for (std::uint64_t run = low; run < next; ++run) {
+          const std::uint64_t begin = std::max(first, start_of(run));
+          const std::uint64_t end = std::min(last, start_of(run) + run_);
+          const std::uint64_t skip = (run - low) * run_ + begin - start_of(run);
+          std::memcpy(out.data() + (begin - first) * element_, local.data() + skip * element_,
+                      static_cast<std::size_t>((end - begin) * element_));
+        }
+      }
+      low = next;
+    }
+  }
+
+ private:
+  // Element of the tensor where a run begins.
+  std::uint64_t start_of(std::uint64_t run) const {
+    std::uint64_t at = 0;
+    for (std::size_t i = cut_ + 1; i < box_.begin.size(); ++i) at += box_.begin[i] * tensor_strides_[i];
+    if (cut_ < box_.begin.size()) at += box_.begin[cut_] * tensor_strides_[cut_];
+    for (std::size_t i = cut_; i-- > 0;) {
+      at += (box_.begin[i] + run % box_.size[i]) * tensor_strides_[i];
+      run /= box_.size[i];
+    }
+    return at;
+  }
+
+  // Elements [first, last) of the box, counted row-major.
+  void read_local(std::uint64_t first, std::uint64_t last, std::span<std::byte> out) const {
+    if (dense_) return read_(box_.offset + first * element_, out);
+    while (first < last) {
+      // The largest dimension of which whole steps fit between here and the end.
+      std::size_t dim = box_.size.size();
+      while (dim > 0 && first % box_strides_[dim - 1] == 0 && box_strides_[dim - 1] <= last - first) --dim;
+      const std::uint64_t unit = box_strides_[dim];
+      const std::uint64_t here = first / unit % box_.size[dim];
+      const std::uint64_t steps = std::min((last - first) / unit, box_.size[dim] - here);
+      read_steps(first, dim, steps, out.data());
+      out = out.subspan(static_cast<std::size_t>(steps * unit * element_));
+      first += steps * unit;
+    }
+  }
+
+  // `steps` of dimension `dim` with everything inside them, from local element `first`.
+  void read_steps(std::uint64_t first, std::size_t dim, std::uint64_t steps, std::byte* to) const {
+    std::uint64_t offset = box_.offset;
+    for (std::size_t i = 0; i < box_.size.size(); ++i)
+      offset += first / box_strides_[i] % box_.size[i] * box_.strides[i] * element_;
+    std::vector<Side> sides;
+    for (std::size_t i = dim; i < box_.size.size(); ++i) {
+      const std::uint64_t count = i == dim ? steps : box_.size[i];
+      if (count > 1) sides.push_back({count, box_.strides[i] * element_, box_strides_[i] * element_});
+    }
+    std::stable_sort(sides.begin(), sides.end(), [](const Side& a, const Side& b) { return a.from > b.from; });
+    read_sides(sides, offset, to, element_, read_);
+  }
+
+  const Box& box_;
+  std::size_t element_;
+  const Read& read_;
+  std::vector<std::uint64_t> tensor_strides_, box_strides_;
+  bool dense_;
+  std::size_t cut_ = 0;
+  std::uint64_t run_ = 1, runs_ = 1;  // elements of a run; number of runs
+};
+
+std::size_t element_bytes(const Tensor& tensor) {
+  return tensor.dtype == Dtype::kForeign ? static_cast<std::size_t>(tensor.layout->element_bytes)
+                                         : bits(tensor.dtype) / 8;
+}
+
+bool is_complex(Dtype dtype) {
+  return dtype == Dtype::kC64;
+}
+
+void reverse_bytes(std::span<std::byte> data, std::size_t width) {
+  if (width < 2) return;
+  for (std::size_t i = 0; i + width <= data.size(); i += width)
+    std::reverse(data.begin() + static_cast<std::ptrdiff_t>(i), data.begin() + static_cast<std::ptrdiff_t>(i + width));
+}
+
+// Flips the sign bit of the number that ends at byte `last`, and of every number `step` bytes on.
+void flip_signs(std::span<std::byte> data, std::size_t last, std::size_t step) {
+  for (std::size_t i = last; i < data.size(); i += step) data[i] ^= std::byte{0x80};
+}
+
+}  // namespace
+
+void gather(const Tensor& tensor, std::uint64_t at, std::span<std::byte> out, const ReadSource& read_source) {
+  const Layout& layout = *tensor.layout;
+  const std::size_t element = element_bytes(tensor);
+  if (layout.boxes.empty() || element == 0) return read_source(tensor.source, tensor.offset + at, out);
+  if (at % element != 0 || out.size() % element != 0) {
+    // Whole elements around what is asked for.
+    const std::uint64_t begin = at - at % element;
+    const std::uint64_t end = std::min(tensor.size, (at + out.size() + element - 1) / element * element);
+    std::vector<std::byte> whole(static_cast<std::size_t>(end - begin));
+    gather(tensor, begin, whole, read_source);
+    std::memcpy(out.data(), whole.data() + (at - begin), out.size());
+    return;
+  }
+  const std::uint64_t first = at / element, last = first + out.size() / element;
+  for (const Box& box : layout.boxes) {
+    if (std::find(box.size.begin(), box.size.end(), 0U) != box.size.end()) continue;
+    const Read read = [&](std::uint64_t offset, std::span<std::byte> bytes) {
+      if (layout.inflated) return layout.inflated->read_at(offset, bytes);
+      read_source(box.source, offset, bytes);
+    };
+    BoxReader(box, layout.shape, element, read).read(first, last, out);
+  }
+  const std::size_t number = is_complex(tensor.dtype) ? element / 2 : element;
+  if (layout.swap_bytes) reverse_bytes(out, number);
+  if (layout.conjugate && is_complex(tensor.dtype)) flip_signs(out, element - 1, element);
+  if (layout.negate) flip_signs(out, number - 1, number);
+}
+
+std::vector<ByteRange> byte_ranges(const Tensor& tensor) {
+  const Layout* layout = tensor.layout.get();
+  if (layout == nullptr || layout->boxes.empty()) return {{tensor.source, tensor.offset, tensor.size}};
+  if (layout->swap_bytes || layout->conjugate || layout->negate || layout->inflated) return {};
+  if (tensor.size == 0) return {{tensor.source, 0, 0}};
+  const std::size_t element = element_bytes(tensor);
+  const std::vector<std::uint64_t> strides = row_major_strides(layout->shape);
+  // Boxes in the order of their first element; each must be one dense run that follows the one before.
+  std::vector<std::pair<std::uint64_t, const Box*>> order;
+  for (const Box& box : layout->boxes) {
+    std::uint64_t start = 0, count = 1;
+    for (std::size_t i = 0; i < strides.size(); ++i) {
+      start += box.begin[i] * strides[i];
+      count *= box.size[i];
+    }
+    if (count > 0) order.emplace_back(start, &box);
+  }
+  std::sort(order.begin(), order.end());
+  std::vector<ByteRange> ranges;
+  std::uint64_t next = 0;
+  for (const auto& [start, box] : order) {
+    std::uint64_t count = 1;
+    for (const std::uint64_t n : box->size) count *= n;
+    if (start != next || !is_row_major(box->size, box->strides)) return {};
+    // A box that is cut in an inner dimension ends elsewhere than its count says.
+    std::uint64_t last = 0;
+    for (std::size_t i = 0; i < strides.size(); ++i) last += (box->begin[i] + box->size[i] - 1) * strides[i];
+    if (last + 1 != start + count) return {};
+    ranges.push_back({box->source, box->offset, count * element});
+    next = start + count;
+  }
+  return ranges;
+}
+
+std::string_view type_text(const Tensor& tensor) {
+  return tensor.dtype == Dtype::kForeign && tensor.layout ? std::string_view(tensor.layout->type)
+                                                          : short_name(tensor.dtype);
+}
+
+std::string_view type_name(const Tensor& tensor) {
+  return tensor.dtype == Dtype::kForeign && tensor.layout ? std::string_view(tensor.layout->type)
+                                                          : name(tensor.dtype);
+}
+
+std::vector<std::uint64_t> row_major_strides(const std::vector<std::uint64_t>& shape) {
+  std::vector<std::uint64_t> strides(shape.size(), 1);
+  for (std::size_t i = shape.size(); i-- > 1;) strides[i - 1] = strides[i] * shape[i];
+  return strides;
+}
+
+bool is_row_major(const std::vector<std::uint64_t>& shape, const std::vector<std::uint64_t>& strides) {
+  std::uint64_t expected = 1;
+  bool matches = true;
+  for (std::size_t i = shape.size(); i-- > 0;) {
+    if (shape[i] == 0) return true;
+    if (shape[i] != 1 && strides[i] != expected) matches = false;
+    expected *= shape[i];
+  }
+  return matches;
+}
+
+}  // namespace mu

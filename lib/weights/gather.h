@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reads a stretch of a tensor that has a layout (layout.h), row-major and little-endian, in memory that does
+// not depend on the tensor.
+#pragma once
+
+#include <functional>
+#include <span>
+
+#include "weights/layout.h"
+
+namespace mu {
+
+// Fills `out` from byte `offset` of file `source`.
+using ReadSource = std::function<void(std::uint32_t source, std::uint64_t offset, std::span<std::byte> out)>;
+
+// Fills `out` from byte `at` of the tensor. Thread safe when `read` is.
+void gather(const Tensor& tensor, std::uint64_t at, std::span<std::byte> out, const ReadSource& read);
+
+}  // namespace mu

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where the elements of a tensor lie when they are not one row-major run of bytes in one file: views with
+// strides, bytes in the other order, compressed members, pieces of several files; and the name of an element
+// type that safetensors has no word for. A tensor without a layout is plain.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tensor/tensor.h"
+
+namespace mu {
+
+class InflatedMember;
+
+// A part of the tensor and where its elements lie. Vectors have one entry a dimension of Layout::shape.
+struct Box {
+  std::uint32_t source = 0;             // which file of the set
+  std::uint64_t offset = 0;             // byte of the first element, in the file or in Layout::inflated
+  std::vector<std::uint64_t> begin{};   // first index in the tensor
+  std::vector<std::uint64_t> size{};    // elements
+  std::vector<std::uint64_t> strides{};  // in elements of the source; 0 repeats
+};
+
+struct Layout {
+  std::string type{};                  // "q4_k", "complex128": only of Dtype::kForeign
+  std::uint64_t element_bytes = 0;     // of a foreign type with boxes
+  std::vector<std::uint64_t> shape{};  // what boxes count in: the tensor's shape, or [elements] for flat pieces
+  std::vector<Box> boxes{};            // disjoint, together the whole tensor; empty: bytes as of a plain tensor
+  bool swap_bytes = false;             // the source is big-endian
+  bool conjugate = false;              // complex values are stored conjugated (torch's conj bit)
+  bool negate = false;                 // values are stored negated (torch's neg bit)
+  std::shared_ptr<InflatedMember> inflated{};  // offsets count in this, not in the file
+};
+
+// A run of bytes in one file.
+struct ByteRange {
+  std::uint32_t source;
+  std::uint64_t offset, size;
+};
+
+// The runs that, one after the other, are the tensor's bytes; empty when they must be gathered through a
+// buffer instead (an empty tensor has one empty run).
+std::vector<ByteRange> byte_ranges(const Tensor& tensor);
+
+// How texts name the element type: "bf16", or the foreign type's own name.
+std::string_view type_text(const Tensor& tensor);
+// The same as headers write it: "BF16".
+std::string_view type_name(const Tensor& tensor);
+
+// Strides of a dense row-major array, in elements.
+std::vector<std::uint64_t> row_major_strides(const std::vector<std::uint64_t>& shape);
+
+// True when `strides` mean a dense row-major array; dimensions of one element and empty arrays don't count.
+bool is_row_major(const std::vector<std::uint64_t>& shape, const std::vector<std::uint64_t>& strides);
+
+}  // namespace mu

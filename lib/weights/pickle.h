@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+// An inert reader of Python pickles, protocols 0 to 5 (Lib/pickletools.py): the opcodes are executed on a
+// machine whose values are plain nodes. Nothing is looked up, imported or called: where Python would call
+// something, a node says what and with which arguments.
+//
+// Nodes live in an arena and refer to one another by number, since pickles may be cyclic and share parts
+// without limit. Whoever walks them must bound depth and count.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace mu {
+
+enum class PickleKind : std::uint8_t {
+  kNone,
+  kBool,
+  kInt,     // fits 64 bits
+  kBigInt,  // text: decimal, or "0x…" when it came in binary
+  kFloat,
+  kText,
+  kBytes,
+  kTuple,
+  kList,
+  kDict,
+  kSet,
+  kGlobal,      // a class or function, by name only
+  kCall,        // what Python would call
+  kPersistent,  // a persistent id: torch's reference to a storage
+  kBuffer,      // data out of band; never in files
+};
+
+using PickleId = std::uint32_t;
+inline constexpr PickleId kNoNode = 0xFFFFFFFF;
+
+struct PickleGlobal {
+  std::string_view module, name;  // as written
+  std::uint64_t at;               // byte of its opcode
+};
+
+enum class CallKind : std::uint8_t { kReduce, kNew, kNewEx, kObject, kInstance };
+
+struct PickleCall {
+  CallKind kind;
+  PickleId callee;
+  PickleId args;                 // a tuple as a rule
+  PickleId kwargs = kNoNode;     // of kNewEx
+  PickleId state = kNoNode;      // BUILD
+  PickleId list = kNoNode;       // a kList of what was appended
+  PickleId dict = kNoNode;       // a kDict of what was set
+};
+
+struct PickleFault {
+  std::uint64_t at;  // byte of the opcode
+  std::string message;
+  bool truncated;  // the data ended too early
+};
+
+class Pickle {
+ public:
+  static constexpr std::uint64_t kMaxBytes = 128U << 20;    // of one pickle
+  static constexpr std::size_t kMaxMemory = 144U << 20;     // bytes of nodes and references
+  static constexpr std::size_t kMaxDepth = 500;             // of nesting
+  static constexpr std::size_t kMaxStack = 1U << 20;        // values
+  static constexpr std::size_t kMaxNumber = 1024;           // bytes of a number
+
+  // Reads the first pickle in `data`, which must outlive it. Never throws: what stops the reader is in
+  // fault(), and what was read up to there stays.
+  explicit Pickle(std::string_view data);
+
+  [[nodiscard]] const std::optional<PickleFault>& fault() const { return fault_; }
+  [[nodiscard]] std::size_t size() const { return end_; }  // bytes up to and with STOP, when there is no fault
+  [[nodiscard]] PickleId root() const { return root_; }    // kNoNode with a fault
+  [[nodiscard]] unsigned protocol() const { return protocol_; }
+
+  [[nodiscard]] PickleKind kind(PickleId id) const { return nodes_[id].kind; }
+  [[nodiscard]] std::uint64_t offset(PickleId id) const { return nodes_[id].at; }
+  [[nodiscard]] bool truth(PickleId id) const { return nodes_[id].a != 0; }
+  [[nodiscard]] std::int64_t integer(PickleId id) const;
+  [[nodiscard]] double real(PickleId id) const;
+  [[nodiscard]] std::string_view text(PickleId id) const;  // of kText, kBytes, kBigInt
+  // Of a tuple, list or set its items; of a dict keys and values in turn; of a persistent id its one value.
+  [[nodiscard]] std::span<const PickleId> items(PickleId id) const;
+  [[nodiscard]] const PickleGlobal& global(PickleId id) const { return globals_[nodes_[id].a]; }
+  [[nodiscard]] const PickleCall& call(PickleId id) const { return calls_[nodes_[id].a]; }
+
+  // Everything that was named or would be called, in the order of the opcodes, used or not.
+  [[nodiscard]] const std::vector<PickleGlobal>& globals() const { return globals_; }
+  [[nodiscard]] const std::deque<PickleCall>& calls() const { return calls_; }
+  // The state that BUILD would set on something other than a new object, with what it is set on.
+  struct Build {
+    PickleId target, state;
+    std::uint64_t at;
+  };
+  [[nodiscard]] const std::vector<Build>& builds() const { return builds_; }
+  // The first opcode that torch's weights_only reader does not know, or nothing.
+  [[nodiscard]] const std::optional<std::string>& foreign_opcode() const { return foreign_opcode_; }
+
+  [[nodiscard]] std::size_t node_count() const { return nodes_.size(); }
+
+ private:
+  friend class PickleMachine;
+
+  struct Node {
+    PickleKind kind;
+    bool owned;         // of text: lies in extra_, not in the data
+    std::uint32_t at;   // byte of its opcode
+    std::uint32_t a, b;  // number, begin and size of a text or of items, index of a container, call or global
+  };
+
+  std::string_view data_;
+  std::string extra_;  // decoded texts
+  std::deque<Node> nodes_;
+  std::vector<PickleId> items_;                    // of tuples
+  std::deque<std::vector<PickleId>> containers_;   // of lists, dicts, sets
+  std::deque<PickleCall> calls_;
+  std::vector<PickleGlobal> globals_;
+  std::deque<std::string> names_;  // of globals whose names are no part of the data
+  std::vector<Build> builds_;
+  std::optional<std::string> foreign_opcode_;
+  std::optional<PickleFault> fault_;
+  std::size_t end_ = 0;
+  PickleId root_ = kNoNode;
+  unsigned protocol_ = 0;
+};
+
+// What `dict` (a kDict, or a call such as OrderedDict with items set on it) has under a text key, the last
+// one where there are several; kNoNode when there is none.
+PickleId pickle_find(const Pickle& pickle, PickleId dict, std::string_view key);
+
+// Keys and values of such a mapping in turn; empty for anything else.
+std::span<const PickleId> pickle_mapping(const Pickle& pickle, PickleId id);
+
+// "module.name" of a global, or of the callee of a call; empty for anything else.
+std::string pickle_name(const Pickle& pickle, PickleId id);
+
+}  // namespace mu

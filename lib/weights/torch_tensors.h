@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// From the nodes of a torch pickle to tensors: storages, views of them, and the mapping that is the state dict.
+// Private to this folder.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "weights/layout.h"
+#include "weights/torch_file.h"
+#include "weights/torch_types.h"
+
+namespace mu {
+
+// Where the bytes of a storage lie.
+struct TorchStorage {
+  std::uint64_t offset = 0;  // in the file, or 0 with `inflated`
+  std::uint64_t bytes = 0;
+  std::shared_ptr<InflatedMember> inflated{};
+  std::uint64_t used = 0;  // up to which byte tensors refer to it
+};
+
+// A storage as a persistent id names it: ('storage', class, key, location, elements[, view]).
+struct StorageReference {
+  std::string_view class_name, key, location;
+  std::uint64_t elements = 0;
+  TorchType type{};
+  std::uint64_t view_offset = 0;  // elements; of legacy files
+};
+
+// Throws kMalformed when the node is none.
+StorageReference storage_reference(const Pickle& pickle, PickleId id);
+
+struct TorchStorages {
+  std::map<std::string, TorchStorage, std::less<>> by_key;
+  bool big_endian = false;
+};
+
+// Adds the tensors of `object` to `weights` and fills the object's fields on its state dict.
+void add_torch_tensors(Weights& weights, TorchObject& object, TorchStorages& storages, std::uint32_t source,
+                       std::string_view file);
+
+}  // namespace mu

@@ -1,0 +1,413 @@
+// SPDX-License-Identifier: Apache-2.0
+// Folders, configs and inputs beyond the common case: every name trainers write, every way to name weights.
+#include <doctest/doctest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "model/config.h"
+#include "model/folder.h"
+#include "model/input.h"
+#include "model/roles.h"
+#include "model/tied.h"
+#include "testing.h"
+
+using namespace mu;
+using namespace mu::testing;
+using namespace std::string_literals;
+
+namespace {
+
+std::string u8_file(const std::vector<std::string>& names) {
+  std::string header = "{";
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    header += (i > 0 ? ",\"" : "\"") + names[i] + R"(":{"dtype":"U8","shape":[1],"data_offsets":[)" + std::to_string(i) + "," + std::to_string(i + 1) + "]}";
+  }
+  header += '}';
+  header.resize((header.size() + 7) / 8 * 8, ' ');
+  return safetensors(header, names.size());
+}
+
+void make_folder(const std::string& path) {
+  REQUIRE(::mkdir(path.c_str(), 0777) == 0);
+}
+
+Weights named(const std::vector<std::string>& names) {
+  Weights weights;
+  for (const std::string& name : names) weights.tensors.push_back({name, Dtype::kF16, {2}, 0, 0, 4});
+  return weights;
+}
+
+std::string message_of(auto action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+}  // namespace
+
+TEST_CASE("roles: the names that trainers, savers and loggers use") {
+  const std::pair<const char*, FileRole> files[] = {
+      {"model.safetensors", FileRole::kWeights},
+      {"adapter_model.safetensors", FileRole::kWeights},
+      {"model.fp16.safetensors", FileRole::kWeights},
+      {"model.safetensors.index.fp16.json", FileRole::kWeightsIndex},
+      {"adapter_config.json", FileRole::kAdapterConfig},
+      {"generation_config.json", FileRole::kGenerationConfig},
+      {"tokenizer.model.v3", FileRole::kTokenizer},
+      {"tokenizer.model.vx", FileRole::kOther},
+      {"added_tokens.json", FileRole::kTokenizer},
+      {"merges.txt", FileRole::kTokenizer},
+      {"tekken.json", FileRole::kTokenizer},
+      {"preprocessor_config.json", FileRole::kProcessor},
+      {"chat_template.jinja", FileRole::kChatTemplate},
+      {"README.md", FileRole::kDocument},
+      {"NOTICE", FileRole::kDocument},
+      {"optimizer.pt", FileRole::kOptimizer},
+      {"optimizer_1.bin", FileRole::kOptimizer},
+      {"rank0-of-2-optimizer.pt", FileRole::kOptimizer},
+      {"rng_state.pth", FileRole::kRng},
+      {"random_states_0.pkl", FileRole::kRng},
+      {"latest", FileRole::kShardedHelper},
+      {"pytorch_model.bin.index.json", FileRole::kTorchWeights},
+      {"pytorch_model-00001-of-00002.bin", FileRole::kTorchWeights},
+      {"consolidated.00.pth", FileRole::kTorchWeights},
+      {"model.onnx", FileRole::kOtherWeights},
+      {"model.Q4_K_M.gguf", FileRole::kOtherWeights},
+      {"events.out.tfevents.1700000000.host.1.0", FileRole::kLog},
+      {"all_results.json", FileRole::kLog},
+      {"checkpoint-is-incomplete.txt", FileRole::kIncomplete},
+      {".gitattributes", FileRole::kHidden},
+      {".safetensors", FileRole::kHidden},
+      {"checkpoint-500", FileRole::kOther},  // as a file
+      {"config.json.bak", FileRole::kOther},
+      {"Config.json", FileRole::kOther},
+      {"", FileRole::kOther},
+  };
+  for (const auto& [name, role] : files) {
+    CAPTURE(std::string(name));
+    CHECK(role_name(role_of(name, false)) == role_name(role));
+  }
+  const std::pair<const char*, FileRole> folders[] = {
+      {"checkpoint-0", FileRole::kCheckpoint},        {"checkpoint-99999999999999999999", FileRole::kCheckpoint},
+      {"global_step1000", FileRole::kShardedState},   {"pytorch_model_fsdp_0", FileRole::kShardedState},
+      {"optimizer_0", FileRole::kOptimizer},          {"runs", FileRole::kLog},
+      {"wandb", FileRole::kLog},                      {".git", FileRole::kHidden},
+      {"model.safetensors", FileRole::kOther},        {"additional_chat_templates", FileRole::kChatTemplate},
+  };
+  for (const auto& [name, role] : folders) {
+    CAPTURE(std::string(name));
+    CHECK(role_name(role_of(name, true)) == role_name(role));
+  }
+}
+
+TEST_CASE("roles: what is published is exactly what a model is used with") {
+  for (int i = 0; i <= static_cast<int>(FileRole::kOther); ++i) {
+    const auto role = static_cast<FileRole>(i);
+    CAPTURE(std::string(role_name(role)));
+    CHECK(is_published(role) == (role <= FileRole::kDocument));
+  }
+  for (const FileRole secret : {FileRole::kTrainingArgs, FileRole::kTrainerState, FileRole::kHidden, FileRole::kLog, FileRole::kOther, FileRole::kCode, FileRole::kRng}) {
+    CHECK_FALSE(is_published(secret));
+  }
+}
+
+TEST_CASE("folder: a scan tells files from folders and leaves out what is neither") {
+  const TempFolder folder;
+  put(folder / "config.json", "{}");
+  put(folder / "b", "12345");
+  make_folder(folder / "adapter");
+  put(folder / "adapter/adapter_model.safetensors", "x");
+  make_folder(folder / "plain");
+  make_folder(folder / "checkpoint-7");
+  REQUIRE(::symlink("none", (folder / "broken").c_str()) == 0);
+  REQUIRE(::symlink("b", (folder / "link").c_str()) == 0);
+  REQUIRE(::mkfifo((folder / "pipe").c_str(), 0666) == 0);
+  const Folder scanned = scan_folder(folder.path());
+  std::string seen;
+  for (const FolderFile& file : scanned.files) seen += file.name + (file.is_folder ? "/" : "") + "=" + std::string(role_name(file.role)) + " ";
+  CHECK(seen == "adapter/=adapter b=other checkpoint-7/=checkpoint config.json=config link=other plain/=other ");
+  CHECK(scanned.has("b"));
+  CHECK_FALSE(scanned.has("c"));
+  CHECK_FALSE(scanned.has("broken"));
+  CHECK(scanned.find("link")->size == 5);
+  CHECK(scanned.find("plain")->size == 0);
+  CHECK(scanned.path_of("b") == folder / "b");
+  CHECK(error_of([&] { scan_folder(folder / "none"); }) == ErrorKind::kIo);
+}
+
+TEST_CASE("folder: which weights stand for it, and what to do when none do") {
+  struct Row {
+    std::vector<const char*> files;
+    const char* chosen;  // the names, or a word of the message after '!'
+  };
+  const Row rows[] = {
+      {{"model.safetensors", "adapter_model.safetensors", "x.safetensors"}, "model.safetensors"},
+      {{"model.safetensors.index.json", "model-00001-of-00001.safetensors", "x.safetensors"}, "model.safetensors.index.json"},
+      {{"adapter_model.safetensors", "x.safetensors"}, "adapter_model.safetensors"},
+      {{"x.safetensors.index.json", "x-00001-of-00002.safetensors", "y.safetensors"}, "x.safetensors.index.json"},
+      {{"x-00001-of-00002.safetensors", "x-00002-of-00002.safetensors"}, "x-00001-of-00002.safetensors x-00002-of-00002.safetensors"},
+      {{"x.safetensors", "pytorch_model.bin"}, "x.safetensors"},
+      {{"x-00001-of-00002.safetensors"}, "!shards are missing"},
+      {{"x-00001-of-00002.safetensors", "x-00002-of-00003.safetensors"}, "!shards are missing"},
+      {{"a.safetensors", "b.safetensors"}, "!several sets"},
+      {{"a.safetensors.index.json", "b.safetensors.index.json"}, "!several sets"},
+      {{"a.safetensors", "x-00001-of-00002.safetensors", "x-00002-of-00002.safetensors"}, "!several sets"},
+      {{"pytorch_model.bin"}, "!pytorch_model.bin"},
+      {{"config.json"}, "!no safetensors"},
+  };
+  for (const Row& row : rows) {
+    const TempFolder folder;
+    for (const char* name : row.files) put(folder / name, "x");
+    const Folder scanned = scan_folder(folder.path());
+    std::string got;
+    const std::string message = message_of([&] {
+      for (const std::string& name : choose_weights(scanned).names) got += (got.empty() ? "" : " ") + name;
+    });
+    CAPTURE(std::string(row.chosen));
+    if (row.chosen[0] == '!') {
+      CHECK(message.find(row.chosen + 1) != std::string::npos);
+      CHECK(message.starts_with(folder.path()));
+    } else {
+      CHECK(got == row.chosen);
+      CHECK(message.empty());
+    }
+  }
+  const TempFolder run;
+  make_folder(run / "checkpoint-3");
+  CHECK(message_of([&] { choose_weights(scan_folder(run.path())); }).find("checkpoint-3") != std::string::npos);
+}
+
+TEST_CASE("folder: shard names give their stem, number and count") {
+  const std::optional<ShardName> shard = parse_shard_name("a-b-00010-of-00011.safetensors");
+  REQUIRE(shard.has_value());
+  CHECK(shard->stem == "a-b");
+  CHECK(shard->number == 10);
+  CHECK(shard->count == 11);
+  CHECK(parse_shard_name("m-100000-of-100000.safetensors")->number == 100'000);
+  CHECK(parse_shard_name("a-00001-of-00002-00001-of-00002.safetensors")->stem == "a-00001-of-00002");
+  for (const char* name : {"", "-of-", "a-0001-of-0002.safetensors", "a-00001-of-00002.bin", "a-00001-of-00002.safetensors.bak", "a-+0001-of-00002.safetensors",
+                           "a-00001-of-.safetensors", "a00001-of-00002.safetensors", "a-00001-00002.safetensors", "a-1000000-of-1000000.safetensors"}) {
+    CAPTURE(std::string(name));
+    CHECK_FALSE(parse_shard_name(name).has_value());
+  }
+}
+
+TEST_CASE("config: facts, and what stays empty when a file does not give them") {
+  const ModelConfig config = parse_model_config(
+      R"({"architectures":["A","B"],"model_type":"x","tie_word_embeddings":false,"torch_dtype":"float16","dtype":"bfloat16","quantization_config":null})");
+  CHECK(config.architectures == std::vector<std::string>{"A", "B"});
+  CHECK(config.model_type == "x");
+  CHECK(config.tie_word_embeddings == false);
+  CHECK_FALSE(config.quantized);
+  CHECK(*config.dtype() == "bfloat16");
+  CHECK(*parse_model_config(R"({"torch_dtype":"float16"})").dtype() == "float16");
+  const ModelConfig empty = parse_model_config("{}");
+  CHECK(empty.architectures.empty());
+  CHECK(empty.model_type.empty());
+  CHECK_FALSE(empty.tie_word_embeddings.has_value());
+  CHECK(empty.dtype() == nullptr);
+  const ModelConfig odd = parse_model_config(R"({"architectures":7,"model_type":[],"tie_word_embeddings":"yes","dtype":5})");
+  CHECK(odd.architectures.empty());
+  CHECK(odd.model_type.empty());
+  CHECK_FALSE(odd.tie_word_embeddings.has_value());
+  CHECK(odd.dtype() == nullptr);
+  for (const char* text : {"", "[]", "null", "\"{}\"", "{", "{}x"}) CHECK(error_of([&] { parse_model_config(text); }) == ErrorKind::kMalformed);
+}
+
+TEST_CASE("config: a new dtype changes those bytes and no others, at any depth and in any layout") {
+  const auto changed = [](const std::string& text) { return with_dtype(parse_model_config(text), "bfloat16"); };
+  const std::pair<const char*, const char*> rows[] = {
+      {R"({"dtype":"float32"})", R"({"dtype":"bfloat16"})"},
+      {"{\r\n\t\"torch_dtype\"  :\n \"float16\" ,\"x\":1e-06}\n\n", "{\r\n\t\"torch_dtype\"  :\n \"bfloat16\" ,\"x\":1e-06}\n\n"},
+      {R"({"a_config":{"b_config":{"dtype":"float16","n":NaN}},"dtype":"float32","torch_dtype":"float32"})",
+       R"({"a_config":{"b_config":{"dtype":"bfloat16","n":NaN}},"dtype":"bfloat16","torch_dtype":"bfloat16"})"},
+      {R"({"dtype":"bfloat16","x":"é\u00e9"})", R"({"dtype":"bfloat16","x":"é\u00e9"})"},
+      {R"({"dtype":"float8_e4m3fn"})", R"({"dtype":"bfloat16"})"},
+      // Not a place for the dtype of the weights.
+      {R"({"dtype":"auto","torch_dtype":null})", R"({"dtype":"auto","torch_dtype":null})"},
+      {R"({"dtype":"int8"})", R"({"dtype":"int8"})"},
+      {R"({"extra":{"dtype":"float32"}})", R"({"extra":{"dtype":"float32"}})"},
+      {R"({"quantization_config":{"x_config":{"dtype":"float32"}}})", R"({"quantization_config":{"x_config":{"dtype":"float32"}}})"},
+      {R"({"x":"dtype","y":["dtype","float32"]})", R"({"x":"dtype","y":["dtype","float32"]})"},
+      {"{}", "{}"},
+  };
+  for (const auto& [before, after] : rows) {
+    CAPTURE(std::string(before));
+    CHECK(changed(before) == after);
+  }
+  // A shorter and a longer name, with something behind them.
+  CHECK(with_dtype(parse_model_config(R"({"dtype":"float16","z":[1,2]})"), "f") == R"({"dtype":"f","z":[1,2]})");
+}
+
+TEST_CASE("config: code that an auto_map names") {
+  const auto files = [](const char* json) { return auto_map_files(parse_json(json).root); };
+  using Names = std::vector<std::string>;
+  CHECK(files(R"({"auto_map":{"A":"m.A","B":"m.B","C":"n.C"}})") == Names{"m.py", "n.py"});
+  CHECK(files(R"({"auto_map":["t.Slow","u.Fast"]})") == Names{"t.py", "u.py"});
+  CHECK(files(R"({"auto_map":"m.A"})") == Names{"m.py"});
+  CHECK(files(R"({"auto_map":{"A":"o/r--m.A","B":null,"C":7,"D":"nodot","E":["o/r--x.Y",null,"v.W"]}})") == Names{"v.py"});
+  CHECK(files("{}").empty());
+  CHECK(files("[]").empty());
+  CHECK(files(R"({"auto_map":null})").empty());
+}
+
+TEST_CASE("config: adapters and trainer states") {
+  const AdapterConfig adapter =
+      parse_adapter_config(R"({"peft_type":"LORA","base_model_name_or_path":"org/m","r":16,"lora_alpha":32,"target_modules":["q","v"]})");
+  CHECK(adapter.peft_type == "LORA");
+  CHECK(adapter.base_model == "org/m");
+  CHECK(adapter.rank == 16);
+  CHECK(adapter.alpha == 32.0);
+  CHECK(adapter.target_modules == std::vector<std::string>{"q", "v"});
+  CHECK(parse_adapter_config(R"({"target_modules":"all-linear"})").target_modules == std::vector<std::string>{"all-linear"});
+  const AdapterConfig bare = parse_adapter_config(R"({"r":-1,"base_model_name_or_path":null})");
+  CHECK_FALSE(bare.rank.has_value());
+  CHECK(bare.base_model.empty());
+  const TrainerState state = parse_trainer_state(R"({"global_step":7,"max_steps":10,"epoch":0.5,"best_metric":NaN,"best_model_checkpoint":null})");
+  CHECK(state.global_step == 7);
+  CHECK(state.max_steps == 10);
+  CHECK(state.epoch == 0.5);
+  CHECK(std::isnan(*state.best_metric));
+  CHECK(state.best_model_checkpoint.empty());
+  CHECK(error_of([] { parse_trainer_state("[1]"); }) == ErrorKind::kMalformed);
+  CHECK(error_of([] { parse_adapter_config("nothing"); }) == ErrorKind::kMalformed);
+}
+
+TEST_CASE("tied: heads of many families find the embedding they repeat") {
+  const std::pair<const char*, const char*> rows[] = {
+      {"lm_head.weight", "model.embed_tokens.weight"},
+      {"lm_head.weight", "transformer.wte.weight"},
+      {"embed_out.weight", "gpt_neox.embed_in.weight"},
+      {"language_model.lm_head.weight", "language_model.model.embed_tokens.weight"},
+      {"encoder.embed_tokens.weight", "shared.weight"},
+      {"model.decoder.embed_tokens.weight", "model.shared.weight"},
+      {"cls.predictions.decoder.weight", "bert.embeddings.word_embeddings.weight"},
+  };
+  for (const auto& [head, embedding] : rows) {
+    CAPTURE(std::string(head));
+    const Weights weights = named({head, embedding, "other.weight"});
+    CHECK(kept_name_of(head, tensors_by_name(weights)) == embedding);
+    CHECK(kept_name_of("other.weight", tensors_by_name(weights)).empty());
+    CHECK(kept_name_of(embedding, tensors_by_name(weights)).empty());
+    CHECK(tied_candidates(weights).size() == 1);
+    CHECK(kept_name_of(head, tensors_by_name(named({head}))).empty());
+  }
+  CHECK(kept_name_of("xlm_head.weight", tensors_by_name(named({"model.embed_tokens.weight"}))).empty());
+}
+
+TEST_CASE("tied: no two names are dropped for each other") {
+  const std::vector<std::string> all = {"lm_head.weight", "embed_out.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "shared.weight",
+                                        "model.embed_tokens.weight", "model.decoder.embed_tokens.weight", "model.encoder.embed_tokens.weight",
+                                        "model.shared.weight", "embed_tokens.weight", "transformer.wte.weight", "model.lm_head.weight"};
+  for (unsigned subset = 0; subset < 1U << all.size(); ++subset) {
+    std::vector<std::string> names;
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      if ((subset >> i & 1U) != 0) names.push_back(all[i]);
+    }
+    const Weights weights = named(names);
+    const TensorsByName by_name = tensors_by_name(weights);
+    bool every_chain_ends = true;
+    for (const std::string& name : names) {
+      std::string at = name;
+      for (std::size_t steps = 0; steps <= names.size() && !at.empty(); ++steps) {
+        at = kept_name_of(at, by_name);
+        every_chain_ends = every_chain_ends && steps < names.size();
+      }
+    }
+    if (!every_chain_ends) CHECK(every_chain_ends);
+  }
+}
+
+TEST_CASE("tied: other dtypes, shapes and bytes are other tensors") {
+  const TempFolder folder;
+  std::string file = safetensors(
+      R"({"model.embed_tokens.weight":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"lm_head.weight":{"dtype":"U8","shape":[2,2],"data_offsets":[4,8]}})", 8);
+  put(folder / "f", file);
+  const Weights weights = open_weights(folder / "f");
+  CHECK(tied_candidates(weights).empty());
+  CHECK_FALSE(equal_bytes(weights, weights.tensors[0], weights.tensors[1]));
+  CHECK(equal_bytes(weights, weights.tensors[0], weights.tensors[0]));
+  // Beyond one piece of reading, a difference in the very last byte.
+  constexpr std::size_t kSize = (2U << 20) + 5;
+  const std::string range = std::to_string(kSize);
+  file = safetensors(R"({"a":{"dtype":"U8","shape":[)" + range + R"(],"data_offsets":[0,)" + range + R"(]},"b":{"dtype":"U8","shape":[)" + range + R"(],"data_offsets":[)" +
+                         range + "," + std::to_string(2 * kSize) + "]}}",
+                     2 * kSize);
+  for (const bool same : {true, false}) {
+    if (!same) file.back() = 'x';
+    put(folder / "g", file);
+    const Weights large = open_weights(folder / "g");
+    CHECK(equal_bytes(large, large.tensors[0], large.tensors[1]) == same);
+  }
+}
+
+TEST_CASE("input: a file, an index, a folder, several files, arrays") {
+  const TempFolder folder;
+  put(folder / "a.safetensors", u8_file({"a"}));
+  put(folder / "b.safetensors", u8_file({"b"}));
+  put(folder / "x.npy", std::string("\x93NUMPY\x01\0", 8) + "\x3A\0"s + "{'descr': '|u1', 'fortran_order': False, 'shape': (1,), } \n"s.substr(0, 58) + "1");
+  make_folder(folder / "m");
+  put(folder / "m/model.safetensors.index.json", R"({"weight_map":{"a":"model-00001-of-00001.safetensors"}})");
+  put(folder / "m/model-00001-of-00001.safetensors", u8_file({"a"}));
+  put(folder / "m/config.json", R"({"model_type":"x"})");
+  put(folder / "m/trainer_state.json", R"({"global_step":3})");
+
+  const Input file = open_input(folder / "a.safetensors", StreamData::kCount);
+  CHECK(file.weights.tensors.size() == 1);
+  CHECK_FALSE(file.folder.has_value());
+  CHECK(file.name == folder / "a.safetensors");
+  const Input index = open_input(folder / "m/model.safetensors.index.json", StreamData::kCount);
+  CHECK(index.weights.index.has_value());
+  CHECK_FALSE(index.config.has_value());
+  const Input whole = open_input(folder / "m", StreamData::kCount);
+  CHECK(whole.weights.index.has_value());
+  CHECK(whole.config->model_type == "x");
+  CHECK(whole.state->global_step == 3);
+  CHECK_FALSE(whole.is_adapter());
+  CHECK_NOTHROW(require_sound(whole));
+
+  const Input several = open_inputs({folder / "a.safetensors", folder / "b.safetensors", "deep/name=" + (folder / "x.npy")}, StreamData::kCount);
+  REQUIRE(several.weights.tensors.size() == 3);
+  CHECK(several.weights.tensors[2].name == "deep/name");
+  CHECK(several.weights.tensors[2].source == 2);
+  CHECK(open_inputs({"n=" + (folder / "x.npy")}, StreamData::kCount).weights.tensors.size() == 1);
+  CHECK(error_of([&] { open_input(folder / "none", StreamData::kCount); }) == ErrorKind::kIo);
+  CHECK(error_of([&] { open_inputs({"n=" + (folder / "none.npy")}, StreamData::kCount); }) == ErrorKind::kIo);
+}
+
+TEST_CASE("input: a broken JSON file is a finding, and unsound for packing") {
+  const TempFolder folder;
+  put(folder / "model.safetensors", u8_file({"a"}));
+  CHECK_NOTHROW(require_sound(open_input(folder.path(), StreamData::kCount)));
+  for (const char* name : {"config.json", "adapter_config.json", "trainer_state.json"}) {
+    put(folder / name, "{");
+    const Input input = open_input(folder.path(), StreamData::kCount);
+    CHECK(input.folder_findings.count("MD-JSON") == 1);
+    CHECK(input.weights.findings.list().empty());
+    CHECK(error_of([&] { require_sound(input); }) == ErrorKind::kMalformed);
+    CHECK(message_of([&] { require_sound(input); }).starts_with(folder / name));
+    remove_tree(folder / name);
+  }
+}
+
+TEST_CASE("input: weights that can't be trusted are unsound, those an index only disagrees with are not") {
+  const TempFolder folder;
+  put(folder / "s", u8_file({"a", "b"}));
+  const auto sound = [&](const char* map) {
+    put(folder / "i.json", std::string(R"({"weight_map":)") + map + "}");
+    return !error_of([&] { require_sound(open_input(folder / "i.json", StreamData::kCount)); }).has_value();
+  };
+  CHECK(sound(R"({"a":"s","b":"s"})"));
+  CHECK(sound(R"({"a":"s"})"));
+  CHECK_FALSE(sound(R"({"a":"s","c":"s"})"));
+  CHECK_FALSE(sound(R"({"a":"s","b":"gone"})"));
+  put(folder / "s", u8_file({"a", "b"}).substr(0, 60));
+  CHECK_FALSE(sound(R"({"a":"s","b":"s"})"));
+}
