@@ -13,8 +13,11 @@
 #include "inspect/check.h"
 #include "inspect/diff.h"
 #include "inspect/listing.h"
+#include "inspect/object.h"
+#include "inspect/safety.h"
 #include "inspect/report.h"
 #include "inspect/slice.h"
+#include "weights/layout.h"
 
 namespace {
 
@@ -141,13 +144,21 @@ int diff(const Options& o) {
 }
 
 void print_metadata(const Options& o, const Input& input) {
+  const std::string end = o.common.null ? std::string(1, '\0') : "\n";
+  if (const TorchObject* const object = shown_object(input)) {
+    try {
+      return out(*o.metadata == kAllKeys ? object_fields_text(*object) : object_field_text(*object, *o.metadata) + end);
+    } catch (Error& error) {
+      throw error.in_file(escape_name(input.name));
+    }
+  }
   const Metadata metadata = input.weights.merged_metadata();
   if (*o.metadata == kAllKeys) return out(metadata_text(metadata));
   const auto found = metadata.find(*o.metadata);
   if (found == metadata.end())
     throw Error(ErrorKind::kAnswerNo, "has no metadata key '" + escape_name(*o.metadata) + "'")
         .in_file(escape_name(input.name));
-  out(found->second + (o.common.null ? std::string(1, '\0') : "\n"));
+  out(found->second + end);
 }
 
 std::uint64_t bytes_of(const std::vector<const Tensor*>& tensors) {
@@ -183,7 +194,7 @@ TensorStats print_stats(const Options& o, const Input& input, const std::vector<
           return;
         }
         std::vector<std::string> row =
-            row_of(escape_name(tensor.name), std::string(short_name(tensor.dtype)), stats);
+            row_of(escape_name(tensor.name), escape_name(type_text(tensor)), stats);
         if (table_wanted) row.push_back(draw_magnitudes(stats, 16));
         row.push_back(stats_remarks(tensor.dtype, stats));
         if (table_wanted) {
@@ -234,9 +245,9 @@ int measure(const Options& o, const Input& input, const std::vector<const Tensor
   if (o.common.json) {
     out(input_json(input, gather_facts(input), findings, tensors, measured, o.paths.size() == 1 ? 2 : 0));
   } else if (o.check) {
-    out(check_text(input, findings, o.level));
+    out(safety_text(input) + check_text(input, findings, o.level));
   }
-  const int checked = o.check ? check_exit_code(findings, o.level) : 0;
+  const int checked = o.check ? std::max(check_exit_code(findings, o.level), safety_exit_code(input)) : 0;
   return checked != 0 ? checked : failed ? 1 : 0;
 }
 
@@ -253,7 +264,10 @@ int inspect(const Options& o, const std::string& path) {
   if (o.print) {
     print_slice(input.weights, *o.print, o.common.json);
   } else if (o.header) {
-    for (const WeightsFile& file : input.weights.files) out(read_safetensors_header(file));
+    for (const WeightsFile& file : input.weights.files) {
+      if (!file.is_safetensors) throw malformed("has no safetensors header").in_file(escape_name(file.name));
+      out(read_safetensors_header(file));
+    }
   } else if (o.metadata) {
     print_metadata(o, input);
   } else if (o.names) {
@@ -263,14 +277,15 @@ int inspect(const Options& o, const std::string& path) {
   } else if (o.tensors) {
     print_tensors(input.weights, tensors);
   } else if (o.tree) {
-    out(tree_text(tensors, o.depth));
+    const TorchObject* const object = shown_object(input);
+    out(object != nullptr ? object_tree_text(*object, o.depth) : tree_text(tensors, o.depth));
   } else {
     if (path != o.paths.front()) out("\n");
     const Findings findings = check_input(input);
     out(overview_text(input, gather_facts(input), findings, tensors, out_width()));
-    if (console().verbose > 0) out("\n" + check_text(input, findings, Level::kHub));
+    if (console().verbose > 0) out("\n" + safety_text(input) + check_text(input, findings, Level::kHub));
   }
-  return 0;
+  return safety_exit_code(input) == 4 ? 4 : 0;
 }
 
 }  // namespace

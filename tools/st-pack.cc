@@ -11,6 +11,7 @@
 #include "cli/console.h"
 #include "cli/run.h"
 #include "os/file.h"
+#include "model/wrappers.h"
 #include "os/folder.h"
 #include "pack/report.h"
 
@@ -26,7 +27,7 @@ struct Options {
   std::vector<std::string> inputs;
   std::optional<std::string> output, names_from, max_shard_size;
   std::vector<std::string> dtypes, select, exclude, rename, metadata;
-  bool weights_only = false, verify = false, force = false;
+  bool weights_only = false, verify = false, force = false, salvage = false;
   CommonOptions common;
 };
 
@@ -41,6 +42,7 @@ Options parse_options(int argc, char** argv) {
   app.flag("--weights-only", o.weights_only, "leave config, tokenizer and the rest behind");
   app.flag("--force", o.force, "replace what exists");
   app.flag("--verify", o.verify, "reread the output and compare it");
+  app.flag("--salvage", o.salvage, "take the tensors of a pickle that is dangerous to load");
   app.group("Tensors");
   app.list("--dtype", "[GLOB=]TYPE", o.dtypes, "to bf16 f16 f32 f64 f8_e4m3 f8_e5m2 (repeatable)");
   app.list("--select", "GLOB", o.select, "only tensors with such names (repeatable)");
@@ -123,13 +125,17 @@ void print_losses(const WriteResult& result) {
 int pack(const Options& o) {
   const OutputKind kind = kind_of(*o.output);
   const PackOptions options = pack_options(o, kind);
-  const Input input = open_inputs(o.inputs, o.common.dry_run ? StreamData::kCount : StreamData::kSpool);
+  Input input = open_inputs(o.inputs, o.common.dry_run ? StreamData::kCount : StreamData::kSpool);
   require_sound(input);
+  require_state_dicts(input, o.salvage);
+  std::vector<std::string> notes = left_out_notes(input);
+  for (std::string& note : remove_wrapper_names(input.weights)) notes.push_back(std::move(note));
   for (const Finding& finding : input.weights.findings.list()) {
     if (finding.level == Level::kSpec)
       print_warning(fmt::format("{}: {} [{}]", escape_name(finding.file), finding.message, finding.rule));
   }
-  const PackPlan plan = plan_pack(input, options, kind, find_tied(input));
+  PackPlan plan = plan_pack(input, options, kind, find_tied(input));
+  plan.notes.insert(plan.notes.begin(), notes.begin(), notes.end());
   std::optional<Replacement> replacement;
   if (o.force && kind == OutputKind::kFolder && is_folder(*o.output))
     replacement = plan_replacement(*o.output, plan);

@@ -37,6 +37,13 @@ class FolderCheck {
     findings_.add({rule, Level::kHub, warning, std::move(message),
                    file.empty() ? folder_.path : folder_.path_of(file)});
   }
+  bool is_chosen(const std::string& name) const {
+    const std::vector<std::string>& names = input_.choice.names;
+    if (std::find(names.begin(), names.end(), name) != names.end()) return true;
+    if (!input_.weights.index) return false;
+    const std::vector<std::string>& shards = input_.weights.index->shards;
+    return std::find(shards.begin(), shards.end(), name) != shards.end();
+  }
   bool has_role(FileRole role) const {
     return std::any_of(folder_.files.begin(), folder_.files.end(),
                        [role](const FolderFile& f) { return f.role == role; });
@@ -69,7 +76,7 @@ class FolderCheck {
             "model.safetensors.index.json");
     }
     for (const FolderFile& file : folder_.files) {
-      if (file.role == FileRole::kTorchWeights &&
+      if (file.role == FileRole::kTorchWeights && !is_chosen(file.name) &&
           (file.name.starts_with("pytorch_model") || file.name.starts_with("adapter_model"))) {
         found("MD-BOTH", true, "the same weights in a second format?", file.name);
       }

@@ -12,6 +12,7 @@
 #include "base/json_write.h"
 #include "base/text.h"
 #include "inspect/fold.h"
+#include "weights/layout.h"
 #include "model/tied.h"
 #include "os/threads.h"
 #include "tensor/decode.h"
@@ -61,11 +62,31 @@ void walk_pieces(const Weights& wa, const Tensor& a, const Weights& wb, const Te
   }
 }
 
+// Of tensors of one size whose values can't be read.
+bool same_bytes(const Weights& wa, const Tensor& a, const Weights& wb, const Tensor& b) {
+  constexpr std::uint64_t kPiece = 1U << 20;
+  std::vector<std::byte> left, right;
+  for (std::uint64_t at = 0; at < a.size; at += kPiece) {
+    left.resize(static_cast<std::size_t>(std::min(kPiece, a.size - at)));
+    right.resize(left.size());
+    wa.read(a, at, left);
+    wb.read(b, at, right);
+    if (left != right) return false;
+  }
+  return true;
+}
+
 void compare_tensors(const Weights& wa, const Weights& wb, const DiffOptions& options, TensorDiff& diff) {
   const Tensor& a = *diff.a;
   const Tensor& b = *diff.b;
   if (a.shape != b.shape) {
     diff.kind = DiffKind::kShape;
+    return;
+  }
+  if (a.dtype == Dtype::kForeign || b.dtype == Dtype::kForeign) {
+    diff.kind = type_text(a) != type_text(b) || a.size != b.size ? DiffKind::kDtype
+                : same_bytes(wa, a, wb, b)                         ? DiffKind::kEqual
+                                                                   : DiffKind::kValues;
     return;
   }
   bool equal = a.dtype == b.dtype;
@@ -134,7 +155,7 @@ void undo_false_ties(TensorDiff& diff, const NamedTensors& a) {
 }
 
 std::string side_text(const Tensor& tensor) {
-  return fmt::format("{} {}", short_name(tensor.dtype), shape_text(tensor.shape));
+  return fmt::format("{} {}", escape_name(type_text(tensor)), shape_text(tensor.shape));
 }
 
 std::string comparison_text(const Comparison& c) {
@@ -156,8 +177,8 @@ std::string line_of(const TensorDiff& diff) {
     case DiffKind::kValues: {
       const std::string types =
           diff.a->dtype == diff.b->dtype
-              ? std::string(short_name(diff.a->dtype))
-              : fmt::format("{} against {}", short_name(diff.a->dtype), short_name(diff.b->dtype));
+              ? escape_name(type_text(*diff.a))
+              : fmt::format("{} against {}", escape_name(type_text(*diff.a)), escape_name(type_text(*diff.b)));
       if (diff.comparison.count == 0) return fmt::format("~ {}  {}, bytes differ", name, types);
       return fmt::format("~ {}  {}, {}", name, types, comparison_text(diff.comparison));
     }
@@ -229,7 +250,7 @@ std::string diff_json(const Input& a, const Input& b, const Diff& diff) {
       if (side == nullptr) continue;
       json.key(key)
           .begin_object()
-          .member("dtype", name(side->dtype))
+          .member("dtype", type_name(*side))
           .key("shape")
           .numbers(side->shape)
           .end_object();

@@ -5,15 +5,26 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 
+#include "base/sizes.h"
 #include "base/text.h"
+#include "model/pickled.h"
 #include "model/tied.h"
 #include "os/folder.h"
+#include "weights/layout.h"
 
 namespace mu {
 namespace {
 
 std::string kind_of(const Input& input) {
+  if (!input.folder && input.weights.files.size() == 1 && !input.weights.index) {
+    const WeightsFile& file = input.weights.files.front();
+    if (file.object) {
+      const PickledKind kind = pickled_kind(*file.object);
+      return kind == PickledKind::kStateDict ? "weights file" : std::string(pickled_kind_name(kind));
+    }
+  }
   if (!input.folder)
     return input.weights.index || input.weights.files.size() > 1 ? "sharded weights" : "weights file";
   const bool checkpoint = input.state.has_value() || input.folder->has("optimizer.pt");
@@ -59,16 +70,21 @@ std::string describe_state(const Input& input) {
 
 std::vector<DtypeTotal> dtype_totals(const std::vector<Tensor>& tensors) {
   std::array<DtypeTotal, kDtypes> totals{};
+  std::map<std::string_view, DtypeTotal> foreign;
   for (const Tensor& tensor : tensors) {
-    DtypeTotal& total = totals[static_cast<std::size_t>(tensor.dtype)];
-    total.dtype = tensor.dtype;
-    ++total.tensors;
+    DtypeTotal& total = tensor.dtype == Dtype::kForeign ? foreign[type_text(tensor)]
+                                                        : totals[static_cast<std::size_t>(tensor.dtype)];
+    if (total.tensors++ == 0) {
+      total.dtype = tensor.dtype;
+      total.text = type_text(tensor);
+    }
     total.elements += tensor.element_count();
     total.bytes += tensor.size;
   }
   std::vector<DtypeTotal> used;
   std::copy_if(totals.begin(), totals.end(), std::back_inserter(used),
                [](const DtypeTotal& t) { return t.tensors > 0; });
+  for (const auto& [type, total] : foreign) used.push_back(total);
   std::stable_sort(used.begin(), used.end(),
                    [](const DtypeTotal& a, const DtypeTotal& b) { return a.bytes > b.bytes; });
   return used;
@@ -111,12 +127,49 @@ void note_tied(const Input& input, std::vector<std::string>& notes) {
     notes.push_back("holds pieces of tensors (torch distributed checkpoint): consolidate before loading");
 }
 
+// What a torch file holds that is no tensor of its state dict.
+void note_objects(const Input& input, std::vector<std::string>& notes) {
+  std::uint64_t unreferenced = 0;
+  for (const WeightsFile& file : input.weights.files) {
+    if (!file.read_only.empty()) notes.emplace_back(file.read_only);
+    if (!file.object) continue;
+    unreferenced += file.object->unreferenced_bytes;
+    if (!file.object->left_out.empty()) {
+      std::vector<std::string> names = file.object->left_out;
+      constexpr std::size_t kShown = 5;
+      const std::size_t count = names.size();
+      names.resize(std::min(count, kShown));
+      notes.push_back("no tensors: " + join(names, ", ") + (count > kShown ? ", …" : ""));
+    }
+    if (file.object->is_state_dict && !file.object->state_dict_key.empty())
+      notes.push_back("the weights are those under '" + escape_name(file.object->state_dict_key) + "'");
+    if (pickled_kind(*file.object) == PickledKind::kModule)
+      notes.emplace_back("a module was pickled whole: save its state_dict() to share it");
+  }
+  if (unreferenced > 0)
+    notes.push_back(fmt::format("{} of the storages belong to no tensor", format_size(unreferenced)));
+}
+
+// The container, where it is none of safetensors.
+std::string describe_container(const Input& input) {
+  if (input.weights.files.empty()) return "";
+  const WeightsFile& file = input.weights.files.front();
+  if (file.object) {
+    const std::string type = root_class(*file.object);
+    return fmt::format(", {}{}", container_name(file.object->container),
+                       type.empty() || type == "collections.OrderedDict" ? "" : ", " + escape_name(type));
+  }
+  const std::string_view name = file.name;
+  if (!file.read_only.empty()) return ", GGUF";
+  return name.ends_with(".npz") || name.ends_with(".npy") ? ", NumPy" : "";
+}
+
 }  // namespace
 
 InputFacts gather_facts(const Input& input) {
   InputFacts facts;
   facts.kind = kind_of(input);
-  facts.description = facts.kind + describe_model(input) + describe_adapter(input) + describe_state(input);
+  facts.description = facts.kind + describe_container(input) + describe_model(input) + describe_adapter(input) + describe_state(input);
   facts.dtypes = dtype_totals(input.weights.tensors);
   facts.tensors = input.weights.tensors.size();
   for (const DtypeTotal& total : facts.dtypes) {
@@ -129,6 +182,7 @@ InputFacts gather_facts(const Input& input) {
   if (input.config && input.config->quantized)
     facts.notes.push_back("quantised: parameters are counted as stored");
   note_tied(input, facts.notes);
+  note_objects(input, facts.notes);
   return facts;
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "model/input.h"
@@ -12,6 +13,7 @@ namespace mu {
 
 struct DtypeTotal {
   Dtype dtype;
+  std::string_view text;  // "bf16", or a foreign type's name; borrowed
   std::uint64_t tensors = 0, elements = 0, bytes = 0;
 };
 

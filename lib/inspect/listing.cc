@@ -14,7 +14,10 @@
 #include "cli/console.h"
 #include "cli/table.h"
 #include "inspect/fold.h"
+#include "inspect/object.h"
+#include "inspect/safety.h"
 #include "os/folder.h"
+#include "weights/layout.h"
 
 namespace mu {
 namespace {
@@ -38,7 +41,7 @@ std::string dtype_table(const InputFacts& facts) {
   for (const DtypeTotal& total : facts.dtypes) {
     const double share =
         facts.bytes == 0 ? 0 : 100.0 * static_cast<double>(total.bytes) / static_cast<double>(facts.bytes);
-    table.row({std::string(short_name(total.dtype)), group_digits(total.tensors),
+    table.row({escape_name(total.text), group_digits(total.tensors),
                group_digits(total.elements), format_size(total.bytes), fmt::format("{:.1f} %", share)});
   }
   return table.text(2, 0);
@@ -58,7 +61,7 @@ std::string groups_table(const std::vector<const Tensor*>& tensors, std::size_t 
   Table table("lllrr");
   for (const std::size_t i : shown) {
     const FoldedGroup& group = groups[i];
-    table.row({group.name, std::string(short_name(group.first->dtype)), shape_text(group.first->shape),
+    table.row({group.name, escape_name(type_text(*group.first)), shape_text(group.first->shape),
                group.count > 1 ? "×" + group_digits(group.count) : "", format_size(group.bytes)});
   }
   std::string text = table.text(2, width);
@@ -130,6 +133,15 @@ std::string overview_text(const Input& input, const InputFacts& facts, const Fin
   std::string text = bold(escape_name(input.name)) + "\n";
   text += "  " + facts.description + "\n";
   text += "  " + verdict_text(findings) + "\n";
+  if (const std::string safety = safety_line(input); !safety.empty()) text += "  " + safety + "\n";
+  if (const TorchObject* const object = shown_object(input)) {
+    if (facts.tensors > 0)
+      text += fmt::format("  {} values, {} in {}\n", group_digits(facts.elements), format_size(facts.bytes),
+                          plural(facts.tensors, "tensor"));
+    text += object_overview_text(input, *object, width);
+    for (const std::string& note : facts.notes) text += "  note: " + note + "\n";
+    return text;
+  }
   text +=
       fmt::format("  {} parameters, {} in {}, {}\n", group_digits(facts.elements), format_size(facts.bytes),
                   plural(facts.tensors, "tensor"), plural(input.weights.files.size(), "file"));
@@ -157,7 +169,11 @@ void print_tensors(const Weights& weights, const std::vector<const Tensor*>& ten
   for (const Tensor* tensor : tensors) {
     line = escape_name(tensor->name);
     line += '\t';
-    line += name(tensor->dtype);
+    if (tensor->dtype == Dtype::kForeign) {
+      line += escape_name(type_name(*tensor));
+    } else {
+      line += name(tensor->dtype);
+    }
     line += '\t';
     for (std::size_t i = 0; i < tensor->shape.size(); ++i) {
       if (i > 0) line += ',';

@@ -15,6 +15,7 @@
 #include "os/threads.h"
 #include "tensor/decode.h"
 #include "weights/digest.h"
+#include "weights/layout.h"
 
 namespace mu {
 namespace {
@@ -119,7 +120,7 @@ Hashes measure_hashes(const Weights& weights, const std::vector<const Tensor*>& 
     const std::size_t i = job - weights.files.size();
     const Tensor& tensor = *tensors[i];
     hashes.tensors[i] =
-        tensor_hash(tensor.dtype, tensor.shape, tensor.size, [&](std::uint64_t at, std::span<std::byte> out) {
+        tensor_hash(type_name(tensor), tensor.shape, tensor.size, [&](std::uint64_t at, std::span<std::byte> out) {
           weights.read(tensor, at, out);
           progress.add(out.size());
         });

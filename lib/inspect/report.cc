@@ -4,7 +4,10 @@
 #include "base/json_write.h"
 #include "base/text.h"
 #include "inspect/check.h"
+#include "inspect/object.h"
+#include "inspect/safety.h"
 #include "os/folder.h"
+#include "weights/layout.h"
 
 namespace mu {
 namespace {
@@ -58,7 +61,7 @@ void write_tensors(JsonWriter& json, const Input& input, const std::vector<const
     const Tensor& tensor = *tensors[i];
     json.begin_object()
         .member("name", tensor.name)
-        .member("dtype", name(tensor.dtype))
+        .member("dtype", type_name(tensor))
         .key("shape")
         .numbers(tensor.shape);
     json.member("parameters", tensor.element_count()).member("bytes", tensor.size);
@@ -125,7 +128,7 @@ std::string input_json(const Input& input, const InputFacts& facts, const Findin
       .member("bytes", facts.bytes);
   json.key("dtypes").begin_array();
   for (const DtypeTotal& total : facts.dtypes) {
-    json.begin_object().member("dtype", name(total.dtype)).member("tensors", total.tensors);
+    json.begin_object().member("dtype", total.dtype == Dtype::kForeign ? total.text : name(total.dtype)).member("tensors", total.tensors);
     json.member("parameters", total.elements).member("bytes", total.bytes).end_object();
   }
   json.end_array().key("metadata").begin_object();
@@ -146,6 +149,8 @@ std::string input_json(const Input& input, const InputFacts& facts, const Findin
   json.end_array().key("notes").begin_array();
   for (const std::string& note : facts.notes) json.value(note);
   json.end_array();
+  write_object(json, input);
+  write_pickles(json, input);
   if (measured.total) {
     json.key("stats").begin_object();
     write_stats(json, *measured.total);

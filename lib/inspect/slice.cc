@@ -13,6 +13,7 @@
 #include "cli/console.h"
 #include "os/interrupt.h"
 #include "tensor/decode.h"
+#include "weights/layout.h"
 #include "tensor/format.h"
 
 namespace mu {
@@ -158,7 +159,7 @@ class RowPrinter {
 
 void print_slice(const Weights& weights, std::string_view expression, bool json) {
   const Slice slice = parse_slice(weights, expression);
-  if (!can_decode(slice.tensor->dtype)) throw malformed("the values of F6 tensors can't be read");
+  if (!can_decode(slice.tensor->dtype)) throw malformed(fmt::format("values of type {} can't be read", escape_name(type_text(*slice.tensor))));
   if (json) {
     std::string head = "{\"schema\":\"modelutils.st-inspect.values/1\",\"name\":";
     append_json_string(head, slice.tensor->name);

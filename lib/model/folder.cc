@@ -40,13 +40,22 @@ std::vector<std::vector<std::string>> whole_sets(const std::vector<std::string>&
   return whole;
 }
 
-[[noreturn]] void throw_no_weights(const Folder& folder) {
-  Error error = malformed("no safetensors weights in this folder").in_file(escape_name(folder.path));
+// The only torch or GGUF file of a folder without safetensors.
+WeightsChoice choose_other_format(const Folder& folder) {
+  std::vector<std::string> found;
+  for (const FolderFile& file : folder.files) {
+    const bool readable = file.role == FileRole::kTorchWeights || file.name.ends_with(".gguf");
+    if (readable) found.push_back(file.name);
+  }
+  if (found.size() == 1) return {{found.front()}, found.front().ends_with(".json"), false, "model"};
+  Error error = malformed(found.empty() ? "no weights in this folder"
+                                        : "several files of weights lie here: " + escape_name(join(found, ", ")))
+                    .in_file(escape_name(folder.path));
+  if (!found.empty()) throw error.hint("name the one you mean");
   for (const FolderFile& file : folder.files) {
     if (file.role == FileRole::kCheckpoint) error.hint("name a checkpoint in it, such as " + file.name);
-    if (file.role == FileRole::kTorchWeights || file.role == FileRole::kShardedState) {
-      error.hint("it has " + escape_name(file.name) + ", a format that is not read yet");
-    }
+    if (file.role == FileRole::kShardedState)
+      error.hint("it has " + escape_name(file.name) + ", shares of ranks that are not read yet");
   }
   throw error;
 }
@@ -107,6 +116,9 @@ WeightsChoice choose_weights(const Folder& folder) {
   if (folder.has("model.safetensors")) return one("model.safetensors", false, false);
   if (folder.has("model.safetensors.index.json")) return one("model.safetensors.index.json", true, false);
   if (folder.has("adapter_model.safetensors")) return one("adapter_model.safetensors", false, true);
+  if (folder.has("pytorch_model.bin")) return {{"pytorch_model.bin"}, false, false, "model"};
+  if (folder.has("pytorch_model.bin.index.json")) return {{"pytorch_model.bin.index.json"}, true, false, "model"};
+  if (folder.has("adapter_model.bin")) return {{"adapter_model.bin"}, false, true, "adapter_model"};
 
   std::vector<std::string> indexes;
   std::vector<std::string> shards;
@@ -123,7 +135,7 @@ WeightsChoice choose_weights(const Folder& folder) {
     return {std::move(sets[0]), false, false, std::move(stem)};
   }
   if (indexes.empty() && shards.empty() && singles.size() == 1) return one(singles.front(), false, false);
-  if (indexes.empty() && shards.empty() && singles.empty()) throw_no_weights(folder);
+  if (indexes.empty() && shards.empty() && singles.empty()) return choose_other_format(folder);
   if (indexes.empty() && singles.empty() && sets.empty()) {
     throw malformed("shards are missing, and so is their index")
         .in_file(escape_name(folder.path))

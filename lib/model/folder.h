@@ -42,7 +42,7 @@ struct WeightsChoice {
 };
 
 // Takes them in the order of loaders: adapter_model.safetensors where there is no model, model.safetensors,
-// its index, then the only other set there is. Throws kMalformed, with advice, when there are none or
+// its index, pytorch_model.bin and its index, then the only other set there is. Throws kMalformed, with advice, when there are none or
 // several.
 WeightsChoice choose_weights(const Folder& folder);
 

@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "os/file.h"
 #include "os/folder.h"
+#include "model/pickled.h"
 #include "weights/npy.h"
 
 namespace mu {
@@ -105,6 +106,35 @@ void require_sound(const Input& input) {
                                 escape_name(tensor), escape_name(shard)))
         .in_file(escape_name(input.weights.index->path));
   }
+}
+
+void require_state_dicts(const Input& input, bool salvage) {
+  for (const WeightsFile& file : input.weights.files) {
+    if (!file.object) continue;
+    if (!salvage && file.object->worst() == Verdict::kDangerous) {
+      throw malformed("its pickle names what is dangerous to load")
+          .in_file(escape_name(file.name))
+          .hint("st-inspect --check lists it; --salvage takes the tensors all the same, without running anything");
+    }
+    if (file.object->is_state_dict && file.object->container != TorchContainer::kScript) continue;
+    const PickledKind kind = pickled_kind(*file.object);
+    Error error = malformed(fmt::format("holds no state dict, it is a {}", pickled_kind_name(kind)));
+    if (kind == PickledKind::kModule) error.hint("save the module's state_dict()");
+    throw error.in_file(escape_name(file.name));
+  }
+}
+
+std::vector<std::string> left_out_notes(const Input& input) {
+  std::vector<std::string> notes;
+  for (const WeightsFile& file : input.weights.files) {
+    if (!file.object) continue;
+    if (!file.object->state_dict_key.empty())
+      notes.push_back(fmt::format("the weights are those under '{}' of {}", escape_name(file.object->state_dict_key),
+                                  escape_name(base_name(file.name))));
+    if (!file.object->left_out.empty())
+      notes.push_back("left out, no tensors: " + join(file.object->left_out, ", "));
+  }
+  return notes;
 }
 
 }  // namespace mu

@@ -39,4 +39,11 @@ Input open_inputs(const std::vector<std::string>& operands, StreamData stdin_dat
 // index names tensors that no shard has.
 void require_sound(const Input& input);
 
+// Throws kMalformed for pickles that are dangerous to load, unless they are to be salvaged, and for those that hold no
+// state dict (an optimizer's state, arguments, a whole module).
+void require_state_dicts(const Input& input, bool salvage);
+
+// A sentence on what torch files hold beside the tensors of their state dicts.
+std::vector<std::string> left_out_notes(const Input& input);
+
 }  // namespace mu

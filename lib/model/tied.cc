@@ -4,6 +4,9 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <tuple>
+
+#include "weights/layout.h"
 
 namespace mu {
 namespace {
@@ -51,7 +54,48 @@ std::vector<TiedName> tied_candidates(const Weights& weights) {
     if (kept.empty()) continue;
     const Tensor& other = *names.at(kept);
     if (other.dtype != tensor.dtype || other.shape != tensor.shape) continue;
-    pairs.push_back({tensor.name, std::move(kept)});
+    pairs.push_back({tensor.name, std::move(kept), false});
+  }
+  return pairs;
+}
+
+std::vector<TiedName> shared_storage_names(const Weights& weights) {
+  const auto strides = [](const Tensor& tensor) {
+    return tensor.layout && !tensor.layout->boxes.empty() ? tensor.layout->boxes.front().strides
+                                                          : std::vector<std::uint64_t>();
+  };
+  const auto member = [](const Tensor& tensor) {
+    return tensor.layout ? tensor.layout->inflated.get() : nullptr;
+  };
+  const auto place = [&](const Tensor& tensor) {
+    return std::tuple(tensor.source, reinterpret_cast<std::uintptr_t>(member(tensor)), tensor.offset, tensor.dtype,
+                      tensor.shape, strides(tensor));
+  };
+  std::vector<const Tensor*> order;
+  for (const Tensor& tensor : weights.tensors) {
+    // Of a safetensors file no two tensors overlap.
+    if (tensor.size > 0 && !weights.files[tensor.source].is_safetensors) order.push_back(&tensor);
+  }
+  std::sort(order.begin(), order.end(), [&](const Tensor* a, const Tensor* b) {
+    const auto left = std::tuple(a->source, a->offset, a->size), right = std::tuple(b->source, b->offset, b->size);
+    return left != right ? left < right : std::pair(place(*a), a->name) < std::pair(place(*b), b->name);
+  });
+  std::vector<TiedName> pairs;
+  for (std::size_t first = 0; first < order.size();) {
+    std::size_t last = first + 1;
+    while (last < order.size() && order[last]->offset == order[first]->offset && place(*order[last]) == place(*order[first]))
+      ++last;
+    if (last - first > 1) {
+      TensorsByName group;
+      for (std::size_t i = first; i < last; ++i) group.emplace(order[i]->name, order[i]);
+      std::size_t kept = first;
+      while (kept < last && !kept_name_of(order[kept]->name, group).empty()) ++kept;
+      if (kept == last) kept = first;
+      for (std::size_t i = first; i < last; ++i) {
+        if (i != kept) pairs.push_back({order[i]->name, order[kept]->name, true});
+      }
+    }
+    first = last;
   }
   return pairs;
 }

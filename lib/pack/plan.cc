@@ -11,6 +11,7 @@
 #include "base/json_write.h"
 #include "base/text.h"
 #include "os/folder.h"
+#include "weights/layout.h"
 #include "weights/npy.h"
 #include "weights/shards.h"
 
@@ -18,8 +19,14 @@ namespace mu {
 namespace {
 
 // Metadata of the input as the options change it; the format is always named.
-Metadata output_metadata(const Input& input, const PackOptions& options) {
+Metadata output_metadata(const Input& input, const PackPlan& plan, const PackOptions& options) {
   Metadata metadata = input.weights.merged_metadata();
+  // Names that shared a storage, as safetensors.torch.save_model records them.
+  for (const TiedName& pair : plan.dropped) {
+    if (pair.same_storage)
+      metadata.emplace(rename_all(options.selection.rename, pair.dropped),
+                       rename_all(options.selection.rename, pair.kept));
+  }
   for (const auto& [key, value] : options.metadata) {
     if (value) {
       metadata[key] = *value;
@@ -56,7 +63,7 @@ void plan_shards(PackPlan& plan, std::vector<PackedTensor> tensors, const PackOp
   for (const PackedTensor& tensor : tensors) sizes.push_back(tensor.output.size);
   std::vector<std::vector<std::size_t>> shards = split_into_shards(sizes, options.max_shard_size);
   if (shards.empty()) shards.emplace_back();
-  Metadata metadata = output_metadata(input, options);
+  Metadata metadata = output_metadata(input, plan, options);
   if (shards.size() == 1) {
     plan.weights.push_back(make_output(shard_name(stem, 1, 1), std::move(tensors), metadata));
     return;
@@ -128,6 +135,19 @@ void refuse_cast_of_quantized(const Input& input, const PackOptions& options) {
     throw Error(refusal).in_file(escape_name(input.name)).hint("cast by name with --dtype 'GLOB=TYPE'");
 }
 
+// Formats and types that are read only.
+void require_packable(const std::vector<PackedTensor>& tensors, const Input& input) {
+  for (const PackedTensor& tensor : tensors) {
+    const WeightsFile& file = input.weights.files[tensor.input->source];
+    if (!file.read_only.empty()) throw malformed(std::string(file.read_only)).in_file(escape_name(file.name));
+    if (tensor.input->dtype != Dtype::kForeign) continue;
+    throw malformed(fmt::format("tensor '{}' is of type {}, which safetensors can't hold",
+                                escape_name(tensor.input->name), escape_name(type_text(*tensor.input))))
+        .in_file(escape_name(file.name))
+        .hint("leave it out with --exclude");
+  }
+}
+
 void plan_npy(PackPlan& plan, std::vector<PackedTensor> tensors) {
   if (tensors.size() != 1) {
     throw refused(fmt::format("a .npy file holds one tensor, {} are selected", tensors.size()))
@@ -159,11 +179,14 @@ std::uint64_t PackPlan::tensor_count() const {
 }
 
 std::vector<TiedName> find_tied(const Input& input) {
-  std::vector<TiedName> tied;
+  std::vector<TiedName> tied = shared_storage_names(input.weights);
   if (!input.config || !input.config->tie_word_embeddings.value_or(false)) return tied;
   const TensorsByName names = tensors_by_name(input.weights);
   for (TiedName& pair : tied_candidates(input.weights)) {
-    if (equal_bytes(input.weights, *names.at(pair.dropped), *names.at(pair.kept)))
+    const bool known = std::any_of(tied.begin(), tied.end(), [&pair](const TiedName& other) {
+      return other.dropped == pair.dropped || other.dropped == pair.kept;
+    });
+    if (!known && equal_bytes(input.weights, *names.at(pair.dropped), *names.at(pair.kept)))
       tied.push_back(std::move(pair));
   }
   return tied;
@@ -181,6 +204,7 @@ PackPlan plan_pack(const Input& input, const PackOptions& options, OutputKind ki
   for (const TiedName& pair : plan.dropped) dropped.push_back(pair.dropped);
   std::sort(dropped.begin(), dropped.end());
   std::vector<PackedTensor> tensors = select_tensors(input.weights.tensors, options.selection, dropped);
+  require_packable(tensors, input);
   if (kind == OutputKind::kNpy) {
     plan_npy(plan, std::move(tensors));
   } else if (kind == OutputKind::kFolder) {
@@ -188,11 +212,12 @@ PackPlan plan_pack(const Input& input, const PackOptions& options, OutputKind ki
     plan_shards(plan, std::move(tensors), options, input, input.choice.stem);
     plan_config(plan, input, options);
   } else {
-    plan.weights.push_back(make_output("", std::move(tensors), output_metadata(input, options)));
+    plan.weights.push_back(make_output("", std::move(tensors), output_metadata(input, plan, options)));
   }
   for (const TiedName& pair : plan.dropped) {
-    plan.notes.push_back(fmt::format("'{}' repeats '{}' and config.json ties them: written once",
-                                     escape_name(pair.dropped), escape_name(pair.kept)));
+    plan.notes.push_back(fmt::format("'{}' repeats '{}' and {}: written once", escape_name(pair.dropped),
+                                     escape_name(pair.kept),
+                                     pair.same_storage ? "shares its storage" : "config.json ties them"));
   }
   for (const WeightsOutput& file : plan.weights) plan.total_bytes += file.size;
   for (const TextOutput& text : plan.texts) plan.total_bytes += text.text.size();

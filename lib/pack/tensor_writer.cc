@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The tensors of a file are cut into runs. A run of unchanged tensors that also lie side by side in one input
-// file is one copy; a run of cast tensors is a list of pieces for the worker threads.
+// file is one copy; a run of tensors that are cast or gathered is a list of pieces for the worker threads.
 #include "pack/tensor_writer.h"
 
 #include <algorithm>
@@ -8,6 +8,7 @@
 #include "base/bytes.h"
 #include "os/interrupt.h"
 #include "os/threads.h"
+#include "weights/layout.h"
 
 namespace mu {
 namespace {
@@ -17,6 +18,11 @@ constexpr std::uint64_t kStreamPiece = 1U << 20;      // bytes
 
 bool is_cast(const PackedTensor& tensor) {
   return tensor.input->dtype != tensor.output.dtype;
+}
+
+// Whether its bytes must pass through our buffers: cast, or gathered from where they lie.
+bool is_worked(const PackedTensor& tensor) {
+  return is_cast(tensor) || (tensor.input->layout && byte_ranges(*tensor.input).empty());
 }
 
 // A piece of a cast tensor: where it goes and how much of it.
@@ -41,7 +47,7 @@ const InputFile* TensorWriter::whole_copy_of(const WeightsOutput& plan) const {
   if (!file.file || file.size != plan.size || file.data_begin != plan.prefix.size()) return nullptr;
   std::uint64_t offset = file.data_begin;
   for (const PackedTensor& tensor : plan.tensors) {
-    if (is_cast(tensor) || tensor.input->source != source || tensor.input->offset != offset) return nullptr;
+    if (is_cast(tensor) || tensor.input->layout || tensor.input->source != source || tensor.input->offset != offset) return nullptr;
     offset += tensor.output.size;
   }
   std::string prefix(plan.prefix.size(), '\0');
@@ -62,22 +68,27 @@ void TensorWriter::read_output(const PackedTensor& tensor, std::uint64_t at, std
 
 void TensorWriter::copy_run(const WeightsOutput& plan, std::size_t first, std::size_t last,
                             std::uint64_t offset, OutputFile& out) const {
-  while (first < last) {
-    const Tensor& begin = *plan.tensors[first].input;
-    std::uint64_t size = 0;
-    std::size_t next = first;
-    while (next < last && plan.tensors[next].input->source == begin.source &&
-           plan.tensors[next].input->offset == begin.offset + size) {
-      size += plan.tensors[next].output.size;
-      ++next;
+  // Ranges that follow one another in an input file are one copy.
+  ByteRange run{0, 0, 0};
+  const auto copy = [&] {
+    if (run.size == 0) return;
+    copy_range(*weights_.files[run.source].file, run.offset, out, offset, run.size, on_bytes_);
+    offset += run.size;
+  };
+  for (std::size_t i = first; i < last; ++i) {
+    for (const ByteRange& range : byte_ranges(*plan.tensors[i].input)) {
+      if (run.size > 0 && range.source == run.source && range.offset == run.offset + run.size) {
+        run.size += range.size;
+        continue;
+      }
+      copy();
+      run = range;
     }
-    copy_range(*weights_.files[begin.source].file, begin.offset, out, offset, size, on_bytes_);
-    offset += size;
-    first = next;
   }
+  copy();
 }
 
-void TensorWriter::cast_run(const WeightsOutput& plan, std::size_t first, std::size_t last,
+void TensorWriter::work_run(const WeightsOutput& plan, std::size_t first, std::size_t last,
                             std::uint64_t offset, OutputFile& out, WriteResult& result) const {
   std::vector<Piece> pieces;
   for (std::size_t i = first; i < last; ++i) {
@@ -106,13 +117,13 @@ void TensorWriter::write(const WeightsOutput& plan, OutputFile& out, WriteResult
   out.write_at(0, as_bytes(plan.prefix));
   std::uint64_t offset = plan.prefix.size();
   for (std::size_t first = 0; first < plan.tensors.size();) {
-    const bool casting = is_cast(plan.tensors[first]);
+    const bool worked = is_worked(plan.tensors[first]);
     std::size_t last = first;
     std::uint64_t size = 0;
-    while (last < plan.tensors.size() && is_cast(plan.tensors[last]) == casting)
+    while (last < plan.tensors.size() && is_worked(plan.tensors[last]) == worked)
       size += plan.tensors[last++].output.size;
-    if (casting) {
-      cast_run(plan, first, last, offset, out, result);
+    if (worked) {
+      work_run(plan, first, last, offset, out, result);
     } else {
       copy_run(plan, first, last, offset, out);
     }

@@ -31,7 +31,7 @@ class TensorWriter {
  private:
   void copy_run(const WeightsOutput& plan, std::size_t first, std::size_t last, std::uint64_t offset,
                 OutputFile& out) const;
-  void cast_run(const WeightsOutput& plan, std::size_t first, std::size_t last, std::uint64_t offset,
+  void work_run(const WeightsOutput& plan, std::size_t first, std::size_t last, std::uint64_t offset,
                 OutputFile& out, WriteResult& result) const;
 
   const Weights& weights_;

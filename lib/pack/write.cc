@@ -66,10 +66,10 @@ std::string verify_output(const PackPlan& plan, const TensorWriter& writer,
       const TensorSpec& spec = tensor.output;
       CastReport unused;
       const std::string expected = tensor_hash(
-          spec.dtype, spec.shape, spec.size,
+          name(spec.dtype), spec.shape, spec.size,
           [&](std::uint64_t at, std::span<std::byte> out) { writer.read_output(tensor, at, out, unused); });
       const std::string actual = tensor_hash(
-          spec.dtype, spec.shape, spec.size,
+          name(spec.dtype), spec.shape, spec.size,
           [&](std::uint64_t at, std::span<std::byte> out) { written.read_at(offsets[i] + at, out); });
       if (expected != actual) differs = true;
       found[i] = {spec.name, actual};

@@ -26,9 +26,9 @@ void update_from(Sha256& hash, std::uint64_t size, const ReadBytes& read) {
 
 }  // namespace
 
-std::string tensor_hash(Dtype dtype, const std::vector<std::uint64_t>& shape, std::uint64_t size,
+std::string tensor_hash(std::string_view type, const std::vector<std::uint64_t>& shape, std::uint64_t size,
                         const ReadBytes& read) {
-  std::string prefix(name(dtype));
+  std::string prefix(type);
   prefix += '\0';
   for (std::size_t i = 0; i < shape.size(); ++i) prefix += (i > 0 ? "," : "") + std::to_string(shape[i]);
   prefix += '\0';

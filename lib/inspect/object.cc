@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "inspect/object.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+
+#include "base/error.h"
+#include "base/sizes.h"
+#include "base/text.h"
+#include "cli/console.h"
+#include "cli/table.h"
+#include "weights/layout.h"
+
+namespace mu {
+namespace {
+
+constexpr std::size_t kTreeLines = 4000;      // of --tree
+constexpr std::size_t kOverviewLines = 40;    // of a tree in the default view
+constexpr std::size_t kOverviewFields = 30;
+constexpr std::size_t kValueBytes = 60;       // of a value in a table
+
+bool is_leaf(const Pickle& p, PickleId id) {
+  const PickleKind kind = p.kind(id);
+  if (kind <= PickleKind::kBytes || kind == PickleKind::kGlobal || kind >= PickleKind::kPersistent) return true;
+  if (is_tensor_node(p, id)) return true;
+  if (kind == PickleKind::kCall)
+    return pickle_mapping(p, id).empty() && (p.call(id).state == kNoNode || p.kind(p.call(id).state) != PickleKind::kDict) &&
+           p.call(id).list == kNoNode;
+  // Short lists of plain values stay on their line.
+  const std::span<const PickleId> items = p.items(id);
+  if (kind == PickleKind::kDict) return items.empty();
+  return std::all_of(items.begin(), items.end(), [&p](PickleId item) { return p.kind(item) <= PickleKind::kBytes; });
+}
+
+struct Child {
+  std::string name;
+  PickleId value;
+};
+
+std::vector<Child> children_of(const Pickle& p, PickleId id) {
+  std::vector<Child> children;
+  const auto add_mapping = [&](std::span<const PickleId> pairs) {
+    for (std::size_t i = 0; i < pairs.size(); i += 2)
+      children.push_back({pickle_key_text(p, pairs[i]), pairs[i + 1]});
+  };
+  if (p.kind(id) == PickleKind::kCall) {
+    const PickleCall& call = p.call(id);
+    if (call.state != kNoNode && p.kind(call.state) == PickleKind::kDict) add_mapping(p.items(call.state));
+    if (call.list != kNoNode) {
+      for (const PickleId item : p.items(call.list)) children.push_back({std::to_string(children.size()), item});
+    }
+    add_mapping(pickle_mapping(p, id));
+    return children;
+  }
+  if (p.kind(id) == PickleKind::kDict) {
+    add_mapping(p.items(id));
+    return children;
+  }
+  const std::span<const PickleId> items = p.items(id);
+  for (std::size_t i = 0; i < items.size(); ++i) children.push_back({std::to_string(i), items[i]});
+  return children;
+}
+
+std::string value_text(const Pickle& p, std::string_view name, PickleId id) {
+  if (is_secret(name, p.text(id))) return "'***'";
+  return python_value(p, id, kValueBytes);
+}
+
+// The type, and of what is no leaf how much is inside.
+std::string type_column(const Pickle& p, PickleId id) {
+  const std::string type = python_type(p, id);
+  if (is_leaf(p, id)) return type;
+  const std::size_t count = children_of(p, id).size();
+  return fmt::format("{} of {}", type, group_digits(count));
+}
+
+class TreePrinter {
+ public:
+  TreePrinter(const Pickle& pickle, std::size_t depth, std::size_t lines) : p_(pickle), depth_(depth), lines_(lines) {}
+
+  std::string text() {
+    const PickleId root = p_.root();
+    if (is_leaf(p_, root)) return value_text(p_, "", root) + "\n";
+    walk(root, 0);
+    std::string text = table_.text(0, 0);
+    if (left_out_ > 0) text += fmt::format("… {} more lines\n", group_digits(left_out_));
+    return text;
+  }
+
+ private:
+  void walk(PickleId id, std::size_t level) {
+    // Deep trees may be cyclic or share parts; lines are what is bounded.
+    if (level >= 64) return;
+    const std::vector<Child> children = children_of(p_, id);
+    for (const Child& child : children) {
+      if (rows_ >= lines_) {
+        left_out_ += children.size();
+        return;
+      }
+      ++rows_;
+      const bool leaf = is_leaf(p_, child.value);
+      table_.row({std::string(2 * level, ' ') + escape_name(shorten(child.name, 80)), type_column(p_, child.value),
+                  leaf ? value_text(p_, child.name, child.value) : ""});
+      if (!leaf && (depth_ == 0 || level + 1 < depth_)) walk(child.value, level + 1);
+    }
+  }
+
+  const Pickle& p_;
+  std::size_t depth_, lines_;
+  std::size_t rows_ = 0;
+  std::uint64_t left_out_ = 0;
+  Table table_{"lll"};
+};
+
+std::string fields_table(const TorchObject& object, std::size_t most, std::size_t indent) {
+  const Pickle& p = *object.pickle;
+  Table table("lll");
+  const std::vector<PickledField> fields = pickled_fields(object);
+  for (std::size_t i = 0; i < fields.size() && i < most; ++i)
+    table.row({escape_name(fields[i].name), python_type(p, fields[i].value),
+               value_text(p, fields[i].name, fields[i].value)});
+  std::string text = table.text(indent, 0);
+  if (fields.size() > most)
+    text += fmt::format("{}… and {} more (--metadata lists all)\n", std::string(indent, ' '), fields.size() - most);
+  return text;
+}
+
+// --- optimizer.pt ---
+
+struct Moment {
+  const Tensor* first = nullptr;
+  std::uint64_t tensors = 0, elements = 0, bytes = 0;
+};
+
+// The tensors that an optimizer keeps for each parameter, by name ("exp_avg").
+std::map<std::string, Moment> moments_of(const Weights& weights) {
+  std::map<std::string, Moment> moments;
+  constexpr std::string_view kState = "state.";
+  for (const Tensor& tensor : weights.tensors) {
+    if (!tensor.name.starts_with(kState)) continue;
+    Moment& moment = moments[tensor.name.substr(tensor.name.rfind('.') + 1)];
+    if (moment.tensors++ == 0) moment.first = &tensor;
+    moment.elements += tensor.element_count();
+    moment.bytes += tensor.size;
+  }
+  return moments;
+}
+
+// Which optimizer keeps such tensors (torch.optim, transformers.optimization, bitsandbytes.optim).
+std::string_view optimizer_name(const std::map<std::string, Moment>& moments) {
+  if (moments.contains("absmax1") || moments.contains("qmap1")) return "8-bit optimizer of bitsandbytes";
+  if (moments.contains("state1")) return "optimizer of bitsandbytes";
+  if (moments.contains("exp_avg_sq_row")) return "Adafactor";
+  if (moments.contains("exp_inf")) return "Adamax";
+  if (moments.contains("mu_product")) return "NAdam";
+  if (moments.contains("exp_avg_sq")) return "Adam or AdamW";
+  if (moments.contains("exp_avg")) return "Lion";
+  if (moments.contains("momentum_buffer")) return "SGD with momentum";
+  if (moments.contains("square_avg")) return "RMSprop or Adadelta";
+  if (moments.contains("sum")) return "Adagrad";
+  return "";
+}
+
+std::string optimizer_text(const Input& input, const TorchObject& object) {
+  const Pickle& p = *object.pickle;
+  const std::map<std::string, Moment> moments = moments_of(input.weights);
+  std::string text;
+  if (const std::string_view name = optimizer_name(moments); !name.empty())
+    text += fmt::format("  {}, by the tensors it keeps\n", name);
+  const PickleId groups = pickle_find(p, p.root(), "param_groups");
+  Table settings("ll");
+  std::size_t number = 0;
+  for (const PickleId group : groups == kNoNode ? std::span<const PickleId>() : p.items(groups)) {
+    std::vector<std::string> parts;
+    std::size_t parameters = 0;
+    const std::span<const PickleId> pairs = pickle_mapping(p, group);
+    for (std::size_t i = 0; i < pairs.size(); i += 2) {
+      const std::string key = pickle_key_text(p, pairs[i]);
+      if (key == "params") {
+        parameters = p.items(pairs[i + 1]).size();
+      } else if (p.kind(pairs[i + 1]) != PickleKind::kNone) {
+        parts.push_back(escape_name(key) + " " + value_text(p, key, pairs[i + 1]));
+      }
+    }
+    settings.row({fmt::format("group {}: {}", number++, plural(parameters, "parameter")), join(parts, ", ")});
+    if (number == 16) break;
+  }
+  text += "\n" + settings.text(2, 0);
+  Table table("llrrr");
+  table.row({"kept for each", "dtype", "tensors", "values", "bytes"});
+  for (const auto& [name, moment] : moments)
+    table.row({escape_name(name), escape_name(type_text(*moment.first)), group_digits(moment.tensors),
+               group_digits(moment.elements), format_size(moment.bytes)});
+  if (!moments.empty()) text += "\n" + table.text(2, 0);
+  return text;
+}
+
+// --- rng_state.pth ---
+
+std::string rng_text(const TorchObject& object) {
+  const Pickle& p = *object.pickle;
+  Table table("ll");
+  for (const PickledField& field : pickled_fields(object)) {
+    const bool several = p.kind(field.value) == PickleKind::kList;
+    std::string what = python_value(p, field.value, kValueBytes);
+    if (field.name == "python") what = "Mersenne Twister of Python's random";
+    if (field.name == "numpy") what = "NumPy's global generator";
+    if (several) what = plural(p.items(field.value).size(), "device");
+    table.row({escape_name(field.name), std::move(what)});
+  }
+  return "  generators that are saved:\n" + table.text(4, 0);
+}
+
+void write_value(JsonWriter& json, const Pickle& p, std::string_view name, PickleId id, int depth) {
+  if (is_secret(name, p.text(id))) {
+    json.value("***");
+    return;
+  }
+  switch (p.kind(id)) {
+    case PickleKind::kNone:
+      json.null();
+      return;
+    case PickleKind::kBool:
+      json.value(p.truth(id));
+      return;
+    case PickleKind::kInt:
+      json.value(p.integer(id));
+      return;
+    case PickleKind::kFloat:
+      json.value(p.real(id));
+      return;
+    case PickleKind::kList:
+    case PickleKind::kTuple: {
+      const std::span<const PickleId> items = p.items(id);
+      if (depth > 8 || items.size() > 1000) break;
+      json.begin_array();
+      for (const PickleId item : items) write_value(json, p, "", item, depth + 1);
+      json.end_array();
+      return;
+    }
+    default:
+      break;
+  }
+  json.value(plain_value(p, id));
+}
+
+}  // namespace
+
+const TorchObject* shown_object(const Input& input) {
+  if (input.folder || input.weights.files.size() != 1) return nullptr;
+  const TorchObject* const object = input.weights.files.front().object.get();
+  if (object == nullptr || !object->pickle || object->pickle->root() == kNoNode) return nullptr;
+  return pickled_kind(*object) == PickledKind::kStateDict ? nullptr : object;
+}
+
+std::string object_tree_text(const TorchObject& object, std::size_t depth) {
+  return TreePrinter(*object.pickle, depth, kTreeLines).text();
+}
+
+std::string object_overview_text(const Input& input, const TorchObject& object, std::size_t) {
+  switch (pickled_kind(object)) {
+    case PickledKind::kOptimizer:
+      return optimizer_text(input, object);
+    case PickledKind::kRng:
+      return rng_text(object);
+    case PickledKind::kTrainingArguments:
+      return "\n" + fields_table(object, kOverviewFields, 2);
+    default:
+      break;
+  }
+  std::string text = "\n";
+  const std::string tree = TreePrinter(*object.pickle, 2, kOverviewLines).text();
+  for (const std::string_view line : split(trim(tree), '\n')) text += "  " + std::string(line) + "\n";
+  return text;
+}
+
+std::string object_fields_text(const TorchObject& object) {
+  std::string text;
+  for (const PickledField& field : pickled_fields(object))
+    text += fmt::format("{}\t{}\t{}\n", escape_name(field.name), python_type(*object.pickle, field.value),
+                        is_secret(field.name, object.pickle->text(field.value))
+                            ? "'***'"
+                            : python_value(*object.pickle, field.value, 4096));
+  return text;
+}
+
+std::string object_field_text(const TorchObject& object, std::string_view name) {
+  for (const PickledField& field : pickled_fields(object)) {
+    if (field.name != name) continue;
+    if (is_secret(name, object.pickle->text(field.value))) return "***";
+    return plain_value(*object.pickle, field.value);
+  }
+  throw Error(ErrorKind::kAnswerNo, "has no entry '" + escape_name(name) + "'");
+}
+
+void write_object(JsonWriter& json, const Input& input) {
+  const TorchObject* const object =
+      input.weights.files.size() == 1 ? input.weights.files.front().object.get() : nullptr;
+  if (object == nullptr || !object->pickle || object->pickle->root() == kNoNode) return;
+  json.key("object").begin_object();
+  json.member("kind", pickled_kind_name(pickled_kind(*object)))
+      .member("container", container_name(object->container))
+      .member("class", root_class(*object))
+      .member("state_dict", object->state_dict_key);
+  if (!object->is_state_dict || !object->state_dict_key.empty()) {
+    json.key("fields").begin_array();
+    for (const PickledField& field : pickled_fields(*object)) {
+      json.begin_object().member("name", field.name).member("type", python_type(*object->pickle, field.value)).key("value");
+      write_value(json, *object->pickle, field.name, field.value, 0);
+      json.end_object();
+    }
+    json.end_array();
+  }
+  json.end_object();
+}
+
+}  // namespace mu

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// What loading the pickles of an input would do to Python, for people and programs.
+#pragma once
+
+#include <string>
+
+#include "base/json_write.h"
+#include "model/input.h"
+
+namespace mu {
+
+// One line for the default view; empty without a pickle.
+std::string safety_line(const Input& input);
+// Every global with its verdict and every call, one a line, then what torch's weights_only reader says.
+std::string safety_text(const Input& input);
+// 4 when something dangerous is named, 1 when something unknown is, else 0.
+int safety_exit_code(const Input& input);
+
+// Member "pickles" of the JSON report; nothing without a pickle.
+void write_pickles(JsonWriter& json, const Input& input);
+
+}  // namespace mu
