@@ -150,13 +150,13 @@ std::map<std::string, Moment> moments_of(const Weights& weights) {
 }
 
 // Which optimizer keeps such tensors (torch.optim, transformers.optimization, bitsandbytes.optim).
-std::string_view optimizer_name(const std::map<std::string, Moment>& moments) {
+std::string_view optimizer_name(const std::map<std::string, Moment>& moments, bool decoupled) {
   if (moments.contains("absmax1") || moments.contains("qmap1")) return "8-bit optimizer of bitsandbytes";
   if (moments.contains("state1")) return "optimizer of bitsandbytes";
   if (moments.contains("exp_avg_sq_row")) return "Adafactor";
   if (moments.contains("exp_inf")) return "Adamax";
   if (moments.contains("mu_product")) return "NAdam";
-  if (moments.contains("exp_avg_sq")) return "Adam or AdamW";
+  if (moments.contains("exp_avg_sq")) return decoupled ? "AdamW" : "Adam or AdamW";
   if (moments.contains("exp_avg")) return "Lion";
   if (moments.contains("momentum_buffer")) return "SGD with momentum";
   if (moments.contains("square_avg")) return "RMSprop or Adadelta";
@@ -168,9 +168,14 @@ std::string optimizer_text(const Input& input, const TorchObject& object) {
   const Pickle& p = *object.pickle;
   const std::map<std::string, Moment> moments = moments_of(input.weights);
   std::string text;
-  if (const std::string_view name = optimizer_name(moments); !name.empty())
-    text += fmt::format("  {}, by the tensors it keeps\n", name);
   const PickleId groups = pickle_find(p, p.root(), "param_groups");
+  bool decoupled = false;  // AdamW says so since torch 2.6
+  for (const PickleId group : groups == kNoNode ? std::span<const PickleId>() : p.items(groups)) {
+    const PickleId flag = pickle_find(p, group, "decoupled_weight_decay");
+    decoupled = decoupled || (flag != kNoNode && p.kind(flag) == PickleKind::kBool && p.truth(flag));
+  }
+  if (const std::string_view name = optimizer_name(moments, decoupled); !name.empty())
+    text += fmt::format("  {}, by the tensors it keeps\n", name);
   Table settings("ll");
   std::size_t number = 0;
   for (const PickleId group : groups == kNoNode ? std::span<const PickleId>() : p.items(groups)) {

@@ -40,8 +40,11 @@ std::vector<std::vector<std::string>> whole_sets(const std::vector<std::string>&
   return whole;
 }
 
-// The only torch or GGUF file of a folder without safetensors.
+// A folder without safetensors: what loaders look for, else the only torch or GGUF file.
 WeightsChoice choose_other_format(const Folder& folder) {
+  if (folder.has("pytorch_model.bin")) return {{"pytorch_model.bin"}, false, false, "model"};
+  if (folder.has("pytorch_model.bin.index.json")) return {{"pytorch_model.bin.index.json"}, true, false, "model"};
+  if (folder.has("adapter_model.bin")) return {{"adapter_model.bin"}, false, true, "adapter_model"};
   std::vector<std::string> found;
   for (const FolderFile& file : folder.files) {
     const bool readable = file.role == FileRole::kTorchWeights || file.name.ends_with(".gguf");
@@ -116,9 +119,6 @@ WeightsChoice choose_weights(const Folder& folder) {
   if (folder.has("model.safetensors")) return one("model.safetensors", false, false);
   if (folder.has("model.safetensors.index.json")) return one("model.safetensors.index.json", true, false);
   if (folder.has("adapter_model.safetensors")) return one("adapter_model.safetensors", false, true);
-  if (folder.has("pytorch_model.bin")) return {{"pytorch_model.bin"}, false, false, "model"};
-  if (folder.has("pytorch_model.bin.index.json")) return {{"pytorch_model.bin.index.json"}, true, false, "model"};
-  if (folder.has("adapter_model.bin")) return {{"adapter_model.bin"}, false, true, "adapter_model"};
 
   std::vector<std::string> indexes;
   std::vector<std::string> shards;

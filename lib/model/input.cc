@@ -118,7 +118,7 @@ void require_state_dicts(const Input& input, bool salvage) {
     }
     if (file.object->is_state_dict && file.object->container != TorchContainer::kScript) continue;
     const PickledKind kind = pickled_kind(*file.object);
-    Error error = malformed(fmt::format("holds no state dict, it is a {}", pickled_kind_name(kind)));
+    Error error = malformed(fmt::format("not weights: {}", pickled_kind_name(kind)));
     if (kind == PickledKind::kModule) error.hint("save the module's state_dict()");
     throw error.in_file(escape_name(file.name));
   }

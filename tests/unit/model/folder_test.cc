@@ -72,7 +72,6 @@ TEST_CASE("folder: weights are chosen as loaders do") {
   CHECK(set.stem == "m");
   CHECK(choice_error({"a.safetensors", "b.safetensors"}) == ErrorKind::kMalformed);
   CHECK(choice_error({"m-00001-of-00002.safetensors"}) == ErrorKind::kMalformed);
-  CHECK(choice_error({"pytorch_model.bin"}) == ErrorKind::kMalformed);
   CHECK(choice_error({}) == ErrorKind::kMalformed);
 }
 

@@ -159,8 +159,12 @@ TEST_CASE("folder: which weights stand for it, and what to do when none do") {
       {{"a.safetensors", "b.safetensors"}, "!several sets"},
       {{"a.safetensors.index.json", "b.safetensors.index.json"}, "!several sets"},
       {{"a.safetensors", "x-00001-of-00002.safetensors", "x-00002-of-00002.safetensors"}, "!several sets"},
-      {{"pytorch_model.bin"}, "!pytorch_model.bin"},
-      {{"config.json"}, "!no safetensors"},
+      {{"pytorch_model.bin", "pytorch_model.bin.index.json", "adapter_model.bin"}, "pytorch_model.bin"},
+      {{"pytorch_model.bin.index.json", "pytorch_model-00001-of-00001.bin"}, "pytorch_model.bin.index.json"},
+      {{"adapter_model.bin", "x.pt"}, "adapter_model.bin"},
+      {{"consolidated.pth"}, "consolidated.pth"},
+      {{"a.pt", "b.pt"}, "!several files"},
+      {{"config.json"}, "!no weights"},
   };
   for (const Row& row : rows) {
     const TempFolder folder;

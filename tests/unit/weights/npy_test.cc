@@ -3,7 +3,9 @@
 
 #include <doctest/doctest.h>
 
+#include "base/bytes.h"
 #include "testing.h"
+#include "weights/layout.h"
 
 using namespace mu;
 using namespace mu::testing;
@@ -18,6 +20,12 @@ std::string npy(const std::string& dict, const std::string& data, char major = 1
   out += static_cast<char>(dict.size() >> 8);
   if (major > 1) out += std::string(2, '\0');
   return out + dict + data;
+}
+
+Weights open_npy(const std::string& path, std::string name) {
+  Weights weights;
+  add_npy(weights, InputFile(path), std::move(name));
+  return weights;
 }
 
 std::optional<ErrorKind> error_of_npy(const std::string& bytes) {
@@ -50,11 +58,7 @@ TEST_CASE("npy: what has no place in safetensors is refused") {
   const std::string data(64, 'x');
   for (const char* dict :
        {"{'descr': '|O', 'fortran_order': False, 'shape': (2,)}",
-        "{'descr': '<U3', 'fortran_order': False, 'shape': (2,)}",
-        "{'descr': '>f4', 'fortran_order': False, 'shape': (2,)}",
-        "{'descr': '<c16', 'fortran_order': False, 'shape': (2,)}",
         "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,)}",
-        "{'descr': '<f4', 'fortran_order': True, 'shape': (2, 2)}",
         "{'descr': '<f4', 'fortran_order': False, 'shape': (999999999,)}",
         "{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}",
         "{'descr': '<f4', 'fortran_order': False, 'shape': (18446744073709551615, 18446744073709551615)}",
@@ -68,6 +72,33 @@ TEST_CASE("npy: what has no place in safetensors is refused") {
   CHECK(error_of_npy("\x93NUMPY") == ErrorKind::kMalformed);
   CHECK(error_of_npy(npy(std::string(20'000, ' '), "")) == ErrorKind::kMalformed);
   CHECK(error_of_npy(npy("{}", "", 9)) == ErrorKind::kMalformed);
+}
+
+TEST_CASE("npy: Fortran order and big-endian numbers are read row-major and little-endian") {
+  const TempFolder folder;
+  put(folder / "x.npy", npy("{'descr': '>u2', 'fortran_order': True, 'shape': (2, 3)}",
+                            std::string("\0\1\0\2\0\3\0\4\0\5\0\6", 12)));
+  const Weights weights = open_npy(folder / "x.npy", "x");
+  std::vector<std::byte> all(12);
+  weights.read(weights.tensors[0], 0, all);
+  // Columns were stored: (1 2) (3 4) (5 6).
+  CHECK(as_text(all) == std::string_view("\1\0\3\0\5\0\2\0\4\0\6\0", 12));
+  std::vector<std::byte> middle(3);
+  weights.read(weights.tensors[0], 5, middle);
+  CHECK(as_text(middle) == std::string_view("\0\2\0", 3));
+}
+
+TEST_CASE("npy: types without a place in safetensors are described") {
+  const TempFolder folder;
+  for (const auto& [descr, bytes] : {std::pair<std::string, std::uint64_t>{"<U3", 24}, {"<c16", 32}, {"|S4", 8}}) {
+    CAPTURE(descr);
+    put(folder / "x.npy",
+        npy("{'descr': '" + descr + "', 'fortran_order': False, 'shape': (2,)}", std::string(64, 'x')));
+    const Weights weights = open_npy(folder / "x.npy", "x");
+    CHECK(weights.tensors[0].dtype == Dtype::kForeign);
+    CHECK(type_text(weights.tensors[0]) == descr);
+    CHECK(weights.tensors[0].size == bytes);
+  }
 }
 
 TEST_CASE("npy: the start that is written is numpy's") {
