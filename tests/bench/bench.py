@@ -68,10 +68,13 @@ def compare(what, ours, rival, prepare=lambda: None, pairs=PAIRS, times=1):
 def main():
     folder = pathlib.Path(tempfile.mkdtemp(prefix="mu-bench-"))
     large, wide, out = folder / "large.safetensors", folder / "wide.safetensors", folder / "out.safetensors"
+    torch_file = folder / "pytorch_model.bin"
     python = lambda code: [sys.executable, "-c", code]
     listing = "from safetensors import safe_open\nwith safe_open({!r}, 'np') as f:\n  for k in f.keys(): s = f.get_slice(k); print(k, s.get_dtype(), s.get_shape())"
     opening = "from safetensors import safe_open\nwith safe_open({!r}, 'np') as f: print(len(f.keys()))"
     cast = f"import torch\nfrom safetensors.torch import load_file, save_file\nt = load_file({str(large)!r})\nsave_file({{k: v.to(torch.bfloat16) for k, v in t.items()}}, {str(out)!r}, {{'format': 'pt'}})"
+    convert = f"import torch\nfrom safetensors.torch import save_file\nsave_file(torch.load({str(torch_file)!r}), {str(out)!r}, {{'format': 'pt'}})"
+    pickling = "import torch\nfor k, v in torch.load({!r}, mmap=True).items(): print(k, v.dtype, v.shape)"
     fresh = lambda: out.unlink(missing_ok=True) or os.sync()
     try:
         make(large, 1000, 500_000, 1)
@@ -89,6 +92,12 @@ def main():
         compare("st-pack copy, new header / cp and sync", [BIN / "st-pack", large, "-o", out, "--metadata", "run=1"],
                 ["sh", "-c", f"cp --reflink=never {large} {out} && sync -f {out}"], fresh)
         compare("st-pack --dtype bf16, 2 GB / torch", [BIN / "st-pack", large, "-o", out, "--dtype", "bf16"], python(cast), fresh, pairs=3)
+        subprocess.run(python(f"import torch\nfrom safetensors.torch import load_file\ntorch.save(load_file({str(large)!r}), {str(torch_file)!r})"), check=True)
+        os.sync()
+        compare("st-inspect .bin, 1,000 tensors / torch", [BIN / "st-inspect", torch_file], python(pickling.format(str(torch_file))), times=3, pairs=3)
+        compare("st-pack .bin, 2 GB / cp and sync", [BIN / "st-pack", torch_file, "-o", out],
+                ["sh", "-c", f"cp --reflink=never {torch_file} {out} && sync -f {out}"], fresh)
+        compare("st-pack .bin, 2 GB / torch", [BIN / "st-pack", torch_file, "-o", out], python(convert), fresh, pairs=3)
     finally:
         shutil.rmtree(folder)
 

@@ -152,7 +152,7 @@ in_fixtures() { cd "$FIXTURES" || return; }
   has stderr "the file is empty"
   mkdir folder
   expect 4 st-inspect folder
-  has stderr "no safetensors weights"
+  has stderr "no weights in this folder"
   mkdir -p run/checkpoint-7
   expect 4 st-inspect run
   has stderr "checkpoint-7"
@@ -226,4 +226,76 @@ PY
   expect 0 st-inspect --metadata=ss m.safetensors
   [ "$output" = '{"a":1}' ]
   expect 1 st-inspect --metadata=nothing m.safetensors
+}
+
+@test "torch, NumPy and GGUF files" {
+  in_fixtures
+  expect 0 st-inspect torch/odd-tensors.pt torch/legacy.pt torch/model-sharded formats/arrays.npz formats/arrays-deflated.npz \
+    formats/one.npy formats/tiny.gguf
+  golden st-inspect-formats.txt
+  expect 0 st-inspect --hash torch/odd-tensors.pt
+  golden st-inspect-hash-odd.tsv
+  expect 0 st-inspect --stats formats/arrays.npz
+  [[ $output == *$'\nc\ti16\t6\t'* ]]
+  expect 0 st-inspect --print 'b[0:2]' formats/arrays.npz
+  [ "${#lines[@]}" = 2 ]
+  expect 4 st-inspect formats/object.npy
+  has stderr "Python objects"
+  expect 4 st-inspect --header torch/legacy.pt
+}
+
+@test "pickles: what they hold" {
+  in_fixtures
+  expect 0 st-inspect torch/training.pth torch/whole-module.pt full-run/checkpoint-40/{optimizer.pt,scheduler.pt,rng_state.pth}
+  golden st-inspect-pickles.txt
+  expect 0 st-inspect --tree=1 full-run/checkpoint-40/optimizer.pt
+  [ "${lines[0]}" = "state         dict of 21" ]
+  expect 0 st-inspect --metadata=learning_rate full-run/checkpoint-40/training_args.bin
+  [ "$output" = 0.02 ]
+  expect 0 st-inspect --metadata=lr_scheduler_type full-run/checkpoint-40/training_args.bin
+  [ "$output" = linear ]
+  expect 0 st-inspect --metadata full-run/checkpoint-40/training_args.bin
+  [[ $output == *$'per_device_train_batch_size\tint\t4'* ]]
+  expect 1 st-inspect --metadata=nothing full-run/checkpoint-40/training_args.bin
+  expect 0 st-inspect --json full-run/checkpoint-40/training_args.bin
+  jq -e '.object.fields[] | select(.name == "bf16") | .value == false' <<< "$output"
+  jq -e '.pickles[0].verdict == "harmless" and (.pickles[0].weights_only | not)' <<< "$output"
+}
+
+@test "pickles: what they would call" {
+  in_fixtures
+  for file in full-run/checkpoint-40/*.{pt,pth,bin} torch/{legacy.pt,training.pth,odd-tensors.pt}; do
+    expect 0 st-inspect --check "$file"
+  done
+  expect 4 st-inspect torch/unsafe.pt
+  has output "dangerous pickle: names posix.system"
+  for file in torch/unsafe.pt torch/unsafe-plain.pkl; do
+    expect 4 st-inspect --check "$file"
+    has output "dangerous posix.system"
+    has output "REDUCE would call posix.system"
+    has output "weights_only=True) refuses it"
+    [[ $output != *sound* ]]
+    expect 4 st-inspect --names "$file"
+  done
+  printf 'cmine\nThing\n)R.' > "$BATS_TEST_TMPDIR/unknown.pkl"
+  expect 1 st-inspect --check "$BATS_TEST_TMPDIR/unknown.pkl"
+  has output "unknown mine.Thing"
+  expect 0 st-inspect "$BATS_TEST_TMPDIR/unknown.pkl"
+  # The payload comes first and the file breaks after it.
+  printf 'cos\nsystem\n(Vid\ntR\xff' > "$BATS_TEST_TMPDIR/broken.pkl"
+  expect 4 st-inspect --check "$BATS_TEST_TMPDIR/broken.pkl"
+  has output "dangerous os.system"
+  has output "byte 17: broken here: opcode 0xff is unknown"
+  [ ! -e PWNED ]
+}
+
+@test "tokens in arguments are not shown" {
+  printf '(dS"hub_token"\nS"hf_abcdefghijklmnopqrstuvwxyz"\nsS"note"\nS"see hf_abcdefghijklmnopqrstuvwxyz."\nsS"eos_token"\nS"</s>"\ns.' > a.pkl
+  for view in "" --metadata --metadata=note --tree --json; do
+    expect 0 st-inspect $view a.pkl
+    has output "***"
+    [[ $output != *hf_abc* ]]
+  done
+  expect 0 st-inspect --metadata=eos_token a.pkl
+  [ "$output" = "</s>" ]
 }

@@ -45,10 +45,10 @@ LIST
   expect 0 st-inspect --diff merged.safetensors "$FIXTURES/sharded"
   expect 0 st-pack "$FIXTURES/sharded/model.safetensors.index.json" -o merged
   [ "$(ls merged)" = model.safetensors ]
-  expect 0 st-pack one.safetensors "extra=$FIXTURES/npy/one.npy" -o both.safetensors
+  expect 0 st-pack one.safetensors "extra=$FIXTURES/formats/one.npy" -o both.safetensors
   st-inspect --names both.safetensors | grep -qx extra
   expect 0 st-pack both.safetensors --select extra -o extra.npy
-  cmp <(tail -c +129 extra.npy) <(tail -c +129 "$FIXTURES/npy/one.npy")
+  cmp <(tail -c +129 extra.npy) <(tail -c +129 "$FIXTURES/formats/one.npy")
   expect 5 st-pack one.safetensors -o many.npy
   expect 5 st-pack "$FIXTURES/sharded" --select model.norm.weight -o bf16.npy
   expect 5 st-pack one.safetensors one.safetensors -o twice.safetensors
@@ -298,4 +298,33 @@ C
   chmod 644 model.safetensors
   expect 7 as_nobody ./st-pack model.safetensors -o out
   has stderr "Permission denied"
+}
+
+@test "torch and NumPy files" {
+  expect 0 st-pack "$FIXTURES/torch/model-sharded" -o out --verify
+  [ "$(ls out)" = $'config.json\nmodel.safetensors' ]
+  expect 0 st-inspect --diff "$FIXTURES/torch/model-sharded" out
+  expect 0 st-pack "$FIXTURES/torch/odd-tensors.pt" -o odd.safetensors --verify
+  has stderr "'shared.b' repeats 'shared.a' and shares its storage: written once"
+  expect 0 st-inspect --metadata=shared.b odd.safetensors
+  [ "$output" = shared.a ]
+  expect 0 st-pack "$FIXTURES/torch/training.pth" -o training.safetensors
+  has stderr "the weights are those under 'model'"
+  expect 0 st-pack "$FIXTURES/formats/arrays-deflated.npz" -o - --dtype f32
+  printf '%s' "" > none
+  expect 0 st-pack "$FIXTURES/formats/arrays.npz" -o arrays.safetensors
+  expect 0 st-inspect --diff "$FIXTURES/formats/arrays.npz" arrays.safetensors
+}
+
+@test "what is not packed is refused by name, and nothing is written" {
+  mkdir in && cd in
+  for file in torch/whole-module.pt torch/unsafe.pt torch/unsafe-plain.pkl formats/tiny.gguf formats/object.npy \
+    full-run/checkpoint-40/optimizer.pt; do
+    expect 4 st-pack "$FIXTURES/$file" -o out
+    has stderr "$(basename "$file"): "
+    is_empty .
+  done
+  expect 0 st-pack "$FIXTURES/torch/unsafe.pt" -o out.safetensors --salvage
+  has stderr "left out, no tensors: x (posix.system)"
+  [ ! -e PWNED ]
 }

@@ -6,7 +6,7 @@ _st_pack() {
     --color) mapfile -t COMPREPLY < <(compgen -W "auto always never" -- "$word"); return ;;
   esac
   if [[ $word == -* ]]; then
-    mapfile -t COMPREPLY < <(compgen -W "--output --max-shard-size --metadata --weights-only --force --verify --dtype --select
+    mapfile -t COMPREPLY < <(compgen -W "--output --max-shard-size --metadata --weights-only --force --verify --salvage --dtype --select
       --exclude --rename --names-from --dry-run --json --null --threads --progress --no-progress --color --quiet --verbose
       --help --version" -- "$word")
   else
