@@ -2,7 +2,7 @@
 # The friendly front over the CMake presets. `make help` lists what there is.
 SHELL := /bin/bash
 .DEFAULT_GOAL := all
-.PHONY: all setup test demo install interop bench asan tsan format format-check lint test-update clean help
+.PHONY: all setup test demo install interop bench asan tsan fuzz format format-check lint test-update clean help
 
 # Everything that building, testing and linting need on Debian 12, in one place.
 PACKAGES := g++ cmake ninja-build pkg-config libcli11-dev libfmt-dev nlohmann-json3-dev libssl-dev zlib1g-dev \
@@ -50,6 +50,17 @@ asan: setup build/asan/build.ninja ## the same tests with address and undefined 
 tsan: setup build/tsan/build.ninja ## unit tests with the thread sanitizer
 	@cmake --build --preset tsan
 	@build/tsan/tests/unit/unit_tests
+
+FUZZ_SECONDS ?= 60
+FUZZERS := gguf index numpy pickle safetensors torch zip
+fuzz: ## feed mutated input to every reader, FUZZ_SECONDS (60) each; needs clang
+	@$(MAKE) -s setup PACKAGES="$(PACKAGES) clang"
+	@[ -f build/fuzz/build.ninja ] || cmake --preset fuzz > /dev/null
+	@cmake --build --preset fuzz --target $(FUZZERS:%=%_fuzzer)
+	@for t in $(FUZZERS); do mkdir -p build/fuzz/corpus/$$t; echo "== $$t"; \
+	  build/fuzz/tests/fuzz/$${t}_fuzzer -max_total_time=$(FUZZ_SECONDS) -timeout=5 -rss_limit_mb=1500 -malloc_limit_mb=200 \
+	    -max_len=65536 -print_final_stats=1 -verbosity=0 -artifact_prefix=build/fuzz/ \
+	    build/fuzz/corpus/$$t tests/fuzz/corpus/$$t || exit 1; done
 
 SOURCES = $(shell find lib tools tests -name '*.cc' -o -name '*.h')
 format: setup ## reformat all C++ sources

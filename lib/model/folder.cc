@@ -15,7 +15,6 @@ namespace mu {
 namespace {
 
 constexpr std::string_view kSuffix = ".safetensors";
-constexpr std::string_view kIndexMark = ".safetensors.index";
 
 std::string stem_of(std::string_view name) {
   const std::size_t end = name.find(kSuffix);

@@ -50,7 +50,7 @@ void apply_zip64(std::span<const std::byte> extra, ZipEntry& entry) {
 }  // namespace
 
 ZipArchive::ZipArchive(const InputFile& file, std::uint64_t begin, std::uint64_t size, Findings& findings)
-    : file_(file), begin_(begin), size_(size) {
+    : file_(file), begin_(begin) {
   const auto tail_size = static_cast<std::size_t>(
       std::min<std::uint64_t>(size, kEndSize + kMaxComment + kLocatorSize));
   std::string tail(tail_size, '\0');

@@ -55,7 +55,7 @@ class ZipArchive {
   void check_places(std::uint64_t directory, Findings& findings);
 
   const InputFile& file_;
-  std::uint64_t begin_, size_;
+  std::uint64_t begin_;
   std::string directory_;
   std::vector<ZipEntry> entries_;
   std::vector<std::uint32_t> by_name_;  // indices of entries_, sorted by name

@@ -285,7 +285,7 @@ PY
   printf 'cos\nsystem\n(Vid\ntR\xff' > "$BATS_TEST_TMPDIR/broken.pkl"
   expect 4 st-inspect --check "$BATS_TEST_TMPDIR/broken.pkl"
   has output "dangerous os.system"
-  has output "byte 17: broken here: opcode 0xff is unknown"
+  has output "byte 18: broken here: opcode 0xff is unknown"
   [ ! -e PWNED ]
 }
 

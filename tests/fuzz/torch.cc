@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+// Files of torch: zip and legacy containers, storages, tensors.
+#include "weights/torch_file.h"
+
+#include "fuzz_file.h"
+
+int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  mu::fuzzing::read_weights(data, size, mu::add_torch_file);
+  return 0;
+}
