@@ -15,7 +15,7 @@ namespace mu {
 namespace {
 
 struct Rule {
-  std::string_view module, name;  // globs; '*' in a name stands for no dot
+  std::string_view module, name;  // globs; of a harmless rule no '*' in the name stands for a dot
 };
 
 // What torch, NumPy, Transformers, TRL, PEFT, accelerate, DeepSpeed and Python's own plain types leave in the
@@ -395,7 +395,10 @@ Verdict judge_global(std::string_view module_written, std::string_view name_writ
   const std::string_view top = module.substr(0, module.find('.'));
   if (std::find(kDangerousModules.begin(), kDangerousModules.end(), top) != kDangerousModules.end())
     return Verdict::kDangerous;
-  if (any(kDangerousNames)) return Verdict::kDangerous;
+  const bool dangerous = std::any_of(kDangerousNames.begin(), kDangerousNames.end(), [&](const Rule& rule) {
+    return Glob(rule.module).matches(module) && Glob(rule.name).matches(name);
+  });
+  if (dangerous) return Verdict::kDangerous;
   for (const std::string_view part : split(name, '.')) {
     const bool dunder = part.starts_with("__") && part.ends_with("__");
     if (dunder || std::find(kDangerousParts.begin(), kDangerousParts.end(), part) != kDangerousParts.end())

@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "weights/pickle.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "model/pickled.h"
+#include "assembler.h"
+#include "weights/pickle_safety.h"
+
+using namespace mu;
+using namespace mu::testing;
+
+namespace {
+
+std::string value_of(const std::string& program) {
+  const std::string data = assemble(program);
+  const Pickle pickle(data);
+  if (pickle.fault()) return "fault: " + pickle.fault()->message;
+  return python_value(pickle, pickle.root(), 1000);
+}
+
+std::string fault_of(const std::string& data) {
+  const Pickle pickle(data);
+  return pickle.fault() ? pickle.fault()->message : "";
+}
+
+Verdict verdict_of(const std::string& program) {
+  const std::string data = assemble(program);
+  return report_pickle(Pickle(data)).worst;
+}
+
+// Programs that name os.system (or its like) in every way there is.
+const std::vector<std::string> kSpellings = {
+    "GLOBAL os system\nMARK\nBINUNICODE id\nTUPLE\nREDUCE\nSTOP",
+    "PROTO 4\nSHORT_BINUNICODE os\nSHORT_BINUNICODE system\nSTACK_GLOBAL\nEMPTY_TUPLE\nREDUCE\nSTOP",
+    "PROTO 4\nSHORT_BINUNICODE system\nMEMOIZE\nSHORT_BINUNICODE os\nMEMOIZE\nBINGET 1\nBINGET 0\nSTACK_GLOBAL\nSTOP",
+    "SHORT_BINUNICODE os\nBINPUT 7\nPOP\nSHORT_BINUNICODE system\nBINPUT 9\nPOP\nBINGET 7\nBINGET 9\nSTACK_GLOBAL\nSTOP",
+    "STRING 'os'\nSTRING 'system'\nSTACK_GLOBAL\nSTOP",
+    "STRING '\\x6fs'\nUNICODE \\u0073ystem\nSTACK_GLOBAL\nSTOP",
+    "SHORT_BINSTRING os\nBINSTRING system\nSTACK_GLOBAL\nSTOP",
+    "SHORT_BINUNICODE json\nBINPUT 0\nPOP\nSHORT_BINUNICODE os\nBINPUT 0\nPOP\nBINGET 0\nSHORT_BINUNICODE system\nSTACK_GLOBAL\nSTOP",
+    "MARK\nBINUNICODE id\nINST os system\nSTOP",
+    "MARK\nGLOBAL os system\nBINUNICODE id\nOBJ\nSTOP",
+    "MARK\nGLOBAL os system\nBINUNICODE id\nOBJ\nPOP\nNONE\nSTOP",
+    "GLOBAL os system\nEMPTY_TUPLE\nNEWOBJ\nSTOP",
+    "GLOBAL os system\nEMPTY_TUPLE\nEMPTY_DICT\nNEWOBJ_EX\nSTOP",
+    "GLOBAL collections OrderedDict\nEMPTY_TUPLE\nREDUCE\nGLOBAL os system\nBUILD\nSTOP",
+    "GLOBAL torch.serialization os.system\nSTOP",
+    "GLOBAL torch._dynamo.guards GuardBuilder.get\nSTOP",
+    "GLOBAL collections OrderedDict.__init__.__globals__\nSTOP",
+    "GLOBAL posix system\nSTOP",
+    "GLOBAL nt system\nSTOP",
+    "GLOBAL __builtin__ eval\nSTOP",
+    "GLOBAL cPickle loads\nSTOP",
+    "GLOBAL commands getoutput\nSTOP",
+    "GLOBAL urllib2 urlopen\nSTOP",
+    "GLOBAL _operator attrgetter\nSTOP",
+    "GLOBAL _io FileIO\nSTOP",
+    "GLOBAL builtins getattr\nGLOBAL os\nSTOP\nSTOP",
+    "GLOBAL builtins getattr\nMARK\nGLOBAL collections OrderedDict\nBINUNICODE __class__\nTUPLE\nREDUCE\nSTOP",
+    "GLOBAL builtins getattr\nMARK\nGLOBAL mine Thing\nBINUNICODE run\nTUPLE\nREDUCE\nSTOP",
+    "EMPTY_LIST\nGLOBAL builtins getattr\nAPPEND\nSTOP",
+    "GLOBAL collections OrderedDict\nMARK\nGLOBAL os system\nMARK\nBINUNICODE id\nTUPLE\nREDUCE\nTUPLE\nREDUCE\nSTOP",
+    "MARK\nGLOBAL os system\nPOP_MARK\nNONE\nSTOP",
+    "GLOBAL os system\nPOP\nNONE\nSTOP",
+};
+
+}  // namespace
+
+TEST_CASE("pickle: every opcode makes its value") {
+  const std::vector<std::pair<std::string, std::string>> rows = {
+      {"NONE\nSTOP", "None"},
+      {"NEWTRUE\nSTOP", "True"},
+      {"INT 01\nSTOP", "True"},
+      {"INT 00\nSTOP", "False"},
+      {"INT -12\nSTOP", "-12"},
+      {"LONG 9223372036854775807L\nSTOP", "9223372036854775807"},
+      {"LONG 9223372036854775808L\nSTOP", "9223372036854775808"},
+      {"RAW 4affffffff2e", "-1"},
+      {"BININT1 255\nSTOP", "255"},
+      {"BININT2 65535\nSTOP", "65535"},
+      {"RAW 8a002e", "0"},
+      {"RAW 8a01ff2e", "-1"},
+      {"RAW 8a02ff002e", "255"},
+      {"RAW 8a0900000000000000000180", "fault: the pickle ends here"},
+      {"RAW 8a090000000000000000012e", "0x010000000000000000"},
+      {"RAW 8a09ffffffffffffffff802e", "-0x7f0000000000000001"},
+      {"RAW 8b02000000ff7f2e", "32767"},
+      {"FLOAT 1e-05\nSTOP", "1e-05"},
+      {"RAW 473ff80000000000002e", "1.5"},
+      {"STRING 'a\\'b\\n\\x41\\101'\nSTOP", "'a'b\\nAA'"},
+      {"SHORT_BINSTRING abc\nSTOP", "'abc'"},
+      {"UNICODE \\u00e9x\nSTOP", "'éx'"},
+      {"BINUNICODE abc\nSTOP", "'abc'"},
+      {"BINUNICODE8 abc\nSTOP", "'abc'"},
+      {"SHORT_BINBYTES abc\nSTOP", "<3 bytes>"},
+      {"BYTEARRAY8 ab\nSTOP", "<2 bytes>"},
+      {"EMPTY_LIST\nBININT1 1\nAPPEND\nMARK\nBININT1 2\nBININT1 3\nAPPENDS\nSTOP", "[1, 2, 3]"},
+      {"MARK\nBININT1 1\nLIST\nSTOP", "[1]"},
+      {"BININT1 1\nTUPLE1\nSTOP", "(1,)"},
+      {"BININT1 1\nBININT1 2\nBININT1 3\nTUPLE3\nSTOP", "(1, 2, 3)"},
+      {"EMPTY_DICT\nBINUNICODE a\nBININT1 1\nSETITEM\nSTOP", "{'a': 1}"},
+      {"MARK\nBINUNICODE a\nBININT1 1\nDICT\nSTOP", "{'a': 1}"},
+      {"EMPTY_SET\nMARK\nBININT1 1\nADDITEMS\nSTOP", "{1}"},
+      {"MARK\nBININT1 1\nFROZENSET\nSTOP", "{1}"},
+      {"BININT1 1\nDUP\nTUPLE2\nSTOP", "(1, 1)"},
+      {"BININT1 1\nBININT1 2\nPOP\nSTOP", "1"},
+      {"BININT1 1\nMARK\nPOP\nSTOP", "1"},
+      {"BININT1 1\nPUT 3\nPOP\nGET 3\nSTOP", "1"},
+      {"BININT1 1\nLONG_BINPUT 300\nLONG_BINGET 300\nTUPLE2\nSTOP", "(1, 1)"},
+      {"GLOBAL a.b C\nSTOP", "a.b.C"},
+      {"GLOBAL a.b C\nEMPTY_TUPLE\nNEWOBJ\nEMPTY_DICT\nBINUNICODE x\nBININT1 1\nSETITEM\nBUILD\nSTOP", "C({'x': 1})"},
+      {"GLOBAL a.b Kind\nBINUNICODE steps\nTUPLE1\nREDUCE\nSTOP", "'steps'"},
+      {"GLOBAL builtins getattr\nGLOBAL a.b Kind\nBINUNICODE STEPS\nTUPLE2\nREDUCE\nSTOP", "'STEPS'"},
+      {"PERSID key\nSTOP", "<storage>"},
+  };
+  for (const auto& [program, value] : rows) {
+    CAPTURE(program);
+    CHECK(value_of(program) == value);
+  }
+}
+
+TEST_CASE("pickle: a dangerous global is found however it is spelt") {
+  for (const std::string& program : kSpellings) {
+    CAPTURE(program);
+    if (program.find("GLOBAL os\n") != std::string::npos) continue;
+    CHECK(verdict_of(program) == Verdict::kDangerous);
+  }
+}
+
+TEST_CASE("pickle: every call is reported, discarded ones too") {
+  const std::string data = assemble("MARK\nGLOBAL os system\nBINUNICODE id\nOBJ\nPOP\nGLOBAL a f\nEMPTY_TUPLE\nREDUCE\nEMPTY_TUPLE\nREDUCE\nSTOP");
+  const PickleReport report = report_pickle(Pickle(data));
+  REQUIRE(report.calls.size() == 3);
+  CHECK(report.calls[0].callee == "os.system");
+  CHECK(report.calls[0].how == "OBJ");
+  CHECK(report.calls[1].callee == "a.f");
+  CHECK(report.calls[2].callee == "the result of a.f");
+}
+
+TEST_CASE("pickle: verdicts") {
+  for (const char* name : {"builtins exec", "subprocess Popen", "importlib import_module", "runpy _run_code", "pickle loads",
+                           "torch load", "torch.storage _load_from_bytes", "marshal loads", "types FunctionType",
+                           "operator methodcaller", "functools partial", "timeit timeit", "ctypes CDLL", "io FileIO",
+                           "shutil rmtree", "http.client HTTPSConnection", "socket socket", "numpy.testing._private.utils runstring",
+                           "torch.utils.bottleneck.__main__ run_prof", "torch._inductor.codecache compile_file",
+                           "torch.jit.unsupported_tensor_ops execWrapper", "sys exit", "uuid _get_command_stdout",
+                           "multiprocessing.util spawnv_passfds", "transformers.training_args os.system"}) {
+    CAPTURE(name);
+    const std::string_view text = name;
+    CHECK(judge_global(text.substr(0, text.find(' ')), text.substr(text.find(' ') + 1)) == Verdict::kDangerous);
+  }
+  for (const char* name : {"collections OrderedDict", "torch._utils _rebuild_tensor_v2", "torch FloatStorage", "torch float8_e4m3fn",
+                           "numpy.core.multiarray _reconstruct", "numpy._core.multiarray scalar", "numpy dtype", "_codecs encode",
+                           "transformers.training_args TrainingArguments", "trl.trainer.sft_config SFTConfig",
+                           "transformers.trainer_utils IntervalStrategy", "accelerate.state PartialState",
+                           "peft.tuners.lora.config LoraConfig", "deepspeed.runtime.zero.config ZeroStageEnum",
+                           "torch.distributed.checkpoint.metadata Metadata", "pathlib PosixPath", "__builtin__ set"}) {
+    CAPTURE(name);
+    const std::string_view text = name;
+    CHECK(judge_global(text.substr(0, text.find(' ')), text.substr(text.find(' ') + 1)) == Verdict::kHarmless);
+  }
+  for (const char* name : {"mine Thing", "collections OrderedDict.fromkeys", "trl.trainer.sft_config helper", "copyreg extension(5)",
+                           "torch.distributed.checkpoint.metadata lower", "tor\xd1\x81h FloatStorage"}) {
+    CAPTURE(name);
+    const std::string_view text = name;
+    CHECK(judge_global(text.substr(0, text.find(' ')), text.substr(text.find(' ') + 1)) == Verdict::kUnknown);
+  }
+  CHECK(verdict_of("EXT1 5\nSTOP") == Verdict::kUnknown);
+  CHECK(verdict_of("GLOBAL collections OrderedDict\nEMPTY_DICT\nBUILD\nSTOP") == Verdict::kUnknown);
+  CHECK(verdict_of("GLOBAL builtins getattr\nGLOBAL transformers.trainer_utils IntervalStrategy\nBINUNICODE STEPS\nTUPLE2\nREDUCE\nSTOP") ==
+        Verdict::kHarmless);
+}
+
+TEST_CASE("pickle: what torch's weights_only reader refuses") {
+  const auto objection = [](const std::string& program) {
+    const std::string data = assemble(program);
+    return report_pickle(Pickle(data)).weights_only_objection.value_or("");
+  };
+  CHECK(objection("PROTO 2\nGLOBAL collections OrderedDict\nEMPTY_TUPLE\nREDUCE\nSTOP").empty());
+  CHECK(objection("PROTO 2\nGLOBAL mine Thing\nSTOP") == "mine.Thing");
+  CHECK(objection("PROTO 4\nSHORT_BINUNICODE a\nSTOP") == "opcode 0x8c");
+  CHECK(objection("PROTO 2\nGLOBAL collections OrderedDict\nEMPTY_TUPLE\nNEWOBJ\nSTOP") == "an object of collections.OrderedDict");
+}
+
+TEST_CASE("pickle: what breaks readers is a fault") {
+  const std::vector<std::pair<std::string, std::string>> rows = {
+      {assemble("NONE"), "the pickle ends here"},
+      {"", "the pickle ends here"},
+      {assemble("STOP"), "it takes a value from an empty stack"},
+      {assemble("POP"), "it takes a value from an empty stack"},
+      {assemble("NONE\nMARK\nPOP\nPOP\nDUP"), "it takes a value from an empty stack"},
+      {assemble("NONE\nMARK\nTUPLE1\nSTOP"), "it takes a value from an empty stack"},
+      {assemble("POP_MARK"), "it goes back to a mark that is not there"},
+      {assemble("EMPTY_DICT\nMARK\nNONE\nSETITEMS\nSTOP"), "a dict gets a key without a value"},
+      {assemble("EMPTY_DICT\nEMPTY_LIST\nNONE\nSETITEM\nSTOP"), "a list, dict or set is the key of a dict"},
+      {assemble("NONE\nNONE\nAPPEND\nSTOP"), "it appends to what is no list, set or object"},
+      {assemble("MARK\nOBJ\nSTOP"), "an object has no class"},
+      {assemble("RAW 8bffffff7f"), "a number has 2147483647 bytes"},
+      {assemble("RAW 8bffffffff"), "a length of -1"},
+      {assemble("RAW 54ffffffff"), "a length of -1"},
+      {assemble("RAW 8dffffffffffffff7f"), "the pickle ends here"},
+      {assemble("RAW 96ffffffffffffffff"), "the pickle ends here"},
+      {assemble("NONE\nLONG_BINPUT 4294967295\nSTOP"), "memo entry 4294967295 is far beyond the last one"},
+      {assemble("BINGET 3\nSTOP"), "memo entry 3 was never set"},
+      {assemble("PUT x\nSTOP"), "a memo index is no number"},
+      {assemble("PROTO 255\nNONE\nSTOP"), "pickle protocol 255 is unknown"},
+      {assemble("FRAME 100\nNONE\nSTOP"), "a frame is longer than the pickle"},
+      {assemble("RAW 5802000000ff002e"), "a text is not UTF-8"},
+      {assemble("BININT1 1\nBININT1 2\nSTACK_GLOBAL\nSTOP"), "the name of a class or function is no text"},
+      {assemble("EXT4 0\nSTOP"), "extension code 0"},
+      {assemble("INT 12x\nSTOP"), "a whole number is not written in digits"},
+      {assemble("FLOAT x\nSTOP"), "a number can't be read"},
+      {assemble("STRING 'x\nSTOP"), "a string is not quoted"},
+      {"I" + std::string(5000, '1') + "\n.", "a number has 5000 digits"},
+      {"\xff", "opcode 0xff is unknown"},
+      {std::string(1'000'000, ']') + std::string(999'999, 'a') + ".", "it nests deeper than 500 levels"},
+      {std::string(2'000'000, ']') + ".", "its stack grows beyond all bounds"},
+      {std::string(2'000'000, '('), "its marks grow beyond all bounds"},
+  };
+  for (const auto& [data, message] : rows) {
+    CAPTURE(data.substr(0, 20));
+    CHECK(fault_of(data) == message);
+  }
+}
+
+TEST_CASE("pickle: what is named before a fault is still reported") {
+  const std::string data = assemble("GLOBAL os system\nMARK\nBINUNICODE id\nTUPLE\nREDUCE\nRAW ff");
+  const PickleReport report = report_pickle(Pickle(data));
+  REQUIRE(report.fault.has_value());
+  CHECK(report.worst == Verdict::kDangerous);
+  CHECK(report.calls.size() == 1);
+}
+
+TEST_CASE("pickle: a cut pickle is a fault at every byte, and says that it is cut") {
+  for (std::string program : kSpellings) {
+    const std::string data = assemble(program);
+    for (std::size_t size = 0; size + 1 < data.size(); ++size) {
+      const Pickle pickle(std::string_view(data).substr(0, size));
+      if (!pickle.fault()) continue;  // a STOP in the middle
+      CHECK(pickle.fault()->truncated);
+    }
+  }
+}
+
+TEST_CASE("pickle: endless as text, small as a graph") {
+  // (x, x) of (x, x) …, 64 times.
+  std::string doubled = "NONE\n";
+  for (int i = 0; i < 64; ++i) doubled += "DUP\nTUPLE2\n";
+  CHECK(value_of(doubled + "STOP").size() < 1100);
+  // A list that holds itself.
+  CHECK(value_of("EMPTY_LIST\nBINPUT 0\nBINGET 0\nAPPEND\nSTOP").find("…") != std::string::npos);
+  // A path that is long though each node is first met close to the root.
+  std::string chain = "EMPTY_LIST\nBINPUT 0\n";
+  std::string root = "EMPTY_LIST\nMARK\nBINGET 0\n";
+  for (int i = 1; i < 250; ++i) {
+    chain += "EMPTY_LIST\nBINGET " + std::to_string(i - 1) + "\nAPPEND\nBINPUT " + std::to_string(i) + "\n";
+    root += "BINGET " + std::to_string(i) + "\n";
+  }
+  CHECK(value_of(chain + root + "APPENDS\nSTOP").find("fault") == std::string::npos);
+  std::string deep = assemble(chain);
+  for (int i = 250; i < 700; ++i) deep += assemble("EMPTY_LIST\nLONG_BINGET " + std::to_string(i - 1) + "\nAPPEND\nLONG_BINPUT " + std::to_string(i));
+  deep += assemble("EMPTY_LIST\nMARK");
+  for (int i = 0; i < 700; ++i) deep += assemble("LONG_BINGET " + std::to_string(i));
+  CHECK(fault_of(deep + assemble("APPENDS\nSTOP")) == "it nests deeper than 500 levels");
+}
+
+TEST_CASE("pickle: memory has a ceiling") {
+  // 40 million references to one value, two bytes each.
+  std::string data = "]q\x01";
+  data += '(';
+  for (int i = 0; i < 1'000'000; ++i) data += "h\x01";
+  data += "e.";
+  CHECK(fault_of(data).empty());
+  std::string many = "]";
+  for (int i = 0; i < 12'000'000; ++i) many += "Na";
+  CHECK(fault_of(many + ".").find("more than are read") != std::string::npos);
+}
+
+TEST_CASE("pickled: secrets") {
+  CHECK(is_secret("hub_token", "x"));
+  CHECK(is_secret("WANDB_API_KEY", "x"));
+  CHECK_FALSE(is_secret("hub_token", ""));
+  CHECK_FALSE(is_secret("eos_token", "</s>"));
+  CHECK_FALSE(is_secret("max_tokens", "12"));
+  CHECK(mask_secrets("see hf_abcdefghijklmnopqrstuvwx, and hf_hub") == "see ***, and hf_hub");
+}
