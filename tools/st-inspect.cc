@@ -14,8 +14,8 @@
 #include "inspect/diff.h"
 #include "inspect/listing.h"
 #include "inspect/object.h"
-#include "inspect/safety.h"
 #include "inspect/report.h"
+#include "inspect/safety.h"
 #include "inspect/slice.h"
 #include "weights/layout.h"
 
@@ -147,7 +147,8 @@ void print_metadata(const Options& o, const Input& input) {
   const std::string end = o.common.null ? std::string(1, '\0') : "\n";
   if (const TorchObject* const object = shown_object(input)) {
     try {
-      return out(*o.metadata == kAllKeys ? object_fields_text(*object) : object_field_text(*object, *o.metadata) + end);
+      return out(*o.metadata == kAllKeys ? object_fields_text(*object)
+                                         : object_field_text(*object, *o.metadata) + end);
     } catch (Error& error) {
       throw error.in_file(escape_name(input.name));
     }

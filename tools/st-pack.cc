@@ -10,8 +10,8 @@
 #include "cli/app.h"
 #include "cli/console.h"
 #include "cli/run.h"
-#include "os/file.h"
 #include "model/wrappers.h"
+#include "os/file.h"
 #include "os/folder.h"
 #include "pack/report.h"
 
@@ -25,7 +25,7 @@ constexpr ProgramText kText = {"st-pack",
 
 struct Options {
   std::vector<std::string> inputs;
-  std::optional<std::string> output, names_from, max_shard_size;
+  std::optional<std::string> output, names_from, max_shard_size, from, base;
   std::vector<std::string> dtypes, select, exclude, rename, metadata;
   bool weights_only = false, verify = false, force = false, salvage = false;
   CommonOptions common;
@@ -42,6 +42,8 @@ Options parse_options(int argc, char** argv) {
   app.flag("--weights-only", o.weights_only, "leave config, tokenizer and the rest behind");
   app.flag("--force", o.force, "replace what exists");
   app.flag("--verify", o.verify, "reread the output and compare it");
+  app.value("--from", "zero|dcp", o.from, "the ranks' shares, though whole weights lie beside");
+  app.value("--base", "DIR", o.base, "take config, tokenizer and the rest from there");
   app.flag("--salvage", o.salvage, "take the tensors of a pickle that is dangerous to load");
   app.group("Tensors");
   app.list("--dtype", "[GLOB=]TYPE", o.dtypes, "to bf16 f16 f32 f64 f8_e4m3 f8_e5m2 (repeatable)");
@@ -125,7 +127,10 @@ void print_losses(const WriteResult& result) {
 int pack(const Options& o) {
   const OutputKind kind = kind_of(*o.output);
   const PackOptions options = pack_options(o, kind);
-  Input input = open_inputs(o.inputs, o.common.dry_run ? StreamData::kCount : StreamData::kSpool);
+  if (o.from && *o.from != "zero" && *o.from != "dcp")
+    throw usage("--from takes zero or dcp, not '" + escape_name(*o.from) + "'");
+  Input input = open_inputs(o.inputs, o.common.dry_run ? StreamData::kCount : StreamData::kSpool,
+                            {.from_shares = o.from.has_value(), .base = o.base.value_or("")});
   require_sound(input);
   require_state_dicts(input, o.salvage);
   std::vector<std::string> notes = left_out_notes(input);

@@ -12,10 +12,10 @@
 #include "base/json_write.h"
 #include "base/text.h"
 #include "inspect/fold.h"
-#include "weights/layout.h"
 #include "model/tied.h"
 #include "os/threads.h"
 #include "tensor/decode.h"
+#include "weights/layout.h"
 
 namespace mu {
 namespace {
@@ -85,8 +85,8 @@ void compare_tensors(const Weights& wa, const Weights& wb, const DiffOptions& op
   }
   if (a.dtype == Dtype::kForeign || b.dtype == Dtype::kForeign) {
     diff.kind = type_text(a) != type_text(b) || a.size != b.size ? DiffKind::kDtype
-                : same_bytes(wa, a, wb, b)                         ? DiffKind::kEqual
-                                                                   : DiffKind::kValues;
+                : same_bytes(wa, a, wb, b)                       ? DiffKind::kEqual
+                                                                 : DiffKind::kValues;
     return;
   }
   bool equal = a.dtype == b.dtype;
@@ -175,10 +175,10 @@ std::string line_of(const TensorDiff& diff) {
       return fmt::format("~ {}  {} against {}", name, side_text(*diff.a), side_text(*diff.b));
     case DiffKind::kDtype:
     case DiffKind::kValues: {
-      const std::string types =
-          diff.a->dtype == diff.b->dtype
-              ? escape_name(type_text(*diff.a))
-              : fmt::format("{} against {}", escape_name(type_text(*diff.a)), escape_name(type_text(*diff.b)));
+      const std::string types = diff.a->dtype == diff.b->dtype
+                                    ? escape_name(type_text(*diff.a))
+                                    : fmt::format("{} against {}", escape_name(type_text(*diff.a)),
+                                                  escape_name(type_text(*diff.b)));
       if (diff.comparison.count == 0) return fmt::format("~ {}  {}, bytes differ", name, types);
       return fmt::format("~ {}  {}, {}", name, types, comparison_text(diff.comparison));
     }

@@ -10,6 +10,7 @@
 #include "base/sizes.h"
 #include "base/text.h"
 #include "model/pickled.h"
+#include "model/sharded.h"
 #include "model/tied.h"
 #include "os/folder.h"
 #include "weights/layout.h"
@@ -164,12 +165,17 @@ std::string describe_container(const Input& input) {
   return name.ends_with(".npz") || name.ends_with(".npy") ? ", NumPy" : "";
 }
 
+std::string describe_origin(const Input& input) {
+  return input.weights.origin.empty() ? "" : ", " + input.weights.origin;
+}
+
 }  // namespace
 
 InputFacts gather_facts(const Input& input) {
   InputFacts facts;
   facts.kind = kind_of(input);
-  facts.description = facts.kind + describe_container(input) + describe_model(input) + describe_adapter(input) + describe_state(input);
+  facts.description = facts.kind + describe_container(input) + describe_origin(input) +
+                      describe_model(input) + describe_adapter(input) + describe_state(input);
   facts.dtypes = dtype_totals(input.weights.tensors);
   facts.tensors = input.weights.tensors.size();
   for (const DtypeTotal& total : facts.dtypes) {
@@ -183,6 +189,9 @@ InputFacts gather_facts(const Input& input) {
     facts.notes.push_back("quantised: parameters are counted as stored");
   note_tied(input, facts.notes);
   note_objects(input, facts.notes);
+  facts.notes.insert(facts.notes.end(), input.weights.notes.begin(), input.weights.notes.end());
+  if (are_placeholders(input.weights))
+    facts.notes.emplace_back("every tensor is empty: placeholders of ZeRO stage 3");
   return facts;
 }
 

@@ -87,7 +87,8 @@ std::vector<FoldedGroup> fold_tensors(const std::vector<const Tensor*>& tensors)
     make_pattern(tensor->name, pattern, numbers);
     std::vector<std::size_t>& candidates = by_pattern[pattern];
     const auto same = std::find_if(candidates.begin(), candidates.end(), [&](std::size_t i) {
-      return type_text(*groups[i].folded.first) == type_text(*tensor) && groups[i].folded.first->shape == tensor->shape;
+      return type_text(*groups[i].folded.first) == type_text(*tensor) &&
+             groups[i].folded.first->shape == tensor->shape;
     });
     const std::size_t index = same == candidates.end() ? groups.size() : *same;
     if (index == groups.size()) {

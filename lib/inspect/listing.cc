@@ -41,8 +41,8 @@ std::string dtype_table(const InputFacts& facts) {
   for (const DtypeTotal& total : facts.dtypes) {
     const double share =
         facts.bytes == 0 ? 0 : 100.0 * static_cast<double>(total.bytes) / static_cast<double>(facts.bytes);
-    table.row({escape_name(total.text), group_digits(total.tensors),
-               group_digits(total.elements), format_size(total.bytes), fmt::format("{:.1f} %", share)});
+    table.row({escape_name(total.text), group_digits(total.tensors), group_digits(total.elements),
+               format_size(total.bytes), fmt::format("{:.1f} %", share)});
   }
   return table.text(2, 0);
 }

@@ -119,11 +119,11 @@ Hashes measure_hashes(const Weights& weights, const std::vector<const Tensor*>& 
     }
     const std::size_t i = job - weights.files.size();
     const Tensor& tensor = *tensors[i];
-    hashes.tensors[i] =
-        tensor_hash(type_name(tensor), tensor.shape, tensor.size, [&](std::uint64_t at, std::span<std::byte> out) {
-          weights.read(tensor, at, out);
-          progress.add(out.size());
-        });
+    hashes.tensors[i] = tensor_hash(type_name(tensor), tensor.shape, tensor.size,
+                                    [&](std::uint64_t at, std::span<std::byte> out) {
+                                      weights.read(tensor, at, out);
+                                      progress.add(out.size());
+                                    });
   });
   std::vector<std::pair<std::string, std::string>> named;
   named.reserve(tensors.size());

@@ -17,22 +17,25 @@
 namespace mu {
 namespace {
 
-constexpr std::size_t kTreeLines = 4000;      // of --tree
-constexpr std::size_t kOverviewLines = 40;    // of a tree in the default view
+constexpr std::size_t kTreeLines = 4000;    // of --tree
+constexpr std::size_t kOverviewLines = 40;  // of a tree in the default view
 constexpr std::size_t kOverviewFields = 30;
-constexpr std::size_t kValueBytes = 60;       // of a value in a table
+constexpr std::size_t kValueBytes = 60;  // of a value in a table
 
 bool is_leaf(const Pickle& p, PickleId id) {
   const PickleKind kind = p.kind(id);
-  if (kind <= PickleKind::kBytes || kind == PickleKind::kGlobal || kind >= PickleKind::kPersistent) return true;
+  if (kind <= PickleKind::kBytes || kind == PickleKind::kGlobal || kind >= PickleKind::kPersistent)
+    return true;
   if (is_tensor_node(p, id)) return true;
   if (kind == PickleKind::kCall)
-    return pickle_mapping(p, id).empty() && (p.call(id).state == kNoNode || p.kind(p.call(id).state) != PickleKind::kDict) &&
+    return pickle_mapping(p, id).empty() &&
+           (p.call(id).state == kNoNode || p.kind(p.call(id).state) != PickleKind::kDict) &&
            p.call(id).list == kNoNode;
   // Short lists of plain values stay on their line.
   const std::span<const PickleId> items = p.items(id);
   if (kind == PickleKind::kDict) return items.empty();
-  return std::all_of(items.begin(), items.end(), [&p](PickleId item) { return p.kind(item) <= PickleKind::kBytes; });
+  return std::all_of(items.begin(), items.end(),
+                     [&p](PickleId item) { return p.kind(item) <= PickleKind::kBytes; });
 }
 
 struct Child {
@@ -50,7 +53,8 @@ std::vector<Child> children_of(const Pickle& p, PickleId id) {
     const PickleCall& call = p.call(id);
     if (call.state != kNoNode && p.kind(call.state) == PickleKind::kDict) add_mapping(p.items(call.state));
     if (call.list != kNoNode) {
-      for (const PickleId item : p.items(call.list)) children.push_back({std::to_string(children.size()), item});
+      for (const PickleId item : p.items(call.list))
+        children.push_back({std::to_string(children.size()), item});
     }
     add_mapping(pickle_mapping(p, id));
     return children;
@@ -79,7 +83,8 @@ std::string type_column(const Pickle& p, PickleId id) {
 
 class TreePrinter {
  public:
-  TreePrinter(const Pickle& pickle, std::size_t depth, std::size_t lines) : p_(pickle), depth_(depth), lines_(lines) {}
+  TreePrinter(const Pickle& pickle, std::size_t depth, std::size_t lines)
+      : p_(pickle), depth_(depth), lines_(lines) {}
 
   std::string text() {
     const PickleId root = p_.root();
@@ -102,8 +107,8 @@ class TreePrinter {
       }
       ++rows_;
       const bool leaf = is_leaf(p_, child.value);
-      table_.row({std::string(2 * level, ' ') + escape_name(shorten(child.name, 80)), type_column(p_, child.value),
-                  leaf ? value_text(p_, child.name, child.value) : ""});
+      table_.row({std::string(2 * level, ' ') + escape_name(shorten(child.name, 80)),
+                  type_column(p_, child.value), leaf ? value_text(p_, child.name, child.value) : ""});
       if (!leaf && (depth_ == 0 || level + 1 < depth_)) walk(child.value, level + 1);
     }
   }
@@ -124,7 +129,8 @@ std::string fields_table(const TorchObject& object, std::size_t most, std::size_
                value_text(p, fields[i].name, fields[i].value)});
   std::string text = table.text(indent, 0);
   if (fields.size() > most)
-    text += fmt::format("{}… and {} more (--metadata lists all)\n", std::string(indent, ' '), fields.size() - most);
+    text += fmt::format("{}… and {} more (--metadata lists all)\n", std::string(indent, ' '),
+                        fields.size() - most);
   return text;
 }
 
@@ -313,7 +319,10 @@ void write_object(JsonWriter& json, const Input& input) {
   if (!object->is_state_dict || !object->state_dict_key.empty()) {
     json.key("fields").begin_array();
     for (const PickledField& field : pickled_fields(*object)) {
-      json.begin_object().member("name", field.name).member("type", python_type(*object->pickle, field.value)).key("value");
+      json.begin_object()
+          .member("name", field.name)
+          .member("type", python_type(*object->pickle, field.value))
+          .key("value");
       write_value(json, *object->pickle, field.name, field.value, 0);
       json.end_object();
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Views of what a torch file or pickle holds beside its tensors: the tree of its values, the arguments of a run,
-// the state of an optimizer.
+// Views of what a torch file or pickle holds beside its tensors: the tree of its values, the arguments of a
+// run, the state of an optimizer.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +16,8 @@ namespace mu {
 // alone, or no pickle at all.
 const TorchObject* shown_object(const Input& input);
 
-// The whole object as a tree, folded like tensor names are; down to `depth` levels (0: all). Never more than some
-// thousand lines.
+// The whole object as a tree, folded like tensor names are; down to `depth` levels (0: all). Never more than
+// some thousand lines.
 std::string object_tree_text(const TorchObject& object, std::size_t depth);
 
 // A screen on the object, without its first line.
@@ -28,7 +28,8 @@ std::string object_fields_text(const TorchObject& object);
 // One of them as a script wants it. Throws kAnswerNo when there is none.
 std::string object_field_text(const TorchObject& object, std::string_view name);
 
-// Member "object" of the JSON report: kind, class and fields with their types and values; nothing without a pickle.
+// Member "object" of the JSON report: kind, class and fields with their types and values; nothing without a
+// pickle.
 void write_object(JsonWriter& json, const Input& input);
 
 }  // namespace mu

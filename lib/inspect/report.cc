@@ -128,7 +128,9 @@ std::string input_json(const Input& input, const InputFacts& facts, const Findin
       .member("bytes", facts.bytes);
   json.key("dtypes").begin_array();
   for (const DtypeTotal& total : facts.dtypes) {
-    json.begin_object().member("dtype", total.dtype == Dtype::kForeign ? total.text : name(total.dtype)).member("tensors", total.tensors);
+    json.begin_object()
+        .member("dtype", total.dtype == Dtype::kForeign ? total.text : name(total.dtype))
+        .member("tensors", total.tensors);
     json.member("parameters", total.elements).member("bytes", total.bytes).end_object();
   }
   json.end_array().key("metadata").begin_object();

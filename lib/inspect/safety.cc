@@ -25,7 +25,8 @@ void each_report(const Input& input, OnReport on_report) {
 
 Verdict worst_of(const Input& input) {
   Verdict worst = Verdict::kHarmless;
-  each_report(input, [&](const WeightsFile&, const PickleReport& report) { worst = std::max(worst, report.worst); });
+  each_report(input,
+              [&](const WeightsFile&, const PickleReport& report) { worst = std::max(worst, report.worst); });
   return worst;
 }
 
@@ -34,7 +35,8 @@ std::vector<std::string> names_with(const Input& input, Verdict verdict) {
   each_report(input, [&](const WeightsFile&, const PickleReport& report) {
     for (const PickleReport::Name& global : report.globals) {
       const std::string name = escape_name(global.name);
-      if (global.verdict == verdict && std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+      if (global.verdict == verdict && std::find(names.begin(), names.end(), name) == names.end())
+        names.push_back(name);
     }
   });
   return names;
@@ -61,10 +63,12 @@ std::string where(const WeightsFile& file, const PickleReport& report) {
 std::string safety_line(const Input& input) {
   if (!has_pickle(input)) return "";
   const std::vector<std::string> dangerous = names_with(input, Verdict::kDangerous);
-  if (!dangerous.empty()) return red("dangerous pickle") + ": names " + some_of(dangerous) + "; don't load it (--check lists all)";
+  if (!dangerous.empty())
+    return red("dangerous pickle") + ": names " + some_of(dangerous) + "; don't load it (--check lists all)";
   const std::vector<std::string> unknown = names_with(input, Verdict::kUnknown);
   if (!unknown.empty() || worst_of(input) == Verdict::kUnknown)
-    return yellow("pickle") + ": names what is not known to be harmless: " + some_of(unknown) + " (--check lists all)";
+    return yellow("pickle") + ": names what is not known to be harmless: " + some_of(unknown) +
+           " (--check lists all)";
   return "pickle: names only what is known to be harmless";
 }
 
@@ -79,13 +83,16 @@ std::string safety_text(const Input& input) {
                           global.count > 1 ? fmt::format(" ×{}", group_digits(global.count)) : "");
     }
     for (const PickleReport::Call& call : report.calls) {
-      text += fmt::format("{}: byte {}: {} would call {}{}\n", place, call.at, call.how, escape_name(call.callee),
-                          call.count > 1 ? fmt::format(" ×{}", group_digits(call.count)) : "");
+      text +=
+          fmt::format("{}: byte {}: {} would call {}{}\n", place, call.at, call.how, escape_name(call.callee),
+                      call.count > 1 ? fmt::format(" ×{}", group_digits(call.count)) : "");
     }
-    if (report.fault) text += fmt::format("{}: byte {}: broken here: {}\n", place, report.fault->at, report.fault->message);
+    if (report.fault)
+      text += fmt::format("{}: byte {}: broken here: {}\n", place, report.fault->at, report.fault->message);
     text += fmt::format("{}: torch.load(weights_only=True) {}\n", place,
-                        report.weights_only_objection ? "refuses it: " + escape_name(*report.weights_only_objection)
-                                                      : "accepts what it names");
+                        report.weights_only_objection
+                            ? "refuses it: " + escape_name(*report.weights_only_objection)
+                            : "accepts what it names");
   });
   if (has_pickle(input)) text += escape_name(input.name) + ": " + safety_line(input) + "\n";
   return text;
@@ -108,7 +115,8 @@ void write_pickles(JsonWriter& json, const Input& input) {
   json.key("pickles").begin_array();
   each_report(input, [&](const WeightsFile& file, const PickleReport& report) {
     json.begin_object().member("file", base_name(file.name)).member("member", report.pickle);
-    json.member("verdict", verdict_name(report.worst)).member("weights_only", !report.weights_only_objection.has_value());
+    json.member("verdict", verdict_name(report.worst))
+        .member("weights_only", !report.weights_only_objection.has_value());
     if (report.weights_only_objection) json.member("weights_only_objection", *report.weights_only_objection);
     json.key("globals").begin_array();
     for (const PickleReport::Name& global : report.globals)

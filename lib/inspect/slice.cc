@@ -13,8 +13,8 @@
 #include "cli/console.h"
 #include "os/interrupt.h"
 #include "tensor/decode.h"
-#include "weights/layout.h"
 #include "tensor/format.h"
+#include "weights/layout.h"
 
 namespace mu {
 namespace {
@@ -159,7 +159,8 @@ class RowPrinter {
 
 void print_slice(const Weights& weights, std::string_view expression, bool json) {
   const Slice slice = parse_slice(weights, expression);
-  if (!can_decode(slice.tensor->dtype)) throw malformed(fmt::format("values of type {} can't be read", escape_name(type_text(*slice.tensor))));
+  if (!can_decode(slice.tensor->dtype))
+    throw malformed(fmt::format("values of type {} can't be read", escape_name(type_text(*slice.tensor))));
   if (json) {
     std::string head = "{\"schema\":\"modelutils.st-inspect.values/1\",\"name\":";
     append_json_string(head, slice.tensor->name);

@@ -42,7 +42,8 @@ std::vector<std::vector<std::string>> whole_sets(const std::vector<std::string>&
 // A folder without safetensors: what loaders look for, else the only torch or GGUF file.
 WeightsChoice choose_other_format(const Folder& folder) {
   if (folder.has("pytorch_model.bin")) return {{"pytorch_model.bin"}, false, false, "model"};
-  if (folder.has("pytorch_model.bin.index.json")) return {{"pytorch_model.bin.index.json"}, true, false, "model"};
+  if (folder.has("pytorch_model.bin.index.json"))
+    return {{"pytorch_model.bin.index.json"}, true, false, "model"};
   if (folder.has("adapter_model.bin")) return {{"adapter_model.bin"}, false, true, "adapter_model"};
   std::vector<std::string> found;
   for (const FolderFile& file : folder.files) {
@@ -50,14 +51,13 @@ WeightsChoice choose_other_format(const Folder& folder) {
     if (readable) found.push_back(file.name);
   }
   if (found.size() == 1) return {{found.front()}, found.front().ends_with(".json"), false, "model"};
-  Error error = malformed(found.empty() ? "no weights in this folder"
-                                        : "several files of weights lie here: " + escape_name(join(found, ", ")))
-                    .in_file(escape_name(folder.path));
+  Error error =
+      malformed(found.empty() ? "no weights in this folder"
+                              : "several files of weights lie here: " + escape_name(join(found, ", ")))
+          .in_file(escape_name(folder.path));
   if (!found.empty()) throw error.hint("name the one you mean");
   for (const FolderFile& file : folder.files) {
     if (file.role == FileRole::kCheckpoint) error.hint("name a checkpoint in it, such as " + file.name);
-    if (file.role == FileRole::kShardedState)
-      error.hint("it has " + escape_name(file.name) + ", shares of ranks that are not read yet");
   }
   throw error;
 }

@@ -42,8 +42,8 @@ struct WeightsChoice {
 };
 
 // Takes them in the order of loaders: adapter_model.safetensors where there is no model, model.safetensors,
-// its index, the only other set there is; without safetensors pytorch_model.bin, its index, adapter_model.bin, then
-// the only torch or GGUF file. Throws kMalformed, with advice, when there are none or
+// its index, the only other set there is; without safetensors pytorch_model.bin, its index,
+// adapter_model.bin, then the only torch or GGUF file. Throws kMalformed, with advice, when there are none or
 // several.
 WeightsChoice choose_weights(const Folder& folder);
 

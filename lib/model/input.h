@@ -27,20 +27,28 @@ struct Input {
   [[nodiscard]] bool is_adapter() const { return choice.is_adapter; }
 };
 
+// How a folder is opened.
+struct FolderOptions {
+  bool from_shares = false;  // the shares of the ranks, though whole weights lie beside them
+  std::string base{};  // the folder whose config, tokenizer and other files go with the weights; empty: the
+                       // input's own
+};
+
 // Opens PATH: "-" is standard input (see StreamData), a name that ends in ".json" an index, a folder what
 // lies in it. Weights that are malformed are findings of `weights`; throws for what can't be read at all.
-Input open_input(const std::string& path, StreamData stdin_data);
+Input open_input(const std::string& path, StreamData stdin_data, const FolderOptions& options = {});
 
 // Opens what st-pack's operands name: one PATH as above, or several files, and arrays as "NAME=file.npy", as
 // one set.
-Input open_inputs(const std::vector<std::string>& operands, StreamData stdin_data);
+Input open_inputs(const std::vector<std::string>& operands, StreamData stdin_data,
+                  const FolderOptions& options = {});
 
 // Throws kMalformed when the tensors can't be trusted or a JSON file beside them can't be read, or when the
 // index names tensors that no shard has.
 void require_sound(const Input& input);
 
-// Throws kMalformed for pickles that are dangerous to load, unless they are to be salvaged, and for those that hold no
-// state dict (an optimizer's state, arguments, a whole module).
+// Throws kMalformed for pickles that are dangerous to load, unless they are to be salvaged, and for those
+// that hold no state dict (an optimizer's state, arguments, a whole module).
 void require_state_dicts(const Input& input, bool salvage);
 
 // A sentence on what torch files hold beside the tensors of their state dicts.

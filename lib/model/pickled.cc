@@ -68,7 +68,8 @@ std::string shape_of(const Pickle& p, std::span<const PickleId> args, std::size_
   PickleId shape = args[index];
   if (const PickleId inner = only_argument(p, shape); inner != kNoNode) shape = inner;
   std::vector<std::string> parts;
-  for (const PickleId n : p.items(shape)) parts.push_back(p.kind(n) == PickleKind::kInt ? std::to_string(p.integer(n)) : "?");
+  for (const PickleId n : p.items(shape))
+    parts.push_back(p.kind(n) == PickleKind::kInt ? std::to_string(p.integer(n)) : "?");
   return "[" + join(parts, ", ") + "]";
 }
 
@@ -169,7 +170,8 @@ class ValueWriter {
   void write_call(PickleId id, int depth) {
     const PickleCall& call = p_.call(id);
     const std::span<const PickleId> args = p_.items(call.args);
-    if (const EnumMember member = enum_member(p_, id); member.value != kNoNode) return write(member.value, depth + 1);
+    if (const EnumMember member = enum_member(p_, id); member.value != kNoNode)
+      return write(member.value, depth + 1);
     const std::string name = pickle_name(p_, id);
     if (is_tensor_node(p_, id)) {
       const bool wrapped = name.ends_with("parameter") || name.ends_with("Parameter");
@@ -177,8 +179,9 @@ class ValueWriter {
       out_ += "tensor " + shape_of(p_, args, 2);
       return;
     }
-    if (name == "torch.Size" || name == "torch.device" || name == "collections.OrderedDict" || name == "builtins.set" ||
-        name == "builtins.frozenset" || name == "collections.defaultdict" || name == "collections.Counter") {
+    if (name == "torch.Size" || name == "torch.device" || name == "collections.OrderedDict" ||
+        name == "builtins.set" || name == "builtins.frozenset" || name == "collections.defaultdict" ||
+        name == "collections.Counter") {
       if (call.dict != kNoNode) return mapping(p_.items(call.dict), depth);
       if (const PickleId inner = only_argument(p_, id); inner != kNoNode) return write(inner, depth + 1);
       out_ += "{}";
@@ -187,7 +190,9 @@ class ValueWriter {
     if (name.ends_with("Path")) {
       std::vector<std::string> parts;
       for (const PickleId part : args) parts.emplace_back(p_.text(part));
-      out_ += quote(parts.empty() ? "" : parts.front() == "/" ? "/" + join({parts.begin() + 1, parts.end()}, "/") : join(parts, "/"));
+      out_ += quote(parts.empty()          ? ""
+                    : parts.front() == "/" ? "/" + join({parts.begin() + 1, parts.end()}, "/")
+                                           : join(parts, "/"));
       return;
     }
     if (name.ends_with("multiarray._reconstruct") && call.state != kNoNode) {
@@ -217,7 +222,8 @@ class ValueWriter {
 };
 
 bool has(const std::vector<PickledField>& fields, std::string_view name) {
-  return std::any_of(fields.begin(), fields.end(), [name](const PickledField& field) { return field.name == name; });
+  return std::any_of(fields.begin(), fields.end(),
+                     [name](const PickledField& field) { return field.name == name; });
 }
 
 std::string lower(std::string_view text) {
@@ -275,7 +281,8 @@ std::vector<PickledField> pickled_fields(const TorchObject& object) {
   if (!object.pickle || object.pickle->root() == kNoNode) return fields;
   const Pickle& p = *object.pickle;
   PickleId at = p.root();
-  if (p.kind(at) == PickleKind::kCall && p.call(at).dict == kNoNode && p.call(at).state != kNoNode) at = p.call(at).state;
+  if (p.kind(at) == PickleKind::kCall && p.call(at).dict == kNoNode && p.call(at).state != kNoNode)
+    at = p.call(at).state;
   const std::span<const PickleId> pairs = pickle_mapping(p, at);
   std::unordered_map<std::string, std::size_t> place;
   for (std::size_t i = 0; i < pairs.size(); i += 2) {
@@ -351,12 +358,14 @@ bool is_secret(std::string_view name, std::string_view value) {
   // Whole names: eos_token and pad_token are no secrets.
   constexpr std::array kNames = std::to_array<std::string_view>(
       {"token", "hub_token", "push_to_hub_token", "hf_token", "auth_token", "use_auth_token", "access_token",
-       "api_token", "api_key", "apikey", "password", "passwd", "secret", "secret_key", "private_key", "access_key",
-       "client_secret", "credentials"});
-  constexpr std::array kEndings = std::to_array<std::string_view>(
-      {"_api_key", "_password", "_secret", "_access_token", "_auth_token", "_secret_key", "_hub_token", "_private_key"});
+       "api_token", "api_key", "apikey", "password", "passwd", "secret", "secret_key", "private_key",
+       "access_key", "client_secret", "credentials"});
+  constexpr std::array kEndings =
+      std::to_array<std::string_view>({"_api_key", "_password", "_secret", "_access_token", "_auth_token",
+                                       "_secret_key", "_hub_token", "_private_key"});
   return std::find(kNames.begin(), kNames.end(), key) != kNames.end() ||
-         std::any_of(kEndings.begin(), kEndings.end(), [&key](std::string_view ending) { return key.ends_with(ending); });
+         std::any_of(kEndings.begin(), kEndings.end(),
+                     [&key](std::string_view ending) { return key.ends_with(ending); });
 }
 
 std::string mask_secrets(std::string_view text) {
@@ -376,11 +385,14 @@ std::string mask_secrets(std::string_view text) {
                                                      {"xoxb-", 20},
                                                      {"AKIA", 16},
                                                      {"wandb_v1_", 20}});
-  const auto is_part = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '-'; };
+  const auto is_part = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '-';
+  };
   std::string out;
   for (std::size_t i = 0; i < text.size();) {
     const std::string_view rest = text.substr(i);
-    const auto form = std::find_if(kForms.begin(), kForms.end(), [&](const Form& f) { return rest.starts_with(f.prefix); });
+    const auto form =
+        std::find_if(kForms.begin(), kForms.end(), [&](const Form& f) { return rest.starts_with(f.prefix); });
     if (form != kForms.end() && (i == 0 || !is_part(text[i - 1]))) {
       std::size_t end = form->prefix.size();
       while (end < rest.size() && is_part(rest[end])) ++end;

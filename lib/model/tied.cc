@@ -60,16 +60,15 @@ std::vector<TiedName> tied_candidates(const Weights& weights) {
 }
 
 std::vector<TiedName> shared_storage_names(const Weights& weights) {
-  const auto strides = [](const Tensor& tensor) {
-    return tensor.layout && !tensor.layout->boxes.empty() ? tensor.layout->boxes.front().strides
-                                                          : std::vector<std::uint64_t>();
+  const auto boxes = [](const Tensor& tensor) {
+    return tensor.layout ? tensor.layout->boxes : std::vector<Box>();
   };
   const auto member = [](const Tensor& tensor) {
     return tensor.layout ? tensor.layout->inflated.get() : nullptr;
   };
   const auto place = [&](const Tensor& tensor) {
-    return std::tuple(tensor.source, reinterpret_cast<std::uintptr_t>(member(tensor)), tensor.offset, tensor.dtype,
-                      tensor.shape, strides(tensor));
+    return std::tuple(tensor.source, reinterpret_cast<std::uintptr_t>(member(tensor)), tensor.offset,
+                      tensor.dtype, tensor.shape, boxes(tensor));
   };
   std::vector<const Tensor*> order;
   for (const Tensor& tensor : weights.tensors) {
@@ -77,13 +76,15 @@ std::vector<TiedName> shared_storage_names(const Weights& weights) {
     if (tensor.size > 0 && !weights.files[tensor.source].is_safetensors) order.push_back(&tensor);
   }
   std::sort(order.begin(), order.end(), [&](const Tensor* a, const Tensor* b) {
-    const auto left = std::tuple(a->source, a->offset, a->size), right = std::tuple(b->source, b->offset, b->size);
+    const auto left = std::tuple(a->source, a->offset, a->size),
+               right = std::tuple(b->source, b->offset, b->size);
     return left != right ? left < right : std::pair(place(*a), a->name) < std::pair(place(*b), b->name);
   });
   std::vector<TiedName> pairs;
   for (std::size_t first = 0; first < order.size();) {
     std::size_t last = first + 1;
-    while (last < order.size() && order[last]->offset == order[first]->offset && place(*order[last]) == place(*order[first]))
+    while (last < order.size() && order[last]->offset == order[first]->offset &&
+           place(*order[last]) == place(*order[first]))
       ++last;
     if (last - first > 1) {
       TensorsByName group;

@@ -12,14 +12,14 @@
 namespace mu {
 
 struct TiedName {
-  std::string dropped;  // "lm_head.weight"
-  std::string kept;     // "model.embed_tokens.weight"
+  std::string dropped;        // "lm_head.weight"
+  std::string kept;           // "model.embed_tokens.weight"
   bool same_storage = false;  // the input stores both as one
 };
 
 // Names for one and the same stored tensor (place, dtype, shape and strides agree), as torch files have them.
-// Kept is what the reference keeps (safetensors.torch.save_model): the first name in bytewise order, but none that a
-// config would tie to another of them.
+// Kept is what the reference keeps (safetensors.torch.save_model): the first name in bytewise order, but none
+// that a config would tie to another of them.
 std::vector<TiedName> shared_storage_names(const Weights& weights);
 
 // The name that stands for `name` in a file that was saved with tied embeddings, or empty when none of

@@ -52,9 +52,10 @@ std::vector<std::string> remove_wrapper_names(Weights& weights) {
     if (count > 0) note(part, static_cast<std::uint64_t>(count));
   }
   for (const std::string_view part : kLeading) {
-    const bool all = !tensors.empty() && std::all_of(tensors.begin(), tensors.end(), [part](const Tensor* tensor) {
-      return tensor->name.size() > part.size() && tensor->name.starts_with(part);
-    });
+    const bool all =
+        !tensors.empty() && std::all_of(tensors.begin(), tensors.end(), [part](const Tensor* tensor) {
+          return tensor->name.size() > part.size() && tensor->name.starts_with(part);
+        });
     if (!all) continue;
     for (Tensor* tensor : tensors) tensor->name.erase(0, part.size());
     note(part, tensors.size());
@@ -64,7 +65,8 @@ std::vector<std::string> remove_wrapper_names(Weights& weights) {
     const auto [other, fresh] = before.try_emplace(tensors[i]->name, old_names[i]);
     if (fresh) continue;
     throw malformed(fmt::format("'{}' and '{}' become one name, '{}', without what wrappers added",
-                                escape_name(other->second), escape_name(old_names[i]), escape_name(tensors[i]->name)))
+                                escape_name(other->second), escape_name(old_names[i]),
+                                escape_name(tensors[i]->name)))
         .in_file(escape_name(weights.files[tensors[i]->source].name));
   }
   return notes;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Names that wrappers leave in the tensors of a training process: FSDP, activation checkpointing, torch.compile,
-// DataParallel and DeepSpeed.
+// Names that wrappers leave in the tensors of a training process: FSDP, activation checkpointing,
+// torch.compile, DataParallel and DeepSpeed.
 #pragma once
 
 #include <string>
@@ -10,9 +10,10 @@
 
 namespace mu {
 
-// Renames the tensors of files other than safetensors: "_fsdp_wrapped_module.", "_checkpoint_wrapped_module." and
-// "_orig_mod." go wherever they stand, a leading "module." or "_forward_module." where every tensor has it. Returns a
-// sentence a rule, with counts. Throws kMalformed when two names become one.
+// Renames the tensors of files other than safetensors: "_fsdp_wrapped_module.", "_checkpoint_wrapped_module."
+// and
+// "_orig_mod." go wherever they stand, a leading "module." or "_forward_module." where every tensor has it.
+// Returns a sentence a rule, with counts. Throws kMalformed when two names become one.
 std::vector<std::string> remove_wrapper_names(Weights& weights);
 
 }  // namespace mu

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A temporary file without a name ($TMPDIR, else /tmp), for data that come once and are needed by position. It
-// vanishes when it is closed, whatever happens.
+// A temporary file without a name ($TMPDIR, else /tmp), for data that come once and are needed by position.
+// It vanishes when it is closed, whatever happens.
 #pragma once
 
 #include <cstddef>

@@ -47,7 +47,9 @@ const InputFile* TensorWriter::whole_copy_of(const WeightsOutput& plan) const {
   if (!file.file || file.size != plan.size || file.data_begin != plan.prefix.size()) return nullptr;
   std::uint64_t offset = file.data_begin;
   for (const PackedTensor& tensor : plan.tensors) {
-    if (is_cast(tensor) || tensor.input->layout || tensor.input->source != source || tensor.input->offset != offset) return nullptr;
+    if (is_cast(tensor) || tensor.input->layout || tensor.input->source != source ||
+        tensor.input->offset != offset)
+      return nullptr;
     offset += tensor.output.size;
   }
   std::string prefix(plan.prefix.size(), '\0');

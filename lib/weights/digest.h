@@ -25,7 +25,8 @@ namespace mu {
 // Reads bytes of a tensor from `at` on into the span.
 using ReadBytes = std::function<void(std::uint64_t at, std::span<std::byte> out)>;
 
-// Tensor hash in hex of a tensor of the type called `type` ("BF16"), of `size` bytes read through `read` in pieces of at most 1 MiB.
+// Tensor hash in hex of a tensor of the type called `type` ("BF16"), of `size` bytes read through `read` in
+// pieces of at most 1 MiB.
 std::string tensor_hash(std::string_view type, const std::vector<std::uint64_t>& shape, std::uint64_t size,
                         const ReadBytes& read);
 

@@ -95,7 +95,8 @@ void read_sides(std::span<Side> sides, std::uint64_t offset, std::byte* to, std:
       read_sides(sides.subspan(1), offset + i * outer.from, to + i * outer.to, element, read);
     return;
   }
-  const std::uint64_t step = std::max<std::uint64_t>(1, (kWindow - inner_span) / std::max<std::uint64_t>(1, outer.from));
+  const std::uint64_t step =
+      std::max<std::uint64_t>(1, (kWindow - inner_span) / std::max<std::uint64_t>(1, outer.from));
   for (std::uint64_t i = 0; i < outer.count; i += step) {
     sides.front().count = std::min(step, outer.count - i);
     read_window(sides, offset + i * outer.from, to + i * outer.to, element, read);
@@ -106,8 +107,12 @@ void read_sides(std::span<Side> sides, std::uint64_t offset, std::byte* to, std:
 class BoxReader {
  public:
   BoxReader(const Box& box, const std::vector<std::uint64_t>& shape, std::size_t element, const Read& read)
-      : box_(box), element_(element), read_(read), tensor_strides_(row_major_strides(shape)),
-        box_strides_(row_major_strides(box.size)), dense_(is_row_major(box.size, box.strides)) {
+      : box_(box),
+        element_(element),
+        read_(read),
+        tensor_strides_(row_major_strides(shape)),
+        box_strides_(row_major_strides(box.size)),
+        dense_(is_row_major(box.size, box.strides)) {
     // Dimensions after `cut_` are whole, so that a run spans them.
     cut_ = shape.size();
     std::uint64_t run = 1;
@@ -132,9 +137,8 @@ class BoxReader {
     while (low < runs_ && start_of(low) < last) {
       const std::uint64_t start = start_of(low);
       const std::uint64_t from = std::max(first, start), to = std::min(last, start + run_);
-      const std::span<std::byte> target =
-          out.subspan(static_cast<std::size_t>((from - first) * element_),
-                      static_cast<std::size_t>((to - from) * element_));
+      const std::span<std::byte> target = out.subspan(static_cast<std::size_t>((from - first) * element_),
+                                                      static_cast<std::size_t>((to - from) * element_));
       std::uint64_t next = low + 1;
       if (!dense_ || run_ * element_ > kWindow / 4) {
         read_local(low * run_ + from - start, low * run_ + to - start, target);
@@ -194,7 +198,8 @@ class BoxReader {
       const std::uint64_t count = i == dim ? steps : box_.size[i];
       if (count > 1) sides.push_back({count, box_.strides[i] * element_, box_strides_[i] * element_});
     }
-    std::stable_sort(sides.begin(), sides.end(), [](const Side& a, const Side& b) { return a.from > b.from; });
+    std::stable_sort(sides.begin(), sides.end(),
+                     [](const Side& a, const Side& b) { return a.from > b.from; });
     read_sides(sides, offset, to, element_, read_);
   }
 
@@ -219,7 +224,8 @@ bool is_complex(Dtype dtype) {
 void reverse_bytes(std::span<std::byte> data, std::size_t width) {
   if (width < 2) return;
   for (std::size_t i = 0; i + width <= data.size(); i += width)
-    std::reverse(data.begin() + static_cast<std::ptrdiff_t>(i), data.begin() + static_cast<std::ptrdiff_t>(i + width));
+    std::reverse(data.begin() + static_cast<std::ptrdiff_t>(i),
+                 data.begin() + static_cast<std::ptrdiff_t>(i + width));
 }
 
 // Flips the sign bit of the number that ends at byte `last`, and of every number `step` bytes on.

@@ -21,7 +21,8 @@ namespace mu {
 namespace {
 
 // Ceilings of the JavaScript reader (@huggingface/gguf), which the Hub runs on every file.
-constexpr std::uint64_t kMaxPairs = 100'000, kMaxTensors = 10'000'000, kMaxString = 10'000'000, kMaxKey = 65'535;
+constexpr std::uint64_t kMaxPairs = 100'000, kMaxTensors = 10'000'000, kMaxString = 10'000'000,
+                        kMaxKey = 65'535;
 constexpr std::uint64_t kMaxDims = 8, kMaxArrayDepth = 4;
 constexpr std::size_t kKeptBytes = 4096;  // of a value
 constexpr std::size_t kKeptItems = 8;     // of an array
@@ -34,17 +35,39 @@ struct GgmlType {
   Dtype dtype = Dtype::kForeign;
 };
 constexpr std::array kTypes = std::to_array<GgmlType>({
-    {0, "f32", 1, 4, Dtype::kF32},   {1, "f16", 1, 2, Dtype::kF16}, {2, "q4_0", 32, 18},
-    {3, "q4_1", 32, 20},             {6, "q5_0", 32, 22},           {7, "q5_1", 32, 24},
-    {8, "q8_0", 32, 34},             {9, "q8_1", 32, 36},           {10, "q2_k", 256, 84},
-    {11, "q3_k", 256, 110},          {12, "q4_k", 256, 144},        {13, "q5_k", 256, 176},
-    {14, "q6_k", 256, 210},          {15, "q8_k", 256, 292},        {16, "iq2_xxs", 256, 66},
-    {17, "iq2_xs", 256, 74},         {18, "iq3_xxs", 256, 98},      {19, "iq1_s", 256, 50},
-    {20, "iq4_nl", 32, 18},          {21, "iq3_s", 256, 110},       {22, "iq2_s", 256, 82},
-    {23, "iq4_xs", 256, 136},        {24, "i8", 1, 1, Dtype::kI8},  {25, "i16", 1, 2, Dtype::kI16},
-    {26, "i32", 1, 4, Dtype::kI32},  {27, "i64", 1, 8, Dtype::kI64}, {28, "f64", 1, 8, Dtype::kF64},
-    {29, "iq1_m", 256, 56},          {30, "bf16", 1, 2, Dtype::kBF16}, {34, "tq1_0", 256, 54},
-    {35, "tq2_0", 256, 66},          {39, "mxfp4", 32, 17},         {40, "nvfp4", 64, 36},
+    {0, "f32", 1, 4, Dtype::kF32},
+    {1, "f16", 1, 2, Dtype::kF16},
+    {2, "q4_0", 32, 18},
+    {3, "q4_1", 32, 20},
+    {6, "q5_0", 32, 22},
+    {7, "q5_1", 32, 24},
+    {8, "q8_0", 32, 34},
+    {9, "q8_1", 32, 36},
+    {10, "q2_k", 256, 84},
+    {11, "q3_k", 256, 110},
+    {12, "q4_k", 256, 144},
+    {13, "q5_k", 256, 176},
+    {14, "q6_k", 256, 210},
+    {15, "q8_k", 256, 292},
+    {16, "iq2_xxs", 256, 66},
+    {17, "iq2_xs", 256, 74},
+    {18, "iq3_xxs", 256, 98},
+    {19, "iq1_s", 256, 50},
+    {20, "iq4_nl", 32, 18},
+    {21, "iq3_s", 256, 110},
+    {22, "iq2_s", 256, 82},
+    {23, "iq4_xs", 256, 136},
+    {24, "i8", 1, 1, Dtype::kI8},
+    {25, "i16", 1, 2, Dtype::kI16},
+    {26, "i32", 1, 4, Dtype::kI32},
+    {27, "i64", 1, 8, Dtype::kI64},
+    {28, "f64", 1, 8, Dtype::kF64},
+    {29, "iq1_m", 256, 56},
+    {30, "bf16", 1, 2, Dtype::kBF16},
+    {34, "tq1_0", 256, 54},
+    {35, "tq2_0", 256, 66},
+    {39, "mxfp4", 32, 17},
+    {40, "nvfp4", 64, 36},
     {41, "q1_0", 128, 18},
 });
 
@@ -163,14 +186,17 @@ std::string value(Reader& reader, std::uint32_t type, std::uint64_t depth) {
 }
 
 const GgmlType* find_type(std::uint32_t id) {
-  const auto found = std::find_if(kTypes.begin(), kTypes.end(), [id](const GgmlType& type) { return type.id == id; });
+  const auto found =
+      std::find_if(kTypes.begin(), kTypes.end(), [id](const GgmlType& type) { return type.id == id; });
   return found == kTypes.end() ? nullptr : &*found;
 }
 
 class GgufReader {
  public:
   GgufReader(Weights& weights, InputFile file)
-      : weights_(weights), source_(static_cast<std::uint32_t>(weights.files.size())), file_(std::move(file)),
+      : weights_(weights),
+        source_(static_cast<std::uint32_t>(weights.files.size())),
+        file_(std::move(file)),
         reader_(file_) {}
 
   void read() {
@@ -209,7 +235,8 @@ class GgufReader {
                               .size = size,
                               .data_begin = std::min(data_begin, size),
                               .metadata = std::move(metadata)});
-    weights_.files.back().read_only = "GGUF files are read only: their names and layouts are those of llama.cpp";
+    weights_.files.back().read_only =
+        "GGUF files are read only: their names and layouts are those of llama.cpp";
   }
 
  private:
@@ -218,14 +245,15 @@ class GgufReader {
     const auto type = reader_.number<std::uint32_t>();
     std::string text = value(reader_, type, 0);
     if (key == "general.alignment") {
-      const std::from_chars_result parsed = std::from_chars(text.data(), text.data() + text.size(), alignment_);
+      const std::from_chars_result parsed =
+          std::from_chars(text.data(), text.data() + text.size(), alignment_);
       if (parsed.ec != std::errc() || alignment_ == 0 || alignment_ % 8 != 0 || alignment_ > (1U << 30))
         throw malformed("its alignment '" + escape_name(text) + "' is no multiple of 8");
     }
     if (text.size() > kKeptBytes) text = text.substr(0, kKeptBytes) + "…";
     if (!metadata.emplace(key, std::move(text)).second)
-      weights_.findings.add({"GG-DUP", Level::kSpec, false, "the key '" + escape_name(key) + "' stands twice",
-                             file_.path()});
+      weights_.findings.add(
+          {"GG-DUP", Level::kSpec, false, "the key '" + escape_name(key) + "' stands twice", file_.path()});
   }
 
   // Appends a tensor whose offset still counts from the data section.
@@ -279,7 +307,8 @@ class GgufReader {
         tensor.size = (next == starts.end() ? available : std::min(*next, available)) - tensor.offset;
       }
       if (tensor.offset > available || tensor.size > available - tensor.offset)
-        throw malformed(fmt::format("tensor '{}' reaches beyond the end of the file", escape_name(tensor.name)));
+        throw malformed(
+            fmt::format("tensor '{}' reaches beyond the end of the file", escape_name(tensor.name)));
       tensor.offset += data_begin;
       if (!tensor.layout || !tensor.layout->swap_bytes) continue;
       Layout layout = *tensor.layout;

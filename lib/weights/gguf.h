@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The header of a GGUF file (ggml-org/ggml, docs/gguf.md; versions 1 to 3, both byte orders): key/values and the
-// list of tensors, quantised types by their names and sizes. Read only.
+// The header of a GGUF file (ggml-org/ggml, docs/gguf.md; versions 1 to 3, both byte orders): key/values and
+// the list of tensors, quantised types by their names and sizes. Read only.
 #pragma once
 
 #include <string_view>

@@ -43,7 +43,11 @@ struct InflatedMember::Stream {
 
 InflatedMember::InflatedMember(const InputFile& file, std::uint64_t offset, std::uint64_t size,
                                std::uint64_t inflated_size, std::uint32_t crc, std::string name)
-    : file_(open_again(file)), offset_(offset), size_(size), inflated_size_(inflated_size), crc_(crc),
+    : file_(open_again(file)),
+      offset_(offset),
+      size_(size),
+      inflated_size_(inflated_size),
+      crc_(crc),
       name_(std::move(name)) {}
 
 InflatedMember::~InflatedMember() = default;
@@ -107,7 +111,8 @@ void InflatedMember::read_at(std::uint64_t offset, std::span<std::byte> out) {
   if (!stream_) restart();
   std::array<std::byte, kPiece> skipped;
   while (position_ < offset)
-    inflate(std::span(skipped).first(static_cast<std::size_t>(std::min<std::uint64_t>(kPiece, offset - position_))));
+    inflate(std::span(skipped).first(
+        static_cast<std::size_t>(std::min<std::uint64_t>(kPiece, offset - position_))));
   inflate(out);
 }
 

@@ -4,6 +4,7 @@
 // type that safetensors has no word for. A tensor without a layout is plain.
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -18,21 +19,24 @@ class InflatedMember;
 
 // A part of the tensor and where its elements lie. Vectors have one entry a dimension of Layout::shape.
 struct Box {
-  std::uint32_t source = 0;             // which file of the set
-  std::uint64_t offset = 0;             // byte of the first element, in the file or in Layout::inflated
-  std::vector<std::uint64_t> begin{};   // first index in the tensor
-  std::vector<std::uint64_t> size{};    // elements
+  std::uint32_t source = 0;              // which file of the set
+  std::uint64_t offset = 0;              // byte of the first element, in the file or in Layout::inflated
+  std::vector<std::uint64_t> begin{};    // first index in the tensor
+  std::vector<std::uint64_t> size{};     // elements
   std::vector<std::uint64_t> strides{};  // in elements of the source; 0 repeats
+
+  auto operator<=>(const Box&) const = default;
 };
 
 struct Layout {
-  std::string type{};                  // "q4_k", "complex128": only of Dtype::kForeign
-  std::uint64_t element_bytes = 0;     // of a foreign type with boxes
-  std::vector<std::uint64_t> shape{};  // what boxes count in: the tensor's shape, or [elements] for flat pieces
-  std::vector<Box> boxes{};            // disjoint, together the whole tensor; empty: bytes as of a plain tensor
-  bool swap_bytes = false;             // the source is big-endian
-  bool conjugate = false;              // complex values are stored conjugated (torch's conj bit)
-  bool negate = false;                 // values are stored negated (torch's neg bit)
+  std::string type{};               // "q4_k", "complex128": only of Dtype::kForeign
+  std::uint64_t element_bytes = 0;  // of a foreign type with boxes
+  std::vector<std::uint64_t>
+      shape{};               // what boxes count in: the tensor's shape, or [elements] for flat pieces
+  std::vector<Box> boxes{};  // disjoint, together the whole tensor; empty: bytes as of a plain tensor
+  bool swap_bytes = false;   // the source is big-endian
+  bool conjugate = false;    // complex values are stored conjugated (torch's conj bit)
+  bool negate = false;       // values are stored negated (torch's neg bit)
   std::shared_ptr<InflatedMember> inflated{};  // offsets count in this, not in the file
 };
 

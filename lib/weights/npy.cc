@@ -206,7 +206,8 @@ Tensor read_array(std::span<const std::byte> start, const Place& place, std::str
         fmt::format("the array needs more than the {} that follow the header", plural(available, "byte")));
   if (place.inflated && *bytes != available)
     throw malformed(fmt::format("the array has {} bytes, its member {}", *bytes, available));
-  Tensor tensor{std::move(name), type.dtype, header.shape, place.source, place.offset + begin + length, *bytes};
+  Tensor tensor{std::move(name), type.dtype, header.shape, place.source, place.offset + begin + length,
+                *bytes};
   std::vector<std::uint64_t> strides = row_major_strides(header.shape);
   if (header.fortran_order) {
     std::uint64_t stride = 1;
@@ -223,14 +224,15 @@ Tensor read_array(std::span<const std::byte> start, const Place& place, std::str
   layout.shape = header.shape;
   layout.swap_bytes = type.swap;
   layout.inflated = place.inflated;
-  layout.boxes.push_back({place.source, tensor.offset, std::vector<std::uint64_t>(strides.size(), 0), header.shape,
-                          std::move(strides)});
+  layout.boxes.push_back({place.source, tensor.offset, std::vector<std::uint64_t>(strides.size(), 0),
+                          header.shape, std::move(strides)});
   tensor.layout = std::make_shared<Layout>(std::move(layout));
   return tensor;
 }
 
 std::vector<std::byte> first_bytes(const Place& place, const InputFile& file) {
-  std::vector<std::byte> start(static_cast<std::size_t>(std::min<std::uint64_t>(place.size, kMaxHeader + 12)));
+  std::vector<std::byte> start(
+      static_cast<std::size_t>(std::min<std::uint64_t>(place.size, kMaxHeader + 12)));
   if (place.inflated) {
     place.inflated->read_at(0, start);
   } else {
@@ -273,9 +275,9 @@ void add_npy(Weights& weights, InputFile file, std::string name) {
     Tensor tensor = read_array(first_bytes(place, file), place, std::move(name));
     const std::uint64_t data_begin = tensor.offset;
     if (tensor.offset + tensor.size < file.size())
-      weights.findings.add({"NP-TRAILING", Level::kSpec, true,
-                            fmt::format("{} bytes follow the array", file.size() - tensor.offset - tensor.size),
-                            file.path()});
+      weights.findings.add(
+          {"NP-TRAILING", Level::kSpec, true,
+           fmt::format("{} bytes follow the array", file.size() - tensor.offset - tensor.size), file.path()});
     weights.tensors.push_back(std::move(tensor));
     add_file(weights, std::move(file), data_begin);
   } catch (Error& error) {
@@ -292,7 +294,8 @@ void add_arrays(Weights& weights, const InputFile& file) {
     if (!entry.name.ends_with(kSuffix)) {
       if (!entry.is_folder())
         weights.findings.add({"NP-MEMBER", Level::kSpec, true,
-                              "the member '" + escape_name(entry.name) + "' is no array and left out", file.path()});
+                              "the member '" + escape_name(entry.name) + "' is no array and left out",
+                              file.path()});
       continue;
     }
     try {
@@ -306,7 +309,8 @@ void add_arrays(Weights& weights, const InputFile& file) {
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::kMalformed) throw;
       weights.findings.add({"NP-ARRAY", Level::kLoads, false,
-                            fmt::format("array '{}': {}", escape_name(entry.name), error.message()), file.path()});
+                            fmt::format("array '{}': {}", escape_name(entry.name), error.message()),
+                            file.path()});
     }
   }
 }

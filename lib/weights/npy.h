@@ -15,9 +15,9 @@ bool is_npy_start(std::string_view start);
 // A zip archive whose first member is an array, or one that is called .npz.
 bool is_npz_start(std::string_view start, std::string_view path);
 
-// Adds an array as a tensor called `name`. Fortran order and big-endian data become a layout; texts, times and
-// other types without a place in safetensors are foreign. Throws kMalformed for arrays of objects and for a file
-// shorter than it declares.
+// Adds an array as a tensor called `name`. Fortran order and big-endian data become a layout; texts, times
+// and other types without a place in safetensors are foreign. Throws kMalformed for arrays of objects and for
+// a file shorter than it declares.
 void add_npy(Weights& weights, InputFile file, std::string name);
 
 // Adds the arrays of an archive, by their names without ".npy". One that can't be

@@ -88,7 +88,8 @@ class PickleMachine {
 
   PickleId add(Kind kind, std::uint32_t a = 0, std::uint32_t b = 0, bool owned = false) {
     if (p_.nodes_.size() * sizeof(Pickle::Node) + references_ * sizeof(PickleId) > Pickle::kMaxMemory)
-      throw Fault{fmt::format("it has more than {} values, more than are read", group_digits(p_.nodes_.size()))};
+      throw Fault{
+          fmt::format("it has more than {} values, more than are read", group_digits(p_.nodes_.size()))};
     p_.nodes_.push_back({kind, owned, static_cast<std::uint32_t>(op_at_), a, b});
     return static_cast<PickleId>(p_.nodes_.size() - 1);
   }
@@ -172,7 +173,8 @@ class PickleMachine {
 
   void remember(std::uint64_t index) {
     // Writers number what they remember without gaps; a table with holes would be an attack on our memory.
-    if (index > memo_.size() + 65536) throw Fault{fmt::format("memo entry {} is far beyond the last one", index)};
+    if (index > memo_.size() + 65536)
+      throw Fault{fmt::format("memo entry {} is far beyond the last one", index)};
     const PickleId id = top();
     if (index >= memo_.size()) {
       references_ += index + 1 - memo_.size();
@@ -358,8 +360,8 @@ class PickleMachine {
     op_at_ = at_;
     const auto op = static_cast<unsigned char>(take(1)[0]);
     if (!p_.foreign_opcode_ && kWeightsOnlyOpcodes.find(static_cast<char>(op)) == std::string_view::npos)
-      p_.foreign_opcode_ = op >= 0x21 && op < 0x7F ? fmt::format("'{}'", static_cast<char>(op))
-                                                   : fmt::format("0x{:02x}", op);
+      p_.foreign_opcode_ =
+          op >= 0x21 && op < 0x7F ? fmt::format("'{}'", static_cast<char>(op)) : fmt::format("0x{:02x}", op);
     switch (op) {
       case 0x80:  // PROTO
         p_.protocol_ = number<std::uint8_t>();

@@ -48,11 +48,11 @@ enum class CallKind : std::uint8_t { kReduce, kNew, kNewEx, kObject, kInstance }
 struct PickleCall {
   CallKind kind;
   PickleId callee;
-  PickleId args;                 // a tuple as a rule
-  PickleId kwargs = kNoNode;     // of kNewEx
-  PickleId state = kNoNode;      // BUILD
-  PickleId list = kNoNode;       // a kList of what was appended
-  PickleId dict = kNoNode;       // a kDict of what was set
+  PickleId args;              // a tuple as a rule
+  PickleId kwargs = kNoNode;  // of kNewEx
+  PickleId state = kNoNode;   // BUILD
+  PickleId list = kNoNode;    // a kList of what was appended
+  PickleId dict = kNoNode;    // a kDict of what was set
 };
 
 struct PickleFault {
@@ -63,19 +63,21 @@ struct PickleFault {
 
 class Pickle {
  public:
-  static constexpr std::uint64_t kMaxBytes = 128U << 20;    // of one pickle
-  static constexpr std::size_t kMaxMemory = 144U << 20;     // bytes of nodes and references
-  static constexpr std::size_t kMaxDepth = 500;             // of nesting
-  static constexpr std::size_t kMaxStack = 1U << 20;        // values
-  static constexpr std::size_t kMaxNumber = 1024;           // bytes of a number
+  static constexpr std::uint64_t kMaxBytes = 128U << 20;  // of one pickle
+  static constexpr std::size_t kMaxMemory = 144U << 20;   // bytes of nodes and references
+  static constexpr std::size_t kMaxDepth = 500;           // of nesting
+  static constexpr std::size_t kMaxStack = 1U << 20;      // values
+  static constexpr std::size_t kMaxNumber = 1024;         // bytes of a number
 
   // Reads the first pickle in `data`, which must outlive it. Never throws: what stops the reader is in
   // fault(), and what was read up to there stays.
   explicit Pickle(std::string_view data);
 
   [[nodiscard]] const std::optional<PickleFault>& fault() const { return fault_; }
-  [[nodiscard]] std::size_t size() const { return end_; }  // bytes up to and with STOP, when there is no fault
-  [[nodiscard]] PickleId root() const { return root_; }    // kNoNode with a fault
+  [[nodiscard]] std::size_t size() const {
+    return end_;
+  }                                                      // bytes up to and with STOP, when there is no fault
+  [[nodiscard]] PickleId root() const { return root_; }  // kNoNode with a fault
   [[nodiscard]] unsigned protocol() const { return protocol_; }
 
   [[nodiscard]] PickleKind kind(PickleId id) const { return nodes_[id].kind; }
@@ -108,16 +110,16 @@ class Pickle {
 
   struct Node {
     PickleKind kind;
-    bool owned;         // of text: lies in extra_, not in the data
-    std::uint32_t at;   // byte of its opcode
+    bool owned;          // of text: lies in extra_, not in the data
+    std::uint32_t at;    // byte of its opcode
     std::uint32_t a, b;  // number, begin and size of a text or of items, index of a container, call or global
   };
 
   std::string_view data_;
   std::string extra_;  // decoded texts
   std::deque<Node> nodes_;
-  std::vector<PickleId> items_;                    // of tuples
-  std::deque<std::vector<PickleId>> containers_;   // of lists, dicts, sets
+  std::vector<PickleId> items_;                   // of tuples
+  std::deque<std::vector<PickleId>> containers_;  // of lists, dicts, sets
   std::deque<PickleCall> calls_;
   std::vector<PickleGlobal> globals_;
   std::deque<std::string> names_;  // of globals whose names are no part of the data

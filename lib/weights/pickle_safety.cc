@@ -159,40 +159,158 @@ constexpr std::array kHarmless = std::to_array<Rule>({
 });
 
 // Dtypes of torch by name, "float32" … and the odd ones.
-constexpr std::array kDtypes_ = std::to_array<std::string_view>(
-    {"float*", "bfloat16", "half", "double", "int[0-9]*", "uint[0-9]*", "bool", "long", "short", "complex*",
-     "quint*", "qint*", "bits[0-9]*"});
+constexpr std::array kDtypes_ =
+    std::to_array<std::string_view>({"float*", "bfloat16", "half", "double", "int[0-9]*", "uint[0-9]*",
+                                     "bool", "long", "short", "complex*", "quint*", "qint*", "bits[0-9]*"});
 
 // Modules from which nothing is harmless, by their first component.
-constexpr std::array kDangerousModules = std::to_array<std::string_view>(
-    {"os",          "posix",       "nt",         "posixpath",   "ntpath",     "subprocess", "sys",
-     "pty",         "commands",    "importlib",  "runpy",       "pkgutil",    "pydoc",      "imp",
-     "zipimport",   "site",        "pickle",     "_pickle",     "marshal",    "cloudpickle", "dill",
-     "joblib",      "shelve",      "code",       "codeop",      "operator",   "_operator",  "functools",
-     "_functools",  "itertools",   "timeit",     "trace",       "profile",    "cProfile",   "bdb",
-     "pdb",         "doctest",     "idlelib",    "lib2to3",     "venv",       "ensurepip",  "pip",
-     "distutils",   "setuptools",  "ctypes",     "_ctypes",     "asyncio",    "multiprocessing", "_osx_support",
-     "_aix_support", "imaplib",    "_pyrepl",    "test",        "io",         "_io",        "logging",
-     "shutil",      "tempfile",    "glob",       "fileinput",   "http",       "requests",   "aiohttp",
-     "httpx",       "urllib",      "urllib3",    "socket",      "_socket",    "ssl",        "smtplib",
-     "ftplib",      "telnetlib",   "xmlrpc",     "socketserver", "webbrowser", "antigravity", "inspect",
-     "ast",         "gc",          "signal",     "threading",   "_thread",    "concurrent", "sched",
-     "atexit",      "warnings",    "builtin",    "cffi",        "sqlite3",    "readline",   "rlcompleter",
-     "linecache",   "traceback",   "faulthandler", "tracemalloc", "resource",  "mmap",       "fcntl",
-     "platform",    "getpass",     "crypt",      "ptpython",    "IPython",    "nbformat",   "pexpect",
-     "paramiko",    "fabric",      "invoke",     "plumbum",     "sh",         "_interpreters", "_xxsubinterpreters",
-     "interpreters", "cgitb",      "unittest",   "pytest",      "nose",       "compileall", "py_compile",
-     "modulefinder", "optparse",   "configparser", "dbm",       "mailcap",    "turtle",     "tkinter",
-     "wsgiref",     "zipapp",      "sysconfig",  "msilib",      "winreg",     "_winapi",    "weakref"});
+constexpr std::array kDangerousModules = std::to_array<std::string_view>({"os",
+                                                                          "posix",
+                                                                          "nt",
+                                                                          "posixpath",
+                                                                          "ntpath",
+                                                                          "subprocess",
+                                                                          "sys",
+                                                                          "pty",
+                                                                          "commands",
+                                                                          "importlib",
+                                                                          "runpy",
+                                                                          "pkgutil",
+                                                                          "pydoc",
+                                                                          "imp",
+                                                                          "zipimport",
+                                                                          "site",
+                                                                          "pickle",
+                                                                          "_pickle",
+                                                                          "marshal",
+                                                                          "cloudpickle",
+                                                                          "dill",
+                                                                          "joblib",
+                                                                          "shelve",
+                                                                          "code",
+                                                                          "codeop",
+                                                                          "operator",
+                                                                          "_operator",
+                                                                          "functools",
+                                                                          "_functools",
+                                                                          "itertools",
+                                                                          "timeit",
+                                                                          "trace",
+                                                                          "profile",
+                                                                          "cProfile",
+                                                                          "bdb",
+                                                                          "pdb",
+                                                                          "doctest",
+                                                                          "idlelib",
+                                                                          "lib2to3",
+                                                                          "venv",
+                                                                          "ensurepip",
+                                                                          "pip",
+                                                                          "distutils",
+                                                                          "setuptools",
+                                                                          "ctypes",
+                                                                          "_ctypes",
+                                                                          "asyncio",
+                                                                          "multiprocessing",
+                                                                          "_osx_support",
+                                                                          "_aix_support",
+                                                                          "imaplib",
+                                                                          "_pyrepl",
+                                                                          "test",
+                                                                          "io",
+                                                                          "_io",
+                                                                          "logging",
+                                                                          "shutil",
+                                                                          "tempfile",
+                                                                          "glob",
+                                                                          "fileinput",
+                                                                          "http",
+                                                                          "requests",
+                                                                          "aiohttp",
+                                                                          "httpx",
+                                                                          "urllib",
+                                                                          "urllib3",
+                                                                          "socket",
+                                                                          "_socket",
+                                                                          "ssl",
+                                                                          "smtplib",
+                                                                          "ftplib",
+                                                                          "telnetlib",
+                                                                          "xmlrpc",
+                                                                          "socketserver",
+                                                                          "webbrowser",
+                                                                          "antigravity",
+                                                                          "inspect",
+                                                                          "ast",
+                                                                          "gc",
+                                                                          "signal",
+                                                                          "threading",
+                                                                          "_thread",
+                                                                          "concurrent",
+                                                                          "sched",
+                                                                          "atexit",
+                                                                          "warnings",
+                                                                          "builtin",
+                                                                          "cffi",
+                                                                          "sqlite3",
+                                                                          "readline",
+                                                                          "rlcompleter",
+                                                                          "linecache",
+                                                                          "traceback",
+                                                                          "faulthandler",
+                                                                          "tracemalloc",
+                                                                          "resource",
+                                                                          "mmap",
+                                                                          "fcntl",
+                                                                          "platform",
+                                                                          "getpass",
+                                                                          "crypt",
+                                                                          "ptpython",
+                                                                          "IPython",
+                                                                          "nbformat",
+                                                                          "pexpect",
+                                                                          "paramiko",
+                                                                          "fabric",
+                                                                          "invoke",
+                                                                          "plumbum",
+                                                                          "sh",
+                                                                          "_interpreters",
+                                                                          "_xxsubinterpreters",
+                                                                          "interpreters",
+                                                                          "cgitb",
+                                                                          "unittest",
+                                                                          "pytest",
+                                                                          "nose",
+                                                                          "compileall",
+                                                                          "py_compile",
+                                                                          "modulefinder",
+                                                                          "optparse",
+                                                                          "configparser",
+                                                                          "dbm",
+                                                                          "mailcap",
+                                                                          "turtle",
+                                                                          "tkinter",
+                                                                          "wsgiref",
+                                                                          "zipapp",
+                                                                          "sysconfig",
+                                                                          "msilib",
+                                                                          "winreg",
+                                                                          "_winapi",
+                                                                          "weakref"});
 
 // Names that are dangerous wherever they come from, as any part of a dotted name.
-constexpr std::array kDangerousParts = std::to_array<std::string_view>(
-    {"eval",     "exec",       "execfile",  "compile",   "open",       "__import__", "getattr",
-     "setattr",  "delattr",    "apply",     "breakpoint", "globals",   "locals",     "vars",
-     "input",    "system",     "popen",     "spawn",     "subprocess", "Popen",      "os",
-     "sys",      "importlib",  "builtins",  "runstring", "load",       "loads",      "_load_from_bytes",
-     "CodeType", "FunctionType", "ModuleType", "get_type_hints", "execWrapper", "import_module", "compile_file",
-     "run_code", "exec_module", "load_module", "attrgetter", "methodcaller", "partial"});
+constexpr std::array kDangerousParts =
+    std::to_array<std::string_view>({"eval",        "exec",          "execfile",     "compile",
+                                     "open",        "__import__",    "getattr",      "setattr",
+                                     "delattr",     "apply",         "breakpoint",   "globals",
+                                     "locals",      "vars",          "input",        "system",
+                                     "popen",       "spawn",         "subprocess",   "Popen",
+                                     "os",          "sys",           "importlib",    "builtins",
+                                     "runstring",   "load",          "loads",        "_load_from_bytes",
+                                     "CodeType",    "FunctionType",  "ModuleType",   "get_type_hints",
+                                     "execWrapper", "import_module", "compile_file", "run_code",
+                                     "exec_module", "load_module",   "attrgetter",   "methodcaller",
+                                     "partial"});
 
 // Functions of numerical libraries that run code or reach the network.
 constexpr std::array kDangerousNames = std::to_array<Rule>({
@@ -260,7 +378,8 @@ std::string_view how_name(CallKind kind) {
 bool is_enum_member(const Pickle& pickle, const PickleCall& call) {
   if (call.kind != CallKind::kReduce || pickle.kind(call.args) != PickleKind::kTuple) return false;
   const std::span<const PickleId> args = pickle.items(call.args);
-  if (args.size() != 2 || pickle.kind(args[0]) != PickleKind::kGlobal || pickle.kind(args[1]) != PickleKind::kText)
+  if (args.size() != 2 || pickle.kind(args[0]) != PickleKind::kGlobal ||
+      pickle.kind(args[1]) != PickleKind::kText)
     return false;
   const PickleGlobal& owner = pickle.global(args[0]);
   return judge_global(owner.module, owner.name) == Verdict::kHarmless && is_identifier(pickle.text(args[1]));
@@ -343,21 +462,21 @@ std::string_view verdict_name(Verdict verdict) {
 }
 
 std::string canonical_global(std::string_view module, std::string_view name) {
-  static constexpr std::array kModules = std::to_array<std::pair<std::string_view, std::string_view>>(
-      {{"__builtin__", "builtins"},
-       {"copy_reg", "copyreg"},
-       {"cPickle", "pickle"},
-       {"StringIO", "io"},
-       {"cStringIO", "io"},
-       {"urllib2", "urllib.request"},
-       {"urlparse", "urllib.parse"},
-       {"httplib", "http.client"},
-       {"Queue", "queue"},
-       {"ConfigParser", "configparser"},
-       {"SocketServer", "socketserver"},
-       {"commands", "subprocess"},
-       {"thread", "_thread"},
-       {"torch.tensor", "torch._tensor"}});
+  static constexpr std::array kModules =
+      std::to_array<std::pair<std::string_view, std::string_view>>({{"__builtin__", "builtins"},
+                                                                    {"copy_reg", "copyreg"},
+                                                                    {"cPickle", "pickle"},
+                                                                    {"StringIO", "io"},
+                                                                    {"cStringIO", "io"},
+                                                                    {"urllib2", "urllib.request"},
+                                                                    {"urlparse", "urllib.parse"},
+                                                                    {"httplib", "http.client"},
+                                                                    {"Queue", "queue"},
+                                                                    {"ConfigParser", "configparser"},
+                                                                    {"SocketServer", "socketserver"},
+                                                                    {"commands", "subprocess"},
+                                                                    {"thread", "_thread"},
+                                                                    {"torch.tensor", "torch._tensor"}});
   static constexpr std::array kNames = std::to_array<std::pair<std::string_view, std::string_view>>(
       {{"__builtin__.xrange", "builtins.range"},
        {"__builtin__.reduce", "functools.reduce"},
@@ -384,13 +503,16 @@ std::string canonical_global(std::string_view module, std::string_view name) {
 Verdict judge_global(std::string_view module_written, std::string_view name_written) {
   const std::string whole = canonical_global(module_written, name_written);
   // The mapping changes the module and never the dots of the name, so the name is what is left at the end.
-  const std::size_t dots = static_cast<std::size_t>(std::count(name_written.begin(), name_written.end(), '.'));
+  const std::size_t dots =
+      static_cast<std::size_t>(std::count(name_written.begin(), name_written.end(), '.'));
   std::size_t cut = whole.size();
-  for (std::size_t i = 0; i <= dots && cut != std::string::npos; ++i) cut = cut == 0 ? std::string::npos : whole.rfind('.', cut - 1);
+  for (std::size_t i = 0; i <= dots && cut != std::string::npos; ++i)
+    cut = cut == 0 ? std::string::npos : whole.rfind('.', cut - 1);
   const std::string_view module = std::string_view(whole).substr(0, cut == std::string::npos ? 0 : cut);
   const std::string_view name = std::string_view(whole).substr(cut == std::string::npos ? 0 : cut + 1);
   const auto any = [&](const auto& rules) {
-    return std::any_of(rules.begin(), rules.end(), [&](const Rule& rule) { return matches(rule, module, name); });
+    return std::any_of(rules.begin(), rules.end(),
+                       [&](const Rule& rule) { return matches(rule, module, name); });
   };
   const std::string_view top = module.substr(0, module.find('.'));
   if (std::find(kDangerousModules.begin(), kDangerousModules.end(), top) != kDangerousModules.end())
@@ -409,38 +531,38 @@ Verdict judge_global(std::string_view module_written, std::string_view name_writ
 }
 
 bool is_weights_only_global(std::string_view canonical) {
-  static constexpr std::array kNames = std::to_array<std::string_view>(
-      {"collections.OrderedDict",
-       "collections.Counter",
-       "torch.nn.parameter.Parameter",
-       "torch.serialization._get_layout",
-       "torch.Size",
-       "torch.Tensor",
-       "torch.device",
-       "_codecs.encode",
-       "builtins.bytearray",
-       "builtins.set",
-       "builtins.complex",
-       "torch.per_tensor_affine",
-       "torch.per_tensor_symmetric",
-       "torch.per_channel_affine",
-       "torch.per_channel_symmetric",
-       "torch.per_channel_affine_float_qparams",
-       "torch._utils._rebuild_tensor",
-       "torch._utils._rebuild_tensor_v2",
-       "torch._utils._rebuild_tensor_v3",
-       "torch._utils._rebuild_parameter",
-       "torch._utils._rebuild_parameter_with_state",
-       "torch._utils._rebuild_qtensor",
-       "torch._utils._rebuild_sparse_tensor",
-       "torch._utils._rebuild_meta_tensor_no_storage",
-       "torch._utils._rebuild_wrapper_subclass",
-       "torch._utils._rebuild_device_tensor_from_numpy",
-       "torch._utils._rebuild_device_tensor_from_cpu_tensor",
-       "torch._tensor._rebuild_from_type_v2",
-       "torch.storage.TypedStorage",
-       "torch.storage.UntypedStorage",
-       "torch.storage._LegacyStorage"});
+  static constexpr std::array kNames =
+      std::to_array<std::string_view>({"collections.OrderedDict",
+                                       "collections.Counter",
+                                       "torch.nn.parameter.Parameter",
+                                       "torch.serialization._get_layout",
+                                       "torch.Size",
+                                       "torch.Tensor",
+                                       "torch.device",
+                                       "_codecs.encode",
+                                       "builtins.bytearray",
+                                       "builtins.set",
+                                       "builtins.complex",
+                                       "torch.per_tensor_affine",
+                                       "torch.per_tensor_symmetric",
+                                       "torch.per_channel_affine",
+                                       "torch.per_channel_symmetric",
+                                       "torch.per_channel_affine_float_qparams",
+                                       "torch._utils._rebuild_tensor",
+                                       "torch._utils._rebuild_tensor_v2",
+                                       "torch._utils._rebuild_tensor_v3",
+                                       "torch._utils._rebuild_parameter",
+                                       "torch._utils._rebuild_parameter_with_state",
+                                       "torch._utils._rebuild_qtensor",
+                                       "torch._utils._rebuild_sparse_tensor",
+                                       "torch._utils._rebuild_meta_tensor_no_storage",
+                                       "torch._utils._rebuild_wrapper_subclass",
+                                       "torch._utils._rebuild_device_tensor_from_numpy",
+                                       "torch._utils._rebuild_device_tensor_from_cpu_tensor",
+                                       "torch._tensor._rebuild_from_type_v2",
+                                       "torch.storage.TypedStorage",
+                                       "torch.storage.UntypedStorage",
+                                       "torch.storage._LegacyStorage"});
   if (std::find(kNames.begin(), kNames.end(), canonical) != kNames.end()) return true;
   const std::size_t dot = canonical.rfind('.');
   if (dot == std::string_view::npos) return false;
@@ -468,8 +590,9 @@ PickleReport report_pickle(const Pickle& pickle) {
     report.worst = std::max(report.worst, verdict);
     report.globals.push_back({name, written == name ? "" : written, verdict, global.at, 1});
   }
-  std::stable_sort(report.globals.begin(), report.globals.end(),
-                   [](const PickleReport::Name& a, const PickleReport::Name& b) { return a.verdict > b.verdict; });
+  std::stable_sort(
+      report.globals.begin(), report.globals.end(),
+      [](const PickleReport::Name& a, const PickleReport::Name& b) { return a.verdict > b.verdict; });
   std::map<std::pair<std::string, std::string_view>, std::size_t> calls;
   for (PickleId id = 0; id < pickle.node_count(); ++id) {
     if (pickle.kind(id) != PickleKind::kCall) continue;
@@ -485,7 +608,8 @@ PickleReport report_pickle(const Pickle& pickle) {
   for (const Pickle::Build& build : pickle.builds()) {
     // Setting attributes of a class or function, or of what is no new object.
     report.calls.push_back({callee_text(pickle, build.target), "BUILD", build.at, 1});
-    if (pickle.kind(build.target) == PickleKind::kGlobal) report.worst = std::max(report.worst, Verdict::kUnknown);
+    if (pickle.kind(build.target) == PickleKind::kGlobal)
+      report.worst = std::max(report.worst, Verdict::kUnknown);
   }
   report.weights_only_objection = objection_of(pickle);
   return report;

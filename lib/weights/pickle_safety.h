@@ -17,8 +17,8 @@ namespace mu {
 enum class Verdict : std::uint8_t { kHarmless, kUnknown, kDangerous };
 std::string_view verdict_name(Verdict verdict);  // "harmless"
 
-// A global by its name in Python 3, however it is called from. `module` and `name` as written; a name may have
-// dots.
+// A global by its name in Python 3, however it is called from. `module` and `name` as written; a name may
+// have dots.
 Verdict judge_global(std::string_view module, std::string_view name);
 
 // Python 2 names become those of Python 3, as pickle.Unpickler(fix_imports=True) maps them.
@@ -32,7 +32,7 @@ struct PickleReport {
     std::string name;     // in Python 3
     std::string written;  // where the pickle spells it otherwise
     Verdict verdict;
-    std::uint64_t at;     // byte of the pickle where it comes first
+    std::uint64_t at;  // byte of the pickle where it comes first
     std::uint64_t count;
   };
   struct Call {

@@ -16,7 +16,8 @@ std::optional<std::string> describe_foreign_file(std::string_view start);
 
 bool is_lfs_pointer(std::string_view start);
 
-// A tar header (POSIX ustar and the older forms that torch wrote have their mark or a checksum at fixed places).
+// A tar header (POSIX ustar and the older forms that torch wrote have their mark or a checksum at fixed
+// places).
 bool is_tar_start(std::string_view start);
 
 // Eight bytes of a length that the file can hold, then "{".

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The three containers differ in where the pickle and the storages lie; what the pickle says of them is read in
-// torch_tensors.cc.
+// The three containers differ in where the pickle and the storages lie; what the pickle says of them is read
+// in torch_tensors.cc.
 #include "weights/torch_file.h"
 
 #include <fmt/format.h>
@@ -30,7 +30,8 @@ Error fault_error(const PickleFault& fault, std::string_view what) {
 }
 
 // Reads the pickle at `offset`, whose size is not known: more and more of the file until it ends.
-void read_pickle_at(const InputFile& file, std::uint64_t offset, std::string& data, std::unique_ptr<Pickle>& pickle) {
+void read_pickle_at(const InputFile& file, std::uint64_t offset, std::string& data,
+                    std::unique_ptr<Pickle>& pickle) {
   const std::uint64_t available = std::min<std::uint64_t>(file.size() - offset, Pickle::kMaxBytes);
   for (std::uint64_t size = std::min(available, kFirstPickle);; size = std::min(available, 8 * size)) {
     pickle.reset();
@@ -41,14 +42,62 @@ void read_pickle_at(const InputFile& file, std::uint64_t offset, std::string& da
   }
 }
 
+std::string pickle_member(const std::string& root_name) {
+  return (root_name.empty() ? "" : root_name + "/") + "data.pkl";
+}
+
+void read_byte_order(const ZipArchive& zip, const std::string& prefix, TorchStorages& storages) {
+  const ZipEntry* const entry = zip.find(prefix + "byteorder");
+  if (entry == nullptr) return;
+  const std::string order = zip.read(*entry, 64);
+  if (order != "little" && order != "big")
+    throw malformed("its byte order is '" + escape_name(order) + "', neither little nor big");
+  storages.big_endian = order == "big";
+}
+
+// The pickle, broken or not, and the places of the storages.
+void read_torch_zip(const ZipArchive& zip, TorchObject& object, TorchStorages& storages) {
+  object.container = TorchContainer::kZip;
+  if (zip.entries().empty()) throw malformed("the zip archive is empty");
+  // torch takes the first entry's folder for the archive's (caffe2/serialize/inline_container.cc).
+  const std::string_view first = zip.entries().front().name;
+  const std::size_t slash = first.find('/');
+  object.root_name = first.substr(0, slash == std::string_view::npos ? 0 : slash);
+  const std::string prefix = object.root_name.empty() ? "" : object.root_name + "/";
+  const ZipEntry* const pickle = zip.find(pickle_member(object.root_name));
+  if (pickle == nullptr)
+    throw malformed("the zip archive holds neither a torch pickle (data.pkl) nor NumPy arrays")
+        .hint("unpack it first if the weights lie inside");
+  if (zip.find(prefix + "constants.pkl") != nullptr) object.container = TorchContainer::kScript;
+  object.data = zip.read(*pickle, Pickle::kMaxBytes);
+  object.pickle = std::make_unique<Pickle>(object.data);
+  read_byte_order(zip, prefix, storages);
+  const std::string data_folder = prefix + "data/";
+  for (const ZipEntry& entry : zip.entries()) {
+    if (!entry.name.starts_with(data_folder) || entry.is_folder()) continue;
+    TorchStorage storage;
+    storage.bytes = entry.size;
+    if (entry.method == 0) {
+      storage.offset = zip.data_offset(entry);
+    } else {
+      storage.inflated = zip.inflated(entry);
+    }
+    storages.by_key.emplace(entry.name.substr(data_folder.size()), std::move(storage));
+  }
+}
+
 class TorchFileReader {
  public:
   TorchFileReader(Weights& weights, InputFile file)
-      : weights_(weights), source_(static_cast<std::uint32_t>(weights.files.size())), file_(std::move(file)),
-        name_(file_.path()), object_(std::make_shared<TorchObject>()) {}
+      : weights_(weights),
+        source_(static_cast<std::uint32_t>(weights.files.size())),
+        file_(std::move(file)),
+        name_(file_.path()),
+        object_(std::make_shared<TorchObject>()) {}
 
   void read() {
-    std::string start(static_cast<std::size_t>(std::min<std::uint64_t>(file_.size(), kLegacyStart.size())), '\0');
+    std::string start(static_cast<std::size_t>(std::min<std::uint64_t>(file_.size(), kLegacyStart.size())),
+                      '\0');
     file_.read_at(0, std::as_writable_bytes(std::span(start)));
     std::uint64_t data_begin = 0;
     if (start.starts_with("PK")) {
@@ -62,7 +111,8 @@ class TorchFileReader {
     if (object_->pickle && !object_->pickle->fault())
       add_torch_tensors(weights_, *object_, storages_, source_, name_);
     const std::uint64_t size = file_.size();
-    WeightsFile file{.name = name_, .file = std::move(file_), .size = size, .data_begin = data_begin, .metadata = {}};
+    WeightsFile file{
+        .name = name_, .file = std::move(file_), .size = size, .data_begin = data_begin, .metadata = {}};
     file.object = std::move(object_);
     weights_.files.push_back(std::move(file));
   }
@@ -74,10 +124,11 @@ class TorchFileReader {
 
   void note_fault(const PickleReport& report) {
     if (!report.fault) return;
-    weights_.findings.add({"PK-BROKEN", Level::kLoads, false,
-                           fmt::format("{} is broken: {}", report.pickle.empty() ? "the pickle" : escape_name(report.pickle),
-                                       report.fault->message),
-                           name_, report.fault->at});
+    weights_.findings.add(
+        {"PK-BROKEN", Level::kLoads, false,
+         fmt::format("{} is broken: {}", report.pickle.empty() ? "the pickle" : escape_name(report.pickle),
+                     report.fault->message),
+         name_, report.fault->at});
   }
 
   void report(const Pickle& pickle, std::string member) {
@@ -89,47 +140,13 @@ class TorchFileReader {
   // --- zip ---
 
   void read_zip() {
-    object_->container = TorchContainer::kZip;
     const ZipArchive zip(file_, 0, file_.size(), weights_.findings);
-    if (zip.entries().empty()) throw malformed("the zip archive is empty");
-    // torch takes the first entry's folder for the archive's (caffe2/serialize/inline_container.cc).
-    const std::string_view first = zip.entries().front().name;
-    const std::size_t slash = first.find('/');
-    object_->root_name = first.substr(0, slash == std::string_view::npos ? 0 : slash);
-    const std::string prefix = object_->root_name.empty() ? "" : object_->root_name + "/";
-    const ZipEntry* const pickle = zip.find(prefix + "data.pkl");
-    if (pickle == nullptr)
-      throw malformed("the zip archive holds neither a torch pickle (data.pkl) nor NumPy arrays")
-          .hint("unpack it first if the weights lie inside");
-    if (zip.find(prefix + "constants.pkl") != nullptr) object_->container = TorchContainer::kScript;
-    object_->data = zip.read(*pickle, Pickle::kMaxBytes);
-    object_->pickle = std::make_unique<Pickle>(object_->data);
+    read_torch_zip(zip, *object_, storages_);
+    const ZipEntry* const pickle = zip.find(pickle_member(object_->root_name));
     report(*object_->pickle, std::string(pickle->name));
     if (!object_->pickle->fault() && object_->pickle->size() != object_->data.size())
       report_stacked(object_->pickle->size());
     report_other_pickles(zip, pickle);
-    read_byte_order(zip, prefix);
-    const std::string data_folder = prefix + "data/";
-    for (const ZipEntry& entry : zip.entries()) {
-      if (!entry.name.starts_with(data_folder) || entry.is_folder()) continue;
-      TorchStorage storage;
-      storage.bytes = entry.size;
-      if (entry.method == 0) {
-        storage.offset = zip.data_offset(entry);
-      } else {
-        storage.inflated = zip.inflated(entry);
-      }
-      storages_.by_key.emplace(entry.name.substr(data_folder.size()), std::move(storage));
-    }
-  }
-
-  void read_byte_order(const ZipArchive& zip, const std::string& prefix) {
-    const ZipEntry* const entry = zip.find(prefix + "byteorder");
-    if (entry == nullptr) return;
-    const std::string order = zip.read(*entry, 64);
-    if (order != "little" && order != "big")
-      throw malformed("its byte order is '" + escape_name(order) + "', neither little nor big");
-    storages_.big_endian = order == "big";
   }
 
   // Any other member that begins like a pickle: TorchScript has some, attackers hide theirs.
@@ -174,7 +191,8 @@ class TorchFileReader {
   // The next pickle of the stream, which must be whole.
   std::uint64_t next_pickle(std::uint64_t at, std::string& data, std::unique_ptr<Pickle>& pickle,
                             std::string_view what) {
-    if (at >= file_.size()) throw malformed(fmt::format("the file ends before its {}", what)).at(fmt::format("byte {}", at));
+    if (at >= file_.size())
+      throw malformed(fmt::format("the file ends before its {}", what)).at(fmt::format("byte {}", at));
     read_pickle_at(file_, at, data, pickle);
     if (pickle->fault()) throw fault_error(*pickle->fault(), what);
     return at + pickle->size();
@@ -190,7 +208,8 @@ class TorchFileReader {
       throw malformed("its torch protocol is not 1001");
     at = next_pickle(at, data, part, "system information");
     const PickleId little = pickle_find(*part, part->root(), "little_endian");
-    storages_.big_endian = little != kNoNode && part->kind(little) == PickleKind::kBool && !part->truth(little);
+    storages_.big_endian =
+        little != kNoNode && part->kind(little) == PickleKind::kBool && !part->truth(little);
     read_pickle_at(file_, at, object_->data, object_->pickle);
     report(*object_->pickle, "");
     if (object_->pickle->fault()) return at;
@@ -212,13 +231,15 @@ class TorchFileReader {
       const auto known = element_bytes.find(part->text(key));
       if (known == element_bytes.end())
         throw malformed("the storage '" + escape_name(part->text(key)) + "' is used by no tensor");
-      if (file_.size() - at < 8) throw malformed("the file ends before its storages").at(fmt::format("byte {}", at));
+      if (file_.size() - at < 8)
+        throw malformed("the file ends before its storages").at(fmt::format("byte {}", at));
       std::byte count[8];
       file_.read_at(at, count);
       const std::optional<std::uint64_t> bytes = checked_mul(load_le<std::uint64_t>(count), known->second);
       at += 8;
       if (!bytes || *bytes > file_.size() - at)
-        throw malformed(fmt::format("the storage '{}' reaches beyond the end of the file", escape_name(known->first)))
+        throw malformed(
+            fmt::format("the storage '{}' reaches beyond the end of the file", escape_name(known->first)))
             .at(fmt::format("byte {}", at));
       storages_.by_key.emplace(known->first, TorchStorage{at, *bytes});
       at += *bytes;
@@ -272,6 +293,14 @@ Verdict TorchObject::worst() const {
   Verdict worst = Verdict::kHarmless;
   for (const PickleReport& report : reports) worst = std::max(worst, report.worst);
   return worst;
+}
+
+TorchPart open_torch_part(const InputFile& file, std::uint64_t begin, std::uint64_t size,
+                          Findings& findings) {
+  TorchPart part;
+  read_torch_zip(ZipArchive(file, begin, size, findings), *part.object, part.storages);
+  if (part.object->pickle->fault()) throw fault_error(*part.object->pickle->fault(), "the pickle");
+  return part;
 }
 
 bool is_torch_start(std::string_view start) {

@@ -27,9 +27,9 @@ std::string_view container_name(TorchContainer container);
 // What such a file holds beside its tensors.
 struct TorchObject {
   TorchContainer container = TorchContainer::kPickle;
-  std::string data;               // the pickle's bytes, which `pickle` refers to
+  std::string data;  // the pickle's bytes, which `pickle` refers to
   std::unique_ptr<Pickle> pickle;
-  std::string root_name;          // the zip's folder: the name under which the file was written, or "archive"
+  std::string root_name;  // the zip's folder: the name under which the file was written, or "archive"
   std::vector<PickleReport> reports;  // of this pickle and of others in the file
 
   // Whether the tensors are those of a state dict: a mapping of names to tensors, at the root or below the
@@ -45,10 +45,10 @@ struct TorchObject {
 // True when the first bytes of a file are those of a zip archive, a pickle or a legacy torch file.
 bool is_torch_start(std::string_view start);
 
-// Adds the file and its tensors to the set: the state dict's in its order, or all that the tree holds, named by
-// their paths. What keeps torch from loading it are findings of level loads (PT-*, ZP-*, PK-*); what the
-// pickle names or calls is in the object's reports, not in the findings. Throws kMalformed for containers that
-// can't be read at all.
+// Adds the file and its tensors to the set: the state dict's in its order, or all that the tree holds, named
+// by their paths. What keeps torch from loading it are findings of level loads (PT-*, ZP-*, PK-*); what the
+// pickle names or calls is in the object's reports, not in the findings. Throws kMalformed for containers
+// that can't be read at all.
 void add_torch_file(Weights& weights, InputFile file);
 
 // "Mapping" entries of a tree and how they are called: text keys, numbers, list positions.

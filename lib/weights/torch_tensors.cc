@@ -125,8 +125,8 @@ class TensorReader {
       if (args.size() > metadata) apply_flags(tensor, args[metadata]);
       return;
     }
-    if (callee == "torch._utils._rebuild_parameter" || callee == "torch._utils._rebuild_parameter_with_state" ||
-        callee == "torch.nn.parameter.Parameter" ||
+    if (callee == "torch._utils._rebuild_parameter" ||
+        callee == "torch._utils._rebuild_parameter_with_state" || callee == "torch.nn.parameter.Parameter" ||
         callee == "torch._utils._rebuild_device_tensor_from_cpu_tensor")
       return inner(argument(args, 0));
     if (callee == "torch._tensor._rebuild_from_type_v2") {
@@ -136,7 +136,8 @@ class TensorReader {
         throw malformed("it is made by a function that makes no tensors");
       const std::string type = pickle_name(p_, argument(args, 1));
       interpret(tensor, func, argument(args, 2), depth + 1);
-      if (type != "torch.Tensor" && type != "torch.nn.parameter.Parameter" && type != "torch.nn.parameter.Buffer")
+      if (type != "torch.Tensor" && type != "torch.nn.parameter.Parameter" &&
+          type != "torch.nn.parameter.Buffer")
         make_foreign(tensor, type.substr(type.rfind('.') + 1));
       return;
     }
@@ -177,8 +178,9 @@ class TensorReader {
   TorchType dtype_of(PickleId id) const {
     const std::string name = pickle_name(p_, id);
     constexpr std::string_view kPrefix = "torch.";
-    const std::optional<TorchType> type =
-        name.starts_with(kPrefix) ? find_torch_type(std::string_view(name).substr(kPrefix.size())) : std::nullopt;
+    const std::optional<TorchType> type = name.starts_with(kPrefix)
+                                              ? find_torch_type(std::string_view(name).substr(kPrefix.size()))
+                                              : std::nullopt;
     if (!type) throw malformed("its dtype '" + escape_name(name) + "' is unknown");
     return *type;
   }
@@ -223,8 +225,8 @@ class TensorReader {
     const std::optional<std::uint64_t> past = last ? checked_add(*last, 1) : std::nullopt;
     const std::optional<std::uint64_t> end = past ? checked_mul(*past, type->bytes) : std::nullopt;
     if (!end || *end > storage.bytes)
-      throw malformed(fmt::format("it reaches beyond its storage '{}' of {} bytes", escape_name(reference.key),
-                                  storage.bytes));
+      throw malformed(fmt::format("it reaches beyond its storage '{}' of {} bytes",
+                                  escape_name(reference.key), storage.bytes));
     if (*size > kLargeExpansion && *size / kMaxExpansion > storage.bytes)
       throw malformed(fmt::format("it repeats the {} of its storage to {}", format_size(storage.bytes),
                                   format_size(*size)));
@@ -243,8 +245,8 @@ class TensorReader {
     layout.shape = tensor.shape;
     layout.swap_bytes = swap;
     layout.inflated = storage.inflated;
-    layout.boxes.push_back({source_, tensor.offset, std::vector<std::uint64_t>(strides.size(), 0), tensor.shape,
-                            strides});
+    layout.boxes.push_back(
+        {source_, tensor.offset, std::vector<std::uint64_t>(strides.size(), 0), tensor.shape, strides});
     tensor.layout = std::make_shared<Layout>(std::move(layout));
   }
 
@@ -281,7 +283,8 @@ struct NamedNode {
 // A mapping with text keys of whose values at least half are tensors.
 bool is_state_dict(const Pickle& pickle, PickleId id) {
   const std::span<const PickleId> pairs = pickle_mapping(pickle, id);
-  if (pickle.kind(id) == PickleKind::kCall && pickle_name(pickle, id) != "collections.OrderedDict") return false;
+  if (pickle.kind(id) == PickleKind::kCall && pickle_name(pickle, id) != "collections.OrderedDict")
+    return false;
   std::size_t tensors = 0;
   for (std::size_t i = 0; i < pairs.size(); i += 2) {
     if (pickle.kind(pairs[i]) != PickleKind::kText) return false;
@@ -379,19 +382,22 @@ StorageReference storage_reference(const Pickle& pickle, PickleId id) {
   reference.location = pickle.text(parts[3]);
   reference.elements = static_cast<std::uint64_t>(pickle.integer(parts[4]));
   const std::optional<TorchType> type = find_storage_type(reference.class_name);
-  if (!type) throw malformed("its storage is of the unknown class '" + escape_name(reference.class_name) + "'");
+  if (!type)
+    throw malformed("its storage is of the unknown class '" + escape_name(reference.class_name) + "'");
   reference.type = *type;
   if (parts.size() > 5 && pickle.kind(parts[5]) == PickleKind::kTuple) {
     // view_metadata of legacy files: (key of the view, offset, size); the key before is the root's.
     const std::span<const PickleId> view = pickle.items(parts[5]);
-    if (view.size() != 3 || pickle.kind(view[1]) != PickleKind::kInt || pickle.integer(view[1]) < 0) throw broken();
+    if (view.size() != 3 || pickle.kind(view[1]) != PickleKind::kInt || pickle.integer(view[1]) < 0)
+      throw broken();
     reference.view_offset = static_cast<std::uint64_t>(pickle.integer(view[1]));
   }
   return reference;
 }
 
 bool is_tensor_node(const Pickle& pickle, PickleId id) {
-  if (pickle.kind(id) != PickleKind::kCall || pickle.kind(pickle.call(id).callee) != PickleKind::kGlobal) return false;
+  if (pickle.kind(id) != PickleKind::kCall || pickle.kind(pickle.call(id).callee) != PickleKind::kGlobal)
+    return false;
   const PickleGlobal& global = pickle.global(pickle.call(id).callee);
   if (!global.module.starts_with("torch")) return false;
   return is_rebuild(canonical_global(global.module, global.name));
@@ -417,6 +423,12 @@ std::string pickle_key_text(const Pickle& pickle, PickleId key) {
     default:
       return kind_text(pickle, key);
   }
+}
+
+Tensor read_torch_tensor(const Pickle& pickle, TorchStorages& storages, std::uint32_t source,
+                         std::string name, PickleId node) {
+  if (!is_tensor_node(pickle, node)) throw malformed("it is no tensor");
+  return TensorReader(pickle, storages, source).read(std::move(name), node);
 }
 
 void add_torch_tensors(Weights& weights, TorchObject& object, TorchStorages& storages, std::uint32_t source,
@@ -464,7 +476,8 @@ void add_torch_tensors(Weights& weights, TorchObject& object, TorchStorages& sto
                             std::string(file)});
     }
   }
-  for (const auto& [key, storage] : storages.by_key) object.unreferenced_bytes += storage.bytes - std::min(storage.bytes, storage.used);
+  for (const auto& [key, storage] : storages.by_key)
+    object.unreferenced_bytes += storage.bytes - std::min(storage.bytes, storage.used);
 }
 
 }  // namespace mu

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// From the nodes of a torch pickle to tensors: storages, views of them, and the mapping that is the state dict.
-// Private to this folder.
+// From the nodes of a torch pickle to tensors: storages, views of them, and the mapping that is the state
+// dict. Private to this folder.
 #pragma once
 
 #include <functional>
@@ -37,6 +37,20 @@ struct TorchStorages {
   std::map<std::string, TorchStorage, std::less<>> by_key;
   bool big_endian = false;
 };
+
+// The tensor that a node makes, called `name`, in file `source` of a set. Throws kMalformed when it makes
+// none.
+Tensor read_torch_tensor(const Pickle& pickle, TorchStorages& storages, std::uint32_t source,
+                         std::string name, PickleId node);
+
+// A zip that torch.save wrote, in bytes [begin, begin + size) of a file: its pickle and where its storages
+// lie. `object` gets no reports. Throws kMalformed when there is no pickle or it is broken.
+struct TorchPart {
+  std::shared_ptr<TorchObject> object =
+      std::make_shared<TorchObject>();  // stays where it is: the pickle refers to its data
+  TorchStorages storages{};
+};
+TorchPart open_torch_part(const InputFile& file, std::uint64_t begin, std::uint64_t size, Findings& findings);
 
 // Adds the tensors of `object` to `weights` and fills the object's fields on its state dict.
 void add_torch_tensors(Weights& weights, TorchObject& object, TorchStorages& storages, std::uint32_t source,

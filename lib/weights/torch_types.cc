@@ -50,16 +50,25 @@ constexpr std::array kTypes = std::to_array<TorchType>({
     {"short", Dtype::kI16, 2},
 });
 
-constexpr std::array kStorages = std::to_array<std::pair<std::string_view, std::string_view>>(
-    {{"FloatStorage", "float32"},       {"HalfStorage", "float16"},
-     {"BFloat16Storage", "bfloat16"},   {"DoubleStorage", "float64"},
-     {"LongStorage", "int64"},          {"IntStorage", "int32"},
-     {"ShortStorage", "int16"},         {"CharStorage", "int8"},
-     {"ByteStorage", "uint8"},          {"BoolStorage", "bool"},
-     {"ComplexFloatStorage", "complex64"}, {"ComplexDoubleStorage", "complex128"},
-     {"QInt8Storage", "qint8"},         {"QUInt8Storage", "quint8"},
-     {"QInt32Storage", "qint32"},       {"QUInt4x2Storage", "quint4x2"},
-     {"QUInt2x4Storage", "quint2x4"},   {"UntypedStorage", "uint8"}});
+constexpr std::array kStorages =
+    std::to_array<std::pair<std::string_view, std::string_view>>({{"FloatStorage", "float32"},
+                                                                  {"HalfStorage", "float16"},
+                                                                  {"BFloat16Storage", "bfloat16"},
+                                                                  {"DoubleStorage", "float64"},
+                                                                  {"LongStorage", "int64"},
+                                                                  {"IntStorage", "int32"},
+                                                                  {"ShortStorage", "int16"},
+                                                                  {"CharStorage", "int8"},
+                                                                  {"ByteStorage", "uint8"},
+                                                                  {"BoolStorage", "bool"},
+                                                                  {"ComplexFloatStorage", "complex64"},
+                                                                  {"ComplexDoubleStorage", "complex128"},
+                                                                  {"QInt8Storage", "qint8"},
+                                                                  {"QUInt8Storage", "quint8"},
+                                                                  {"QInt32Storage", "qint32"},
+                                                                  {"QUInt4x2Storage", "quint4x2"},
+                                                                  {"QUInt2x4Storage", "quint2x4"},
+                                                                  {"UntypedStorage", "uint8"}});
 
 }  // namespace
 

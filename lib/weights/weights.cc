@@ -73,8 +73,8 @@ void add_safetensors(Weights& weights, InputFile input, std::string start) {
 
 // Names that torch and others give to pickles; those of the oldest protocols have no signature.
 bool is_pickle_name(std::string_view path) {
-  return path.ends_with(".pkl") || path.ends_with(".pickle") || path.ends_with(".bin") || path.ends_with(".pt") ||
-         path.ends_with(".pth") || path.ends_with(".ckpt");
+  return path.ends_with(".pkl") || path.ends_with(".pickle") || path.ends_with(".bin") ||
+         path.ends_with(".pt") || path.ends_with(".pth") || path.ends_with(".ckpt");
 }
 
 // Told by the first bytes, and by the name where these say nothing.
@@ -82,7 +82,8 @@ void add_any(Weights& weights, InputFile input) {
   std::string start(static_cast<std::size_t>(std::min<std::uint64_t>(input.size(), kFirstRead)), '\0');
   input.read_at(0, writable(start, 0));
   // What is called so must be so: loaders don't look further.
-  if (input.path().ends_with(".safetensors")) return add_safetensors(weights, std::move(input), std::move(start));
+  if (input.path().ends_with(".safetensors"))
+    return add_safetensors(weights, std::move(input), std::move(start));
   if (is_npz_start(start, input.path())) return add_npz(weights, std::move(input));
   if (is_torch_start(start)) return add_torch_file(weights, std::move(input));
   if (is_npy_start(start)) {

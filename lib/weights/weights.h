@@ -42,6 +42,9 @@ struct Weights {
   std::vector<Tensor>
       tensors;  // files in order, in each by the order of bytes; Tensor::source indexes `files`
   std::optional<ShardIndex> index;
+  std::string origin{};  // what the tensors were put together from, "DeepSpeed ZeRO stage 3, 2 ranks, …";
+                         // usually empty
+  std::vector<std::string> notes{};  // what a user should know of that
   Findings findings;  // of all files; level kLoads among them means that the tensors must not be trusted
 
   [[nodiscard]] std::uint64_t total_bytes() const;  // of the tensors
@@ -53,9 +56,9 @@ struct Weights {
   void read(const Tensor& tensor, std::uint64_t at, std::span<std::byte> out) const;
 };
 
-// Opens one file of any format: safetensors, torch zip or legacy stream, pickle, .npy, .npz, GGUF, told by its
-// first bytes. What is wrong with it lies in `findings`; throws kIo when it can't be read, kMalformed for a
-// container that can't be read at all. An array of a .npy file gets the file's name without suffix.
+// Opens one file of any format: safetensors, torch zip or legacy stream, pickle, .npy, .npz, GGUF, told by
+// its first bytes. What is wrong with it lies in `findings`; throws kIo when it can't be read, kMalformed for
+// a container that can't be read at all. An array of a .npy file gets the file's name without suffix.
 Weights open_weights(const std::string& path);
 
 // Opens an index and the shards it names in its folder, and compares the two in both directions (IX-*). A

@@ -51,8 +51,8 @@ void apply_zip64(std::span<const std::byte> extra, ZipEntry& entry) {
 
 ZipArchive::ZipArchive(const InputFile& file, std::uint64_t begin, std::uint64_t size, Findings& findings)
     : file_(file), begin_(begin) {
-  const auto tail_size = static_cast<std::size_t>(
-      std::min<std::uint64_t>(size, kEndSize + kMaxComment + kLocatorSize));
+  const auto tail_size =
+      static_cast<std::size_t>(std::min<std::uint64_t>(size, kEndSize + kMaxComment + kLocatorSize));
   std::string tail(tail_size, '\0');
   // Nearly always there is no comment: the end record is the end of the file.
   const std::size_t quick = std::min(tail_size, kEndSize + kLocatorSize + kEnd64Size);
@@ -115,9 +115,10 @@ ZipArchive::ZipArchive(const InputFile& file, std::uint64_t begin, std::uint64_t
   if (!directory_end || *directory_end > directory.end)
     throw malformed("the directory of the zip archive lies outside the file");
   if (*directory_end != directory.end) {
-    throw malformed(fmt::format("the directory of the zip archive is not where its end record says ({} bytes "
-                                "apart): something was put before or into the archive",
-                                directory.end - *directory_end));
+    throw malformed(
+        fmt::format("the directory of the zip archive is not where its end record says ({} bytes "
+                    "apart): something was put before or into the archive",
+                    directory.end - *directory_end));
   }
   if (directory.size > kMaxDirectory)
     throw malformed(fmt::format("the directory of the zip archive has {} bytes, more than {}", directory.size,
@@ -128,7 +129,8 @@ ZipArchive::ZipArchive(const InputFile& file, std::uint64_t begin, std::uint64_t
 
 void ZipArchive::read_directory(std::uint64_t offset, std::uint64_t size, std::uint64_t count,
                                 Findings& findings) {
-  if (count > size / kCentralSize) throw malformed(fmt::format("the zip directory can't hold {} members", count));
+  if (count > size / kCentralSize)
+    throw malformed(fmt::format("the zip directory can't hold {} members", count));
   directory_.resize(static_cast<std::size_t>(size));
   file_.read_at(begin_ + offset, std::as_writable_bytes(std::span(directory_)));
   entries_.reserve(static_cast<std::size_t>(count));
@@ -154,14 +156,16 @@ void ZipArchive::read_directory(std::uint64_t offset, std::uint64_t size, std::u
     reader.take(comment_size);
     entries_.push_back(entry);
   }
-  if (reader.remaining() > 0) throw malformed("the zip directory has more entries than its end record counts");
+  if (reader.remaining() > 0)
+    throw malformed("the zip directory has more entries than its end record counts");
   by_name_.resize(entries_.size());
   std::iota(by_name_.begin(), by_name_.end(), 0U);
   std::sort(by_name_.begin(), by_name_.end(),
             [this](std::uint32_t a, std::uint32_t b) { return entries_[a].name < entries_[b].name; });
   for (std::size_t i = 1; i < by_name_.size(); ++i) {
     if (entries_[by_name_[i]].name == entries_[by_name_[i - 1]].name)
-      throw malformed("two members of the zip archive are called '" + escape_name(entries_[by_name_[i]].name) + "'");
+      throw malformed("two members of the zip archive are called '" +
+                      escape_name(entries_[by_name_[i]].name) + "'");
   }
   for (const ZipEntry& entry : entries_) {
     constexpr std::uint16_t kEncrypted = 0x2061;  // encrypted, patched, strongly encrypted, masked
@@ -209,8 +213,8 @@ std::uint64_t ZipArchive::data_offset(const ZipEntry& entry) const {
   file_.read_at(begin_ + entry.header, local);
   if (load_le<std::uint32_t>(local) != kLocalMark)
     throw malformed("the member '" + escape_name(entry.name) + "' has no local header");
-  const std::uint64_t data = entry.header + kLocalSize + load_le<std::uint16_t>(local + 26) +
-                             load_le<std::uint16_t>(local + 28);
+  const std::uint64_t data =
+      entry.header + kLocalSize + load_le<std::uint16_t>(local + 26) + load_le<std::uint16_t>(local + 28);
   if (data > entry.limit || entry.limit - data < entry.compressed)
     throw malformed("the member '" + escape_name(entry.name) + "' overlaps what follows it");
   if (entry.method == 0 && entry.compressed != entry.size)
@@ -221,8 +225,9 @@ std::uint64_t ZipArchive::data_offset(const ZipEntry& entry) const {
 
 std::shared_ptr<InflatedMember> ZipArchive::inflated(const ZipEntry& entry) const {
   if (entry.method != 8)
-    throw malformed(fmt::format("the member '{}' is packed with method {}, only stored and deflated ones are read",
-                                escape_name(entry.name), entry.method));
+    throw malformed(
+        fmt::format("the member '{}' is packed with method {}, only stored and deflated ones are read",
+                    escape_name(entry.name), entry.method));
   // Deflate packs at most 1032 to 1: what promises more is a lie, found before memory is taken for it.
   if (entry.size / 1040 > entry.compressed)
     throw malformed("the member '" + escape_name(entry.name) + "' claims to unpack beyond what deflate can");
@@ -232,8 +237,8 @@ std::shared_ptr<InflatedMember> ZipArchive::inflated(const ZipEntry& entry) cons
 
 std::string ZipArchive::read(const ZipEntry& entry, std::uint64_t limit) const {
   if (entry.size > limit)
-    throw malformed(fmt::format("the member '{}' has {} bytes, more than {}", escape_name(entry.name), entry.size,
-                                limit));
+    throw malformed(fmt::format("the member '{}' has {} bytes, more than {}", escape_name(entry.name),
+                                entry.size, limit));
   if (entry.method == 0) {
     const std::uint64_t offset = data_offset(entry);
     std::string text(static_cast<std::size_t>(entry.size), '\0');

@@ -31,8 +31,8 @@ struct ZipEntry {
 class ZipArchive {
  public:
   // Reads the directory of the archive that fills bytes [begin, begin + size) of a file, which must outlive
-  // it. Throws kMalformed for a directory that is missing, cut or lies: members that overlap, leave the file or
-  // share a name. Oddities go to `findings` (ZP-*, level spec).
+  // it. Throws kMalformed for a directory that is missing, cut or lies: members that overlap, leave the file
+  // or share a name. Oddities go to `findings` (ZP-*, level spec).
   ZipArchive(const InputFile& file, std::uint64_t begin, std::uint64_t size, Findings& findings);
   ZipArchive(const ZipArchive&) = delete;
   ZipArchive& operator=(const ZipArchive&) = delete;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Pickles: the machine, the safety report and the views of values.
-#include "model/pickled.h"
 #include "weights/pickle.h"
+#include "model/pickled.h"
 #include "weights/pickle_safety.h"
 
 #include "fuzz_file.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// replay PATH...: feeds every file below the paths to the fuzz target it is linked with. An input that crashes or hangs
-// the target fails the test; no input at all does too.
+// replay PATH...: feeds every file below the paths to the fuzz target it is linked with. An input that
+// crashes or hangs the target fails the test; no input at all does too.
 #include <cstdio>
 #include <filesystem>
 #include <fstream>

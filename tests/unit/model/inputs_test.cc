@@ -24,7 +24,8 @@ namespace {
 std::string u8_file(const std::vector<std::string>& names) {
   std::string header = "{";
   for (std::size_t i = 0; i < names.size(); ++i) {
-    header += (i > 0 ? ",\"" : "\"") + names[i] + R"(":{"dtype":"U8","shape":[1],"data_offsets":[)" + std::to_string(i) + "," + std::to_string(i + 1) + "]}";
+    header += (i > 0 ? ",\"" : "\"") + names[i] + R"(":{"dtype":"U8","shape":[1],"data_offsets":[)" +
+              std::to_string(i) + "," + std::to_string(i + 1) + "]}";
   }
   header += '}';
   header.resize((header.size() + 7) / 8 * 8, ' ');
@@ -95,11 +96,16 @@ TEST_CASE("roles: the names that trainers, savers and loggers use") {
     CHECK(role_name(role_of(name, false)) == role_name(role));
   }
   const std::pair<const char*, FileRole> folders[] = {
-      {"checkpoint-0", FileRole::kCheckpoint},        {"checkpoint-99999999999999999999", FileRole::kCheckpoint},
-      {"global_step1000", FileRole::kShardedState},   {"pytorch_model_fsdp_0", FileRole::kShardedState},
-      {"optimizer_0", FileRole::kOptimizer},          {"runs", FileRole::kLog},
-      {"wandb", FileRole::kLog},                      {".git", FileRole::kHidden},
-      {"model.safetensors", FileRole::kOther},        {"additional_chat_templates", FileRole::kChatTemplate},
+      {"checkpoint-0", FileRole::kCheckpoint},
+      {"checkpoint-99999999999999999999", FileRole::kCheckpoint},
+      {"global_step1000", FileRole::kShardedState},
+      {"pytorch_model_fsdp_0", FileRole::kShardedState},
+      {"optimizer_0", FileRole::kOptimizer},
+      {"runs", FileRole::kLog},
+      {"wandb", FileRole::kLog},
+      {".git", FileRole::kHidden},
+      {"model.safetensors", FileRole::kOther},
+      {"additional_chat_templates", FileRole::kChatTemplate},
   };
   for (const auto& [name, role] : folders) {
     CAPTURE(std::string(name));
@@ -113,7 +119,8 @@ TEST_CASE("roles: what is published is exactly what a model is used with") {
     CAPTURE(std::string(role_name(role)));
     CHECK(is_published(role) == (role <= FileRole::kDocument));
   }
-  for (const FileRole secret : {FileRole::kTrainingArgs, FileRole::kTrainerState, FileRole::kHidden, FileRole::kLog, FileRole::kOther, FileRole::kCode, FileRole::kRng}) {
+  for (const FileRole secret : {FileRole::kTrainingArgs, FileRole::kTrainerState, FileRole::kHidden,
+                                FileRole::kLog, FileRole::kOther, FileRole::kCode, FileRole::kRng}) {
     CHECK_FALSE(is_published(secret));
   }
 }
@@ -131,8 +138,10 @@ TEST_CASE("folder: a scan tells files from folders and leaves out what is neithe
   REQUIRE(::mkfifo((folder / "pipe").c_str(), 0666) == 0);
   const Folder scanned = scan_folder(folder.path());
   std::string seen;
-  for (const FolderFile& file : scanned.files) seen += file.name + (file.is_folder ? "/" : "") + "=" + std::string(role_name(file.role)) + " ";
-  CHECK(seen == "adapter/=adapter b=other checkpoint-7/=checkpoint config.json=config link=other plain/=other ");
+  for (const FolderFile& file : scanned.files)
+    seen += file.name + (file.is_folder ? "/" : "") + "=" + std::string(role_name(file.role)) + " ";
+  CHECK(seen ==
+        "adapter/=adapter b=other checkpoint-7/=checkpoint config.json=config link=other plain/=other ");
   CHECK(scanned.has("b"));
   CHECK_FALSE(scanned.has("c"));
   CHECK_FALSE(scanned.has("broken"));
@@ -149,10 +158,13 @@ TEST_CASE("folder: which weights stand for it, and what to do when none do") {
   };
   const Row rows[] = {
       {{"model.safetensors", "adapter_model.safetensors", "x.safetensors"}, "model.safetensors"},
-      {{"model.safetensors.index.json", "model-00001-of-00001.safetensors", "x.safetensors"}, "model.safetensors.index.json"},
+      {{"model.safetensors.index.json", "model-00001-of-00001.safetensors", "x.safetensors"},
+       "model.safetensors.index.json"},
       {{"adapter_model.safetensors", "x.safetensors"}, "adapter_model.safetensors"},
-      {{"x.safetensors.index.json", "x-00001-of-00002.safetensors", "y.safetensors"}, "x.safetensors.index.json"},
-      {{"x-00001-of-00002.safetensors", "x-00002-of-00002.safetensors"}, "x-00001-of-00002.safetensors x-00002-of-00002.safetensors"},
+      {{"x.safetensors.index.json", "x-00001-of-00002.safetensors", "y.safetensors"},
+       "x.safetensors.index.json"},
+      {{"x-00001-of-00002.safetensors", "x-00002-of-00002.safetensors"},
+       "x-00001-of-00002.safetensors x-00002-of-00002.safetensors"},
       {{"x.safetensors", "pytorch_model.bin"}, "x.safetensors"},
       {{"x-00001-of-00002.safetensors"}, "!shards are missing"},
       {{"x-00001-of-00002.safetensors", "x-00002-of-00003.safetensors"}, "!shards are missing"},
@@ -185,7 +197,8 @@ TEST_CASE("folder: which weights stand for it, and what to do when none do") {
   }
   const TempFolder run;
   make_folder(run / "checkpoint-3");
-  CHECK(message_of([&] { choose_weights(scan_folder(run.path())); }).find("checkpoint-3") != std::string::npos);
+  CHECK(message_of([&] { choose_weights(scan_folder(run.path())); }).find("checkpoint-3") !=
+        std::string::npos);
 }
 
 TEST_CASE("folder: shard names give their stem, number and count") {
@@ -196,8 +209,10 @@ TEST_CASE("folder: shard names give their stem, number and count") {
   CHECK(shard->count == 11);
   CHECK(parse_shard_name("m-100000-of-100000.safetensors")->number == 100'000);
   CHECK(parse_shard_name("a-00001-of-00002-00001-of-00002.safetensors")->stem == "a-00001-of-00002");
-  for (const char* name : {"", "-of-", "a-0001-of-0002.safetensors", "a-00001-of-00002.bin", "a-00001-of-00002.safetensors.bak", "a-+0001-of-00002.safetensors",
-                           "a-00001-of-.safetensors", "a00001-of-00002.safetensors", "a-00001-00002.safetensors", "a-1000000-of-1000000.safetensors"}) {
+  for (const char* name :
+       {"", "-of-", "a-0001-of-0002.safetensors", "a-00001-of-00002.bin", "a-00001-of-00002.safetensors.bak",
+        "a-+0001-of-00002.safetensors", "a-00001-of-.safetensors", "a00001-of-00002.safetensors",
+        "a-00001-00002.safetensors", "a-1000000-of-1000000.safetensors"}) {
     CAPTURE(std::string(name));
     CHECK_FALSE(parse_shard_name(name).has_value());
   }
@@ -217,19 +232,24 @@ TEST_CASE("config: facts, and what stays empty when a file does not give them") 
   CHECK(empty.model_type.empty());
   CHECK_FALSE(empty.tie_word_embeddings.has_value());
   CHECK(empty.dtype() == nullptr);
-  const ModelConfig odd = parse_model_config(R"({"architectures":7,"model_type":[],"tie_word_embeddings":"yes","dtype":5})");
+  const ModelConfig odd =
+      parse_model_config(R"({"architectures":7,"model_type":[],"tie_word_embeddings":"yes","dtype":5})");
   CHECK(odd.architectures.empty());
   CHECK(odd.model_type.empty());
   CHECK_FALSE(odd.tie_word_embeddings.has_value());
   CHECK(odd.dtype() == nullptr);
-  for (const char* text : {"", "[]", "null", "\"{}\"", "{", "{}x"}) CHECK(error_of([&] { parse_model_config(text); }) == ErrorKind::kMalformed);
+  for (const char* text : {"", "[]", "null", "\"{}\"", "{", "{}x"})
+    CHECK(error_of([&] { parse_model_config(text); }) == ErrorKind::kMalformed);
 }
 
 TEST_CASE("config: a new dtype changes those bytes and no others, at any depth and in any layout") {
-  const auto changed = [](const std::string& text) { return with_dtype(parse_model_config(text), "bfloat16"); };
+  const auto changed = [](const std::string& text) {
+    return with_dtype(parse_model_config(text), "bfloat16");
+  };
   const std::pair<const char*, const char*> rows[] = {
       {R"({"dtype":"float32"})", R"({"dtype":"bfloat16"})"},
-      {"{\r\n\t\"torch_dtype\"  :\n \"float16\" ,\"x\":1e-06}\n\n", "{\r\n\t\"torch_dtype\"  :\n \"bfloat16\" ,\"x\":1e-06}\n\n"},
+      {"{\r\n\t\"torch_dtype\"  :\n \"float16\" ,\"x\":1e-06}\n\n",
+       "{\r\n\t\"torch_dtype\"  :\n \"bfloat16\" ,\"x\":1e-06}\n\n"},
       {R"({"a_config":{"b_config":{"dtype":"float16","n":NaN}},"dtype":"float32","torch_dtype":"float32"})",
        R"({"a_config":{"b_config":{"dtype":"bfloat16","n":NaN}},"dtype":"bfloat16","torch_dtype":"bfloat16"})"},
       {R"({"dtype":"bfloat16","x":"é\u00e9"})", R"({"dtype":"bfloat16","x":"é\u00e9"})"},
@@ -238,7 +258,8 @@ TEST_CASE("config: a new dtype changes those bytes and no others, at any depth a
       {R"({"dtype":"auto","torch_dtype":null})", R"({"dtype":"auto","torch_dtype":null})"},
       {R"({"dtype":"int8"})", R"({"dtype":"int8"})"},
       {R"({"extra":{"dtype":"float32"}})", R"({"extra":{"dtype":"float32"}})"},
-      {R"({"quantization_config":{"x_config":{"dtype":"float32"}}})", R"({"quantization_config":{"x_config":{"dtype":"float32"}}})"},
+      {R"({"quantization_config":{"x_config":{"dtype":"float32"}}})",
+       R"({"quantization_config":{"x_config":{"dtype":"float32"}}})"},
       {R"({"x":"dtype","y":["dtype","float32"]})", R"({"x":"dtype","y":["dtype","float32"]})"},
       {"{}", "{}"},
   };
@@ -247,7 +268,8 @@ TEST_CASE("config: a new dtype changes those bytes and no others, at any depth a
     CHECK(changed(before) == after);
   }
   // A shorter and a longer name, with something behind them.
-  CHECK(with_dtype(parse_model_config(R"({"dtype":"float16","z":[1,2]})"), "f") == R"({"dtype":"f","z":[1,2]})");
+  CHECK(with_dtype(parse_model_config(R"({"dtype":"float16","z":[1,2]})"), "f") ==
+        R"({"dtype":"f","z":[1,2]})");
 }
 
 TEST_CASE("config: code that an auto_map names") {
@@ -256,25 +278,28 @@ TEST_CASE("config: code that an auto_map names") {
   CHECK(files(R"({"auto_map":{"A":"m.A","B":"m.B","C":"n.C"}})") == Names{"m.py", "n.py"});
   CHECK(files(R"({"auto_map":["t.Slow","u.Fast"]})") == Names{"t.py", "u.py"});
   CHECK(files(R"({"auto_map":"m.A"})") == Names{"m.py"});
-  CHECK(files(R"({"auto_map":{"A":"o/r--m.A","B":null,"C":7,"D":"nodot","E":["o/r--x.Y",null,"v.W"]}})") == Names{"v.py"});
+  CHECK(files(R"({"auto_map":{"A":"o/r--m.A","B":null,"C":7,"D":"nodot","E":["o/r--x.Y",null,"v.W"]}})") ==
+        Names{"v.py"});
   CHECK(files("{}").empty());
   CHECK(files("[]").empty());
   CHECK(files(R"({"auto_map":null})").empty());
 }
 
 TEST_CASE("config: adapters and trainer states") {
-  const AdapterConfig adapter =
-      parse_adapter_config(R"({"peft_type":"LORA","base_model_name_or_path":"org/m","r":16,"lora_alpha":32,"target_modules":["q","v"]})");
+  const AdapterConfig adapter = parse_adapter_config(
+      R"({"peft_type":"LORA","base_model_name_or_path":"org/m","r":16,"lora_alpha":32,"target_modules":["q","v"]})");
   CHECK(adapter.peft_type == "LORA");
   CHECK(adapter.base_model == "org/m");
   CHECK(adapter.rank == 16);
   CHECK(adapter.alpha == 32.0);
   CHECK(adapter.target_modules == std::vector<std::string>{"q", "v"});
-  CHECK(parse_adapter_config(R"({"target_modules":"all-linear"})").target_modules == std::vector<std::string>{"all-linear"});
+  CHECK(parse_adapter_config(R"({"target_modules":"all-linear"})").target_modules ==
+        std::vector<std::string>{"all-linear"});
   const AdapterConfig bare = parse_adapter_config(R"({"r":-1,"base_model_name_or_path":null})");
   CHECK_FALSE(bare.rank.has_value());
   CHECK(bare.base_model.empty());
-  const TrainerState state = parse_trainer_state(R"({"global_step":7,"max_steps":10,"epoch":0.5,"best_metric":NaN,"best_model_checkpoint":null})");
+  const TrainerState state = parse_trainer_state(
+      R"({"global_step":7,"max_steps":10,"epoch":0.5,"best_metric":NaN,"best_model_checkpoint":null})");
   CHECK(state.global_step == 7);
   CHECK(state.max_steps == 10);
   CHECK(state.epoch == 0.5);
@@ -307,9 +332,18 @@ TEST_CASE("tied: heads of many families find the embedding they repeat") {
 }
 
 TEST_CASE("tied: no two names are dropped for each other") {
-  const std::vector<std::string> all = {"lm_head.weight", "embed_out.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "shared.weight",
-                                        "model.embed_tokens.weight", "model.decoder.embed_tokens.weight", "model.encoder.embed_tokens.weight",
-                                        "model.shared.weight", "embed_tokens.weight", "transformer.wte.weight", "model.lm_head.weight"};
+  const std::vector<std::string> all = {"lm_head.weight",
+                                        "embed_out.weight",
+                                        "encoder.embed_tokens.weight",
+                                        "decoder.embed_tokens.weight",
+                                        "shared.weight",
+                                        "model.embed_tokens.weight",
+                                        "model.decoder.embed_tokens.weight",
+                                        "model.encoder.embed_tokens.weight",
+                                        "model.shared.weight",
+                                        "embed_tokens.weight",
+                                        "transformer.wte.weight",
+                                        "model.lm_head.weight"};
   for (unsigned subset = 0; subset < 1U << all.size(); ++subset) {
     std::vector<std::string> names;
     for (std::size_t i = 0; i < all.size(); ++i) {
@@ -332,7 +366,8 @@ TEST_CASE("tied: no two names are dropped for each other") {
 TEST_CASE("tied: other dtypes, shapes and bytes are other tensors") {
   const TempFolder folder;
   std::string file = safetensors(
-      R"({"model.embed_tokens.weight":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"lm_head.weight":{"dtype":"U8","shape":[2,2],"data_offsets":[4,8]}})", 8);
+      R"({"model.embed_tokens.weight":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"lm_head.weight":{"dtype":"U8","shape":[2,2],"data_offsets":[4,8]}})",
+      8);
   put(folder / "f", file);
   const Weights weights = open_weights(folder / "f");
   CHECK(tied_candidates(weights).empty());
@@ -341,8 +376,9 @@ TEST_CASE("tied: other dtypes, shapes and bytes are other tensors") {
   // Beyond one piece of reading, a difference in the very last byte.
   constexpr std::size_t kSize = (2U << 20) + 5;
   const std::string range = std::to_string(kSize);
-  file = safetensors(R"({"a":{"dtype":"U8","shape":[)" + range + R"(],"data_offsets":[0,)" + range + R"(]},"b":{"dtype":"U8","shape":[)" + range + R"(],"data_offsets":[)" +
-                         range + "," + std::to_string(2 * kSize) + "]}}",
+  file = safetensors(R"({"a":{"dtype":"U8","shape":[)" + range + R"(],"data_offsets":[0,)" + range +
+                         R"(]},"b":{"dtype":"U8","shape":[)" + range + R"(],"data_offsets":[)" + range + "," +
+                         std::to_string(2 * kSize) + "]}}",
                      2 * kSize);
   for (const bool same : {true, false}) {
     if (!same) file.back() = 'x';
@@ -356,9 +392,12 @@ TEST_CASE("input: a file, an index, a folder, several files, arrays") {
   const TempFolder folder;
   put(folder / "a.safetensors", u8_file({"a"}));
   put(folder / "b.safetensors", u8_file({"b"}));
-  put(folder / "x.npy", std::string("\x93NUMPY\x01\0", 8) + "\x3A\0"s + "{'descr': '|u1', 'fortran_order': False, 'shape': (1,), } \n"s.substr(0, 58) + "1");
+  put(folder / "x.npy", std::string("\x93NUMPY\x01\0", 8) + "\x3A\0"s +
+                            "{'descr': '|u1', 'fortran_order': False, 'shape': (1,), } \n"s.substr(0, 58) +
+                            "1");
   make_folder(folder / "m");
-  put(folder / "m/model.safetensors.index.json", R"({"weight_map":{"a":"model-00001-of-00001.safetensors"}})");
+  put(folder / "m/model.safetensors.index.json",
+      R"({"weight_map":{"a":"model-00001-of-00001.safetensors"}})");
   put(folder / "m/model-00001-of-00001.safetensors", u8_file({"a"}));
   put(folder / "m/config.json", R"({"model_type":"x"})");
   put(folder / "m/trainer_state.json", R"({"global_step":3})");
@@ -377,7 +416,9 @@ TEST_CASE("input: a file, an index, a folder, several files, arrays") {
   CHECK_FALSE(whole.is_adapter());
   CHECK_NOTHROW(require_sound(whole));
 
-  const Input several = open_inputs({folder / "a.safetensors", folder / "b.safetensors", "deep/name=" + (folder / "x.npy")}, StreamData::kCount);
+  const Input several =
+      open_inputs({folder / "a.safetensors", folder / "b.safetensors", "deep/name=" + (folder / "x.npy")},
+                  StreamData::kCount);
   REQUIRE(several.weights.tensors.size() == 3);
   CHECK(several.weights.tensors[2].name == "deep/name");
   CHECK(several.weights.tensors[2].source == 2);

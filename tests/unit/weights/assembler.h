@@ -23,33 +23,83 @@ std::string le(T value) {
   return bytes;
 }
 
-// One opcode a line, its name as in pickletools and its arguments: "GLOBAL os system", "BINUNICODE text", "RAW 80ff".
-// Lengths are computed; numbers are decimal.
+// One opcode a line, its name as in pickletools and its arguments: "GLOBAL os system", "BINUNICODE text",
+// "RAW 80ff". Lengths are computed; numbers are decimal.
 inline std::string assemble(std::string_view program) {
   struct Op {
     unsigned char code;
-    char argument;  // 1 2 4 8: number of bytes; l: line; L: two lines; t: text with a length of `size` bytes; 0: none
+    char argument;  // 1 2 4 8: number of bytes; l: line; L: two lines; t: text with a length of `size` bytes;
+                    // 0: none
     int size = 0;
   };
-  static const std::map<std::string_view, Op> kOps = {
-      {"PROTO", {0x80, '1'}}, {"STOP", {'.', '0'}}, {"FRAME", {0x95, '8'}}, {"MARK", {'(', '0'}},
-      {"POP", {'0', '0'}}, {"POP_MARK", {'1', '0'}}, {"DUP", {'2', '0'}}, {"NONE", {'N', '0'}},
-      {"NEWTRUE", {0x88, '0'}}, {"NEWFALSE", {0x89, '0'}}, {"INT", {'I', 'l'}}, {"LONG", {'L', 'l'}},
-      {"BININT", {'J', '4'}}, {"BININT1", {'K', '1'}}, {"BININT2", {'M', '2'}}, {"LONG1", {0x8a, 't', 1}},
-      {"LONG4", {0x8b, 't', 4}}, {"FLOAT", {'F', 'l'}}, {"BINFLOAT", {'G', '8'}}, {"STRING", {'S', 'l'}},
-      {"BINSTRING", {'T', 't', 4}}, {"SHORT_BINSTRING", {'U', 't', 1}}, {"UNICODE", {'V', 'l'}},
-      {"BINUNICODE", {'X', 't', 4}}, {"SHORT_BINUNICODE", {0x8c, 't', 1}}, {"BINUNICODE8", {0x8d, 't', 8}},
-      {"BINBYTES", {'B', 't', 4}}, {"SHORT_BINBYTES", {'C', 't', 1}}, {"BINBYTES8", {0x8e, 't', 8}},
-      {"BYTEARRAY8", {0x96, 't', 8}}, {"NEXT_BUFFER", {0x97, '0'}}, {"READONLY_BUFFER", {0x98, '0'}},
-      {"EMPTY_LIST", {']', '0'}}, {"LIST", {'l', '0'}}, {"APPEND", {'a', '0'}}, {"APPENDS", {'e', '0'}},
-      {"EMPTY_TUPLE", {')', '0'}}, {"TUPLE", {'t', '0'}}, {"TUPLE1", {0x85, '0'}}, {"TUPLE2", {0x86, '0'}},
-      {"TUPLE3", {0x87, '0'}}, {"EMPTY_DICT", {'}', '0'}}, {"DICT", {'d', '0'}}, {"SETITEM", {'s', '0'}},
-      {"SETITEMS", {'u', '0'}}, {"EMPTY_SET", {0x8f, '0'}}, {"ADDITEMS", {0x90, '0'}}, {"FROZENSET", {0x91, '0'}},
-      {"GET", {'g', 'l'}}, {"BINGET", {'h', '1'}}, {"LONG_BINGET", {'j', '4'}}, {"PUT", {'p', 'l'}},
-      {"BINPUT", {'q', '1'}}, {"LONG_BINPUT", {'r', '4'}}, {"MEMOIZE", {0x94, '0'}}, {"GLOBAL", {'c', 'L'}},
-      {"STACK_GLOBAL", {0x93, '0'}}, {"INST", {'i', 'L'}}, {"OBJ", {'o', '0'}}, {"REDUCE", {'R', '0'}},
-      {"NEWOBJ", {0x81, '0'}}, {"NEWOBJ_EX", {0x92, '0'}}, {"BUILD", {'b', '0'}}, {"EXT1", {0x82, '1'}},
-      {"EXT2", {0x83, '2'}}, {"EXT4", {0x84, '4'}}, {"PERSID", {'P', 'l'}}, {"BINPERSID", {'Q', '0'}}};
+  static const std::map<std::string_view, Op> kOps = {{"PROTO", {0x80, '1'}},
+                                                      {"STOP", {'.', '0'}},
+                                                      {"FRAME", {0x95, '8'}},
+                                                      {"MARK", {'(', '0'}},
+                                                      {"POP", {'0', '0'}},
+                                                      {"POP_MARK", {'1', '0'}},
+                                                      {"DUP", {'2', '0'}},
+                                                      {"NONE", {'N', '0'}},
+                                                      {"NEWTRUE", {0x88, '0'}},
+                                                      {"NEWFALSE", {0x89, '0'}},
+                                                      {"INT", {'I', 'l'}},
+                                                      {"LONG", {'L', 'l'}},
+                                                      {"BININT", {'J', '4'}},
+                                                      {"BININT1", {'K', '1'}},
+                                                      {"BININT2", {'M', '2'}},
+                                                      {"LONG1", {0x8a, 't', 1}},
+                                                      {"LONG4", {0x8b, 't', 4}},
+                                                      {"FLOAT", {'F', 'l'}},
+                                                      {"BINFLOAT", {'G', '8'}},
+                                                      {"STRING", {'S', 'l'}},
+                                                      {"BINSTRING", {'T', 't', 4}},
+                                                      {"SHORT_BINSTRING", {'U', 't', 1}},
+                                                      {"UNICODE", {'V', 'l'}},
+                                                      {"BINUNICODE", {'X', 't', 4}},
+                                                      {"SHORT_BINUNICODE", {0x8c, 't', 1}},
+                                                      {"BINUNICODE8", {0x8d, 't', 8}},
+                                                      {"BINBYTES", {'B', 't', 4}},
+                                                      {"SHORT_BINBYTES", {'C', 't', 1}},
+                                                      {"BINBYTES8", {0x8e, 't', 8}},
+                                                      {"BYTEARRAY8", {0x96, 't', 8}},
+                                                      {"NEXT_BUFFER", {0x97, '0'}},
+                                                      {"READONLY_BUFFER", {0x98, '0'}},
+                                                      {"EMPTY_LIST", {']', '0'}},
+                                                      {"LIST", {'l', '0'}},
+                                                      {"APPEND", {'a', '0'}},
+                                                      {"APPENDS", {'e', '0'}},
+                                                      {"EMPTY_TUPLE", {')', '0'}},
+                                                      {"TUPLE", {'t', '0'}},
+                                                      {"TUPLE1", {0x85, '0'}},
+                                                      {"TUPLE2", {0x86, '0'}},
+                                                      {"TUPLE3", {0x87, '0'}},
+                                                      {"EMPTY_DICT", {'}', '0'}},
+                                                      {"DICT", {'d', '0'}},
+                                                      {"SETITEM", {'s', '0'}},
+                                                      {"SETITEMS", {'u', '0'}},
+                                                      {"EMPTY_SET", {0x8f, '0'}},
+                                                      {"ADDITEMS", {0x90, '0'}},
+                                                      {"FROZENSET", {0x91, '0'}},
+                                                      {"GET", {'g', 'l'}},
+                                                      {"BINGET", {'h', '1'}},
+                                                      {"LONG_BINGET", {'j', '4'}},
+                                                      {"PUT", {'p', 'l'}},
+                                                      {"BINPUT", {'q', '1'}},
+                                                      {"LONG_BINPUT", {'r', '4'}},
+                                                      {"MEMOIZE", {0x94, '0'}},
+                                                      {"GLOBAL", {'c', 'L'}},
+                                                      {"STACK_GLOBAL", {0x93, '0'}},
+                                                      {"INST", {'i', 'L'}},
+                                                      {"OBJ", {'o', '0'}},
+                                                      {"REDUCE", {'R', '0'}},
+                                                      {"NEWOBJ", {0x81, '0'}},
+                                                      {"NEWOBJ_EX", {0x92, '0'}},
+                                                      {"BUILD", {'b', '0'}},
+                                                      {"EXT1", {0x82, '1'}},
+                                                      {"EXT2", {0x83, '2'}},
+                                                      {"EXT4", {0x84, '4'}},
+                                                      {"PERSID", {'P', 'l'}},
+                                                      {"BINPERSID", {'Q', '0'}}};
   std::string out;
   for (const std::string_view line : split(program, '\n')) {
     const std::string_view text = trim(line);
@@ -103,7 +153,7 @@ inline std::string assemble(std::string_view program) {
 struct ZipMember {
   std::string name, data;
   bool deflate = false;
-  bool zip64 = false;         // sizes and offset in the extra field
+  bool zip64 = false;  // sizes and offset in the extra field
   std::uint16_t flags = 0;
   std::uint16_t padding = 0;  // bytes of a local "FB" extra, as torch aligns its data
   std::optional<std::uint32_t> crc{};
@@ -135,8 +185,8 @@ inline std::string zip(const std::vector<ZipMember>& members, const ZipLies& lie
   std::string out = lies.front, directory;
   for (const ZipMember& member : members) {
     const std::string data = member.deflate ? deflated(member.data) : member.data;
-    const auto crc = member.crc.value_or(static_cast<std::uint32_t>(
-        ::crc32(0, reinterpret_cast<const Bytef*>(member.data.data()), static_cast<uInt>(member.data.size()))));
+    const auto crc = member.crc.value_or(static_cast<std::uint32_t>(::crc32(
+        0, reinterpret_cast<const Bytef*>(member.data.data()), static_cast<uInt>(member.data.size()))));
     const std::uint64_t size = member.size.value_or(member.data.size());
     const std::uint64_t compressed = member.compressed.value_or(data.size());
     const std::uint64_t offset = member.offset.value_or(out.size());
@@ -147,16 +197,18 @@ inline std::string zip(const std::vector<ZipMember>& members, const ZipLies& lie
     };
     std::string extra;
     if (member.padding > 0) extra = "FB" + le(member.padding) + std::string(member.padding, 'Z');
-    out += le(std::uint32_t{0x04034b50}) + le(std::uint16_t{0}) + le(member.flags) + le(method) + le(std::uint32_t{0}) +
-           le(std::uint32_t{0}) + le(std::uint32_t{0}) + le(std::uint32_t{0}) +
-           le(static_cast<std::uint16_t>(local.size())) + le(static_cast<std::uint16_t>(extra.size())) + local + extra +
-           data;
+    out += le(std::uint32_t{0x04034b50}) + le(std::uint16_t{0}) + le(member.flags) + le(method) +
+           le(std::uint32_t{0}) + le(std::uint32_t{0}) + le(std::uint32_t{0}) + le(std::uint32_t{0}) +
+           le(static_cast<std::uint16_t>(local.size())) + le(static_cast<std::uint16_t>(extra.size())) +
+           local + extra + data;
     std::string big;
-    if (member.zip64) big = le(std::uint16_t{1}) + le(std::uint16_t{24}) + le(size) + le(compressed) + le(offset);
+    if (member.zip64)
+      big = le(std::uint16_t{1}) + le(std::uint16_t{24}) + le(size) + le(compressed) + le(offset);
     directory += le(std::uint32_t{0x02014b50}) + le(std::uint32_t{0}) + le(member.flags) + le(method) +
                  le(std::uint32_t{0}) + le(crc) + le(small(compressed)) + le(small(size)) +
-                 le(static_cast<std::uint16_t>(member.name.size())) + le(static_cast<std::uint16_t>(big.size())) +
-                 le(std::uint16_t{0}) + le(std::uint64_t{0}) + le(small(offset)) + member.name + big;
+                 le(static_cast<std::uint16_t>(member.name.size())) +
+                 le(static_cast<std::uint16_t>(big.size())) + le(std::uint16_t{0}) + le(std::uint64_t{0}) +
+                 le(small(offset)) + member.name + big;
   }
   const std::uint64_t at = lies.directory_offset.value_or(out.size());
   const std::uint64_t size = lies.directory_size.value_or(directory.size());
@@ -164,14 +216,17 @@ inline std::string zip(const std::vector<ZipMember>& members, const ZipLies& lie
   out += directory;
   if (lies.zip64_end) {
     const std::uint64_t end64 = out.size();
-    out += le(std::uint32_t{0x06064b50}) + le(std::uint64_t{44}) + le(std::uint32_t{0}) + le(std::uint64_t{0}) +
-           le(count) + le(count) + le(size) + le(at);
-    out += le(std::uint32_t{0x07064b50}) + le(std::uint32_t{0}) + le(lies.locator.value_or(end64)) + le(std::uint32_t{1});
+    out += le(std::uint32_t{0x06064b50}) + le(std::uint64_t{44}) + le(std::uint32_t{0}) +
+           le(std::uint64_t{0}) + le(count) + le(count) + le(size) + le(at);
+    out += le(std::uint32_t{0x07064b50}) + le(std::uint32_t{0}) + le(lies.locator.value_or(end64)) +
+           le(std::uint32_t{1});
   }
-  out += le(std::uint32_t{0x06054b50}) + le(std::uint32_t{0}) + le(static_cast<std::uint16_t>(members.size())) +
+  out += le(std::uint32_t{0x06054b50}) + le(std::uint32_t{0}) +
+         le(static_cast<std::uint16_t>(members.size())) +
          le(static_cast<std::uint16_t>(lies.zip64_end ? members.size() : count)) +
          le(static_cast<std::uint32_t>(lies.zip64_end ? directory.size() : size)) +
-         le(static_cast<std::uint32_t>(lies.zip64_end ? out.size() - directory.size() - 76 : at)) + le(std::uint16_t{0});
+         le(static_cast<std::uint32_t>(lies.zip64_end ? out.size() - directory.size() - 76 : at)) +
+         le(std::uint16_t{0});
   return out + lies.back;
 }
 

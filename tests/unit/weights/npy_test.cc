@@ -90,7 +90,8 @@ TEST_CASE("npy: Fortran order and big-endian numbers are read row-major and litt
 
 TEST_CASE("npy: types without a place in safetensors are described") {
   const TempFolder folder;
-  for (const auto& [descr, bytes] : {std::pair<std::string, std::uint64_t>{"<U3", 24}, {"<c16", 32}, {"|S4", 8}}) {
+  for (const auto& [descr, bytes] :
+       {std::pair<std::string, std::uint64_t>{"<U3", 24}, {"<c16", 32}, {"|S4", 8}}) {
     CAPTURE(descr);
     put(folder / "x.npy",
         npy("{'descr': '" + descr + "', 'fortran_order': False, 'shape': (2,)}", std::string(64, 'x')));

@@ -5,8 +5,8 @@
 
 #include <algorithm>
 
-#include "model/pickled.h"
 #include "assembler.h"
+#include "model/pickled.h"
 #include "weights/pickle_safety.h"
 
 using namespace mu;
@@ -35,12 +35,15 @@ Verdict verdict_of(const std::string& program) {
 const std::vector<std::string> kSpellings = {
     "GLOBAL os system\nMARK\nBINUNICODE id\nTUPLE\nREDUCE\nSTOP",
     "PROTO 4\nSHORT_BINUNICODE os\nSHORT_BINUNICODE system\nSTACK_GLOBAL\nEMPTY_TUPLE\nREDUCE\nSTOP",
-    "PROTO 4\nSHORT_BINUNICODE system\nMEMOIZE\nSHORT_BINUNICODE os\nMEMOIZE\nBINGET 1\nBINGET 0\nSTACK_GLOBAL\nSTOP",
-    "SHORT_BINUNICODE os\nBINPUT 7\nPOP\nSHORT_BINUNICODE system\nBINPUT 9\nPOP\nBINGET 7\nBINGET 9\nSTACK_GLOBAL\nSTOP",
+    "PROTO 4\nSHORT_BINUNICODE system\nMEMOIZE\nSHORT_BINUNICODE os\nMEMOIZE\nBINGET 1\nBINGET "
+    "0\nSTACK_GLOBAL\nSTOP",
+    "SHORT_BINUNICODE os\nBINPUT 7\nPOP\nSHORT_BINUNICODE system\nBINPUT 9\nPOP\nBINGET 7\nBINGET "
+    "9\nSTACK_GLOBAL\nSTOP",
     "STRING 'os'\nSTRING 'system'\nSTACK_GLOBAL\nSTOP",
     "STRING '\\x6fs'\nUNICODE \\u0073ystem\nSTACK_GLOBAL\nSTOP",
     "SHORT_BINSTRING os\nBINSTRING system\nSTACK_GLOBAL\nSTOP",
-    "SHORT_BINUNICODE json\nBINPUT 0\nPOP\nSHORT_BINUNICODE os\nBINPUT 0\nPOP\nBINGET 0\nSHORT_BINUNICODE system\nSTACK_GLOBAL\nSTOP",
+    "SHORT_BINUNICODE json\nBINPUT 0\nPOP\nSHORT_BINUNICODE os\nBINPUT 0\nPOP\nBINGET 0\nSHORT_BINUNICODE "
+    "system\nSTACK_GLOBAL\nSTOP",
     "MARK\nBINUNICODE id\nINST os system\nSTOP",
     "MARK\nGLOBAL os system\nBINUNICODE id\nOBJ\nSTOP",
     "MARK\nGLOBAL os system\nBINUNICODE id\nOBJ\nPOP\nNONE\nSTOP",
@@ -59,10 +62,12 @@ const std::vector<std::string> kSpellings = {
     "GLOBAL _operator attrgetter\nSTOP",
     "GLOBAL _io FileIO\nSTOP",
     "GLOBAL builtins getattr\nGLOBAL os\nSTOP\nSTOP",
-    "GLOBAL builtins getattr\nMARK\nGLOBAL collections OrderedDict\nBINUNICODE __class__\nTUPLE\nREDUCE\nSTOP",
+    "GLOBAL builtins getattr\nMARK\nGLOBAL collections OrderedDict\nBINUNICODE "
+    "__class__\nTUPLE\nREDUCE\nSTOP",
     "GLOBAL builtins getattr\nMARK\nGLOBAL mine Thing\nBINUNICODE run\nTUPLE\nREDUCE\nSTOP",
     "EMPTY_LIST\nGLOBAL builtins getattr\nAPPEND\nSTOP",
-    "GLOBAL collections OrderedDict\nMARK\nGLOBAL os system\nMARK\nBINUNICODE id\nTUPLE\nREDUCE\nTUPLE\nREDUCE\nSTOP",
+    "GLOBAL collections OrderedDict\nMARK\nGLOBAL os system\nMARK\nBINUNICODE "
+    "id\nTUPLE\nREDUCE\nTUPLE\nREDUCE\nSTOP",
     "MARK\nGLOBAL os system\nPOP_MARK\nNONE\nSTOP",
     "GLOBAL os system\nPOP\nNONE\nSTOP",
 };
@@ -111,7 +116,8 @@ TEST_CASE("pickle: every opcode makes its value") {
       {"BININT1 1\nPUT 3\nPOP\nGET 3\nSTOP", "1"},
       {"BININT1 1\nLONG_BINPUT 300\nLONG_BINGET 300\nTUPLE2\nSTOP", "(1, 1)"},
       {"GLOBAL a.b C\nSTOP", "a.b.C"},
-      {"GLOBAL a.b C\nEMPTY_TUPLE\nNEWOBJ\nEMPTY_DICT\nBINUNICODE x\nBININT1 1\nSETITEM\nBUILD\nSTOP", "C({'x': 1})"},
+      {"GLOBAL a.b C\nEMPTY_TUPLE\nNEWOBJ\nEMPTY_DICT\nBINUNICODE x\nBININT1 1\nSETITEM\nBUILD\nSTOP",
+       "C({'x': 1})"},
       {"GLOBAL a.b Kind\nBINUNICODE steps\nTUPLE1\nREDUCE\nSTOP", "'steps'"},
       {"GLOBAL builtins getattr\nGLOBAL a.b Kind\nBINUNICODE STEPS\nTUPLE2\nREDUCE\nSTOP", "'STEPS'"},
       {"PERSID key\nSTOP", "<storage>"},
@@ -131,7 +137,9 @@ TEST_CASE("pickle: a dangerous global is found however it is spelt") {
 }
 
 TEST_CASE("pickle: every call is reported, discarded ones too") {
-  const std::string data = assemble("MARK\nGLOBAL os system\nBINUNICODE id\nOBJ\nPOP\nGLOBAL a f\nEMPTY_TUPLE\nREDUCE\nEMPTY_TUPLE\nREDUCE\nSTOP");
+  const std::string data = assemble(
+      "MARK\nGLOBAL os system\nBINUNICODE id\nOBJ\nPOP\nGLOBAL a "
+      "f\nEMPTY_TUPLE\nREDUCE\nEMPTY_TUPLE\nREDUCE\nSTOP");
   const PickleReport report = report_pickle(Pickle(data));
   REQUIRE(report.calls.size() == 3);
   CHECK(report.calls[0].callee == "os.system");
@@ -141,37 +149,60 @@ TEST_CASE("pickle: every call is reported, discarded ones too") {
 }
 
 TEST_CASE("pickle: verdicts") {
-  for (const char* name : {"builtins exec", "subprocess Popen", "importlib import_module", "runpy _run_code", "pickle loads",
-                           "torch load", "torch.storage _load_from_bytes", "marshal loads", "types FunctionType",
-                           "operator methodcaller", "functools partial", "timeit timeit", "ctypes CDLL", "io FileIO",
-                           "shutil rmtree", "http.client HTTPSConnection", "socket socket", "numpy.testing._private.utils runstring",
-                           "torch.utils.bottleneck.__main__ run_prof", "torch._inductor.codecache compile_file",
-                           "torch.jit.unsupported_tensor_ops execWrapper", "sys exit", "uuid _get_command_stdout",
-                           "multiprocessing.util spawnv_passfds", "transformers.training_args os.system"}) {
+  for (const char* name : {"builtins exec",
+                           "subprocess Popen",
+                           "importlib import_module",
+                           "runpy _run_code",
+                           "pickle loads",
+                           "torch load",
+                           "torch.storage _load_from_bytes",
+                           "marshal loads",
+                           "types FunctionType",
+                           "operator methodcaller",
+                           "functools partial",
+                           "timeit timeit",
+                           "ctypes CDLL",
+                           "io FileIO",
+                           "shutil rmtree",
+                           "http.client HTTPSConnection",
+                           "socket socket",
+                           "numpy.testing._private.utils runstring",
+                           "torch.utils.bottleneck.__main__ run_prof",
+                           "torch._inductor.codecache compile_file",
+                           "torch.jit.unsupported_tensor_ops execWrapper",
+                           "sys exit",
+                           "uuid _get_command_stdout",
+                           "multiprocessing.util spawnv_passfds",
+                           "transformers.training_args os.system"}) {
     CAPTURE(name);
     const std::string_view text = name;
-    CHECK(judge_global(text.substr(0, text.find(' ')), text.substr(text.find(' ') + 1)) == Verdict::kDangerous);
+    CHECK(judge_global(text.substr(0, text.find(' ')), text.substr(text.find(' ') + 1)) ==
+          Verdict::kDangerous);
   }
-  for (const char* name : {"collections OrderedDict", "torch._utils _rebuild_tensor_v2", "torch FloatStorage", "torch float8_e4m3fn",
-                           "numpy.core.multiarray _reconstruct", "numpy._core.multiarray scalar", "numpy dtype", "_codecs encode",
-                           "transformers.training_args TrainingArguments", "trl.trainer.sft_config SFTConfig",
-                           "transformers.trainer_utils IntervalStrategy", "accelerate.state PartialState",
-                           "peft.tuners.lora.config LoraConfig", "deepspeed.runtime.zero.config ZeroStageEnum",
-                           "torch.distributed.checkpoint.metadata Metadata", "pathlib PosixPath", "__builtin__ set"}) {
+  for (const char* name :
+       {"collections OrderedDict", "torch._utils _rebuild_tensor_v2", "torch FloatStorage",
+        "torch float8_e4m3fn", "numpy.core.multiarray _reconstruct", "numpy._core.multiarray scalar",
+        "numpy dtype", "_codecs encode", "transformers.training_args TrainingArguments",
+        "trl.trainer.sft_config SFTConfig", "transformers.trainer_utils IntervalStrategy",
+        "accelerate.state PartialState", "peft.tuners.lora.config LoraConfig",
+        "deepspeed.runtime.zero.config ZeroStageEnum", "torch.distributed.checkpoint.metadata Metadata",
+        "pathlib PosixPath", "__builtin__ set"}) {
     CAPTURE(name);
     const std::string_view text = name;
-    CHECK(judge_global(text.substr(0, text.find(' ')), text.substr(text.find(' ') + 1)) == Verdict::kHarmless);
+    CHECK(judge_global(text.substr(0, text.find(' ')), text.substr(text.find(' ') + 1)) ==
+          Verdict::kHarmless);
   }
-  for (const char* name : {"mine Thing", "collections OrderedDict.fromkeys", "trl.trainer.sft_config helper", "copyreg extension(5)",
-                           "torch.distributed.checkpoint.metadata lower", "tor\xd1\x81h FloatStorage"}) {
+  for (const char* name :
+       {"mine Thing", "collections OrderedDict.fromkeys", "trl.trainer.sft_config helper",
+        "copyreg extension(5)", "torch.distributed.checkpoint.metadata lower", "tor\xd1\x81h FloatStorage"}) {
     CAPTURE(name);
     const std::string_view text = name;
     CHECK(judge_global(text.substr(0, text.find(' ')), text.substr(text.find(' ') + 1)) == Verdict::kUnknown);
   }
   CHECK(verdict_of("EXT1 5\nSTOP") == Verdict::kUnknown);
   CHECK(verdict_of("GLOBAL collections OrderedDict\nEMPTY_DICT\nBUILD\nSTOP") == Verdict::kUnknown);
-  CHECK(verdict_of("GLOBAL builtins getattr\nGLOBAL transformers.trainer_utils IntervalStrategy\nBINUNICODE STEPS\nTUPLE2\nREDUCE\nSTOP") ==
-        Verdict::kHarmless);
+  CHECK(verdict_of("GLOBAL builtins getattr\nGLOBAL transformers.trainer_utils IntervalStrategy\nBINUNICODE "
+                   "STEPS\nTUPLE2\nREDUCE\nSTOP") == Verdict::kHarmless);
 }
 
 TEST_CASE("pickle: what torch's weights_only reader refuses") {
@@ -182,7 +213,8 @@ TEST_CASE("pickle: what torch's weights_only reader refuses") {
   CHECK(objection("PROTO 2\nGLOBAL collections OrderedDict\nEMPTY_TUPLE\nREDUCE\nSTOP").empty());
   CHECK(objection("PROTO 2\nGLOBAL mine Thing\nSTOP") == "mine.Thing");
   CHECK(objection("PROTO 4\nSHORT_BINUNICODE a\nSTOP") == "opcode 0x8c");
-  CHECK(objection("PROTO 2\nGLOBAL collections OrderedDict\nEMPTY_TUPLE\nNEWOBJ\nSTOP") == "an object of collections.OrderedDict");
+  CHECK(objection("PROTO 2\nGLOBAL collections OrderedDict\nEMPTY_TUPLE\nNEWOBJ\nSTOP") ==
+        "an object of collections.OrderedDict");
 }
 
 TEST_CASE("pickle: what breaks readers is a fault") {
@@ -261,7 +293,9 @@ TEST_CASE("pickle: endless as text, small as a graph") {
   }
   CHECK(value_of(chain + root + "APPENDS\nSTOP").find("fault") == std::string::npos);
   std::string deep = assemble(chain);
-  for (int i = 250; i < 700; ++i) deep += assemble("EMPTY_LIST\nLONG_BINGET " + std::to_string(i - 1) + "\nAPPEND\nLONG_BINPUT " + std::to_string(i));
+  for (int i = 250; i < 700; ++i)
+    deep += assemble("EMPTY_LIST\nLONG_BINGET " + std::to_string(i - 1) + "\nAPPEND\nLONG_BINPUT " +
+                     std::to_string(i));
   deep += assemble("EMPTY_LIST\nMARK");
   for (int i = 0; i < 700; ++i) deep += assemble("LONG_BINGET " + std::to_string(i));
   CHECK(fault_of(deep + assemble("APPENDS\nSTOP")) == "it nests deeper than 500 levels");

@@ -137,10 +137,9 @@ TEST_CASE("sniff: files of other kinds are named") {
 
 TEST_CASE("digest: is what its definition says") {
   const std::string data = "\x01\x02\x03\x04\x05\x06";
-  const std::string hash =
-      tensor_hash("U8", {2, 3}, 6, [&](std::uint64_t at, std::span<std::byte> out) {
-        std::copy_n(as_bytes(data).begin() + static_cast<std::ptrdiff_t>(at), out.size(), out.begin());
-      });
+  const std::string hash = tensor_hash("U8", {2, 3}, 6, [&](std::uint64_t at, std::span<std::byte> out) {
+    std::copy_n(as_bytes(data).begin() + static_cast<std::ptrdiff_t>(at), out.size(), out.begin());
+  });
   CHECK(hash == sha256_hex(std::string("U8\0"
                                        "2,3\0",
                                        7) +

@@ -5,8 +5,8 @@
 
 #include <algorithm>
 
-#include "testing.h"
 #include "assembler.h"
+#include "testing.h"
 #include "weights/layout.h"
 
 using namespace mu;
@@ -17,7 +17,8 @@ namespace {
 std::string ints(const std::vector<long long>& values) {
   std::string out = "MARK\n";
   for (const long long value : values)
-    out += value < 0 || value > 2'000'000'000 ? "LONG " + std::to_string(value) + "L\n" : "BININT " + std::to_string(value) + "\n";
+    out += value < 0 || value > 2'000'000'000 ? "LONG " + std::to_string(value) + "L\n"
+                                              : "BININT " + std::to_string(value) + "\n";
   return out + "TUPLE\n";
 }
 
@@ -30,10 +31,12 @@ struct View {
 
 // The node of a tensor.
 std::string tensor(const View& v) {
-  return "GLOBAL torch._utils _rebuild_tensor_v2\nMARK\nMARK\nBINUNICODE storage\nGLOBAL torch " + v.type + "\nBINUNICODE " + v.key +
-         "\nBINUNICODE cpu\nLONG " + std::to_string(v.elements) + "L\nTUPLE\nBINPERSID\nLONG " + std::to_string(v.offset) + "L\n" +
-         ints(v.shape) + ints(v.strides) + "NEWFALSE\nNONE\n" +
-         (v.flags.empty() ? "" : "EMPTY_DICT\nBINUNICODE " + v.flags + "\nNEWTRUE\nSETITEM\n") + "TUPLE\nREDUCE\n";
+  return "GLOBAL torch._utils _rebuild_tensor_v2\nMARK\nMARK\nBINUNICODE storage\nGLOBAL torch " + v.type +
+         "\nBINUNICODE " + v.key + "\nBINUNICODE cpu\nLONG " + std::to_string(v.elements) +
+         "L\nTUPLE\nBINPERSID\nLONG " + std::to_string(v.offset) + "L\n" + ints(v.shape) + ints(v.strides) +
+         "NEWFALSE\nNONE\n" +
+         (v.flags.empty() ? "" : "EMPTY_DICT\nBINUNICODE " + v.flags + "\nNEWTRUE\nSETITEM\n") +
+         "TUPLE\nREDUCE\n";
 }
 
 std::string dict(const std::vector<std::pair<std::string, std::string>>& items) {
@@ -48,7 +51,8 @@ std::string floats(std::size_t count) {
   return out;
 }
 
-std::string torch_zip(const std::string& root, std::vector<ZipMember> more = {{.name = "x/data/0", .data = floats(12)}}) {
+std::string torch_zip(const std::string& root,
+                      std::vector<ZipMember> more = {{.name = "x/data/0", .data = floats(12)}}) {
   more.insert(more.begin(), {.name = "x/data.pkl", .data = assemble("PROTO 2\n" + root + "STOP")});
   return zip(more);
 }
@@ -62,7 +66,8 @@ Opened open_bytes(const std::string& bytes, const std::string& name = "x.bin") {
   put(folder / name, bytes);
   try {
     Opened opened{open_weights(folder / name), ""};
-    if (const Finding* fatal = opened.weights.findings.first_up_to(Level::kLoads)) opened.error = fatal->message;
+    if (const Finding* fatal = opened.weights.findings.first_up_to(Level::kLoads))
+      opened.error = fatal->message;
     return opened;
   } catch (const Error& error) {
     CHECK(error.kind() == ErrorKind::kMalformed);
@@ -86,23 +91,29 @@ bool has(const std::string& text, std::string_view part) {
 }
 
 std::string swapped(std::string data) {
-  for (std::size_t i = 0; i < data.size(); i += 4) std::reverse(data.begin() + static_cast<long>(i), data.begin() + static_cast<long>(i) + 4);
+  for (std::size_t i = 0; i < data.size(); i += 4)
+    std::reverse(data.begin() + static_cast<long>(i), data.begin() + static_cast<long>(i) + 4);
   return data;
 }
 
 }  // namespace
 
 TEST_CASE("torch: views are read row-major") {
-  const auto read = [](const View& view) { return values(open_bytes(torch_zip(dict({{"t", tensor(view)}}))).weights); };
+  const auto read = [](const View& view) {
+    return values(open_bytes(torch_zip(dict({{"t", tensor(view)}}))).weights);
+  };
   CHECK(read({}) == std::vector<float>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11});
-  CHECK(read({.shape = {4, 3}, .strides = {1, 4}}) == std::vector<float>{0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11});
+  CHECK(read({.shape = {4, 3}, .strides = {1, 4}}) ==
+        std::vector<float>{0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11});
   CHECK(read({.offset = 1, .shape = {3, 2}, .strides = {4, 2}}) == std::vector<float>{1, 3, 5, 7, 9, 11});
   CHECK(read({.offset = 5, .shape = {2, 3}, .strides = {0, 0}}) == std::vector<float>{5, 5, 5, 5, 5, 5});
-  CHECK(read({.offset = 2, .shape = {2, 2, 2}, .strides = {4, 1, 2}}) == std::vector<float>{2, 4, 3, 5, 6, 8, 7, 9});
+  CHECK(read({.offset = 2, .shape = {2, 2, 2}, .strides = {4, 1, 2}}) ==
+        std::vector<float>{2, 4, 3, 5, 6, 8, 7, 9});
   CHECK(read({.offset = 7, .shape = {}, .strides = {}}) == std::vector<float>{7});
   CHECK(read({.shape = {0, 5}, .strides = {5, 1}}).empty());
   CHECK(read({.shape = {2}, .strides = {1}, .flags = "neg"}) == std::vector<float>{-0.0F, -1});
-  CHECK(read({.type = "ComplexFloatStorage", .elements = 6, .shape = {2}, .strides = {1}, .flags = "conj"}) == std::vector<float>{0, -1, 2, -3});
+  CHECK(read({.type = "ComplexFloatStorage", .elements = 6, .shape = {2}, .strides = {1}, .flags = "conj"}) ==
+        std::vector<float>{0, -1, 2, -3});
 }
 
 TEST_CASE("torch: what leaves its storage is refused") {
@@ -118,22 +129,30 @@ TEST_CASE("torch: what leaves its storage is refused") {
   CHECK(has(error_of_view({.elements = 9'000'000'000'000'000'000}), "should have"));
   CHECK(has(error_of_view({.shape = {1LL << 40}, .strides = {0}}), "repeats"));
   CHECK(has(error_of_view({.type = "MineStorage"}), "unknown class"));
-  CHECK(has(open_bytes(torch_zip(dict({{"t", "GLOBAL torch._utils _rebuild_tensor_v2\nEMPTY_TUPLE\nREDUCE\n"}}))).error, "lacks arguments"));
+  CHECK(has(
+      open_bytes(torch_zip(dict({{"t", "GLOBAL torch._utils _rebuild_tensor_v2\nEMPTY_TUPLE\nREDUCE\n"}})))
+          .error,
+      "lacks arguments"));
 }
 
 TEST_CASE("torch: containers") {
   const std::string root = dict({{"a", tensor({})}});
   const std::vector<float> expected = values(open_bytes(torch_zip(root)).weights);
-  CHECK(values(open_bytes(torch_zip(root, {{.name = "x/data/0", .data = floats(12), .deflate = true}})).weights) == expected);
-  CHECK(values(open_bytes(torch_zip(root, {{.name = "x/byteorder", .data = "big"}, {.name = "x/data/0", .data = swapped(floats(12))}})).weights) ==
-        expected);
+  CHECK(values(open_bytes(torch_zip(root, {{.name = "x/data/0", .data = floats(12), .deflate = true}}))
+                   .weights) == expected);
+  CHECK(values(open_bytes(torch_zip(root, {{.name = "x/byteorder", .data = "big"},
+                                           {.name = "x/data/0", .data = swapped(floats(12))}}))
+                   .weights) == expected);
   CHECK(has(open_bytes(torch_zip(root, {{.name = "x/byteorder", .data = "odd"}})).error, "byte order"));
   CHECK(has(open_bytes(zip({{.name = "x/other", .data = "?"}})).error, "neither a torch pickle"));
   CHECK(has(open_bytes(torch_zip("NONE\nRAW ff\n")).error, "broken"));
-  const Opened extra = open_bytes(torch_zip(root, {{.name = "x/data/0", .data = floats(12)}, {.name = "x/more.pkl", .data = assemble("GLOBAL os system\nSTOP")}}));
+  const Opened extra =
+      open_bytes(torch_zip(root, {{.name = "x/data/0", .data = floats(12)},
+                                  {.name = "x/more.pkl", .data = assemble("GLOBAL os system\nSTOP")}}));
   CHECK(extra.weights.findings.count("PT-EXTRA") == 1);
   CHECK(extra.weights.files[0].object->worst() == Verdict::kDangerous);
-  const Opened stacked = open_bytes(assemble("PROTO 2\nNONE\nSTOP\nPROTO 2\nGLOBAL os system\nSTOP"), "x.pkl");
+  const Opened stacked =
+      open_bytes(assemble("PROTO 2\nNONE\nSTOP\nPROTO 2\nGLOBAL os system\nSTOP"), "x.pkl");
   CHECK(stacked.weights.files[0].object->worst() == Verdict::kDangerous);
   CHECK(stacked.weights.findings.count("PT-TRAILING") == 1);
   std::string tar(1024, '\0');
@@ -142,7 +161,9 @@ TEST_CASE("torch: containers") {
 }
 
 TEST_CASE("torch: the legacy stream") {
-  const std::string start = assemble("RAW 80028a0a6cfc9c46f9206aa850192e\nPROTO 2\nBININT2 1001\nSTOP\nPROTO 2\n" + dict({{"little_endian", "NEWTRUE\n"}}) + "STOP");
+  const std::string start =
+      assemble("RAW 80028a0a6cfc9c46f9206aa850192e\nPROTO 2\nBININT2 1001\nSTOP\nPROTO 2\n" +
+               dict({{"little_endian", "NEWTRUE\n"}}) + "STOP");
   const std::string root = assemble("PROTO 2\n" + dict({{"a", tensor({})}}) + "STOP");
   const std::string keys = assemble("PROTO 2\nEMPTY_LIST\nBINUNICODE 0\nAPPEND\nSTOP");
   const std::string whole = start + root + keys + le(std::uint64_t{12}) + floats(12);
@@ -153,13 +174,16 @@ TEST_CASE("torch: the legacy stream") {
     CHECK_FALSE(open_bytes(whole.substr(0, size)).error.empty());
   }
   CHECK(open_bytes(whole + "x").weights.findings.count("PT-TRAILING") == 1);
-  CHECK(has(open_bytes(start + root + keys + le(std::uint64_t{1} << 62) + floats(12)).error, "reaches beyond"));
+  CHECK(
+      has(open_bytes(start + root + keys + le(std::uint64_t{1} << 62) + floats(12)).error, "reaches beyond"));
   const std::string other = assemble("PROTO 2\nEMPTY_LIST\nBINUNICODE 9\nAPPEND\nSTOP");
-  CHECK(has(open_bytes(start + root + other + le(std::uint64_t{12}) + floats(12)).error, "used by no tensor"));
+  CHECK(
+      has(open_bytes(start + root + other + le(std::uint64_t{12}) + floats(12)).error, "used by no tensor"));
 }
 
 TEST_CASE("torch: which tensors are the weights") {
-  const std::string state = dict({{"a", tensor({})}, {"b", tensor({.shape = {2}, .strides = {1}})}, {"note", "BININT1 3\n"}});
+  const std::string state =
+      dict({{"a", tensor({})}, {"b", tensor({.shape = {2}, .strides = {1}})}, {"note", "BININT1 3\n"}});
   const auto opened = [](const std::string& root) { return open_bytes(torch_zip(root)).weights; };
   const auto names = [](const Weights& weights) {
     std::string all;
@@ -173,17 +197,24 @@ TEST_CASE("torch: which tensors are the weights") {
     CHECK(names(weights) == "a b ");
     CHECK(weights.files[0].object->state_dict_key == key);
   }
-  const Weights tree = opened(dict({{"state", dict({{"x", "EMPTY_LIST\n" + tensor({}) + "APPEND\n"}})}, {"lr", "NONE\n"}}));
+  const Weights tree =
+      opened(dict({{"state", dict({{"x", "EMPTY_LIST\n" + tensor({}) + "APPEND\n"}})}, {"lr", "NONE\n"}}));
   CHECK(names(tree) == "state.x.0 ");
   CHECK_FALSE(tree.files[0].object->is_state_dict);
-  const Weights twice = opened(dict({{"a", tensor({})}, {"b", tensor({})}, {"a", tensor({.offset = 1, .shape = {2}, .strides = {1}})}}));
+  const Weights twice = opened(dict(
+      {{"a", tensor({})}, {"b", tensor({})}, {"a", tensor({.offset = 1, .shape = {2}, .strides = {1}})}}));
   CHECK(names(twice) == "a b ");
   CHECK(values(twice) == std::vector<float>{1, 2});
   CHECK(twice.findings.count("PT-DUP") == 1);
 }
 
 TEST_CASE("torch: types that safetensors can't hold are described") {
-  const Weights weights = open_bytes(torch_zip(dict({{"t", tensor({.type = "ComplexDoubleStorage", .elements = 3, .shape = {2}, .strides = {1}})}}))).weights;
+  const Weights weights =
+      open_bytes(
+          torch_zip(dict(
+              {{"t",
+                tensor({.type = "ComplexDoubleStorage", .elements = 3, .shape = {2}, .strides = {1}})}})))
+          .weights;
   CHECK(weights.tensors[0].dtype == Dtype::kForeign);
   CHECK(type_text(weights.tensors[0]) == "complex128");
   CHECK(weights.tensors[0].size == 32);

@@ -7,8 +7,8 @@
 
 #include <thread>
 
-#include "testing.h"
 #include "assembler.h"
+#include "testing.h"
 
 using namespace mu;
 using namespace mu::testing;
@@ -60,7 +60,8 @@ TEST_CASE("zip: members as torch and NumPy write them") {
   CHECK(archive.read(*archive.find("a/empty"), 0).empty());
   CHECK(archive.find("a/none") == nullptr);
   CHECK(findings.list().empty());
-  CHECK(error_of([&] { static_cast<void>(archive.read(*archive.find("a/two"), 10)); }) == ErrorKind::kMalformed);
+  CHECK(error_of([&] { static_cast<void>(archive.read(*archive.find("a/two"), 10)); }) ==
+        ErrorKind::kMalformed);
 }
 
 TEST_CASE("zip: a directory that lies is refused") {
@@ -88,14 +89,19 @@ TEST_CASE("zip: a directory that lies is refused") {
   CHECK(has(error_of_zip(zip({a}, {.locator = 0, .zip64_end = true})), "points at no zip64 end record"));
   CHECK(has(error_of_zip(zip({a}, {.count = 7, .zip64_end = true})), "disagree"));
   CHECK(has(error_of_zip(zip({a, a})), "two members"));
-  CHECK(has(error_of_zip(zip({a, with(b, [](ZipMember&) {}).empty() ? b : ZipMember{.name = "b", .data = "x", .offset = 2}})),
-            "overlaps"));
+  CHECK(has(
+      error_of_zip(zip(
+          {a, with(b, [](ZipMember&) {}).empty() ? b : ZipMember{.name = "b", .data = "x", .offset = 2}})),
+      "overlaps"));
   CHECK(has(error_of_zip(with(a, [](ZipMember& m) { m.offset = 1U << 30; })), "reaches beyond"));
   CHECK(has(error_of_zip(with(a, [](ZipMember& m) { m.compressed = m.size = 1U << 30; })), "reaches beyond"));
-  CHECK(has(error_of_zip(with(a, [](ZipMember& m) { m.zip64 = true, m.compressed = ~0ULL; })), "reaches beyond"));
+  CHECK(has(error_of_zip(with(a, [](ZipMember& m) { m.zip64 = true, m.compressed = ~0ULL; })),
+            "reaches beyond"));
   CHECK(has(error_of_zip(with(a, [](ZipMember& m) { m.size = 4; })), "two sizes"));
   // The directory's name counts, as for torch; the local one only moves the data.
-  CHECK(error_of_zip(with(a, [](ZipMember& m) { m.local_name = "longer name than the directory has"; })).empty());
+  CHECK(error_of_zip(with(a, [](ZipMember& m) {
+          m.local_name = "longer name than the directory has";
+        })).empty());
   CHECK(has(error_of_zip(with(a, [](ZipMember& m) { m.method = 12; })), "method 12"));
   CHECK(error_of_zip(with(a, [](ZipMember& m) { m.flags = 1; })) == "ZP-FLAGS");
   std::string broken = plain;

@@ -1,0 +1,529 @@
+// SPDX-License-Identifier: Apache-2.0
+// The metadata describe each tensor by its shape and by chunks, boxes that tile it; a table leads from (name,
+// first index of the chunk) to a stretch of a file. That stretch is a complete torch.save of the piece: its
+// own zip directory and pickle say where in it the numbers lie and with which strides. So a full tensor is a
+// list of boxes, and reading it is the work of gather.h.
+#include "weights/dcp.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <optional>
+#include <set>
+
+#include "base/checked.h"
+#include "base/error.h"
+#include "base/text.h"
+#include "os/folder.h"
+#include "weights/index.h"
+#include "weights/torch_tensors.h"
+
+namespace mu {
+namespace {
+
+constexpr std::string_view kMetadata = ".metadata";
+
+Error broken(std::string_view rule, std::string message) {
+  return malformed(fmt::format("{} [{}]", message, rule));
+}
+
+using Shape = std::vector<std::uint64_t>;
+
+// Attributes of a dataclass as pickle builds it: NEWOBJ and BUILD with a dict.
+PickleId attribute(const Pickle& p, PickleId object, std::string_view name) {
+  if (object == kNoNode || p.kind(object) != PickleKind::kCall || p.call(object).state == kNoNode)
+    return kNoNode;
+  return pickle_find(p, p.call(object).state, name);
+}
+
+std::optional<Shape> shape_of(const Pickle& p, PickleId id) {
+  if (id == kNoNode) return std::nullopt;
+  if (p.kind(id) == PickleKind::kCall && pickle_name(p, id) == "torch.Size" &&
+      p.items(p.call(id).args).size() == 1)
+    id = p.items(p.call(id).args)[0];
+  if (p.kind(id) != PickleKind::kTuple && p.kind(id) != PickleKind::kList) return std::nullopt;
+  Shape shape;
+  for (const PickleId item : p.items(id)) {
+    if (p.kind(item) != PickleKind::kInt || p.integer(item) < 0) return std::nullopt;
+    shape.push_back(static_cast<std::uint64_t>(p.integer(item)));
+  }
+  return shape.size() <= 64 ? std::optional(shape) : std::nullopt;
+}
+
+struct Chunk {
+  Shape offsets, sizes;
+};
+
+struct Place {
+  std::string file;
+  std::uint64_t offset = 0, length = 0;
+};
+
+struct Entry {
+  std::string key;                // flattened
+  std::vector<std::string> path;  // as the state dict was nested
+  TorchType type{};
+  Shape shape;
+  std::vector<Chunk> chunks;
+};
+
+std::string shape_text_of(const Shape& shape) {
+  std::string text = "(";
+  for (std::size_t i = 0; i < shape.size(); ++i) text += (i > 0 ? ", " : "") + std::to_string(shape[i]);
+  return text + ")";
+}
+
+// What .metadata says, of one file or of one a rank.
+class MetadataReader {
+ public:
+  std::vector<Entry> entries;
+  std::map<std::pair<std::string, Shape>, Place> places;
+  std::string version;
+
+  void read(const std::string& path) {
+    const std::string data = read_whole_file(path, Pickle::kMaxBytes);
+    const Pickle p(data);
+    try {
+      if (p.fault())
+        throw broken("DC-TORN", "the metadata are broken: " + p.fault()->message)
+            .at(fmt::format("byte {}", p.fault()->at));
+      read(p);
+    } catch (Error& error) {
+      throw error.in_file(escape_name(path));
+    }
+  }
+
+ private:
+  void read(const Pickle& p) {
+    const std::string root = pickle_name(p, p.root());
+    if (root.ends_with("MCoreMetadata")) throw megatron();
+    if (!root.ends_with(".metadata.Metadata") || !root.starts_with("torch.distributed."))
+      throw broken("DC-CLASS", "the metadata are of the unknown class '" + escape_name(root) + "'");
+    const PickleId tensors = attribute(p, p.root(), "state_dict_metadata");
+    const PickleId storage = attribute(p, p.root(), "storage_data");
+    if (pickle_mapping(p, tensors).empty() || storage == kNoNode)
+      throw broken("DC-CLASS", "the metadata lack state_dict_metadata or storage_data");
+    if (const PickleId text = attribute(p, p.root(), "version"); text != kNoNode) version = p.text(text);
+    const PickleId planner = attribute(p, p.root(), "planner_data");
+    const std::span<const PickleId> pairs = pickle_mapping(p, tensors);
+    std::map<std::string_view, PickleId> paths;
+    const std::span<const PickleId> planned = pickle_mapping(p, planner);
+    for (std::size_t i = 0; i < planned.size(); i += 2) paths[p.text(planned[i])] = planned[i + 1];
+    for (std::size_t i = 0; i < pairs.size(); i += 2) read_entry(p, pairs[i], pairs[i + 1], paths);
+    read_places(p, storage);
+  }
+
+  static Error megatron() {
+    return broken("DC-CLASS", "a checkpoint of Megatron: layers are stacked and weights permuted")
+        .hint("convert it with Megatron-Bridge");
+  }
+
+  void read_entry(const Pickle& p, PickleId key, PickleId value,
+                  const std::map<std::string_view, PickleId>& paths) {
+    const std::string name = pickle_name(p, value);
+    if (!name.ends_with(".TensorStorageMetadata")) return;  // a plain value
+    Entry entry;
+    entry.key = p.text(key);
+    const auto fail = [&entry](std::string_view why) {
+      return broken("DC-CLASS", fmt::format("tensor '{}': {}", escape_name(entry.key), why));
+    };
+    if (const auto found = paths.find(entry.key); found != paths.end()) {
+      for (const PickleId part : p.items(found->second)) entry.path.push_back(pickle_key_text(p, part));
+    }
+    if (entry.path.empty()) entry.path = {entry.key};
+    // The state of TensorProperties is a tuple: dtype, layout, requires_grad, memory format, pinned.
+    const PickleId properties = attribute(p, value, "properties");
+    PickleId dtype = attribute(p, properties, "dtype");
+    if (properties != kNoNode && p.kind(properties) == PickleKind::kCall &&
+        p.call(properties).state != kNoNode && p.kind(p.call(properties).state) == PickleKind::kTuple &&
+        !p.items(p.call(properties).state).empty())
+      dtype = p.items(p.call(properties).state)[0];
+    const std::string type_name = pickle_name(p, dtype);
+    const std::optional<TorchType> type = type_name.starts_with("torch.")
+                                              ? find_torch_type(std::string_view(type_name).substr(6))
+                                              : std::nullopt;
+    if (!type) throw fail("its dtype is unknown");
+    entry.type = *type;
+    const std::optional<Shape> shape = shape_of(p, attribute(p, value, "size"));
+    const std::optional<std::uint64_t> count = shape ? element_count(*shape) : std::nullopt;
+    if (!count || !checked_mul(*count, type->bytes)) throw fail("its size is none");
+    entry.shape = *shape;
+    const PickleId chunks = attribute(p, value, "chunks");
+    for (const PickleId chunk : chunks == kNoNode ? std::span<const PickleId>() : p.items(chunks)) {
+      const std::optional<Shape> offsets = shape_of(p, attribute(p, chunk, "offsets"));
+      const std::optional<Shape> sizes = shape_of(p, attribute(p, chunk, "sizes"));
+      if (!offsets || !sizes || offsets->size() != entry.shape.size() || sizes->size() != entry.shape.size())
+        throw fail("a chunk has another number of dimensions");
+      for (std::size_t i = 0; i < sizes->size(); ++i) {
+        if ((*sizes)[i] > entry.shape[i] || (*offsets)[i] > entry.shape[i] - (*sizes)[i])
+          throw broken("DC-CHUNK", fmt::format("tensor '{}': the chunk at {} of size {} leaves its shape {}",
+                                               escape_name(entry.key), shape_text_of(*offsets),
+                                               shape_text_of(*sizes), shape_text_of(entry.shape)));
+      }
+      entry.chunks.push_back({*offsets, *sizes});
+    }
+    // Metadata of one rank each: the same tensor with further chunks.
+    const auto known = index_.find(entry.key);
+    if (known == index_.end()) {
+      index_.emplace(entry.key, entries.size());
+      entries.push_back(std::move(entry));
+      return;
+    }
+    Entry& first = entries[known->second];
+    if (first.shape != entry.shape || first.type.name != entry.type.name)
+      throw fail("ranks disagree on its shape or dtype");
+    for (Chunk& chunk : entry.chunks) {
+      const bool repeated =
+          std::any_of(first.chunks.begin(), first.chunks.end(), [&chunk](const Chunk& other) {
+            return other.offsets == chunk.offsets && other.sizes == chunk.sizes;
+          });
+      if (!repeated) first.chunks.push_back(std::move(chunk));
+    }
+  }
+
+  void read_places(const Pickle& p, PickleId storage) {
+    const std::span<const PickleId> pairs = pickle_mapping(p, storage);
+    for (std::size_t i = 0; i < pairs.size(); i += 2) {
+      const PickleId fqn = attribute(p, pairs[i], "fqn");
+      if (fqn == kNoNode) throw broken("DC-CLASS", "storage_data has a key without a name");
+      const std::optional<Shape> offset = shape_of(p, attribute(p, pairs[i], "offset"));
+      const PickleId path = attribute(p, pairs[i + 1], "relative_path");
+      const PickleId begin = attribute(p, pairs[i + 1], "offset");
+      const PickleId length = attribute(p, pairs[i + 1], "length");
+      const auto number = [&p](PickleId id) {
+        return id != kNoNode && p.kind(id) == PickleKind::kInt && p.integer(id) >= 0;
+      };
+      const std::string name(p.text(fqn));
+      if (path == kNoNode || !number(begin) || !number(length))
+        throw broken("DC-CLASS", "storage_data of '" + escape_name(name) + "' has no path, offset or length");
+      const std::string file(p.text(path));
+      if (const std::optional<std::string_view> why = unsafe_name(file))
+        throw broken("DC-FILE",
+                     fmt::format("the file name '{}' is not followed: {}", escape_name(file), *why));
+      if (const PickleId transforms = attribute(p, pairs[i + 1], "transform_descriptors");
+          transforms != kNoNode && !p.items(transforms).empty())
+        throw broken("DC-XFORM", "the pieces are stored with '" +
+                                     escape_name(p.text(p.items(transforms)[0])) + "', which is not read");
+      if (!offset) continue;  // a plain value
+      places[{name, *offset}] = {file, static_cast<std::uint64_t>(p.integer(begin)),
+                                 static_cast<std::uint64_t>(p.integer(length))};
+    }
+  }
+
+  std::map<std::string, std::size_t> index_;
+};
+
+// --- which part of the tree is the model ---
+
+bool is_model_root(std::string_view part) {
+  return part == "model" || part == "state_dict" || part == "model_state_dict" || part == "module";
+}
+
+bool is_other_root(std::string_view part) {
+  constexpr std::array kRoots =
+      std::to_array<std::string_view>({"optimizer", "optim", "optimizers", "lr_scheduler", "scheduler",
+                                       "train_state", "dataloader", "rng", "ema"});
+  return std::find(kRoots.begin(), kRoots.end(), part) != kRoots.end();
+}
+
+struct Chosen {
+  std::vector<std::pair<std::string, const Entry*>> tensors;  // names below the root
+  bool model = true;
+};
+
+Chosen choose_model(const std::vector<Entry>& entries) {
+  // The shortest prefix of a path that ends in a model's name and has tensors below.
+  std::optional<std::vector<std::string>> root;
+  for (const Entry& entry : entries) {
+    for (std::size_t i = 0; i + 1 < entry.path.size() && (!root || i + 1 < root->size()); ++i) {
+      if (!is_model_root(entry.path[i])) continue;
+      root = std::vector<std::string>(entry.path.begin(),
+                                      entry.path.begin() + static_cast<std::ptrdiff_t>(i) + 1);
+      break;
+    }
+  }
+  Chosen chosen;
+  const auto rest = [](const Entry& entry, std::size_t from) {
+    return join({entry.path.begin() + static_cast<std::ptrdiff_t>(from), entry.path.end()}, ".");
+  };
+  if (root) {
+    for (const Entry& entry : entries) {
+      if (entry.path.size() > root->size() && std::equal(root->begin(), root->end(), entry.path.begin()))
+        chosen.tensors.emplace_back(rest(entry, root->size()), &entry);
+    }
+    return chosen;
+  }
+  std::set<std::string> others;
+  for (const Entry& entry : entries) {
+    if (entry.path.size() == 1 && !is_other_root(entry.path[0])) {
+      chosen.tensors.emplace_back(entry.path[0], &entry);
+    } else if (!is_other_root(entry.path[0])) {
+      others.insert(entry.path[0]);
+    }
+  }
+  if (!chosen.tensors.empty() && others.empty()) return chosen;
+  if (chosen.tensors.empty() && others.empty()) {
+    // Only an optimizer: listed whole, packed never.
+    chosen.model = false;
+    for (const Entry& entry : entries) chosen.tensors.emplace_back(rest(entry, 0), &entry);
+    return chosen;
+  }
+  throw broken("DC-KEY", "which part is the model? It holds " +
+                             escape_name(join({others.begin(), others.end()}, ", ")));
+}
+
+// --- pieces ---
+
+// True when two boxes share an element.
+bool meet(const Chunk& a, const Chunk& b) {
+  for (std::size_t i = 0; i < a.sizes.size(); ++i) {
+    if (a.offsets[i] >= b.offsets[i] + b.sizes[i] || b.offsets[i] >= a.offsets[i] + a.sizes[i]) return false;
+  }
+  return true;
+}
+
+std::uint64_t volume(const Shape& sizes) {
+  return element_count(sizes).value_or(0);  // within the tensor's own count
+}
+
+// Chunks must tile the tensor: disjoint, and as many elements as it has.
+void check_tiling(const Entry& entry) {
+  std::vector<const Chunk*> chunks;
+  std::uint64_t covered = 0;
+  for (const Chunk& chunk : entry.chunks) {
+    const std::uint64_t count = volume(chunk.sizes);
+    if (count == 0) continue;
+    covered += count;
+    chunks.push_back(&chunk);
+  }
+  constexpr std::uint64_t kMaxComparisons = 20'000'000;
+  std::uint64_t comparisons = 0;
+  const auto first = [](const Chunk* chunk) { return chunk->offsets.empty() ? 0 : chunk->offsets[0]; };
+  std::sort(chunks.begin(), chunks.end(),
+            [&](const Chunk* a, const Chunk* b) { return first(a) < first(b); });
+  for (std::size_t i = 0; i < chunks.size(); ++i) {
+    for (std::size_t j = i + 1; j < chunks.size(); ++j) {
+      if (!chunks[i]->offsets.empty() && first(chunks[j]) >= first(chunks[i]) + chunks[i]->sizes[0]) break;
+      if (++comparisons > kMaxComparisons)
+        throw broken("DC-CHUNK",
+                     fmt::format("tensor '{}' has more chunks than can be checked", escape_name(entry.key)));
+      if (meet(*chunks[i], *chunks[j]))
+        throw broken("DC-CHUNK",
+                     fmt::format("tensor '{}': the chunks at {} and {} overlap", escape_name(entry.key),
+                                 shape_text_of(chunks[i]->offsets), shape_text_of(chunks[j]->offsets)));
+    }
+  }
+  const std::uint64_t total = volume(entry.shape);
+  if (covered != total)
+    throw broken("DC-CHUNK", fmt::format("tensor '{}': its chunks hold {} of {} values",
+                                         escape_name(entry.key), group_digits(covered), group_digits(total)))
+        .hint("a rank's metadata are missing");
+}
+
+class Assembler {
+ public:
+  Assembler(Weights& weights, std::string folder, const MetadataReader& metadata)
+      : weights_(weights), folder_(std::move(folder)), metadata_(metadata) {}
+
+  void add(const std::string& name, const Entry& entry) {
+    check_tiling(entry);
+    Tensor tensor{name, entry.type.dtype, entry.shape, 0, 0, volume(entry.shape) * entry.type.bytes};
+    Layout layout;
+    layout.shape = entry.shape;
+    if (tensor.dtype == Dtype::kForeign) {
+      layout.type = entry.type.name;
+      layout.element_bytes = entry.type.bytes;
+    }
+    for (const Chunk& chunk : entry.chunks) {
+      if (volume(chunk.sizes) == 0) continue;
+      layout.boxes.push_back(read_chunk(entry, chunk));
+    }
+    std::sort(layout.boxes.begin(), layout.boxes.end(),
+              [](const Box& a, const Box& b) { return a.begin < b.begin; });
+    if (!layout.boxes.empty()) tensor.source = layout.boxes.front().source;
+    tensor.layout = std::make_shared<Layout>(std::move(layout));
+    weights_.tensors.push_back(std::move(tensor));
+  }
+
+  // Files that hold pieces but are not here.
+  void require_files(const std::vector<std::pair<std::string, const Entry*>>& tensors) const {
+    std::set<std::string> missing;
+    std::size_t affected = 0;
+    for (const auto& [name, entry] : tensors) {
+      bool whole = true;
+      for (const Chunk& chunk : entry->chunks) {
+        const auto place = metadata_.places.find({entry->key, chunk.offsets});
+        if (place == metadata_.places.end() || exists(join_path(folder_, place->second.file))) continue;
+        missing.insert(place->second.file);
+        whole = false;
+      }
+      affected += whole ? 0 : 1;
+    }
+    if (missing.empty()) return;
+    const std::size_t count = missing.size();
+    std::vector<std::string> names(missing.begin(), missing.end());
+    names.resize(std::min<std::size_t>(count, 3));
+    throw broken("DC-FILE", fmt::format("{}{} missing: {} of {} tensors are not whole, such as '{}'",
+                                        escape_name(join(names, ", ")),
+                                        count > 3   ? fmt::format(" and {} more are", count - 3)
+                                        : count > 1 ? " are"
+                                                    : " is",
+                                        affected, tensors.size(), escape_name(first_incomplete(tensors))))
+        .hint("multi-node runs leave each node's files on its own disk: copy them together");
+  }
+
+ private:
+  std::string first_incomplete(const std::vector<std::pair<std::string, const Entry*>>& tensors) const {
+    for (const auto& [name, entry] : tensors) {
+      for (const Chunk& chunk : entry->chunks) {
+        const auto place = metadata_.places.find({entry->key, chunk.offsets});
+        if (place != metadata_.places.end() && !exists(join_path(folder_, place->second.file))) return name;
+      }
+    }
+    return "";
+  }
+
+  std::uint32_t source_of(const std::string& file) {
+    const auto found = sources_.find(file);
+    if (found != sources_.end()) return found->second;
+    const std::string path = join_path(folder_, file);
+    InputFile input(path);
+    const auto source = static_cast<std::uint32_t>(weights_.files.size());
+    const std::uint64_t size = input.size();
+    weights_.files.push_back(
+        {.name = path, .file = std::move(input), .size = size, .data_begin = 0, .metadata = {}});
+    sources_.emplace(file, source);
+    return source;
+  }
+
+  Box read_chunk(const Entry& entry, const Chunk& chunk) {
+    const auto found = metadata_.places.find({entry.key, chunk.offsets});
+    if (found == metadata_.places.end())
+      throw broken("DC-CHUNK", fmt::format("tensor '{}': the chunk at {} is stored nowhere",
+                                           escape_name(entry.key), shape_text_of(chunk.offsets)));
+    const Place& place = found->second;
+    const std::uint32_t source = source_of(place.file);
+    const InputFile& file = *weights_.files[source].file;
+    const auto context = [&](Error& error) {
+      error.in_file(escape_name(file.path()))
+          .at(fmt::format("byte {}, tensor '{}'", place.offset, escape_name(entry.key)));
+      return error;
+    };
+    try {
+      if (place.offset > file.size() || place.length > file.size() - place.offset)
+        throw broken("DC-FILE", fmt::format("the file has {} bytes, the piece ends at {}", file.size(),
+                                            place.offset + place.length))
+            .hint("the save did not finish, or the file was cut");
+      return piece(entry, chunk, file, place, source);
+    } catch (Error& error) {
+      throw context(error);
+    }
+  }
+
+  // The piece as its own zip describes it.
+  Box piece(const Entry& entry, const Chunk& chunk, const InputFile& file, const Place& place,
+            std::uint32_t source) {
+    std::array<std::byte, 4> start{};
+    if (place.length >= start.size()) file.read_at(place.offset, start);
+    if (std::to_integer<int>(start[0]) != 'P' || std::to_integer<int>(start[1]) != 'K')
+      throw broken("DC-ITEM",
+                   "the piece is no torch file: written by another save, or in a format that is not read");
+    Findings findings;
+    TorchPart part = open_torch_part(file, place.offset, place.length, findings);
+    Tensor tensor = read_torch_tensor(*part.object->pickle, part.storages, source, entry.key,
+                                      part.object->pickle->root());
+    const bool same_type =
+        tensor.dtype == entry.type.dtype &&
+        (tensor.dtype != Dtype::kForeign || (tensor.layout && tensor.layout->type == entry.type.name));
+    if (tensor.shape != chunk.sizes || !same_type)
+      throw broken("DC-ITEM",
+                   fmt::format("the piece is {} {}, the metadata say {} {}", type_text(tensor),
+                               shape_text_of(tensor.shape), entry.type.name, shape_text_of(chunk.sizes)))
+          .hint("the file belongs to another save");
+    Box box{source, tensor.offset, chunk.offsets, chunk.sizes, row_major_strides(chunk.sizes)};
+    if (tensor.layout) {
+      const Layout& layout = *tensor.layout;
+      if (layout.swap_bytes || layout.conjugate || layout.negate || layout.inflated ||
+          layout.boxes.size() != 1)
+        throw broken("DC-ITEM", "the piece is stored in a way that is not read");
+      box.strides = layout.boxes.front().strides;
+    }
+    return box;
+  }
+
+  Weights& weights_;
+  std::string folder_;
+  const MetadataReader& metadata_;
+  std::map<std::string, std::uint32_t> sources_;
+};
+
+std::vector<std::string> metadata_files(const std::string& folder) {
+  if (exists(join_path(folder, kMetadata))) return {std::string(kMetadata)};
+  // Without coordination every rank writes its own.
+  std::vector<std::string> files;
+  bool data = false;
+  for (const FolderEntry& entry : list_folder(folder)) {
+    if (entry.name.starts_with("__") && entry.name.ends_with(".metadata")) files.push_back(entry.name);
+    data = data || entry.name.ends_with(".distcp");
+  }
+  if (!files.empty()) return files;
+  if (exists(join_path(folder, ".metadata.tmp")))
+    throw broken("DC-TORN", "the save did not finish: there is a .metadata.tmp, but no .metadata")
+        .in_file(escape_name(folder));
+  throw broken("DC-NOMETA", data ? "there are pieces but no .metadata" : "there is no .metadata")
+      .in_file(escape_name(folder))
+      .hint("rank 0's node writes it: copy it from there");
+}
+
+}  // namespace
+
+bool is_dcp_folder(const std::string& path) {
+  if (!is_folder(path)) return false;
+  const std::vector<FolderEntry> entries = list_folder(path);
+  return std::any_of(entries.begin(), entries.end(), [](const FolderEntry& entry) {
+    return entry.name == kMetadata || entry.name.ends_with(".distcp");
+  });
+}
+
+Weights open_dcp(const std::string& path) {
+  if (exists(join_path(path, "metadata.json")) &&
+      read_whole_file(join_path(path, "metadata.json"), 16U << 20).find("sharded_backend") !=
+          std::string::npos)
+    throw broken("DC-CLASS", "a checkpoint of Megatron: layers are stacked and weights permuted")
+        .in_file(escape_name(path))
+        .hint("convert it with Megatron-Bridge");
+  MetadataReader metadata;
+  const std::vector<std::string> files = metadata_files(path);
+  for (const std::string& file : files) metadata.read(join_path(path, file));
+  Weights weights;
+  try {
+    const Chosen chosen = choose_model(metadata.entries);
+    if (chosen.tensors.empty()) throw broken("DC-KEY", "it holds no tensors");
+    for (const auto& [name, entry] : chosen.tensors) {
+      if (name.find("_flat_param") != std::string::npos)
+        throw broken("DC-FLAT", "flat parameters of FSDP: only the training program can cut them up")
+            .hint("save with SHARDED_STATE_DICT or FULL_STATE_DICT");
+    }
+    Assembler assembler(weights, path, metadata);
+    assembler.require_files(chosen.tensors);
+    for (const auto& [name, entry] : chosen.tensors) assembler.add(name, *entry);
+    if (!chosen.model) {
+      weights.notes.emplace_back("this is the optimizer; the weights lie in pytorch_model_fsdp_0 [DC-OPT]");
+      for (WeightsFile& file : weights.files)
+        file.read_only =
+            "this is the optimizer's part of the checkpoint: the weights lie in pytorch_model_fsdp_0 "
+            "[DC-OPT]";
+    }
+  } catch (Error& error) {
+    throw error.in_file(escape_name(path));
+  }
+  std::size_t pieces = 0;
+  for (const Tensor& tensor : weights.tensors) pieces += tensor.layout->boxes.size();
+  weights.origin = fmt::format("torch distributed checkpoint, {} in {}", plural(pieces, "piece"),
+                               plural(weights.files.size(), "file"));
+  return weights;
+}
+
+}  // namespace mu

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// Torch distributed checkpoints (torch/distributed/checkpoint): a folder of .distcp files, each a row of
+// torch zips that hold one piece of one tensor, and a pickle ".metadata" that says which pieces make which
+// tensor. FSDP under accelerate and the Trainer, FSDP2, HSDP, tensor parallelism and torchtitan write them.
+#pragma once
+
+#include <string>
+
+#include "weights/weights.h"
+
+namespace mu {
+
+// True for a folder that holds such a checkpoint, whole or not.
+bool is_dcp_folder(const std::string& path);
+
+// The full tensors of the model in the folder, each made of its pieces; of the whole tree when it holds no
+// model but an optimizer. Every piece is checked against the metadata and the metadata against itself before
+// it returns. Throws kMalformed with the tensor and the rule (DC-*) for what is missing, torn, mixed or not
+// supported.
+Weights open_dcp(const std::string& path);
+
+}  // namespace mu
