@@ -10,6 +10,7 @@
 #include "cli/app.h"
 #include "cli/console.h"
 #include "cli/run.h"
+#include "model/sharded.h"
 #include "model/wrappers.h"
 #include "os/file.h"
 #include "os/folder.h"
@@ -134,6 +135,10 @@ int pack(const Options& o) {
   require_sound(input);
   require_state_dicts(input, o.salvage);
   std::vector<std::string> notes = left_out_notes(input);
+  if (options.selection.dtype) {
+    if (std::optional<std::string> note = use_training_copies(input.weights, *options.selection.dtype))
+      notes.push_back(std::move(*note));
+  }
   for (std::string& note : remove_wrapper_names(input.weights)) notes.push_back(std::move(note));
   for (const Finding& finding : input.weights.findings.list()) {
     if (finding.level == Level::kSpec)

@@ -161,6 +161,7 @@ std::string describe_container(const Input& input) {
                        type.empty() || type == "collections.OrderedDict" ? "" : ", " + escape_name(type));
   }
   const std::string_view name = file.name;
+  if (!input.weights.origin.empty()) return "";
   if (!file.read_only.empty()) return ", GGUF";
   return name.ends_with(".npz") || name.ends_with(".npy") ? ", NumPy" : "";
 }

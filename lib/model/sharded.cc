@@ -9,6 +9,7 @@
 #include "base/glob.h"
 #include "base/text.h"
 #include "os/folder.h"
+#include "tensor/cast.h"
 #include "weights/dcp.h"
 #include "weights/zero.h"
 
@@ -56,29 +57,41 @@ bool is_adapter_tensor(std::string_view name) {
 }  // namespace
 
 std::optional<ShardedState> find_sharded_state(const std::string& folder) {
-  if (is_zero_folder(folder)) return ShardedState{folder, true};
-  if (is_dcp_folder(folder)) return ShardedState{folder, false};
+  if (is_zero_folder(folder)) return ShardedState{folder, ShardedState::Kind::kZero};
+  if (is_dcp_folder(folder)) return ShardedState{folder, ShardedState::Kind::kDcp};
   const std::vector<FolderEntry> entries = list_folder(folder);
   std::vector<ShardedState> found;
   for (const FolderEntry& entry : entries) {
     if (entry.kind != FolderEntry::Kind::kFolder) continue;
     const std::string path = join_path(folder, entry.name);
     if (Glob("pytorch_model_fsdp_[0-9]*").matches(entry.name) && is_dcp_folder(path))
-      return ShardedState{path, false};
-    if (entry.name.starts_with("global_step") && is_zero_folder(path)) found.push_back({path, true});
+      return ShardedState{path, ShardedState::Kind::kDcp};
+    if (entry.name.starts_with("global_step") && is_zero_folder(path))
+      found.push_back({path, ShardedState::Kind::kZero});
   }
-  if (exists(join_path(folder, "latest"))) return ShardedState{zero_tag_folder(folder), true};
+  if (exists(join_path(folder, "latest")))
+    return ShardedState{zero_tag_folder(folder), ShardedState::Kind::kZero};
   if (found.size() > 1)
     throw malformed("several saves of DeepSpeed lie here and no file 'latest' names one")
         .in_file(escape_name(folder))
         .hint("name the one you mean");
   if (found.size() == 1) return found.front();
+  if (const std::string pieces = dcp_pieces_folder(folder); !pieces.empty())
+    return ShardedState{pieces, ShardedState::Kind::kDcpPieces};
   refuse_other_kinds(folder, entries);
   return std::nullopt;
 }
 
 Weights open_sharded_state(const ShardedState& state) {
-  return state.is_zero ? open_zero(state.path) : open_dcp(state.path);
+  switch (state.kind) {
+    case ShardedState::Kind::kZero:
+      return open_zero(state.path);
+    case ShardedState::Kind::kDcp:
+      return open_dcp(state.path);
+    case ShardedState::Kind::kDcpPieces:
+      break;
+  }
+  return open_dcp_pieces(state.path);
 }
 
 bool holds_only_adapter(const Weights& weights) {
@@ -108,6 +121,45 @@ std::vector<std::string> keep_adapter_tensors(Weights& weights) {
     if (!tensor.name.starts_with("base_model.model.")) tensor.name.insert(0, "base_model.model.");
   }
   return notes;
+}
+
+std::optional<std::string> use_training_copies(Weights& weights, Dtype dtype) {
+  if (weights.training_copies.empty()) return std::nullopt;
+  constexpr std::uint64_t kPiece = 256U << 10;  // elements
+  std::vector<std::byte> master, rounded, copy;
+  const auto equal = [&](const Tensor& tensor, const Tensor& other) {
+    const std::uint64_t in = bits(tensor.dtype) / 8, out = bits(dtype) / 8, count = tensor.element_count();
+    CastReport unused;
+    for (std::uint64_t at = 0; at < count; at += kPiece) {
+      const std::uint64_t size = std::min(kPiece, count - at);
+      master.resize(static_cast<std::size_t>(size * in));
+      rounded.resize(static_cast<std::size_t>(size * out));
+      copy.resize(rounded.size());
+      weights.read(tensor, at * in, master);
+      weights.read(other, at * out, copy);
+      cast(tensor.dtype, dtype, master, rounded, unused);
+      if (rounded != copy) return false;
+    }
+    return true;
+  };
+  std::uint64_t taken = 0, differing = 0;
+  for (Tensor& tensor : weights.tensors) {
+    const auto copies = weights.training_copies.find(tensor.name);
+    if (copies == weights.training_copies.end() || copies->second.dtype != dtype ||
+        tensor.dtype != Dtype::kF32 || copies->second.shape != tensor.shape)
+      continue;
+    if (equal(tensor, copies->second)) {
+      tensor = copies->second;
+      ++taken;
+    } else {
+      ++differing;
+    }
+  }
+  if (taken + differing == 0) return std::nullopt;
+  return fmt::format(
+      "{} taken from the {} model file, equal to the fp32 masters{}", plural(taken, "tensor"),
+      short_name(dtype),
+      differing == 0 ? "" : fmt::format("; {} differ from it and are cast from the masters", differing));
 }
 
 }  // namespace mu

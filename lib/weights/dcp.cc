@@ -18,6 +18,7 @@
 #include "base/text.h"
 #include "os/folder.h"
 #include "weights/index.h"
+#include "weights/tiling.h"
 #include "weights/torch_tensors.h"
 
 namespace mu {
@@ -68,12 +69,6 @@ struct Entry {
   Shape shape;
   std::vector<Chunk> chunks;
 };
-
-std::string shape_text_of(const Shape& shape) {
-  std::string text = "(";
-  for (std::size_t i = 0; i < shape.size(); ++i) text += (i > 0 ? ", " : "") + std::to_string(shape[i]);
-  return text + ")";
-}
 
 // What .metadata says, of one file or of one a rank.
 class MetadataReader {
@@ -159,8 +154,8 @@ class MetadataReader {
       for (std::size_t i = 0; i < sizes->size(); ++i) {
         if ((*sizes)[i] > entry.shape[i] || (*offsets)[i] > entry.shape[i] - (*sizes)[i])
           throw broken("DC-CHUNK", fmt::format("tensor '{}': the chunk at {} of size {} leaves its shape {}",
-                                               escape_name(entry.key), shape_text_of(*offsets),
-                                               shape_text_of(*sizes), shape_text_of(entry.shape)));
+                                               escape_name(entry.key), tuple_text(*offsets),
+                                               tuple_text(*sizes), tuple_text(entry.shape)));
       }
       entry.chunks.push_back({*offsets, *sizes});
     }
@@ -276,50 +271,8 @@ Chosen choose_model(const std::vector<Entry>& entries) {
 
 // --- pieces ---
 
-// True when two boxes share an element.
-bool meet(const Chunk& a, const Chunk& b) {
-  for (std::size_t i = 0; i < a.sizes.size(); ++i) {
-    if (a.offsets[i] >= b.offsets[i] + b.sizes[i] || b.offsets[i] >= a.offsets[i] + a.sizes[i]) return false;
-  }
-  return true;
-}
-
 std::uint64_t volume(const Shape& sizes) {
   return element_count(sizes).value_or(0);  // within the tensor's own count
-}
-
-// Chunks must tile the tensor: disjoint, and as many elements as it has.
-void check_tiling(const Entry& entry) {
-  std::vector<const Chunk*> chunks;
-  std::uint64_t covered = 0;
-  for (const Chunk& chunk : entry.chunks) {
-    const std::uint64_t count = volume(chunk.sizes);
-    if (count == 0) continue;
-    covered += count;
-    chunks.push_back(&chunk);
-  }
-  constexpr std::uint64_t kMaxComparisons = 20'000'000;
-  std::uint64_t comparisons = 0;
-  const auto first = [](const Chunk* chunk) { return chunk->offsets.empty() ? 0 : chunk->offsets[0]; };
-  std::sort(chunks.begin(), chunks.end(),
-            [&](const Chunk* a, const Chunk* b) { return first(a) < first(b); });
-  for (std::size_t i = 0; i < chunks.size(); ++i) {
-    for (std::size_t j = i + 1; j < chunks.size(); ++j) {
-      if (!chunks[i]->offsets.empty() && first(chunks[j]) >= first(chunks[i]) + chunks[i]->sizes[0]) break;
-      if (++comparisons > kMaxComparisons)
-        throw broken("DC-CHUNK",
-                     fmt::format("tensor '{}' has more chunks than can be checked", escape_name(entry.key)));
-      if (meet(*chunks[i], *chunks[j]))
-        throw broken("DC-CHUNK",
-                     fmt::format("tensor '{}': the chunks at {} and {} overlap", escape_name(entry.key),
-                                 shape_text_of(chunks[i]->offsets), shape_text_of(chunks[j]->offsets)));
-    }
-  }
-  const std::uint64_t total = volume(entry.shape);
-  if (covered != total)
-    throw broken("DC-CHUNK", fmt::format("tensor '{}': its chunks hold {} of {} values",
-                                         escape_name(entry.key), group_digits(covered), group_digits(total)))
-        .hint("a rank's metadata are missing");
 }
 
 class Assembler {
@@ -328,7 +281,9 @@ class Assembler {
       : weights_(weights), folder_(std::move(folder)), metadata_(metadata) {}
 
   void add(const std::string& name, const Entry& entry) {
-    check_tiling(entry);
+    std::vector<Box> boxes;
+    for (const Chunk& chunk : entry.chunks) boxes.push_back({0, 0, chunk.offsets, chunk.sizes, {}});
+    check_tiling(entry.key, entry.shape, boxes);
     Tensor tensor{name, entry.type.dtype, entry.shape, 0, 0, volume(entry.shape) * entry.type.bytes};
     Layout layout;
     layout.shape = entry.shape;
@@ -402,7 +357,7 @@ class Assembler {
     const auto found = metadata_.places.find({entry.key, chunk.offsets});
     if (found == metadata_.places.end())
       throw broken("DC-CHUNK", fmt::format("tensor '{}': the chunk at {} is stored nowhere",
-                                           escape_name(entry.key), shape_text_of(chunk.offsets)));
+                                           escape_name(entry.key), tuple_text(chunk.offsets)));
     const Place& place = found->second;
     const std::uint32_t source = source_of(place.file);
     const InputFile& file = *weights_.files[source].file;
@@ -438,9 +393,8 @@ class Assembler {
         tensor.dtype == entry.type.dtype &&
         (tensor.dtype != Dtype::kForeign || (tensor.layout && tensor.layout->type == entry.type.name));
     if (tensor.shape != chunk.sizes || !same_type)
-      throw broken("DC-ITEM",
-                   fmt::format("the piece is {} {}, the metadata say {} {}", type_text(tensor),
-                               shape_text_of(tensor.shape), entry.type.name, shape_text_of(chunk.sizes)))
+      throw broken("DC-ITEM", fmt::format("the piece is {} {}, the metadata say {} {}", type_text(tensor),
+                                          tuple_text(tensor.shape), entry.type.name, tuple_text(chunk.sizes)))
           .hint("the file belongs to another save");
     Box box{source, tensor.offset, chunk.offsets, chunk.sizes, row_major_strides(chunk.sizes)};
     if (tensor.layout) {

@@ -19,4 +19,12 @@ bool is_dcp_folder(const std::string& path);
 // supported.
 Weights open_dcp(const std::string& path);
 
+// The folder, the one given or its sub-folder "sharded", that holds pieces as safetensors files; empty when
+// there is none.
+std::string dcp_pieces_folder(const std::string& path);
+
+// The same from pieces in safetensors files. Full shapes are what the pieces reach, so a lost last rank shows
+// only where pieces don't fill them.
+Weights open_dcp_pieces(const std::string& folder);
+
 }  // namespace mu

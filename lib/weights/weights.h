@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -45,6 +46,8 @@ struct Weights {
   std::string origin{};  // what the tensors were put together from, "DeepSpeed ZeRO stage 3, 2 ranks, …";
                          // usually empty
   std::vector<std::string> notes{};  // what a user should know of that
+  // By name, the 16-bit copies that a run kept beside fp32 masters.
+  std::map<std::string, Tensor> training_copies{};
   Findings findings;  // of all files; level kLoads among them means that the tensors must not be trusted
 
   [[nodiscard]] std::uint64_t total_bytes() const;  // of the tensors

@@ -161,9 +161,15 @@ class ZeroReader {
       throw broken("ZR-MODEL", "the model's names and shapes are missing: there is no *_model_states.pt")
           .in_file(escape_name(folder_));
     check_parallelism();
+    universal_ = is_folder(join_path(folder_, "zero"));
     read_stage();
     check_mixture();
-    if (stage_ == 0) {
+    if (universal_) {
+      gather_universal();
+      gather_frozen();
+      take_module(!model().file.rank.has_value());
+      add_shared_names();
+    } else if (stage_ == 0) {
       take_module(true);
     } else {
       gather_groups();
@@ -277,6 +283,11 @@ class ZeroReader {
 
   void read_stage() {
     const PickleId shapes = model().root("param_shapes");
+    if (universal_) {
+      stage_ = model().file.rank ? 3 : 2;
+      ranks_ = model().file.rank ? model_.size() : 1;
+      return;
+    }
     if (optimizer_.empty()) {
       const Pickle& p = model().pickle();
       if (model().file.rank ||
@@ -542,6 +553,39 @@ class ZeroReader {
     return at + share;
   }
 
+  // A universal checkpoint: zero/NAME/fp32.pt of each parameter, whole, or flat when it comes from stage 3.
+  void gather_universal() {
+    for (const PickleId group : group_shapes()) {
+      for (const NamedShape& parameter : shapes_of(model().pickle(), group)) {
+        if (const std::optional<std::string_view> why = unsafe_name(parameter.name))
+          throw broken("ZR-LOST",
+                       fmt::format("the name '{}' is not followed: {}", escape_name(parameter.name), *why))
+              .in_file(escape_name(folder_));
+        const std::string path = join_path(join_path(join_path(folder_, "zero"), parameter.name), "fp32.pt");
+        if (!exists(path)) throw lost({parameter.name});
+        InputFile input(path);
+        const auto source = static_cast<std::uint32_t>(weights_.files.size());
+        try {
+          TorchPart part = open_torch_part(input, 0, input.size(), weights_.findings);
+          const Pickle& p = *part.object->pickle;
+          const PickleId param = pickle_find(p, p.root(), "param");
+          Tensor tensor = read_torch_tensor(p, part.storages, source, parameter.name,
+                                            param == kNoNode ? p.root() : param);
+          const bool flat = tensor.shape == std::vector<std::uint64_t>{parameter.count} && !tensor.layout;
+          if (tensor.shape != parameter.shape && !flat)
+            throw broken("ZR-SHAPE", "it has another shape than the model file says");
+          tensor.shape = parameter.shape;
+          add(std::move(tensor));
+        } catch (Error& error) {
+          throw error.in_file(escape_name(path));
+        }
+        const std::uint64_t size = input.size();
+        weights_.files.push_back(
+            {.name = path, .file = std::move(input), .size = size, .data_begin = 0, .metadata = {}});
+      }
+    }
+  }
+
   // Frozen parameters: whole in stages 1 and 2, a piece a rank in stage 3.
   void gather_frozen() {
     const PickleId shapes = model().root("frozen_param_shapes");
@@ -596,9 +640,18 @@ class ZeroReader {
     for (std::size_t i = 0; i < pairs.size(); i += 2) {
       const std::string name(p.text(pairs[i]));
       module_order_.push_back(name);
-      if (by_name_.contains(name) || !is_tensor_node(p, pairs[i + 1])) continue;
+      if (!is_tensor_node(p, pairs[i + 1])) continue;
+      if (by_name_.contains(name)) {
+        if (all) keep_copy(part, name, pairs[i + 1]);
+        continue;
+      }
       if (all ? !is_alias(name) : buffers.contains(name)) add_whole(part, name, pairs[i + 1]);
     }
+  }
+
+  void keep_copy(Part& part, const std::string& name, PickleId node) {
+    Tensor copy = read_torch_tensor(part.pickle(), part.torch.storages, part.source, name, node);
+    if (bits(copy.dtype) == 16) weights_.training_copies.emplace(name, std::move(copy));
   }
 
   bool is_alias(const std::string& name) const {
@@ -656,9 +709,10 @@ class ZeroReader {
     const Pickle& p = model().pickle();
     const std::optional<std::int64_t> step = int_of(p, model().root("global_steps"));
     const PickleId version = model().root("ds_version");
-    weights_.origin = fmt::format("DeepSpeed ZeRO stage {}, {}{}{}", stage_, plural(ranks_, "rank"),
-                                  step ? fmt::format(", step {}", *step) : "",
-                                  version == kNoNode ? "" : ", DeepSpeed " + escape_name(p.text(version)));
+    weights_.origin =
+        fmt::format("DeepSpeed {} stage {}, {}{}{}", universal_ ? "universal checkpoint of ZeRO" : "ZeRO",
+                    stage_, plural(ranks_, "rank"), step ? fmt::format(", step {}", *step) : "",
+                    version == kNoNode ? "" : ", DeepSpeed " + escape_name(p.text(version)));
     if (stage_ == 0 && !p.items(p.root()).empty())
       weights_.notes.emplace_back("the weights are those of the model file, in the dtype of the training");
     std::set<Dtype> types;
@@ -673,6 +727,7 @@ class ZeroReader {
   Weights weights_;
   std::vector<Part> model_, optimizer_;  // by rank
   int stage_ = 0;
+  bool universal_ = false;
   std::uint64_t ranks_ = 0;
   std::unordered_map<std::string, std::size_t> by_name_;
   std::vector<std::string> module_order_;

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+// The other form of a distributed checkpoint: safetensors files whose tensors are pieces, with
+// DCP_SHARDING_INFO in the metadata saying where each begins
+// (torch.distributed.checkpoint.HuggingFaceStorageWriter).
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "base/error.h"
+#include "base/glob.h"
+#include "base/json.h"
+#include "base/text.h"
+#include "os/folder.h"
+#include "weights/dcp.h"
+#include "weights/layout.h"
+#include "weights/tiling.h"
+
+namespace mu {
+namespace {
+
+constexpr std::string_view kInfo = "DCP_SHARDING_INFO";
+
+Error broken(std::string_view rule, std::string message) {
+  return malformed(fmt::format("{} [{}]", message, rule));
+}
+
+bool is_piece_name(std::string_view name) {
+  return Glob("shard-[0-9]*-model-[0-9]*-of-[0-9]*.safetensors").matches(name);
+}
+
+// First index of a piece, as its file's metadata give it.
+std::vector<std::uint64_t> saved_offsets(const JsonValue& info, const Tensor& tensor) {
+  std::vector<std::uint64_t> offsets;
+  const JsonValue* entry = info.find(tensor.name);
+  const JsonValue* list = entry == nullptr ? nullptr : entry->find("saved_offsets");
+  if (list != nullptr) {
+    for (const JsonValue& item : list->items()) offsets.push_back(item.as_u64().value_or(~std::uint64_t{0}));
+  }
+  const bool fits =
+      offsets.size() == tensor.shape.size() &&
+      std::all_of(offsets.begin(), offsets.end(), [](std::uint64_t n) { return n < (1ULL << 40); });
+  if (!fits) throw broken("DC-CHUNK", "the piece of '" + escape_name(tensor.name) + "' has no saved_offsets");
+  return offsets;
+}
+
+}  // namespace
+
+std::string dcp_pieces_folder(const std::string& path) {
+  for (const std::string& folder : {path, join_path(path, "sharded")}) {
+    if (!is_folder(folder)) continue;
+    const std::vector<FolderEntry> entries = list_folder(folder);
+    if (std::any_of(entries.begin(), entries.end(),
+                    [](const FolderEntry& entry) { return is_piece_name(entry.name); }))
+      return folder;
+  }
+  return "";
+}
+
+Weights open_dcp_pieces(const std::string& folder) {
+  std::vector<std::string> paths;
+  for (const FolderEntry& entry : list_folder(folder)) {
+    if (is_piece_name(entry.name)) paths.push_back(join_path(folder, entry.name));
+  }
+  Weights pieces = open_files(paths);
+  pieces.findings.throw_if_unloadable();
+  std::vector<JsonDocument> infos;
+  for (const WeightsFile& file : pieces.files) {
+    const auto text = file.metadata ? file.metadata->find(std::string(kInfo)) : Metadata::const_iterator();
+    if (!file.metadata || text == file.metadata->end())
+      throw broken("DC-CHUNK", "its metadata lack DCP_SHARDING_INFO").in_file(escape_name(file.name));
+    infos.push_back(parse_json(text->second));
+  }
+  std::vector<Tensor> whole;
+  std::vector<Layout> layouts;
+  std::map<std::string, std::size_t> index;
+  for (const Tensor& piece : pieces.tensors) {
+    const std::string& file = pieces.files[piece.source].name;
+    try {
+      const std::vector<std::uint64_t> begin = saved_offsets(infos[piece.source].root, piece);
+      const auto [at, fresh] = index.try_emplace(piece.name, whole.size());
+      if (fresh) {
+        whole.push_back(
+            {piece.name, piece.dtype, std::vector<std::uint64_t>(begin.size(), 0), piece.source, 0, 0});
+        layouts.emplace_back();
+      }
+      Tensor& tensor = whole[at->second];
+      if (tensor.dtype != piece.dtype || tensor.shape.size() != begin.size())
+        throw broken("DC-ITEM", "pieces of '" + escape_name(piece.name) + "' differ in dtype or dimensions");
+      for (std::size_t i = 0; i < begin.size(); ++i)
+        tensor.shape[i] = std::max(tensor.shape[i], begin[i] + piece.shape[i]);
+      if (piece.size > 0)
+        layouts[at->second].boxes.push_back(
+            {piece.source, piece.offset, begin, piece.shape, row_major_strides(piece.shape)});
+    } catch (Error& error) {
+      throw error.in_file(escape_name(file));
+    }
+  }
+  for (std::size_t i = 0; i < whole.size(); ++i) {
+    const ByteSize size = tensor_bytes(whole[i].dtype, whole[i].shape);
+    if (size.status != ByteSizeStatus::kOk)
+      throw broken("DC-CHUNK", "the pieces of '" + escape_name(whole[i].name) + "' make no shape")
+          .in_file(escape_name(folder));
+    try {
+      check_tiling(whole[i].name, whole[i].shape, layouts[i].boxes);
+    } catch (Error& error) {
+      throw error.in_file(escape_name(folder));
+    }
+    std::sort(layouts[i].boxes.begin(), layouts[i].boxes.end(),
+              [](const Box& a, const Box& b) { return a.begin < b.begin; });
+    whole[i].size = size.bytes;
+    layouts[i].shape = whole[i].shape;
+    whole[i].layout = std::make_shared<Layout>(std::move(layouts[i]));
+  }
+  const std::size_t count = pieces.tensors.size();
+  pieces.tensors = std::move(whole);
+  pieces.findings = {};
+  for (WeightsFile& file : pieces.files) file.metadata.reset();
+  pieces.origin = fmt::format("torch distributed checkpoint, {} in {} of safetensors", plural(count, "piece"),
+                              plural(pieces.files.size(), "file"));
+  return pieces;
+}
+
+}  // namespace mu
