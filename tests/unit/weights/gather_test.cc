@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "weights/gather.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <random>
+
+#include "testing.h"
+#include "weights/tiling.h"
+
+using namespace mu;
+using namespace mu::testing;
+
+namespace {
+
+using Shape = std::vector<std::uint64_t>;
+
+// Cuts a tensor into boxes at random places, stores each in a file of its own with the strides of a random
+// order of dimensions, and returns the bytes of the files.
+struct Cut {
+  Tensor tensor{"t", Dtype::kU16, {}, 0, 0, 0};
+  std::vector<std::vector<std::uint16_t>> files;
+  Layout layout;
+};
+Cut cut_at_random(std::mt19937& random, const Shape& shape) {
+  Cut cut;
+  cut.tensor.shape = cut.layout.shape = shape;
+  cut.tensor.size = 2 * element_count(shape).value();
+  std::vector<Box> boxes = {{0, 0, Shape(shape.size(), 0), shape, {}}};
+  for (int i = 0; i < 4 && !shape.empty(); ++i) {
+    const std::size_t which = random() % boxes.size(), dim = random() % shape.size();
+    if (boxes[which].size[dim] < 2) continue;
+    const std::uint64_t at = 1 + random() % (boxes[which].size[dim] - 1);
+    Box upper = boxes[which];
+    upper.begin[dim] += at;
+    upper.size[dim] -= at;
+    boxes[which].size[dim] = at;
+    boxes.push_back(upper);
+  }
+  const Shape strides = row_major_strides(shape);
+  for (Box& box : boxes) {
+    box.source = static_cast<std::uint32_t>(cut.files.size());
+    std::vector<std::size_t> order(shape.size());
+    for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
+    if (random() % 2 == 0) std::shuffle(order.begin(), order.end(), random);
+    box.strides.assign(shape.size(), 0);
+    std::uint64_t stride = 1;
+    for (std::size_t i = order.size(); i-- > 0;) {
+      box.strides[order[i]] = stride;
+      stride *= box.size[order[i]];
+    }
+    box.offset = 2 * (random() % 3);
+    std::vector<std::uint16_t> file(stride + 3, 0xEEEE);
+    // The value of an element is its place in the tensor.
+    for (std::uint64_t n = 0; n < stride; ++n) {
+      std::uint64_t rest = n, from = box.offset / 2, value = 0;
+      for (std::size_t i = shape.size(); i-- > 0;) {
+        from += rest % box.size[i] * box.strides[i];
+        value += (box.begin[i] + rest % box.size[i]) * strides[i];
+        rest /= box.size[i];
+      }
+      file[from] = static_cast<std::uint16_t>(value);
+    }
+    cut.files.push_back(std::move(file));
+  }
+  cut.layout.boxes = boxes;
+  return cut;
+}
+
+}  // namespace
+
+TEST_CASE("gather: any boxes with any strides, any stretch") {
+  std::mt19937 random(11);
+  for (int round = 0; round < 300; ++round) {
+    Shape shape(random() % 4);
+    for (std::uint64_t& n : shape) n = 1 + random() % 9;
+    Cut cut = cut_at_random(random, shape);
+    check_tiling("t", shape, cut.layout.boxes);
+    cut.tensor.layout = std::make_shared<Layout>(cut.layout);
+    const auto read = [&cut](std::uint32_t source, std::uint64_t offset, std::span<std::byte> out) {
+      REQUIRE(offset + out.size() <= 2 * cut.files.at(source).size());
+      std::memcpy(out.data(), reinterpret_cast<const char*>(cut.files[source].data()) + offset, out.size());
+    };
+    std::vector<std::uint16_t> expected(cut.tensor.size / 2);
+    for (std::size_t i = 0; i < expected.size(); ++i) expected[i] = static_cast<std::uint16_t>(i);
+    for (int stretch = 0; stretch < 5; ++stretch) {
+      const std::uint64_t at = stretch == 0 ? 0 : random() % cut.tensor.size;
+      const std::uint64_t size = stretch == 0 ? cut.tensor.size : random() % (cut.tensor.size - at) + 1;
+      std::vector<std::byte> got(size);
+      gather(cut.tensor, at, got, read);
+      CHECK(std::memcmp(got.data(), reinterpret_cast<const char*>(expected.data()) + at, size) == 0);
+    }
+    // Where the bytes are runs of files, the runs say the same.
+    std::vector<std::byte> joined;
+    for (const ByteRange& range : byte_ranges(cut.tensor)) {
+      std::vector<std::byte> bytes(range.size);
+      read(range.source, range.offset, bytes);
+      joined.insert(joined.end(), bytes.begin(), bytes.end());
+    }
+    if (!joined.empty()) CHECK(std::memcmp(joined.data(), expected.data(), cut.tensor.size) == 0);
+  }
+}
+
+TEST_CASE("gather: a large transposed tensor, wider than any window") {
+  constexpr std::uint64_t kRows = 3000, kColumns = 1500;
+  std::vector<std::uint16_t> file(kRows * kColumns);
+  for (std::size_t i = 0; i < file.size(); ++i) file[i] = static_cast<std::uint16_t>(i * 7);
+  Layout layout;
+  layout.shape = {kColumns, kRows};
+  layout.boxes = {{0, 0, {0, 0}, layout.shape, {1, kColumns}}};
+  const Tensor tensor{
+      "t", Dtype::kU16, layout.shape, 0, 0, 2 * file.size(), std::make_shared<Layout>(layout)};
+  std::vector<std::byte> out(2 * file.size());
+  for (std::uint64_t at = 0; at < out.size(); at += 1U << 20) {
+    gather(tensor, at, std::span(out).subspan(at, std::min<std::size_t>(1U << 20, out.size() - at)),
+           [&file](std::uint32_t, std::uint64_t offset, std::span<std::byte> bytes) {
+             REQUIRE(offset + bytes.size() <= 2 * file.size());
+             std::memcpy(bytes.data(), reinterpret_cast<const char*>(file.data()) + offset, bytes.size());
+           });
+  }
+  bool same = true;
+  for (std::uint64_t r = 0; r < kColumns; ++r) {
+    for (std::uint64_t c = 0; c < kRows; ++c)
+      same = same && load_le<std::uint16_t>(out.data() + 2 * (r * kRows + c)) == file[c * kColumns + r];
+  }
+  CHECK(same);
+}
+
+TEST_CASE("tiling: overlaps and holes") {
+  const auto error = [](const Shape& shape, const std::vector<Box>& boxes) {
+    return error_of([&] { check_tiling("t", shape, boxes); });
+  };
+  const auto box = [](Shape begin, Shape size) { return Box{0, 0, std::move(begin), std::move(size), {}}; };
+  CHECK_FALSE(error({}, {box({}, {})}).has_value());
+  CHECK_FALSE(
+      error({4, 6}, {box({0, 0}, {2, 6}), box({2, 0}, {2, 3}), box({2, 3}, {2, 3}), box({4, 0}, {0, 6})})
+          .has_value());
+  CHECK(error({4, 6}, {box({0, 0}, {2, 6}), box({2, 0}, {2, 3})}) == ErrorKind::kMalformed);
+  CHECK(error({4, 6}, {box({0, 0}, {4, 3}), box({1, 2}, {4 - 1, 4})}) == ErrorKind::kMalformed);
+  CHECK(error({4}, {box({0}, {3}), box({2}, {1})}) == ErrorKind::kMalformed);
+}
