@@ -26,7 +26,8 @@ std::uint64_t copy_in_kernel(const InputFile& in, std::uint64_t in_offset, Outpu
   auto from = static_cast<off64_t>(in_offset);
   auto to = static_cast<off64_t>(out_offset);
   while (true) {
-    const ssize_t moved = ::copy_file_range(in.fd(), &from, out.fd(), &to, std::min(size, kKernelPiece), 0);
+    const ssize_t moved =
+        ::copy_file_range(in.fd()->get(), &from, out.fd(), &to, std::min(size, kKernelPiece), 0);
     if (moved >= 0) return static_cast<std::uint64_t>(moved);
     switch (errno) {
       case EINTR:
@@ -62,7 +63,7 @@ void copy_through_buffer(const InputFile& in, std::uint64_t in_offset, OutputFil
 }  // namespace
 
 bool clone_file(const InputFile& in, OutputFile& out) {
-  return ::ioctl(out.fd(), FICLONE, in.fd()) == 0;
+  return ::ioctl(out.fd(), FICLONE, in.fd()->get()) == 0;
 }
 
 void copy_range(const InputFile& in, std::uint64_t in_offset, OutputFile& out, std::uint64_t out_offset,

@@ -9,12 +9,14 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <set>
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/sizes.h"
 #include "base/text.h"
 #include "os/folder.h"
 #include "weights/index.h"
@@ -26,8 +28,17 @@ namespace {
 
 constexpr std::string_view kMetadata = ".metadata";
 
+constexpr std::size_t kMaxOpen = 64;  // files of a set that keep their descriptor
+
 Error broken(std::string_view rule, std::string message) {
   return malformed(fmt::format("{} [{}]", message, rule));
+}
+
+void require_harmless(const Pickle& p) {
+  const PickleReport report = report_pickle(p);
+  if (report.worst == Verdict::kDangerous)
+    throw malformed(fmt::format("its pickle names '{}', which is dangerous to load",
+                                escape_name(report.globals.front().name)));
 }
 
 using Shape = std::vector<std::uint64_t>;
@@ -55,6 +66,8 @@ std::optional<Shape> shape_of(const Pickle& p, PickleId id) {
 
 struct Chunk {
   Shape offsets, sizes;
+
+  auto operator<=>(const Chunk&) const = default;
 };
 
 struct Place {
@@ -75,7 +88,7 @@ class MetadataReader {
  public:
   std::vector<Entry> entries;
   std::map<std::pair<std::string, Shape>, Place> places;
-  std::string version;
+  std::vector<std::vector<std::string>> values;  // paths of what is no tensor
 
   void read(const std::string& path) {
     const std::string data = read_whole_file(path, Pickle::kMaxBytes);
@@ -84,6 +97,7 @@ class MetadataReader {
       if (p.fault())
         throw broken("DC-TORN", "the metadata are broken: " + p.fault()->message)
             .at(fmt::format("byte {}", p.fault()->at));
+      require_harmless(p);
       read(p);
     } catch (Error& error) {
       throw error.in_file(escape_name(path));
@@ -93,14 +107,13 @@ class MetadataReader {
  private:
   void read(const Pickle& p) {
     const std::string root = pickle_name(p, p.root());
-    if (root.ends_with("MCoreMetadata")) throw megatron();
+    if (root.ends_with("MCoreMetadata")) throw megatron_error();
     if (!root.ends_with(".metadata.Metadata") || !root.starts_with("torch.distributed."))
       throw broken("DC-CLASS", "the metadata are of the unknown class '" + escape_name(root) + "'");
     const PickleId tensors = attribute(p, p.root(), "state_dict_metadata");
     const PickleId storage = attribute(p, p.root(), "storage_data");
     if (pickle_mapping(p, tensors).empty() || storage == kNoNode)
       throw broken("DC-CLASS", "the metadata lack state_dict_metadata or storage_data");
-    if (const PickleId text = attribute(p, p.root(), "version"); text != kNoNode) version = p.text(text);
     const PickleId planner = attribute(p, p.root(), "planner_data");
     const std::span<const PickleId> pairs = pickle_mapping(p, tensors);
     std::map<std::string_view, PickleId> paths;
@@ -110,24 +123,24 @@ class MetadataReader {
     read_places(p, storage);
   }
 
-  static Error megatron() {
-    return broken("DC-CLASS", "a checkpoint of Megatron: layers are stacked and weights permuted")
-        .hint("convert it with Megatron-Bridge");
-  }
-
   void read_entry(const Pickle& p, PickleId key, PickleId value,
                   const std::map<std::string_view, PickleId>& paths) {
     const std::string name = pickle_name(p, value);
-    if (!name.ends_with(".TensorStorageMetadata")) return;  // a plain value
     Entry entry;
     entry.key = p.text(key);
     const auto fail = [&entry](std::string_view why) {
-      return broken("DC-CLASS", fmt::format("tensor '{}': {}", escape_name(entry.key), why));
+      return broken("DC-CLASS", fmt::format("'{}': {}", escape_name(entry.key), why));
     };
     if (const auto found = paths.find(entry.key); found != paths.end()) {
       for (const PickleId part : p.items(found->second)) entry.path.push_back(pickle_key_text(p, part));
     }
     if (entry.path.empty()) entry.path = {entry.key};
+    if (name.starts_with("torch.distributed.") && name.ends_with(".BytesStorageMetadata")) {
+      values.push_back(std::move(entry.path));
+      return;
+    }
+    if (!name.starts_with("torch.distributed.") || !name.ends_with(".TensorStorageMetadata"))
+      throw fail("it is of the unknown class '" + escape_name(name) + "'");
     // The state of TensorProperties is a tuple: dtype, layout, requires_grad, memory format, pinned.
     const PickleId properties = attribute(p, value, "properties");
     PickleId dtype = attribute(p, properties, "dtype");
@@ -159,23 +172,23 @@ class MetadataReader {
       }
       entry.chunks.push_back({*offsets, *sizes});
     }
-    // Metadata of one rank each: the same tensor with further chunks.
-    const auto known = index_.find(entry.key);
-    if (known == index_.end()) {
-      index_.emplace(entry.key, entries.size());
+    merge(std::move(entry));
+  }
+
+  // Metadata of one rank each have the same tensor with further chunks; what all ranks hold stands in each.
+  void merge(Entry entry) {
+    const auto [known, fresh] = index_.try_emplace(entry.key, entries.size());
+    if (fresh) {
       entries.push_back(std::move(entry));
       return;
     }
     Entry& first = entries[known->second];
     if (first.shape != entry.shape || first.type.name != entry.type.name)
-      throw fail("ranks disagree on its shape or dtype");
-    for (Chunk& chunk : entry.chunks) {
-      const bool repeated =
-          std::any_of(first.chunks.begin(), first.chunks.end(), [&chunk](const Chunk& other) {
-            return other.offsets == chunk.offsets && other.sizes == chunk.sizes;
-          });
-      if (!repeated) first.chunks.push_back(std::move(chunk));
-    }
+      throw broken("DC-CLASS",
+                   fmt::format("'{}': ranks disagree on its shape or dtype", escape_name(entry.key)));
+    std::move(entry.chunks.begin(), entry.chunks.end(), std::back_inserter(first.chunks));
+    std::sort(first.chunks.begin(), first.chunks.end());
+    first.chunks.erase(std::unique(first.chunks.begin(), first.chunks.end()), first.chunks.end());
   }
 
   void read_places(const Pickle& p, PickleId storage) {
@@ -200,7 +213,8 @@ class MetadataReader {
       if (const PickleId transforms = attribute(p, pairs[i + 1], "transform_descriptors");
           transforms != kNoNode && !p.items(transforms).empty())
         throw broken("DC-XFORM", "the pieces are stored with '" +
-                                     escape_name(p.text(p.items(transforms)[0])) + "', which is not read");
+                                     escape_name(p.text(p.items(transforms)[0])) + "', which is not read")
+            .hint("load it with torch and save it without stream transforms");
       if (!offset) continue;  // a plain value
       places[{name, *offset}] = {file, static_cast<std::uint64_t>(p.integer(begin)),
                                  static_cast<std::uint64_t>(p.integer(length))};
@@ -225,48 +239,95 @@ bool is_other_root(std::string_view part) {
 
 struct Chosen {
   std::vector<std::pair<std::string, const Entry*>> tensors;  // names below the root
-  bool model = true;
+  std::vector<std::string> root;                              // path of the model; empty: the top
+  std::string why_not{};                                      // why this is not the model
 };
 
-Chosen choose_model(const std::vector<Entry>& entries) {
-  // The shortest prefix of a path that ends in a model's name and has tensors below.
+std::string key_text(std::span<const std::string> path) {
+  return join({path.begin(), path.end()}, ".");
+}
+
+bool lies_below(const std::vector<std::string>& path, const std::vector<std::string>& root) {
+  return path.size() > root.size() && std::equal(root.begin(), root.end(), path.begin());
+}
+
+// What lies at the top, with sizes: "model (21 tensors, 156.3 KB)".
+std::string roots_text(const std::vector<Entry>& entries) {
+  constexpr std::size_t kShown = 8;
+  std::map<std::string_view, std::pair<std::uint64_t, std::uint64_t>> sums;
+  for (const Entry& entry : entries) {
+    auto& [count, bytes] = sums[entry.path.front()];
+    ++count;
+    bytes += element_count(entry.shape).value_or(0) * entry.type.bytes;
+  }
+  std::vector<std::string> roots;
+  for (const auto& [name, sum] : sums) {
+    if (roots.size() == kShown) {
+      roots.push_back(fmt::format("… and {} more", sums.size() - kShown));
+      break;
+    }
+    roots.push_back(
+        fmt::format("{} ({}, {})", escape_name(name), plural(sum.first, "tensor"), format_size(sum.second)));
+  }
+  return join(roots, ", ");
+}
+
+// The shortest prefix of a path that ends in a model's name and has tensors below.
+std::optional<std::vector<std::string>> find_model_root(const std::vector<Entry>& entries) {
   std::optional<std::vector<std::string>> root;
   for (const Entry& entry : entries) {
     for (std::size_t i = 0; i + 1 < entry.path.size() && (!root || i + 1 < root->size()); ++i) {
       if (!is_model_root(entry.path[i])) continue;
-      root = std::vector<std::string>(entry.path.begin(),
-                                      entry.path.begin() + static_cast<std::ptrdiff_t>(i) + 1);
+      root = {entry.path.begin(), entry.path.begin() + static_cast<std::ptrdiff_t>(i) + 1};
       break;
     }
   }
-  Chosen chosen;
-  const auto rest = [](const Entry& entry, std::size_t from) {
-    return join({entry.path.begin() + static_cast<std::ptrdiff_t>(from), entry.path.end()}, ".");
-  };
-  if (root) {
-    for (const Entry& entry : entries) {
-      if (entry.path.size() > root->size() && std::equal(root->begin(), root->end(), entry.path.begin()))
-        chosen.tensors.emplace_back(rest(entry, root->size()), &entry);
-    }
-    return chosen;
-  }
-  std::set<std::string> others;
+  return root;
+}
+
+// The root that a user named, dots between the parts of its path.
+std::vector<std::string> root_of_key(const std::vector<Entry>& entries, std::string_view key) {
   for (const Entry& entry : entries) {
-    if (entry.path.size() == 1 && !is_other_root(entry.path[0])) {
-      chosen.tensors.emplace_back(entry.path[0], &entry);
-    } else if (!is_other_root(entry.path[0])) {
-      others.insert(entry.path[0]);
+    for (std::size_t i = 1; i < entry.path.size(); ++i) {
+      if (key_text(std::span(entry.path).first(i)) == key)
+        return {entry.path.begin(), entry.path.begin() + static_cast<std::ptrdiff_t>(i)};
     }
   }
-  if (!chosen.tensors.empty() && others.empty()) return chosen;
-  if (chosen.tensors.empty() && others.empty()) {
-    // Only an optimizer: listed whole, packed never.
-    chosen.model = false;
-    for (const Entry& entry : entries) chosen.tensors.emplace_back(rest(entry, 0), &entry);
+  throw broken("DC-KEY",
+               fmt::format("no tensors lie below '{}'; it holds {}", escape_name(key), roots_text(entries)));
+}
+
+Chosen choose_model(const std::vector<Entry>& entries, const DcpOptions& options) {
+  Chosen chosen;
+  std::optional<std::vector<std::string>> root;
+  if (!options.key.empty()) root = root_of_key(entries, options.key);
+  if (!root && !options.everything) root = find_model_root(entries);
+  if (root) {
+    chosen.root = *root;
+    for (const Entry& entry : entries) {
+      if (lies_below(entry.path, *root))
+        chosen.tensors.emplace_back(key_text(std::span(entry.path).subspan(root->size())), &entry);
+    }
     return chosen;
   }
-  throw broken("DC-KEY", "which part is the model? It holds " +
-                             escape_name(join({others.begin(), others.end()}, ", ")));
+  bool others = false;
+  for (const Entry& entry : entries) {
+    if (is_other_root(entry.path[0])) continue;
+    if (entry.path.size() == 1) chosen.tensors.emplace_back(entry.path[0], &entry);
+    others = others || entry.path.size() > 1;
+  }
+  if (!chosen.tensors.empty() && !others && !options.everything) return chosen;
+  // Listed whole, packed never.
+  if (others || !chosen.tensors.empty()) {
+    chosen.why_not = fmt::format("which part of it is the model? It holds {} [DC-KEY]: name it with --key",
+                                 roots_text(entries));
+  } else {
+    chosen.why_not =
+        "this is the optimizer's part of the checkpoint: the weights lie in pytorch_model_fsdp_0 [DC-OPT]";
+  }
+  chosen.tensors.clear();
+  for (const Entry& entry : entries) chosen.tensors.emplace_back(key_text(entry.path), &entry);
+  return chosen;
 }
 
 // --- pieces ---
@@ -297,7 +358,10 @@ class Assembler {
     }
     std::sort(layout.boxes.begin(), layout.boxes.end(),
               [](const Box& a, const Box& b) { return a.begin < b.begin; });
-    if (!layout.boxes.empty()) tensor.source = layout.boxes.front().source;
+    if (!layout.boxes.empty()) {
+      tensor.source = layout.boxes.front().source;
+      tensor.offset = layout.boxes.front().offset;
+    }
     tensor.layout = std::make_shared<Layout>(std::move(layout));
     weights_.tensors.push_back(std::move(tensor));
   }
@@ -347,6 +411,7 @@ class Assembler {
     InputFile input(path);
     const auto source = static_cast<std::uint32_t>(weights_.files.size());
     const std::uint64_t size = input.size();
+    if (weights_.files.size() >= kMaxOpen) input.park();
     weights_.files.push_back(
         {.name = path, .file = std::move(input), .size = size, .data_begin = 0, .metadata = {}});
     sources_.emplace(file, source);
@@ -380,13 +445,17 @@ class Assembler {
   // The piece as its own zip describes it.
   Box piece(const Entry& entry, const Chunk& chunk, const InputFile& file, const Place& place,
             std::uint32_t source) {
-    std::array<std::byte, 4> start{};
-    if (place.length >= start.size()) file.read_at(place.offset, start);
-    if (std::to_integer<int>(start[0]) != 'P' || std::to_integer<int>(start[1]) != 'K')
-      throw broken("DC-ITEM",
-                   "the piece is no torch file: written by another save, or in a format that is not read");
+    std::array<char, 9> start{};
+    if (place.length >= start.size()) file.read_at(place.offset, std::as_writable_bytes(std::span(start)));
+    if (start[0] != 'P' || start[1] != 'K') {
+      if (start[8] == '{' && place.offset == 0)
+        throw broken("DC-ITEM", "the file is safetensors inside, which is not read")
+            .hint("save it with HuggingFaceStorageWriter, or in torch's own format");
+      throw broken("DC-ITEM", "the piece is no torch file: written by another save over this one");
+    }
     Findings findings;
     TorchPart part = open_torch_part(file, place.offset, place.length, findings);
+    require_harmless(*part.object->pickle);
     Tensor tensor = read_torch_tensor(*part.object->pickle, part.storages, source, entry.key,
                                       part.object->pickle->root());
     const bool same_type =
@@ -413,6 +482,14 @@ class Assembler {
   std::map<std::string, std::uint32_t> sources_;
 };
 
+std::size_t unused_places(const MetadataReader& metadata) {
+  std::size_t used = 0;
+  for (const Entry& entry : metadata.entries) {
+    for (const Chunk& chunk : entry.chunks) used += metadata.places.count({entry.key, chunk.offsets});
+  }
+  return metadata.places.size() - std::min(used, metadata.places.size());
+}
+
 std::vector<std::string> metadata_files(const std::string& folder) {
   if (exists(join_path(folder, kMetadata))) return {std::string(kMetadata)};
   // Without coordination every rank writes its own.
@@ -436,24 +513,34 @@ std::vector<std::string> metadata_files(const std::string& folder) {
 bool is_dcp_folder(const std::string& path) {
   if (!is_folder(path)) return false;
   const std::vector<FolderEntry> entries = list_folder(path);
-  return std::any_of(entries.begin(), entries.end(), [](const FolderEntry& entry) {
-    return entry.name == kMetadata || entry.name.ends_with(".distcp");
+  return std::any_of(entries.begin(), entries.end(), [&](const FolderEntry& entry) {
+    if (entry.name.ends_with(".distcp")) return true;
+    if (entry.name != kMetadata || entry.kind != FolderEntry::Kind::kFile || entry.size == 0) return false;
+    std::byte first{};
+    InputFile(join_path(path, kMetadata)).read_at(0, std::span(&first, 1));
+    return first == std::byte{0x80};  // a pickle
   });
 }
 
-Weights open_dcp(const std::string& path) {
-  if (exists(join_path(path, "metadata.json")) &&
-      read_whole_file(join_path(path, "metadata.json"), 16U << 20).find("sharded_backend") !=
-          std::string::npos)
-    throw broken("DC-CLASS", "a checkpoint of Megatron: layers are stacked and weights permuted")
-        .in_file(escape_name(path))
-        .hint("convert it with Megatron-Bridge");
+Error megatron_error() {
+  return broken("DC-CLASS",
+                "a checkpoint of Megatron: layers are stacked, QKV is fused and weights are permuted")
+      .hint("convert it with Megatron-Bridge");
+}
+
+bool is_megatron_folder(const std::string& path) {
+  const std::string metadata = join_path(path, "metadata.json");
+  return exists(metadata) && !is_folder(metadata) &&
+         read_whole_file(metadata, 16U << 20).find("\"sharded_backend\"") != std::string::npos;
+}
+
+Weights open_dcp(const std::string& path, const DcpOptions& options) {
+  if (is_megatron_folder(path)) throw megatron_error().in_file(escape_name(path));
   MetadataReader metadata;
-  const std::vector<std::string> files = metadata_files(path);
-  for (const std::string& file : files) metadata.read(join_path(path, file));
+  for (const std::string& file : metadata_files(path)) metadata.read(join_path(path, file));
   Weights weights;
   try {
-    const Chosen chosen = choose_model(metadata.entries);
+    const Chosen chosen = choose_model(metadata.entries, options);
     if (chosen.tensors.empty()) throw broken("DC-KEY", "it holds no tensors");
     for (const auto& [name, entry] : chosen.tensors) {
       if (name.find("_flat_param") != std::string::npos)
@@ -463,13 +550,20 @@ Weights open_dcp(const std::string& path) {
     Assembler assembler(weights, path, metadata);
     assembler.require_files(chosen.tensors);
     for (const auto& [name, entry] : chosen.tensors) assembler.add(name, *entry);
-    if (!chosen.model) {
-      weights.notes.emplace_back("this is the optimizer; the weights lie in pytorch_model_fsdp_0 [DC-OPT]");
-      for (WeightsFile& file : weights.files)
-        file.read_only =
-            "this is the optimizer's part of the checkpoint: the weights lie in pytorch_model_fsdp_0 "
-            "[DC-OPT]";
+    if (!chosen.why_not.empty() && !options.everything) {
+      weights.notes.push_back(chosen.why_not);
+      for (WeightsFile& file : weights.files) file.read_only = chosen.why_not;
     }
+    const auto dropped =
+        std::count_if(metadata.values.begin(), metadata.values.end(), [&](const auto& value) {
+          return chosen.why_not.empty() && !is_other_root(value.front()) && lies_below(value, chosen.root);
+        });
+    if (dropped > 0)
+      weights.notes.push_back(fmt::format("left out, no tensors: {} of the model",
+                                          plural(static_cast<std::uint64_t>(dropped), "value")));
+    if (const std::size_t unused = unused_places(metadata); unused > 0)
+      weights.notes.push_back(
+          fmt::format("{} belong to no tensor of the metadata", plural(unused, "stored piece")));
   } catch (Error& error) {
     throw error.in_file(escape_name(path));
   }

@@ -5,10 +5,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <map>
+#include <optional>
+#include <set>
 
 #include "base/error.h"
-#include "base/glob.h"
 #include "base/json.h"
 #include "base/text.h"
 #include "os/folder.h"
@@ -25,8 +27,44 @@ Error broken(std::string_view rule, std::string message) {
   return malformed(fmt::format("{} [{}]", message, rule));
 }
 
-bool is_piece_name(std::string_view name) {
-  return Glob("shard-[0-9]*-model-[0-9]*-of-[0-9]*.safetensors").matches(name);
+// "shard-00002-model-00001-of-00003.safetensors": of rank 1 (counted from 0), the first of three files.
+struct PieceName {
+  std::uint64_t shard = 0, file = 0, files = 0;
+};
+std::optional<PieceName> parse_piece_name(std::string_view name) {
+  PieceName piece;
+  const std::pair<std::string_view, std::uint64_t*> parts[] = {
+      {"shard-", &piece.shard}, {"-model-", &piece.file}, {"-of-", &piece.files}};
+  for (const auto& [text, number] : parts) {
+    if (!name.starts_with(text)) return std::nullopt;
+    name.remove_prefix(text.size());
+    const std::from_chars_result parsed = std::from_chars(name.data(), name.data() + name.size(), *number);
+    if (parsed.ec != std::errc() || parsed.ptr == name.data()) return std::nullopt;
+    name.remove_prefix(static_cast<std::size_t>(parsed.ptr - name.data()));
+  }
+  return name == ".safetensors" ? std::optional(piece) : std::nullopt;
+}
+
+// Every rank writes a file of each number. Full shapes are what the pieces reach, so that a rank whose files
+// are all lost leaves no other trace than a gap in the numbers, and the last rank none.
+void require_all_pieces(const std::vector<PieceName>& pieces) {
+  std::uint64_t shards = 0;
+  std::set<std::pair<std::uint64_t, std::uint64_t>> present;
+  for (const PieceName& piece : pieces) {
+    if (piece.files != pieces.front().files)
+      throw broken("DC-ITEM", fmt::format("pieces of two saves are mixed: of {} and of {} files",
+                                          pieces.front().files, piece.files));
+    shards = std::max(shards, piece.shard);
+    present.emplace(piece.shard, piece.file);
+  }
+  for (std::uint64_t shard = 1; shard <= shards; ++shard) {
+    for (std::uint64_t file = 1; file <= pieces.front().files; ++file) {
+      if (present.contains({shard, file})) continue;
+      throw broken("DC-FILE", fmt::format("shard-{:05}-model-{:05}-of-{:05}.safetensors is missing", shard,
+                                          file, pieces.front().files))
+          .hint("multi-node runs leave each node's files on its own disk: copy them together");
+    }
+  }
 }
 
 // First index of a piece, as its file's metadata give it.
@@ -51,7 +89,7 @@ std::string dcp_pieces_folder(const std::string& path) {
     if (!is_folder(folder)) continue;
     const std::vector<FolderEntry> entries = list_folder(folder);
     if (std::any_of(entries.begin(), entries.end(),
-                    [](const FolderEntry& entry) { return is_piece_name(entry.name); }))
+                    [](const FolderEntry& entry) { return parse_piece_name(entry.name).has_value(); }))
       return folder;
   }
   return "";
@@ -59,8 +97,17 @@ std::string dcp_pieces_folder(const std::string& path) {
 
 Weights open_dcp_pieces(const std::string& folder) {
   std::vector<std::string> paths;
+  std::vector<PieceName> names;
   for (const FolderEntry& entry : list_folder(folder)) {
-    if (is_piece_name(entry.name)) paths.push_back(join_path(folder, entry.name));
+    const std::optional<PieceName> name = parse_piece_name(entry.name);
+    if (!name) continue;
+    names.push_back(*name);
+    paths.push_back(join_path(folder, entry.name));
+  }
+  try {
+    require_all_pieces(names);
+  } catch (Error& error) {
+    throw error.in_file(escape_name(folder));
   }
   Weights pieces = open_files(paths);
   pieces.findings.throw_if_unloadable();
@@ -69,7 +116,11 @@ Weights open_dcp_pieces(const std::string& folder) {
     const auto text = file.metadata ? file.metadata->find(std::string(kInfo)) : Metadata::const_iterator();
     if (!file.metadata || text == file.metadata->end())
       throw broken("DC-CHUNK", "its metadata lack DCP_SHARDING_INFO").in_file(escape_name(file.name));
-    infos.push_back(parse_json(text->second));
+    try {
+      infos.push_back(parse_json(text->second));
+    } catch (Error& error) {
+      throw error.in_file(escape_name(file.name));
+    }
   }
   std::vector<Tensor> whole;
   std::vector<Layout> layouts;
@@ -109,6 +160,10 @@ Weights open_dcp_pieces(const std::string& folder) {
     std::sort(layouts[i].boxes.begin(), layouts[i].boxes.end(),
               [](const Box& a, const Box& b) { return a.begin < b.begin; });
     whole[i].size = size.bytes;
+    if (!layouts[i].boxes.empty()) {
+      whole[i].source = layouts[i].boxes.front().source;
+      whole[i].offset = layouts[i].boxes.front().offset;
+    }
     layouts[i].shape = whole[i].shape;
     whole[i].layout = std::make_shared<Layout>(std::move(layouts[i]));
   }
