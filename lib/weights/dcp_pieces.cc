@@ -16,16 +16,13 @@
 #include "os/folder.h"
 #include "weights/dcp.h"
 #include "weights/layout.h"
+#include "weights/shares.h"
 #include "weights/tiling.h"
 
 namespace mu {
 namespace {
 
 constexpr std::string_view kInfo = "DCP_SHARDING_INFO";
-
-Error broken(std::string_view rule, std::string message) {
-  return malformed(fmt::format("{} [{}]", message, rule));
-}
 
 // "shard-00002-model-00001-of-00003.safetensors": of rank 1 (counted from 0), the first of three files.
 struct PieceName {
@@ -52,16 +49,16 @@ void require_all_pieces(const std::vector<PieceName>& pieces) {
   std::set<std::pair<std::uint64_t, std::uint64_t>> present;
   for (const PieceName& piece : pieces) {
     if (piece.files != pieces.front().files)
-      throw broken("DC-ITEM", fmt::format("pieces of two saves are mixed: of {} and of {} files",
-                                          pieces.front().files, piece.files));
+      throw rule_error("DC-ITEM", fmt::format("pieces of two saves are mixed: of {} and of {} files",
+                                              pieces.front().files, piece.files));
     shards = std::max(shards, piece.shard);
     present.emplace(piece.shard, piece.file);
   }
   for (std::uint64_t shard = 1; shard <= shards; ++shard) {
     for (std::uint64_t file = 1; file <= pieces.front().files; ++file) {
       if (present.contains({shard, file})) continue;
-      throw broken("DC-FILE", fmt::format("shard-{:05}-model-{:05}-of-{:05}.safetensors is missing", shard,
-                                          file, pieces.front().files))
+      throw rule_error("DC-FILE", fmt::format("shard-{:05}-model-{:05}-of-{:05}.safetensors is missing",
+                                              shard, file, pieces.front().files))
           .hint("multi-node runs leave each node's files on its own disk: copy them together");
     }
   }
@@ -78,7 +75,8 @@ std::vector<std::uint64_t> saved_offsets(const JsonValue& info, const Tensor& te
   const bool fits =
       offsets.size() == tensor.shape.size() &&
       std::all_of(offsets.begin(), offsets.end(), [](std::uint64_t n) { return n < (1ULL << 40); });
-  if (!fits) throw broken("DC-CHUNK", "the piece of '" + escape_name(tensor.name) + "' has no saved_offsets");
+  if (!fits)
+    throw rule_error("DC-CHUNK", "the piece of '" + escape_name(tensor.name) + "' has no saved_offsets");
   return offsets;
 }
 
@@ -115,7 +113,7 @@ Weights open_dcp_pieces(const std::string& folder) {
   for (const WeightsFile& file : pieces.files) {
     const auto text = file.metadata ? file.metadata->find(std::string(kInfo)) : Metadata::const_iterator();
     if (!file.metadata || text == file.metadata->end())
-      throw broken("DC-CHUNK", "its metadata lack DCP_SHARDING_INFO").in_file(escape_name(file.name));
+      throw rule_error("DC-CHUNK", "its metadata lack DCP_SHARDING_INFO").in_file(escape_name(file.name));
     try {
       infos.push_back(parse_json(text->second));
     } catch (Error& error) {
@@ -137,7 +135,8 @@ Weights open_dcp_pieces(const std::string& folder) {
       }
       Tensor& tensor = whole[at->second];
       if (tensor.dtype != piece.dtype || tensor.shape.size() != begin.size())
-        throw broken("DC-ITEM", "pieces of '" + escape_name(piece.name) + "' differ in dtype or dimensions");
+        throw rule_error("DC-ITEM",
+                         "pieces of '" + escape_name(piece.name) + "' differ in dtype or dimensions");
       for (std::size_t i = 0; i < begin.size(); ++i)
         tensor.shape[i] = std::max(tensor.shape[i], begin[i] + piece.shape[i]);
       if (piece.size > 0)
@@ -150,7 +149,7 @@ Weights open_dcp_pieces(const std::string& folder) {
   for (std::size_t i = 0; i < whole.size(); ++i) {
     const ByteSize size = tensor_bytes(whole[i].dtype, whole[i].shape);
     if (size.status != ByteSizeStatus::kOk)
-      throw broken("DC-CHUNK", "the pieces of '" + escape_name(whole[i].name) + "' make no shape")
+      throw rule_error("DC-CHUNK", "the pieces of '" + escape_name(whole[i].name) + "' make no shape")
           .in_file(escape_name(folder));
     try {
       check_tiling(whole[i].name, whole[i].shape, layouts[i].boxes);

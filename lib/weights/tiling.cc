@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "weights/shares.h"
 
 namespace mu {
 namespace {
@@ -52,7 +53,7 @@ void check_tiling(std::string_view name, const std::vector<std::uint64_t>& shape
                   const std::vector<Box>& boxes) {
   constexpr std::uint64_t kMaxComparisons = 4'000'000;  // of one tensor; some thousand boxes in a grid
   const auto broken = [name](std::string_view why) {
-    return malformed(fmt::format("tensor '{}': {} [DC-CHUNK]", escape_name(name), why));
+    return rule_error("DC-CHUNK", fmt::format("tensor '{}': {}", escape_name(name), why));
   };
   std::vector<const Box*> order;
   std::uint64_t covered = 0, comparisons = 0;

@@ -16,6 +16,7 @@
 #include "os/folder.h"
 #include "weights/index.h"
 #include "weights/layout.h"
+#include "weights/shares.h"
 #include "weights/torch_file.h"
 #include "weights/zero_files.h"
 #include "weights/zero_layout.h"
@@ -41,7 +42,7 @@ void require_ranks(const std::vector<ZeroFileName>& files, std::uint64_t ranks, 
                    std::string_view kind) {
   const std::string missing = missing_ranks(files, ranks);
   if (missing.empty() && files.size() == ranks) return;
-  throw zero_error(rule, fmt::format("saved by {}, {} here{}", plural(ranks, "rank"),
+  throw rule_error(rule, fmt::format("saved by {}, {} here{}", plural(ranks, "rank"),
                                      plural(files.size(), std::string(kind) + " file"),
                                      missing.empty() ? "" : "; missing: rank " + missing))
       .hint("multi-node runs leave each node's files on its own disk: copy them together");
@@ -80,7 +81,7 @@ class ZeroReader {
     universal_ = is_folder(join_path(folder_, "zero"));
     // Names, shapes and shared parameters are rank 0's to tell.
     if (names_.model.empty() || names_.model.front().rank.value_or(0) != 0)
-      throw zero_error("ZR-MODEL", names_.model.empty()
+      throw rule_error("ZR-MODEL", names_.model.empty()
                                        ? "the names and shapes are missing: there is no *_model_states.pt"
                                        : "rank 0's model file, which has the names and shapes, is missing")
           .hint("copy it from where rank 0 ran");
@@ -93,7 +94,7 @@ class ZeroReader {
       for (std::size_t i = 1; i < names_.optimizer.size(); ++i)
         optimizers_.push_back(read_zero_optimizer(weights_, folder_, names_.optimizer[i]));
       if ((stage_ == 3) != by_rank)
-        throw zero_error(
+        throw rule_error(
             "ZR-MIX",
             fmt::format("files of two saves are mixed: the weights are of stage {}, {} is of {}", stage_,
                         escape_name(names_.model.front().name), by_rank ? "stage 3" : "another"));
@@ -105,7 +106,7 @@ class ZeroReader {
       ranks_ = models_.size();
     } else if (optimizers_.empty()) {
       if (by_rank || (model().groups && model().stage >= 3))
-        throw zero_error("ZR-COUNT", "the optimizer files, which hold the weights, are missing")
+        throw rule_error("ZR-COUNT", "the optimizer files, which hold the weights, are missing")
             .hint("copy *_optim_states.pt of all ranks beside");
       ranks_ = 1;
     }
@@ -123,7 +124,7 @@ class ZeroReader {
   void check_mixture() const {
     const auto differ = [](std::string_view what, const auto& here, const std::string& path,
                            const auto& there, const std::string& other) {
-      throw zero_error("ZR-MIX", fmt::format("files of two saves are mixed: {} {} here, {} in {}", what, here,
+      throw rule_error("ZR-MIX", fmt::format("files of two saves are mixed: {} {} here, {} in {}", what, here,
                                              there, escape_name(base_name(other))))
           .in_file(escape_name(path));
     };
@@ -149,7 +150,7 @@ class ZeroReader {
 
   const std::vector<std::vector<FlatShape>>& groups() const {
     if (!model().groups)
-      throw zero_error("ZR-SHAPE", "it has no param_shapes").in_file(escape_name(model().path));
+      throw rule_error("ZR-SHAPE", "it has no param_shapes").in_file(escape_name(model().path));
     return *model().groups;
   }
 
@@ -157,7 +158,7 @@ class ZeroReader {
   void gather_parts() {
     for (const ZeroOptimizerState& file : optimizers_) {
       if (file.groups.size() != groups().size())
-        throw zero_error("ZR-SIZE", fmt::format("it has {} groups of weights, the model file {}",
+        throw rule_error("ZR-SIZE", fmt::format("it has {} groups of weights, the model file {}",
                                                 file.groups.size(), groups().size()))
             .in_file(escape_name(file.path));
     }
@@ -192,7 +193,7 @@ class ZeroReader {
       for (const auto& [name, slice] : optimizers_[r].slices[group]) {
         const auto found = computed[r].find(name);
         if (found == computed[r].end() ? slice.count == 0 : found->second == slice) continue;
-        throw zero_error("ZR-MIX",
+        throw rule_error("ZR-MIX",
                          fmt::format("it says that values {} to {} of group {} are those of '{}', which "
                                      "doesn't fit the model file and the other ranks",
                                      slice.start, slice.start + slice.count, group, escape_name(name)))
@@ -232,7 +233,7 @@ class ZeroReader {
     for (const std::vector<FlatShape>& group : groups()) {
       for (const FlatShape& parameter : group) {
         if (const std::optional<std::string_view> why = unsafe_name(parameter.name))
-          throw zero_error(
+          throw rule_error(
               "ZR-LOST", fmt::format("the name '{}' is not followed: {}", escape_name(parameter.name), *why));
         const std::string path = join_path(join_path(join_path(folder_, "zero"), parameter.name), "fp32.pt");
         if (!exists(path)) {
@@ -242,7 +243,7 @@ class ZeroReader {
         Tensor tensor = read_zero_parameter(weights_, path, parameter.name);
         const bool flat = tensor.shape == std::vector<std::uint64_t>{parameter.count} && !tensor.layout;
         if (tensor.shape != parameter.shape && !flat)
-          throw zero_error("ZR-SHAPE", "it has another shape than the model file says")
+          throw rule_error("ZR-SHAPE", "it has another shape than the model file says")
               .in_file(escape_name(path));
         tensor.shape = parameter.shape;
         add(std::move(tensor));
@@ -266,7 +267,7 @@ class ZeroReader {
         const bool fits = stage_ == 3 ? piece.shape == std::vector<std::uint64_t>{share} && !piece.layout
                                       : piece.shape == parameter.shape;
         if (!fits)
-          throw zero_error("ZR-SHAPE", fmt::format("the frozen '{}' has {} values, not {}",
+          throw rule_error("ZR-SHAPE", fmt::format("the frozen '{}' has {} values, not {}",
                                                    escape_name(parameter.name), piece.element_count(), share))
               .in_file(escape_name(file.path));
         if (stage_ < 3) {
@@ -295,7 +296,7 @@ class ZeroReader {
         if (taken) add(*tensor);
       } else if (stage_ < 3) {
         if (tensor->shape != weights_.tensors[known->second].shape)
-          throw zero_error("ZR-SHAPE", fmt::format("'{}' has another shape in module than in param_shapes",
+          throw rule_error("ZR-SHAPE", fmt::format("'{}' has another shape in module than in param_shapes",
                                                    escape_name(name)))
               .in_file(escape_name(model().path));
         if (bits(tensor->dtype) == 16) weights_.training_copies.emplace(name, *tensor);
@@ -335,14 +336,14 @@ class ZeroReader {
     std::uint64_t at = 0;
     for (const FlatRun& run : runs) {
       if (run.dtype != tensor.dtype)
-        throw zero_error("ZR-MIX", "files of two saves are mixed: ranks disagree on the dtype of '" +
+        throw rule_error("ZR-MIX", "files of two saves are mixed: ranks disagree on the dtype of '" +
                                        escape_name(parameter.name) + "'");
       if (run.count == 0) continue;
       layout.boxes.push_back({run.source, run.offset, {at}, {run.count}, {1}});
       at += run.count;
     }
     if (at != parameter.count)
-      throw zero_error("ZR-SIZE", "the shares of '" + escape_name(parameter.name) + "' don't make it whole");
+      throw rule_error("ZR-SIZE", "the shares of '" + escape_name(parameter.name) + "' don't make it whole");
     if (at > 0) {
       tensor.source = layout.boxes.front().source;
       tensor.offset = layout.boxes.front().offset;

@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "os/folder.h"
 #include "weights/index.h"
+#include "weights/shares.h"
 #include "weights/zero.h"
 
 namespace mu {
@@ -38,16 +39,16 @@ void refuse_other_kinds(const FolderEntry& entry) {
   const std::string& name = entry.name;
   const std::string shown = escape_name(name);
   if (name == "offloaded_tensors" && entry.kind == FolderEntry::Kind::kFolder)
-    throw zero_error("ZR-NVME",
+    throw rule_error("ZR-NVME",
                      "the optimizer was offloaded to NVMe: its weights lie in offloaded_tensors/ as raw swap "
                      "files without an index")
         .hint("load it with DeepSpeed and save it without NVMe offload");
   if (!is_state_name(name)) return;
   if (name.starts_with("expp_rank_") || name.find("expert_") != std::string::npos)
-    throw zero_error("ZR-MOE", "a mixture of experts (" + shown + "): experts are split over other ranks")
+    throw rule_error("ZR-MOE", "a mixture of experts (" + shown + "): experts are split over other ranks")
         .hint("save it with the training program's own gathering");
   if (name.starts_with("layer_"))
-    throw zero_error("ZR-PIPE", "a pipeline-parallel checkpoint (" + shown +
+    throw rule_error("ZR-PIPE", "a pipeline-parallel checkpoint (" + shown +
                                     "): its parameters are numbered by layer, not named")
         .hint("export it with the training program that knows the names");
 }
@@ -55,7 +56,7 @@ void refuse_other_kinds(const FolderEntry& entry) {
 void require_one_save(const std::vector<ZeroFileName>& files) {
   for (const ZeroFileName& file : files) {
     if (file.prefix != files.front().prefix || file.rank.has_value() != files.front().rank.has_value())
-      throw zero_error("ZR-MIX", fmt::format("files of two saves are mixed: {} and {}",
+      throw rule_error("ZR-MIX", fmt::format("files of two saves are mixed: {} and {}",
                                              escape_name(files.front().name), escape_name(file.name)))
           .hint("move one of the two sets elsewhere");
   }
@@ -63,12 +64,8 @@ void require_one_save(const std::vector<ZeroFileName>& files) {
 
 }  // namespace
 
-Error zero_error(std::string_view rule, std::string message) {
-  return malformed(fmt::format("{} [{}]", message, rule));
-}
-
 Error tensor_parallel_error(const std::string& seen) {
-  return zero_error("ZR-TP", "saved with tensor parallelism (" + seen +
+  return rule_error("ZR-TP", "saved with tensor parallelism (" + seen +
                                  "): the parts can't be joined without the sharding rules")
       .hint("convert it with ds_to_universal.py, or save with gathered weights");
 }
@@ -138,14 +135,14 @@ std::string zero_tag_folder(const std::string& folder) {
   const std::optional<std::string_view> why =
       tag.find('/') != std::string::npos ? "it leads elsewhere" : unsafe_name(tag);
   if (why)
-    throw zero_error("ZR-LATEST", fmt::format("the tag '{}' is not followed: {}", escape_name(tag), *why))
+    throw rule_error("ZR-LATEST", fmt::format("the tag '{}' is not followed: {}", escape_name(tag), *why))
         .in_file(escape_name(path));
   if (is_folder(join_path(folder, tag))) return join_path(folder, tag);
   std::vector<std::string> present;
   for (const FolderEntry& entry : list_folder(folder)) {
     if (entry.kind == FolderEntry::Kind::kFolder) present.push_back(escape_name(entry.name));
   }
-  throw zero_error("ZR-LATEST", fmt::format("it names {}, which is not here; present: {}", escape_name(tag),
+  throw rule_error("ZR-LATEST", fmt::format("it names {}, which is not here; present: {}", escape_name(tag),
                                             present.empty() ? "no folder" : join(present, ", ")))
       .in_file(escape_name(path))
       .hint("name the folder you mean");

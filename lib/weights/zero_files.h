@@ -13,9 +13,6 @@
 
 namespace mu {
 
-// kMalformed with the rule after the message: "… [ZR-COUNT]".
-Error zero_error(std::string_view rule, std::string message);
-
 // "bf16_zero_pp_rank_3_mp_rank_00_optim_states.pt" and its kin.
 struct ZeroFileName {
   std::string name, prefix;  // "bf16_"

@@ -9,14 +9,14 @@
 
 #include "base/checked.h"
 #include "base/text.h"
-#include "weights/zero_files.h"
+#include "weights/shares.h"
 
 namespace mu {
 namespace {
 
 Error wrong_size(std::size_t group, std::uint64_t needed, std::uint64_t stored, std::string_view of,
                  std::size_t ranks) {
-  return zero_error("ZR-SIZE",
+  return rule_error("ZR-SIZE",
                     fmt::format("group {} of {} ranks: the parameters need {} values {}, {} are stored",
                                 group, ranks, group_digits(needed), of, group_digits(stored)))
       .hint("a rank's file is from another run, or from one with another number of ranks");
@@ -76,7 +76,7 @@ std::vector<std::vector<FlatRun>> place_in_shares(std::span<const FlatShape> par
   const std::uint64_t stored = count_of(ranks.front());
   for (const std::vector<FlatRun>& rank : ranks) {
     if (count_of(rank) != stored)
-      throw zero_error("ZR-SIZE", fmt::format("ranks hold {} and {} values of group {}", group_digits(stored),
+      throw rule_error("ZR-SIZE", fmt::format("ranks hold {} and {} values of group {}", group_digits(stored),
                                               group_digits(count_of(rank)), group));
   }
   std::vector<std::vector<FlatRun>> places;
@@ -84,7 +84,7 @@ std::vector<std::vector<FlatRun>> place_in_shares(std::span<const FlatShape> par
   for (const FlatShape& parameter : parameters) {
     const std::uint64_t share = share_of(parameter.count, ranks.size());
     if (stored == 0 && share > 0)
-      throw zero_error("ZR-NVME",
+      throw rule_error("ZR-NVME",
                        fmt::format("group {} has no values: the optimizer was offloaded to NVMe", group))
           .hint("load it with DeepSpeed and save it without NVMe offload");
     if (share > stored - at)

@@ -11,13 +11,13 @@
 #include "base/checked.h"
 #include "base/text.h"
 #include "os/folder.h"
+#include "weights/shares.h"
 #include "weights/torch_tensors.h"
 
 namespace mu {
 namespace {
 
 constexpr std::int64_t kMaxRanks = 1'000'000;
-constexpr std::size_t kMaxOpen = 64;  // files of a set that keep their descriptor
 
 // --- values of the pickle ---
 
@@ -62,23 +62,13 @@ PickleId find_path(const Pickle& p, PickleId id, std::initializer_list<std::stri
 }
 
 FlatShape shape_of(const Pickle& p, PickleId key, PickleId id) {
-  // torch.Size((2, 3)) or a plain tuple.
-  if (p.kind(id) == PickleKind::kCall && p.items(p.call(id).args).size() == 1)
-    id = p.items(p.call(id).args)[0];
-  FlatShape shape{std::string(p.text(key)), {}, 0};
-  const auto fail = [&shape](std::string_view why) {
-    return zero_error("ZR-SHAPE", fmt::format("the shape of '{}' {}", escape_name(shape.name), why));
-  };
-  if (p.kind(id) != PickleKind::kTuple && p.kind(id) != PickleKind::kList)
-    throw fail("is no list of numbers");
-  for (const PickleId item : p.items(id)) {
-    if (p.kind(item) != PickleKind::kInt || p.integer(item) < 0) throw fail("is no list of numbers");
-    shape.shape.push_back(static_cast<std::uint64_t>(p.integer(item)));
-  }
-  const std::optional<std::uint64_t> count = element_count(shape.shape);
-  if (shape.shape.size() > 64 || !count || !checked_mul(*count, 8)) throw fail("overflows");
-  shape.count = *count;
-  return shape;
+  const std::string name(p.text(key));
+  const std::optional<std::vector<std::uint64_t>> shape = pickle_shape(p, id);
+  const std::optional<std::uint64_t> count = shape ? element_count(*shape) : std::nullopt;
+  if (!count || !checked_mul(*count, 8))
+    throw rule_error("ZR-SHAPE",
+                     fmt::format("the shape of '{}' is no list of numbers, or overflows", escape_name(name)));
+  return {name, *shape, *count};
 }
 
 std::vector<FlatShape> shapes_of(const Pickle& p, PickleId mapping) {
@@ -99,28 +89,25 @@ class StateFile {
     std::array<char, 2> start{};
     if (input_.size() >= start.size()) input_.read_at(0, std::as_writable_bytes(std::span(start)));
     if (input_.size() < start.size())
-      throw zero_error("ZR-TORN", "the file is empty: the save did not finish");
+      throw rule_error("ZR-TORN", "the file is empty: the save did not finish");
     if (start[0] != 'P' || start[1] != 'K')
-      throw zero_error("ZR-KIND", start[0] == '\x80' ? "a torch file from before version 1.6, as a stream"
+      throw rule_error("ZR-KIND", start[0] == '\x80' ? "a torch file from before version 1.6, as a stream"
                                                      : "no torch file")
           .hint("load it with torch and save it again");
     try {
       part_ = open_torch_part(input_, 0, input_.size(), weights.findings);
     } catch (Error& error) {
       if (error.kind() == ErrorKind::kMalformed && error.message().find("no end record") != std::string::npos)
-        throw zero_error("ZR-TORN", fmt::format("the file is cut at {} bytes: the save did not finish",
+        throw rule_error("ZR-TORN", fmt::format("the file is cut at {} bytes: the save did not finish",
                                                 group_digits(input_.size())));
       throw;
     }
     // The archive remembers under which name it was written: swapped rank files fit in every other way.
     const std::string& root = part_.object->root_name;
     if (!stem.empty() && !root.empty() && root != "archive" && root != stem)
-      throw zero_error("ZR-NAME", fmt::format("it was written as '{}.pt' and renamed", escape_name(root)))
+      throw rule_error("ZR-NAME", fmt::format("it was written as '{}.pt' and renamed", escape_name(root)))
           .hint("give the rank files their own names back");
-    const PickleReport report = report_pickle(pickle());
-    if (report.worst == Verdict::kDangerous)
-      throw malformed(fmt::format("its pickle names '{}', which is dangerous to load",
-                                  escape_name(report.globals.front().name)));
+    require_harmless(pickle());
   }
 
   [[nodiscard]] const Pickle& pickle() const { return *part_.object->pickle; }
@@ -140,16 +127,11 @@ class StateFile {
   FlatRun flat(PickleId node, const std::string& name) {
     const Tensor found = tensor(node, name);
     if (found.layout || found.shape.size() != 1)
-      throw zero_error("ZR-SHAPE", fmt::format("'{}' is no flat run of numbers", escape_name(name)));
+      throw rule_error("ZR-SHAPE", fmt::format("'{}' is no flat run of numbers", escape_name(name)));
     return {found.dtype, source_, found.offset, found.shape[0]};
   }
 
-  void add_to(Weights& weights) {
-    if (weights.files.size() >= kMaxOpen) input_.park();
-    const std::uint64_t size = input_.size();
-    weights.files.push_back(
-        {.name = path_, .file = std::move(input_), .size = size, .data_begin = 0, .metadata = {}});
-  }
+  void add_to(Weights& weights) { add_share_file(weights, std::move(input_)); }
 
  private:
   std::string path_;
@@ -185,16 +167,16 @@ void refuse_other_parallelism(const StateFile& file) {
   const PickleId module = file.find({"module"});
   if (module == kNoNode || p.kind(module) == PickleKind::kNone ||
       int_of(p, file.find({"checkpoint_parallel_dimensions", "pp_degree"})).value_or(1) > 1)
-    throw zero_error("ZR-PIPE", "a pipeline-parallel checkpoint: the module is not in the model file")
+    throw rule_error("ZR-PIPE", "a pipeline-parallel checkpoint: the module is not in the model file")
         .hint("export it with the training program that knows the names");
   for (const std::string_view key : {"num_experts", "ds_autoep_layers", "autoep_layers", "folding"}) {
     if (has_content(p, file.find({key})))
-      throw zero_error("ZR-MOE",
+      throw rule_error("ZR-MOE",
                        fmt::format("a mixture of experts ({}): experts are split over other ranks", key))
           .hint("save it with the training program's own gathering");
   }
   if (int_of(p, file.find({"ds_config", "zero_optimization", "mics_shard_size"})).value_or(0) > 0)
-    throw zero_error("ZR-MICS", "weights are cut over a part of the ranks only (mics_shard_size)")
+    throw rule_error("ZR-MICS", "weights are cut over a part of the ranks only (mics_shard_size)")
         .hint("save it without MiCS");
 }
 
@@ -274,13 +256,13 @@ std::uint64_t read_ranks(const StateFile& file) {
   std::vector<std::int64_t> counts;
   for (const PickleId item : items_of(p, id)) counts.push_back(int_of(p, item).value_or(0));
   if (const std::optional<std::int64_t> count = int_of(p, id)) counts.push_back(*count);
-  if (counts.empty()) throw zero_error("ZR-COUNT", "it does not say by how many ranks it was saved");
+  if (counts.empty()) throw rule_error("ZR-COUNT", "it does not say by how many ranks it was saved");
   const auto [least, most] = std::minmax_element(counts.begin(), counts.end());
   if (*least != *most)
-    throw zero_error("ZR-MOE", fmt::format("its groups are cut over {} and {} ranks, as those of experts are",
+    throw rule_error("ZR-MOE", fmt::format("its groups are cut over {} and {} ranks, as those of experts are",
                                            *least, *most));
   if (*most < 1 || *most > kMaxRanks)
-    throw zero_error("ZR-COUNT", fmt::format("its partition_count of {} makes no sense", *most));
+    throw rule_error("ZR-COUNT", fmt::format("its partition_count of {} makes no sense", *most));
   return static_cast<std::uint64_t>(*most);
 }
 
@@ -308,13 +290,13 @@ void read_optimizer(StateFile& file, ZeroOptimizerState& state) {
   const PickleId parts = file.find({kState, "single_partition_of_fp32_groups"});
   const PickleId flat = shares != kNoNode ? shares : parts;
   if (flat == kNoNode || p.kind(flat) != PickleKind::kList)
-    throw zero_error("ZR-KIND", "it holds no flat master weights")
+    throw rule_error("ZR-KIND", "it holds no flat master weights")
         .hint("only stages 1 to 3 of ZeRO have them");
   state.stage = int_of(p, file.find({kState, "zero_stage"})).value_or(shares != kNoNode ? 3 : 1);
   if (state.stage < 1 || state.stage > 3 || (state.stage == 3) != (shares != kNoNode))
-    throw zero_error("ZR-KIND", fmt::format("ZeRO stage {} with such weights is unknown", state.stage));
+    throw rule_error("ZR-KIND", fmt::format("ZeRO stage {} with such weights is unknown", state.stage));
   if (has_content(p, file.find({kState, "ds_zero_partition_groups"})))
-    throw zero_error("ZR-MOE",
+    throw rule_error("ZR-MOE",
                      "a mixture of experts (ds_zero_partition_groups): experts are split over other ranks");
   state.ranks = read_ranks(file);
   for (const PickleId node : p.items(flat))
