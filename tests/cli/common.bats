@@ -128,7 +128,7 @@ root=$BATS_TEST_DIRNAME/../..
 }
 
 @test "the examples of the man pages and of README run as printed" {
-  cp -r "$FIXTURES/full-run/checkpoint-40" .
+  cp -r "$FIXTURES/full-run/checkpoint-40" "$FIXTURES/zero3-run" "$FIXTURES/fsdp-run" .
   st-pack -q checkpoint-40 -o out
   for page in st-inspect st-pack; do
     sed -n '/^.SH EXAMPLES/,/^.SH SEE/p' "$root/man/$page.1" | grep -vE '^\.' | sed 's/\\-/-/g; s/\\e/\\/g' > examples
@@ -138,7 +138,7 @@ root=$BATS_TEST_DIRNAME/../..
       bash -o pipefail -c "$line" < /dev/null || [ $? = 141 ]
     done < examples
   done
-  rm -rf out half shards
+  rm -rf out half shards model merged
   sed -n '/^```sh/,/^```/p' "$root/README.md" | grep -v '^```' > recipes
   [ "$(wc -l < recipes)" -ge 10 ]
   while IFS= read -r line; do
