@@ -16,6 +16,7 @@
 #include "weights/dcp.h"
 #include "weights/npy.h"
 #include "weights/zero.h"
+#include "weights/zero_files.h"
 
 namespace mu {
 namespace {
@@ -223,6 +224,8 @@ void require_state_dicts(const Input& input, bool salvage) {
     const PickledKind kind = pickled_kind(*file.object);
     Error error = malformed(fmt::format("not weights: {}", pickled_kind_name(kind)));
     if (kind == PickledKind::kModule) error.hint("save the module's state_dict()");
+    if (parse_zero_file_name(base_name(file.name)))
+      error.hint("this is one rank's share of a checkpoint of DeepSpeed: name the folder it lies in");
     throw error.in_file(escape_name(file.name));
   }
 }

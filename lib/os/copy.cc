@@ -76,7 +76,9 @@ void copy_range(const InputFile& in, std::uint64_t in_offset, OutputFile& out, s
     if (moved == 0) {
       return copy_through_buffer(in, in_offset + done, out, out_offset + done, size - done, on_bytes);
     }
-    start_writeback(out, out_offset + done, moved);
+    // Short pieces would begin and end in pages that are written twice: their caller knows when enough lie
+    // there.
+    if (moved == kKernelPiece) start_writeback(out, out_offset + done, moved);
     done += moved;
     if (on_bytes) on_bytes(moved);
   }

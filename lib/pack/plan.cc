@@ -144,7 +144,10 @@ void require_packable(const std::vector<PackedTensor>& tensors, const Input& inp
     throw malformed(fmt::format("tensor '{}' is of type {}, which safetensors can't hold",
                                 escape_name(tensor.input->name), escape_name(type_text(*tensor.input))))
         .in_file(escape_name(file.name))
-        .hint("leave it out with --exclude");
+        .hint(type_text(*tensor.input) == "subclass"
+                  ? "a DTensor or another class that a single rank pickled: save full tensors, or a "
+                    "distributed checkpoint"
+                  : "leave it out with --exclude");
   }
 }
 

@@ -503,6 +503,19 @@ for r in range(3): d.metadata[f"__{r}.metadata"] = data(CHECKPOINT + "metadata.M
   named DC-FLAT pytorch_model_fsdp_rank0.bin
   rm -rf run && mkdir run && echo '{"sharded_backend": "zarr"}' > run/metadata.json
   refused Megatron
+  touch a.nemo
+  expect 4 st-pack a.nemo -o out
+  has stderr NeMo
+  shares <<< 'zero(2, 3)'
+  expect 4 st-pack run/global_step1/bf16_zero_pp_rank_1_mp_rank_00_optim_states.pt -o out
+  has stderr "one rank's share"
+  # A DTensor in a file of its own.
+  python3 "$BATS_TEST_DIRNAME/shares.py" x <<< 'wrapper = lambda *a: None
+call = Call("torch._tensor._rebuild_from_type_v2", named("torch._utils._rebuild_wrapper_subclass"), named("torch.distributed.tensor.DTensor"),
+            (named("torch.distributed.tensor.DTensor"), named("torch.float32"), (4, 2), (2, 1), 0, None, "cpu", False), (None, {"_local_tensor": flat(bytes(16))}))
+write(OUT / "rank0.pt", torch_zip("rank0", {"a.weight": call}))'
+  expect 4 st-pack x/rank0.pt -o out
+  has stderr DTensor
 }
 
 @test "a sparse set of 20 GB passes through a small memory" {
