@@ -534,3 +534,25 @@ PY
   if nm -D "$BIN_DIR/st-pack" | grep -q __asan; then skip; fi
   [ "$mebibytes" -lt 128 ] || { echo "$mebibytes MiB"; return 1; }
 }
+
+@test "other torch files beside shares are no weights, and --base serves whole weights too" {
+  cp -r "$FIXTURES/fsdp-run/checkpoint-1" run
+  touch run/notes.pt run/ema.bin
+  expect 0 st-inspect --diff run "$FIXTURES/fsdp-run/reference.safetensors"
+  expect 0 st-inspect --json run
+  has output '"origin": "torch distributed checkpoint, 42 pieces in 2 files"'
+  mkdir bare && cp "$FIXTURES/base/model.safetensors" bare
+  expect 0 st-pack bare -o out --base "$FIXTURES/base"
+  [ -f out/config.json ] && [ -f out/tokenizer.json ]
+  expect 2 st-pack bare/model.safetensors -o x --base "$FIXTURES/base"
+  expect 7 st-pack run -o x --base nowhere
+  # fp32 masters where the config names 16 bits, and no config at all.
+  shares <<< 'zero(2, 3)'
+  expect 0 st-pack run -o plain
+  has stderr "no config.json lies in the checkpoint or above it"
+  echo '{"dtype": "bfloat16"}' > run/config.json
+  expect 0 st-pack run -o wide
+  has stderr "twice the size of the bfloat16 that config.json names"
+  expect 0 st-pack run -o half --dtype bf16
+  [[ $stderr != *"twice the size"* ]]
+}

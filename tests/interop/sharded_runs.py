@@ -75,7 +75,7 @@ def zero(rank, world, out, stage, variant):
     if rank == 0:
         if variant == "engine":  # which zero_to_fp32 refuses
             names = {p: n for n, p in engine.module.named_parameters()}
-            masters = {names[p]: p._hp_mapping.get_hp_fragment() for p in names} if world == 1 else {}
+            masters = {names[p]: p._hp_mapping.get_hp_fragment().reshape(p.shape) for p in names} if world == 1 else {}
             save_expected(out, masters)
         else:
             from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
@@ -83,7 +83,7 @@ def zero(rank, world, out, stage, variant):
         if variant == "universal":
             tag = pathlib.Path(out, "latest").read_text()
             subprocess.run([sys.executable, "-m", "deepspeed.checkpoint.ds_to_universal", "--input_folder", f"{out}/{tag}", "--output_folder", f"{out}/universal",
-                            "--num_extract_workers", "1", "--num_merge_workers", "1"], check=True)
+                            "--num_extract_workers", "1", "--num_merge_workers", "1", "--inject_missing_state"], check=True)
     dist.barrier()
 
 
@@ -98,7 +98,8 @@ def boxes(world):
     state = {name: distribute_tensor(tensor, mesh, how[name]) if name in how else tensor for name, tensor in full.items()}
     if world == 4:
         square = init_device_mesh("cpu", (2, 2))
-        state["both"] = distribute_tensor(torch.randn(7, 6), square, [Shard(0), Shard(1)])
+        full["both"] = torch.randn(7, 6)
+        state["both"] = distribute_tensor(full["both"], square, [Shard(0), Shard(1)])
     return state, full
 
 
@@ -119,7 +120,8 @@ def sharded_model(world, variant):
         fully_shard(model, mesh=mesh["dp"])
     else:
         fully_shard(model, mesh=init_device_mesh("cpu", (world,)))
-    return get_model_state_dict(model), get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    whole = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True)) if variant == "pieces" else {}
+    return get_model_state_dict(model), whole
 
 
 def dcp(rank, world, out, variant):
