@@ -4,9 +4,11 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <vector>
 
@@ -46,6 +48,20 @@ std::uint64_t copy_in_kernel(const InputFile& in, std::uint64_t in_offset, Outpu
   }
 }
 
+// Whether the kernel does better than a buffer. Where source and target lie differently in their pages it
+// moves every page in two parts and can share none: measured on ext4, a buffer takes half the time. File
+// systems of other machines copy without sending the bytes back and forth.
+bool is_kernel_worth_it(const OutputFile& out, std::uint64_t in_offset, std::uint64_t out_offset) {
+  constexpr std::uint64_t kPage = 4096;
+  if (in_offset % kPage == out_offset % kPage) return true;
+  struct statfs status {};
+  if (::fstatfs(out.fd(), &status) != 0) return false;
+  constexpr std::array<std::uint32_t, 5> kRemote = {0x6969, 0xFE534D42, 0xFF534D42, 0x00C36400,
+                                                    0x65735546};  // NFS, SMB2, CIFS, Ceph, FUSE
+  return std::find(kRemote.begin(), kRemote.end(), static_cast<std::uint32_t>(status.f_type)) !=
+         kRemote.end();
+}
+
 void copy_through_buffer(const InputFile& in, std::uint64_t in_offset, OutputFile& out,
                          std::uint64_t out_offset, std::uint64_t size, const OnBytes& on_bytes) {
   std::vector<std::byte> buffer(static_cast<std::size_t>(std::min<std::uint64_t>(size, kBuffer)));
@@ -55,6 +71,7 @@ void copy_through_buffer(const InputFile& in, std::uint64_t in_offset, OutputFil
         std::span(buffer).first(static_cast<std::size_t>(std::min<std::uint64_t>(size - done, kBuffer)));
     in.read_at(in_offset + done, piece);
     out.write_at(out_offset + done, piece);
+    start_writeback(out, out_offset + done, piece.size());
     done += piece.size();
     if (on_bytes) on_bytes(piece.size());
   }
@@ -68,6 +85,8 @@ bool clone_file(const InputFile& in, OutputFile& out) {
 
 void copy_range(const InputFile& in, std::uint64_t in_offset, OutputFile& out, std::uint64_t out_offset,
                 std::uint64_t size, const OnBytes& on_bytes) {
+  if (!is_kernel_worth_it(out, in_offset, out_offset))
+    return copy_through_buffer(in, in_offset, out, out_offset, size, on_bytes);
   std::uint64_t done = 0;
   while (done < size) {
     check_interrupt();
@@ -76,9 +95,7 @@ void copy_range(const InputFile& in, std::uint64_t in_offset, OutputFile& out, s
     if (moved == 0) {
       return copy_through_buffer(in, in_offset + done, out, out_offset + done, size - done, on_bytes);
     }
-    // Short pieces would begin and end in pages that are written twice: their caller knows when enough lie
-    // there.
-    if (moved == kKernelPiece) start_writeback(out, out_offset + done, moved);
+    start_writeback(out, out_offset + done, moved);
     done += moved;
     if (on_bytes) on_bytes(moved);
   }

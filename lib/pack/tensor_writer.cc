@@ -14,8 +14,7 @@ namespace mu {
 namespace {
 
 constexpr std::uint64_t kPieceElements = 256U << 10;  // of a cast; at most 2 MiB in and 2 MiB out a thread
-constexpr std::uint64_t kWriteback = 32U << 20;  // bytes that lie there before the disk is sent to write them
-constexpr std::uint64_t kStreamPiece = 1U << 20;  // bytes
+constexpr std::uint64_t kStreamPiece = 1U << 20;      // bytes
 
 bool is_cast(const PackedTensor& tensor) {
   return tensor.input->dtype != tensor.output.dtype;
@@ -73,14 +72,10 @@ void TensorWriter::copy_run(const WeightsOutput& plan, std::size_t first, std::s
                             std::uint64_t offset, OutputFile& out) const {
   // Ranges that follow one another in an input file are one copy.
   ByteRange run{0, 0, 0};
-  std::uint64_t flushed = offset;
   const auto copy = [&] {
     if (run.size == 0) return;
     copy_range(*weights_.files[run.source].file, run.offset, out, offset, run.size, on_bytes_);
     offset += run.size;
-    if (offset - flushed < kWriteback) return;
-    start_writeback(out, flushed, offset - flushed);
-    flushed = offset;
   };
   for (std::size_t i = first; i < last; ++i) {
     for (const ByteRange& range : byte_ranges(*plan.tensors[i].input)) {
