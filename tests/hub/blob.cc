@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hub/blob.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "hash/sha256.h"
+
+namespace hub {
+
+Blob::Blob(std::uint64_t size, const std::string& folder, bool discard) : size_(size), discard_(discard) {
+  if (discard) return;
+  if (folder.empty()) {
+    bytes_.resize(size);
+    return;
+  }
+  file_ = mu::Fd(::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  if (file_.get() < 0 || ::ftruncate(file_.get(), static_cast<off_t>(size)) != 0) {
+    throw mu::io_error("make an object's file", errno, folder);
+  }
+}
+
+void Blob::write_at(std::uint64_t offset, std::span<const std::byte> data) {
+  if (discard_) return;
+  if (file_.get() < 0) {
+    std::memcpy(bytes_.data() + offset, data.data(), data.size());
+    return;
+  }
+  while (!data.empty()) {
+    const ssize_t n = ::pwrite(file_.get(), data.data(), data.size(), static_cast<off_t>(offset));
+    if (n < 0) throw mu::io_error("write an object", errno);
+    offset += static_cast<std::uint64_t>(n);
+    data = data.subspan(static_cast<std::size_t>(n));
+  }
+}
+
+void Blob::read_at(std::uint64_t offset, std::span<std::byte> out) const {
+  if (discard_) {
+    std::memset(out.data(), 0, out.size());
+    return;
+  }
+  if (file_.get() < 0) {
+    std::memcpy(out.data(), bytes_.data() + offset, out.size());
+    return;
+  }
+  while (!out.empty()) {
+    const ssize_t n = ::pread(file_.get(), out.data(), out.size(), static_cast<off_t>(offset));
+    if (n <= 0) throw mu::io_error("read an object", n < 0 ? errno : EIO);
+    offset += static_cast<std::uint64_t>(n);
+    out = out.subspan(static_cast<std::size_t>(n));
+  }
+}
+
+std::string Blob::text() const {
+  std::string out(size_, '\0');
+  read_at(0, std::as_writable_bytes(std::span(out)));
+  return out;
+}
+
+std::string Blob::sha256() const {
+  mu::Sha256 hash;
+  std::vector<std::byte> buffer(std::min<std::uint64_t>(size_, 1 << 20));
+  for (std::uint64_t offset = 0; offset < size_;) {
+    const std::size_t n = static_cast<std::size_t>(std::min<std::uint64_t>(buffer.size(), size_ - offset));
+    read_at(offset, std::span(buffer).first(n));
+    hash.update(std::span(buffer).first(n));
+    offset += n;
+  }
+  return mu::to_hex(hash.finish());
+}
+
+}  // namespace hub

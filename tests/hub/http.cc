@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+// A connection is a thread, and cpp-httplib reads and writes it through Connection, which is where the wire
+// is slowed, cut and reset. An answer given before the body was read closes the connection politely: the rest
+// of the body is drained for a moment, or the kernel would reset it and the client lose the answer.
+#include "hub/http.h"
+
+#include <httplib.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <thread>
+
+#include "base/error.h"
+#include "hub/codec.h"
+
+namespace hub {
+
+const std::string* find_header(const Headers& headers, std::string_view name) {
+  for (const auto& [key, value] : headers)
+    if (lower(key) == lower(name)) return &value;
+  return nullptr;
+}
+
+std::optional<std::uint64_t> Request::content_length() const {
+  const std::string* text = header("Content-Length");
+  if (!text || text->empty() || text->size() > 18 ||
+      text->find_first_not_of("0123456789") != std::string::npos)
+    return std::nullopt;
+  return std::stoull(*text);
+}
+
+bool Request::is_chunked() const {
+  const std::string* coding = header("Transfer-Encoding");
+  return coding && lower(*coding) == "chunked";
+}
+
+bool Request::read(const Sink& sink) {
+  if (body_done) return true;
+  if (!is_chunked() && content_length().value_or(0) == 0) return body_done = true;
+  bool stopped = false;
+  body_done = body_reader && body_reader([&](std::span<const std::byte> data) {
+                body_bytes += data.size();
+                stopped = !sink(data);
+                return !stopped;
+              });
+  broken = !body_done && !stopped;
+  return body_done;
+}
+
+bool Request::read_whole() {
+  if (!is_chunked()) body.reserve(static_cast<std::size_t>(content_length().value_or(0)));
+  return read([&](std::span<const std::byte> data) {
+    body.append(reinterpret_cast<const char*>(data.data()), data.size());
+    return true;
+  });
+}
+
+void Answer::replace(std::string_view name, std::string value) {
+  std::erase_if(headers, [&](const auto& header) { return lower(header.first) == lower(name); });
+  with(std::string(name), std::move(value));
+}
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr int kIdleMs = 600'000;
+constexpr std::uint64_t kNever = ~std::uint64_t{0};
+
+class Connection final : public httplib::Stream, public Wire {
+ public:
+  explicit Connection(int fd) : fd_(fd), id_(++counter_) {
+    const int on = 1;
+    ::setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  }
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+  ~Connection() override { ::close(fd_); }
+
+  // True when a further request has begun to arrive.
+  bool await_request() {
+    cut_request_ = cut_answer_ = kNever;
+    read_rate_ = write_rate_ = 0;
+    head_sent_ = false;
+    return begin_ < end_ || ready(POLLIN, kIdleMs);
+  }
+  void body_begins() { body_read_ = 0; }
+  [[nodiscard]] bool broken() const { return broken_; }
+  void close_after_answer() { drain_ = true; }
+  [[nodiscard]] bool draining() const { return drain_; }
+  void finish() {
+    if (broken_ || !drain_) return;
+    ::shutdown(fd_, SHUT_WR);
+    const Clock::time_point limit = Clock::now() + std::chrono::seconds(2);
+    char rest[65536];
+    while (Clock::now() < limit && ready(POLLIN, 200) && ::recv(fd_, rest, sizeof rest, 0) > 0) {
+    }
+  }
+
+  // Stream
+  bool is_readable() const override { return !broken_ && (begin_ < end_ || ready(POLLIN, kIdleMs)); }
+  bool is_writable() const override { return !broken_ && ready(POLLOUT, kIdleMs); }
+  ssize_t read(char* out, size_t size) override {
+    if (broken_) return -1;
+    if (cut_request_ != kNever) {
+      if (body_read_ >= cut_request_) return reset(), -1;
+      size = std::min<std::uint64_t>(size, cut_request_ - body_read_);
+    }
+    if (begin_ == end_) {
+      if (!ready(POLLIN, kIdleMs)) return -1;
+      const ssize_t n = ::recv(fd_, buffer_.data(), buffer_.size(), 0);
+      if (n <= 0) return broken_ = true, n;
+      begin_ = 0;
+      end_ = static_cast<std::size_t>(n);
+    }
+    const std::size_t n = std::min(size, end_ - begin_);
+    std::memcpy(out, buffer_.data() + begin_, n);
+    begin_ += n;
+    body_read_ += n;
+    if (read_rate_ > 0) pace(n, read_rate_);
+    return static_cast<ssize_t>(n);
+  }
+  ssize_t write(const char* data, size_t size) override {
+    if (broken_) return -1;
+    // cpp-httplib writes the head of an answer in one go, then the body.
+    std::size_t allowed = size;
+    if (head_sent_ && cut_answer_ != kNever) {
+      allowed = static_cast<std::size_t>(std::min<std::uint64_t>(size, cut_answer_));
+      cut_answer_ -= allowed;
+    }
+    for (std::size_t sent = 0; sent < allowed;) {
+      const std::size_t piece =
+          write_rate_ && head_sent_ ? std::min<std::size_t>(allowed - sent, 1024) : allowed - sent;
+      const ssize_t n = ::send(fd_, data + sent, piece, MSG_NOSIGNAL);
+      if (n <= 0) return broken_ = true, -1;
+      sent += static_cast<std::size_t>(n);
+      if (write_rate_ && head_sent_) pace(static_cast<std::size_t>(n), write_rate_);
+    }
+    if (!is_interim(data, size)) head_sent_ = true;
+    if (cut_answer_ == 0) {
+      ::shutdown(fd_, SHUT_RDWR);
+      broken_ = true;
+      return allowed == size ? static_cast<ssize_t>(size) : -1;
+    }
+    return static_cast<ssize_t>(size);
+  }
+  void get_remote_ip_and_port(std::string& ip, int& port) const override {
+    ip = "127.0.0.1";
+    port = 0;
+  }
+  void get_local_ip_and_port(std::string& ip, int& port) const override { get_remote_ip_and_port(ip, port); }
+  socket_t socket() const override { return fd_; }
+
+  // Wire
+  void cut_request_after(std::uint64_t body_bytes) override { cut_request_ = body_bytes; }
+  void cut_answer_after(std::uint64_t body_bytes) override { cut_answer_ = body_bytes; }
+  void reset() override {
+    const linger now{1, 0};  // closing sends RST
+    ::setsockopt(fd_, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    broken_ = true;
+  }
+  void read_slowly(std::uint64_t rate) override { read_rate_ = rate; }
+  void write_slowly(std::uint64_t rate) override { write_rate_ = rate; }
+  void wait(std::chrono::milliseconds time) override {
+    pollfd gone{fd_, POLLRDHUP, 0};
+    ::poll(&gone, 1, static_cast<int>(time.count()));
+  }
+  [[nodiscard]] std::uint64_t id() const override { return id_; }
+
+ private:
+  bool ready(short events, int timeout_ms) const {
+    pollfd wanted{fd_, events, 0};
+    return ::poll(&wanted, 1, timeout_ms) > 0;
+  }
+  static bool is_interim(const char* data, std::size_t size) {
+    return std::string_view(data, size).starts_with("HTTP/1.1 100");
+  }
+  void pace(std::size_t bytes, std::uint64_t rate) { wait(std::chrono::milliseconds(bytes * 1000 / rate)); }
+
+  static inline std::atomic<std::uint64_t> counter_{0};
+  int fd_;
+  std::uint64_t id_;
+  std::vector<char> buffer_ = std::vector<char>(256 * 1024);
+  std::size_t begin_ = 0, end_ = 0;
+  std::uint64_t cut_request_ = kNever, cut_answer_ = kNever, body_read_ = 0;
+  std::uint64_t read_rate_ = 0, write_rate_ = 0;
+  bool broken_ = false, drain_ = false, head_sent_ = false;
+};
+
+thread_local Connection* current = nullptr;
+
+struct ThreadPerConnection : httplib::TaskQueue {
+  void enqueue(std::function<void()> work) override { std::thread(std::move(work)).detach(); }
+  void shutdown() override {}
+};
+
+}  // namespace
+
+struct HttpServer::Impl : httplib::Server {
+  explicit Impl(hub::Handler function) : handler(std::move(function)) {
+    new_task_queue = [] { return new ThreadPerConnection; };
+    set_keep_alive_timeout(kIdleMs / 1000);
+    set_keep_alive_max_count(1'000'000);
+    const auto plain = [this](const httplib::Request& in, httplib::Response& out) {
+      serve(in, out, nullptr);
+    };
+    const auto with_body = [this](const httplib::Request& in, httplib::Response& out,
+                                  const httplib::ContentReader& reader) { serve(in, out, &reader); };
+    Get("/", plain);  // and HEAD
+    Options("/", plain);
+    Post("/", with_body);
+    Put("/", with_body);
+    Patch("/", with_body);
+    Delete("/", with_body);
+  }
+
+  void raise_backlog() { ::listen(svr_sock_, 1024); }  // its own, 5, loses connections under load
+
+  bool process_and_close_socket(socket_t fd) override {
+    Connection connection(fd);
+    current = &connection;
+    bool closed = false;
+    while (!closed && !connection.broken() && connection.await_request()) {
+      const auto prepare = [&](httplib::Request& request) {
+        connection.body_begins();
+        accepts = request.headers;  // all headers as they came; some are taken away from cpp-httplib:
+        request.path = "/";         // routing is ours
+        request.ranges.clear();     // so are ranges
+        request.headers.erase("Accept-Encoding");  // and nothing is compressed
+      };
+      if (!process_request(connection, false, closed, prepare) || connection.draining()) break;
+    }
+    connection.finish();
+    current = nullptr;
+    return true;
+  }
+
+  void serve(const httplib::Request& in, httplib::Response& out, const httplib::ContentReader* reader) {
+    Request request;
+    request.method = in.method;
+    request.target = in.target;
+    request.headers.assign(accepts.begin(), accepts.end());
+    request.wire = current;
+    if (reader) {
+      request.body_reader = [reader](const Request::Sink& sink) {
+        return (*reader)([&sink](const char* data, std::size_t size) {
+          return sink({reinterpret_cast<const std::byte*>(data), size});
+        });
+      };
+    }
+    Answer answer = handler(request);
+    if (!request.body_done && (request.is_chunked() || request.content_length().value_or(0) > 0)) {
+      answer.replace("Connection", "close");
+      current->close_after_answer();
+    }
+    out.status = answer.status;
+    std::string type = "text/plain";
+    for (auto& [name, value] : answer.headers) {
+      if (lower(name) == "content-type") {
+        type = value;
+      } else {
+        out.set_header(name, value);
+      }
+    }
+    if (!answer.content) return out.set_content(std::move(answer.body), type);
+    out.set_content_provider(answer.length, type,
+                             [blob = answer.content, from = answer.offset](
+                                 std::size_t offset, std::size_t length, httplib::DataSink& sink) {
+                               std::vector<std::byte> piece(std::min<std::size_t>(length, 256 * 1024));
+                               blob->read_at(from + offset, piece);
+                               return sink.write(reinterpret_cast<const char*>(piece.data()), piece.size());
+                             });
+  }
+
+  hub::Handler handler;
+  int bound_port = 0;
+  static inline thread_local httplib::Headers accepts;
+};
+
+HttpServer::HttpServer(const std::string& host, int port, Handler handler)
+    : impl_(std::make_unique<Impl>(std::move(handler))) {
+  impl_->bound_port = port == 0 ? impl_->bind_to_any_port(host) : impl_->bind_to_port(host, port) ? port : -1;
+  if (impl_->bound_port <= 0) throw mu::io_error("listen on port " + std::to_string(port), errno, host);
+  impl_->raise_backlog();
+}
+
+HttpServer::~HttpServer() = default;
+
+int HttpServer::port() const {
+  return impl_->bound_port;
+}
+
+void HttpServer::start() {
+  std::thread([server = impl_.get()] { server->listen_after_bind(); }).detach();
+}
+
+}  // namespace hub

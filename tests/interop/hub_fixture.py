@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starts the local test Hub and speaks to its admin calls."""
+import json
+import os
+import pathlib
+import subprocess
+import urllib.request
+
+BINARY = pathlib.Path(os.environ.get("TEST_HUB", pathlib.Path(os.environ["BIN_DIR"]) / "../tests/hub/test_hub"))
+
+
+class Hub:
+    def __init__(self, *options):
+        self.process = subprocess.Popen([BINARY, "--port", "0", *options], stdout=subprocess.PIPE, text=True)
+        words = dict(word.split("=", 1) for word in self.process.stdout.readline().split())
+        self.url, self.storage = words["HUB"], words["STORAGE"]
+
+    def stop(self):
+        self.process.terminate()
+        assert self.process.wait(10) == 0
+
+    def admin(self, method, call, body=None):
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.url}/_admin/{call}", data=data, method=method)
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)
+
+    def fault(self, route, kind, **members):
+        self.admin("POST", "fault", {"route": route, "kind": kind, **members})
+
+    def log(self, **wanted):
+        """Requests so far whose members are as wanted."""
+        return [e for e in self.admin("GET", "log") if all(e[key] == value for key, value in wanted.items())]
+
+    def forget(self):
+        self.admin("DELETE", "log")
+
+    def repo(self, repo_id, repo_type="model"):
+        return self.admin("GET", f"repo?type={repo_type}&id={repo_id}")
+
+    def files(self, repo_id, revision="main", repo_type="model"):
+        """SHA-256 by path."""
+        files = self.repo(repo_id, repo_type)["revisions"][revision]["files"]
+        return {path: file["sha256"] for path, file in files.items()}
