@@ -265,7 +265,7 @@ struct HttpServer::Impl : httplib::Server {
         out.set_header(name, value);
       }
     }
-    if (!answer.content) return out.set_content(std::move(answer.body), type);
+    if (!answer.content || answer.length == 0) return out.set_content(std::move(answer.body), type);
     out.set_content_provider(answer.length, type,
                              [blob = answer.content, from = answer.offset](
                                  std::size_t offset, std::size_t length, httplib::DataSink& sink) {

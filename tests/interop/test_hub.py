@@ -88,7 +88,6 @@ def test_a_folder_goes_up_and_comes_back(any_hub, folder, tmp_path):
 
     # As the sizes are, some went in parts and some in one piece; the content that stands twice went once.
     puts = any_hub.log(route="storage-put")
-    assert sorted(e["body_bytes"] for e in puts) == sorted([5000, 4000, 4000, 4000, 4000, 4000, 4000, 1001, 10000, 12000 % 4000 or 4000, 4000, 4000])[:0] or puts
     assert sum(e["body_bytes"] for e in puts) == 5000 + 12000 + 13001 + 10000 + 12000
     assert all(e["status"] == 200 for e in puts)
     assert len(any_hub.log(route="complete", status=200)) == 3
@@ -125,8 +124,9 @@ def test_types_and_settings(any_hub, repo_type):
     assert api.repo_info("acme/Typed", repo_type=repo_type).private
     with pytest.raises(RepositoryNotFoundError):  # private: others don't see it
         api_of(any_hub, "hf_testpr").repo_info("acme/Typed", repo_type=repo_type)
-    with pytest.raises(RepositoryNotFoundError):
+    with pytest.raises(HfHubHTTPError) as error:  # the client takes it for "not found" over https alone
         api_of(any_hub, False).repo_info("acme/Typed", repo_type=repo_type)
+    assert error.value.response.status_code == 401
     api_of(any_hub).delete_repo("acme/Typed", repo_type=repo_type)
     with pytest.raises(RepositoryNotFoundError):
         api.repo_info("acme/Typed", repo_type=repo_type)
@@ -172,9 +172,6 @@ def test_git_agrees_on_tree_and_commit_ids(hub, folder, tmp_path):
     api = api_of(hub)
     api.create_repo("ada/git", exist_ok=True)
     names = {"a.txt": b"1", "a/b.txt": b"2", "a-b.txt": b"3", "a0": b"4"}
-    for path, data in list(names.items()):
-        if path == "a.txt":
-            continue
     api.create_commit("ada/git", [CommitOperationAdd(p, d) for p, d in names.items()]
                       + [CommitOperationDelete(".gitattributes")], commit_message="Names that sort oddly")
     work = tmp_path / "git"
@@ -330,12 +327,10 @@ def test_a_range_is_read(hub):
     api.create_repo("ada/range", exist_ok=True)
     data = noise(9000)
     api.upload_file(path_or_fileobj=data, path_in_repo="w.bin", repo_id="ada/range")
-    api.upload_file(path_or_fileobj=data[:100], path_in_repo="r.dat", repo_id="ada/range")
+    api.upload_file(path_or_fileobj=data[:100].hex().encode()[:100], path_in_repo="r.txt", repo_id="ada/range")
     for path, spec, expected in [("w.bin", "10-19", data[10:20]), ("w.bin", "-5", data[-5:]),
-                                 ("w.bin", "8990-20000", data[8990:]), ("config", "0-0", None)]:
-        if expected is None:
-            continue
+                                 ("w.bin", "8990-20000", data[8990:]), ("r.txt", "1-2", data[:100].hex().encode()[1:3])]:
         request = urllib.request.Request(f"{hub.url}/ada/range/resolve/main/{path}", headers={"Range": f"bytes={spec}"})
         with urllib.request.urlopen(request) as answer:
             assert (answer.status, answer.read()) == (206, expected)
-            assert answer.headers["Content-Range"].endswith("/9000")
+            assert answer.headers["Content-Range"].endswith(f"/{9000 if path == 'w.bin' else 100}")
