@@ -190,14 +190,15 @@ Answer serve(Call& call, bool storage, const std::function<Answer()>& handler) {
     whole = instead ? request.read([](std::span<const std::byte>) { return true; }) : request.read_whole();
   }
   if (entry.leak) {
-    answer = error_answer(false, 400, "a token was sent where none belongs");
+    const std::string message = "A token was sent where none belongs";
+    answer = storage ? xml_error(400, "InvalidArgument", message) : error_answer(false, 400, message);
   } else if (call.fault && call.fault->kind == "reset") {
     request.wire->reset();
     whole = false;
   } else if (instead) {
     answer = *instead;
   } else if (over) {
-    answer = limit_answer(hub, Fault{});
+    answer = error_answer(hub.config.kohaku, 429, "We had to rate limit you. Please slow down.");
   } else if (whole) {
     answer = handle(call, handler);
     whole = !request.broken;
