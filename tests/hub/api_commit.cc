@@ -73,7 +73,7 @@ void read_file(const Call& call, const mu::JsonValue& value, const std::string& 
   }
   if (bytes.size() > call.hub.config.regular_limit) plan.too_large.push_back(path);
   if (bytes.substr(0, 8000).find('\0') != std::string::npos) plan.binary.push_back(path);
-  if (call.hub.config.kohaku && wants_lfs(default_attributes(), path))
+  if (call.hub.config.kohaku && Attributes(default_attributes()).wants_lfs(path))
     throw call.refuse(400, fmt::format("File {} should be uploaded through LFS", path), "BadRequest");
   if (holds_token(call.hub, bytes))
     throw call.refuse(
@@ -191,8 +191,9 @@ Tree apply(const Call& call, const Plan& plan, const Tree& before) {
   const auto at = files.find(".gitattributes");
   std::string attributes = at == files.end() ? "" : at->second.content->text();
   const std::size_t size = attributes.size();
+  const Attributes rules(attributes);
   for (const auto& [path, file] : plan.added) {
-    if (!file.is_lfs() || wants_lfs(attributes, path)) continue;
+    if (!file.is_lfs() || rules.wants_lfs(path)) continue;
     if (!attributes.empty() && !attributes.ends_with('\n')) attributes += '\n';
     attributes += path + " filter=lfs diff=lfs merge=lfs -text\n";
   }

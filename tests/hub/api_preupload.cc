@@ -73,10 +73,10 @@ Answer preupload(Call& call) {
     throw call.refuse(400, "\"files\" must contain less than or equal to 256 items");
   const std::string* own_ignore = document.root.find_string("gitIgnore");
   const std::string* own_attributes = document.root.find_string("gitAttributes");
-  const std::string ignore = own_ignore ? *own_ignore : stored_text(commit, ".gitignore");
-  const std::string attributes = kohaku           ? default_attributes()
-                                 : own_attributes ? *own_attributes
-                                                  : stored_text(commit, ".gitattributes");
+  const IgnoreRules ignore(own_ignore ? *own_ignore : stored_text(commit, ".gitignore"));
+  const Attributes attributes(kohaku           ? default_attributes()
+                              : own_attributes ? *own_attributes
+                                               : stored_text(commit, ".gitattributes"));
 
   std::string body;
   mu::JsonWriter json(body, 0);
@@ -86,14 +86,14 @@ Answer preupload(Call& call) {
        ++item) {  // matched by path, not place
     const Asked asked = read_file(call, *item);
     if (left_out > 0 && left_out-- > 0) continue;
-    const bool lfs = asked.size >= call.hub.config.lfs_threshold || wants_lfs(attributes, asked.path) ||
+    const bool lfs = asked.size >= call.hub.config.lfs_threshold || attributes.wants_lfs(asked.path) ||
                      asked.sample.find('\0') != std::string::npos;
     const File* there = nullptr;
     if (commit) {
       const auto at = commit->files->find(asked.path);
       if (at != commit->files->end()) there = &at->second;
     }
-    const bool ignored = kohaku ? there && has_same_content(asked, *there) : is_ignored(ignore, asked.path);
+    const bool ignored = kohaku ? there && has_same_content(asked, *there) : ignore.ignores(asked.path);
     json.begin_object().member("path", asked.path).member("uploadMode", lfs ? "lfs" : "regular");
     json.member("shouldIgnore", ignored);
     if (there && !kohaku) json.member("oid", there->is_lfs() ? there->sha256 : there->git_id);

@@ -1,28 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hub/attributes.h"
 
-#include "base/glob.h"
 #include "base/text.h"
 
 namespace hub {
-
-namespace {
-
-std::string_view base_name(std::string_view path) {
-  return path.substr(path.rfind('/') + 1);
-}
-
-// A pattern without "/" is for names at any depth, one with it for paths from the root.
-bool covers(std::string pattern, const std::string& path) {
-  if (pattern.starts_with('/')) {
-    pattern.erase(0, 1);
-  } else if (pattern.find('/') == std::string::npos) {
-    return mu::Glob(pattern).matches(base_name(path));
-  }
-  return mu::Glob(pattern).matches(path);
-}
-
-}  // namespace
 
 std::string default_attributes() {
   std::string text;
@@ -37,34 +18,52 @@ std::string default_attributes() {
   return text;
 }
 
-bool wants_lfs(std::string_view attributes, const std::string& path) {
-  bool lfs = false;
-  for (const std::string_view line : mu::split(attributes, '\n')) {
-    const std::string_view text = mu::trim(line);
-    if (text.empty() || text.front() == '#') continue;
-    const std::size_t blank = text.find(' ');
-    if (blank == std::string_view::npos || !covers(std::string(text.substr(0, blank)), path)) continue;
-    if (text.find("filter=lfs") != std::string_view::npos) lfs = true;
-    if (text.find("-filter") != std::string_view::npos) lfs = false;
+PathPattern::PathPattern(std::string text)
+    : whole_path(text.find('/') != std::string::npos), glob(text.starts_with('/') ? text.substr(1) : text) {}
+
+bool PathPattern::covers(std::string_view path) const {
+  return glob.matches(whole_path ? path : path.substr(path.rfind('/') + 1));
+}
+
+Attributes::Attributes(std::string_view text) {
+  for (const std::string_view raw : mu::split(text, '\n')) {
+    const std::string_view line = mu::trim(raw);
+    const std::size_t blank = line.find(' ');
+    if (line.empty() || line.front() == '#' || blank == std::string_view::npos) continue;
+    const bool lfs = line.find("filter=lfs") != std::string_view::npos;
+    if (lfs || line.find("-filter") != std::string_view::npos)
+      lines_.push_back({PathPattern(std::string(line.substr(0, blank))), lfs});
   }
+}
+
+bool Attributes::wants_lfs(std::string_view path) const {
+  bool lfs = false;  // the last line that covers the path decides
+  for (const Line& line : lines_)
+    if (line.pattern.covers(path)) lfs = line.lfs;
   return lfs;
 }
 
-bool is_ignored(std::string_view ignore, const std::string& path) {
+IgnoreRules::IgnoreRules(std::string_view text) {
+  for (const std::string_view raw : mu::split(text, '\n')) {
+    std::string line(mu::trim(raw));
+    if (line.empty() || line.front() == '#') continue;
+    const bool negated = line.front() == '!';
+    if (negated) line.erase(0, 1);
+    const bool folders_only = line.ends_with('/');
+    if (folders_only) line.pop_back();
+    lines_.push_back({PathPattern(std::move(line)), negated, folders_only});
+  }
+}
+
+bool IgnoreRules::ignores(std::string_view path) const {
   bool ignored = false;
-  for (const std::string_view line : mu::split(ignore, '\n')) {
-    std::string pattern(mu::trim(line));
-    if (pattern.empty() || pattern.front() == '#') continue;
-    const bool negated = pattern.front() == '!';
-    if (negated) pattern.erase(0, 1);
-    const bool folders_only = pattern.ends_with('/');
-    if (folders_only) pattern.pop_back();
+  for (const Line& line : lines_) {
     // The path itself, or one of the folders above it.
-    bool hit = !folders_only && covers(pattern, path);
-    for (std::size_t slash = path.find('/'); slash != std::string::npos && !hit;
+    bool hit = !line.folders_only && line.pattern.covers(path);
+    for (std::size_t slash = path.find('/'); slash != std::string_view::npos && !hit;
          slash = path.find('/', slash + 1))
-      hit = covers(pattern, path.substr(0, slash));
-    if (hit) ignored = !negated;
+      hit = line.pattern.covers(path.substr(0, slash));
+    if (hit) ignored = !line.negated;
   }
   return ignored;
 }

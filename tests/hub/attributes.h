@@ -1,17 +1,52 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the Hub reads from the .gitattributes and .gitignore at the root of a repository.
+// What the Hub reads from the .gitattributes and .gitignore at the root of a repository. Patterns are made
+// ready once, since a call asks about 256 paths.
 #pragma once
 
 #include <string>
 #include <string_view>
+#include <vector>
+
+#include "base/glob.h"
 
 namespace hub {
 
 // The .gitattributes of a fresh repository.
 std::string default_attributes();
-// True when a pattern of this .gitattributes sends the path to LFS.
-bool wants_lfs(std::string_view attributes, const std::string& path);
-// True when this .gitignore ignores the path.
-bool is_ignored(std::string_view ignore, const std::string& path);
+
+// A pattern without "/" is for names at any depth, one with it for paths from the root.
+struct PathPattern {
+  explicit PathPattern(std::string text);
+  [[nodiscard]] bool covers(std::string_view path) const;
+
+  bool whole_path;
+  mu::Glob glob;
+};
+
+class Attributes {
+ public:
+  explicit Attributes(std::string_view text);
+  [[nodiscard]] bool wants_lfs(std::string_view path) const;
+
+ private:
+  struct Line {
+    PathPattern pattern;
+    bool lfs;
+  };
+  std::vector<Line> lines_;
+};
+
+class IgnoreRules {
+ public:
+  explicit IgnoreRules(std::string_view text);
+  [[nodiscard]] bool ignores(std::string_view path) const;
+
+ private:
+  struct Line {
+    PathPattern pattern;
+    bool negated, folders_only;
+  };
+  std::vector<Line> lines_;
+};
 
 }  // namespace hub

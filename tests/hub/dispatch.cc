@@ -137,7 +137,7 @@ Answer apply_late(Call& call) {
     request.wire = nullptr;
     Call later{hub, request, {}, {}, {}, {}, {}, {}, nullptr, nullptr};
     find_route(later);
-    const std::lock_guard lock(hub.mutex);
+    later.lock = std::unique_lock(hub.mutex);
     try {
       run_route(later);
     } catch (const Refusal&) {
@@ -201,6 +201,7 @@ Answer serve(Call& call, bool storage, const std::function<Answer()>& handler) {
     answer = error_answer(hub.config.kohaku, 429, "We had to rate limit you. Please slow down.");
   } else if (whole) {
     answer = handle(call, handler);
+    call.lock = {};
     whole = !request.broken;
   }
   if (call.fault && !instead && whole) spoil_answer(hub, request, *call.fault, answer);
@@ -229,7 +230,7 @@ Answer serve_hub(Hub& hub, Request& request) {
   Call call{hub, request, {}, {}, {}, {}, {}, {}, nullptr, nullptr};
   find_route(call);
   return serve(call, false, [&] {
-    const std::lock_guard lock(hub.mutex);
+    call.lock = std::unique_lock(hub.mutex);
     return run_route(call);
   });
 }

@@ -104,24 +104,30 @@ class Connection final : public httplib::Stream, public Wire {
   bool is_readable() const override { return !broken_ && (begin_ < end_ || ready(POLLIN, kIdleMs)); }
   bool is_writable() const override { return !broken_ && ready(POLLOUT, kIdleMs); }
   ssize_t read(char* out, size_t size) override {
-    if (broken_) return -1;
+    const std::span<const char> piece = take(size);
+    std::memcpy(out, piece.data(), piece.size());
+    return piece.empty() ? -1 : static_cast<ssize_t>(piece.size());
+  }
+  // Some of the next `most` bytes, in the buffer until the next call. Empty: the connection broke.
+  std::span<const char> take(std::uint64_t most) {
+    if (broken_) return {};
     if (cut_request_ != kNever) {
-      if (body_read_ >= cut_request_) return reset(), -1;
-      size = std::min<std::uint64_t>(size, cut_request_ - body_read_);
+      if (body_read_ >= cut_request_) return reset(), std::span<const char>();
+      most = std::min(most, cut_request_ - body_read_);
     }
     if (begin_ == end_) {
-      if (!ready(POLLIN, kIdleMs)) return -1;
+      if (!ready(POLLIN, kIdleMs)) return {};
       const ssize_t n = ::recv(fd_, buffer_.data(), buffer_.size(), 0);
-      if (n <= 0) return broken_ = true, n;
+      if (n <= 0) return broken_ = true, std::span<const char>();
       begin_ = 0;
       end_ = static_cast<std::size_t>(n);
     }
-    const std::size_t n = std::min(size, end_ - begin_);
-    std::memcpy(out, buffer_.data() + begin_, n);
+    const std::size_t n = static_cast<std::size_t>(std::min<std::uint64_t>(most, end_ - begin_));
+    const std::span<const char> piece = std::span<const char>(buffer_).subspan(begin_, n);
     begin_ += n;
     body_read_ += n;
     if (read_rate_ > 0) pace(n, read_rate_);
-    return static_cast<ssize_t>(n);
+    return piece;
   }
   ssize_t write(const char* data, size_t size) override {
     if (broken_) return -1;
@@ -244,11 +250,21 @@ struct HttpServer::Impl : httplib::Server {
     request.target = in.target;
     request.headers.assign(accepts.begin(), accepts.end());
     request.wire = current;
-    if (reader) {
+    if (reader && request.is_chunked()) {
       request.body_reader = [reader](const Request::Sink& sink) {
         return (*reader)([&sink](const char* data, std::size_t size) {
           return sink({reinterpret_cast<const std::byte*>(data), size});
         });
+      };
+    } else if (reader) {
+      // Past cpp-httplib, which would copy 4 KiB at a time.
+      request.body_reader = [left = request.content_length().value_or(0)](const Request::Sink& sink) mutable {
+        while (left > 0) {
+          const std::span<const char> piece = current->take(left);
+          if (piece.empty() || !sink(std::as_bytes(piece))) return false;
+          left -= piece.size();
+        }
+        return true;
       };
     }
     Answer answer = handler(request);

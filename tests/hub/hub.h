@@ -100,6 +100,7 @@ struct Call {
   std::optional<Fault> fault;       // for the handler to play
   const Account* caller = nullptr;  // null: nobody
   Repo* repo = nullptr;
+  std::unique_lock<std::mutex> lock = {};  // of the Hub, held while its handler runs
 
   [[nodiscard]] bool plays(std::string_view kind) const { return fault && fault->kind == kind; }
   [[nodiscard]] Refusal refuse(int status, const std::string& message, const std::string& code = {}) const;
