@@ -414,6 +414,8 @@ commit() { printf '%s\n' '{"key":"header","value":{"summary":"s","description":"
   [ "$(jq -c .files[0] body)" = '{"path":"a","uploadMode":"regular","shouldIgnore":true}' ]
   answers 200 "${auth[@]}" "${json[@]}" "$HF_ENDPOINT/api/validate-yaml" -d '{"content":"","repoType":"model"}'
   [ "$(cat body)" = '{"valid":true}' ]
+  answers 404 "$(api)/revision/a%2Fb"
+  said body '"Not Found"'
 }
 
 @test "a Hub below a path, bodies on disk or nowhere, the log in a file" {

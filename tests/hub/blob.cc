@@ -28,7 +28,7 @@ Blob::Blob(std::uint64_t size, const std::string& folder, bool discard) : size_(
 }
 
 void Blob::write_at(std::uint64_t offset, std::span<const std::byte> data) {
-  if (discard_) return;
+  if (discard_ || data.empty()) return;
   if (file_.get() < 0) {
     std::memcpy(bytes_.data() + offset, data.data(), data.size());
     return;
@@ -42,6 +42,7 @@ void Blob::write_at(std::uint64_t offset, std::span<const std::byte> data) {
 }
 
 void Blob::read_at(std::uint64_t offset, std::span<std::byte> out) const {
+  if (out.empty()) return;
   if (discard_) {
     std::memset(out.data(), 0, out.size());
     return;

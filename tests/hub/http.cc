@@ -105,7 +105,7 @@ class Connection final : public httplib::Stream, public Wire {
   bool is_writable() const override { return !broken_ && ready(POLLOUT, kIdleMs); }
   ssize_t read(char* out, size_t size) override {
     const std::span<const char> piece = take(size);
-    std::memcpy(out, piece.data(), piece.size());
+    if (!piece.empty()) std::memcpy(out, piece.data(), piece.size());
     return piece.empty() ? -1 : static_cast<ssize_t>(piece.size());
   }
   // Some of the next `most` bytes, in the buffer until the next call. Empty: the connection broke.

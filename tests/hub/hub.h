@@ -26,7 +26,7 @@ namespace hub {
 struct Config {
   bool kohaku = false;                             // answer as KohakuHub does where it differs
   std::string path_prefix;                         // of all URLs, "" or "/hf": a Hub behind a reverse proxy
-  std::uint64_t lfs_threshold = 10 << 20;          // bytes from which a file goes to LFS
+  std::uint64_t lfs_threshold = 0;                 // bytes from which a file goes to LFS; 0: regular_limit
   std::uint64_t multipart_threshold = 32'000'000;  // bytes above which an object is sent in parts
   std::uint64_t chunk_size = 16'000'000;           // bytes of a part
   std::uint64_t regular_limit = 10 << 20;          // bytes of a regular file in a commit

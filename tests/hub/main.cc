@@ -93,6 +93,8 @@ void read_options(int count, char** words, Hub& hub, Options& options) {
     else
       throw mu::usage("no such option: " + name + " " + value);
   }
+  if (config.kohaku) config.regular_limit = 5'000'000;
+  if (config.lfs_threshold == 0) config.lfs_threshold = config.regular_limit;
   if (config.chunk_size == 0 || config.page_size == 0 || config.window_seconds == 0)
     throw mu::usage("--chunk, --page and --window must not be 0");
 }

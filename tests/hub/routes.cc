@@ -178,6 +178,9 @@ Answer run_route(Call& call) {
   }
   if (!known) throw call.refuse(405, "Method not allowed");
   if (!entry) throw call.refuse(404, "Not found");
+  // KohakuHub takes a revision as one decoded segment, so one with a slash finds no route there.
+  if (call.hub.config.kohaku && !call.rest.empty() && call.rest[0].find('/') != std::string::npos)
+    throw call.refuse(404, "Not Found");
   if (call.route != "complete") call.caller = authenticate(call);
   if (!call.id.empty()) find_repo(call);
   return entry->handle(call);
