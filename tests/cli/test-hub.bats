@@ -373,6 +373,53 @@ commit() { printf '%s\n' '{"key":"header","value":{"summary":"s","description":"
   answers 400 -d '{"route":"info","kind":"none such"}' "$HF_ENDPOINT/_admin/fault"
 }
 
+@test "files that come slowly, of another range, with another ETag" {
+  start_hub
+  make_repo
+  head -c 5000 /dev/urandom > w
+  batch w
+  href=$(upload_action .href)
+  hub_fault storage-put slow '"bytes":10000'
+  answers 200 -T w "$href"
+  [ "$(hub_log 'e["fault"] == "slow" and e["end_ms"] - e["begin_ms"] >= 400')" ]
+  hub_fault storage-put wrong-etag
+  answers 200 -T w "$href"
+  said head 'ETag: "0000'
+  [ "$(commit "{\"key\":\"lfsFile\",\"value\":{\"path\":\"w\",\"algo\":\"sha256\",\"oid\":\"$(sha256 w)\"}}")" = 200 ]
+  url=$HF_ENDPOINT/ada/r/resolve/main/w
+  hub_fault storage-get slow-answer '"bytes":10000'
+  run -28 curl -s -m 0.3 -L -o body "$url"
+  hub_fault storage-get wrong-range
+  answers 206 -L -r 10-19 "$url"
+  said head "Content-Range: bytes 11-20/5000"
+  hub_fault storage-get ignore-range
+  answers 200 -L -r 10-19 "$url"
+  cmp body w
+  hub_fault resolve expired-links
+  answers 403 -L "$url"
+  hub_fault resolve redirect "\"location\":\"$HF_STORAGE/elsewhere\",\"status\":302"
+  answers 302 "$url"
+  said head "Location: $HF_STORAGE/elsewhere"
+  answers 200 -I "$url" -L
+  answers 302 -I "$url"
+  said head "X-Linked-Etag: \"$(sha256 w)\""
+  said head "X-Linked-Size: 5000"
+  said head "X-Repo-Commit: "
+  hub_fault preupload missing-path
+  answers 200 "${auth[@]}" "${json[@]}" "$(api)/preupload/main" -d '{"files":[{"path":"a","size":0,"sample":""}]}'
+  [ "$(jq -c .files body)" = '[]' ]
+}
+
+@test "a repository brings the fault of its name" {
+  start_hub
+  hub_admin POST repo '{"id":"ada/fault_info_503_2"}' > /dev/null
+  make_repo
+  answers 200 "$(api)"
+  answers 503 "$HF_ENDPOINT/api/models/ada/fault_info_503_2"
+  answers 503 "$HF_ENDPOINT/api/models/ada/fault_info_503_2"
+  answers 200 "$HF_ENDPOINT/api/models/ada/fault_info_503_2"
+}
+
 @test "rules wait, choose and are used up" {
   start_hub
   make_repo
