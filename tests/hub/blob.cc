@@ -2,6 +2,7 @@
 #include "hub/blob.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,13 +16,22 @@
 
 namespace hub {
 
+namespace {
+
+// A descriptor each would be too many for thousands of small objects; a giant that is only announced must
+// cost nothing, and pages of a file come when they are written.
+constexpr std::uint64_t kSmall = 1 << 20;
+
+}  // namespace
+
 Blob::Blob(std::uint64_t size, const std::string& folder, bool discard) : size_(size), discard_(discard) {
   if (discard) return;
-  if (folder.empty()) {
+  if (size <= kSmall) {
     bytes_.resize(size);
     return;
   }
-  file_ = mu::Fd(::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  file_ = mu::Fd(folder.empty() ? ::memfd_create("object", MFD_CLOEXEC)
+                                : ::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
   if (file_.get() < 0 || ::ftruncate(file_.get(), static_cast<off_t>(size)) != 0) {
     throw mu::io_error("make an object's file", errno, folder);
   }

@@ -14,7 +14,8 @@ namespace hub {
 
 class Blob {
  public:
-  // Room for `size` bytes. `folder` empty: in memory. Throws mu::Error kIo.
+  // Room for `size` bytes, in memory, or when there are many of them and `folder` is not empty, in a file
+  // there. Throws mu::Error kIo.
   Blob(std::uint64_t size, const std::string& folder, bool discard);
   explicit Blob(std::string bytes) : size_(bytes.size()), bytes_(std::move(bytes)) {}
 

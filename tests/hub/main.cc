@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <charconv>
@@ -110,6 +111,12 @@ int run(int count, char** words) {
   sigaddset(&ends, SIGINT);
   ::pthread_sigmask(SIG_BLOCK, &ends, nullptr);  // before there are threads
   ::signal(SIGPIPE, SIG_IGN);
+
+  // A connection and a large object take a descriptor each.
+  rlimit files{};
+  ::getrlimit(RLIMIT_NOFILE, &files);
+  files.rlim_cur = files.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &files);
 
   // Threads of connections use it until the process ends, so nothing takes it apart.
   Hub& hub = *new Hub;
