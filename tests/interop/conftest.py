@@ -6,6 +6,9 @@ import subprocess
 
 import pytest
 
+# huggingface_hub reads these when it is imported, whichever suite does so first.
+os.environ.update(HF_HUB_DISABLE_XET="1", HF_HUB_DISABLE_TELEMETRY="1", HF_HUB_DISABLE_IMPLICIT_TOKEN="1")
+
 FIXTURES = pathlib.Path(__file__).resolve().parents[1] / "fixtures"
 BIN_DIR = pathlib.Path(os.environ["BIN_DIR"])
 
