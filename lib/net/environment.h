@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the environment says about hubs and networks, with the names that huggingface_hub and curl gave it.
+// Source: huggingface_hub 1.29 (constants.py, utils/_auth.py).
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace mu {
+
+// The value of a variable, empty where it is unset.
+std::string environment(const char* name);
+// 1, ON, YES or TRUE in any case.
+bool environment_is_true(const char* name);
+
+// HF_ENDPOINT without a trailing slash, else https://huggingface.co.
+std::string hub_endpoint();
+// HF_HOME, else huggingface/ in the user's cache folder.
+std::string hub_home();
+// HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE.
+bool is_offline();
+
+// The user's folders for our own files (XDG Base Directory): caches, and state that should outlive a reboot.
+std::string cache_home();  // …/modelutils
+std::string state_home();  // …/modelutils
+
+struct Token {
+  std::string value;   // never printed
+  std::string source;  // "HF_TOKEN", or the file
+};
+// HF_TOKEN, HUGGING_FACE_HUB_TOKEN, the file HF_TOKEN_PATH or HF_HOME/token; none with
+// HF_HUB_DISABLE_IMPLICIT_TOKEN. Throws kIo for a file that can't be read.
+std::optional<Token> find_token();
+// The token in a file, without blanks and line ends; none when it is empty.
+std::optional<Token> read_token_file(const std::string& path);
+
+// When the token was written by a browser login: the time (Unix seconds) after which it is no longer good.
+std::optional<double> token_expiry(const std::string& token);
+
+// SSL_CERT_FILE, CURL_CA_BUNDLE or REQUESTS_CA_BUNDLE (a file or a folder), else the first place where
+// distributions keep certificates. Empty members: libcurl's own choice.
+struct CaBundle {
+  std::string file, folder;
+};
+CaBundle ca_bundle();
+
+// libcurl reads http_proxy in lower case alone; this is HTTP_PROXY where only that is set and `url` is plain
+// http. Empty otherwise.
+std::string upper_case_proxy(std::string_view url);
+
+}  // namespace mu

@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: Apache-2.0
+// Each exchange runs on a multi handle of its own, polled a fifth of a second at a time, since that is the
+// only way to notice a signal while a name is looked up. Exceptions of callbacks are kept and thrown again
+// when libcurl has returned; nothing is thrown through C code.
+#include "net/http.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+#include <chrono>
+#include <cstring>
+#include <exception>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "net/environment.h"
+#include "net/libcurl.h"
+#include "net/url.h"
+#include "os/interrupt.h"
+
+#undef curl_easy_setopt
+#undef curl_easy_getinfo
+
+namespace mu {
+namespace {
+
+constexpr long kSendBuffer = 1L << 20;  // bytes; 64 KiB, the default, costs a third of the speed on loopback
+constexpr int kPollMs = 200;
+
+std::string lower(std::string_view text) {
+  std::string out(text);
+  std::transform(out.begin(), out.end(), out.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return out;
+}
+
+class HeaderList {
+ public:
+  HeaderList() = default;
+  HeaderList(const HeaderList&) = delete;
+  HeaderList& operator=(const HeaderList&) = delete;
+  ~HeaderList() { libcurl().slist_free_all(list_); }
+  void add(const std::string& line) {
+    curl_slist* longer = libcurl().slist_append(list_, line.c_str());
+    if (longer == nullptr) throw std::bad_alloc();
+    list_ = longer;
+  }
+  [[nodiscard]] curl_slist* get() const { return list_; }
+
+ private:
+  curl_slist* list_ = nullptr;
+};
+
+// Whether another try may go better.
+bool is_temporary(CURLcode code) {
+  switch (code) {
+    case CURLE_OPERATION_TIMEDOUT:
+    case CURLE_COULDNT_CONNECT:
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_RESOLVE_PROXY:
+    case CURLE_SEND_ERROR:
+    case CURLE_RECV_ERROR:
+    case CURLE_GOT_NOTHING:
+    case CURLE_PARTIAL_FILE:
+    case CURLE_HTTP2:
+    case CURLE_HTTP2_STREAM:
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_WEIRD_SERVER_REPLY:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+HttpBody text_body(std::string text) {
+  const auto shared = std::make_shared<const std::string>(std::move(text));
+  return {shared->size(), [shared](std::uint64_t offset, std::span<std::byte> out) {
+            std::memcpy(out.data(), shared->data() + offset, out.size());
+          }};
+}
+
+const std::string* HttpResponse::header(std::string_view name) const {
+  const auto found = std::find_if(headers.begin(), headers.end(),
+                                  [name](const HttpHeader& header) { return header.name == name; });
+  return found == headers.end() ? nullptr : &found->value;
+}
+
+// A connection and the exchange that is on it.
+class HttpClient::Connection {
+ public:
+  Connection() : easy_(libcurl().easy_init()), multi_(libcurl().multi_init()) {
+    if (easy_ == nullptr || multi_ == nullptr) throw std::bad_alloc();
+  }
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+  ~Connection() {
+    libcurl().easy_cleanup(easy_);
+    libcurl().multi_cleanup(multi_);
+  }
+
+  HttpResponse exchange(const HttpRequest& request, const HttpSettings& settings) {
+    request_ = &request;
+    settings_ = &settings;
+    response_ = {};
+    sent_ = 0;
+    fault_ = nullptr;
+    libcurl().easy_reset(easy_);
+    HeaderList headers;
+    for (const HttpHeader& header : request.headers) headers.add(header.name + ": " + header.value);
+    headers.add("Expect:");  // no waiting for 100 Continue
+    set_up(headers.get());
+    const CURLcode code = perform();
+    if (fault_) std::rethrow_exception(fault_);
+    long status = 0;
+    libcurl().easy_getinfo(easy_, CURLINFO_RESPONSE_CODE, &status);
+    response_.status = static_cast<int>(status);
+    // A server that refuses a body early closes while we still send: its answer counts, not the broken pipe.
+    const bool answered_early = status >= 400 && (code == CURLE_SEND_ERROR || code == CURLE_RECV_ERROR);
+    if (code != CURLE_OK && !answered_early) throw failure(code);
+    return std::move(response_);
+  }
+
+ private:
+  template <typename Value>
+  void set(CURLoption option, Value value) {
+    const CURLcode code = libcurl().easy_setopt(easy_, option, value);
+    if (code != CURLE_OK && code != CURLE_UNKNOWN_OPTION && code != CURLE_NOT_BUILT_IN)
+      throw Error(ErrorKind::kIo, fmt::format("libcurl refuses a setting: {}", libcurl().easy_strerror(code)));
+  }
+
+  void set_up(curl_slist* headers) {
+    const HttpRequest& request = *request_;
+    error_[0] = '\0';
+    set(CURLOPT_ERRORBUFFER, error_);
+    set(CURLOPT_URL, request.url.c_str());
+    set(CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));
+    set(CURLOPT_PATH_AS_IS, 1L);
+    set(CURLOPT_NOSIGNAL, 1L);
+    set(CURLOPT_QUICK_EXIT, 1L);  // don't wait for a name look-up that nobody needs any more
+    set(CURLOPT_FOLLOWLOCATION, 0L);
+    set(CURLOPT_HTTPHEADER, headers);
+    set(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+    if (!settings_->user_agent.empty()) set(CURLOPT_USERAGENT, settings_->user_agent.c_str());
+    set(CURLOPT_CONNECTTIMEOUT, static_cast<long>(settings_->connect_timeout_s));
+    set(CURLOPT_TIMEOUT, static_cast<long>(request.timeout_s));
+    set(CURLOPT_LOW_SPEED_LIMIT, 1L);
+    set(CURLOPT_LOW_SPEED_TIME, static_cast<long>(settings_->stall_s));
+    const CaBundle bundle = ca_bundle();
+    if (!bundle.file.empty()) set(CURLOPT_CAINFO, bundle.file.c_str());
+    if (!bundle.folder.empty()) set(CURLOPT_CAPATH, bundle.folder.c_str());
+    if (const std::string proxy = upper_case_proxy(request.url); !proxy.empty())
+      set(CURLOPT_PROXY, proxy.c_str());
+    set(CURLOPT_HEADERFUNCTION, &take_header);
+    set(CURLOPT_HEADERDATA, this);
+    set(CURLOPT_WRITEFUNCTION, &take_body);
+    set(CURLOPT_WRITEDATA, this);
+    if (request.body) {
+      set(CURLOPT_UPLOAD, 1L);
+      set(CURLOPT_INFILESIZE_LARGE, static_cast<curl_off_t>(request.body->size));
+      set(CURLOPT_UPLOAD_BUFFERSIZE, kSendBuffer);
+      set(CURLOPT_READFUNCTION, &give_body);
+      set(CURLOPT_READDATA, this);
+      set(CURLOPT_SEEKFUNCTION, &seek_body);
+      set(CURLOPT_SEEKDATA, this);
+    } else if (request.method == "HEAD") {
+      set(CURLOPT_NOBODY, 1L);
+    }
+    set(CURLOPT_CUSTOMREQUEST, request.method.c_str());
+  }
+
+  CURLcode perform() {
+    libcurl().multi_add_handle(multi_, easy_);
+    struct Detach {
+      Connection& connection;
+      ~Detach() { libcurl().multi_remove_handle(connection.multi_, connection.easy_); }
+    } const detach{*this};
+    for (int running = 1; running > 0;) {
+      if (libcurl().multi_perform(multi_, &running) != CURLM_OK)
+        throw Error(ErrorKind::kIo, "libcurl can't go on with a transfer");
+      check_interrupt();
+      if (running > 0) libcurl().multi_poll(multi_, nullptr, 0, kPollMs, nullptr);
+    }
+    int left = 0;
+    while (const CURLMsg* message = libcurl().multi_info_read(multi_, &left)) {
+      if (message->msg == CURLMSG_DONE) return message->data.result;
+    }
+    return CURLE_GOT_NOTHING;
+  }
+
+  Error failure(CURLcode code) const {
+    const std::string where = origin(parse_url(request_->url));
+    std::string why = error_[0] != '\0' ? error_ : libcurl().easy_strerror(code);
+    if (code == CURLE_OPERATION_TIMEDOUT)
+      why = fmt::format("no progress: {} of {} bytes sent", sent_, request_->body ? request_->body->size : 0);
+    Error error(is_temporary(code) ? ErrorKind::kTemporary : ErrorKind::kRemote,
+                fmt::format("{} {}: {}", request_->method, where, why));
+    if (code == CURLE_PEER_FAILED_VERIFICATION)
+      error.hint("name the certificates to trust with SSL_CERT_FILE or CURL_CA_BUNDLE");
+    return error;
+  }
+
+  template <typename Work>
+  bool guarded(Work work) {
+    try {
+      work();
+      return true;
+    } catch (...) {
+      if (!fault_) fault_ = std::current_exception();
+      return false;
+    }
+  }
+
+  static std::size_t take_header(char* data, std::size_t, std::size_t size, void* self) {
+    Connection& c = *static_cast<Connection*>(self);
+    const bool fine = c.guarded([&] {
+      const std::string_view line = trim({data, size});
+      if (line.starts_with("HTTP/")) c.response_.headers.clear();  // of an interim answer
+      const std::size_t colon = line.find(':');
+      if (colon == std::string_view::npos || c.response_.headers.size() > 1000) return;
+      c.response_.headers.push_back(
+          {lower(trim(line.substr(0, colon))), std::string(trim(line.substr(colon + 1)))});
+    });
+    return fine ? size : 0;
+  }
+
+  static std::size_t take_body(char* data, std::size_t, std::size_t size, void* self) {
+    Connection& c = *static_cast<Connection*>(self);
+    const bool fine = c.guarded([&] {
+      if (c.response_.body.size() + size > c.request_->max_answer)
+        throw Error(ErrorKind::kRemote, fmt::format("{}: the answer is longer than {} bytes",
+                                                    printable_url(c.request_->url), c.request_->max_answer));
+      c.response_.body.append(data, size);
+    });
+    return fine ? size : 0;
+  }
+
+  static std::size_t give_body(char* data, std::size_t, std::size_t size, void* self) {
+    Connection& c = *static_cast<Connection*>(self);
+    const HttpBody& body = *c.request_->body;
+    const std::size_t count =
+        static_cast<std::size_t>(std::min<std::uint64_t>(size, body.size - c.sent_));
+    const bool fine = c.guarded([&] {
+      if (count == 0) return;
+      if (c.settings_->pace) c.settings_->pace(count);
+      body.read(c.sent_, {reinterpret_cast<std::byte*>(data), count});
+      c.sent_ += count;
+      if (c.request_->on_sent) c.request_->on_sent(count);
+    });
+    return fine ? count : CURL_READFUNC_ABORT;
+  }
+
+  static int seek_body(void* self, curl_off_t offset, int from) {
+    Connection& c = *static_cast<Connection*>(self);
+    if (from != SEEK_SET || offset < 0 || static_cast<std::uint64_t>(offset) > c.request_->body->size)
+      return CURL_SEEKFUNC_FAIL;
+    c.sent_ = static_cast<std::uint64_t>(offset);
+    return CURL_SEEKFUNC_OK;
+  }
+
+  CURL* easy_;
+  CURLM* multi_;
+  const HttpRequest* request_ = nullptr;
+  const HttpSettings* settings_ = nullptr;
+  HttpResponse response_;
+  std::uint64_t sent_ = 0;
+  std::exception_ptr fault_;
+  char error_[CURL_ERROR_SIZE] = "";
+};
+
+HttpClient::HttpClient(HttpSettings settings) : settings_(std::move(settings)) {}
+HttpClient::~HttpClient() = default;
+
+std::unique_ptr<HttpClient::Connection> HttpClient::take_connection() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (idle_.empty()) return std::make_unique<Connection>();
+  std::unique_ptr<Connection> connection = std::move(idle_.back());
+  idle_.pop_back();
+  return connection;
+}
+
+HttpResponse HttpClient::send(const HttpRequest& request) {
+  static_cast<void>(parse_url(request.url));  // throws for what libcurl might read in another way
+  std::unique_ptr<Connection> connection = take_connection();
+  const auto start = std::chrono::steady_clock::now();
+  const auto trace = [&](const std::string& line) {
+    if (settings_.trace) settings_.trace(line);
+  };
+  trace(fmt::format("> {} {} ({} bytes)", request.method, printable_url(request.url),
+                    request.body ? request.body->size : 0));
+  for (const HttpHeader& header : request.headers)
+    trace(fmt::format("> {}: {}", header.name, header.name == "Authorization" ? "***" : header.value));
+  try {
+    HttpResponse response = connection->exchange(request, settings_);
+    const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
+    trace(fmt::format("< {} ({} bytes, {:.0f} ms)", response.status, response.body.size(), took.count()));
+    const std::lock_guard<std::mutex> lock(mutex_);
+    idle_.push_back(std::move(connection));
+    return response;
+  } catch (const Error& error) {
+    trace(std::string("< ") + error.what());
+    throw;
+  }
+}
+
+}  // namespace mu

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "net/retry.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <ctime>
+#include <string>
+
+#include "base/text.h"
+
+namespace mu {
+namespace {
+
+constexpr double kLongestBackoff = 30;  // seconds
+constexpr double kUnknownQuota = 60;    // seconds, where a server names no time
+
+std::optional<std::uint64_t> number(std::string_view text) {
+  std::uint64_t value = 0;
+  const std::from_chars_result parsed = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+double backoff(unsigned failed_tries, double dice) {
+  return dice * std::min(kLongestBackoff, std::ldexp(1.0, static_cast<int>(std::min(failed_tries, 10U))));
+}
+
+// "… retry in about 2 hours", which is all that says how long a quota of actions lasts.
+std::optional<double> wait_in_text(std::string_view text) {
+  const std::size_t at = text.find("in about ");
+  if (at == std::string_view::npos) return std::nullopt;
+  std::string_view rest = text.substr(at + 9);
+  const std::size_t blank = rest.find(' ');
+  if (blank == std::string_view::npos) return std::nullopt;
+  const std::optional<std::uint64_t> count = number(rest.substr(0, blank));
+  rest.remove_prefix(blank + 1);
+  if (!count || *count > 1000) return std::nullopt;
+  const double n = static_cast<double>(*count);
+  if (rest.starts_with("hour")) return n * 3600;
+  if (rest.starts_with("minute")) return n * 60;
+  if (rest.starts_with("second")) return n;
+  return std::nullopt;
+}
+
+double quota_wait(const HttpResponse& response, double now) {
+  const std::string* limit = response.header("ratelimit");
+  const std::optional<RateLimit> rate = limit == nullptr ? std::nullopt : parse_rate_limit(*limit);
+  if (rate && rate->remaining == 0) return static_cast<double>(rate->reset_s) + 1;
+  if (const std::string* after = response.header("retry-after")) {
+    if (const std::optional<double> seconds = parse_retry_after(*after, now)) return *seconds + 1;
+  }
+  return wait_in_text(response.body).value_or(kUnknownQuota);
+}
+
+}  // namespace
+
+std::optional<RateLimit> parse_rate_limit(std::string_view header) {
+  std::optional<std::uint64_t> remaining, reset;
+  for (const std::string_view raw : split(header, ';')) {
+    const std::string_view part = trim(raw);
+    if (part.starts_with("r=")) remaining = number(trim(part.substr(2)));
+    if (part.starts_with("t=")) reset = number(trim(part.substr(2)));
+  }
+  if (!remaining || !reset || *reset > 86400) return std::nullopt;
+  return RateLimit{*remaining, *reset};
+}
+
+std::optional<double> parse_retry_after(std::string_view header, double now) {
+  const std::string_view text = trim(header);
+  if (const std::optional<std::uint64_t> seconds = number(text)) return static_cast<double>(*seconds);
+  std::tm when{};
+  const std::string copy(text);
+  const char* end = ::strptime(copy.c_str(), "%a, %d %b %Y %H:%M:%S GMT", &when);
+  if (end == nullptr || *end != '\0') return std::nullopt;
+  return std::max(0.0, static_cast<double>(::timegm(&when)) - now);
+}
+
+std::optional<RetryWait> wait_after(const HttpResponse& response, unsigned failed_tries, double now,
+                                    double dice) {
+  switch (response.status) {
+    case 429:
+      return RetryWait{quota_wait(response, now), false};
+    case 503:
+      if (const std::string* after = response.header("retry-after")) {
+        if (const std::optional<double> seconds = parse_retry_after(*after, now)) return RetryWait{*seconds, true};
+      }
+      return wait_after_failure(failed_tries, dice);
+    case 408:
+    case 500:
+    case 502:
+    case 504:
+      return wait_after_failure(failed_tries, dice);
+    default:
+      return std::nullopt;
+  }
+}
+
+RetryWait wait_after_failure(unsigned failed_tries, double dice) {
+  return {backoff(failed_tries, dice), true};
+}
+
+double RateBucket::take(std::uint64_t bytes, double now) {
+  constexpr double kBurst = 0.1;  // seconds
+  const std::lock_guard<std::mutex> lock(mutex_);
+  free_at_ = std::max(free_at_, now - kBurst) + static_cast<double>(bytes) / rate_;
+  return std::max(0.0, free_at_ - now - kBurst);
+}
+
+}  // namespace mu

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// When to try again. A pure function from an answer to a wait; clocks and dice are the caller's, so that tests
+// need no time. Sources: the Hub's rate limit headers (draft-ietf-httpapi-ratelimit-headers), RFC 9110 10.2.3
+// (Retry-After), "full jitter" (AWS Architecture Blog, Exponential Backoff And Jitter, 2015).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <string_view>
+
+#include "net/http.h"
+
+namespace mu {
+
+// `RateLimit: "api";r=812;t=143`: requests left, and seconds until there are more.
+struct RateLimit {
+  std::uint64_t remaining = 0;
+  std::uint64_t reset_s = 0;
+};
+std::optional<RateLimit> parse_rate_limit(std::string_view header);
+
+// Seconds from a Retry-After header: a number, or a date (IMF-fixdate) counted from `now` (Unix seconds).
+std::optional<double> parse_retry_after(std::string_view header, double now);
+
+struct RetryWait {
+  double seconds;
+  bool counts;  // as one of the tries; waiting for a quota does not
+};
+// Nothing when the answer is final: anything but 408, 429, 500, 502, 503 and 504. `failed_tries` counts this
+// one too; `dice` lies in [0, 1).
+std::optional<RetryWait> wait_after(const HttpResponse& response, unsigned failed_tries, double now,
+                                    double dice);
+// After an exchange without an answer.
+RetryWait wait_after_failure(unsigned failed_tries, double dice);
+
+// Bytes a second over all threads. take() tells how long to wait before sending so many bytes; bursts are as
+// long as a tenth of a second.
+class RateBucket {
+ public:
+  explicit RateBucket(std::uint64_t bytes_per_second) : rate_(static_cast<double>(bytes_per_second)) {}
+  double take(std::uint64_t bytes, double now);  // seconds; `now` in seconds of any steady clock
+
+ private:
+  std::mutex mutex_;
+  double rate_;
+  double free_at_ = 0;  // when everything taken so far has gone out
+};
+
+}  // namespace mu

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "net/url.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+#include <charconv>
+
+#include "base/error.h"
+#include "base/text.h"
+
+namespace mu {
+namespace {
+
+bool is_unreserved(char c) {
+  return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.' || c == '~';
+}
+
+std::string lower(std::string_view text) {
+  std::string out(text);
+  std::transform(out.begin(), out.end(), out.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return out;
+}
+
+std::string encode(std::string_view text, bool keep_slash) {
+  std::string out;
+  for (const char c : text) {
+    if (is_unreserved(c) || (keep_slash && c == '/')) {
+      out += c;
+    } else {
+      out += fmt::format("%{:02X}", static_cast<unsigned char>(c));
+    }
+  }
+  return out;
+}
+
+unsigned parse_port(std::string_view text) {
+  unsigned port = 0;
+  const std::from_chars_result parsed = std::from_chars(text.data(), text.data() + text.size(), port);
+  if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size() || port == 0 || port > 65535)
+    throw malformed("no port: '" + escape_name(text) + "'");
+  return port;
+}
+
+}  // namespace
+
+Url parse_url(std::string_view text) {
+  const auto fail = [text](std::string_view why) {
+    return malformed(fmt::format("'{}' is no URL: {}", escape_name(printable_url(text)), why));
+  };
+  if (std::any_of(text.begin(), text.end(), [](unsigned char c) { return c <= ' ' || c == 0x7F; }))
+    throw fail("it holds blanks or control characters");
+  const std::size_t colon = text.find("://");
+  if (colon == std::string_view::npos) throw fail("it does not start with https://");
+  Url url;
+  url.scheme = lower(text.substr(0, colon));
+  if (url.scheme != "http" && url.scheme != "https") throw fail("it is neither http nor https");
+  std::string_view rest = text.substr(colon + 3);
+  const std::size_t end = std::min(rest.find_first_of("/?#"), rest.size());
+  std::string_view authority = rest.substr(0, end);
+  rest.remove_prefix(end);
+  rest = rest.substr(0, rest.find('#'));
+  if (authority.find('@') != std::string_view::npos) throw fail("user names and passwords don't belong in it");
+  const std::size_t bracket = authority.rfind(']');
+  const std::size_t port_colon = authority.find(':', bracket == std::string_view::npos ? 0 : bracket);
+  url.host = lower(authority.substr(0, port_colon));
+  url.port = url.scheme == "https" ? 443 : 80;
+  if (port_colon != std::string_view::npos && port_colon + 1 < authority.size())
+    url.port = parse_port(authority.substr(port_colon + 1));
+  if (url.host.empty()) throw fail("it names no host");
+  url.target = rest.starts_with('/') ? std::string(rest) : "/" + std::string(rest);
+  return url;
+}
+
+std::string origin(const Url& url) {
+  const bool usual = url.port == (url.scheme == "https" ? 443U : 80U);
+  return url.scheme + "://" + url.host + (usual ? "" : ":" + std::to_string(url.port));
+}
+
+bool same_origin(std::string_view a, std::string_view b) {
+  return origin(parse_url(a)) == origin(parse_url(b));
+}
+
+bool is_loopback(const Url& url) {
+  if (url.host == "localhost" || url.host == "[::1]") return true;
+  // Only a written address counts: a name such as 127.0.0.1.example.org may lead anywhere.
+  const bool numeric = std::all_of(url.host.begin(), url.host.end(),
+                                   [](unsigned char c) { return std::isdigit(c) != 0 || c == '.'; });
+  return numeric && url.host.starts_with("127.") && std::count(url.host.begin(), url.host.end(), '.') == 3;
+}
+
+std::string percent_encode(std::string_view text) {
+  return encode(text, false);
+}
+
+std::string percent_encode_path(std::string_view path) {
+  return encode(path, true);
+}
+
+std::string resolve_location(std::string_view base, std::string_view location) {
+  if (location.find("://") != std::string_view::npos) return std::string(location);
+  const Url from = parse_url(base);
+  if (location.starts_with("//")) return from.scheme + ":" + std::string(location);
+  if (location.starts_with('/')) return origin(from) + std::string(location);
+  const std::string path = from.target.substr(0, from.target.find('?'));
+  return origin(from) + path.substr(0, path.rfind('/') + 1) + std::string(location);
+}
+
+std::string printable_url(std::string_view url) {
+  const std::size_t query = url.find('?');
+  return query == std::string_view::npos ? std::string(url) : std::string(url.substr(0, query)) + "?…";
+}
+
+}  // namespace mu
