@@ -24,7 +24,8 @@ constexpr std::string_view kInvalidToken = "Invalid credentials in Authorization
 
 void add_text(std::vector<std::string>& texts, std::string_view text) {
   std::string line = escape_name(trim(text));
-  if (!line.empty() && std::find(texts.begin(), texts.end(), line) == texts.end()) texts.push_back(std::move(line));
+  if (!line.empty() && std::find(texts.begin(), texts.end(), line) == texts.end())
+    texts.push_back(std::move(line));
 }
 
 void add_value(std::vector<std::string>& texts, const JsonValue& value) {
@@ -52,7 +53,8 @@ std::string_view status_advice(int status, Refusal refusal, bool has_token) {
     case Refusal::kGated:
       return "ask for access on the repository's page";
     case Refusal::kNoRepo:
-      return has_token ? "is the name right, and may this token see it?" : "set HF_TOKEN, or log in with hf auth login";
+      return has_token ? "is the name right, and may this token see it?"
+                       : "set HF_TOKEN, or log in with hf auth login";
     case Refusal::kNoRevision:
     case Refusal::kNoEntry:
     case Refusal::kDisabled:
@@ -117,7 +119,8 @@ Refusal refusal_of(const HttpResponse& response) {
   if (code != nullptr && *code == "EntryNotFound") return Refusal::kNoEntry;
   if (code != nullptr && *code == "GatedRepo") return Refusal::kGated;
   if (message != nullptr && *message == "Access to this resource is disabled.") return Refusal::kDisabled;
-  const bool bad_token = response.status == 401 && hub_message(response).find(kInvalidToken) != std::string::npos;
+  const bool bad_token =
+      response.status == 401 && hub_message(response).find(kInvalidToken) != std::string::npos;
   if (bad_token) return Refusal::kBadToken;
   // The Hub answers 401 for repositories that are private or missing to those who may not know.
   if ((code != nullptr && *code == "RepoNotFound") || response.status == 401) return Refusal::kNoRepo;
@@ -126,7 +129,8 @@ Refusal refusal_of(const HttpResponse& response) {
 
 std::string at_endpoint(const std::string& url, const std::string& endpoint) {
   for (const std::string_view hub : {"https://huggingface.co", "https://hub-ci.huggingface.co"}) {
-    const bool there = url.starts_with(hub) && (url.size() == hub.size() || url[hub.size()] == '/' || url[hub.size()] == '?');
+    const bool there = url.starts_with(hub) &&
+                       (url.size() == hub.size() || url[hub.size()] == '/' || url[hub.size()] == '?');
     if (there && !endpoint.starts_with(hub)) return endpoint + url.substr(hub.size());
   }
   return url;
@@ -136,7 +140,8 @@ JsonValue parse_answer(const HttpResponse& response, std::string_view what) {
   try {
     return std::move(parse_json(response.body).root);
   } catch (const Error& error) {
-    throw Error(ErrorKind::kRemote, fmt::format("cannot {}: the answer makes no sense (no JSON: {})", what, error.what()))
+    throw Error(ErrorKind::kRemote,
+                fmt::format("cannot {}: the answer makes no sense (no JSON: {})", what, error.what()))
         .hint("is this address a hub?");
   }
 }
@@ -151,8 +156,8 @@ std::string HubSession::masked(std::string text) const {
 }
 
 Error HubSession::error(const HubRequest& request, const HttpResponse& response) const {
-  std::string text = fmt::format("cannot {}: {} answers {}", request.what, origin(parse_url(settings_.endpoint)),
-                                 response.status);
+  std::string text = fmt::format("cannot {}: {} answers {}", request.what,
+                                 origin(parse_url(settings_.endpoint)), response.status);
   if (const std::string message = hub_message(response); !message.empty()) text += ": " + masked(message);
   for (const char* name : {"x-request-id", "x-amzn-trace-id", "x-amz-cf-id"}) {
     const std::string* id = response.header(name);
@@ -174,7 +179,8 @@ void HubSession::wait(double seconds, double& waited, const std::string& why) co
                 fmt::format("{}; waiting {:.0f} s more would go beyond --max-wait", why, std::ceil(seconds)))
         .hint(fmt::format("try again in {:.0f} s", std::ceil(seconds)));
   waited += seconds;
-  if (seconds >= kSilentWait && settings_.warn) settings_.warn(fmt::format("{}; waiting {:.0f} s", why, std::ceil(seconds)));
+  if (seconds >= kSilentWait && settings_.warn)
+    settings_.warn(fmt::format("{}; waiting {:.0f} s", why, std::ceil(seconds)));
   settings_.clock.sleep(seconds);
 }
 
@@ -182,7 +188,8 @@ void HubSession::note_warnings(const HttpResponse& response) {
   for (const HttpHeader& header : response.headers) {
     if (header.name != "x-hf-warning" || !settings_.warn) continue;
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (std::find(warned_.begin(), warned_.end(), header.value) != warned_.end() || warned_.size() > 100) continue;
+    if (std::find(warned_.begin(), warned_.end(), header.value) != warned_.end() || warned_.size() > 100)
+      continue;
     warned_.push_back(header.value);
     settings_.warn("the hub warns: " + masked(escape_name(header.value)));
   }
@@ -205,7 +212,6 @@ HttpResponse HubSession::try_until_final(HttpRequest& request, bool authorized, 
       why = fmt::format("{} answers {}", origin(parse_url(request.url)), response.status);
       if (const std::string message = hub_message(response); !message.empty()) why += ": " + masked(message);
       if (next->counts && failed >= kMaxTries) return response;
-      if (!next->counts && waited + next->seconds > settings_.max_wait_s && response.status != 429) return response;
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::kTemporary || !repeatable || failed >= kMaxTries) throw;
       next = wait_after_failure(failed, settings_.clock.dice());
@@ -230,11 +236,13 @@ HttpResponse HubSession::follow(HttpRequest request, bool authorized, bool repea
                                                   printable_url(request.url), origin(parse_url(target))))
           .hint("name the hub by its own address in HF_ENDPOINT");
     if (!keeps_method && !reads)
-      throw Error(ErrorKind::kRemote, fmt::format("{} answers {} to a {}: it can't be followed",
-                                                  printable_url(request.url), response.status, request.method));
+      throw Error(ErrorKind::kRemote,
+                  fmt::format("{} answers {} to a {}: it can't be followed", printable_url(request.url),
+                              response.status, request.method));
     request.url = target;
   }
-  throw Error(ErrorKind::kRemote, fmt::format("{}: more than {} redirects", printable_url(request.url), kMaxRedirects));
+  throw Error(ErrorKind::kRemote,
+              fmt::format("{}: more than {} redirects", printable_url(request.url), kMaxRedirects));
 }
 
 HttpResponse HubSession::send(const HubRequest& request) {
@@ -248,7 +256,7 @@ HttpResponse HubSession::send(const HubRequest& request) {
   try {
     return follow(std::move(http), true, request.repeatable);
   } catch (Error& error) {
-    throw Error(error.kind(), fmt::format("cannot {}: {}", request.what, masked(error.what())));
+    throw error.at("cannot " + request.what);
   }
 }
 

@@ -22,9 +22,9 @@ namespace mu {
 
 // Time and chance, so that tests need neither.
 struct SessionClock {
-  std::function<double()> now;            // Unix seconds
-  std::function<void(double)> sleep;      // seconds; throws Interrupted on a signal
-  std::function<double()> dice;           // in [0, 1)
+  std::function<double()> now;        // Unix seconds
+  std::function<void(double)> sleep;  // seconds; throws Interrupted on a signal
+  std::function<double()> dice;       // in [0, 1)
   static SessionClock real();
 };
 
@@ -61,7 +61,8 @@ class HubSession {
   // The same, parsed. Throws kRemote for what is no JSON object or array.
   JsonValue json(const HubRequest& request);
 
-  // A request to a URL that the hub handed out, without the token unless `authorized` and it leads to the hub.
+  // A request to a URL that the hub handed out, without the token unless `authorized` and it leads to the
+  // hub.
   HttpResponse send_url(HttpRequest request, bool authorized);
 
   [[nodiscard]] const std::string& endpoint() const { return settings_.endpoint; }

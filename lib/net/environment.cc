@@ -34,7 +34,9 @@ std::string expand(std::string path) {
     const bool braced = i + 1 < path.size() && path[i + 1] == '{';
     std::size_t end = i + (braced ? 2 : 1);
     const std::size_t begin = end;
-    while (end < path.size() && (std::isalnum(static_cast<unsigned char>(path[end])) != 0 || path[end] == '_')) ++end;
+    while (end < path.size() &&
+           (std::isalnum(static_cast<unsigned char>(path[end])) != 0 || path[end] == '_'))
+      ++end;
     if (end == begin || (braced && (end >= path.size() || path[end] != '}'))) {
       out += path[i];
       continue;
@@ -135,8 +137,8 @@ CaBundle ca_bundle() {
     return is_folder(path) ? CaBundle{"", path} : CaBundle{path, ""};
   }
   constexpr std::array<const char*, 4> kPlaces = {"/etc/ssl/certs/ca-certificates.crt",
-                                                  "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem",
-                                                  "/etc/ssl/cert.pem"};
+                                                  "/etc/pki/tls/certs/ca-bundle.crt",
+                                                  "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"};
   for (const char* place : kPlaces) {
     if (exists(place)) return {place, ""};
   }

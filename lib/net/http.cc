@@ -128,7 +128,8 @@ class HttpClient::Connection {
   void set(CURLoption option, Value value) {
     const CURLcode code = libcurl().easy_setopt(easy_, option, value);
     if (code != CURLE_OK && code != CURLE_UNKNOWN_OPTION && code != CURLE_NOT_BUILT_IN)
-      throw Error(ErrorKind::kIo, fmt::format("libcurl refuses a setting: {}", libcurl().easy_strerror(code)));
+      throw Error(ErrorKind::kIo,
+                  fmt::format("libcurl refuses a setting: {}", libcurl().easy_strerror(code)));
   }
 
   void set_up(curl_slist* headers) {
@@ -240,14 +241,12 @@ class HttpClient::Connection {
   static std::size_t give_body(char* data, std::size_t, std::size_t size, void* self) {
     Connection& c = *static_cast<Connection*>(self);
     const HttpBody& body = *c.request_->body;
-    const std::size_t count =
-        static_cast<std::size_t>(std::min<std::uint64_t>(size, body.size - c.sent_));
+    const std::size_t count = static_cast<std::size_t>(std::min<std::uint64_t>(size, body.size - c.sent_));
     const bool fine = c.guarded([&] {
       if (count == 0) return;
       if (c.settings_->pace) c.settings_->pace(count);
       body.read(c.sent_, {reinterpret_cast<std::byte*>(data), count});
       c.sent_ += count;
-      if (c.request_->on_sent) c.request_->on_sent(count);
     });
     return fine ? count : CURL_READFUNC_ABORT;
   }

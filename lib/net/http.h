@@ -32,10 +32,9 @@ struct HttpRequest {
   std::string method = "GET";
   std::string url;
   std::vector<HttpHeader> headers;
-  std::optional<HttpBody> body;                // sent with its length, never chunked
-  unsigned timeout_s = 0;                      // of the whole exchange; 0: none
-  std::uint64_t max_answer = 64ULL << 20;      // bytes; more is an error
-  std::function<void(std::uint64_t)> on_sent;  // told the bytes of the body as they go out
+  std::optional<HttpBody> body;            // sent with its length, never chunked
+  unsigned timeout_s = 0;                  // of the whole exchange; 0: none
+  std::uint64_t max_answer = 64ULL << 20;  // bytes; more is an error
 };
 
 struct HttpResponse {

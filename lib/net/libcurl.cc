@@ -15,11 +15,13 @@ namespace {
 Libcurl load() {
   void* library = ::dlopen("libcurl.so.4", RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr)
-    throw Error(ErrorKind::kIo, "libcurl is not installed").hint("install libcurl4 (or libcurl.so.4 by its name here)");
+    throw Error(ErrorKind::kIo, "libcurl is not installed")
+        .hint("install libcurl4 (or libcurl.so.4 by its name here)");
   const auto find = [library]<typename Function>(Function& function, const char* name) {
     function = reinterpret_cast<Function>(::dlsym(library, name));
     if (function == nullptr)
-      throw Error(ErrorKind::kIo, std::string("libcurl is too old: it has no ") + name).hint("7.66 or newer is needed");
+      throw Error(ErrorKind::kIo, std::string("libcurl is too old: it has no ") + name)
+          .hint("7.66 or newer is needed");
   };
   Libcurl curl{};
   decltype(&::curl_global_init) global_init = nullptr;

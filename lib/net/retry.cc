@@ -83,7 +83,8 @@ std::optional<RetryWait> wait_after(const HttpResponse& response, unsigned faile
       return RetryWait{quota_wait(response, now), false};
     case 503:
       if (const std::string* after = response.header("retry-after")) {
-        if (const std::optional<double> seconds = parse_retry_after(*after, now)) return RetryWait{*seconds, true};
+        if (const std::optional<double> seconds = parse_retry_after(*after, now))
+          return RetryWait{*seconds, true};
       }
       return wait_after_failure(failed_tries, dice);
     case 408:

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// When to try again. A pure function from an answer to a wait; clocks and dice are the caller's, so that tests
-// need no time. Sources: the Hub's rate limit headers (draft-ietf-httpapi-ratelimit-headers), RFC 9110 10.2.3
-// (Retry-After), "full jitter" (AWS Architecture Blog, Exponential Backoff And Jitter, 2015).
+// When to try again. A pure function from an answer to a wait; clocks and dice are the caller's, so that
+// tests need no time. Sources: the Hub's rate limit headers (draft-ietf-httpapi-ratelimit-headers), RFC
+// 9110 10.2.3 (Retry-After), "full jitter" (AWS Architecture Blog, Exponential Backoff And Jitter, 2015).
 #pragma once
 
 #include <cstdint>

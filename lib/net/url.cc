@@ -62,7 +62,8 @@ Url parse_url(std::string_view text) {
   std::string_view authority = rest.substr(0, end);
   rest.remove_prefix(end);
   rest = rest.substr(0, rest.find('#'));
-  if (authority.find('@') != std::string_view::npos) throw fail("user names and passwords don't belong in it");
+  if (authority.find('@') != std::string_view::npos)
+    throw fail("user names and passwords don't belong in it");
   const std::size_t bracket = authority.rfind(']');
   const std::size_t port_colon = authority.find(':', bracket == std::string_view::npos ? 0 : bracket);
   url.host = lower(authority.substr(0, port_colon));

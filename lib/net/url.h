@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// URLs (RFC 3986) as far as a client of a hub needs them: where they lead, how names are quoted into them, and
-// what of them may be printed.
+// URLs (RFC 3986) as far as a client of a hub needs them: where they lead, how names are quoted into them,
+// and what of them may be printed.
 #pragma once
 
 #include <string>

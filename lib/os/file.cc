@@ -74,6 +74,28 @@ ParkedFiles& parked_files() {
 
 }  // namespace
 
+FileStamp stamp_of(const struct stat& status) {
+  const auto nanoseconds = [](const timespec& time) {
+    return static_cast<std::int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
+  };
+  return {{status.st_dev, status.st_ino},
+          static_cast<std::uint64_t>(status.st_size),
+          nanoseconds(status.st_mtim),
+          nanoseconds(status.st_ctim)};
+}
+
+FileStamp stamp_of(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) throw io_error("look at", errno, escape_name(path));
+  return stamp_of(status);
+}
+
+FileStamp InputFile::stamp() const {
+  struct stat status {};
+  if (::fstat(fd()->get(), &status) != 0) throw io_error("look at", errno, escape_name(path_));
+  return stamp_of(status);
+}
+
 InputFile::InputFile(std::string path)
     : InputFile(Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)), path) {}
 
@@ -170,6 +192,22 @@ std::string read_whole_stream(int fd, std::uint64_t limit, std::string_view name
     if (got == 0) return text;
     if (text.size() > limit) throw malformed(fmt::format("more than {} bytes", limit)).in_file(name);
   }
+}
+
+std::size_t read_stream(int fd, std::span<std::byte> out, std::string_view name) {
+  std::size_t done = 0;
+  while (done < out.size()) {
+    wait_readable(fd);
+    const ssize_t got = ::read(fd, out.data() + done, out.size() - done);
+    if (got < 0 && errno == EINTR) {
+      check_interrupt();
+      continue;
+    }
+    if (got < 0) throw io_error("read", errno, name);
+    if (got == 0) break;
+    done += static_cast<std::size_t>(got);
+  }
+  return done;
 }
 
 void write_stream(int fd, std::string_view data, std::string_view name) {

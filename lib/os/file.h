@@ -3,6 +3,7 @@
 // names the file. Files are read into buffers, never mapped: one that shrinks is a message, not SIGBUS.
 #pragma once
 
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <compare>
 #include <cstddef>
@@ -40,6 +41,16 @@ struct FileId {
   auto operator<=>(const FileId&) const = default;
 };
 
+// Tells whether a file is still the one it was: who it is, its size and its times.
+struct FileStamp {
+  FileId id;
+  std::uint64_t size = 0;  // bytes
+  std::int64_t mtime_ns = 0, ctime_ns = 0;
+  auto operator<=>(const FileStamp&) const = default;
+};
+FileStamp stamp_of(const struct stat& status);
+FileStamp stamp_of(const std::string& path);  // of what it leads to; throws kIo
+
 // A regular file open for reading. Safe to read from several threads.
 class InputFile {
  public:
@@ -60,6 +71,7 @@ class InputFile {
   [[nodiscard]] std::uint64_t size() const { return size_; }  // bytes, when it was opened
   [[nodiscard]] FileId id() const { return id_; }
   [[nodiscard]] mode_t mode() const { return mode_; }
+  [[nodiscard]] FileStamp stamp() const;  // now; throws kIo
   // The descriptor, open as long as the pointer lives. Throws kIo where a parked file can't be opened again.
   [[nodiscard]] std::shared_ptr<const Fd> fd() const;
 
@@ -96,6 +108,9 @@ std::string read_whole_file(const std::string& path, std::uint64_t limit);
 
 // Everything that comes from a descriptor without positions. Throws kMalformed beyond `limit` bytes.
 std::string read_whole_stream(int fd, std::uint64_t limit, std::string_view name);
+
+// Fills `out` from a descriptor without positions, or less at its end. Throws kIo, or Interrupted.
+std::size_t read_stream(int fd, std::span<std::byte> out, std::string_view name);
 
 // Writes all of `data` to a descriptor that has no positions (a pipe, a terminal). Throws kIo; a closed pipe
 // is reported by errno EPIPE in BrokenPipe.

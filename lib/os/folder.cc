@@ -120,6 +120,14 @@ std::string tidy_path(const std::string& path) {
   return real.get();
 }
 
+void make_private_folder(const std::string& path) {
+  if (::mkdir(path.c_str(), 0700) == 0 || errno == EEXIST) return;
+  if (errno != ENOENT || parent_of(path) == path) throw io_error("make the folder", errno, escape_name(path));
+  make_private_folder(parent_of(path));
+  if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST)
+    throw io_error("make the folder", errno, escape_name(path));
+}
+
 void remove_tree(const std::string& path) {
   remove_at(AT_FDCWD, path.c_str(), path);
 }

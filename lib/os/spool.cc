@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <cstdlib>
+#include <vector>
 
 #include "base/error.h"
 #include "os/interrupt.h"
@@ -34,6 +35,13 @@ void Spool::append(std::span<const std::byte> bytes) {
 
 InputFile Spool::finish(std::string name) {
   return InputFile::adopt(std::move(fd_), std::move(name));
+}
+
+InputFile spool_stream(int fd, std::string name) {
+  Spool spool;
+  std::vector<std::byte> piece(4U << 20);
+  while (const std::size_t got = read_stream(fd, piece, name)) spool.append(std::span(piece).first(got));
+  return spool.finish(std::move(name));
 }
 
 }  // namespace mu

@@ -23,4 +23,7 @@ class Spool {
   Fd fd_;
 };
 
+// Everything that comes from a descriptor without positions. Throws kIo, or Interrupted.
+InputFile spool_stream(int fd, std::string name);
+
 }  // namespace mu

@@ -187,30 +187,9 @@ void check_index(Weights& weights, const std::vector<std::optional<std::uint32_t
   }
 }
 
-// Reads exactly what is asked for, or less at the end of the stream.
-std::size_t read_stream(int fd, std::span<std::byte> out) {
-  std::size_t done = 0;
-  while (done < out.size()) {
-    wait_readable(fd);
-    const ssize_t got = ::read(fd, out.data() + done, out.size() - done);
-    if (got < 0 && errno == EINTR) {
-      check_interrupt();
-      continue;
-    }
-    if (got < 0) throw io_error("read", errno, "standard input");
-    if (got == 0) break;
-    done += static_cast<std::size_t>(got);
-  }
-  return done;
-}
-
 Weights spool_stdin() {
-  Spool spool;
-  std::vector<std::byte> buffer(4U << 20);
-  while (const std::size_t got = read_stream(STDIN_FILENO, buffer))
-    spool.append(std::span(buffer).first(got));
   Weights weights;
-  add_any(weights, spool.finish("-"));
+  add_any(weights, spool_stream(STDIN_FILENO, "-"));
   return weights;
 }
 
@@ -316,7 +295,7 @@ Weights open_stdin(StreamData data) {
   if (data == StreamData::kSpool) return spool_stdin();
   Weights weights;
   std::string start(8, '\0');
-  start.resize(read_stream(STDIN_FILENO, writable(start, 0)));
+  start.resize(read_stream(STDIN_FILENO, writable(start, 0), "standard input"));
   const std::optional<std::uint64_t> bytes =
       safetensors_header_size(start, std::nullopt, "-", weights.findings);
   SafetensorsHeader header;
@@ -327,7 +306,7 @@ Weights open_stdin(StreamData data) {
     while (json.size() < *bytes) {
       const std::size_t have = json.size();
       json.resize(static_cast<std::size_t>(std::min<std::uint64_t>(*bytes, have + (1U << 20))));
-      const std::size_t got = read_stream(STDIN_FILENO, writable(json, have));
+      const std::size_t got = read_stream(STDIN_FILENO, writable(json, have), "standard input");
       if (have + got < json.size()) {
         json.resize(have + got);
         break;
@@ -342,7 +321,7 @@ Weights open_stdin(StreamData data) {
   }
   if (data == StreamData::kCount) {
     std::vector<std::byte> buffer(1U << 20);
-    while (const std::size_t got = read_stream(STDIN_FILENO, buffer)) size += got;
+    while (const std::size_t got = read_stream(STDIN_FILENO, buffer, "standard input")) size += got;
     if (weights.findings.first_up_to(Level::kLoads) == nullptr) {
       check_safetensors_size(header, size, "-", weights.findings);
     }

@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hub/api.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "base/base64.h"
+#include "base/bytes.h"
+#include "base/json_write.h"
+#include "base/text.h"
+#include "net/url.h"
+
+namespace mu {
+namespace {
+
+constexpr std::string_view kJson = "application/json";
+constexpr std::size_t kPathsPerCall = 500;
+constexpr int kMaxPages = 100'000;
+
+HubRequest post(std::string path, std::string body, std::string what) {
+  HubRequest request;
+  request.method = "POST";
+  request.path = std::move(path);
+  request.content_type = kJson;
+  request.body = text_body(std::move(body));
+  request.what = std::move(what);
+  return request;
+}
+
+HubRequest get(std::string path, std::string what) {
+  HubRequest request;
+  request.path = std::move(path);
+  request.what = std::move(what);
+  return request;
+}
+
+Error senseless(std::string_view what, std::string_view why) {
+  return Error(ErrorKind::kRemote, fmt::format("cannot {}: the answer makes no sense ({})", what, why));
+}
+
+// `Link: <https://…>; rel="next"`
+std::string next_page(const HttpResponse& response) {
+  const std::string* link = response.header("link");
+  if (link == nullptr) return "";
+  for (const std::string_view part : split(*link, ',')) {
+    const std::size_t begin = part.find('<'), end = part.find('>');
+    if (begin == std::string_view::npos || end == std::string_view::npos || end < begin) continue;
+    if (part.find("rel=\"next\"", end) != std::string_view::npos)
+      return std::string(part.substr(begin + 1, end - begin - 1));
+  }
+  return "";
+}
+
+bool is_missing_route(int status) {
+  return status == 404 || status == 405 || status == 501;
+}
+
+}  // namespace
+
+std::string HubApi::whoami() {
+  const JsonValue answer = session_.json(get("/api/whoami-v2", "ask whose token this is"));
+  const std::string* name = answer.find_string("name");
+  if (name == nullptr || name->empty()) throw senseless("ask whose token this is", "it has no name");
+  return *name;
+}
+
+RevisionState HubApi::find_revision(const std::string& revision) {
+  const HubRequest request =
+      get(repo_.api_path() + "/revision/" + percent_encode(revision), "look up the repository");
+  const HttpResponse response = session_.send(request);
+  if (response.ok()) {
+    const JsonValue info = parse_answer(response, request.what);
+    const std::string* sha = info.find_string("sha");
+    return {RevisionState::Found::kYes, sha == nullptr ? "" : *sha};
+  }
+  switch (refusal_of(response)) {
+    case Refusal::kNoRevision:
+      return {RevisionState::Found::kNoRevision, ""};
+    case Refusal::kNoRepo:
+      // Without a token it may just be hidden, and nothing could be made anyway.
+      if (session_.has_token()) return {RevisionState::Found::kNoRepo, ""};
+      [[fallthrough]];
+    default:
+      throw session_.error(request, response);
+  }
+}
+
+void HubApi::create_repo(std::optional<bool> make_private) {
+  std::string body;
+  JsonWriter json(body, 0);
+  const std::size_t slash = repo_.id.find('/');
+  json.begin_object();
+  json.member("name", repo_.id.substr(slash == std::string::npos ? 0 : slash + 1));
+  json.key("organization");
+  if (slash == std::string::npos) {
+    json.null();
+  } else {
+    json.value(repo_.id.substr(0, slash));
+  }
+  json.member("type", repo_type_name(repo_.type));
+  // Both spellings: the older one is what self-hosted hubs read.
+  if (make_private)
+    json.member("visibility", *make_private ? "private" : "public").member("private", *make_private);
+  if (repo_.type == RepoType::kSpace) json.member("sdk", "static");
+  json.end_object();
+  const HubRequest request = post("/api/repos/create", std::move(body), "create the repository");
+  for (double waited = 0;;) {
+    const HttpResponse response = session_.send(request);
+    if (response.ok()) return;
+    const bool busy =
+        response.status == 409 &&
+        hub_message(response).find("another conflicting operation is in progress") != std::string::npos;
+    if (response.status == 409 && !busy) return;
+    if (busy && waited < session_.max_wait_s()) {
+      session_.clock().sleep(1);
+      waited += 1;
+      continue;
+    }
+    // Tokens that may push but not create are told no although the repository is there.
+    if (response.status == 401 || response.status == 402 || response.status == 403) {
+      if (session_.send(get(repo_.api_path(), "look up the repository")).ok()) return;
+    }
+    throw session_.error(request, response);
+  }
+}
+
+void HubApi::create_branch(const std::string& name) {
+  const HubRequest request =
+      post(repo_.api_path() + "/branch/" + percent_encode(name), "{}", "create the branch");
+  const HttpResponse response = session_.send(request);
+  if (!response.ok() && response.status != 409) throw session_.error(request, response);
+}
+
+void HubApi::create_tag(const std::string& name, const std::string& revision, const std::string& message) {
+  std::string body;
+  JsonWriter(body, 0).begin_object().member("tag", name).member("message", message).end_object();
+  session_.must(post(repo_.api_path() + "/tag/" + percent_encode(revision), std::move(body),
+                     "create the tag '" + escape_name(name) + "'"));
+}
+
+std::uint64_t HubApi::open_pull_request(const std::string& title, const std::string& description) {
+  std::string body;
+  JsonWriter json(body, 0);
+  json.begin_object()
+      .member("title", title)
+      .member("description", description)
+      .member("pullRequest", true)
+      .end_object();
+  HubRequest request = post(repo_.api_path() + "/discussions", std::move(body), "open a pull request");
+  request.repeatable = false;  // a lost answer may have opened one
+  const JsonValue answer = session_.json(request);
+  const std::optional<std::uint64_t> number = answer.find_u64("num");
+  if (!number) throw senseless(request.what, "it has no number");
+  return *number;
+}
+
+std::vector<std::string> HubApi::validate_card(const std::string& text) {
+  std::string body;
+  JsonWriter(body, 0)
+      .begin_object()
+      .member("content", text)
+      .member("repoType", repo_type_name(repo_.type))
+      .end_object();
+  const HubRequest request = post("/api/validate-yaml", std::move(body), "check README.md");
+  const HttpResponse response = session_.send(request);
+  if (is_missing_route(response.status)) return {};
+  if (!response.ok()) throw session_.error(request, response).in_file("README.md");
+  std::vector<std::string> warnings;
+  const JsonValue answer = parse_answer(response, request.what);
+  if (const JsonValue* list = answer.find("warnings")) {
+    for (const JsonValue& item : list->items()) {
+      if (const std::string* message = item.find_string("message")) warnings.push_back(escape_name(*message));
+    }
+  }
+  return warnings;
+}
+
+std::vector<PreuploadAnswer> HubApi::preupload(const std::string& revision,
+                                               const std::vector<PreuploadFile>& files,
+                                               const std::optional<std::string>& gitignore,
+                                               bool pull_request) {
+  std::string body;
+  JsonWriter json(body, 0);
+  json.begin_object().key("files").begin_array();
+  for (const PreuploadFile& file : files) {
+    json.begin_object().member("path", file.path).member("size", file.size);
+    json.member("sample", to_base64(as_bytes(file.sample))).end_object();
+  }
+  json.end_array();
+  if (gitignore) json.member("gitIgnore", *gitignore);
+  json.end_object();
+  const HubRequest request =
+      post(repo_.api_path() + "/preupload/" + percent_encode(revision) + (pull_request ? "?create_pr=1" : ""),
+           std::move(body), "ask how files are stored");
+  const JsonValue answer = session_.json(request);
+  const JsonValue* list = answer.find("files");
+  if (list == nullptr || !list->is_array()) throw senseless(request.what, "it has no files");
+  std::unordered_map<std::string_view, const JsonValue*> by_path;
+  for (const JsonValue& item : list->items()) {
+    if (const std::string* path = item.find_string("path")) by_path[*path] = &item;
+  }
+  std::vector<PreuploadAnswer> answers;
+  for (const PreuploadFile& file : files) {
+    const auto found = by_path.find(file.path);
+    if (found == by_path.end()) throw senseless(request.what, "'" + escape_name(file.path) + "' is missing");
+    const std::string* mode = found->second->find_string("uploadMode");
+    if (mode == nullptr || (*mode != "lfs" && *mode != "regular"))
+      throw senseless(request.what, "an uploadMode is neither lfs nor regular");
+    const std::string* oid = found->second->find_string("oid");
+    // Storage refuses empty objects, whatever the answer says.
+    answers.push_back({*mode == "lfs" && file.size > 0, found->second->find_true("shouldIgnore"),
+                       oid == nullptr ? "" : *oid});
+  }
+  return answers;
+}
+
+std::vector<RemoteFile> HubApi::read_files(const JsonValue& list, std::string_view what) const {
+  if (!list.is_array()) throw senseless(what, "it is no list");
+  std::vector<RemoteFile> files;
+  for (const JsonValue& item : list.items()) {
+    const std::string* type = item.find_string("type");
+    const std::string* path = item.find_string("path");
+    if (type == nullptr || path == nullptr) throw senseless(what, "an entry has no type or path");
+    if (*type != "file") continue;
+    RemoteFile file{*path, item.find_u64("size").value_or(0), "", ""};
+    if (const std::string* oid = item.find_string("oid")) file.blob = *oid;
+    const JsonValue* lfs = item.find("lfs");
+    if (lfs != nullptr && lfs->is_object()) {
+      if (const std::string* oid = lfs->find_string("oid")) file.sha256 = *oid;
+      file.size = lfs->find_u64("size").value_or(file.size);
+    }
+    files.push_back(std::move(file));
+  }
+  return files;
+}
+
+std::vector<RemoteFile> HubApi::list_files(const std::string& revision, const std::string& path) {
+  std::vector<RemoteFile> files;
+  const std::string what = "list the files of the repository";
+  std::string below = repo_.api_path() + "/tree/" + percent_encode(revision);
+  if (!path.empty()) below += "/" + percent_encode_path(path);
+  below += "?recursive=True&expand=False";
+  for (int page = 0; page < kMaxPages; ++page) {
+    const HubRequest request = get(below, what);
+    const HttpResponse response = session_.send(request);
+    if (!response.ok()) {
+      if (refusal_of(response) == Refusal::kNoEntry) return files;
+      throw session_.error(request, response);
+    }
+    for (RemoteFile& file : read_files(parse_answer(response, what), what)) files.push_back(std::move(file));
+    const std::string next = at_endpoint(next_page(response), session_.endpoint());
+    if (next.empty()) return files;
+    if (!next.starts_with(session_.endpoint())) throw senseless(what, "the next page is at another place");
+    below = next.substr(session_.endpoint().size());
+  }
+  throw senseless(what, "it has no last page");
+}
+
+std::vector<RemoteFile> HubApi::find_files(const std::string& revision,
+                                           const std::vector<std::string>& paths) {
+  std::vector<RemoteFile> files;
+  for (std::size_t begin = 0; begin < paths.size(); begin += kPathsPerCall) {
+    std::string form;
+    for (std::size_t i = begin; i < std::min(paths.size(), begin + kPathsPerCall); ++i)
+      form += "paths=" + percent_encode(paths[i]) + "&";
+    HubRequest request = post(repo_.api_path() + "/paths-info/" + percent_encode(revision),
+                              form + "expand=False", "look up files");
+    request.content_type = "application/x-www-form-urlencoded";
+    for (RemoteFile& file : read_files(session_.json(request), request.what))
+      files.push_back(std::move(file));
+  }
+  return files;
+}
+
+std::string HubApi::newest_title(const std::string& revision) {
+  const HubRequest request =
+      get(repo_.api_path() + "/commits/" + percent_encode(revision), "look up the newest commit");
+  const HttpResponse response = session_.send(request);
+  if (is_missing_route(response.status)) return "";
+  if (!response.ok()) throw session_.error(request, response);
+  const JsonValue list = parse_answer(response, request.what);
+  if (list.items().empty()) return "";
+  const std::string* title = list.items().front().find_string("title");
+  return title == nullptr ? "" : *title;
+}
+
+HubRequest HubApi::commit_request(const std::string& revision) const {
+  HubRequest request;
+  request.method = "POST";
+  request.path = repo_.api_path() + "/commit/" + percent_encode(revision);
+  request.content_type = "application/x-ndjson";
+  request.what = "commit";
+  request.repeatable = false;
+  return request;
+}
+
+HttpResponse HubApi::commit(const std::string& revision, const HttpBody& body) {
+  HubRequest request = commit_request(revision);
+  request.body = body;
+  return session_.send(request);
+}
+
+std::string HubApi::commit_url(const std::string& commit) const {
+  return session_.endpoint() + repo_.web_path() + (commit.empty() ? "" : "/commit/" + commit);
+}
+
+std::string HubApi::pull_request_url(std::uint64_t number) const {
+  return session_.endpoint() + repo_.web_path() + "/discussions/" + std::to_string(number);
+}
+
+}  // namespace mu

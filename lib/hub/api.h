@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// The calls of a hub's HTTP API that publishing needs, one function a call: arguments into a request, the
+// answer into values. Shapes as huggingface_hub 1.29 sends and reads them. What a hub refuses is thrown as
+// HubSession::error() says it.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "hub/repo.h"
+#include "hub/session.h"
+
+namespace mu {
+
+// Where a revision stands.
+struct RevisionState {
+  enum class Found : std::uint8_t { kYes, kNoRevision, kNoRepo } found = Found::kYes;
+  std::string commit;  // 40 hex digits; empty for a repository without commits
+};
+
+struct PreuploadFile {
+  std::string path;
+  std::uint64_t size = 0;
+  std::string sample;  // its first bytes, at most kSampleBytes
+};
+constexpr std::size_t kSampleBytes = 512;
+constexpr std::size_t kPreuploadGroup = 256;  // files a call
+
+// How a hub would store a file, and what it has under that path.
+struct PreuploadAnswer {
+  bool lfs = false;
+  bool ignored = false;
+  std::string oid;  // SHA-256 (64 hex digits) or git blob id (40); empty where there is no such file
+};
+
+struct RemoteFile {
+  std::string path;
+  std::uint64_t size = 0;
+  std::string blob;    // git blob id, of the pointer where the file is in LFS
+  std::string sha256;  // where it is in LFS
+};
+
+class HubApi {
+ public:
+  HubApi(HubSession& session, Repo repo) : session_(session), repo_(std::move(repo)) {}
+
+  [[nodiscard]] const Repo& repo() const { return repo_; }
+  [[nodiscard]] HubSession& session() const { return session_; }
+
+  // Name of the account; for bare repository names.
+  std::string whoami();
+  void set_owner(const std::string& owner) { repo_.id = owner + "/" + repo_.id; }
+
+  RevisionState find_revision(const std::string& revision);
+  // Makes the repository; one that exists is fine. No visibility: what the owner's settings say.
+  void create_repo(std::optional<bool> make_private);
+  void create_branch(const std::string& name);
+  void create_tag(const std::string& name, const std::string& revision, const std::string& message);
+  // Opens a draft pull request; the result is its number.
+  std::uint64_t open_pull_request(const std::string& title, const std::string& description);
+
+  // Throws kRemote with the errors of a README's metadata; the result are warnings. Hubs without such a check
+  // find nothing.
+  std::vector<std::string> validate_card(const std::string& text);
+
+  // At most kPreuploadGroup files. The answers stand in the order of the files.
+  std::vector<PreuploadAnswer> preupload(const std::string& revision, const std::vector<PreuploadFile>& files,
+                                         const std::optional<std::string>& gitignore, bool pull_request);
+
+  // The files below `path` (empty: all).
+  std::vector<RemoteFile> list_files(const std::string& revision, const std::string& path);
+  // Those of the paths that exist there.
+  std::vector<RemoteFile> find_files(const std::string& revision, const std::vector<std::string>& paths);
+
+  // Title of the newest commit of a revision; empty where the hub doesn't tell.
+  std::string newest_title(const std::string& revision);
+
+  // Sends a commit (NDJSON) once. The answer may be any, and none (kTemporary) does not mean that nothing
+  // happened.
+  HttpResponse commit(const std::string& revision, const HttpBody& body);
+  HubRequest commit_request(const std::string& revision) const;
+
+  [[nodiscard]] std::string commit_url(const std::string& commit) const;
+  [[nodiscard]] std::string pull_request_url(std::uint64_t number) const;
+
+ private:
+  std::vector<RemoteFile> read_files(const JsonValue& list, std::string_view what) const;
+
+  HubSession& session_;
+  Repo repo_;
+};
+
+}  // namespace mu

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hub/files.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "model/roles.h"
+#include "os/folder.h"
+#include "os/stage_name.h"
+
+namespace mu {
+namespace {
+
+constexpr std::size_t kMaxDepth = 100;  // folders in folders
+
+struct Pattern {
+  Glob glob;
+  std::string written;
+  bool used = false;
+
+  explicit Pattern(const std::string& text) : glob(repo_glob(text)), written(text) {}
+};
+
+bool take_match(std::vector<Pattern>& patterns, std::string_view name) {
+  bool any = false;
+  for (Pattern& pattern : patterns) {
+    if (!pattern.glob.matches(name)) continue;
+    pattern.used = any = true;
+  }
+  return any;
+}
+
+// Why a training run's entry stays at home, or nothing.
+std::optional<std::string> run_reason(std::string_view name, bool is_folder) {
+  const FileRole role = role_of(name, is_folder);
+  switch (role) {
+    case FileRole::kOptimizer:
+    case FileRole::kScheduler:
+    case FileRole::kScaler:
+    case FileRole::kRng:
+    case FileRole::kTrainingArgs:
+    case FileRole::kTrainerState:
+    case FileRole::kShardedState:
+    case FileRole::kShardedHelper:
+    case FileRole::kCheckpoint:
+    case FileRole::kIncomplete:
+      return std::string(why_left(role));
+    default:
+      break;
+  }
+  if (Glob("events.out.tfevents*").matches(name)) return std::string(why_left(FileRole::kLog));
+  return std::nullopt;
+}
+
+class Walk {
+ public:
+  Walk(const std::string& prefix, const FileRules& rules) : prefix_(prefix), rules_(rules) {
+    for (const std::string& text : rules.include) include_.emplace_back(text);
+    for (const std::string& text : rules.exclude) exclude_.emplace_back(text);
+  }
+
+  FileChoice run(const std::string& folder) {
+    enter(folder, "");
+    std::sort(choice_.files.begin(), choice_.files.end(),
+              [](const LocalFile& a, const LocalFile& b) { return a.name < b.name; });
+    for (const std::vector<Pattern>* patterns : {&include_, &exclude_}) {
+      for (const Pattern& pattern : *patterns) {
+        if (!pattern.used) choice_.idle_patterns.push_back(pattern.written);
+      }
+    }
+    return std::move(choice_);
+  }
+
+ private:
+  void leave(std::string name, std::string reason) {
+    choice_.left_out.push_back({std::move(name), std::move(reason)});
+  }
+
+  void enter(const std::string& path, const std::string& below) {
+    const FileId id = stamp_of(path).id;
+    if (std::find(above_.begin(), above_.end(), id) != above_.end())
+      return leave(below, "a link back to a folder above it");
+    if (above_.size() >= kMaxDepth) return leave(below, "too many folders in folders");
+    above_.push_back(id);
+    for (const FolderEntry& entry : list_folder(path))
+      visit(entry, join_path(path, entry.name), below + entry.name);
+    above_.pop_back();
+  }
+
+  void visit(const FolderEntry& entry, const std::string& path, const std::string& name) {
+    const bool folder = entry.kind == FolderEntry::Kind::kFolder;
+    const std::string shown = folder ? name + "/" : name;
+    if (entry.name == ".git" || entry.name == ".cache") return leave(shown, "no part of a repository");
+    if (parse_stage_name(entry.name)) return leave(shown, "what an interrupted run left");
+    if (folder) {
+      if (entry.is_link && !rules_.follow_folders)
+        return leave(shown, "a link to a folder (--follow-symlinks)");
+      // A pattern may take something inside.
+      if (!rules_.all && include_.empty()) {
+        if (const std::optional<std::string> reason = run_reason(entry.name, true))
+          return leave(shown, *reason);
+      }
+      return enter(path, shown);
+    }
+    if (entry.kind != FolderEntry::Kind::kFile)
+      return leave(shown, entry.is_link ? "a link that leads to no file" : "no regular file");
+    take_file(entry, path, name);
+  }
+
+  void take_file(const FolderEntry& entry, const std::string& path, const std::string& name) {
+    const bool included = take_match(include_, name);
+    if (!include_.empty() && !included) return leave(name, "not included");
+    if (take_match(exclude_, name)) return leave(name, "excluded");
+    if (!included && !rules_.all) {
+      if (const std::optional<std::string> reason = run_reason(entry.name, false))
+        return leave(name, *reason);
+    }
+    choice_.files.push_back({path, prefix_.empty() ? name : prefix_ + "/" + name, stamp_of(path)});
+  }
+
+  std::string prefix_;
+  const FileRules& rules_;
+  std::vector<Pattern> include_, exclude_;
+  std::vector<FileId> above_;
+  FileChoice choice_;
+};
+
+}  // namespace
+
+Glob repo_glob(std::string_view pattern) {
+  std::string text(pattern);
+  std::replace(text.begin(), text.end(), '\\', '/');
+  if (text.ends_with('/')) text += '*';
+  return Glob(text);
+}
+
+FileChoice choose_folder(const std::string& folder, const std::string& prefix, const FileRules& rules) {
+  return Walk(prefix, rules).run(folder);
+}
+
+FileChoice choose_file(const std::string& path, const std::string& name) {
+  const InputFile file(path);  // refuses what is no regular file
+  FileChoice choice;
+  choice.files.push_back({path, name, file.stamp()});
+  return choice;
+}
+
+}  // namespace mu

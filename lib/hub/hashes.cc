@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hub/hashes.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <ctime>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "base/text.h"
+#include "hash/git_blob.h"
+#include "hash/sha256.h"
+#include "os/folder.h"
+#include "os/interrupt.h"
+#include "os/stage.h"
+
+namespace mu {
+namespace {
+
+constexpr std::size_t kPiece = 1U << 20;           // bytes
+constexpr std::uint64_t kMaxTable = 256ULL << 20;  // bytes
+constexpr std::size_t kMaxEntries = 200'000;       // the table is forgotten beyond
+constexpr std::string_view kHeader = "modelutils hashes 1";
+constexpr std::int64_t kSettled = 2'000'000'000;  // nanoseconds
+
+template <typename T>
+bool take_number(std::string_view& line, T& value) {
+  const std::from_chars_result parsed = std::from_chars(line.data(), line.data() + line.size(), value);
+  if (parsed.ec != std::errc()) return false;
+  line.remove_prefix(static_cast<std::size_t>(parsed.ptr - line.data()));
+  if (line.starts_with(' ')) line.remove_prefix(1);
+  return true;
+}
+
+bool is_hex(std::string_view text, std::size_t size) {
+  return (text == "-" || text.size() == size) &&
+         text.find_first_not_of("0123456789abcdef-") == std::string_view::npos;
+}
+
+}  // namespace
+
+FileHashes hash_file(const std::string& path, const FileStamp& stamp, WantedHashes wanted,
+                     const std::function<void(std::uint64_t)>& on_bytes) {
+  const InputFile file(path);
+  const auto require_same = [&] {
+    if (file.stamp() != stamp)
+      throw Error(ErrorKind::kTemporary, "it changed while it was read")
+          .in_file(escape_name(path))
+          .hint("try again");
+  };
+  require_same();
+  std::optional<Sha256> sha256;
+  std::optional<GitBlobId> blob;
+  if (wanted.sha256) sha256.emplace();
+  if (wanted.blob) blob.emplace(stamp.size);
+  std::vector<std::byte> piece(static_cast<std::size_t>(std::min<std::uint64_t>(kPiece, stamp.size)));
+  for (std::uint64_t at = 0; at < stamp.size; at += piece.size()) {
+    check_interrupt();
+    const std::span<std::byte> part = std::span(piece).first(
+        static_cast<std::size_t>(std::min<std::uint64_t>(piece.size(), stamp.size - at)));
+    file.read_at(at, part);
+    if (sha256) sha256->update(part);
+    if (blob) blob->update(part);
+    if (on_bytes) on_bytes(part.size());
+  }
+  require_same();
+  FileHashes hashes;
+  if (sha256) hashes.sha256 = to_hex(sha256->finish());
+  if (blob) hashes.blob = blob->finish();
+  return hashes;
+}
+
+HashCache::HashCache(std::string path) : path_(std::move(path)) {
+  if (!exists(path_)) return;
+  const std::string text = read_whole_file(path_, kMaxTable);
+  std::string_view rest = text;
+  bool first = true;
+  for (std::string_view line : split(rest, '\n')) {
+    if (first) {
+      if (line != kHeader) return;
+      first = false;
+      continue;
+    }
+    FileStamp stamp;
+    const bool numbers = take_number(line, stamp.id.device) && take_number(line, stamp.id.inode) &&
+                         take_number(line, stamp.size) && take_number(line, stamp.mtime_ns) &&
+                         take_number(line, stamp.ctime_ns);
+    const std::size_t blank = line.find(' ');
+    if (!numbers || blank == std::string_view::npos) continue;
+    const std::string_view sha256 = line.substr(0, blank), blob = line.substr(blank + 1);
+    if (!is_hex(sha256, 64) || !is_hex(blob, 40)) continue;
+    table_[stamp] = {sha256 == "-" ? "" : std::string(sha256), blob == "-" ? "" : std::string(blob)};
+  }
+}
+
+std::optional<FileHashes> HashCache::find(const FileStamp& stamp) const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  const auto found = table_.find(stamp);
+  return found == table_.end() ? std::nullopt : std::optional(found->second);
+}
+
+void HashCache::add(const FileStamp& stamp, const FileHashes& hashes) {
+  std::timespec now{};
+  std::timespec_get(&now, TIME_UTC);
+  const std::int64_t now_ns = static_cast<std::int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
+  if (now_ns - std::max(stamp.mtime_ns, stamp.ctime_ns) < kSettled) return;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (table_.size() >= kMaxEntries) table_.clear();
+  FileHashes& entry = table_[stamp];
+  if (!hashes.sha256.empty()) entry.sha256 = hashes.sha256;
+  if (!hashes.blob.empty()) entry.blob = hashes.blob;
+  changed_ = true;
+}
+
+void HashCache::save() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (!changed_) return;
+  std::string text = std::string(kHeader) + "\n";
+  for (const auto& [stamp, hashes] : table_)
+    text += fmt::format("{} {} {} {} {} {} {}\n", stamp.id.device, stamp.id.inode, stamp.size, stamp.mtime_ns,
+                        stamp.ctime_ns, hashes.sha256.empty() ? "-" : hashes.sha256,
+                        hashes.blob.empty() ? "-" : hashes.blob);
+  make_private_folder(parent_of(path_));
+  StagedFile file(path_, true);
+  file.file().write_at(0, as_bytes(text));
+  file.commit();
+}
+
+}  // namespace mu

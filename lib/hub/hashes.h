@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// The two identities of a file on a hub, and a memory of those of files that were hashed before, so that
+// pushing a terabyte again costs a walk through its folder.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "os/file.h"
+
+namespace mu {
+
+struct FileHashes {
+  std::string sha256;  // 64 hex digits; of files in LFS
+  std::string blob;    // git blob id, 40 hex digits; of regular files
+};
+
+// What is asked of hash_file.
+struct WantedHashes {
+  bool sha256 = false, blob = false;
+};
+
+// Reads the file once. `on_bytes` is told what was read. Throws kTemporary when it is not, or no longer, the
+// file of that stamp.
+FileHashes hash_file(const std::string& path, const FileStamp& stamp, WantedHashes wanted,
+                     const std::function<void(std::uint64_t)>& on_bytes);
+
+// A table from stamps to hashes in one file. A file that was changed less than two seconds before it was
+// hashed is not remembered: it might change again within the same tick of the clock. Thread safe.
+class HashCache {
+ public:
+  // Reads the table; a missing or broken one is empty.
+  explicit HashCache(std::string path);
+
+  [[nodiscard]] std::optional<FileHashes> find(const FileStamp& stamp) const;
+  void add(const FileStamp& stamp, const FileHashes& hashes);
+  // Writes the table when something was added. Throws kIo.
+  void save() const;
+
+ private:
+  std::string path_;
+  mutable std::mutex mutex_;
+  std::map<FileStamp, FileHashes> table_;
+  bool changed_ = false;
+};
+
+}  // namespace mu

@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: Apache-2.0
+// Objects are asked for in groups, shortly before their links are used; every part of a group, of whichever
+// file, is a task of its own, so that one large file keeps all connections as busy as many small ones. The
+// task that finishes an object ends its upload.
+#include "hub/lfs.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <mutex>
+
+#include "base/json_write.h"
+#include "base/sizes.h"
+#include "base/text.h"
+#include "os/threads.h"
+
+namespace mu {
+namespace {
+
+constexpr std::size_t kGroupObjects = 256;
+constexpr std::uint64_t kGroupBytes = 16'000'000'000;  // a PUT's link lives a quarter of an hour
+constexpr unsigned kMaxRounds = 3;                     // of links for one object
+constexpr std::string_view kLfsJson = "application/vnd.git-lfs+json";
+
+std::vector<LfsUpload> ask(HubApi& api, const std::vector<LfsObject>& objects, const std::string& revision) {
+  std::string body;
+  JsonWriter json(body, 0);
+  json.begin_object().member("operation", "upload");
+  json.key("transfers").begin_array().value("basic").value("multipart").end_array();
+  json.member("hash_algo", "sha256");
+  if (!revision.empty()) json.key("ref").begin_object().member("name", revision).end_object();
+  json.key("objects").begin_array();
+  for (const LfsObject& object : objects)
+    json.begin_object().member("oid", object.oid).member("size", object.size).end_object();
+  json.end_array().end_object();
+  HubRequest request;
+  request.method = "POST";
+  request.path = api.repo().web_path() + ".git/info/lfs/objects/batch";
+  request.accept = request.content_type = kLfsJson;
+  request.body = text_body(std::move(body));
+  request.what = "ask where to store files";
+  return parse_batch(api.session().json(request), objects, api.session().clock().now());
+}
+
+// Calls each(group) for objects in groups.
+template <typename Each>
+void in_groups(const std::vector<LfsObject>& objects, Each each) {
+  std::vector<LfsObject> group;
+  std::uint64_t bytes = 0;
+  for (const LfsObject& object : objects) {
+    if (!group.empty() && (group.size() >= kGroupObjects || bytes + object.size > kGroupBytes)) {
+      each(group);
+      group.clear();
+      bytes = 0;
+    }
+    group.push_back(object);
+    bytes += object.size;
+  }
+  if (!group.empty()) each(group);
+}
+
+// One object on its way. Tasks of several threads share it.
+struct Flight {
+  LfsObject object;
+  LfsUpload upload;
+  std::mutex mutex;  // guards what follows
+  std::optional<InputFile> file;
+  std::vector<std::string> etags;  // one a part; empty: not sent
+  std::size_t left = 0;            // parts
+  bool renew = false;              // its links no longer work
+};
+
+class Uploader {
+ public:
+  Uploader(HubApi& api, Journal& journal, const UploadOptions& options)
+      : api_(api), journal_(journal), options_(options) {}
+
+  UploadCounts run(const std::vector<LfsObject>& objects) {
+    in_groups(objects, [this](const std::vector<LfsObject>& group) {
+      std::vector<LfsObject> rest = group;
+      for (unsigned round = 1; !rest.empty(); ++round) {
+        if (round > kMaxRounds)
+          throw Error(ErrorKind::kTemporary, last_refusal_).in_file(escape_name(rest.front().file->name));
+        rest = send_group(rest);
+      }
+    });
+    return {sent_, stored_};
+  }
+
+ private:
+  struct Task {
+    Flight* flight;
+    std::size_t part;
+  };
+
+  // Returns the objects that need new links.
+  std::vector<LfsObject> send_group(const std::vector<LfsObject>& group) {
+    std::vector<std::unique_ptr<Flight>> flights = prepare(group);
+    std::vector<Task> tasks;
+    for (const std::unique_ptr<Flight>& flight : flights) {
+      for (std::size_t part = 0; part < flight->etags.size(); ++part) {
+        if (flight->etags[part].empty()) tasks.push_back({flight.get(), part});
+      }
+      if (flight->left == 0) tasks.push_back({flight.get(), flight->etags.size()});  // only to be ended
+    }
+    parallel_for(tasks.size(), options_.jobs, [&](std::size_t i) { do_task(tasks[i]); });
+    std::vector<LfsObject> again;
+    for (const std::unique_ptr<Flight>& flight : flights) {
+      if (!flight->renew) continue;
+      journal_.forget(flight->object.oid);
+      again.push_back(flight->object);
+    }
+    return again;
+  }
+
+  std::vector<std::unique_ptr<Flight>> prepare(const std::vector<LfsObject>& group) {
+    std::vector<std::unique_ptr<Flight>> flights;
+    std::vector<LfsObject> unknown;
+    for (const LfsObject& object : group) {
+      std::optional<Journal::Saved> saved = journal_.find(object.oid, api_.session().clock().now());
+      if (!saved || saved->upload.size != object.size) {
+        unknown.push_back(object);
+        continue;
+      }
+      add_flight(flights, object, saved->upload);
+      Flight& flight = *flights.back();
+      for (const auto& [part, etag] : saved->etags) {
+        flight.etags[part] = etag;
+        flight.left -= 1;
+        count(stored_, part_size(flight, part));
+      }
+    }
+    if (unknown.empty()) return flights;
+    const std::vector<LfsUpload> uploads = ask(api_, unknown, options_.revision);
+    for (std::size_t i = 0; i < unknown.size(); ++i) {
+      if (uploads[i].href.empty()) {
+        count(stored_, unknown[i].size);
+        detail(unknown[i], "is there already");
+        continue;
+      }
+      if (!uploads[i].parts.empty() && uploads[i].expires > 0) journal_.begin(uploads[i]);
+      add_flight(flights, unknown[i], uploads[i]);
+    }
+    return flights;
+  }
+
+  static void add_flight(std::vector<std::unique_ptr<Flight>>& flights, const LfsObject& object,
+                         const LfsUpload& upload) {
+    flights.push_back(std::make_unique<Flight>());
+    Flight& flight = *flights.back();
+    flight.object = object;
+    flight.upload = upload;
+    flight.left = std::max<std::size_t>(upload.parts.size(), 1);
+    flight.etags.resize(flight.left);
+  }
+
+  static std::uint64_t part_size(const Flight& flight, std::size_t part) {
+    if (flight.upload.parts.empty()) return flight.object.size;
+    return std::min(flight.upload.chunk_size, flight.object.size - part * flight.upload.chunk_size);
+  }
+
+  void do_task(const Task& task) {
+    Flight& flight = *task.flight;
+    if (needs_renewal(flight)) return;
+    if (task.part < flight.etags.size() && !send_part(flight, task.part)) return;
+    {
+      const std::lock_guard<std::mutex> lock(flight.mutex);
+      if (task.part < flight.etags.size() && --flight.left > 0) return;
+    }
+    end(flight);
+  }
+
+  static bool needs_renewal(Flight& flight) {
+    const std::lock_guard<std::mutex> lock(flight.mutex);
+    return flight.renew;
+  }
+
+  const InputFile& open(Flight& flight) {
+    const std::lock_guard<std::mutex> lock(flight.mutex);
+    if (!flight.file) {
+      flight.file.emplace(flight.object.file->path);
+      require_same(flight);
+    }
+    return *flight.file;
+  }
+
+  static void require_same(const Flight& flight) {
+    const LocalFile& local = *flight.object.file;
+    if (flight.file->stamp() == local.stamp) return;
+    throw Error(ErrorKind::kTemporary, "it changed while it was sent; nothing is committed")
+        .in_file(escape_name(local.path))
+        .hint("try again");
+  }
+
+  // False when the links have to be asked for again.
+  bool send_part(Flight& flight, std::size_t part) {
+    const InputFile& file = open(flight);
+    const bool multipart = !flight.upload.parts.empty();
+    const std::uint64_t begin = multipart ? part * flight.upload.chunk_size : 0;
+    HttpRequest request;
+    request.method = "PUT";
+    request.url = multipart ? flight.upload.parts[part] : flight.upload.href;
+    if (!multipart) request.headers = flight.upload.headers;
+    std::uint64_t told = 0;
+    request.body = HttpBody{part_size(flight, part), [&, begin](std::uint64_t at, std::span<std::byte> out) {
+                              file.read_at(begin + at, out);
+                              // Bytes that go out again after a failure are no progress.
+                              if (at + out.size() <= told) return;
+                              if (options_.on_bytes) options_.on_bytes(at + out.size() - told);
+                              told = at + out.size();
+                            }};
+    const HttpResponse response = api_.session().send_url(std::move(request), false);
+    if (!response.ok()) return refused(flight, response);
+    const std::string* etag = response.header("etag");
+    if (multipart && (etag == nullptr || etag->empty()))
+      throw Error(ErrorKind::kRemote, "the storage gives a part no ETag")
+          .in_file(escape_name(flight.object.file->name));
+    sent_ += part_size(flight, part);
+    const std::lock_guard<std::mutex> lock(flight.mutex);
+    flight.etags[part] = etag == nullptr ? "-" : *etag;
+    if (multipart && flight.upload.expires > 0) journal_.add_part(flight.object.oid, part, *etag);
+    return true;
+  }
+
+  bool refused(Flight& flight, const HttpResponse& response) {
+    const std::string message = api_.session().masked(hub_message(response));
+    const std::string text =
+        fmt::format("the storage answers {}{}{}", response.status, message.empty() ? "" : ": ", message);
+    if (response.status != 400 && response.status != 403 && response.status != 404)
+      throw Error(
+          response.status >= 500 || response.status == 408 ? ErrorKind::kTemporary : ErrorKind::kRemote, text)
+          .in_file(escape_name(flight.object.file->name));
+    const std::lock_guard<std::mutex> lock(flight.mutex);
+    flight.renew = true;
+    const std::lock_guard<std::mutex> note(refusal_mutex_);
+    last_refusal_ = text;
+    return false;
+  }
+
+  void end(Flight& flight) {
+    if (flight.file) require_same(flight);
+    if (!flight.upload.parts.empty() && !complete(flight)) return;
+    if (!flight.upload.verify_href.empty()) verify(flight);
+    journal_.forget(flight.object.oid);
+    {
+      const std::lock_guard<std::mutex> lock(flight.mutex);
+      flight.file.reset();
+    }
+    detail(flight.object, "stored");
+  }
+
+  bool complete(Flight& flight) {
+    std::string body;
+    JsonWriter json(body, 0);
+    json.begin_object().member("oid", flight.object.oid).key("parts").begin_array();
+    for (std::size_t i = 0; i < flight.etags.size(); ++i)
+      json.begin_object().member("partNumber", i + 1).member("etag", flight.etags[i]).end_object();
+    json.end_array().end_object();
+    // Signed by its query: the token has no business there.
+    const HttpResponse response = post(flight.upload.href, {}, std::move(body), false);
+    return response.ok() || refused(flight, response);
+  }
+
+  void verify(const Flight& flight) {
+    std::string body;
+    JsonWriter(body, 0)
+        .begin_object()
+        .member("oid", flight.object.oid)
+        .member("size", flight.object.size)
+        .end_object();
+    const HttpResponse response =
+        post(flight.upload.verify_href, flight.upload.verify_headers, std::move(body), true);
+    if (response.ok()) return;
+    throw Error(ErrorKind::kRemote,
+                fmt::format("the hub does not find what was stored ({})", response.status))
+        .in_file(escape_name(flight.object.file->name));
+  }
+
+  HttpResponse post(const std::string& url, std::vector<HttpHeader> headers, std::string body,
+                    bool authorized) {
+    HttpRequest request;
+    request.method = "POST";
+    request.url = url;
+    request.headers = std::move(headers);
+    request.headers.push_back({"Content-Type", std::string(kLfsJson)});
+    request.headers.push_back({"Accept", std::string(kLfsJson)});
+    request.body = text_body(std::move(body));
+    return api_.session().send_url(std::move(request), authorized);
+  }
+
+  void count(std::atomic<std::uint64_t>& counter, std::uint64_t bytes) {
+    counter += bytes;
+    if (options_.on_bytes) options_.on_bytes(bytes);
+  }
+  void detail(const LfsObject& object, std::string_view what) const {
+    if (options_.detail)
+      options_.detail(
+          fmt::format("{} ({}) {}", escape_name(object.file->name), format_size(object.size), what));
+  }
+
+  HubApi& api_;
+  Journal& journal_;
+  const UploadOptions& options_;
+  std::atomic<std::uint64_t> sent_{0}, stored_{0};
+  std::mutex refusal_mutex_;
+  std::string last_refusal_;
+};
+
+}  // namespace
+
+std::uint64_t count_missing(HubApi& api, const std::vector<LfsObject>& objects, const std::string& revision) {
+  std::uint64_t bytes = 0;
+  in_groups(objects, [&](const std::vector<LfsObject>& group) {
+    for (const LfsUpload& upload : ask(api, group, revision)) bytes += upload.href.empty() ? 0 : upload.size;
+  });
+  return bytes;
+}
+
+UploadCounts upload_objects(HubApi& api, Journal& journal, const std::vector<LfsObject>& objects,
+                            const UploadOptions& options) {
+  return Uploader(api, journal, options).run(objects);
+}
+
+}  // namespace mu

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+#include <charconv>
+#include <ctime>
+#include <unordered_map>
+
+#include "base/text.h"
+#include "hub/lfs.h"
+
+namespace mu {
+namespace {
+
+Error senseless(std::string_view why) {
+  return Error(ErrorKind::kRemote, fmt::format("cannot store files: the answer makes no sense ({})", why));
+}
+
+bool all_digits(std::string_view text) {
+  return !text.empty() &&
+         std::all_of(text.begin(), text.end(), [](unsigned char c) { return std::isdigit(c) != 0; });
+}
+
+std::optional<std::uint64_t> number(std::string_view text) {
+  std::uint64_t value = 0;
+  const std::from_chars_result parsed = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+// When the links of an action are no longer good: told by the action, or by the signature of its first link.
+double expiry_of(const JsonValue& action, std::string_view link, double now) {
+  if (const std::optional<std::uint64_t> seconds = action.find_u64("expires_in");
+      seconds && *seconds < (1U << 30))
+    return now + static_cast<double>(*seconds);
+  if (const std::string* text = action.find_string("expires_at")) {
+    std::tm when{};
+    if (::strptime(text->c_str(), "%Y-%m-%dT%H:%M:%S", &when) != nullptr)
+      return static_cast<double>(::timegm(&when));
+  }
+  constexpr std::string_view kKey = "X-Amz-Expires=";
+  const std::size_t at = link.find(kKey);
+  if (at == std::string_view::npos) return 0;
+  const std::string_view rest = link.substr(at + kKey.size());
+  const std::optional<std::uint64_t> seconds = number(rest.substr(0, rest.find('&')));
+  return seconds && *seconds < (1U << 30) ? now + static_cast<double>(*seconds) : 0;
+}
+
+std::optional<std::uint64_t> chunk_size_of(const JsonValue& header) {
+  const JsonValue* value = header.find("chunk_size");
+  if (value == nullptr) return std::nullopt;
+  const std::string* text = value->as_string();
+  const std::optional<std::uint64_t> size = text == nullptr ? value->as_u64() : number(*text);
+  if (!size || *size == 0) throw senseless("chunk_size is no number");
+  return size;
+}
+
+void read_parts(LfsUpload& upload, const JsonValue& header) {
+  const std::uint64_t count = (upload.size + upload.chunk_size - 1) / upload.chunk_size;
+  if (count > 1'000'000) throw senseless("too many parts");
+  upload.parts.resize(static_cast<std::size_t>(count));
+  for (const JsonValue::Member& member : header.members()) {
+    if (!all_digits(member.key)) continue;
+    const std::optional<std::uint64_t> part = number(member.key);
+    const std::string* url = member.value.as_string();
+    if (!part || *part < 1 || *part > count || url == nullptr) throw senseless("a part is not one of 1 to N");
+    upload.parts[static_cast<std::size_t>(*part - 1)] = *url;
+  }
+  if (std::any_of(upload.parts.begin(), upload.parts.end(),
+                  [](const std::string& url) { return url.empty(); }))
+    throw senseless("a part has no link");
+}
+
+std::vector<HttpHeader> headers_of(const JsonValue* object) {
+  std::vector<HttpHeader> headers;
+  if (object == nullptr) return headers;
+  for (const JsonValue::Member& member : object->members()) {
+    const std::string* text = member.value.as_string();
+    const bool about_parts =
+        member.key == "chunk_size" || member.key == "upload_id" || all_digits(member.key);
+    if (text == nullptr || about_parts) continue;
+    if (text->find_first_of("\r\n") != std::string::npos ||
+        member.key.find_first_of("\r\n: ") != std::string::npos)
+      throw senseless("a header breaks its line");
+    headers.push_back({member.key, *text});
+  }
+  return headers;
+}
+
+LfsUpload read_object(const JsonValue& object, const LfsObject& asked, double now) {
+  LfsUpload upload;
+  upload.oid = asked.oid;
+  upload.size = asked.size;
+  const JsonValue* actions = object.find("actions");
+  const JsonValue* action = actions == nullptr ? nullptr : actions->find("upload");
+  if (action == nullptr || !action->is_object()) return upload;  // it is there
+  const std::string* href = action->find_string("href");
+  if (href == nullptr || href->empty()) throw senseless("an upload has no href");
+  upload.href = *href;
+  const JsonValue* header = action->find("header");
+  upload.headers = headers_of(header);
+  if (header != nullptr) {
+    if (const std::optional<std::uint64_t> size = chunk_size_of(*header)) {
+      upload.chunk_size = *size;
+      read_parts(upload, *header);
+    }
+  }
+  upload.expires = expiry_of(*action, upload.parts.empty() ? upload.href : upload.parts.front(), now);
+  if (const JsonValue* verify = actions->find("verify")) {
+    if (const std::string* url = verify->find_string("href")) upload.verify_href = *url;
+    upload.verify_headers = headers_of(verify->find("header"));
+  }
+  return upload;
+}
+
+}  // namespace
+
+std::vector<LfsUpload> parse_batch(const JsonValue& answer, const std::vector<LfsObject>& asked, double now) {
+  const JsonValue* list = answer.find("objects");
+  if (list == nullptr || !list->is_array()) throw senseless("it has no objects");
+  std::unordered_map<std::string_view, const JsonValue*> by_oid;
+  for (const JsonValue& object : list->items()) {
+    const std::string* oid = object.find_string("oid");
+    if (oid == nullptr) throw senseless("an object has no oid");
+    by_oid[*oid] = &object;
+  }
+  std::vector<LfsUpload> uploads;
+  std::vector<std::string> refused;
+  for (const LfsObject& object : asked) {
+    const auto found = by_oid.find(object.oid);
+    if (found == by_oid.end()) throw senseless("an object is missing");
+    if (const JsonValue* error = found->second->find("error"); error != nullptr && error->is_object()) {
+      const std::string* message = error->find_string("message");
+      refused.push_back(fmt::format("{} ({})",
+                                    escape_name(object.file == nullptr ? object.oid : object.file->name),
+                                    message == nullptr ? "no reason given" : escape_name(*message)));
+      continue;
+    }
+    uploads.push_back(read_object(*found->second, object, now));
+  }
+  if (!refused.empty())
+    throw Error(ErrorKind::kRemote,
+                fmt::format("the hub refuses {}: {}", plural(refused.size(), "object"), join(refused, "; ")));
+  return uploads;
+}
+
+}  // namespace mu

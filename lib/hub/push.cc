@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hub/push.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "base/bytes.h"
+#include "base/sizes.h"
+#include "base/text.h"
+#include "hash/sha256.h"
+#include "net/environment.h"
+#include "os/folder.h"
+#include "os/threads.h"
+
+namespace mu {
+namespace {
+
+class Push {
+ public:
+  Push(HubApi& api, const FileChoice& choice, HashCache& cache, Journal* journal, const PushOptions& options,
+       const PushListener& listener)
+      : api_(api), choice_(choice), cache_(cache), journal_(journal), o_(options), listener_(listener) {}
+
+  PushResult run() {
+    apply_guard(guard_files(choice_, o_.repo.type == RepoType::kModel));
+    if (o_.dry_run && !api_.session().has_token()) {
+      result_.plan = plan_push(choice_, {}, {}, {}, {}, o_.prefix);
+      return std::move(result_);
+    }
+    prepare_revision();
+    validate_card();
+    make_plan();
+    if (o_.dry_run) {
+      result_.bytes_to_send = count_bytes();
+      return std::move(result_);
+    }
+    if (!result_.plan.has_changes()) {
+      result_.url = api_.commit_url(parent_);
+    } else {
+      store();
+      commit_all();
+    }
+    if (o_.verify) verify();
+    if (!o_.tag.empty()) api_.create_tag(o_.tag, head(), o_.message.title);
+    return std::move(result_);
+  }
+
+ private:
+  // The commit that holds what was pushed.
+  [[nodiscard]] std::string head() const {
+    return result_.commits.empty() ? parent_ : result_.commits.back();
+  }
+
+  void apply_guard(const std::vector<GuardFinding>& findings) const {
+    constexpr std::size_t kShown = 20;
+    std::vector<const GuardFinding*> stops;
+    for (const GuardFinding& finding : findings) {
+      const bool allowed =
+          std::find(o_.allowed.begin(), o_.allowed.end(), finding.rule->id) != o_.allowed.end();
+      if (finding.rule->stops && !allowed) {
+        stops.push_back(&finding);
+      } else {
+        listener_.warning(text_of(finding));
+      }
+    }
+    if (stops.empty()) return;
+    for (std::size_t i = 1; i < stops.size() && i < kShown; ++i) listener_.warning(text_of(*stops[i]));
+    Error error = refused(text_of(*stops.front()));
+    if (stops.size() > 1)
+      error = refused(fmt::format("{}, and {} more", text_of(*stops.front()), stops.size() - 1));
+    throw error.hint(fmt::format("leave it out with --exclude, or --allow {}", stops.front()->rule->id));
+  }
+
+  static std::string text_of(const GuardFinding& finding) {
+    const std::string where = finding.file.empty() ? "" : escape_name(finding.file) + ": ";
+    return fmt::format("{}{} [{}]", where, finding.message, finding.rule->id);
+  }
+
+  void prepare_revision() {
+    RevisionState state = api_.find_revision(o_.revision);
+    if (state.found == RevisionState::Found::kNoRepo) {
+      if (!o_.create)
+        throw Error(
+            ErrorKind::kRemote,
+            fmt::format("the repository {} does not exist, or this token may not see it", o_.repo.id));
+      if (o_.dry_run) {
+        missing_repo_ = true;
+        return;
+      }
+      api_.create_repo(o_.make_private);
+      result_.created_repo = true;
+      listener_.note(fmt::format("created the repository {}", o_.repo.id));
+      state = api_.find_revision(o_.revision);
+    }
+    if (state.found == RevisionState::Found::kNoRevision && o_.revision != "main") {
+      if (o_.dry_run) {
+        state = api_.find_revision("main");
+        base_ = "main";
+      } else {
+        api_.create_branch(o_.revision);
+        listener_.note(fmt::format("created the branch {}", escape_name(o_.revision)));
+        state = api_.find_revision(o_.revision);
+      }
+    }
+    parent_ = state.commit;
+    if (!o_.expected_parent.empty() && !parent_.starts_with(o_.expected_parent))
+      throw Error(ErrorKind::kRemote,
+                  fmt::format("{} is at {}, not at {}", escape_name(o_.revision),
+                              parent_.empty() ? "no commit" : parent_, o_.expected_parent))
+          .hint("somebody else has pushed: look at it, then name the new commit");
+  }
+
+  [[nodiscard]] const std::string& base() const { return base_.empty() ? o_.revision : base_; }
+
+  void validate_card() const {
+    for (const LocalFile& file : choice_.files) {
+      if (file.name != "README.md" || file.stamp.size > kMaxRegularFile) continue;
+      for (const std::string& warning : api_.validate_card(read_whole_file(file.path, kMaxRegularFile)))
+        listener_.warning("README.md: " + warning);
+    }
+  }
+
+  std::optional<std::string> gitignore() const {
+    for (const LocalFile& file : choice_.files) {
+      if (file.name == ".gitignore" && file.stamp.size <= kMaxRegularFile)
+        return read_whole_file(file.path, kMaxRegularFile);
+    }
+    return std::nullopt;
+  }
+
+  std::vector<PreuploadAnswer> ask() const {
+    std::vector<PreuploadAnswer> answers(choice_.files.size());
+    const std::optional<std::string> ignore = gitignore();
+    const std::size_t groups = (answers.size() + kPreuploadGroup - 1) / kPreuploadGroup;
+    parallel_for(groups, o_.jobs, [&](std::size_t group) {
+      const std::size_t begin = group * kPreuploadGroup,
+                        end = std::min(begin + kPreuploadGroup, answers.size());
+      std::vector<PreuploadFile> files;
+      for (std::size_t i = begin; i < end; ++i) files.push_back(sample(choice_.files[i]));
+      const std::vector<PreuploadAnswer> part = api_.preupload(base(), files, ignore, o_.create_pr);
+      std::copy(part.begin(), part.end(), answers.begin() + static_cast<std::ptrdiff_t>(begin));
+    });
+    return answers;
+  }
+
+  static PreuploadFile sample(const LocalFile& local) {
+    const InputFile file(local.path);
+    PreuploadFile asked{local.name, local.stamp.size, ""};
+    asked.sample.resize(static_cast<std::size_t>(std::min<std::uint64_t>(kSampleBytes, local.stamp.size)));
+    file.read_at(0, std::as_writable_bytes(std::span(asked.sample)));
+    return asked;
+  }
+
+  void make_plan() {
+    std::vector<PreuploadAnswer> answers;
+    std::vector<RemoteFile> remote;
+    if (!missing_repo_) {
+      answers = ask();
+      if (!o_.deletions.empty()) remote = api_.list_files(base(), o_.prefix);
+      check_regular(answers);
+      hash(answers);
+    }
+    result_.plan = plan_push(choice_, answers, hashes_, remote, o_.deletions, o_.prefix);
+  }
+
+  void check_regular(const std::vector<PreuploadAnswer>& answers) const {
+    std::vector<GuardFinding> findings;
+    for (std::size_t i = 0; i < answers.size(); ++i) {
+      const LocalFile& file = choice_.files[i];
+      if (!answers[i].lfs && !answers[i].ignored && file.stamp.size > kMaxRegularFile)
+        findings.push_back(too_large_for_git(file.name, file.stamp.size));
+    }
+    apply_guard(findings);
+  }
+
+  void hash(const std::vector<PreuploadAnswer>& answers) {
+    hashes_.assign(answers.size(), {});
+    std::vector<std::size_t> unknown;
+    std::uint64_t bytes = 0;
+    for (std::size_t i = 0; i < answers.size(); ++i) {
+      const WantedHashes wanted = wanted_hashes(answers[i]);
+      const FileStamp& stamp = choice_.files[i].stamp;
+      if (!wanted.sha256 && !wanted.blob) continue;
+      if (const std::optional<FileHashes> known = cache_.find(stamp)) {
+        hashes_[i] = *known;
+        if ((!wanted.sha256 || !known->sha256.empty()) && (!wanted.blob || !known->blob.empty())) continue;
+      }
+      unknown.push_back(i);
+      bytes += stamp.size;
+    }
+    const std::function<void(std::uint64_t)> on_bytes = listener_.progress("hashing", bytes);
+    // The largest first: a thread that begins it last would be waited for.
+    std::sort(unknown.begin(), unknown.end(), [this](std::size_t a, std::size_t b) {
+      return choice_.files[a].stamp.size > choice_.files[b].stamp.size;
+    });
+    parallel_for(unknown.size(), default_thread_count(), [&](std::size_t i) {
+      const LocalFile& file = choice_.files[unknown[i]];
+      hashes_[unknown[i]] = hash_file(file.path, file.stamp, wanted_hashes(answers[unknown[i]]), on_bytes);
+      cache_.add(file.stamp, hashes_[unknown[i]]);
+    });
+    try {
+      cache_.save();
+    } catch (const Error& error) {
+      listener_.warning(std::string("hashes are not remembered: ") + error.what());
+    }
+  }
+
+  // What goes to storage, each content once.
+  [[nodiscard]] std::vector<LfsObject> objects() const {
+    std::vector<LfsObject> list;
+    std::set<std::string_view> seen;
+    for (const PushItem& item : result_.plan.items) {
+      const bool sent = item.action == PushAction::kNew || item.action == PushAction::kChanged;
+      if (sent && item.storage == Storage::kLfs && seen.insert(item.oid).second)
+        list.push_back({item.oid, item.size, item.local});
+    }
+    return list;
+  }
+
+  std::uint64_t count_bytes() {
+    std::uint64_t bytes = 0;
+    for (const PushItem& item : result_.plan.items) {
+      const bool sent = item.action == PushAction::kNew || item.action == PushAction::kChanged;
+      if (sent && item.storage != Storage::kLfs) bytes += item.size;
+    }
+    return bytes + (missing_repo_ ? 0 : count_missing(api_, objects(), o_.create_pr ? "" : base()));
+  }
+
+  void store() {
+    const std::vector<LfsObject> list = objects();
+    std::uint64_t total = 0;
+    for (const LfsObject& object : list) total += object.size;
+    UploadOptions upload;
+    upload.revision = o_.create_pr || o_.revision.starts_with("refs/pr/") ? "" : o_.revision;
+    upload.jobs = o_.jobs;
+    upload.on_bytes = listener_.progress("sending", total);
+    upload.detail = listener_.detail;
+    const UploadCounts counts = upload_objects(api_, *journal_, list, upload);
+    result_.counts.sent += counts.sent;
+    result_.counts.stored_before += counts.stored_before;
+    if (const std::string fault = journal_->fault(); !fault.empty())
+      listener_.warning("no journal was kept, a killed push would begin again: " + fault);
+  }
+
+  void commit_all() {
+    std::string revision = o_.revision;
+    if (o_.create_pr) {
+      const std::string description =
+          o_.message.description.empty() ? o_.message.title : o_.message.description;
+      result_.pull_request = api_.open_pull_request(o_.message.title, description);
+      revision = "refs/pr/" + std::to_string(result_.pull_request);
+      listener_.note(fmt::format("opened pull request {}; to go on with it later: --revision {}",
+                                 result_.pull_request, revision));
+      parent_ = api_.find_revision(revision).commit;
+    }
+    std::vector<std::vector<const PushItem*>> commits = split_commits(result_.plan, o_.max_commit_files);
+    if (commits.size() > 1)
+      listener_.note(fmt::format("{} files are more than one commit takes: there will be {} commits",
+                                 result_.plan.items.size(), commits.size()));
+    bool planned_again = false;
+    for (std::size_t i = 0; i < commits.size(); ++i) {
+      const std::optional<CommitResult> done =
+          send_commit(api_, revision, head(), message(i, commits.size()), mutable_items(commits[i]));
+      if (done) {
+        result_.commits.push_back(done->commit);
+        result_.url = o_.create_pr ? api_.pull_request_url(result_.pull_request) : done->url;
+        if (!done->output.empty()) listener_.note("the hub says: " + escape_name(done->output));
+        continue;
+      }
+      if (planned_again || !o_.expected_parent.empty())
+        throw Error(ErrorKind::kRemote,
+                    fmt::format("{} has moved on while this push was made", escape_name(revision)))
+            .hint("run the same command again");
+      planned_again = true;
+      listener_.note(fmt::format("{} has moved on meanwhile; planning again", escape_name(revision)));
+      plan_again(revision);
+      if (!result_.plan.has_changes()) {
+        result_.url = api_.commit_url(parent_);
+        break;
+      }
+      commits = split_commits(result_.plan, o_.max_commit_files);
+      i = static_cast<std::size_t>(-1);
+    }
+    journal_->remove();
+  }
+
+  void plan_again(const std::string& revision) {
+    base_ = revision;
+    result_.commits.clear();
+    parent_ = api_.find_revision(revision).commit;
+    make_plan();
+    if (result_.plan.has_changes()) store();
+  }
+
+  [[nodiscard]] CommitMessage message(std::size_t index, std::size_t count) const {
+    CommitMessage message = o_.message;
+    if (count > 1) message.title += fmt::format(" (part {} of {})", index + 1, count);
+    return message;
+  }
+
+  // The plan is ours; its items learn their git blob ids while a commit is written.
+  std::vector<PushItem*> mutable_items(const std::vector<const PushItem*>& items) {
+    std::vector<PushItem*> list;
+    for (const PushItem* item : items)
+      list.push_back(&result_.plan.items[static_cast<std::size_t>(item - result_.plan.items.data())]);
+    return list;
+  }
+
+  // Every file pushed or found the same, by both its hashes here and by the one that the hub keeps there.
+  void verify() {
+    std::vector<PushItem> kept;
+    for (const PushItem& item : result_.plan.items) {
+      if (item.local != nullptr && item.action != PushAction::kIgnored) kept.push_back(item);
+    }
+    std::vector<const PushItem*> items;
+    for (PushItem& item : kept) {
+      if (item.oid.empty())
+        item.oid = hash_file(item.local->path, item.local->stamp, {.blob = true}, {}).blob;
+      items.push_back(&item);
+    }
+    const std::vector<std::string> differing = find_differing(api_, head(), items);
+    if (!differing.empty())
+      throw Error(ErrorKind::kAnswerNo,
+                  fmt::format("{} at {} differs from here: {}", plural(differing.size(), "file"), head(),
+                              escape_name(differing.front())));
+    for (PushItem& item : kept) {
+      if (item.storage != Storage::kLfs)
+        item.oid = hash_file(item.local->path, item.local->stamp, {.sha256 = true}, {}).sha256;
+    }
+    result_.verified = std::move(kept);
+  }
+
+  HubApi& api_;
+  const FileChoice& choice_;
+  HashCache& cache_;
+  Journal* journal_;
+  const PushOptions& o_;
+  const PushListener& listener_;
+  PushResult result_;
+  std::vector<FileHashes> hashes_;  // beside choice_.files
+  std::string parent_;              // commit that the push builds upon
+  std::string base_;                // revision that is asked about, where it is not the one pushed to
+  bool missing_repo_ = false;
+};
+
+}  // namespace
+
+PushResult push(HubApi& api, const FileChoice& choice, HashCache& cache, Journal* journal,
+                const PushOptions& options, const PushListener& listener) {
+  return Push(api, choice, cache, journal, options, listener).run();
+}
+
+std::string journal_path(const std::string& endpoint, const PushOptions& o) {
+  Sha256 key;
+  key.update(as_bytes(fmt::format("{}\n{}\n{}\n{}\n{}", endpoint, repo_type_name(o.repo.type), o.repo.id,
+                                  o.revision, o.prefix)));
+  const std::string name = to_hex(key.finish()).substr(0, 32);
+  return join_path(join_path(join_path(state_home(), "hub-push"), name), "journal");
+}
+
+}  // namespace mu

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// A push from beginning to end: look, plan, store every byte, then one commit.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "hub/commit.h"
+#include "hub/files.h"
+#include "hub/guard.h"
+#include "hub/hashes.h"
+#include "hub/lfs.h"
+#include "hub/plan.h"
+
+namespace mu {
+
+struct PushOptions {
+  Repo repo;
+  std::string revision = "main";
+  std::string prefix;  // path in the repository; empty: its root
+  CommitMessage message;
+  std::vector<std::string> deletions;  // globs
+  std::vector<std::string> allowed;    // rules of the guard that don't stop this push
+  std::optional<bool> make_private;
+  bool create = true;  // a repository that is missing
+  bool create_pr = false;
+  std::string expected_parent;  // refuse to push upon any other commit; empty: whichever
+  std::string tag;
+  bool dry_run = false, verify = false;
+  std::size_t max_commit_files = kMaxCommitFiles;
+  unsigned jobs = 8;
+};
+
+// How a push tells what it does; every member may be called from any thread.
+struct PushListener {
+  std::function<void(const std::string&)> note, warning, detail;
+  // Begins a phase of so many bytes; the result is told each piece of them.
+  std::function<std::function<void(std::uint64_t)>(const std::string& what, std::uint64_t total)> progress;
+};
+
+struct PushResult {
+  PushPlan plan;
+  std::uint64_t bytes_to_send = 0;  // of a dry run: what the storage lacks, and regular files
+  UploadCounts counts;
+  bool created_repo = false;
+  std::vector<std::string> commits;  // 40 hex digits each; none where nothing was to do
+  std::string url;                   // of the commit, pull request or present state
+  std::uint64_t pull_request = 0;    // its number; 0: none
+  std::vector<PushItem> verified;    // with --verify: every file, both hashes compared
+};
+
+// Pushes `choice`. Throws kRefused for what the guard stops, kRemote for what the hub refuses, kTemporary
+// when it may go better later; then nothing was committed, save where several commits were announced.
+PushResult push(HubApi& api, const FileChoice& choice, HashCache& cache, Journal* journal,
+                const PushOptions& options, const PushListener& listener);
+
+// Where the journal of a push lies.
+std::string journal_path(const std::string& endpoint, const PushOptions& options);
+
+}  // namespace mu

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+// hub-push: publish a folder or a file. Options become a push; its plan is printed or carried out.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <memory>
+
+#include "base/error.h"
+#include "base/sizes.h"
+#include "base/text.h"
+#include "cli/app.h"
+#include "cli/console.h"
+#include "cli/progress.h"
+#include "cli/run.h"
+#include "hub/report.h"
+#include "net/environment.h"
+#include "os/file.h"
+#include "os/folder.h"
+#include "os/interrupt.h"
+#include "os/spool.h"
+
+namespace {
+
+using namespace mu;
+
+constexpr ProgramText kText = {"hub-push", "Publish a model folder or file on the Hugging Face Hub.",
+                               "LOCAL REPO [PATH_IN_REPO]", "hub-push ./out user/repo"};
+
+struct Options {
+  std::vector<std::string> operands;
+  std::vector<std::string> include, exclude, deletions, allow;
+  std::optional<std::string> revision, type, endpoint, expect_parent, tag, message, description;
+  std::optional<std::string> limit_rate, max_wait, max_commit_files;
+  bool make_private = false, make_public = false, create_pr = false, no_create = false;
+  bool all = false, follow_symlinks = false, verify = false, insecure_http = false;
+  CommonOptions common;
+};
+
+Options parse_options(int argc, char** argv) {
+  Options o;
+  App app(kText);
+  app.operands(o.operands);
+  app.group("Where to");
+  app.value("--revision", "NAME", o.revision, "branch or refs/pr/N (main); a new branch is made");
+  app.value("--type,--repo-type", "TYPE", o.type, "model (default), dataset or space");
+  app.flag("--create-pr", o.create_pr, "open a pull request instead of writing to the branch");
+  app.flag("--private", o.make_private, "a new repository is private");
+  app.flag("--no-private", o.make_public, "a new repository is public");
+  app.flag("--no-create", o.no_create, "never make a repository");
+  app.value("--endpoint", "URL", o.endpoint, "another hub than HF_ENDPOINT or huggingface.co");
+  app.value("--expect-parent", "SHA", o.expect_parent, "only upon this commit");
+  app.value("--tag", "NAME", o.tag, "tag the commit");
+  app.group("What");
+  app.list("--include", "GLOB", o.include, "only such paths (repeatable)");
+  app.list("--exclude", "GLOB", o.exclude, "no such paths (repeatable)");
+  app.list("--delete", "GLOB", o.deletions, "delete such paths there (repeatable)");
+  app.flag("--all", o.all, "also what a training run keeps for itself");
+  app.flag("--follow-symlinks", o.follow_symlinks, "go into folders behind links");
+  app.list("--allow", "RULE", o.allow, "push in spite of this rule (repeatable)");
+  app.value("-m,--message,--commit-message", "TEXT", o.message, "title of the commit");
+  app.value("--description,--commit-description", "TEXT", o.description, "its description");
+  app.group("How");
+  app.flag("--verify", o.verify, "compare all hashes there; print a manifest");
+  app.value("--limit-rate", "SIZE", o.limit_rate, "send at most this a second");
+  app.value("--max-wait", "TIME", o.max_wait, "for a failing hub (120s)");
+  app.value("--max-files-per-commit", "N", o.max_commit_files, "more are several commits (20000)");
+  app.flag("--insecure-http", o.insecure_http, "a token may go over plain http");
+  app.common(o.common, "njpt");
+  app.parse(argc, argv);
+  if (o.operands.size() < 2 || o.operands.size() > 3)
+    throw usage("name LOCAL and REPO").hint("see hub-push --help");
+  if (o.make_private && o.make_public) throw usage("--private and --no-private exclude each other");
+  if (o.create_pr && o.revision) throw usage("--create-pr and --revision exclude each other");
+  return o;
+}
+
+// "120s", "2m", "1h" or seconds.
+double parse_seconds(const std::string& text) {
+  double value = 0;
+  const std::from_chars_result parsed = std::from_chars(text.data(), text.data() + text.size(), value);
+  const std::string_view unit =
+      std::string_view(parsed.ptr, static_cast<std::size_t>(text.data() + text.size() - parsed.ptr));
+  const double scale = unit.empty() || unit == "s" ? 1 : unit == "m" ? 60 : unit == "h" ? 3600 : 0;
+  if (parsed.ec != std::errc() || scale == 0 || !(value >= 0) || value > 1e7)
+    throw usage(fmt::format("'{}' is no time", escape_name(text))).hint("write 120s, 2m or 1h");
+  return value * scale;
+}
+
+std::size_t parse_count(const std::string& text) {
+  std::size_t value = 0;
+  const std::from_chars_result parsed = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size() || value == 0)
+    throw usage(fmt::format("'{}' is no number of files", escape_name(text)));
+  return value;
+}
+
+PushOptions push_options(const Options& o) {
+  PushOptions push;
+  push.repo = parse_repo(o.operands[1], o.type ? std::optional(parse_repo_type(*o.type)) : std::nullopt);
+  push.revision = o.revision.value_or("main");
+  if (push.revision.empty()) throw usage("--revision needs a name");
+  push.prefix = o.operands.size() > 2 ? parse_repo_path(o.operands[2]) : "";
+  push.message = {o.message.value_or("Upload with hub-push"), o.description.value_or("")};
+  if (trim(push.message.title).empty()) throw usage("the message is empty");
+  push.deletions = o.deletions;
+  push.allowed = o.allow;
+  for (const std::string& id : o.allow) {
+    const bool known = std::any_of(guard_rules().begin(), guard_rules().end(),
+                                   [&id](const GuardRule& rule) { return rule.id == id; });
+    if (!known)
+      throw usage(fmt::format("--allow: there is no rule '{}'", escape_name(id)))
+          .hint("hub-push(1) lists them");
+  }
+  if (o.make_private || o.make_public) push.make_private = o.make_private;
+  push.create = !o.no_create;
+  push.create_pr = o.create_pr;
+  push.expected_parent = o.expect_parent.value_or("");
+  push.tag = o.tag.value_or("");
+  push.dry_run = o.common.dry_run;
+  push.verify = o.verify;
+  if (o.max_commit_files) push.max_commit_files = parse_count(*o.max_commit_files);
+  if (o.common.threads > 0) push.jobs = o.common.threads;
+  return push;
+}
+
+FileChoice choose(const Options& o, const PushOptions& push, std::optional<InputFile>& spooled) {
+  const std::string& local = o.operands[0];
+  if (local == "-") {
+    if (push.prefix.empty()) throw usage("standard input needs a name: give PATH_IN_REPO");
+    spooled = spool_stream(0, "standard input");
+    const std::string path = fmt::format("/proc/self/fd/{}", spooled->fd());
+    return choose_file(path, push.prefix);
+  }
+  if (!exists(local) && exists(o.operands[1]))
+    throw Error(ErrorKind::kUsage, fmt::format("there is no '{}' here", escape_name(local)))
+        .hint(
+            fmt::format("LOCAL comes first: hub-push {} {}", escape_name(o.operands[1]), escape_name(local)));
+  if (!is_folder(local))
+    return choose_file(local, push.prefix.empty() ? std::string(base_name(local)) : push.prefix);
+  const bool all = o.all || push.repo.type != RepoType::kModel;
+  return choose_folder(local, push.prefix, {o.include, o.exclude, all, o.follow_symlinks});
+}
+
+void tell_choice(const FileChoice& choice) {
+  for (const LeftOutFile& file : choice.left_out)
+    print_note(fmt::format("{}: left out: {}", escape_name(file.name), file.reason));
+  for (const std::string& pattern : choice.idle_patterns)
+    print_warning(fmt::format("no file matches '{}'", escape_name(pattern)));
+}
+
+PushListener listener(const Options& o, std::unique_ptr<Progress>& progress) {
+  return {
+      print_note, print_warning, print_detail,
+      [&o, &progress](const std::string& what, std::uint64_t total) -> std::function<void(std::uint64_t)> {
+        progress = std::make_unique<Progress>(what, total, o.common.show_progress() && total > 0);
+        return [&progress](std::uint64_t bytes) { progress->add(bytes); };
+      }};
+}
+
+HttpSettings http_settings(RateBucket* bucket) {
+  HttpSettings http;
+  http.user_agent = "hub-push/" MU_VERSION;
+  if (const std::string more = environment("HF_HUB_USER_AGENT_ORIGIN"); !more.empty())
+    http.user_agent += "; origin/" + more;
+  if (bucket != nullptr) {
+    http.pace = [bucket](std::uint64_t bytes) {
+      const auto now = std::chrono::steady_clock::now().time_since_epoch();
+      const double wait = bucket->take(bytes, std::chrono::duration<double>(now).count());
+      if (wait > 0) SessionClock::real().sleep(wait);
+    };
+  }
+  if (console().verbose >= 2) http.trace = [](const std::string& line) { print_detail(line); };
+  return http;
+}
+
+SessionSettings session_settings(const Options& o) {
+  SessionSettings session;
+  session.endpoint = o.endpoint.value_or(hub_endpoint());
+  while (session.endpoint.ends_with('/')) session.endpoint.pop_back();
+  session.token = find_token();
+  session.insecure_http = o.insecure_http;
+  if (o.max_wait) session.max_wait_s = parse_seconds(*o.max_wait);
+  session.warn = print_warning;
+  return session;
+}
+
+void print_result(const Options& o, const PushOptions& push, const PushResult& result) {
+  if (o.common.json) return out(push_json(result, push));
+  if (push.dry_run) return out(push_plan_text(result));
+  print_note(push_summary(result));
+  if (push.verify) {
+    out(push_manifest(result));
+    print_note(result.url);
+  } else {
+    out(result.url + "\n");
+  }
+}
+
+int push_once(const Options& o, PushOptions push_to) {
+  std::optional<InputFile> spooled;
+  const FileChoice choice = choose(o, push_to, spooled);
+  tell_choice(choice);
+  if (choice.files.empty() && push_to.deletions.empty()) throw refused("no file is left to push");
+  std::unique_ptr<RateBucket> bucket;
+  if (o.limit_rate)
+    bucket = std::make_unique<RateBucket>(std::max<std::uint64_t>(parse_size(*o.limit_rate), 1));
+  HttpClient client(http_settings(bucket.get()));
+  HubSession session(session_settings(o), client);
+  if (!session.has_token() && !push_to.dry_run)
+    throw Error(ErrorKind::kRemote, "there is no token").hint("set HF_TOKEN, or log in with hf auth login");
+  HubApi api(session, push_to.repo);
+  if (!push_to.repo.has_owner() && session.has_token()) {
+    api.set_owner(api.whoami());
+    push_to.repo = api.repo();
+  }
+  HashCache cache(join_path(cache_home(), "hashes"));
+  std::optional<Journal> journal;
+  if (!push_to.dry_run) journal.emplace(journal_path(session.endpoint(), push_to));
+  std::unique_ptr<Progress> progress;
+  try {
+    const PushResult result =
+        push(api, choice, cache, journal ? &*journal : nullptr, push_to, listener(o, progress));
+    progress.reset();
+    print_result(o, push_to, result);
+  } catch (const Interrupted&) {
+    progress.reset();
+    print_note("interrupted; run the same command again to go on where it stopped");
+    throw;
+  }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return mu::run("hub-push", [&] {
+    const Options options = parse_options(argc, argv);
+    return push_once(options, push_options(options));
+  });
+}
