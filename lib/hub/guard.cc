@@ -74,7 +74,8 @@ class Guard {
       add(kPointer, file.name, "a pointer of Git LFS, not the file itself: fetch it with git lfs pull");
     } else if (role == FileRole::kWeights || role == FileRole::kWeightsIndex) {
       check_weights(file, role == FileRole::kWeightsIndex);
-    } else if (role == FileRole::kTorchWeights || is_torch_start(start)) {
+    } else if (role == FileRole::kTorchWeights || is_torch_start(start) || name.ends_with(".pkl") ||
+               name.ends_with(".pickle")) {
       check_pickle(file);
     } else if (start.find('\0') == std::string::npos && role != FileRole::kTokenizer) {
       check_text(file, input);

@@ -260,13 +260,14 @@ class Push {
       listener_.note(fmt::format("{} files are more than one commit takes: there will be {} commits",
                                  result_.plan.items.size(), commits.size()));
     bool planned_again = false;
-    for (std::size_t i = 0; i < commits.size(); ++i) {
+    for (std::size_t i = 0; i < commits.size();) {
       const std::optional<CommitResult> done =
           send_commit(api_, revision, head(), message(i, commits.size()), mutable_items(commits[i]));
       if (done) {
         result_.commits.push_back(done->commit);
         result_.url = o_.create_pr ? api_.pull_request_url(result_.pull_request) : done->url;
         if (!done->output.empty()) listener_.note("the hub says: " + escape_name(done->output));
+        ++i;
         continue;
       }
       if (planned_again || !o_.expected_parent.empty())
@@ -276,13 +277,10 @@ class Push {
       planned_again = true;
       listener_.note(fmt::format("{} has moved on meanwhile; planning again", escape_name(revision)));
       plan_again(revision);
-      if (!result_.plan.has_changes()) {
-        result_.url = api_.commit_url(parent_);
-        break;
-      }
       commits = split_commits(result_.plan, o_.max_commit_files);
-      i = static_cast<std::size_t>(-1);
+      i = 0;
     }
+    if (result_.commits.empty()) result_.url = api_.commit_url(parent_);  // somebody else pushed the same
     journal_->remove();
   }
 

@@ -12,6 +12,7 @@
 namespace mu {
 namespace {
 
+constexpr double kFirstBackoff = 0.5;   // seconds, doubled with each failure
 constexpr double kLongestBackoff = 30;  // seconds
 constexpr double kUnknownQuota = 60;    // seconds, where a server names no time
 
@@ -23,7 +24,7 @@ std::optional<std::uint64_t> number(std::string_view text) {
 }
 
 double backoff(unsigned failed_tries, double dice) {
-  return dice * std::min(kLongestBackoff, std::ldexp(1.0, static_cast<int>(std::min(failed_tries, 10U))));
+  return dice * std::min(kLongestBackoff, std::ldexp(kFirstBackoff, static_cast<int>(std::min(failed_tries, 10U)) - 1));
 }
 
 // "… retry in about 2 hours", which is all that says how long a quota of actions lasts.

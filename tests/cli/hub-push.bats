@@ -1,0 +1,431 @@
+# SPDX-License-Identifier: Apache-2.0
+# hub-push against the strict local Hub.
+load helper
+load hub
+
+setup() {
+  PATH=$BIN_DIR:$PATH
+  cd "$BATS_TEST_TMPDIR" || exit
+  export HOME=$BATS_TEST_TMPDIR/home
+  unset XDG_CACHE_HOME XDG_STATE_HOME
+  mkdir home
+}
+
+# A small model: out/ with config, tokenizer and weights, which the Hub keeps in LFS.
+model() { cp -r "$FIXTURES/base" out; }
+
+# large FILE BYTES: bytes that differ from each other.
+large() { python3 -c 'import random, sys; random.seed(7); open(sys.argv[1], "wb").write(random.randbytes(int(sys.argv[2])))' "$@"; }
+
+# The files at the Hub are those here, byte for byte.
+same_files() { # ID FOLDER [REVISION]
+  hub_files "$1" "${3:-main}" | awk '$3 != ".gitattributes" {print $1 "  " $3}' > there
+  (cd "$2" && sha256sum --quiet -c ../there && [ "$(find . -type f | wc -l)" = "$(wc -l < ../there)" ])
+}
+
+@test "a fresh push makes the repository and one commit, a second push makes none" {
+  model
+  start_hub
+  expect 0 hub-push out ada/tiny
+  [[ $output = "$HF_ENDPOINT"/ada/tiny/commit/* ]]
+  has stderr "created the repository ada/tiny"
+  same_files ada/tiny out
+  hub_admin DELETE log
+  expect 0 hub-push out ada/tiny
+  [[ $output = "$HF_ENDPOINT"/ada/tiny/commit/* ]]
+  has stderr "nothing to do"
+  [ "$(hub_count 'e["route"] == "commit"')" = 0 ]
+  [ "$(hub_count)" -le 3 ]
+  [ "$(hub_titles ada/tiny | head -n 1)" = "Upload with hub-push" ]
+}
+
+@test "-n says NEW, CHANGED, SAME, DELETE and the bytes to send, and changes nothing" {
+  model
+  start_hub
+  expect 0 hub-push out ada/tiny
+  echo changed > out/config.json
+  echo new > out/notes.txt
+  mv out/generation_config.json .
+  hub_admin GET 'repo?id=ada/tiny' > before
+  expect 0 hub-push -n --delete 'gen*' out ada/tiny
+  has output "CHANGED regular"
+  has output "NEW     regular         4 B  notes.txt"
+  has output "SAME    lfs"
+  has output "DELETE  regular"
+  has output "1 new, 1 changed,"
+  has output "12 B to send"
+  hub_admin GET 'repo?id=ada/tiny' > after
+  cmp before after
+  expect 0 hub-push --json -n out ada/tiny
+  python3 -c 'import json, sys; d = json.load(sys.stdin); assert d["schema"] == "modelutils.hub-push/1" and d["counts"]["added"] == 1 and d["commits"] == []' <<< "$output"
+  expect 0 hub-push --delete 'gen*' --delete '*' -m "Second" --description "Why" out ada/tiny
+  same_files ada/tiny out
+  [ "$(hub_titles ada/tiny | head -n 1)" = Second ]
+  expect 0 env -u HF_TOKEN hub-push -n out ada/tiny
+  has output "NEW     ?"
+}
+
+@test "--include, --exclude, --all and what a run keeps for itself" {
+  cp -r "$FIXTURES/full-run/checkpoint-40" run
+  mkdir -p run/.git run/.cache/x run/checkpoint-7 run/logs
+  touch run/.git/a run/.cache/x/b run/checkpoint-7/c run/logs/d.txt run/events.out.tfevents.1
+  start_hub
+  expect 0 hub-push -n run ada/tiny
+  for name in optimizer.pt rng_state.pth scheduler.pt trainer_state.json training_args.bin .git/ .cache/ checkpoint-7/ events.out.tfevents.1; do
+    has stderr "$name: left out:"
+    [[ $output != *"$name"* ]]
+  done
+  has output "logs/d.txt"
+  expect 0 hub-push -n --all run ada/tiny
+  has output optimizer.pt
+  has output checkpoint-7/c
+  [[ $output != *.git/* ]]
+  expect 0 hub-push -n --include 'trainer_state.json' --include 'log*/' run ada/tiny
+  has output trainer_state.json
+  has output logs/d.txt
+  [[ $output != *config.json* ]]
+  expect 0 hub-push -n --exclude '*.json' --exclude nothing run ada/tiny
+  [[ $output != *config.json* ]]
+  has stderr "no file matches 'nothing'"
+  expect 5 hub-push --include 'nothing' run ada/tiny
+  has stderr "no file is left"
+  expect 0 hub-push -n --type dataset run ada/data
+  has output optimizer.pt
+}
+
+@test "types, branches, paths, single files, standard input, tags" {
+  model
+  start_hub
+  expect 0 hub-push out datasets/ada/d
+  [ "$(hub_files ada/d main dataset | wc -l)" -gt 3 ]
+  expect 0 hub-push out ada/tiny --revision feature/x
+  has stderr "created the branch feature/x"
+  same_files ada/tiny out feature/x
+  expect 0 hub-push out ada/tiny deep/er --tag v1
+  hub_files ada/tiny | grep -q ' deep/er/config.json'
+  hub_files ada/tiny refs/tags/v1 | grep -q ' deep/er/config.json'
+  expect 0 hub-push out/config.json ada/tiny
+  expect 0 hub-push out/config.json ada/tiny other/name.json
+  expect 0 hub-push - ada/tiny from-stdin.txt <<< hello
+  hub_files ada/tiny | grep -q '^5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03 6 from-stdin.txt'
+  hub_files ada/tiny | grep -q other/name.json
+  expect 0 hub-push out tiny
+  [[ $output = "$HF_ENDPOINT"/ada/tiny/commit/* ]]
+  expect 0 hub-push out ADA/Tiny
+}
+
+@test "--create-pr leaves the branch alone, refs/pr goes on with it" {
+  model
+  start_hub
+  hub_admin POST repo '{"id":"ada/tiny"}'
+  expect 0 env HF_TOKEN=hf_testpr hub-push --create-pr out ada/tiny
+  [ "$output" = "$HF_ENDPOINT/ada/tiny/discussions/1" ]
+  same_files ada/tiny out refs/pr/1
+  [ "$(hub_files ada/tiny | grep -vc .gitattributes)" = 0 ]
+  echo more > out/notes.txt
+  expect 0 hub-push --revision refs/pr/1 out ada/tiny
+  same_files ada/tiny out refs/pr/1
+  expect 6 env HF_TOKEN=hf_testpr hub-push out ada/tiny
+  has stderr create_pr
+}
+
+@test "wrong usage and refusals" {
+  model
+  start_hub
+  expect 2 hub-push out
+  expect 2 hub-push out 'a/b/c'
+  expect 2 hub-push out 'ada/../x'
+  expect 2 hub-push out ada/tiny ../x
+  expect 2 hub-push out spaces/ada/x --type model
+  expect 2 hub-push out ada/tiny --allow nothing
+  expect 2 hub-push out ada/tiny --private --no-private
+  expect 2 hub-push - ada/tiny
+  expect 2 hub-push ada/tiny out
+  has stderr "LOCAL comes first"
+  expect 7 hub-push nowhere ada/tiny
+  expect 6 hub-push --no-create out ada/tiny
+  expect 6 env -u HF_TOKEN hub-push out ada/tiny
+  has stderr "no token"
+  expect 6 env HF_TOKEN=hf_wrongwrongwrongwrongwrong hub-push out ada/tiny
+  has stderr "401"
+  [[ $stderr != *hf_wrong* ]]
+  expect 6 env HF_TOKEN=hf_testread hub-push out ada/tiny
+  has stderr "403"
+  expect 75 env HF_HUB_OFFLINE=1 hub-push out ada/tiny
+  expect 2 env HF_ENDPOINT=http://hub.example hub-push out ada/tiny
+  has stderr "plain http"
+  [ "$(hub_count 'e["route"] == "commit"')" = 0 ]
+}
+
+@test "the guard stops secrets, pickles, pointers, torn weights and bad names before anything is asked" {
+  model
+  start_hub
+  stops() { # RULE
+    hub_admin DELETE log
+    expect 5 hub-push out ada/tiny
+    has stderr "[$1]"
+    [ "$(hub_count)" = 0 ]
+    expect 0 hub-push -n --allow "$1" out ada/tiny
+  }
+  echo 'token = "hf_abcdefghijklmnopqrstuvwxyz0123"' > out/train.py
+  stops secret
+  [[ $stderr != *hf_abc* ]]
+  printf -- '-----BEGIN OPENSSH PRIVATE KEY-----\nx\n' > out/train.py
+  stops private-key
+  rm out/train.py
+  echo x > out/.env
+  stops private-key
+  rm out/.env
+  printf 'cos\nsystem\n(S"x"\ntR.' > out/extra.pkl
+  stops pickle
+  rm out/extra.pkl
+  mv out/model.safetensors whole
+  printf 'version https://git-lfs.github.com/spec/v1\noid sha256:%064d\nsize 7\n' 0 > out/model.safetensors
+  stops lfs-pointer
+  head -c 100000 whole > out/model.safetensors
+  stops torn
+  mv whole out/model.safetensors
+  touch out/$'new\nline'
+  stops name
+  rm out/new*
+  rm out/config.json
+  expect 0 hub-push -n out ada/tiny
+  has stderr "[config]"
+}
+
+@test "metadata that the Hub refuses stops a push before anything is stored" {
+  model
+  start_hub
+  printf -- '---\nlicense: none-such\nyaml-warning: dull\n---\n' > out/README.md
+  expect 6 hub-push out ada/tiny
+  has stderr README.md
+  has stderr "must be one of"
+  [ "$(hub_count 'e["route"] in ("preupload", "commit", "batch")')" = 0 ]
+  sed -i s/none-such/mit/ out/README.md
+  expect 0 hub-push out ada/tiny
+  has stderr "warning: README.md: dull"
+}
+
+@test "multipart: sizes at and around the chunk, two paths with one content, empty files, odd names" {
+  mkdir out
+  for size in 9999 10000 10001 30000 30001; do large out/$size.bin $size; done
+  cp out/30000.bin out/copy.bin
+  touch out/empty.bin out/empty.txt
+  for name in 'a b' 'p%20' '#' 'q?x' '+' 'é' '😀' "'"; do echo "$name" > "out/$name"; done
+  start_hub --lfs-threshold 100 --multipart 10000 --chunk 10000
+  expect 0 hub-push out ada/tiny
+  same_files ada/tiny out
+}
+
+# Many small parts: out/ with files of three parts.
+in_parts() {
+  mkdir out
+  for i in 1 2 3; do large out/$i.bin 30000; echo $i >> out/$i.bin; done
+  start_hub --lfs-threshold 100 --multipart 10000 --chunk 12000 "$@"
+}
+
+@test "parts and answers that fail are sent again" {
+  in_parts
+  for fault in 'storage-put status "status":500,"times":2' 'storage-put reset "times":2' 'storage-put status "status":503' \
+    'storage-put expired' 'preupload status "status":502' 'batch reset' 'complete status "status":504' 'verify reset' \
+    'info reset' 'create busy' 'storage-put cut "bytes":100' 'batch truncate' 'storage-put reset-after' 'complete reset-after' \
+    'preupload rate-limit "seconds":0' 'preupload retry-after "seconds":0' 'batch retry-date "seconds":0' 'info warning "message":"beware"'; do
+    hub_admin POST reset > /dev/null
+    # shellcheck disable=SC2086
+    hub_fault $fault
+    expect 0 hub-push out ada/tiny
+    same_files ada/tiny out || { echo "after $fault"; return 1; }
+    [ "$(hub_admin GET fault)" = '{"left":0}' ] || { echo "not played: $fault"; return 1; }
+    [ "$(hub_titles ada/tiny | grep -c hub-push)" = 1 ]
+  done
+  has stderr "the hub warns: beware"
+}
+
+@test "a commit whose answer is lost is looked for, never made twice" {
+  in_parts
+  for fault in 'status "status":504' 'status-after "status":504' 'reset-after' 'reset' 'truncate' 'late "status":504'; do
+    hub_admin POST reset > /dev/null
+    # shellcheck disable=SC2086
+    hub_fault commit $fault
+    expect 0 hub-push out ada/tiny
+    same_files ada/tiny out || { echo "after $fault"; return 1; }
+    [ "$(hub_titles ada/tiny | grep -c hub-push)" = 1 ] || { echo "twice: $fault"; return 1; }
+    [[ $output = "$HF_ENDPOINT"/ada/tiny/commit/* ]]
+  done
+}
+
+@test "somebody else's commit: planned again once, --expect-parent never" {
+  in_parts
+  expect 0 hub-push out ada/tiny
+  head=${output##*/}
+  hub_admin POST commit '{"id":"ada/tiny"}'
+  expect 6 hub-push --expect-parent "$head" out ada/tiny
+  has stderr "not at $head"
+  echo more > out/more.txt
+  hub_fault commit status '"status":412'
+  expect 0 hub-push out ada/tiny
+  hub_files ada/tiny | grep -q other.txt
+  hub_files ada/tiny | grep -q more.txt
+}
+
+@test "a hub that keeps failing is 75, one that refuses is 6, and nothing is committed" {
+  in_parts
+  check() { # CODE TEXT FAULT...
+    hub_admin POST reset > /dev/null
+    hub_fault "${@:3}"
+    expect "$1" hub-push --max-wait 1s out ada/tiny
+    has stderr "$2"
+    [ "$(hub_count 'e["route"] == "commit" and e["status"] == 200')" = 0 ]
+  }
+  check 75 503 storage-put status '"status":503,"times":-1'
+  check 75 502 preupload status '"status":502,"times":-1'
+  check 75 429 preupload commit-quota '"times":-1'
+  check 75 429 batch rate-limit '"seconds":3000'
+  check 6 "makes no sense" batch lfs-missing
+  check 6 "makes no sense" preupload garbage
+  check 6 "makes no sense" preupload html
+  check 6 "makes no sense" preupload missing-path
+  check 6 ETag storage-put no-etag '"times":-1'
+  check 6 "refuses 1 object" batch lfs-error
+  check 6 "another place" info redirect '"location":"http://localhost:9/x"'
+  check 6 redirects info redirect-loop '"times":-1'
+  check 6 403 commit status '"status":403'
+  has stderr "request "
+  check 75 "storage answers 400" storage-put corrupt '"times":-1'
+  stop_hub
+  expect 75 hub-push --max-wait 1s out ada/tiny
+}
+
+@test "what a push that was killed has stored is not sent again" {
+  mkdir out
+  large out/a.bin 200000
+  start_hub --lfs-threshold 100 --multipart 10000 --chunk 10000
+  hub_fault storage-put stall '"after":9,"times":-1,"seconds":30'
+  hub-push -j 1 out ada/tiny 3>&- & pid=$!
+  until [ "$(hub_count 'e["route"] == "storage-put"')" -ge 9 ]; do :; done
+  kill -9 $pid
+  wait $pid || :
+  hub_admin DELETE fault
+  hub_admin DELETE log
+  expect 0 hub-push out ada/tiny
+  same_files ada/tiny out
+  [ "$(hub_count 'e["route"] == "storage-put"')" -le 11 ]
+  [ -z "$(ls out | grep -v a.bin)" ]
+  [ -z "$(find home -name journal)" ]
+}
+
+@test "a signal ends it within a second and says how to go on" {
+  mkdir out
+  large out/a.bin 200000
+  start_hub --lfs-threshold 100 --multipart 10000 --chunk 10000
+  hub_fault storage-put stall '"times":-1,"seconds":30'
+  hub-push out ada/tiny 2> messages 3>&- & pid=$!
+  until [ "$(hub_admin GET fault | tr -dc 0-9)" = 1 ] && grep -q created messages; do :; done
+  begin=$(date +%s%N)
+  kill -INT $pid 2> /dev/null || kill -TERM $pid
+  code=0
+  wait $pid || code=$?
+  [ $(($(date +%s%N) - begin)) -lt 1000000000 ]
+  [ "$code" -ge 129 ]
+  grep -q "run the same command again" messages
+}
+
+@test "files that change, vanish or can't be read" {
+  mkdir out
+  large out/a.bin 200000
+  start_hub --lfs-threshold 100 --multipart 10000 --chunk 10000
+  mkfifo out/pipe
+  ln -s nowhere out/broken
+  ln -s .. out/loop
+  ln -s a.bin out/link.bin
+  expect 0 hub-push -n out ada/tiny
+  has stderr "pipe: left out: no regular file"
+  has stderr "broken: left out: a link that leads to no file"
+  has stderr "loop/: left out"
+  has output link.bin
+  expect 0 hub-push -n --follow-symlinks out ada/tiny
+  has stderr "a link back to a folder above it"
+  rm out/pipe out/broken out/loop out/link.bin
+  hub_fault storage-put slow '"bytes":20000,"times":1'
+  hub-push -j 1 out ada/tiny 2> messages 3>&- & pid=$!
+  until [ "$(hub_admin GET fault | tr -dc 0-9)" = 0 ]; do :; done
+  echo changed >> out/a.bin
+  code=0
+  wait $pid || code=$?
+  cat messages
+  [ "$code" = 75 ]
+  grep -q "changed while it was sent" messages
+  [ "$(hub_count 'e["route"] == "commit"')" = 0 ]
+}
+
+@test "two pushes at once: one goes on, the other is told" {
+  mkdir out
+  large out/a.bin 200000
+  start_hub --lfs-threshold 100 --multipart 10000 --chunk 10000
+  hub_fault storage-put slow '"bytes":30000,"times":1'
+  hub-push out ada/tiny 3>&- & pid=$!
+  until [ "$(hub_admin GET fault | tr -dc 0-9)" = 0 ]; do :; done
+  expect 75 hub-push out ada/tiny
+  has stderr "another push"
+  wait $pid
+  same_files ada/tiny out
+}
+
+@test "the token goes to the hub alone, and nowhere into output or logs" {
+  in_parts
+  hub_fault storage-put expired
+  expect 0 hub-push -v -v --verify --tag v1 out ada/tiny
+  [[ $stderr != *hf_testwrite* && $output != *hf_testwrite* ]]
+  has stderr "Authorization: ***"
+  [ "$(hub_count 'e["port"] == "storage" and e.get("authorization")')" = 0 ]
+  [ "$(hub_count 'e["leak"]')" = 0 ]
+  ! grep -r hf_testwrite home
+}
+
+@test "--verify prints a manifest for sha256sum, and fails where the hub has something else" {
+  in_parts
+  printf 'x' > 'out/back\slash'
+  expect 5 hub-push out ada/tiny
+  rm out/back*
+  expect 0 hub-push --verify out ada/tiny
+  echo "$output" > manifest
+  (cd out && sha256sum --quiet -c ../manifest)
+  has stderr "$HF_ENDPOINT/ada/tiny/commit/"
+  hub_fault paths-info empty
+  expect 6 hub-push --verify out ada/tiny
+}
+
+@test "many files: several calls, several commits where one is too small" {
+  mkdir out
+  for i in $(seq 300); do echo "$i" > "out/$i.txt"; done
+  start_hub
+  expect 0 hub-push --max-files-per-commit 200 out ada/tiny
+  has stderr "there will be 2 commits"
+  same_files ada/tiny out
+  [ "$(hub_titles ada/tiny | grep -c 'part')" = 2 ]
+  hub_admin DELETE log
+  expect 0 hub-push out ada/tiny
+  [ "$(hub_count)" -le 4 ]
+}
+
+@test "a self-hosted hub of another kind" {
+  model
+  start_hub --profile kohaku
+  expect 0 hub-push out ada/tiny
+  same_files ada/tiny out
+  expect 0 hub-push out ada/tiny
+  expect 6 hub-push --create-pr out ada/tiny
+}
+
+@test "tokens from files, endpoints with a path, rates" {
+  model
+  start_hub --prefix /hf
+  mkdir -p "$HF_HOME"
+  printf 'hf_testwrite\n' > "$HF_HOME/token"
+  expect 0 env -u HF_TOKEN hub-push out ada/tiny
+  same_files ada/tiny out
+  expect 6 env -u HF_TOKEN HF_HUB_DISABLE_IMPLICIT_TOKEN=1 hub-push out ada/tiny
+  expect 0 env -u HF_ENDPOINT hub-push --endpoint "$HF_ENDPOINT/" --limit-rate 50MB out ada/tiny
+  expect 2 hub-push --limit-rate fast out ada/tiny
+  expect 2 hub-push --max-wait never out ada/tiny
+}
