@@ -165,7 +165,9 @@ Error HubSession::error(const HubRequest& request, const HttpResponse& response)
     text += fmt::format(" (request {})", escape_name(*id));
     break;
   }
-  const bool temporary = response.status == 408 || response.status == 429 || response.status >= 500;
+  // 501 and 507: what the server can't do, and no room; waiting helps neither.
+  const bool temporary = response.status == 408 || response.status == 429 ||
+                         (response.status >= 500 && response.status != 501 && response.status != 507);
   Error error(temporary ? ErrorKind::kTemporary : ErrorKind::kRemote, std::move(text));
   const std::string_view advice =
       temporary ? "try again later" : status_advice(response.status, refusal_of(response), has_token());

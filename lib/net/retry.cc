@@ -24,7 +24,8 @@ std::optional<std::uint64_t> number(std::string_view text) {
 }
 
 double backoff(unsigned failed_tries, double dice) {
-  return dice * std::min(kLongestBackoff, std::ldexp(kFirstBackoff, static_cast<int>(std::min(failed_tries, 10U)) - 1));
+  return dice * std::min(kLongestBackoff,
+                         std::ldexp(kFirstBackoff, static_cast<int>(std::min(failed_tries, 10U)) - 1));
 }
 
 // "… retry in about 2 hours", which is all that says how long a quota of actions lasts.
