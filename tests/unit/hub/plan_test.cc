@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hub/plan.h"
+
+#include <doctest/doctest.h>
+
+#include <map>
+#include <random>
+#include <set>
+
+#include "base/error.h"
+
+using namespace mu;
+
+namespace {
+
+const std::string kSha(64, 'a'), kOtherSha(64, 'b'), kBlob(40, 'c'), kOtherBlob(40, 'd');
+
+LocalFile file(const std::string& name, std::uint64_t size = 5) {
+  LocalFile local{"/x/" + name, name, {}};
+  local.stamp.size = size;
+  return local;
+}
+
+PushAction action_of(const PreuploadAnswer& answer, const FileHashes& hashes) {
+  FileChoice choice;
+  choice.files.push_back(file("f"));
+  return plan_push(choice, {answer}, {hashes}, {}, {}, "").items.at(0).action;
+}
+
+}  // namespace
+
+TEST_CASE("push plan: what the hub has decides, by the hash of the storage it chose") {
+  const FileHashes hashes{kSha, kBlob};
+  CHECK(action_of({true, false, ""}, hashes) == PushAction::kNew);
+  CHECK(action_of({true, false, kSha}, hashes) == PushAction::kSame);
+  CHECK(action_of({true, false, kOtherSha}, hashes) == PushAction::kChanged);
+  CHECK(action_of({false, false, kBlob}, hashes) == PushAction::kSame);
+  CHECK(action_of({false, false, kOtherBlob}, hashes) == PushAction::kChanged);
+  // From git to LFS and back: the same bytes, kept in another way.
+  CHECK(action_of({true, false, kBlob}, hashes) == PushAction::kChanged);
+  CHECK(action_of({false, false, kSha}, hashes) == PushAction::kChanged);
+  CHECK(action_of({true, true, ""}, hashes) == PushAction::kIgnored);
+}
+
+TEST_CASE("push plan: only hashes that can be compared or sent are made") {
+  CHECK(wanted_hashes({true, false, ""}).sha256);
+  CHECK_FALSE(wanted_hashes({true, false, kBlob}).blob);
+  CHECK_FALSE(wanted_hashes({false, false, ""}).blob);
+  CHECK(wanted_hashes({false, false, kBlob}).blob);
+  CHECK_FALSE(wanted_hashes({false, false, kSha}).sha256);
+  CHECK_FALSE(wanted_hashes({true, true, ""}).sha256);
+}
+
+TEST_CASE("push plan: deletions stay below the prefix, spare what is pushed and the root's attributes") {
+  FileChoice choice;
+  choice.files.push_back(file("d/kept.txt"));
+  const std::vector<RemoteFile> remote = {{".gitattributes", 1, kBlob, ""},   {"a.txt", 1, kBlob, ""},
+                                          {"d/kept.txt", 5, kBlob, ""},       {"d/old.bin", 7, kBlob, kSha},
+                                          {"d/.gitattributes", 1, kBlob, ""}, {"dd/x", 1, kBlob, ""}};
+  const auto deleted = [&](const std::vector<std::string>& globs, const std::string& prefix) {
+    std::set<std::string> names;
+    for (const PushItem& item :
+         plan_push(choice, {{false, false, kBlob}}, {{"", kBlob}}, remote, globs, prefix).items) {
+      if (item.action == PushAction::kDelete) names.insert(item.name);
+    }
+    return names;
+  };
+  CHECK(deleted({"*"}, "") == std::set<std::string>{"a.txt", "d/old.bin", "d/.gitattributes", "dd/x"});
+  CHECK(deleted({"*"}, "d") == std::set<std::string>{"d/old.bin", "d/.gitattributes"});
+  CHECK(deleted({"*.txt"}, "d").empty());
+  CHECK(deleted({"d/"}, "") == std::set<std::string>{"d/old.bin", "d/.gitattributes"});
+  CHECK(deleted({}, "").empty());
+}
+
+TEST_CASE("push plan: commits hold every change once, none beyond its bounds, deletions first") {
+  std::mt19937 random(7);
+  for (int round = 0; round < 200; ++round) {
+    PushPlan plan;
+    for (unsigned i = random() % 50; i > 0; --i) {
+      PushItem item;
+      item.name = std::to_string(i);
+      item.action = static_cast<PushAction>(random() % 5);
+      item.storage = random() % 2 == 0 ? Storage::kLfs : Storage::kRegular;
+      item.size = random() % 100'000'000;
+      static const LocalFile kLocal = file("x");
+      if (item.action != PushAction::kDelete) item.local = &kLocal;
+      plan.items.push_back(item);
+    }
+    const std::size_t most = 1 + random() % 10;
+    std::map<const PushItem*, int> seen;
+    bool file_seen = false;
+    for (const std::vector<const PushItem*>& commit : split_commits(plan, most)) {
+      CHECK_FALSE(commit.empty());
+      CHECK(commit.size() <= most);
+      std::uint64_t regular = 0;
+      for (const PushItem* item : commit) {
+        ++seen[item];
+        const bool deletes = item->action == PushAction::kDelete;
+        CHECK_FALSE((deletes && file_seen));
+        file_seen = file_seen || !deletes;
+        if (!deletes && item->storage == Storage::kRegular) regular += item->size;
+      }
+      CHECK(regular <= kMaxRegularBytes);
+    }
+    for (const PushItem& item : plan.items) {
+      const bool changes = item.action != PushAction::kSame && item.action != PushAction::kIgnored;
+      CHECK(seen[&item] == (changes ? 1 : 0));
+    }
+  }
+}
+
+TEST_CASE("repo: names, types and paths") {
+  CHECK(parse_repo("ada/x", {}).id == "ada/x");
+  CHECK(parse_repo("datasets/ada/x", {}).type == RepoType::kDataset);
+  CHECK(parse_repo("hf://spaces/ada/x", {}).api_path() == "/api/spaces/ada/x");
+  CHECK(parse_repo("datasets/ada/x", {}).web_path() == "/datasets/ada/x");
+  CHECK(parse_repo("ada/x", RepoType::kDataset).type == RepoType::kDataset);
+  CHECK(parse_repo("_x_", {}).id == "_x_");
+  for (const char* wrong : {"", "/", "a/", "/a", "a/b/c", "a--b", "a..b", "a/b.git", "-a/b", "a/b-", ".a",
+                            "a/b@main", "a b", "a/\xC3\xA9"})
+    CHECK_THROWS_AS(parse_repo(wrong, {}), Error);
+  CHECK_THROWS_AS(parse_repo("models/ada/x", RepoType::kSpace), Error);
+  CHECK(parse_repo(std::string(96, 'a'), {}).id.size() == 96);
+  CHECK_THROWS_AS(parse_repo(std::string(97, 'a'), {}), Error);
+  CHECK(parse_repo_path("/a/b/") == "a/b");
+  CHECK(parse_repo_path("./a") == "a");
+  CHECK(parse_repo_path(".").empty());
+  for (const char* wrong : {"../a", "a/../b", "a//b", ".git/x", "a/.cache", "a\\b", "a\nb", "a/./b"})
+    CHECK_THROWS_AS(parse_repo_path(wrong), Error);
+}
