@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ckpt/execute.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <mutex>
+
+#include "base/text.h"
+#include "ckpt/completeness.h"
+#include "ckpt/trash.h"
+#include "ckpt/walk.h"
+#include "os/folder.h"
+#include "os/interrupt.h"
+#include "os/stage_name.h"
+#include "os/threads.h"
+
+namespace mu {
+namespace {
+
+// In the hidden folder that takes the entries of a checkpoint being slimmed: its mtime is the checkpoint's,
+// to be put back. The Trainer deletes the oldest by mtime, and slimming would make this one the newest.
+constexpr const char* kJournal = ".folder-mtime";
+
+Fd open_folder_at(int parent, const std::string& name) {
+  return Fd(::openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+}
+
+// Makes names durable. Some network file systems can't sync a folder and say so.
+void sync_at(int folder, const std::string& path) {
+  if (::fsync(folder) != 0 && errno != EINVAL && errno != ENOTSUP && errno != EBADF)
+    throw io_error("write to the disk", errno, escape_name(path));
+}
+
+// renameat2 without replacing; the test and the rename of file systems that lack it leave a gap that only an
+// equally named empty folder could fall into.
+bool rename_new_at(int from_folder, const std::string& from, int to_folder, const std::string& to) {
+  if (::renameat2(from_folder, from.c_str(), to_folder, to.c_str(), RENAME_NOREPLACE) == 0) return true;
+  if (errno != EINVAL && errno != ENOSYS) return false;
+  if (::faccessat(to_folder, to.c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+    errno = EEXIST;
+    return false;
+  }
+  return ::renameat(from_folder, from.c_str(), to_folder, to.c_str()) == 0;
+}
+
+timespec to_timespec(std::int64_t ns) {
+  constexpr std::int64_t kSecond = 1'000'000'000;
+  const std::int64_t seconds = ns / kSecond - (ns % kSecond < 0 ? 1 : 0);
+  return {static_cast<time_t>(seconds), static_cast<long>(ns - seconds * kSecond)};
+}
+
+void set_mtime(int fd, std::int64_t mtime_ns, const std::string& path) {
+  const timespec times[2] = {{0, UTIME_OMIT}, to_timespec(mtime_ns)};
+  if (::futimens(fd, times) != 0) throw io_error("set the time", errno, escape_name(path));
+}
+
+class Executor {
+ public:
+  Executor(const RunFolder& folder, const RunFacts& run, const RunPlan& plan, const ExecuteOptions& options)
+      : fd_(folder.fd.get()), path_(folder.path), run_(run), plan_(plan), options_(options) {}
+
+  Outcome execute() {
+    for (const Leftover& leftover : run_.leftovers) attempt([&] { finish(leftover); });
+    for (std::size_t i = 0; i < plan_.items.size() && !stopped_; ++i) {
+      check_interrupt();
+      if (plan_.items[i].verb != Verb::kKeep) attempt([&] { act(i); });
+    }
+    try {
+      if (renamed_) sync_at(fd_, path_);
+      unlink_all();
+    } catch (const Error& error) {
+      outcome_.failures.push_back(error);  // names that may not last: delete nothing
+    }
+    return std::move(outcome_);
+  }
+
+ private:
+  struct Doomed {
+    std::string name;  // hidden, in the run folder
+    std::uint64_t bytes;
+  };
+
+  template <typename Action>
+  void attempt(Action action) {
+    try {
+      action();
+    } catch (const Error& error) {
+      outcome_.failures.push_back(error);
+    }
+  }
+
+  std::string path_of(const std::string& name) const { return join_path(path_, name); }
+
+  // Nothing: it has vanished. Throws kTemporary when it is no longer what was planned for.
+  bool is_unchanged(std::size_t i) {
+    const CheckpointFacts& facts = run_.checkpoints[i];
+    const auto changed = [&] {
+      return Error(ErrorKind::kTemporary, "changed since it was looked at: left alone")
+          .in_file(escape_name(path_of(facts.name)));
+    };
+    struct stat status {};
+    if (::fstatat(fd_, facts.name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+      if (errno == ENOENT) return false;
+      throw io_error("look at", errno, escape_name(path_of(facts.name)));
+    }
+    if (stamp_of(status) != facts.stamp) throw changed();
+    if (facts.state) {
+      const std::string state = facts.name + "/trainer_state.json";
+      if (::fstatat(fd_, state.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 ||
+          stamp_of(status) != *facts.state)
+        throw changed();
+    }
+    if (!facts.is_file && plan_.items[i].is_torn) {
+      // Its files may still grow, which does not show in the folder's own times.
+      const Fd folder = open_folder_at(fd_, facts.name);
+      if (folder.get() < 0) throw io_error("open", errno, escape_name(path_of(facts.name)));
+      for (const WalkedEntry& entry : walk_folder(folder.get(), path_of(facts.name)).entries) {
+        if (entry.stamp.mtime_ns > facts.changed_ns) throw changed();
+      }
+    }
+    return true;
+  }
+
+  // While the checkpoint that training would resume from is there as it was, others may go.
+  void require_anchor() {
+    if (!plan_.anchor) return;
+    bool there = false;
+    try {
+      there = is_unchanged(*plan_.anchor);
+    } catch (const Error&) {
+      there = false;
+    }
+    if (there) return;
+    stopped_ = true;
+    throw Error(ErrorKind::kTemporary,
+                "the newest resumable checkpoint vanished or changed meanwhile: nothing more is touched")
+        .in_file(escape_name(path_of(run_.checkpoints[*plan_.anchor].name)));
+  }
+
+  void act(std::size_t i) {
+    require_anchor();
+    if (!is_unchanged(i)) {
+      ++outcome_.vanished;
+      return;
+    }
+    switch (plan_.items[i].verb) {
+      case Verb::kKeep:
+        break;
+      case Verb::kRemove:
+        return remove(i);
+      case Verb::kSlim:
+        return slim(i);
+      case Verb::kAside:
+        return put_aside(i);
+    }
+  }
+
+  // The first thing that fails on a read-only file system is enough.
+  [[noreturn]] void fail(std::string_view what, int errno_value, const std::string& name) {
+    stopped_ = stopped_ || errno_value == EROFS;
+    throw io_error(what, errno_value, escape_name(path_of(name)));
+  }
+
+  void remove(std::size_t i) {
+    const CheckpointFacts& facts = run_.checkpoints[i];
+    if (options_.trash) {
+      move_to_trash(fd_, facts.name, path_of(facts.name), trash_folder(), facts.name);
+      count_removed(i);
+      renamed_ = true;
+      return;
+    }
+    hide(facts.name, plan_.items[i].frees);
+    count_removed(i);
+  }
+
+  void count_removed(std::size_t i) {
+    ++outcome_.removed;
+    outcome_.bytes_freed += plan_.items[i].frees;
+  }
+
+  void hide(const std::string& name, std::uint64_t bytes) {
+    const std::string hidden = stage_name(name, StageKind::kGone);
+    if (::renameat(fd_, name.c_str(), fd_, hidden.c_str()) != 0) fail("rename", errno, name);
+    renamed_ = true;
+    doomed_.push_back({hidden, bytes});
+  }
+
+  void put_aside(std::size_t i) {
+    const std::string& name = run_.checkpoints[i].name;
+    for (unsigned number = 1; number < 1000; ++number) {
+      const std::string aside = number == 1 ? "torn-" + name : fmt::format("torn-{}.{}", name, number);
+      if (rename_new_at(fd_, name, fd_, aside)) {
+        renamed_ = true;
+        ++outcome_.aside;
+        return;
+      }
+      if (errno != EEXIST && errno != ENOTEMPTY) fail("rename", errno, name);
+    }
+    throw refused("too many torn checkpoints of that name lie aside").in_file(escape_name(path_of(name)));
+  }
+
+  // All entries go into a hidden folder, the optimizer first, and the folder's time is put back; deleting
+  // comes later. A kill between two renames leaves the journal, by which the next run finishes.
+  void slim(std::size_t i) {
+    const CheckpointFacts& facts = run_.checkpoints[i];
+    const std::string path = path_of(facts.name);
+    const Fd folder = open_folder_at(fd_, facts.name);
+    if (folder.get() < 0) throw io_error("open", errno, escape_name(path));
+    for (const TrainingEntry& entry : facts.training_entries) {
+      struct stat status {};
+      if (::fstatat(folder.get(), entry.name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 ||
+          FileId{status.st_dev, status.st_ino} != entry.id)
+        throw Error(ErrorKind::kTemporary, "changed since it was looked at: left alone")
+            .in_file(escape_name(path));
+    }
+    const std::string hidden = stage_name(facts.name, StageKind::kGone);
+    if (::mkdirat(fd_, hidden.c_str(), 0777) != 0) fail("make a folder", errno, hidden);
+    const Fd gone = open_folder_at(fd_, hidden);
+    if (gone.get() < 0) throw io_error("open", errno, escape_name(path_of(hidden)));
+    {
+      const Fd journal(::openat(gone.get(), kJournal, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+      if (journal.get() < 0) throw io_error("write", errno, escape_name(path_of(hidden)));
+      set_mtime(journal.get(), facts.stamp.mtime_ns, path_of(hidden));
+    }
+    std::vector<std::string> names;
+    for (const TrainingEntry& entry : facts.training_entries) names.push_back(entry.name);
+    move_entries(folder.get(), gone.get(), names, facts.stamp.mtime_ns, path);
+    if (options_.trash) {
+      ::unlinkat(gone.get(), kJournal, 0);
+      move_to_trash(fd_, hidden, path_of(hidden), trash_folder(), facts.name + ".training-state");
+    } else {
+      doomed_.push_back({hidden, plan_.items[i].frees});
+    }
+    renamed_ = true;
+    ++outcome_.slimmed;
+    outcome_.bytes_freed += plan_.items[i].frees;
+  }
+
+  static void move_entries(int folder, int gone, const std::vector<std::string>& names, std::int64_t mtime_ns,
+                           const std::string& path) {
+    for (const std::string& name : names) {
+      if (::renameat(folder, name.c_str(), gone, name.c_str()) != 0)
+        throw io_error("rename", errno, escape_name(join_path(path, name)));
+    }
+    set_mtime(folder, mtime_ns, path);
+  }
+
+  // What a killed run left: a hidden checkpoint to delete, or the entries of one that was being slimmed,
+  // which is slimmed to the end.
+  void finish(const Leftover& leftover) {
+    const Fd gone = open_folder_at(fd_, leftover.name);
+    struct stat journal {};
+    if (gone.get() >= 0 && ::fstatat(gone.get(), kJournal, &journal, AT_SYMLINK_NOFOLLOW) == 0) {
+      const std::string path = path_of(leftover.target);
+      const Fd folder = open_folder_at(fd_, leftover.target);
+      const std::int64_t mtime = stamp_of(journal).mtime_ns;
+      // A folder that somebody has changed since is not the one that was being slimmed.
+      if (folder.get() >= 0)
+        move_entries(folder.get(), gone.get(), training_names(folder.get(), path), mtime, path);
+    }
+    renamed_ = true;
+    doomed_.push_back({leftover.name, 0});
+    ++outcome_.leftovers;
+  }
+
+  const TrashFolder& trash_folder() {
+    if (!trash_) trash_.emplace(*options_.trash, run_.path);
+    return *trash_;
+  }
+
+  void unlink_all() {
+    std::mutex mutex;  // guards outcome_.failures
+    parallel_for(doomed_.size(), options_.threads, [&](std::size_t i) {
+      try {
+        remove_tree_at(fd_, doomed_[i].name, path_of(doomed_[i].name));
+        if (options_.on_freed) options_.on_freed(doomed_[i].bytes);
+      } catch (Error& error) {
+        const std::lock_guard<std::mutex> lock(mutex);
+        outcome_.failures.push_back(error.hint("out of the trainer's sight; the next run tries again"));
+      }
+    });
+  }
+
+  int fd_;
+  const std::string& path_;
+  const RunFacts& run_;
+  const RunPlan& plan_;
+  const ExecuteOptions& options_;
+  Outcome outcome_;
+  std::vector<Doomed> doomed_;
+  std::optional<TrashFolder> trash_;
+  bool renamed_ = false, stopped_ = false;
+};
+
+}  // namespace
+
+Outcome execute_plan(const RunFolder& folder, const RunFacts& run, const RunPlan& plan,
+                     const ExecuteOptions& options) {
+  return Executor(folder, run, plan, options).execute();
+}
+
+}  // namespace mu
