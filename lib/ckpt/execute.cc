@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <mutex>
+#include <set>
 
 #include "base/text.h"
 #include "ckpt/completeness.h"
@@ -109,7 +110,9 @@ class Executor {
       if (errno == ENOENT) return false;
       throw io_error("look at", errno, escape_name(path_of(facts.name)));
     }
-    if (stamp_of(status) != facts.stamp) throw changed();
+    // One that was being slimmed when its run was killed has just been changed by ourselves.
+    const bool by_us = finished_.contains(facts.name);
+    if (by_us ? stamp_of(status).id != facts.stamp.id : stamp_of(status) != facts.stamp) throw changed();
     if (facts.state) {
       const std::string state = facts.name + "/trainer_state.json";
       if (::fstatat(fd_, state.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 ||
@@ -209,6 +212,7 @@ class Executor {
   // comes later. A kill between two renames leaves the journal, by which the next run finishes.
   void slim(std::size_t i) {
     const CheckpointFacts& facts = run_.checkpoints[i];
+    if (finished_.contains(facts.name)) return;
     const std::string path = path_of(facts.name);
     const Fd folder = open_folder_at(fd_, facts.name);
     if (folder.get() < 0) throw io_error("open", errno, escape_name(path));
@@ -260,9 +264,10 @@ class Executor {
       const std::string path = path_of(leftover.target);
       const Fd folder = open_folder_at(fd_, leftover.target);
       const std::int64_t mtime = stamp_of(journal).mtime_ns;
-      // A folder that somebody has changed since is not the one that was being slimmed.
-      if (folder.get() >= 0)
+      if (folder.get() >= 0) {
         move_entries(folder.get(), gone.get(), training_names(folder.get(), path), mtime, path);
+        finished_.insert(leftover.target);
+      }
     }
     renamed_ = true;
     doomed_.push_back({leftover.name, 0});
@@ -295,6 +300,7 @@ class Executor {
   Outcome outcome_;
   std::vector<Doomed> doomed_;
   std::optional<TrashFolder> trash_;
+  std::set<std::string> finished_;  // checkpoints that a killed run was slimming
   bool renamed_ = false, stopped_ = false;
 };
 

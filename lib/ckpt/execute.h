@@ -20,7 +20,7 @@
 namespace mu {
 
 struct ExecuteOptions {
-  std::optional<std::string> trash;  // folder that takes what would be deleted
+  std::optional<std::string> trash{};  // folder that takes what would be deleted
   unsigned threads = 1;
   std::function<void(std::uint64_t bytes)> on_freed{};  // may be empty; from any thread
 };

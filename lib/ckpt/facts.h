@@ -112,7 +112,7 @@ struct RunFacts {
   bool is_by_pattern = false;
   std::string best;  // name of the checkpoint that the newest state calls the best one; may be gone
   std::optional<double> best_metric;
-  std::optional<std::uint64_t> max_steps;
+  std::optional<double> save_steps;  // between saves; below 1 a share of the whole run
   RankingMetric metric;
   std::vector<std::string> metric_names;  // of CheckpointFacts::metrics
   std::vector<std::pair<std::uint64_t, double>>

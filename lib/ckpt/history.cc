@@ -209,7 +209,7 @@ void read_history(const RunFolder& folder, const MetricWish& wish, RunFacts& run
     if (whole && whole->global_step.value_or(0) > state->global_step.value_or(0)) state = std::move(whole);
     run.best = base_name(state->best_model_checkpoint);
     run.best_metric = state->best_metric;
-    run.max_steps = state->max_steps;
+    run.save_steps = state->save_steps;
     take_log(folder, *state, *owner, names, run);
   }
   std::vector<std::string> logged = run.metric_names;

@@ -170,9 +170,13 @@ std::string unsaved_best_text(const RunFacts& run) {
   if (!best || saved == nullptr || saved->number == best->first) return "";
   const double kept = *run.rank_value(*saved);
   if (*run.metric.lower_is_better ? kept <= best->second : kept >= best->second) return "";
-  return fmt::format("best evaluated step {} ({} {}) is not among the checkpoints; best saved is {} ({})",
-                     best->first, escape_name(run.metric.name), number_text(best->second),
-                     saved->number.value_or(0), number_text(kept));
+  // Where saves have a known rhythm that misses the step it never was; else it may have been removed since.
+  const double rhythm = run.save_steps.value_or(0);
+  const bool never = rhythm > 1 && std::fmod(static_cast<double>(best->first), rhythm) != 0;
+  return fmt::format("best evaluated step {} ({} {}) {}; best saved is {} ({})", best->first,
+                     escape_name(run.metric.name), number_text(best->second),
+                     never ? "was never saved" : "is not among the checkpoints", saved->number.value_or(0),
+                     number_text(kept));
 }
 
 std::string sparkline(const std::vector<double>& values, std::size_t width) {
