@@ -117,6 +117,7 @@ void App::operands(std::vector<std::string>& target) {
 }
 
 void App::config(const std::string& names, const std::string& value_name, const std::string& help) {
+  app_->allow_config_extras(CLI::config_extras_mode::error);
   finish(app_->set_config(names, "", help), Takes::kValue)->option_text(value_name)->take_last();
 }
 

@@ -222,6 +222,7 @@ TEST_CASE("scan: shares of DeepSpeed and FSDP: the only weights are never taken 
   const TempFolder fsdp;
   const std::string shares = step_folder(fsdp, "fsdp-run");
   std::filesystem::copy(kRealCheckpoint + "/scheduler.pt", shares + "/scheduler.pt");
+  std::filesystem::copy(shares + "/pytorch_model_fsdp_0", shares + "/optimizer_0");
   at = look_at(fsdp.path());
   CHECK(at.of(1).condition == Condition::kResumable);
   training.clear();
