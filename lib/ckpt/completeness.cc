@@ -175,17 +175,23 @@ class Judge {
     if (entry.kind == WalkedEntry::Kind::kFolder || entry.kind == WalkedEntry::Kind::kOther) return;
     const bool is_safetensors = entry.name.ends_with(".safetensors");
     const bool is_json = entry.name.ends_with(".json");
+    if (is_json && entry.kind == WalkedEntry::Kind::kFile) {
+      if (entry.size == 0) fault(entry.name + ": is empty");
+      return;
+    }
     FileProbe probe;
     try {
       const InputFile file = open(entry.name);
-      if (is_json || entry.name.ends_with(".pkl")) {
-        if (file.size() == 0) probe.fault = "is empty";
-      } else {
-        probe = is_safetensors ? probe_safetensors(file) : probe_torch(file);
-      }
+      if (file.size() == 0)
+        probe.fault = "is empty";
+      else if (is_safetensors)
+        probe = probe_safetensors(file);
+      else if (!is_json && !entry.name.ends_with(".pkl"))
+        probe = probe_torch(file);
       if (options_.deep && probe.fault.empty() && !is_json) {
         std::string warning;
         probe = probe_deeply(file.path(), warning);
+        if (!warning.empty()) facts_.doubt = entry.name + ": " + warning;
       }
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::kIo || entry.kind != WalkedEntry::Kind::kLink) throw;
@@ -461,6 +467,7 @@ void judge_file(int run, const std::string& path, const WalkedEntry& entry, cons
   else if (role != FileRole::kOther)
     probe = probe_torch(file);
   if (options.deep && probe.fault.empty() && role != FileRole::kOther) probe = probe_deeply(path, warning);
+  facts.doubt = warning;
   facts.why = probe.fault;
   facts.condition = probe.fault.empty() ? Condition::kResumable : Condition::kTorn;
 }

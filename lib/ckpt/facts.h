@@ -62,7 +62,8 @@ struct CheckpointFacts {
   std::optional<double> epoch;
 
   Condition condition = Condition::kTorn;
-  std::string why;  // what is torn, missing for resuming, or unreadable
+  std::string why;    // what is torn, missing for resuming, or unreadable
+  std::string doubt;  // what is odd about it and makes it no less complete
   bool has_optimizer = false;
   std::string slim_block;  // why it can't be slimmed; empty: training_entries say what goes
   std::vector<TrainingEntry> training_entries;

@@ -309,6 +309,7 @@ std::vector<std::string> warning_lines(const RunFacts& run, const RunPlan& plan)
     lines.push_back(escape_name(run.path) + ": " + escape_name(warning));
   for (std::size_t i = 0; i < plan.items.size(); ++i) {
     const CheckpointFacts& c = run.checkpoints[i];
+    if (!c.doubt.empty()) lines.push_back(escape_name(path_of(run, c)) + ": " + escape_name(c.doubt));
     if (c.condition != Condition::kTorn || plan.items[i].verb != Verb::kKeep ||
         is_being_written(c, run.now_ns))
       continue;

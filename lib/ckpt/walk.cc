@@ -86,10 +86,11 @@ Walk walk_folder(int folder, const std::string& path) {
 }
 
 std::vector<std::pair<std::string, unsigned char>> list_at(int folder, const std::string& path) {
-  // A descriptor of its own, so that the position of the caller's does not move.
-  const int own = ::openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  // A duplicate shares its position with the caller's descriptor, of which nobody else makes use.
+  const int own = ::fcntl(folder, F_DUPFD_CLOEXEC, 0);
   const std::unique_ptr<DIR, int (*)(DIR*)> stream(own < 0 ? nullptr : ::fdopendir(own), &::closedir);
   if (!stream) throw io_error("open", errno, escape_name(path));
+  ::rewinddir(stream.get());
   std::vector<std::pair<std::string, unsigned char>> entries;
   errno = 0;
   while (const dirent* entry = ::readdir(stream.get())) {

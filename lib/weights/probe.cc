@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstring>
 #include <optional>
 #include <string_view>
 #include <vector>
@@ -34,7 +35,13 @@ std::optional<std::uint64_t> data_end(std::string_view header) {
   constexpr std::string_view kKey = "\"data_offsets\"";
   const char* const end = header.data() + header.size();
   std::uint64_t largest = 0;
-  for (std::size_t at = header.find(kKey); at != std::string_view::npos; at = header.find(kKey, at)) {
+  // memmem, since string_view::find stops at every quote.
+  const auto next = [&](std::size_t from) -> std::size_t {
+    const void* const found = ::memmem(header.data() + from, header.size() - from, kKey.data(), kKey.size());
+    return found == nullptr ? std::string_view::npos
+                            : static_cast<std::size_t>(static_cast<const char*>(found) - header.data());
+  };
+  for (std::size_t at = next(0); at != std::string_view::npos; at = next(at)) {
     at += kKey.size();
     const auto skip = [&](char expected) {
       while (at < header.size() && header[at] == ' ') ++at;
