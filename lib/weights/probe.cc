@@ -59,8 +59,13 @@ std::optional<std::uint64_t> data_end(std::string_view header) {
     if (!value || !skip(']')) return std::nullopt;
     largest = std::max(largest, *value);
   }
-  const std::size_t last = header.find_last_not_of(' ');
-  if (last == std::string_view::npos || header[last] != '}' || header.front() != '{') return std::nullopt;
+  // The last tensor's brace and the header's own.
+  const auto back_to = [&header](std::size_t from) { return header.find_last_not_of(' ', from); };
+  const std::size_t last = back_to(std::string_view::npos);
+  const std::size_t before = last == std::string_view::npos || last == 0 ? last : back_to(last - 1);
+  if (before == std::string_view::npos || header[last] != '}' ||
+      (header[before] != '}' && header[before] != '{') || header.front() != '{')
+    return std::nullopt;
   return largest;
 }
 
@@ -117,7 +122,7 @@ FileProbe probe_torch(const InputFile& file) {
   constexpr std::size_t kEndSize = 22, kLocatorSize = 20, kEnd64Size = 56;
   constexpr std::uint32_t kEndMark = 0x06054b50, kLocatorMark = 0x07064b50;
   constexpr std::uint32_t kIn64 = 0xFFFFFFFF;
-  if (file.size() == 0) return {"is empty"};
+  if (file.size() < 2) return {file.size() == 0 ? "is empty" : "is cut"};
   // torch writes no comment, so the end record is the end of the file.
   const std::string tail =
       file.size() < kEndSize
