@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <ctime>
+#include <map>
 #include <memory>
 
 #include "base/text.h"
@@ -152,14 +153,22 @@ class Scanner {
     if (!target.empty()) links_[index].emplace_back(path, std::move(target));
   }
 
-  // Links in the folder that holds the run: "latest -> run/checkpoint-300".
+  // Links in the folder that holds the run: "latest -> run/checkpoint-300". Of runs side by side that folder
+  // is read once.
   void note_links_beside(std::size_t index) {
     const std::string parent = parent_of(real_[index]);
-    const Fd fd(::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (fd.get() < 0) return;  // not ours to read: then no link of ours lies there either
-    for (const auto& [name, type] : list_at(fd.get(), parent)) {
-      if (type == DT_LNK) note_link(index, join_path(parent, name));
+    const auto [found, fresh] = links_in_.try_emplace(parent);
+    if (fresh) {
+      const Fd fd(::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+      if (fd.get() < 0) return;  // not ours to read: then no link of ours lies there either
+      for (const auto& [name, type] : list_at(fd.get(), parent)) {
+        if (type != DT_LNK) continue;
+        const std::string link = join_path(parent, name);
+        if (std::string target = real_path(link); !target.empty())
+          found->second.emplace_back(link, std::move(target));
+      }
     }
+    links_[index].insert(links_[index].end(), found->second.begin(), found->second.end());
   }
 
   void look_at(Candidate& candidate) {
@@ -258,7 +267,8 @@ class Scanner {
   const ScanOptions& options_;
   std::vector<RunFacts> runs_;
   std::vector<std::vector<std::pair<std::string, std::string>>>
-      links_;                      // by run: link (or the checkpoint it lies in), where it ends
+      links_;  // by run: link (or the checkpoint it lies in), where it ends
+  std::map<std::string, std::vector<std::pair<std::string, std::string>>> links_in_;  // of folders above runs
   std::vector<std::string> real_;  // real paths of the runs
   std::vector<Candidate> candidates_;
 };
