@@ -2,7 +2,6 @@
 // ckpt-prune: what is worth keeping. Options become a policy, facts and policy a plan, the plan is printed or
 // carried out.
 #include <fmt/format.h>
-#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #include <algorithm>
@@ -14,6 +13,7 @@
 #include "base/text.h"
 #include "ckpt/report.h"
 #include "ckpt/scan.h"
+#include "ckpt/trash.h"
 #include "cli/app.h"
 #include "cli/console.h"
 #include "cli/progress.h"
@@ -120,15 +120,15 @@ std::optional<Verb> verb_of(const std::optional<std::string>& text) {
   throw usage("--paths takes keep, slim, remove or aside, not '" + escape_name(*text) + "'");
 }
 
-// What moving within a file system would promise and not do.
-void check_trash(const Options& o, const std::vector<RunFolder>& runs) {
-  if (!o.trash || !o.min_free) return;
-  struct stat status {};
-  const std::string existing = exists(*o.trash) ? *o.trash : parent_of(tidy_path(*o.trash));
-  if (::stat(existing.c_str(), &status) != 0) return;
+// Trash that would free nothing, or lie in what it is to take.
+void check_trash(const Options& o, const std::vector<RunFolder>& runs, const CheckpointNames& names) {
+  if (!o.trash) return;
   for (const RunFolder& run : runs) {
-    if (run.id.device == status.st_dev)
+    const TrashPlace place = place_of_trash(*o.trash, run.path);
+    if (o.min_free && place.device == run.id.device)
       throw usage("--min-free with --trash on the same file system frees nothing");
+    if (names.matches(place.first_below_run, true))
+      throw usage("--trash lies in the checkpoint " + escape_name(place.first_below_run));
   }
 }
 
@@ -233,7 +233,7 @@ int prune(const Options& o) {
   FoundRuns found = find_runs(o.runs, o.recursive, names);
   Verdict verdict;
   for (const Error& error : found.failures) verdict.fail(error);
-  check_trash(o, found.runs);
+  check_trash(o, found.runs, names);
   const std::vector<RunFolder> folders =
       only_looks ? std::move(found.runs) : lock_all(std::move(found.runs), verdict);
   std::vector<RunFacts> runs =

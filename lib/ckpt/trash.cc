@@ -11,6 +11,7 @@
 #include <array>
 #include <cerrno>
 #include <cstdlib>
+#include <filesystem>
 #include <memory>
 
 #include "base/error.h"
@@ -113,6 +114,21 @@ TrashFolder::TrashFolder(const std::string& trash, const std::string& run_path)
   fd_ = Fd(::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (fd_.get() < 0) throw io_error("open", errno, escape_name(path_));
   clean_stale_stages(path_);
+}
+
+TrashPlace place_of_trash(const std::string& trash, const std::string& run_path) {
+  namespace fs = std::filesystem;
+  std::error_code unknown;
+  const fs::path real = fs::weakly_canonical(fs::absolute(trash, unknown), unknown);
+  const fs::path below = real.lexically_relative(fs::canonical(run_path, unknown));
+  TrashPlace place;
+  if (!below.empty() && *below.begin() != "..") place.first_below_run = below.begin()->string();
+  fs::path existing = real;
+  struct stat status {};
+  while (::stat(existing.c_str(), &status) != 0 && existing.has_relative_path())
+    existing = existing.parent_path();
+  place.device = status.st_dev;
+  return place;
 }
 
 void move_to_trash(int folder, const std::string& name, const std::string& path, const TrashFolder& trash,

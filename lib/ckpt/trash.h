@@ -23,6 +23,13 @@ class TrashFolder {
   Fd fd_;
 };
 
+// Where a trash folder, which may not be there yet, would lie.
+struct TrashPlace {
+  dev_t device = 0;
+  std::string first_below_run;  // where it lies below the run: the first part of its path there
+};
+TrashPlace place_of_trash(const std::string& trash, const std::string& run_path);
+
 // Moves an entry of an open folder there, under `wanted` or, where that is taken, "wanted.2" and so on.
 // `path` is the entry's, for messages. Throws kIo; the entry is then still where it was.
 void move_to_trash(int folder, const std::string& name, const std::string& path, const TrashFolder& trash,

@@ -330,6 +330,8 @@ assert d["done"] and d["runs"][0]["outcome"]["removed"] == 1 and d["runs"][0]["o
   [ "$(ls bin/run)" = $'checkpoint-100\ncheckpoint-200' ]
   cmp bin/run/checkpoint-100/model.safetensors "$FIXTURES/full-run/checkpoint-40/model.safetensors"
   [ "$(steps)" = 300 ]
+  expect 2 ckpt-prune --keep 1 --trash run/checkpoint-300/trash run
+  has stderr "lies in the checkpoint checkpoint-300"
 }
 
 @test "options from a file; the command line wins; mistakes are named" {
