@@ -227,11 +227,7 @@ class Executor {
     if (::mkdirat(fd_, hidden.c_str(), 0777) != 0) fail("make a folder", errno, hidden);
     const Fd gone = open_folder_at(fd_, hidden);
     if (gone.get() < 0) throw io_error("open", errno, escape_name(path_of(hidden)));
-    {
-      const Fd journal(::openat(gone.get(), kJournal, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
-      if (journal.get() < 0) throw io_error("write", errno, escape_name(path_of(hidden)));
-      set_mtime(journal.get(), facts.stamp.mtime_ns, path_of(hidden));
-    }
+    write_journal(gone.get(), facts.stamp.mtime_ns, path_of(hidden));
     std::vector<std::string> names;
     for (const TrainingEntry& entry : facts.training_entries) names.push_back(entry.name);
     move_entries(folder.get(), gone.get(), names, facts.stamp.mtime_ns, path);
@@ -244,6 +240,15 @@ class Executor {
     renamed_ = true;
     ++outcome_.slimmed;
     outcome_.bytes_freed += plan_.items[i].frees;
+  }
+
+  // Appears with its time or not at all: nothing has been moved while it is not there.
+  static void write_journal(int gone, std::int64_t mtime_ns, const std::string& path) {
+    constexpr const char* kUnfinished = ".folder-mtime.new";
+    const Fd journal(::openat(gone, kUnfinished, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+    if (journal.get() < 0) throw io_error("write", errno, escape_name(path));
+    set_mtime(journal.get(), mtime_ns, path);
+    if (::renameat(gone, kUnfinished, gone, kJournal) != 0) throw io_error("write", errno, escape_name(path));
   }
 
   static void move_entries(int folder, int gone, const std::vector<std::string>& names, std::int64_t mtime_ns,
