@@ -227,28 +227,49 @@ class Executor {
     if (::mkdirat(fd_, hidden.c_str(), 0777) != 0) fail("make a folder", errno, hidden);
     const Fd gone = open_folder_at(fd_, hidden);
     if (gone.get() < 0) throw io_error("open", errno, escape_name(path_of(hidden)));
-    write_journal(gone.get(), facts.stamp.mtime_ns, path_of(hidden));
+    write_journal(gone.get(), facts, path_of(hidden));
     std::vector<std::string> names;
     for (const TrainingEntry& entry : facts.training_entries) names.push_back(entry.name);
     move_entries(folder.get(), gone.get(), names, facts.stamp.mtime_ns, path);
-    if (options_.trash) {
-      ::unlinkat(gone.get(), kJournal, 0);
-      move_to_trash(fd_, hidden, path_of(hidden), trash_folder(), facts.name + ".training-state");
-    } else {
-      doomed_.push_back({hidden, plan_.items[i].frees});
-    }
+    dispose(hidden, facts.name, plan_.items[i].frees);
     renamed_ = true;
     ++outcome_.slimmed;
     outcome_.bytes_freed += plan_.items[i].frees;
   }
 
-  // Appears with its time or not at all: nothing has been moved while it is not there.
-  static void write_journal(int gone, std::int64_t mtime_ns, const std::string& path) {
+  // Which checkpoint it was: a trainer that goes on from an earlier one may write the same step again.
+  static std::string identity(const FileStamp& folder, const std::optional<FileStamp>& state) {
+    return fmt::format("{} {} {}\n", folder.id.inode, state ? state->id.inode : 0,
+                       state ? state->mtime_ns : 0);
+  }
+
+  // Appears whole or not at all: nothing has been moved while it is not there.
+  static void write_journal(int gone, const CheckpointFacts& facts, const std::string& path) {
     constexpr const char* kUnfinished = ".folder-mtime.new";
     const Fd journal(::openat(gone, kUnfinished, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
     if (journal.get() < 0) throw io_error("write", errno, escape_name(path));
-    set_mtime(journal.get(), mtime_ns, path);
+    write_stream(journal.get(), identity(facts.stamp, facts.state), escape_name(path));
+    set_mtime(journal.get(), facts.stamp.mtime_ns, path);
     if (::renameat(gone, kUnfinished, gone, kJournal) != 0) throw io_error("write", errno, escape_name(path));
+  }
+
+  // True when slimming was cut short, and nobody has touched the checkpoint since: it is the same folder with
+  // the same state, its time has not been put back, and the last rename out of it was also the last into
+  // `gone`.
+  bool was_cut_short(int folder, int gone, const std::string& hidden) {
+    struct stat own {
+    }, other{}, journal{}, state{};
+    if (::fstat(folder, &own) != 0 || ::fstat(gone, &other) != 0 ||
+        ::fstatat(gone, kJournal, &journal, AT_SYMLINK_NOFOLLOW) != 0)
+      return false;
+    std::optional<FileStamp> state_stamp;
+    if (::fstatat(folder, "trainer_state.json", &state, AT_SYMLINK_NOFOLLOW) == 0)
+      state_stamp = stamp_of(state);
+    constexpr std::uint64_t kMost = 256;  // bytes
+    const std::string was = read_whole_file(path_of(hidden) + "/" + kJournal, kMost);
+    const std::int64_t touched = stamp_of(own).mtime_ns;
+    return was == identity(stamp_of(own), state_stamp) && touched != stamp_of(journal).mtime_ns &&
+           touched <= stamp_of(other).mtime_ns;
   }
 
   static void move_entries(int folder, int gone, const std::vector<std::string>& names, std::int64_t mtime_ns,
@@ -260,6 +281,17 @@ class Executor {
     set_mtime(folder, mtime_ns, path);
   }
 
+  // What was taken out of a slimmed checkpoint. The journal goes last: until then the next run finds it.
+  void dispose(const std::string& hidden, const std::string& checkpoint, std::uint64_t bytes) {
+    if (!options_.trash) {
+      doomed_.push_back({hidden, bytes});
+      return;
+    }
+    const std::string name =
+        move_to_trash(fd_, hidden, path_of(hidden), trash_folder(), checkpoint + ".training-state");
+    ::unlinkat(trash_folder().fd(), join_path(name, kJournal).c_str(), 0);
+  }
+
   // What a killed run left: a hidden checkpoint to delete, or the entries of one that was being slimmed,
   // which is slimmed to the end.
   void finish(const Leftover& leftover) {
@@ -269,13 +301,15 @@ class Executor {
       const std::string path = path_of(leftover.target);
       const Fd folder = open_folder_at(fd_, leftover.target);
       const std::int64_t mtime = stamp_of(journal).mtime_ns;
-      if (folder.get() >= 0) {
+      if (folder.get() >= 0 && was_cut_short(folder.get(), gone.get(), leftover.name)) {
         move_entries(folder.get(), gone.get(), training_names(folder.get(), path), mtime, path);
         finished_.insert(leftover.target);
       }
+      dispose(leftover.name, leftover.target, 0);
+    } else {
+      doomed_.push_back({leftover.name, 0});
     }
     renamed_ = true;
-    doomed_.push_back({leftover.name, 0});
     ++outcome_.leftovers;
   }
 

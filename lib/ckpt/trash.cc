@@ -87,20 +87,21 @@ void copy_entry(int from, const std::string& name, int to, const std::string& ta
     throw io_error("copy the link", errno, escape_name(path));
 }
 
-// Renames into the trash under the first name that is free. False with errno for any other reason.
-bool rename_to_free_name(int from, const std::string& name, const TrashFolder& trash,
-                         const std::string& wanted) {
+// Renames into the trash under the first name that is free and returns that. Empty, with errno, when it
+// fails.
+std::string rename_to_free_name(int from, const std::string& name, const TrashFolder& trash,
+                                const std::string& wanted) {
   for (unsigned number = 1; number < kMostTries; ++number) {
     const std::string target = number == 1 ? wanted : fmt::format("{}.{}", wanted, number);
-    if (::renameat2(from, name.c_str(), trash.fd(), target.c_str(), RENAME_NOREPLACE) == 0) return true;
+    if (::renameat2(from, name.c_str(), trash.fd(), target.c_str(), RENAME_NOREPLACE) == 0) return target;
     if (errno == EINVAL || errno == ENOSYS) {
       if (::faccessat(trash.fd(), target.c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0) continue;
-      return ::renameat(from, name.c_str(), trash.fd(), target.c_str()) == 0;
+      return ::renameat(from, name.c_str(), trash.fd(), target.c_str()) == 0 ? target : "";
     }
-    if (errno != EEXIST) return false;
+    if (errno != EEXIST) return "";
   }
   errno = EEXIST;
-  return false;
+  return "";
 }
 
 }  // namespace
@@ -131,16 +132,17 @@ TrashPlace place_of_trash(const std::string& trash, const std::string& run_path)
   return place;
 }
 
-void move_to_trash(int folder, const std::string& name, const std::string& path, const TrashFolder& trash,
-                   const std::string& wanted) {
-  if (rename_to_free_name(folder, name, trash, wanted)) return;
+std::string move_to_trash(int folder, const std::string& name, const std::string& path,
+                          const TrashFolder& trash, const std::string& wanted) {
+  std::string target = rename_to_free_name(folder, name, trash, wanted);
+  if (!target.empty()) return target;
   if (errno != EXDEV) throw io_error("move to the trash", errno, escape_name(path));
   const std::string stage = stage_name(wanted, StageKind::kStage);
   const std::string stage_path = join_path(trash.path(), stage);
   try {
     copy_entry(folder, name, trash.fd(), stage, path, stage_path);
-    if (!rename_to_free_name(trash.fd(), stage, trash, wanted))
-      throw io_error("rename", errno, escape_name(stage_path));
+    target = rename_to_free_name(trash.fd(), stage, trash, wanted);
+    if (target.empty()) throw io_error("rename", errno, escape_name(stage_path));
     if (::fsync(trash.fd()) != 0) throw io_error("write to the disk", errno, escape_name(trash.path()));
   } catch (...) {
     remove_tree_at(trash.fd(), stage, stage_path);
@@ -151,6 +153,7 @@ void move_to_trash(int folder, const std::string& name, const std::string& path,
   if (::renameat(folder, name.c_str(), folder, hidden.c_str()) != 0)
     throw io_error("rename", errno, escape_name(path));
   remove_tree_at(folder, hidden, path);
+  return target;
 }
 
 }  // namespace mu

@@ -31,8 +31,8 @@ struct TrashPlace {
 TrashPlace place_of_trash(const std::string& trash, const std::string& run_path);
 
 // Moves an entry of an open folder there, under `wanted` or, where that is taken, "wanted.2" and so on.
-// `path` is the entry's, for messages. Throws kIo; the entry is then still where it was.
-void move_to_trash(int folder, const std::string& name, const std::string& path, const TrashFolder& trash,
-                   const std::string& wanted);
+// `path` is the entry's, for messages. Returns the name. Throws kIo; the entry is then still where it was.
+std::string move_to_trash(int folder, const std::string& name, const std::string& path,
+                          const TrashFolder& trash, const std::string& wanted);
 
 }  // namespace mu

@@ -241,18 +241,35 @@ TEST_CASE("execute: leftovers of killed runs are finished, those of living ones 
   CHECK(names_in(run.path()) == expected);
 }
 
+namespace {
+
+// checkpoint-100 as a kill leaves it when only its optimizer has been moved out. Returns its time before
+// that.
+std::int64_t cut_slimming_short(const Run& run) {
+  const std::string checkpoint = run / "checkpoint-100";
+  const std::int64_t mtime = mtime_of(checkpoint);
+  CHECK(in_child([&] { put(run / "name", stage_name("checkpoint-100", StageKind::kGone)); }) == 0);
+  const std::string hidden = run / get(run / "name");
+  std::filesystem::remove(run / "name");
+  struct stat folder {
+  }, state{};
+  REQUIRE(::stat(checkpoint.c_str(), &folder) == 0);
+  REQUIRE(::stat((checkpoint + "/trainer_state.json").c_str(), &state) == 0);
+  std::filesystem::create_directory(hidden);
+  put(hidden + "/.folder-mtime",
+      fmt::format("{} {} {}\n", folder.st_ino, state.st_ino, mtime_of(checkpoint + "/trainer_state.json")));
+  const timespec times[2] = {{0, UTIME_OMIT}, {mtime / 1'000'000'000, mtime % 1'000'000'000}};
+  ::utimensat(AT_FDCWD, (hidden + "/.folder-mtime").c_str(), times, 0);
+  std::filesystem::rename(checkpoint + "/optimizer.pt", hidden + "/optimizer.pt");
+  return mtime;
+}
+
+}  // namespace
+
 TEST_CASE("execute: a slimming that was cut short is finished, whatever is to happen to the checkpoint now") {
   for (const std::uint64_t last : {1, 2}) {
     const Run run({100, 200});
-    const std::int64_t mtime = mtime_of(run / "checkpoint-100");
-    CHECK(in_child([&] { put(run / "name", stage_name("checkpoint-100", StageKind::kGone)); }) == 0);
-    const std::string hidden = run / get(run / "name");
-    std::filesystem::remove(run / "name");
-    std::filesystem::create_directory(hidden);
-    put(hidden + "/.folder-mtime", "");
-    const timespec times[2] = {{0, UTIME_OMIT}, {mtime / 1'000'000'000, mtime % 1'000'000'000}};
-    ::utimensat(AT_FDCWD, (hidden + "/.folder-mtime").c_str(), times, 0);
-    std::filesystem::rename(run / "checkpoint-100/optimizer.pt", hidden + "/optimizer.pt");
+    const std::int64_t mtime = cut_slimming_short(run);
     Policy policy = keep_last(last);
     policy.keep_optimizer_last = 1;
     const Outcome outcome = execute(look_at(run.path()), policy);
@@ -267,6 +284,22 @@ TEST_CASE("execute: a slimming that was cut short is finished, whatever is to ha
       CHECK(exists(run / "checkpoint-100/model.safetensors"));
       CHECK(mtime_of(run / "checkpoint-100") == mtime);
     }
+  }
+}
+
+TEST_CASE("execute: a checkpoint that was written again after a cut slimming is not slimmed") {
+  for (const bool is_whole : {true, false}) {
+    const Run run({100});
+    cut_slimming_short(run);
+    std::filesystem::copy(kRealCheckpoint + "/optimizer.pt", run / "checkpoint-100/optimizer.pt");
+    const timespec later[2] = {{0, UTIME_OMIT}, {::time(nullptr) + 1, 0}};
+    ::utimensat(AT_FDCWD, (run / "checkpoint-100").c_str(), later, 0);
+    if (is_whole)
+      put(run / "checkpoint-100/trainer_state.json", get(run / "checkpoint-100/trainer_state.json"));
+    const Outcome outcome = execute(look_at(run.path()), keep_last(1));
+    CHECK(outcome.leftovers == 1);
+    CHECK(names_in(run.path()) == checkpoints({100}));
+    CHECK(names_in(run / "checkpoint-100") == kWhole);
   }
 }
 
