@@ -245,7 +245,7 @@ int prune(const Options& o) {
                  .threads = o.common.thread_count()});
   const Plan plan = make_plan(runs, policy);
   for (std::size_t r = 0; r < runs.size(); ++r) {
-    for (const std::string& line : warning_lines(runs[r], plan.runs[r])) print_warning(line);
+    for (const std::string& line : warning_lines(runs[r], plan.runs[r], o.list)) print_warning(line);
     if (runs[r].failure) verdict.fail(*runs[r].failure);
     if (plan.runs[r].failure) verdict.fail(*plan.runs[r].failure);
   }

@@ -122,7 +122,7 @@ void append_run(JsonWriter& json, const RunFacts& run, const RunPlan& plan, cons
     append_checkpoint(json, run, run.checkpoints[i], plan.items[i]);
   json.end_array();
   json.key("warnings").begin_array();
-  for (const std::string& line : warning_lines(run, plan)) json.value(line);
+  for (const std::string& line : warning_lines(run, plan, true)) json.value(line);
   json.end_array();
   if (outcome != nullptr) append_outcome(json, *outcome);
   json.end_object();
@@ -303,9 +303,10 @@ std::string outcome_text(const Outcome& outcome) {
          (outcome.bytes_freed > 0 ? ": " + format_size(outcome.bytes_freed) + " freed" : "");
 }
 
-std::vector<std::string> warning_lines(const RunFacts& run, const RunPlan& plan) {
+std::vector<std::string> warning_lines(const RunFacts& run, const RunPlan& plan, bool all) {
   std::vector<std::string> lines;
-  for (const std::string& warning : run.warnings)
+  for (const std::string& warning :
+       all || plan.changes_anything() ? run.warnings : std::vector<std::string>())
     lines.push_back(escape_name(run.path) + ": " + escape_name(warning));
   for (std::size_t i = 0; i < plan.items.size(); ++i) {
     const CheckpointFacts& c = run.checkpoints[i];

@@ -39,8 +39,9 @@ std::string plan_json(const std::vector<RunFacts>& runs, const Plan& plan,
 // "removed 3 checkpoints, slimmed 1: 5.4 GB freed"; empty when nothing was changed.
 std::string outcome_text(const Outcome& outcome);
 
-// What the user should know whatever is done: torn checkpoints that stay, the run's own warnings. Escaped.
-std::vector<std::string> warning_lines(const RunFacts& run, const RunPlan& plan);
+// What the user should know: torn checkpoints that stay and, where something is to change or `all` is set,
+// the run's own warnings (a cron job must not repeat them for ever). Escaped.
+std::vector<std::string> warning_lines(const RunFacts& run, const RunPlan& plan, bool all);
 
 // "best evaluated step 350 (eval_loss 1.21) was never saved; best saved is 300"; empty when the best was.
 std::string unsaved_best_text(const RunFacts& run);

@@ -304,6 +304,16 @@ assert d["done"] and d["runs"][0]["outcome"]["removed"] == 1 and d["runs"][0]["o
   has stderr "run/checkpoint-100: torn: trainer_state.json: "
 }
 
+@test "two runs in one folder are told of where something goes, not for ever" {
+  run_of 100 200 300
+  touch run/checkpoint-100/trainer_state.json
+  expect 0 ckpt-prune --keep 3 run
+  [ -z "$stderr" ]
+  expect 0 ckpt-prune --keep 2 run
+  has stderr "checkpoint-100 of lower step was written after checkpoint-300: two runs in one folder"
+  [ "$(steps)" = "200 300" ]
+}
+
 @test "by pattern: files of Lightning and plain torch, folders of others" {
   mkdir -p run/others
   for epoch in 1 2 3; do
