@@ -260,7 +260,7 @@ StreamData stdin_data(const Options& o) {
 }
 
 int inspect(const Options& o, const std::string& path) {
-  const Input input = open_input(path, stdin_data(o));
+  const Input input = open_input(path, stdin_data(o), {.everything = o.tree.has_value()});
   // --check reports what the reference refuses; every other view needs tensors that can be trusted.
   if (!o.check) input.weights.findings.throw_if_unloadable();
   const std::vector<const Tensor*> tensors = choose_tensors(input.weights, o.globs, o.sort_key);

@@ -26,7 +26,7 @@ constexpr ProgramText kText = {"st-pack",
 
 struct Options {
   std::vector<std::string> inputs;
-  std::optional<std::string> output, names_from, max_shard_size, from, base;
+  std::optional<std::string> output, names_from, max_shard_size, from, base, key;
   std::vector<std::string> dtypes, select, exclude, rename, metadata;
   bool weights_only = false, verify = false, force = false, salvage = false;
   CommonOptions common;
@@ -44,7 +44,8 @@ Options parse_options(int argc, char** argv) {
   app.flag("--force", o.force, "replace what exists");
   app.flag("--verify", o.verify, "reread the output and compare it");
   app.value("--from", "zero|dcp", o.from, "the ranks' shares, though whole weights lie beside");
-  app.value("--base", "DIR", o.base, "take config, tokenizer and the rest from there");
+  app.value("--key", "PATH", o.key, "where the model lies in a distributed checkpoint (app.model)");
+  app.value("--base", "DIR", o.base, "take config, tokenizer, and weights that were lost, from there");
   app.flag("--salvage", o.salvage, "take the tensors of a pickle that is dangerous to load");
   app.group("Tensors");
   app.list("--dtype", "[GLOB=]TYPE", o.dtypes, "to bf16 f16 f32 f64 f8_e4m3 f8_e5m2 (repeatable)");
@@ -125,18 +126,28 @@ void print_losses(const WriteResult& result) {
     print_warning(fmt::format("… and {} more tensors", result.losses.size() - kShown));
 }
 
+FolderOptions folder_options(const Options& o) {
+  using From = FolderOptions::From;
+  if (o.from && *o.from != "zero" && *o.from != "dcp")
+    throw usage("--from takes zero or dcp, not '" + escape_name(*o.from) + "'");
+  return {.from = !o.from             ? From::kAny
+                  : *o.from == "zero" ? From::kZero
+                                      : From::kDcp,
+          .base = o.base.value_or(""),
+          .key = o.key.value_or("")};
+}
+
 int pack(const Options& o) {
   const OutputKind kind = kind_of(*o.output);
   const PackOptions options = pack_options(o, kind);
-  if (o.from && *o.from != "zero" && *o.from != "dcp")
-    throw usage("--from takes zero or dcp, not '" + escape_name(*o.from) + "'");
-  Input input = open_inputs(o.inputs, o.common.dry_run ? StreamData::kCount : StreamData::kSpool,
-                            {.from_shares = o.from.has_value(), .base = o.base.value_or("")});
+  Input input =
+      open_inputs(o.inputs, o.common.dry_run ? StreamData::kCount : StreamData::kSpool, folder_options(o));
   require_sound(input);
   require_state_dicts(input, o.salvage);
   std::vector<std::string> notes = left_out_notes(input);
   if (options.selection.dtype) {
-    if (std::optional<std::string> note = use_training_copies(input.weights, *options.selection.dtype))
+    if (std::optional<std::string> note =
+            use_training_copies(input.weights, *options.selection.dtype, o.common.thread_count(), !o.from))
       notes.push_back(std::move(*note));
   }
   for (std::string& note : remove_wrapper_names(input.weights)) notes.push_back(std::move(note));

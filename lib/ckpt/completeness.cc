@@ -368,7 +368,7 @@ class Judge {
   void check_shares_deeply() {
     try {
       if (const std::optional<ShardedState> shares = find_sharded_state(path_)) {
-        const Weights weights = open_sharded_state(*shares);
+        const Weights weights = open_sharded_state(*shares, "", true);
         if (const Finding* finding = weights.findings.first_up_to(Level::kLoads)) fault(finding->message);
       }
       for (const TopEntry& top : top_) {

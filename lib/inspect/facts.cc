@@ -175,8 +175,8 @@ std::string describe_origin(const Input& input) {
 InputFacts gather_facts(const Input& input) {
   InputFacts facts;
   facts.kind = kind_of(input);
-  facts.description = facts.kind + describe_container(input) + describe_origin(input) +
-                      describe_model(input) + describe_adapter(input) + describe_state(input);
+  facts.description = facts.kind + describe_container(input) + describe_model(input) +
+                      describe_origin(input) + describe_adapter(input) + describe_state(input);
   facts.dtypes = dtype_totals(input.weights.tensors);
   facts.tensors = input.weights.tensors.size();
   for (const DtypeTotal& total : facts.dtypes) {

@@ -10,11 +10,13 @@
 #include "base/text.h"
 #include "model/pickled.h"
 #include "model/sharded.h"
+#include "model/tied.h"
 #include "os/file.h"
 #include "os/folder.h"
 #include "weights/dcp.h"
 #include "weights/npy.h"
 #include "weights/zero.h"
+#include "weights/zero_files.h"
 
 namespace mu {
 namespace {
@@ -42,37 +44,45 @@ Weights open_choice(const Folder& folder, const WeightsChoice& choice) {
   return open_files(paths);
 }
 
-// Whether a loader would find weights in it.
+// Whether a loader would find weights in it. Other torch files may be anything.
 bool has_whole_weights(const Folder& folder) {
   return std::any_of(folder.files.begin(), folder.files.end(), [](const FolderFile& file) {
-    return !file.is_folder && (file.role == FileRole::kWeights || file.role == FileRole::kWeightsIndex ||
-                               file.role == FileRole::kTorchWeights || file.role == FileRole::kOtherWeights);
+    if (file.is_folder) return false;
+    if (file.role == FileRole::kTorchWeights)
+      return file.name == "pytorch_model_fsdp.bin" || file.name.starts_with("adapter_model") ||
+             (file.name.starts_with("pytorch_model") && !file.name.starts_with("pytorch_model_fsdp"));
+    return file.role == FileRole::kWeights || file.role == FileRole::kWeightsIndex;
   });
 }
 
-// The folder with the files that belong to shares: the one given, or the one above when it has a config and
-// this has none.
+bool has_config(const std::string& folder) {
+  return exists(join_path(folder, "config.json")) || exists(join_path(folder, "adapter_config.json"));
+}
+
+// The folder with the files that belong to shares: the one given, or one of the three above when it has a
+// config and those below have none.
 std::string companion_folder(const std::string& path) {
-  const auto has_config = [](const std::string& folder) {
-    return exists(join_path(folder, "config.json")) || exists(join_path(folder, "adapter_config.json"));
-  };
-  std::string at = path;
-  for (int up = 0; up < 3; ++up) {
-    if (has_config(at)) return at;
-    const std::string name(base_name(at));
-    if (name.empty() || name == "." || name == "..") break;
-    at = parent_of(at);
+  std::string at = tidy_path(path);
+  for (int up = 0; up <= 3; ++up) {
+    if (has_config(at)) return up == 0 ? path : at;
+    if (at.empty() || at == "/") break;
+    at = tidy_path(parent_of(at));
   }
   return path;
 }
 
 void open_shares(Input& input, const ShardedState& state, const FolderOptions& options) {
-  input.weights = open_sharded_state(state);
-  const std::string companions = options.base.empty() ? companion_folder(input.folder->path) : options.base;
+  input.weights = open_sharded_state(state, options.key, options.everything);
+  const std::string own = companion_folder(input.folder->path);
+  // A base model knows nothing of the adapter.
+  const bool adapter_here = exists(join_path(own, "adapter_config.json"));
+  const std::string companions = options.base.empty() || adapter_here ? own : options.base;
   if (companions != input.folder->path) input.folder = scan_folder(companions);
-  const bool adapter = input.folder->has("adapter_config.json") || holds_only_adapter(input.weights);
+  const bool adapter =
+      !options.everything && (input.folder->has("adapter_config.json") || holds_only_adapter(input.weights));
   input.choice = {{std::string(base_name(state.path))}, false, adapter, adapter ? "adapter_model" : "model"};
   if (!adapter) return;
+  input.weights.lost.clear();  // of the base model
   for (std::string& note : keep_adapter_tensors(input.weights))
     input.weights.notes.push_back(std::move(note));
   if (input.weights.tensors.empty())
@@ -80,35 +90,59 @@ void open_shares(Input& input, const ShardedState& state, const FolderOptions& o
         .in_file(escape_name(state.path));
 }
 
+std::optional<ShardedState> find_shares(const std::string& path, const FolderOptions& options) {
+  using From = FolderOptions::From;
+  const std::optional<ShardedState> shares = find_sharded_state(path);
+  if (options.from == From::kAny) return shares;
+  const bool zero = options.from == From::kZero;
+  if (!shares || (shares->kind == ShardedState::Kind::kZero) != zero)
+    throw malformed(fmt::format("no shares of {} lie in this folder",
+                                zero ? "DeepSpeed" : "a torch distributed checkpoint"))
+        .in_file(escape_name(path));
+  return shares;
+}
+
+// Opens the weights and finds the folder that goes with them.
+void open_folder_weights(Input& input, const FolderOptions& options) {
+  const std::string& path = input.name;
+  const bool itself = is_dcp_folder(path) || is_zero_folder(path);
+  const bool whole = !itself && has_whole_weights(*input.folder);
+  if (itself || !whole || options.from != FolderOptions::From::kAny) {
+    if (const std::optional<ShardedState> shares = find_shares(path, options))
+      return open_shares(input, *shares, options);
+  }
+  input.choice = choose_weights(*input.folder);
+  input.weights = open_choice(*input.folder, input.choice);
+  // ZeRO stage 3 leaves names without values where weights should be.
+  if (are_placeholders(input.weights)) {
+    if (const std::optional<ShardedState> shares = find_sharded_state(path)) {
+      open_shares(input, *shares, options);
+      input.weights.notes.emplace_back(
+          "the weights file beside the shares holds placeholders of ZeRO stage 3 and is not used");
+      return;
+    }
+  }
+  if (!options.base.empty()) input.folder = scan_folder(options.base);
+}
+
 Input open_folder(const std::string& path, const FolderOptions& options) {
   Input input;
   input.name = path;
   input.folder = scan_folder(path);
-  const bool itself = is_dcp_folder(path) || is_zero_folder(path);
-  const bool whole = !itself && has_whole_weights(*input.folder);
-  std::optional<ShardedState> shares;
-  if (itself || !whole || options.from_shares) shares = find_sharded_state(path);
-  if (options.from_shares && !shares)
-    throw malformed("no shares of ranks lie in this folder").in_file(escape_name(path));
-  if (!shares) {
-    input.choice = choose_weights(*input.folder);
-    input.weights = open_choice(*input.folder, input.choice);
-    // ZeRO stage 3 leaves names without values where weights should be.
-    if (are_placeholders(input.weights)) shares = find_sharded_state(path);
-    if (shares) {
-      input.weights = {};
-      open_shares(input, *shares, options);
-      input.weights.notes.emplace_back(
-          "the weights file beside the shares holds placeholders of ZeRO stage 3 and is not used");
-    }
-  } else {
-    open_shares(input, *shares, options);
-  }
+  const Folder own = *input.folder;
+  open_folder_weights(input, options);
   const Folder& folder = *input.folder;
   input.config = read_json(folder, "config.json", input.folder_findings, parse_model_config);
   input.adapter = read_json(folder, "adapter_config.json", input.folder_findings, parse_adapter_config);
-  input.state = read_json(folder, "trainer_state.json", input.folder_findings, parse_trainer_state);
+  input.state = read_json(own.has("trainer_state.json") ? own : folder, "trainer_state.json",
+                          input.folder_findings, parse_trainer_state);
+  find_lost_parameters(input, options.base);
   return input;
+}
+
+void refuse_folder_options(const FolderOptions& options) {
+  if (options.from != FolderOptions::From::kAny || !options.base.empty() || !options.key.empty())
+    throw usage("--from, --base and --key go with one folder as input");
 }
 
 // One array under another name than the file's.
@@ -122,6 +156,7 @@ Weights open_array(const std::string& path, const std::string& name) {
 
 Input open_input(const std::string& path, StreamData stdin_data, const FolderOptions& options) {
   if (path != "-" && is_folder(path)) return open_folder(path, options);
+  refuse_folder_options(options);
   Input input;
   input.name = path;
   input.choice = {{path}, path.ends_with(".json"), false, "model"};
@@ -146,6 +181,7 @@ Input open_inputs(const std::vector<std::string>& operands, StreamData stdin_dat
     }
   }
   if (paths.size() == 1 && arrays.empty()) return open_input(paths.front(), stdin_data, options);
+  refuse_folder_options(options);
   Input input;
   input.name = operands.front();
   input.choice = {paths, false, false, "model"};
@@ -188,8 +224,47 @@ void require_state_dicts(const Input& input, bool salvage) {
     const PickledKind kind = pickled_kind(*file.object);
     Error error = malformed(fmt::format("not weights: {}", pickled_kind_name(kind)));
     if (kind == PickledKind::kModule) error.hint("save the module's state_dict()");
+    if (parse_zero_file_name(base_name(file.name)))
+      error.hint("this is one rank's share of a checkpoint of DeepSpeed: name the folder it lies in");
     throw error.in_file(escape_name(file.name));
   }
+}
+
+void find_lost_parameters(Input& input, const std::string& base) {
+  std::vector<std::string>& lost = input.weights.lost;
+  if (lost.empty()) return;
+  if (input.config && input.config->tie_word_embeddings.value_or(false)) {
+    // DeepSpeed before 0.9.0 kept no record of shared parameters.
+    std::vector<Tensor> tied;
+    const TensorsByName names = tensors_by_name(input.weights);
+    std::erase_if(lost, [&](const std::string& name) {
+      const std::string kept = kept_name_of(name, names);
+      if (kept.empty()) return false;
+      tied.push_back(*names.at(kept));
+      tied.back().name = name;
+      input.weights.notes.push_back(fmt::format("'{}' is '{}', as config.json ties them: no record says so",
+                                                escape_name(name), escape_name(kept)));
+      return true;
+    });
+    input.weights.tensors.insert(input.weights.tensors.end(), tied.begin(), tied.end());
+  }
+  if (!lost.empty() && !base.empty()) {
+    const Folder folder = scan_folder(base);
+    Weights weights = open_choice(folder, choose_weights(folder));
+    std::erase_if(weights.tensors, [&lost](const Tensor& tensor) {
+      return !std::binary_search(lost.begin(), lost.end(), tensor.name);
+    });
+    const TensorsByName found = tensors_by_name(weights);
+    std::erase_if(lost, [&found](const std::string& name) { return found.contains(name); });
+    if (!weights.tensors.empty())
+      input.weights.notes.push_back(fmt::format("{} taken from {}: the checkpoint has no values of them",
+                                                plural(weights.tensors.size(), "tensor"), escape_name(base)));
+    append_weights(input.weights, std::move(weights));
+  }
+  for (const std::string& name : lost)
+    input.weights.findings.add({"ZR-LOST", Level::kSpec, false,
+                                fmt::format("the values of '{}' are in no file", escape_name(name)),
+                                input.name});
 }
 
 std::vector<std::string> left_out_notes(const Input& input) {

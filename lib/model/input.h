@@ -2,6 +2,7 @@
 // What a user names on the command line, opened: a weights file, an index, a folder, or standard input.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -30,9 +31,13 @@ struct Input {
 
 // How a folder is opened.
 struct FolderOptions {
-  bool from_shares = false;  // the shares of the ranks, though whole weights lie beside them
-  std::string base{};  // the folder whose config, tokenizer and other files go with the weights; empty: the
-                       // input's own
+  // Which weights: whole ones where there are any, or the shares of the ranks though whole ones lie beside.
+  enum class From : std::uint8_t { kAny, kZero, kDcp } from = From::kAny;
+  // The folder whose config, tokenizer and other files go with the weights, and whose weights stand in for
+  // lost ones; empty: the input's own.
+  std::string base{};
+  std::string key{};        // where in the tree of a distributed checkpoint the model lies (DcpOptions)
+  bool everything = false;  // of shares, the optimizer's side too
 };
 
 // Opens PATH: "-" is standard input (see StreamData), a name that ends in ".json" an index, a folder what
@@ -51,6 +56,10 @@ void require_sound(const Input& input);
 // Throws kMalformed for pickles that are dangerous to load, unless they are to be salvaged, and for those
 // that hold no state dict (an optimizer's state, arguments, a whole module).
 void require_state_dicts(const Input& input, bool salvage);
+
+// Takes the values of lost parameters from where they are to be had: the name that the config ties them to,
+// the base model in a folder (empty: none). What stays lost is a finding (ZR-LOST).
+void find_lost_parameters(Input& input, const std::string& base);
 
 // A sentence on what torch files hold beside the tensors of their state dicts.
 std::vector<std::string> left_out_notes(const Input& input);

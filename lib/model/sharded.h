@@ -16,26 +16,30 @@ struct ShardedState {
   enum class Kind : std::uint8_t { kZero, kDcp, kDcpPieces } kind = Kind::kDcp;
 };
 
-// The shares in a folder: itself, the folder that `latest` names, pytorch_model_fsdp_0, global_step*. Throws
-// kMalformed where `latest` or several of them leave it open, and for kinds that can't be made whole (FSDP
-// flat parameters, Megatron, NeMo).
+// The shares in a folder: itself, pytorch_model_fsdp_0, the folder that `latest` names, the only tag folder,
+// pieces in safetensors. Throws kMalformed where `latest` or several of them leave it open, and for kinds
+// that can't be made whole (single ranks' files of FSDP, Megatron, NeMo).
 std::optional<ShardedState> find_sharded_state(const std::string& folder);
 
-Weights open_sharded_state(const ShardedState& state);
+// Opens them: the model below `key` of the tree (DcpOptions), or with `everything` all there is, with the
+// optimizer's side, under the names of the whole tree.
+Weights open_sharded_state(const ShardedState& state, const std::string& key, bool everything);
 
 // From the names of a training process to those that PEFT saves: only LoRA tensors and modules to save are
 // kept, the adapter's name ("default") goes. Returns a sentence on what was left out, or nothing.
 std::vector<std::string> keep_adapter_tensors(Weights& weights);
 
 // Of the tensors that were put together from fp32 masters, those whose cast to `dtype` equals what the model
-// file of the training holds are taken from there instead. Reads both. Returns a sentence, or nothing where
-// no file holds them.
-std::optional<std::string> use_training_copies(Weights& weights, Dtype dtype);
+// file of the training holds are taken from there instead. Reads both, with `threads`. Returns a sentence, or
+// nothing where no file holds them. Where they differ, files are mixed or the save fell into a step: throws
+// kMalformed (ZR-MASTER) when `strict`, else the masters are cast.
+std::optional<std::string> use_training_copies(Weights& weights, Dtype dtype, unsigned threads, bool strict);
 
 // True when all names are those of an adapter.
 bool holds_only_adapter(const Weights& weights);
 
-// True when there are tensors and none has a value: what ZeRO stage 3 leaves in place of weights.
+// True when weights are what ZeRO stage 3 leaves in their place: empty tensors of shape [0]. Small ones may
+// be whole all the same (stage3_param_persistence_threshold).
 bool are_placeholders(const Weights& weights);
 
 }  // namespace mu

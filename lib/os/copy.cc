@@ -4,9 +4,11 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <vector>
 
@@ -26,7 +28,8 @@ std::uint64_t copy_in_kernel(const InputFile& in, std::uint64_t in_offset, Outpu
   auto from = static_cast<off64_t>(in_offset);
   auto to = static_cast<off64_t>(out_offset);
   while (true) {
-    const ssize_t moved = ::copy_file_range(in.fd(), &from, out.fd(), &to, std::min(size, kKernelPiece), 0);
+    const ssize_t moved =
+        ::copy_file_range(in.fd()->get(), &from, out.fd(), &to, std::min(size, kKernelPiece), 0);
     if (moved >= 0) return static_cast<std::uint64_t>(moved);
     switch (errno) {
       case EINTR:
@@ -45,6 +48,20 @@ std::uint64_t copy_in_kernel(const InputFile& in, std::uint64_t in_offset, Outpu
   }
 }
 
+// Whether the kernel does better than a buffer. Where source and target lie differently in their pages it
+// moves every page in two parts and can share none: measured on ext4, a buffer takes half the time. File
+// systems of other machines copy without sending the bytes back and forth.
+bool is_kernel_worth_it(const OutputFile& out, std::uint64_t in_offset, std::uint64_t out_offset) {
+  constexpr std::uint64_t kPage = 4096;
+  if (in_offset % kPage == out_offset % kPage) return true;
+  struct statfs status {};
+  if (::fstatfs(out.fd(), &status) != 0) return false;
+  constexpr std::array<std::uint32_t, 5> kRemote = {0x6969, 0xFE534D42, 0xFF534D42, 0x00C36400,
+                                                    0x65735546};  // NFS, SMB2, CIFS, Ceph, FUSE
+  return std::find(kRemote.begin(), kRemote.end(), static_cast<std::uint32_t>(status.f_type)) !=
+         kRemote.end();
+}
+
 void copy_through_buffer(const InputFile& in, std::uint64_t in_offset, OutputFile& out,
                          std::uint64_t out_offset, std::uint64_t size, const OnBytes& on_bytes) {
   std::vector<std::byte> buffer(static_cast<std::size_t>(std::min<std::uint64_t>(size, kBuffer)));
@@ -54,6 +71,7 @@ void copy_through_buffer(const InputFile& in, std::uint64_t in_offset, OutputFil
         std::span(buffer).first(static_cast<std::size_t>(std::min<std::uint64_t>(size - done, kBuffer)));
     in.read_at(in_offset + done, piece);
     out.write_at(out_offset + done, piece);
+    start_writeback(out, out_offset + done, piece.size());
     done += piece.size();
     if (on_bytes) on_bytes(piece.size());
   }
@@ -62,11 +80,13 @@ void copy_through_buffer(const InputFile& in, std::uint64_t in_offset, OutputFil
 }  // namespace
 
 bool clone_file(const InputFile& in, OutputFile& out) {
-  return ::ioctl(out.fd(), FICLONE, in.fd()) == 0;
+  return ::ioctl(out.fd(), FICLONE, in.fd()->get()) == 0;
 }
 
 void copy_range(const InputFile& in, std::uint64_t in_offset, OutputFile& out, std::uint64_t out_offset,
                 std::uint64_t size, const OnBytes& on_bytes) {
+  if (!is_kernel_worth_it(out, in_offset, out_offset))
+    return copy_through_buffer(in, in_offset, out, out_offset, size, on_bytes);
   std::uint64_t done = 0;
   while (done < size) {
     check_interrupt();

@@ -7,6 +7,9 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <list>
+#include <map>
+#include <mutex>
 #include <utility>
 
 #include "base/bytes.h"
@@ -33,6 +36,44 @@ void Fd::reset() {
   fd_ = -1;
 }
 
+namespace {
+
+// Descriptors of parked files, those used last. One that falls out while somebody reads is closed after that.
+class ParkedFiles {
+ public:
+  std::shared_ptr<const Fd> open(const InputFile& file) {
+    const std::scoped_lock lock(mutex_);
+    const auto found = index_.find(file.id());
+    if (found != index_.end()) {
+      order_.splice(order_.begin(), order_, found->second);
+      return order_.front().second;
+    }
+    const InputFile again(file.path());
+    if (again.id() != file.id() || again.size() != file.size())
+      throw Error(ErrorKind::kIo, "was replaced while it was read").in_file(escape_name(file.path()));
+    order_.emplace_front(file.id(), again.fd());
+    index_[file.id()] = order_.begin();
+    if (order_.size() > InputFile::kOpenParked) {
+      index_.erase(order_.back().first);
+      order_.pop_back();
+    }
+    return order_.front().second;
+  }
+
+ private:
+  using Order = std::list<std::pair<FileId, std::shared_ptr<const Fd>>>;
+  std::mutex mutex_;
+  Order order_;  // used last first
+  std::map<FileId, Order::iterator> index_;
+};
+
+ParkedFiles& parked_files() {
+  static ParkedFiles files;
+  return files;
+}
+
+}  // namespace
+
 InputFile::InputFile(std::string path)
     : InputFile(Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)), path) {}
 
@@ -40,9 +81,10 @@ InputFile InputFile::adopt(Fd fd, std::string name) {
   return {std::move(fd), std::move(name)};
 }
 
-InputFile::InputFile(Fd fd, std::string path) : fd_(std::move(fd)), path_(std::move(path)) {
+InputFile::InputFile(Fd fd, std::string path)
+    : fd_(std::make_shared<const Fd>(std::move(fd))), path_(std::move(path)) {
   struct stat status {};
-  if (fd_.get() < 0 || ::fstat(fd_.get(), &status) != 0) throw io_error("open", errno, escape_name(path_));
+  if (fd_->get() < 0 || ::fstat(fd_->get(), &status) != 0) throw io_error("open", errno, escape_name(path_));
   if (!S_ISREG(status.st_mode)) {
     throw Error(ErrorKind::kIo, S_ISDIR(status.st_mode) ? "is a folder" : "is no regular file")
         .in_file(escape_name(path_));
@@ -52,11 +94,20 @@ InputFile::InputFile(Fd fd, std::string path) : fd_(std::move(fd)), path_(std::m
   mode_ = status.st_mode & 07777;
 }
 
+void InputFile::park() {
+  fd_.reset();
+}
+
+std::shared_ptr<const Fd> InputFile::fd() const {
+  return fd_ ? fd_ : parked_files().open(*this);
+}
+
 void InputFile::read_at(std::uint64_t offset, std::span<std::byte> out) const {
+  const std::shared_ptr<const Fd> fd = this->fd();
   std::size_t done = 0;
   while (done < out.size()) {
     const ssize_t got =
-        ::pread(fd_.get(), out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
+        ::pread(fd->get(), out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
     if (got < 0 && errno == EINTR) {
       check_interrupt();
     } else if (got < 0) {

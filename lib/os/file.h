@@ -7,6 +7,7 @@
 #include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -50,16 +51,22 @@ class InputFile {
   // Fills `out` from `offset` on. Throws kIo when the file is shorter than it was.
   void read_at(std::uint64_t offset, std::span<std::byte> out) const;
 
+  // Closes the descriptor until somebody reads: sets of thousands of files need more than a process may have.
+  // Of all parked files the kOpenParked used last stay open. A file that was replaced by then is an error.
+  void park();
+  static constexpr std::size_t kOpenParked = 128;
+
   [[nodiscard]] const std::string& path() const { return path_; }
   [[nodiscard]] std::uint64_t size() const { return size_; }  // bytes, when it was opened
   [[nodiscard]] FileId id() const { return id_; }
   [[nodiscard]] mode_t mode() const { return mode_; }
-  [[nodiscard]] int fd() const { return fd_.get(); }
+  // The descriptor, open as long as the pointer lives. Throws kIo where a parked file can't be opened again.
+  [[nodiscard]] std::shared_ptr<const Fd> fd() const;
 
  private:
   InputFile(Fd fd, std::string path);
 
-  Fd fd_;
+  std::shared_ptr<const Fd> fd_;  // null when parked
   std::string path_;
   std::uint64_t size_ = 0;
   FileId id_;

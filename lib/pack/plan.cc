@@ -144,8 +144,56 @@ void require_packable(const std::vector<PackedTensor>& tensors, const Input& inp
     throw malformed(fmt::format("tensor '{}' is of type {}, which safetensors can't hold",
                                 escape_name(tensor.input->name), escape_name(type_text(*tensor.input))))
         .in_file(escape_name(file.name))
-        .hint("leave it out with --exclude");
+        .hint(type_text(*tensor.input) == "subclass"
+                  ? "a DTensor or another class that a single rank pickled: save full tensors, or a "
+                    "distributed checkpoint"
+                  : "leave it out with --exclude");
   }
+}
+
+// Parameters without values may only be left behind on purpose.
+void require_found(const Input& input, const Selection& selection) {
+  std::vector<std::string> names;
+  for (const std::string& name : input.weights.lost) {
+    if (is_selected(selection, name)) names.push_back(escape_name(name));
+  }
+  if (names.empty()) return;
+  constexpr std::size_t kShown = 3;
+  const std::size_t count = names.size();
+  names.resize(std::min(count, kShown));
+  throw malformed(fmt::format("the values of {} are in no file: {}{} [ZR-LOST]", plural(count, "parameter"),
+                              join(names, ", "), count > kShown ? ", …" : ""))
+      .in_file(escape_name(input.name))
+      .hint(
+          "frozen weights were not saved (DeepSpeed before 0.9.1, or exclude_frozen_parameters): --base "
+          "MODEL "
+          "brings them, --exclude leaves them out");
+}
+
+// What a model that was put together from shares still lacks.
+void note_shares(PackPlan& plan, const Input& input, const PackOptions& options) {
+  if (input.weights.origin.empty()) return;
+  const std::string_view needed = input.is_adapter() ? "adapter_config.json" : "config.json";
+  if (plan.kind == OutputKind::kFolder && !options.weights_only && !input.folder->has(needed))
+    plan.notes.push_back(
+        fmt::format("no {} lies in the checkpoint or above it: --base DIR brings one", needed));
+  const std::string* const dtype = input.config ? input.config->dtype() : nullptr;
+  const bool masters = std::any_of(plan.weights.begin(), plan.weights.end(), [](const WeightsOutput& file) {
+    return std::any_of(file.tensors.begin(), file.tensors.end(),
+                       [](const PackedTensor& tensor) { return tensor.output.dtype == Dtype::kF32; });
+  });
+  if (masters && options.selection.dtype == std::nullopt && dtype != nullptr &&
+      (*dtype == "bfloat16" || *dtype == "float16"))
+    plan.notes.push_back(fmt::format(
+        "the weights are fp32, twice the size of the {} that config.json names: see --dtype", *dtype));
+  std::uint64_t lora = 0;
+  for (const Tensor& tensor : input.weights.tensors)
+    lora += tensor.name.find(".lora_") != std::string::npos ? 1 : 0;
+  if (lora > 0 && !input.is_adapter())
+    plan.notes.push_back(
+        fmt::format("{} of a LoRA adapter are among them: with an adapter_config.json beside, the "
+                    "adapter alone is written",
+                    plural(lora, "tensor")));
 }
 
 void plan_npy(PackPlan& plan, std::vector<PackedTensor> tensors) {
@@ -195,6 +243,7 @@ std::vector<TiedName> find_tied(const Input& input) {
 PackPlan plan_pack(const Input& input, const PackOptions& options, OutputKind kind,
                    const std::vector<TiedName>& tied) {
   refuse_cast_of_quantized(input, options);
+  require_found(input, options.selection);
   PackPlan plan;
   plan.kind = kind;
   // A repeated tensor may only go where the one it repeats is written.
@@ -214,6 +263,7 @@ PackPlan plan_pack(const Input& input, const PackOptions& options, OutputKind ki
   } else {
     plan.weights.push_back(make_output("", std::move(tensors), output_metadata(input, plan, options)));
   }
+  note_shares(plan, input, options);
   for (const TiedName& pair : plan.dropped) {
     plan.notes.push_back(fmt::format("'{}' repeats '{}' and {}: written once", escape_name(pair.dropped),
                                      escape_name(pair.kept),

@@ -49,7 +49,7 @@ std::string verify_output(const PackPlan& plan, const TensorWriter& writer,
   for (std::size_t f = 0; f < plan.weights.size(); ++f) {
     const WeightsOutput& file = plan.weights[f];
     const InputFile written(paths[f]);
-    ::posix_fadvise(written.fd(), 0, 0, POSIX_FADV_DONTNEED);  // from the disk, not from memory
+    ::posix_fadvise(written.fd()->get(), 0, 0, POSIX_FADV_DONTNEED);  // from the disk, not from memory
     std::string prefix(file.prefix.size(), '\0');
     written.read_at(0, std::as_writable_bytes(std::span(prefix)));
     bool same = prefix == file.prefix && written.size() == file.size;

@@ -6,6 +6,7 @@
 
 #include <string>
 
+#include "base/error.h"
 #include "weights/weights.h"
 
 namespace mu {
@@ -13,11 +14,22 @@ namespace mu {
 // True for a folder that holds such a checkpoint, whole or not.
 bool is_dcp_folder(const std::string& path);
 
-// The full tensors of the model in the folder, each made of its pieces; of the whole tree when it holds no
-// model but an optimizer. Every piece is checked against the metadata and the metadata against itself before
-// it returns. Throws kMalformed with the tensor and the rule (DC-*) for what is missing, torn, mixed or not
-// supported.
-Weights open_dcp(const std::string& path);
+// Why nothing that Megatron's dist_checkpointing saved is read, in either of its formats (DC-CLASS).
+Error megatron_error();
+// True where its metadata.json says so.
+bool is_megatron_folder(const std::string& path);
+
+// The full tensors of the model in the folder, each made of its pieces. The model is what lies below `key`
+// ("app.model") in the tree that was saved; without a key it is found by the names that trainers use. Where
+// no such part is found, and with `everything`, all tensors are listed by their whole keys, and without
+// `everything` their files say why they are not packed (DC-OPT, DC-KEY). Every piece is checked against the
+// metadata and the metadata against itself before it returns. Throws kMalformed with the tensor and the rule
+// (DC-*) for what is missing, torn, mixed or not supported.
+struct DcpOptions {
+  std::string key{};
+  bool everything = false;
+};
+Weights open_dcp(const std::string& path, const DcpOptions& options = {});
 
 // The folder, the one given or its sub-folder "sharded", that holds pieces as safetensors files; empty when
 // there is none.

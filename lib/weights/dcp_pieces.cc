@@ -5,15 +5,18 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <map>
+#include <optional>
+#include <set>
 
 #include "base/error.h"
-#include "base/glob.h"
 #include "base/json.h"
 #include "base/text.h"
 #include "os/folder.h"
 #include "weights/dcp.h"
 #include "weights/layout.h"
+#include "weights/shares.h"
 #include "weights/tiling.h"
 
 namespace mu {
@@ -21,12 +24,44 @@ namespace {
 
 constexpr std::string_view kInfo = "DCP_SHARDING_INFO";
 
-Error broken(std::string_view rule, std::string message) {
-  return malformed(fmt::format("{} [{}]", message, rule));
+// "shard-00002-model-00001-of-00003.safetensors": of rank 1 (counted from 0), the first of three files.
+struct PieceName {
+  std::uint64_t shard = 0, file = 0, files = 0;
+};
+std::optional<PieceName> parse_piece_name(std::string_view name) {
+  PieceName piece;
+  const std::pair<std::string_view, std::uint64_t*> parts[] = {
+      {"shard-", &piece.shard}, {"-model-", &piece.file}, {"-of-", &piece.files}};
+  for (const auto& [text, number] : parts) {
+    if (!name.starts_with(text)) return std::nullopt;
+    name.remove_prefix(text.size());
+    const std::from_chars_result parsed = std::from_chars(name.data(), name.data() + name.size(), *number);
+    if (parsed.ec != std::errc() || parsed.ptr == name.data()) return std::nullopt;
+    name.remove_prefix(static_cast<std::size_t>(parsed.ptr - name.data()));
+  }
+  return name == ".safetensors" ? std::optional(piece) : std::nullopt;
 }
 
-bool is_piece_name(std::string_view name) {
-  return Glob("shard-[0-9]*-model-[0-9]*-of-[0-9]*.safetensors").matches(name);
+// Every rank writes a file of each number. Full shapes are what the pieces reach, so that a rank whose files
+// are all lost leaves no other trace than a gap in the numbers, and the last rank none.
+void require_all_pieces(const std::vector<PieceName>& pieces) {
+  std::uint64_t shards = 0;
+  std::set<std::pair<std::uint64_t, std::uint64_t>> present;
+  for (const PieceName& piece : pieces) {
+    if (piece.files != pieces.front().files)
+      throw rule_error("DC-ITEM", fmt::format("pieces of two saves are mixed: of {} and of {} files",
+                                              pieces.front().files, piece.files));
+    shards = std::max(shards, piece.shard);
+    present.emplace(piece.shard, piece.file);
+  }
+  for (std::uint64_t shard = 1; shard <= shards; ++shard) {
+    for (std::uint64_t file = 1; file <= pieces.front().files; ++file) {
+      if (present.contains({shard, file})) continue;
+      throw rule_error("DC-FILE", fmt::format("shard-{:05}-model-{:05}-of-{:05}.safetensors is missing",
+                                              shard, file, pieces.front().files))
+          .hint("multi-node runs leave each node's files on its own disk: copy them together");
+    }
+  }
 }
 
 // First index of a piece, as its file's metadata give it.
@@ -40,7 +75,8 @@ std::vector<std::uint64_t> saved_offsets(const JsonValue& info, const Tensor& te
   const bool fits =
       offsets.size() == tensor.shape.size() &&
       std::all_of(offsets.begin(), offsets.end(), [](std::uint64_t n) { return n < (1ULL << 40); });
-  if (!fits) throw broken("DC-CHUNK", "the piece of '" + escape_name(tensor.name) + "' has no saved_offsets");
+  if (!fits)
+    throw rule_error("DC-CHUNK", "the piece of '" + escape_name(tensor.name) + "' has no saved_offsets");
   return offsets;
 }
 
@@ -51,7 +87,7 @@ std::string dcp_pieces_folder(const std::string& path) {
     if (!is_folder(folder)) continue;
     const std::vector<FolderEntry> entries = list_folder(folder);
     if (std::any_of(entries.begin(), entries.end(),
-                    [](const FolderEntry& entry) { return is_piece_name(entry.name); }))
+                    [](const FolderEntry& entry) { return parse_piece_name(entry.name).has_value(); }))
       return folder;
   }
   return "";
@@ -59,8 +95,17 @@ std::string dcp_pieces_folder(const std::string& path) {
 
 Weights open_dcp_pieces(const std::string& folder) {
   std::vector<std::string> paths;
+  std::vector<PieceName> names;
   for (const FolderEntry& entry : list_folder(folder)) {
-    if (is_piece_name(entry.name)) paths.push_back(join_path(folder, entry.name));
+    const std::optional<PieceName> name = parse_piece_name(entry.name);
+    if (!name) continue;
+    names.push_back(*name);
+    paths.push_back(join_path(folder, entry.name));
+  }
+  try {
+    require_all_pieces(names);
+  } catch (Error& error) {
+    throw error.in_file(escape_name(folder));
   }
   Weights pieces = open_files(paths);
   pieces.findings.throw_if_unloadable();
@@ -68,8 +113,12 @@ Weights open_dcp_pieces(const std::string& folder) {
   for (const WeightsFile& file : pieces.files) {
     const auto text = file.metadata ? file.metadata->find(std::string(kInfo)) : Metadata::const_iterator();
     if (!file.metadata || text == file.metadata->end())
-      throw broken("DC-CHUNK", "its metadata lack DCP_SHARDING_INFO").in_file(escape_name(file.name));
-    infos.push_back(parse_json(text->second));
+      throw rule_error("DC-CHUNK", "its metadata lack DCP_SHARDING_INFO").in_file(escape_name(file.name));
+    try {
+      infos.push_back(parse_json(text->second));
+    } catch (Error& error) {
+      throw error.in_file(escape_name(file.name));
+    }
   }
   std::vector<Tensor> whole;
   std::vector<Layout> layouts;
@@ -86,7 +135,8 @@ Weights open_dcp_pieces(const std::string& folder) {
       }
       Tensor& tensor = whole[at->second];
       if (tensor.dtype != piece.dtype || tensor.shape.size() != begin.size())
-        throw broken("DC-ITEM", "pieces of '" + escape_name(piece.name) + "' differ in dtype or dimensions");
+        throw rule_error("DC-ITEM",
+                         "pieces of '" + escape_name(piece.name) + "' differ in dtype or dimensions");
       for (std::size_t i = 0; i < begin.size(); ++i)
         tensor.shape[i] = std::max(tensor.shape[i], begin[i] + piece.shape[i]);
       if (piece.size > 0)
@@ -99,7 +149,7 @@ Weights open_dcp_pieces(const std::string& folder) {
   for (std::size_t i = 0; i < whole.size(); ++i) {
     const ByteSize size = tensor_bytes(whole[i].dtype, whole[i].shape);
     if (size.status != ByteSizeStatus::kOk)
-      throw broken("DC-CHUNK", "the pieces of '" + escape_name(whole[i].name) + "' make no shape")
+      throw rule_error("DC-CHUNK", "the pieces of '" + escape_name(whole[i].name) + "' make no shape")
           .in_file(escape_name(folder));
     try {
       check_tiling(whole[i].name, whole[i].shape, layouts[i].boxes);
@@ -109,6 +159,10 @@ Weights open_dcp_pieces(const std::string& folder) {
     std::sort(layouts[i].boxes.begin(), layouts[i].boxes.end(),
               [](const Box& a, const Box& b) { return a.begin < b.begin; });
     whole[i].size = size.bytes;
+    if (!layouts[i].boxes.empty()) {
+      whole[i].source = layouts[i].boxes.front().source;
+      whole[i].offset = layouts[i].boxes.front().offset;
+    }
     layouts[i].shape = whole[i].shape;
     whole[i].layout = std::make_shared<Layout>(std::move(layouts[i]));
   }

@@ -21,7 +21,7 @@ namespace {
 constexpr std::size_t kPiece = 64U << 10;  // bytes read or skipped at once
 
 InputFile open_again(const InputFile& file) {
-  return InputFile::adopt(Fd(::fcntl(file.fd(), F_DUPFD_CLOEXEC, 0)), file.path());
+  return InputFile::adopt(Fd(::fcntl(file.fd()->get(), F_DUPFD_CLOEXEC, 0)), file.path());
 }
 
 }  // namespace

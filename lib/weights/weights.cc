@@ -92,6 +92,10 @@ void add_any(Weights& weights, InputFile input) {
     return add_npy(weights, std::move(input), name);
   }
   if (is_gguf_start(start)) return add_gguf(weights, std::move(input));
+  if (input.path().ends_with(".nemo"))
+    throw malformed("a checkpoint of NeMo: its names and layouts are those of Megatron")
+        .in_file(escape_name(input.path()))
+        .hint("export it with NeMo");
   if (is_tar_start(start))
     throw malformed("this is a tar archive, as torch wrote before 2017: it is not read")
         .in_file(escape_name(input.path()))

@@ -34,7 +34,7 @@ struct WeightsFile {
   std::optional<Metadata> metadata;
   std::string stream_header{};  // of a stream only: the header's bytes, which can't be read again
   std::shared_ptr<const TorchObject> object{};  // of a pickle or torch file: what it holds beside tensors
-  std::string_view read_only{};                 // why tensors of this file are not to be packed; a literal
+  std::string read_only{};                      // why tensors of this file are not to be packed
   bool is_safetensors = false;
 };
 
@@ -46,6 +46,7 @@ struct Weights {
   std::string origin{};  // what the tensors were put together from, "DeepSpeed ZeRO stage 3, 2 ranks, …";
                          // usually empty
   std::vector<std::string> notes{};  // what a user should know of that
+  std::vector<std::string> lost{};   // names of parameters whose values are in no file, sorted
   // By name, the 16-bit copies that a run kept beside fp32 masters.
   std::map<std::string, Tensor> training_copies{};
   Findings findings;  // of all files; level kLoads among them means that the tensors must not be trusted

@@ -18,7 +18,7 @@ import tempfile
 import time
 import zipfile
 
-BIN = pathlib.Path(sys.argv[1])
+BIN = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else pathlib.Path()
 PAIRS = 5
 
 
@@ -76,9 +76,49 @@ def write_runs(folder, runs, checkpoints, log_entries, optimizer_bytes):
             (path / "trainer_state.json").write_text(json.dumps(state, indent=2, sort_keys=True) + "\n")
 
 
-def make(*arguments):
+RANKS, MATRICES, ROWS, COLUMNS = 4, 125, 2000, 2000  # 2 GB of F32
+
+
+def write_zero(folder):
+    """A checkpoint of ZeRO stage 3 as DeepSpeed lays it out, without the moments: nobody here reads them."""
+    import collections
+    import torch
+    tag = pathlib.Path(folder) / "global_step1"
+    tag.mkdir(parents=True)
+    (tag.parent / "latest").write_text(tag.name)
+    names = [f"model.layers.{i}.mlp.weight" for i in range(MATRICES)]
+    shapes = [collections.OrderedDict((name, torch.Size((ROWS, COLUMNS))) for name in names)]
+    for rank in range(RANKS):
+        stem = f"zero_pp_rank_{rank}_mp_rank_00"
+        module = collections.OrderedDict((name, torch.empty(0, dtype=torch.bfloat16)) for name in names)
+        torch.save({"module": module, "buffer_names": [], "param_shapes": shapes, "frozen_param_shapes": {}, "frozen_param_fragments": {},
+                    "shared_params": {}, "ds_version": "0.19.8", "global_steps": 1, "dp_world_size": RANKS, "mp_world_size": 1},
+                   tag / f"{stem}_model_states.pt")
+        torch.save({"optimizer_state_dict": {"zero_stage": 3, "partition_count": RANKS, "fp32_flat_groups": [torch.randn(MATRICES * ROWS * COLUMNS // RANKS)]},
+                    "ds_config": {}, "ds_version": "0.19.8"}, tag / f"bf16_{stem}_optim_states.pt")
+
+
+def dcp_rank(rank, folder):
+    import torch
+    import torch.distributed.checkpoint as dcp
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import DTensor, Shard
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}.rendezvous", rank=rank, world_size=RANKS)
+    mesh = init_device_mesh("cpu", (RANKS,))
+    share = lambda: DTensor.from_local(torch.randn(ROWS // RANKS, COLUMNS), mesh, [Shard(0)])
+    dcp.save({"model": {f"model.layers.{i}.mlp.weight": share() for i in range(MATRICES)}}, checkpoint_id=folder)
+    torch.distributed.destroy_process_group()
+
+
+def write_dcp(folder):
+    """A torch distributed checkpoint of FSDP2's kind."""
+    import torch
+    torch.multiprocessing.spawn(dcp_rank, args=(folder,), nprocs=RANKS)
+
+
+def make(what, *arguments):
     # In a process of its own: what a parent once needed is counted in its children's peak memory.
-    subprocess.run([sys.executable, __file__, "--make", *map(str, arguments)], check=True)
+    subprocess.run([sys.executable, __file__, "--make", what, *map(str, arguments)], check=True)
 
 
 def timed(command, prepare):
@@ -103,14 +143,14 @@ def compare(what, ours, rival, prepare=lambda: None, pairs=PAIRS, times=1):
 
 def prune_rows(folder):
     many, logs, full, copy = (folder / name for name in ("many", "logs", "full", "copy"))
-    subprocess.run([sys.executable, __file__, "--make-runs", many, "1", "10000", "20", "0"], check=True)
+    make("runs", many, 1, 10000, 20, 0)
     compare("ckpt-prune -n, 10,000 of 12 files / du", [BIN / "ckpt-prune", "-n", "--keep", "3", many / "run0"], ["du", "-s", many])
     shutil.rmtree(many)
-    subprocess.run([sys.executable, __file__, "--make-runs", logs, "100", "2", "16000", "0"], check=True)
+    make("runs", logs, 100, 2, 16000, 0)
     compare("ckpt-prune -n, 100 runs, 2.5 MB logs / cat", [BIN / "ckpt-prune", "-n", "--keep", "1", "--recursive", logs],
             ["sh", "-c", f"cat {logs}/run*/checkpoint-2/trainer_state.json"])
     shutil.rmtree(logs)
-    subprocess.run([sys.executable, __file__, "--make-runs", full, "1", "101", "20", "8000000"], check=True)
+    make("runs", full, 1, 101, 20, 8000000)
 
     def again():
         shutil.rmtree(copy, ignore_errors=True)
@@ -120,6 +160,25 @@ def prune_rows(folder):
     compare("ckpt-prune, 100 of 101, 8 MB each / rm -rf", [BIN / "ckpt-prune", "--keep", "1", copy],
             ["sh", "-c", f"for i in $(seq 100); do set -- \"$@\" {copy}/checkpoint-$i; done; rm -rf \"$@\""], again)
     shutil.rmtree(full)
+
+
+def compare_shares(folder, python):
+    zero, dcp, out = folder / "zero", folder / "dcp", folder / "out"
+    os.environ.update(DS_ACCELERATOR="cpu", DS_BUILD_OPS="0")
+    fresh = lambda: subprocess.run(["rm", "-rf", out], check=True) and os.sync()
+    copy = lambda shares: ["sh", "-c", f"cp -r --reflink=never {shares} {out} && sync -f {out}"]
+    make("zero", zero)
+    # DeepSpeed ends with 0 whatever it made.
+    rival = [sys.executable, "-m", "deepspeed.utils.zero_to_fp32", zero, out, "--safe_serialization"]
+    subprocess.run(rival, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run([BIN / "st-inspect", "--diff", zero, out], check=True, stdout=subprocess.DEVNULL)
+    compare("st-pack ZeRO-3, 2 GB / zero_to_fp32", [BIN / "st-pack", zero, "-o", out], rival, fresh, pairs=3)
+    compare("st-pack ZeRO-3, 2 GB / cp and sync", [BIN / "st-pack", zero, "-o", out], copy(zero), fresh)
+    subprocess.run(["rm", "-rf", zero], check=True)
+    make("dcp", dcp)
+    merge = f"from torch.distributed.checkpoint.format_utils import dcp_to_torch_save\ndcp_to_torch_save({str(dcp)!r}, {str(out)!r})"
+    compare("st-pack DCP, 2 GB / dcp_to_torch_save", [BIN / "st-pack", dcp, "-o", out], python(merge), fresh, pairs=3)
+    compare("st-pack DCP, 2 GB / cp and sync", [BIN / "st-pack", dcp, "-o", out], copy(dcp), fresh)
 
 
 def main():
@@ -134,8 +193,8 @@ def main():
     pickling = "import torch\nfor k, v in torch.load({!r}, mmap=True).items(): print(k, v.dtype, v.shape)"
     fresh = lambda: out.unlink(missing_ok=True) or os.sync()
     try:
-        make(large, 1000, 500_000, 1)
-        make(wide, 500_000, 2, 0)
+        make("file", large, 1000, 500_000, 1)
+        make("file", wide, 500_000, 2, 0)
         print(f"{'':44} {'ours':>12} {'rival':>12} {'faster':>9} {'our peak':>11}")
         compare("st-inspect, 1,000 tensors / /bin/true", [BIN / "st-inspect", large], ["/bin/true"], times=100)
         compare("st-inspect, 1,000 tensors / Python", [BIN / "st-inspect", large], python(listing.format(str(large))), times=20)
@@ -154,15 +213,17 @@ def main():
         compare("st-inspect .bin, 1,000 tensors / torch", [BIN / "st-inspect", torch_file], python(pickling.format(str(torch_file))), times=3, pairs=3)
         compare("st-pack .bin, 2 GB / cp and sync", [BIN / "st-pack", torch_file, "-o", out],
                 ["sh", "-c", f"cp --reflink=never {torch_file} {out} && sync -f {out}"], fresh)
-        prune_rows(folder)
         compare("st-pack .bin, 2 GB / torch", [BIN / "st-pack", torch_file, "-o", out], python(convert), fresh, pairs=3)
+        torch_file.unlink(), large.unlink(), wide.unlink()
+        compare_shares(folder, python)
+        prune_rows(folder)
     finally:
         shutil.rmtree(folder)
 
 
-if sys.argv[1] == "--make":
-    write_file(sys.argv[2], *map(int, sys.argv[3:]))
-elif sys.argv[1] == "--make-runs":
-    write_runs(sys.argv[2], *map(int, sys.argv[3:]))
-else:
-    main()
+if __name__ == "__main__":
+    if sys.argv[1] == "--make":
+        {"file": lambda path, *numbers: write_file(path, *map(int, numbers)), "zero": write_zero, "dcp": write_dcp,
+         "runs": lambda path, *numbers: write_runs(path, *map(int, numbers))}[sys.argv[2]](*sys.argv[3:])
+    else:
+        main()

@@ -139,8 +139,7 @@ root=$BATS_TEST_DIRNAME/../..
 }
 
 @test "the examples of the man pages and of README run as printed" {
-  cp -r "$FIXTURES/full-run/checkpoint-40" .
-  cp -r "$FIXTURES/full-run" .
+  cp -r "$FIXTURES/full-run/checkpoint-40" "$FIXTURES/full-run" "$FIXTURES/zero3-run" "$FIXTURES/fsdp-run" .
   st-pack -q checkpoint-40 -o out
   for page in st-inspect st-pack ckpt-prune; do
     sed -n '/^.SH EXAMPLES/,/^.SH SEE/p' "$root/man/$page.1" | grep -vE '^\.' | sed 's/\\-/-/g; s/\\e/\\/g' > examples
@@ -150,7 +149,7 @@ root=$BATS_TEST_DIRNAME/../..
       bash -o pipefail -c "$line" < /dev/null || [ $? = 141 ]
     done < examples
   done
-  rm -rf out half shards full-run
+  rm -rf out half shards model merged full-run
   cp -r "$FIXTURES/full-run" .
   sed -n '/^```sh/,/^```/p' "$root/README.md" | grep -v '^```' > recipes
   [ "$(wc -l < recipes)" -ge 10 ]

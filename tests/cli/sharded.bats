@@ -5,6 +5,22 @@ load helper
 zero3() { cp -r "$FIXTURES/zero3-run/checkpoint-1" run && tag=run/global_step1; }
 fsdp() { cp -r "$FIXTURES/fsdp-run/checkpoint-1" run && dcp=run/pytorch_model_fsdp_0; }
 
+# shares < SCRIPT: a checkpoint as the script describes it, see shares.py.
+shares() { rm -rf run run.expected.safetensors && python3 "$BATS_TEST_DIRNAME/shares.py" run; }
+
+# whole SCRIPT: the checkpoint is the model that it was cut from, listed and packed.
+whole() {
+  shares <<< "$1"
+  expect 0 st-inspect --check run
+  expect 0 st-inspect --diff run run.expected.safetensors
+  rm -rf packed && expect 0 st-pack run -o packed --verify
+  # A shared parameter is written once.
+  [[ $1 == *alias* ]] || expect 0 st-inspect --diff packed run.expected.safetensors
+}
+
+# wrong TEXT SCRIPT: the checkpoint is refused, and the one line says TEXT.
+wrong() { shares <<< "$2" && refused "$1"; }
+
 # refused TEXT: st-pack ends with 4, one line that has the text, and nothing is written; st-inspect says the same.
 refused() {
   mkdir -p empty
@@ -134,4 +150,409 @@ refused() {
   rm run/* && mkdir run/mp_rank_00
   expect 4 st-pack run -o out
   has stderr "Megatron"
+}
+
+@test "ZeRO: stages, ranks, engines, padding, frozen, shared, universal" {
+  whole 'zero(2, 3)'
+  whole 'zero(1, 3)'
+  whole 'zero(11, 3)'  # more ranks than text order bears, and than values
+  whole 'zero(3, 3, groups=[{"a": (7, 13), "b": (5, 7), "c": (35,)}, {"d": (1,), "e": (5,), "f": (5,), "g": (7,)}])'
+  whole 'zero(3, 3, frozen={"f.weight": (3, 3)}, alias={"t.weight": "a.weight"})'
+  whole 'zero(4, 2)'
+  whole 'zero(11, 2, groups=[{"a": (5,)}, {"b": (2, 2)}])'
+  whole 'zero(2, 1, groups=[{"a": (161,)}])'
+  whole 'zero(2, 2, frozen={"f.weight": (3, 3)}, alias={"t.weight": "a.weight"})'
+  whole 'zero(2, 1, frozen={"f.weight": (3, 3)})'
+  whole 'zero(2, 1, engine="bf16", keep_padding=True)'
+  whole 'zero(3, 2, gaps=2)'
+  whole 'universal(zero(2, 2))'
+  whole 'universal(zero(2, 3, frozen={"f.weight": (3, 3)}, alias={"t.weight": "a.weight"}))'
+  # Sub-groups that the model file does not have, shapes as plain tuples, the name torch gives to streams.
+  whole 'z = zero(2, 3, groups=[{"a": (4,)}, {"b": (6,)}]); m = z.model[0]; m["param_shapes"] = [{"a": (4,), "b": [6]}]'
+  # Slices of another order, as round_robin_gradients leaves them.
+  whole 'z = zero(2, 2); z.model[0]["ds_config"]["zero_optimization"]["round_robin_gradients"] = True
+for s in [o["optimizer_state_dict"]["param_slice_mappings"][0] for o in z.optim.values()]:
+  for address in s.values(): address.start += 1'
+}
+
+@test "ZeRO: more ranks than open files" {
+  shares <<< 'zero(150, 3)'
+  ulimit -n 160
+  expect 0 st-inspect --diff run run.expected.safetensors
+  expect 0 st-pack run -o out --verify
+}
+
+@test "ZeRO: what is missing" {
+  wrong '2 optimizer files here; missing: rank 2 [ZR-COUNT]' 'z = zero(3, 3); del z.optim[2]'
+  wrong 'missing: rank 2 [ZR-COUNT]' 'z = zero(2, 2)
+for o in z.optim.values(): o["optimizer_state_dict"]["partition_count"] = [3]'
+  wrong '[ZR-COUNT]' 'z = zero(2, 3); z.optim = {}'
+  wrong '[ZR-COUNT]' 'z = zero(2, 3)
+for o in z.optim.values(): del o["optimizer_state_dict"]["partition_count"]'
+  wrong 'no *_model_states.pt [ZR-MODEL]' 'z = zero(2, 3); z.model = {}'
+  wrong "rank 0's model file" 'z = zero(2, 3); del z.model[0]'
+  wrong 'missing: rank 1 [ZR-MODEL]' 'z = zero(2, 3, frozen={"f.weight": (3, 3)}); del z.model[1]'
+  wrong 'the file is empty' 'zero(2, 3); (OUT / "global_step1").mkdir(parents=True)
+class Late:
+  def write(self): (OUT / "global_step1/bf16_zero_pp_rank_1_mp_rank_00_optim_states.pt").write_bytes(b"")
+written.append(Late())'
+  # Nothing is frozen: the names in rank 0's file are enough.
+  shares <<< 'z = zero(2, 3); del z.model[1]'
+  expect 0 st-pack run -o out
+  has stderr "model files are missing (rank 1)"
+  expect 0 st-inspect --diff out run.expected.safetensors
+}
+
+@test "ZeRO: files of two saves" {
+  wrong 'step 9 here, 1 in' 'z = zero(2, 3); z.model[1]["global_steps"] = 9'
+  wrong 'DeepSpeed 0.9 here' 'z = zero(2, 3); z.model[1]["ds_version"] = "0.9"'
+  wrong 'DeepSpeed 0.9 here' 'z = zero(2, 2); z.optim[1]["ds_version"] = "0.9"'
+  wrong 'ranks 3 here, 2 in' 'z = zero(2, 2); z.optim[1]["optimizer_state_dict"]["partition_count"] = [3]'
+  wrong 'optimizer step 9 here, 2 in' 'z = zero(2, 3); z.optim[1] = zero(2, 3, step=9.0).optim[1]; written.pop()'
+  wrong 'optimizer step 9 here, 2 in' 'z = zero(2, 2); z.optim[1] = zero(2, 2, step=9.0).optim[1]; written.pop()'
+  wrong 'are those of' 'z = zero(2, 2); z.optim[1]["optimizer_state_dict"]["param_slice_mappings"][0]["c.weight"].start = 0'
+  wrong '[ZR-MIX]' 'z = zero(2, 2); z.optim[1]["optimizer_state_dict"] |= {"zero_stage": 1}'
+  wrong 'disagree on the dtype' 'z = zero(2, 2); o = z.optim[1]["optimizer_state_dict"]
+o["single_partition_of_fp32_groups"] = [Tensor(bytes(2 * t.shape[0]), "BF16", t.shape) for t in o["single_partition_of_fp32_groups"]]'
+  shares <<< 'zero(2, 3)'
+  cp run/global_step1/bf16_zero_pp_rank_1_mp_rank_00_optim_states.pt run/global_step1/zero_pp_rank_1_mp_rank_00_optim_states.pt
+  refused "[ZR-MIX]"
+  shares <<< 'zero(2, 3)'
+  cp run/global_step1/zero_pp_rank_0_mp_rank_00_model_states.pt run/global_step1/mp_rank_00_model_states.pt
+  refused "[ZR-MIX]"
+  rm run/global_step1/zero_pp_rank*
+  refused "the weights are of stage 3, mp_rank_00_model_states.pt is of another [ZR-MIX]"
+}
+
+@test "ZeRO: sizes and shapes that don't fit" {
+  wrong '[ZR-SIZE]' 'z = zero(2, 3); z.model[0]["param_shapes"][0]["a.weight"] = size((3, 6))'
+  wrong '[ZR-SIZE]' 'z = zero(2, 3); z.model[0]["param_shapes"][0]["a.weight"] = size((3, 1))'
+  wrong '[ZR-SIZE]' 'z = zero(2, 2); z.model[0]["param_shapes"][0]["a.weight"] = size((3, 9))'
+  wrong '[ZR-SIZE]' 'z = zero(2, 2); z.model[0]["param_shapes"][0]["a.weight"] = size((1, 1))'
+  wrong '[ZR-SIZE]' 'z = zero(2, 2); z.model[0]["param_shapes"].append({})'
+  wrong '[ZR-SIZE]' 'z = zero(2, 3); z.model[0]["param_shapes"][0]["a.weight"] = size((2**31, 2**28))'
+  wrong '[ZR-SHAPE]' 'z = zero(2, 3); z.model[0]["param_shapes"][0]["a.weight"] = size((2**62, 2**62))'
+  wrong '[ZR-SHAPE]' 'z = zero(2, 3); z.model[0]["param_shapes"][0]["a.weight"] = size((-1,))'
+  wrong '[ZR-SHAPE]' 'z = zero(2, 3); z.model[0]["param_shapes"][0]["a.weight"] = "x"'
+  wrong '[ZR-SHAPE]' 'z = zero(2, 3); z.model[0]["param_shapes"] = None'
+  wrong '[ZR-SHAPE]' 'z = zero(2, 3, frozen={"f": (3, 3)}); z.model[1]["frozen_param_fragments"]["f"] = flat(bytes(8), "BF16")'
+  wrong '[ZR-SHAPE]' 'z = zero(2, 2, frozen={"f": (3, 3)}); z.model[0]["frozen_param_shapes"]["f"] = size((9, 1))'
+  wrong '[ZR-SHAPE]' 'z = zero(2, 2); z.model[0]["module"]["b.weight"] = Tensor(bytes(16), "BF16", (8,))'
+  wrong '[ZR-SHAPE]' 'z = zero(2, 3); z.optim[0]["optimizer_state_dict"]["fp32_flat_groups"] = [Tensor(bytes(96), "F32", (6, 4))] '
+  wrong 'reaches beyond its storage' 'z = zero(2, 3); z.optim[0]["optimizer_state_dict"]["fp32_flat_groups"][0].shape = (2**40,)'
+  wrong '[ZR-KIND]' 'z = zero(2, 3)
+for o in z.optim.values(): o["optimizer_state_dict"]["zero_stage"] = 4'
+  wrong '[ZR-KIND]' 'z = zero(2, 2)
+for o in z.optim.values(): del o["optimizer_state_dict"]["single_partition_of_fp32_groups"]'
+  wrong '[ZR-COUNT]' 'z = zero(2, 3); z.optim[0]["optimizer_state_dict"]["partition_count"] = 2**40'
+  wrong '[ZR-SHAPE]' 'z = zero(2, 3); universal(z); z.extra["zero/a.weight/fp32.pt"] = flat(bytes(4))'
+  wrong 'not followed' 'z = zero(2, 3); universal(z); z.model[0]["param_shapes"][0] = {"../x": size((1,))}'
+  shares <<< 'zero(2, 2)'
+  printf '\x80\x02}q\x00.' > run/global_step1/mp_rank_00_model_states.pt
+  refused "[ZR-KIND]"
+}
+
+@test "ZeRO: other kinds of training are named" {
+  local rank0='z = zero(2, 3); m = z.model[0]; '
+  wrong '[ZR-TP]' "$rank0"'m["mp_world_size"] = 2'
+  wrong '[ZR-TP]' "$rank0"'m["checkpoint_parallel_dimensions"] = {"pp_degree": 1, "tp_degree": 2}'
+  wrong '[ZR-PIPE]' "$rank0"'m["checkpoint_parallel_dimensions"] = {"pp_degree": 2, "tp_degree": 1}'
+  wrong '[ZR-PIPE]' "$rank0"'m["module"] = None'
+  wrong '[ZR-MOE]' "$rank0"'m["num_experts"] = [4]'
+  wrong '[ZR-MOE]' "$rank0"'m["ds_autoep_layers"] = {"x": 1}'
+  wrong '[ZR-MOE]' "$rank0"'m["folding"] = {"x": 1}'
+  wrong '[ZR-MICS]' "$rank0"'m["ds_config"]["zero_optimization"]["mics_shard_size"] = 2'
+  wrong '[ZR-MOE]' 'z = zero(2, 3); z.optim[0]["optimizer_state_dict"]["ds_zero_partition_groups"] = [1]'
+  wrong '[ZR-MOE]' 'z = zero(2, 2); z.optim[0]["optimizer_state_dict"]["partition_count"] = [2, 1]'
+  wrong '[ZR-NVME]' 'z = zero(2, 3)
+for o in z.optim.values(): o["optimizer_state_dict"]["fp32_flat_groups"] = [flat(b"")]'
+  for name in layer_0_expert_1_mp_rank_00_model_states.pt expp_rank_0_mp_rank_00_optim_states.pt; do
+    shares <<< 'zero(2, 2)'
+    touch "run/global_step1/$name"
+    refused "[ZR-MOE]"
+  done
+  shares <<< 'zero(2, 2)'
+  mkdir run/global_step1/offloaded_tensors
+  refused "[ZR-NVME]"
+}
+
+@test "ZeRO: values that are in no file" {
+  local lost='for m in z.model.values(): m["module"]["lost.weight"] = Tensor(b"", "BF16", (0,))'
+  shares <<< "z = zero(2, 3)
+$lost"
+  expect 4 st-pack run -o out
+  has stderr "the values of 1 parameter are in no file: lost.weight [ZR-LOST]"
+  has stderr "--base"
+  [ ! -e out ]
+  expect 1 st-inspect --check run
+  has output "'lost.weight'"
+  expect 0 st-pack run -o out --exclude 'lost*'
+  expect 0 st-inspect --diff out run.expected.safetensors
+  # From the base model.
+  mkdir base && safetensors base/model.safetensors "{$(tensor lost.weight F32 '[2]' 0 8)}" 8
+  echo '{}' > base/config.json
+  expect 0 st-pack run -o from-base --base base
+  has stderr "1 tensor taken from base"
+  expect 0 st-inspect --names from-base
+  has output lost.weight
+  [ -f from-base/config.json ]
+  # A record of shared parameters that names none, and no record but a config that ties.
+  shares <<< 'z = zero(2, 3, alias={"t.weight": "a.weight"}); z.model[0]["shared_params"] = {"t.weight": "gone"}'
+  expect 4 st-pack run -o x
+  has stderr "[ZR-LOST]"
+  shares <<< 'z = zero(2, 3, groups=[{"model.embed_tokens.weight": (4, 2)}], alias={"lm_head.weight": "model.embed_tokens.weight"}); z.model[0]["shared_params"] = None'
+  expect 4 st-pack run -o x
+  echo '{"tie_word_embeddings": true}' > run/config.json
+  expect 0 st-pack run -o tied
+  has stderr "no record says so"
+  expect 0 st-inspect --diff run.expected.safetensors tied
+}
+
+@test "ZeRO: the 16-bit copy must be the masters rounded" {
+  shares <<< 'z = zero(2, 2); z.model[0]["module"]["b.weight"] = Tensor(bytes(14), "BF16", (7,))'
+  expect 4 st-pack run -o out --dtype bf16
+  has stderr "'b.weight' in the model file is not its fp32 master rounded"
+  has stderr "[ZR-MASTER]"
+  [ ! -e out ]
+  expect 0 st-pack run -o out --dtype bf16 --from zero
+  has stderr "3 tensors taken from the bf16 model file, equal to the fp32 masters; 1 differ"
+  expect 0 st-pack run -o f32
+  expect 0 st-inspect --diff f32 run.expected.safetensors
+  # The optimizer files are not needed for it.
+  shares <<< 'z = zero(2, 2); z.optim = {}'
+  expect 0 st-pack run -o only16
+  has stderr "those of the model file"
+}
+
+@test "ZeRO: the run folder, the file 'latest', several saves" {
+  shares <<< 'zero(2, 3, tag="pytorch_model")'
+  printf 'pytorch_model\n' > run/latest
+  expect 0 st-inspect --diff run run.expected.safetensors
+  rm run/latest
+  expect 0 st-inspect --diff run run.expected.safetensors
+  for tag in '../run/pytorch_model' "$PWD/run/pytorch_model" $'pytorch_model\nx' '..' 'pytorch_model/' ''; do
+    printf '%s' "$tag" > run/latest
+    refused "[ZR-LATEST]"
+  done
+  rm run/latest && cp -r run/pytorch_model run/global_step2
+  refused "2 folders of shares lie here"
+  shares <<< 'universal(zero(2, 3, tag="global_step1_universal"))'
+  mv run/latest run/latest_universal
+  expect 0 st-inspect --diff run run.expected.safetensors
+  # Other files with such a name are no sign of DeepSpeed.
+  mkdir plain && safetensors plain/model.safetensors "{$(tensor a F32 '[1]' 0 4)}" 4
+  touch plain/training_states.pt
+  expect 0 st-inspect --names plain
+}
+
+@test "ZeRO: LoRA gives the adapter folder" {
+  shares <<< 'z = zero(2, 3, groups=[{"base_model.model.q.lora_A.default.weight": (2, 6), "base_model.model.q.lora_B.default.weight": (6, 2)}])
+for m in z.model.values(): m["module"].pop("steps")'
+  expect 0 st-pack run -o out
+  has stderr "no adapter_config.json lies in the checkpoint"
+  expect 0 st-inspect --names out/adapter_model.safetensors
+  [ "$output" = $'base_model.model.q.lora_A.weight\nbase_model.model.q.lora_B.weight' ]
+  echo '{"peft_type": "LORA", "r": 2}' > run/adapter_config.json
+  safetensors run/adapter_model.safetensors "{$(tensor base_model.model.q.lora_A.weight F32 '[0]' 0 0),$(tensor x F32 '[1]' 0 4)}" 4
+  expect 0 st-pack run -o again
+  has stderr "placeholders of ZeRO stage 3"
+  cmp out/adapter_model.safetensors again/adapter_model.safetensors
+  [ -f again/adapter_config.json ]
+  # With the base beside, frozen.
+  shares <<< 'zero(2, 2, groups=[{"base_model.model.q.lora_A.default.weight": (2, 6)}], frozen={"base_model.model.q.base_layer.weight": (6, 6)})'
+  expect 0 st-pack run -o both
+  has stderr "1 tensor of a LoRA adapter are among them"
+  echo '{"peft_type": "LORA", "r": 2}' > run/adapter_config.json
+  expect 0 st-pack run -o adapter
+  expect 0 st-inspect --names adapter
+  [ "$output" = base_model.model.q.lora_A.weight ]
+}
+
+@test "hostile pickles in the files of ranks" {
+  for where in 'z.model[0]["client"]' 'z.model[1]["client"]' 'z.optim[1]["ds_config"]' 'z.model[0]["module"]'; do
+    wrong "system', which is dangerous to load" "z = zero(2, 3); $where = Call('os.system', 'touch pwned')"
+  done
+  wrong "system', which is dangerous to load" 'z = zero(2, 3); universal(z); z.extra["zero/a.weight/fp32.pt"] = [Call("os.system", "touch pwned")]'
+  local model='"model.a": ((4, 2), rows((4, 2), 2))'
+  wrong "system', which is dangerous to load" "d = dcp({$model}); d.metadata['.metadata'].storage_meta = Call('os.system', 'touch pwned')"
+  wrong "system', which is dangerous to load" "d = dcp({$model}); d.metadata['.metadata'].state_dict_metadata['model.a'] = Call('os.system', 'touch pwned')"
+  wrong "system', which is dangerous to load" "d = dcp({$model}); place = list(d.metadata['.metadata'].storage_data.values())[0]
+item = b''.join(torch_zip('archive', Call('os.system', 'touch pwned'))); d.files[place.relative_path] = item; place.length = len(item)"
+  [ ! -e pwned ]
+}
+
+@test "distributed checkpoints: boxes of any kind" {
+  whole 'dcp({"model.a": ((11, 3), rows((11, 3), 4)), "model.b": ((9,), rows((9,), 4)), "model.s": ((), [((), (), "__0_0.distcp")]), "model.e": ((0, 4), rows((0, 4), 2))})'
+  whole 'dcp({"model.a": ((9, 6), [((0, 3), (9, 3), "__1_0.distcp"), ((0, 0), (9, 3), "__0_0.distcp")])})'
+  whole 'dcp({"model.a": ((10, 6), [((0, 0), (3, 6), "a"), ((5, 0), (3, 6), "b"), ((3, 0), (2, 6), "c"), ((8, 0), (2, 6), "__0_0.distcp")])})'
+  whole 'dcp({"model.a": ((6, 10), [((3, 5), (3, 5), "a"), ((0, 0), (3, 5), "b"), ((3, 0), (3, 5), "c"), ((0, 5), (3, 5), "__0_0.distcp")])})'
+  whole 'dcp({"model.a": ((40, 30), [((i, j), (1, 1), "__0_0.distcp") for i in range(40) for j in range(30)])})'
+  # Trees: torchtitan's, a deeper one, the optimizer beside, no planner data.
+  whole 'd = dcp({"tok.weight": ((4, 2), rows((4, 2), 2)), "optimizer.state.x": ((4,), rows((4,), 2))}, ["train_state.step"], strip="t", paths={"tok.weight": ("tok.weight",), "optimizer.state.x": ("optimizer", "state", "x")})
+d.expected = {"tok.weight": ("F32", (4, 2), values("tok.weight", (4, 2)))}'
+  whole 'dcp({"app.model.a.b": ((4, 2), rows((4, 2), 2)), "app.optimizer.a": ((4,), rows((4,), 2))}, strip="app.model.", paths={"app.model.a.b": ("app", "model", "a.b"), "app.optimizer.a": ("app", "optimizer", "a")})'
+  expect 0 st-inspect --tree run
+  has output optimizer
+  whole 'd = dcp({"model.a.b": ((4, 2), rows((4, 2), 2))}); d.metadata[".metadata"].planner_data = None; d.expected = {"model.a.b": d.expected["a.b"]}'
+  # Metadata of each rank.
+  local by_rank='d = dcp({"model.a": ((9, 2), rows((9, 2), 3)), "model.b": ((2,), [((0,), (2,), "__0_0.distcp")])}); m = d.metadata.pop(".metadata")
+for r in range(3): d.metadata[f"__{r}.metadata"] = data(CHECKPOINT + "metadata.Metadata", state_dict_metadata={k: entry("F32", tuple(e.size.args[0]), [(c.offsets.args[0], c.sizes.args[0], "") for i, c in enumerate(e.chunks) if len(e.chunks) == 1 or i == r]) for k, e in m.state_dict_metadata.items()}, planner_data=m.planner_data, storage_data={k: v for k, v in m.storage_data.items() if v.relative_path == f"__{r}_0.distcp" or k.fqn == "model.b"})
+'
+  whole "$by_rank"
+  wrong "hold 12 of 18 values [DC-CHUNK]" "$by_rank"'del d.metadata["__1.metadata"]'
+}
+
+@test "distributed checkpoints: metadata that lie" {
+  local d='d = dcp({"model.a": ((11, 3), rows((11, 3), 4))}); m = d.metadata[".metadata"]; e = m.state_dict_metadata["model.a"]; p = list(m.storage_data.values()); '
+  wrong 'is stored nowhere [DC-CHUNK]' "$d m.storage_data.pop(list(m.storage_data)[1])"
+  wrong 'overlap [DC-CHUNK]' "$d e.chunks[1].sizes = size((4, 3))"
+  wrong 'leaves its shape' "$d e.chunks[3].sizes = size((3, 3))"
+  wrong 'leaves its shape' "$d e.chunks[3].offsets = size((2**63 - 1, 0))"
+  wrong 'hold 24 of 33 values [DC-CHUNK]' "$d e.chunks.pop(0)"
+  wrong 'number of dimensions' "$d e.chunks[0].sizes = size((3,))"
+  wrong 'its size' "$d e.size = size((2**62, 2**62))"
+  wrong 'its size' "$d e.size = None"
+  wrong '[DC-FILE]' "$d p[3].length = 2**62"
+  wrong '[DC-FILE]' "$d p[3].offset = 2**62"
+  wrong '[DC-CLASS]' "$d p[3].offset = -1"
+  wrong 'not followed' "$d p[3].relative_path = '/etc/passwd'"
+  wrong 'not followed' "$d p[3].relative_path = '../x'"
+  wrong '[DC-FILE]' "$d p[3].relative_path = '.'; p[3].relative_path = 'gone'"
+  wrong '[DC-ITEM]' "$d p[2].offset += 1; p[2].length -= 1"
+  wrong 'the metadata say f32 (3, 3)' "$d q = vars(p[0]).copy(); vars(p[0]).update(vars(p[3])); vars(p[3]).update(q)"
+  wrong 'stream.zstd/1' "$d p[0].transform_descriptors = ['stream.zstd/1']"
+  wrong '[DC-CLASS]' "$d m.state_dict_metadata['model.a'] = data('evil.Thing')"
+  wrong '[DC-CLASS]' "$d d.metadata['.metadata'] = data('evil.Metadata')"
+  wrong 'Megatron' "$d d.metadata['.metadata'] = data('megatron.core.dist_checkpointing.strategies.torch.MCoreMetadata')"
+  wrong '[DC-CLASS]' "$d del m.storage_data"
+  wrong '[DC-FLAT]' 'dcp({"model._flat_param": ((11,), rows((11,), 2))})'
+  wrong 'safetensors inside' "$d d.files = {n: b'\\x10' + bytes(7) + b'{' + c for n, c in d.files.items()}"
+  # A piece that nobody asks for is said, no more.
+  shares <<< "$d m.storage_data[data(CHECKPOINT + 'metadata.MetadataIndex', fqn='model.x', offset=size((0,)), index=0)] = p[0]"
+  expect 0 st-pack run -o out
+  has stderr "1 stored piece belong to no tensor"
+}
+
+@test "distributed checkpoints: which part is the model" {
+  shares <<< 'dcp({"net.a": ((4, 2), rows((4, 2), 2)), "critic.a": ((4,), rows((4,), 2))}, strip="net.", paths={"net.a": ("net", "a"), "critic.a": ("critic", "a")})'
+  expect 0 st-inspect run
+  has output "critic (1 tensor"
+  expect 4 st-pack run -o out
+  has stderr "[DC-KEY]"
+  expect 0 st-pack run -o out --key net
+  expect 0 st-inspect --diff out run.expected.safetensors
+  expect 4 st-pack run -o x --key nothing
+  has stderr "[DC-KEY]"
+  expect 2 st-pack "$FIXTURES/base/model.safetensors" -o x --key net
+  shares <<< 'dcp({"optimizer.a": ((4, 2), rows((4, 2), 2))}, strip="optimizer.", paths={"optimizer.a": ("optimizer", "a")})'
+  expect 0 st-inspect run
+  has output DC-OPT
+  expect 4 st-pack run -o x
+  has stderr "[DC-OPT]"
+  # accelerate's checkpoint: the model and, in the tree, the optimizer beside.
+  mv run optimizer_0
+  shares <<< 'dcp({"model.a": ((4, 2), rows((4, 2), 2))})'
+  mkdir ckpt && mv run ckpt/pytorch_model_fsdp_0 && mv optimizer_0 ckpt
+  expect 0 st-inspect --diff ckpt run.expected.safetensors
+  expect 0 st-inspect --tree=1 ckpt
+  [ "$(awk '{print $1}' <<< "$output")" = $'model\noptimizer' ]
+  cp -r ckpt/pytorch_model_fsdp_0 ckpt/pytorch_model_fsdp_1
+  expect 4 st-pack ckpt -o x
+  has stderr "2 folders of shares"
+  expect 4 st-pack ckpt -o x --from zero
+}
+
+@test "pieces in safetensors files" {
+  piece() {  # FILE SHAPE OFFSETS BYTES
+    safetensors "$1" "{\"__metadata__\":{\"DCP_SHARDING_INFO\":\"{\\\\\"a\\\\\":{\\\\\"saved_offsets\\\\\":$3}}\"},$(tensor a F32 "$2" 0 "$4")}" "$4"
+  }
+  mkdir -p run/sharded
+  local first=run/sharded/shard-00001-model-00001-of-00001.safetensors second=run/sharded/shard-00002-model-00001-of-00001.safetensors
+  piece $first '[3,2]' '[0,0]' 24
+  piece $second '[2,2]' '[3,0]' 16
+  expect 0 st-inspect -t run
+  has output $'a\tF32\t5,2'
+  expect 0 st-pack run -o out
+  mv $second "${second/00002/00003}"
+  refused "shard-00002-model-00001-of-00001.safetensors is missing"
+  mv "${second/00002/00003}" $second
+  piece $second '[2,2]' '[4,0]' 16
+  refused "[DC-CHUNK]"
+  piece $second '[2,2]' '[2,0]' 16
+  refused "overlap"
+  piece $second '[2]' '[3]' 8
+  refused "[DC-ITEM]"
+  safetensors $second "{$(tensor a F32 '[2]' 0 8)}" 8
+  refused "DCP_SHARDING_INFO"
+}
+
+@test "Megatron, NeMo and single ranks' pickles are named" {
+  named() {  # TEXT FILE...
+    local text=$1
+    rm -rf run && mkdir run && shift
+    for file in "$@"; do mkdir -p "run/$(dirname "$file")" && touch "run/$file"; done
+    refused "$text"
+  }
+  named Megatron mp_rank_00_001/model_optim_rng.pt
+  named Megatron model_optim_rng.pt
+  named Megatron iter_0000010/x latest_checkpointed_iteration.txt
+  named NeMo context/x weights/y
+  named NeMo model.nemo
+  named DTensor model_world_size_2_rank_0.pt model_world_size_2_rank_1.pt
+  named DTensor pytorch_model_fsdp_0_rank0.bin pytorch_model_fsdp_0_rank1.bin
+  named DC-FLAT pytorch_model_fsdp_rank0.bin
+  rm -rf run && mkdir run && echo '{"sharded_backend": "zarr"}' > run/metadata.json
+  refused Megatron
+  touch a.nemo
+  expect 4 st-pack a.nemo -o out
+  has stderr NeMo
+  shares <<< 'zero(2, 3)'
+  expect 4 st-pack run/global_step1/bf16_zero_pp_rank_1_mp_rank_00_optim_states.pt -o out
+  has stderr "one rank's share"
+  # A DTensor in a file of its own.
+  python3 "$BATS_TEST_DIRNAME/shares.py" x <<< 'wrapper = lambda *a: None
+call = Call("torch._tensor._rebuild_from_type_v2", named("torch._utils._rebuild_wrapper_subclass"), named("torch.distributed.tensor.DTensor"),
+            (named("torch.distributed.tensor.DTensor"), named("torch.float32"), (4, 2), (2, 1), 0, None, "cpu", False), (None, {"_local_tensor": flat(bytes(16))}))
+write(OUT / "rank0.pt", torch_zip("rank0", {"a.weight": call}))'
+  expect 4 st-pack x/rank0.pt -o out
+  has stderr DTensor
+}
+
+@test "a sparse set of 20 GB passes through a small memory" {
+  # Sanitizers need more for themselves.
+  if nm -D "$BIN_DIR/st-pack" | grep -q __asan; then skip; fi
+  shares <<< 'zero(8, 3, sparse=True, groups=[{f"layers.{i}.weight": (8192, 8192)} for i in range(75)])'
+  [ "$(du -m run | tail -n 1 | cut -f 1)" -lt 50 ]
+  run --separate-stderr python3 - <<'PY'
+import os, resource, subprocess
+out = open("/dev/null", "wb")
+process = subprocess.Popen(["st-pack", "run", "-o", "-"], stdout=out)
+_, status, usage = os.wait4(process.pid, 0)
+print(os.waitstatus_to_exitcode(status), usage.ru_maxrss // 1024)
+PY
+  read -r code mebibytes <<< "$output"
+  [ "$code" = 0 ]
+  [ "$mebibytes" -lt 128 ] || { echo "$mebibytes MiB"; return 1; }
+}
+
+@test "other torch files beside shares are no weights, and --base serves whole weights too" {
+  cp -r "$FIXTURES/fsdp-run/checkpoint-1" run
+  touch run/notes.pt run/ema.bin
+  expect 0 st-inspect --diff run "$FIXTURES/fsdp-run/reference.safetensors"
+  expect 0 st-inspect --json run
+  has output '"origin": "torch distributed checkpoint, 42 pieces in 2 files"'
+  mkdir bare && cp "$FIXTURES/base/model.safetensors" bare
+  expect 0 st-pack bare -o out --base "$FIXTURES/base"
+  [ -f out/config.json ] && [ -f out/tokenizer.json ]
+  expect 2 st-pack bare/model.safetensors -o x --base "$FIXTURES/base"
+  expect 7 st-pack run -o x --base nowhere
+  # fp32 masters where the config names 16 bits, and no config at all.
+  shares <<< 'zero(2, 3)'
+  expect 0 st-pack run -o plain
+  has stderr "no config.json lies in the checkpoint or above it"
+  echo '{"dtype": "bfloat16"}' > run/config.json
+  expect 0 st-pack run -o wide
+  has stderr "twice the size of the bfloat16 that config.json names"
+  expect 0 st-pack run -o half --dtype bf16
+  [[ $stderr != *"twice the size"* ]]
 }

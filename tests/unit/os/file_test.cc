@@ -380,3 +380,35 @@ TEST_CASE("threads: no more than asked for, and as many as this process may use"
           return default_thread_count() == 1 ? kChildPassed : 1;
         }) >= kChildPassed);
 }
+
+TEST_CASE("file: parked files give their descriptor back and are read all the same") {
+  const TempFolder dir;
+  std::vector<InputFile> files;
+  const auto open_count = [] {
+    int count = 0;
+    for (int fd = 0; fd < 4096; ++fd) count += is_open(fd) ? 1 : 0;
+    return count;
+  };
+  const int before = open_count();
+  constexpr std::size_t kFiles = InputFile::kOpenParked + 40;
+  for (std::size_t i = 0; i < kFiles; ++i) {
+    put(dir / std::to_string(i), "content " + std::to_string(i));
+    files.emplace_back(dir / std::to_string(i));
+    files.back().park();
+  }
+  CHECK(open_count() == before);
+  for (int round = 0; round < 2; ++round) {
+    for (std::size_t i = 0; i < kFiles; ++i) {
+      std::string text(files[i].size(), '\0');
+      files[i].read_at(0, std::as_writable_bytes(std::span(text)));
+      CHECK(text == "content " + std::to_string(i));
+    }
+  }
+  CHECK(open_count() <= before + static_cast<int>(InputFile::kOpenParked));
+  // The first fell out of the open ones; another file in its place is no longer it.
+  put(dir / "other", "content X");
+  REQUIRE(std::rename((dir / "other").c_str(), (dir / "0").c_str()) == 0);
+  std::byte one{};
+  CHECK(message_of([&] { files[0].read_at(0, std::span(&one, 1)); }).find("was replaced") !=
+        std::string::npos);
+}

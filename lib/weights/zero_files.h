@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which files a tag folder of DeepSpeed holds: their names say the rank and the kind
+// (deepspeed/checkpoint/constants.py, deepspeed/runtime/engine.py).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+
+namespace mu {
+
+// "bf16_zero_pp_rank_3_mp_rank_00_optim_states.pt" and its kin.
+struct ZeroFileName {
+  std::string name, prefix;  // "bf16_"
+  bool is_optimizer = false;
+  std::optional<std::uint64_t> rank;  // data-parallel; none for mp_rank_00_model_states.pt
+  std::uint64_t model_rank = 0;
+};
+std::optional<ZeroFileName> parse_zero_file_name(std::string_view name);
+
+// The files of one save by rank, model files and optimizer files. Throws kMalformed for those of pipeline,
+// tensor and expert parallelism, for weights on NVMe, and for files of two saves (ZR-PIPE, ZR-TP, ZR-MOE,
+// ZR-NVME, ZR-MIX).
+struct ZeroFileNames {
+  std::vector<ZeroFileName> model, optimizer;
+};
+ZeroFileNames list_zero_files(const std::string& folder);
+
+// For any sign of tensor parallelism: what was seen.
+Error tensor_parallel_error(const std::string& seen);
+
+}  // namespace mu
