@@ -87,6 +87,8 @@ std::string safety_text(const Input& input) {
           fmt::format("{}: byte {}: {} would call {}{}\n", place, call.at, call.how, escape_name(call.callee),
                       call.count > 1 ? fmt::format(" ×{}", group_digits(call.count)) : "");
     }
+    if (report.oddity)
+      text += fmt::format("{}: byte {}: odd: {}\n", place, report.oddity->at, report.oddity->message);
     if (report.fault)
       text += fmt::format("{}: byte {}: broken here: {}\n", place, report.fault->at, report.fault->message);
     text += fmt::format("{}: torch.load(weights_only=True) {}\n", place,
