@@ -289,6 +289,41 @@ PY
   [ ! -e PWNED ]
 }
 
+@test "pickles, archives and headers that would cost without end" {
+  ! ldd "$BIN_DIR/st-inspect" | grep -q libasan || skip "sanitizers take more memory and time"
+  expect 0 python3 "$BATS_TEST_DIRNAME/hostile.py" "$BATS_TEST_TMPDIR"
+  [ -z "$output" ]
+}
+
+@test "a dangerous pickle is never passed over in silence" {
+  in_fixtures
+  for view in --names --tensors --tree --stats --hash --metadata; do
+    expect 4 st-inspect $view torch/unsafe.pt
+    has stderr "byte 169: a pickle that is dangerous to load: it names posix.system"
+  done
+  expect 4 st-inspect --diff torch/unsafe.pt torch/unsafe.pt
+  has stderr "dangerous to load"
+  expect 4 st-inspect --json torch/unsafe.pt
+  [ -z "$stderr" ]
+  jq -e '.pickles[0].verdict == "dangerous"' <<< "$output"
+}
+
+@test "a shard that is a link to no regular file is refused at once" {
+  mkfifo pipe
+  for target in pipe /dev/zero . nothing; do
+    ln -sf -T "$target" pytorch_model-00001-of-00001.bin
+    printf '{"weight_map":{"a":"pytorch_model-00001-of-00001.bin"}}' > pytorch_model.bin.index.json
+    run -- timeout 5 st-pack pytorch_model.bin.index.json -o out
+    [ "$status" = 7 ] || [ "$status" = 4 ]
+    [ ! -e out ]
+  done
+  for name in ../x.bin /etc/passwd a/../../x.bin; do
+    printf '{"weight_map":{"a":"%s"}}' "$name" > pytorch_model.bin.index.json
+    expect 4 st-pack pytorch_model.bin.index.json -o out
+    [ ! -e out ]
+  done
+}
+
 @test "tokens in arguments are not shown" {
   printf '(dS"hub_token"\nS"hf_abcdefghijklmnopqrstuvwxyz"\nsS"note"\nS"see hf_abcdefghijklmnopqrstuvwxyz."\nsS"eos_token"\nS"</s>"\ns.' > a.pkl
   for view in "" --metadata --metadata=note --tree --json; do
@@ -298,4 +333,11 @@ PY
   done
   expect 0 st-inspect --metadata=eos_token a.pkl
   [ "$output" = "</s>" ]
+  # Wrapped in an object, in a list, as a number.
+  printf '(dS"api_key"\ncpydantic.types\nSecretStr\n)R(dS"_secret_value"\nS"abcdef"\nsbsS"hub_token"\n(lS"abcdef"\nasS"password"\nI123456\ns.' > b.pkl
+  for view in "" --metadata --metadata=password --metadata=api_key --tree --json; do
+    expect 0 st-inspect $view b.pkl
+    has output "***"
+    [[ $output != *abcdef* && $output != *123456* ]]
+  done
 }
