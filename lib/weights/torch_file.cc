@@ -132,7 +132,7 @@ class TorchFileReader {
       }
       const bool broken = std::any_of(object_->reports.begin(), object_->reports.end(),
                                       [](const PickleReport& report) { return report.fault.has_value(); });
-      if (!broken) add_torch_tensors(weights_, *object_, storages_, source_, name_);
+      if (object_->pickle && !broken) add_torch_tensors(weights_, *object_, storages_, source_, name_);
     } catch (const Error& error) {
       // What the pickles would do is told all the same.
       if (error.kind() != ErrorKind::kMalformed || object_->reports.empty()) throw;

@@ -147,6 +147,20 @@ in_fixtures() { cd "$FIXTURES" || return; }
   echo '<!DOCTYPE html>' > page.safetensors
   expect 4 st-inspect page.safetensors
   has stderr "web page"
+  printf '7z\xbc\xaf\x27\x1c\x00\x04' > model.bin
+  expect 4 st-inspect model.bin
+  has stderr "7-Zip archive"
+  printf 'PYTORCH1 and more' > model.pt
+  expect 4 st-pack model.pt -o out
+  has stderr "preview of torch's format"
+  # A picture and a text that are called otherwise.
+  printf '\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR' > picture.pt
+  echo 'hello there, this is no pickle' > text.bin
+  for file in picture.pt text.bin; do
+    expect 4 st-pack "$file" -o out
+    has stderr "$file: byte"
+    [ ! -e out ]
+  done
   : > empty.safetensors
   expect 4 st-inspect empty.safetensors
   has stderr "the file is empty"

@@ -206,6 +206,11 @@ TEST_CASE("torch: every pickle of a legacy stream is judged") {
   const std::string cut = stream("", call, "");
   CHECK(worst(cut.substr(0, cut.size() - 1)) == Verdict::kDangerous);
   CHECK_FALSE(open_bytes(cut.substr(0, cut.size() - 1)).error.empty());
+  // Another protocol number: nothing more is read.
+  const Opened other_protocol =
+      open_bytes(assemble("RAW 80028a0a6cfc9c46f9206aa850192e\nPROTO 2\nBININT2 1002\nSTOP") +
+                 stream("", "", "").substr(15));
+  CHECK(has(other_protocol.error, "is not 1001"));
   // The magic number in other protocols; made by a call it is no magic number.
   for (const char* magic : {"RAW 80048a0a6cfc9c46f9206aa850192e", "LONG 119547037146038801333356L\nSTOP",
                             "RAW 80058a0a6cfc9c46f9206aa850192e"}) {
