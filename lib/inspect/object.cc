@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <utility>
 
 #include "base/error.h"
 #include "base/sizes.h"
@@ -156,18 +157,20 @@ std::string fields_table(const TorchObject& object, std::size_t most, std::size_
 // --- optimizer.pt ---
 
 struct Moment {
-  const Tensor* first = nullptr;
   std::uint64_t tensors = 0, elements = 0, bytes = 0;
 };
 
-// The tensors that an optimizer keeps for each parameter, by name ("exp_avg").
-std::map<std::string, Moment> moments_of(const Weights& weights) {
-  std::map<std::string, Moment> moments;
+// The tensors that an optimizer keeps for each parameter, by name ("exp_avg") and dtype: 8-bit optimizers
+// keep those of small parameters in fp32.
+using Moments = std::map<std::pair<std::string, std::string>, Moment>;
+Moments moments_of(const Weights& weights) {
+  Moments moments;
   constexpr std::string_view kState = "state.";
   for (const Tensor& tensor : weights.tensors) {
     if (!tensor.name.starts_with(kState)) continue;
-    Moment& moment = moments[tensor.name.substr(tensor.name.rfind('.') + 1)];
-    if (moment.tensors++ == 0) moment.first = &tensor;
+    Moment& moment =
+        moments[{tensor.name.substr(tensor.name.rfind('.') + 1), std::string(type_text(tensor))}];
+    ++moment.tensors;
     moment.elements += tensor.element_count();
     moment.bytes += tensor.size;
   }
@@ -175,23 +178,27 @@ std::map<std::string, Moment> moments_of(const Weights& weights) {
 }
 
 // Which optimizer keeps such tensors (torch.optim, transformers.optimization, bitsandbytes.optim).
-std::string_view optimizer_name(const std::map<std::string, Moment>& moments, bool decoupled) {
-  if (moments.contains("absmax1") || moments.contains("qmap1")) return "8-bit optimizer of bitsandbytes";
-  if (moments.contains("state1")) return "optimizer of bitsandbytes";
-  if (moments.contains("exp_avg_sq_row")) return "Adafactor";
-  if (moments.contains("exp_inf")) return "Adamax";
-  if (moments.contains("mu_product")) return "NAdam";
-  if (moments.contains("exp_avg_sq")) return decoupled ? "AdamW" : "Adam or AdamW";
-  if (moments.contains("exp_avg")) return "Lion";
-  if (moments.contains("momentum_buffer")) return "SGD with momentum";
-  if (moments.contains("square_avg")) return "RMSprop or Adadelta";
-  if (moments.contains("sum")) return "Adagrad";
+std::string_view optimizer_name(const Moments& moments, bool decoupled) {
+  const auto keeps = [&moments](std::string_view name) {
+    return std::any_of(moments.begin(), moments.end(),
+                       [name](const auto& entry) { return entry.first.first == name; });
+  };
+  if (keeps("absmax1") || keeps("qmap1")) return "8-bit optimizer of bitsandbytes";
+  if (keeps("state1")) return "optimizer of bitsandbytes";
+  if (keeps("exp_avg_sq_row")) return "Adafactor";
+  if (keeps("exp_inf")) return "Adamax";
+  if (keeps("mu_product")) return "NAdam";
+  if (keeps("exp_avg_sq")) return decoupled ? "AdamW" : "Adam or AdamW";
+  if (keeps("exp_avg")) return "Lion";
+  if (keeps("momentum_buffer")) return "SGD with momentum";
+  if (keeps("square_avg")) return "RMSprop or Adadelta";
+  if (keeps("sum")) return "Adagrad";
   return "";
 }
 
 std::string optimizer_text(const Input& input, const TorchObject& object) {
   const Pickle& p = *object.pickle;
-  const std::map<std::string, Moment> moments = moments_of(input.weights);
+  const Moments moments = moments_of(input.weights);
   std::string text;
   const PickleId groups = pickle_find(p, p.root(), "param_groups");
   bool decoupled = false;  // AdamW says so since torch 2.6
@@ -221,8 +228,8 @@ std::string optimizer_text(const Input& input, const TorchObject& object) {
   text += "\n" + settings.text(2, 0);
   Table table("llrrr");
   table.row({"kept for each", "dtype", "tensors", "values", "bytes"});
-  for (const auto& [name, moment] : moments)
-    table.row({escape_name(name), escape_name(type_text(*moment.first)), group_digits(moment.tensors),
+  for (const auto& [kind, moment] : moments)
+    table.row({escape_name(kind.first), escape_name(kind.second), group_digits(moment.tensors),
                group_digits(moment.elements), format_size(moment.bytes)});
   if (!moments.empty()) text += "\n" + table.text(2, 0);
   return text;
@@ -236,8 +243,9 @@ std::string rng_text(const TorchObject& object) {
   for (const PickledField& field : pickled_fields(object)) {
     const bool several = p.kind(field.value) == PickleKind::kList;
     std::string what = python_value(p, field.value, kValueBytes);
-    if (field.name == "python") what = "Mersenne Twister of Python's random";
-    if (field.name == "numpy") what = "NumPy's global generator";
+    const bool saved = p.kind(field.value) != PickleKind::kNone;
+    if (field.name == "python" && saved) what = "Mersenne Twister of Python's random";
+    if (field.name == "numpy" && saved) what = "NumPy's global generator";
     if (several) what = plural(p.items(field.value).size(), "device");
     table.row({escape_name(field.name), std::move(what)});
   }

@@ -333,37 +333,7 @@ std::string root_class(const TorchObject& object) {
 }
 
 std::string python_type(const Pickle& p, PickleId id) {
-  switch (p.kind(id)) {
-    case PickleKind::kNone:
-      return "None";
-    case PickleKind::kBool:
-      return "bool";
-    case PickleKind::kInt:
-    case PickleKind::kBigInt:
-      return "int";
-    case PickleKind::kFloat:
-      return "float";
-    case PickleKind::kText:
-      return "str";
-    case PickleKind::kBytes:
-      return "bytes";
-    case PickleKind::kTuple:
-      return "tuple";
-    case PickleKind::kList:
-      return "list";
-    case PickleKind::kDict:
-      return "dict";
-    case PickleKind::kSet:
-      return "set";
-    case PickleKind::kGlobal:
-      return "class";
-    case PickleKind::kPersistent:
-      return "storage";
-    case PickleKind::kBuffer:
-      return "buffer";
-    case PickleKind::kCall:
-      break;
-  }
+  if (p.kind(id) != PickleKind::kCall) return std::string(pickle_type_name(p.kind(id)));
   if (const EnumMember member = enum_member(p, id); member.value != kNoNode) return escape_name(member.type);
   if (is_tensor_node(p, id)) return "Tensor";
   const std::string name = class_of(p, id);

@@ -6,6 +6,41 @@
 
 namespace mu {
 
+std::string_view pickle_type_name(PickleKind kind) {
+  switch (kind) {
+    case PickleKind::kNone:
+      return "None";
+    case PickleKind::kBool:
+      return "bool";
+    case PickleKind::kInt:
+    case PickleKind::kBigInt:
+      return "int";
+    case PickleKind::kFloat:
+      return "float";
+    case PickleKind::kText:
+      return "str";
+    case PickleKind::kBytes:
+      return "bytes";
+    case PickleKind::kTuple:
+      return "tuple";
+    case PickleKind::kList:
+      return "list";
+    case PickleKind::kDict:
+      return "dict";
+    case PickleKind::kSet:
+      return "set";
+    case PickleKind::kGlobal:
+      return "class";
+    case PickleKind::kPersistent:
+      return "storage";
+    case PickleKind::kBuffer:
+      return "buffer";
+    case PickleKind::kCall:
+      break;
+  }
+  return "";
+}
+
 std::int64_t Pickle::integer(PickleId id) const {
   return static_cast<std::int64_t>(nodes_[id].a | static_cast<std::uint64_t>(nodes_[id].b) << 32);
 }

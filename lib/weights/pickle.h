@@ -35,6 +35,9 @@ enum class PickleKind : std::uint8_t {
   kBuffer,      // data out of band; never in files
 };
 
+// As Python calls the type of such a value: "None", "bool", "str"; "class" of a global, empty of a call.
+std::string_view pickle_type_name(PickleKind kind);
+
 using PickleId = std::uint32_t;
 inline constexpr PickleId kNoNode = 0xFFFFFFFF;
 

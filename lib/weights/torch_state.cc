@@ -15,33 +15,10 @@ namespace mu {
 namespace {
 
 std::string kind_text(const Pickle& pickle, PickleId id) {
-  switch (pickle.kind(id)) {
-    case PickleKind::kNone:
-      return "None";
-    case PickleKind::kBool:
-      return "bool";
-    case PickleKind::kInt:
-    case PickleKind::kBigInt:
-      return "int";
-    case PickleKind::kFloat:
-      return "float";
-    case PickleKind::kText:
-      return "str";
-    case PickleKind::kBytes:
-      return "bytes";
-    case PickleKind::kTuple:
-      return "tuple";
-    case PickleKind::kList:
-      return "list";
-    case PickleKind::kDict:
-      return "dict";
-    case PickleKind::kSet:
-      return "set";
-    default: {
-      const std::string name = pickle_name(pickle, id);
-      return name.empty() ? "object" : name;
-    }
-  }
+  const std::string name = pickle_name(pickle, id);
+  if (!name.empty()) return name;
+  const std::string_view type = pickle_type_name(pickle.kind(id));
+  return std::string(type.empty() ? "object" : type);
 }
 
 constexpr std::size_t kMaxTensors = 300'000;         // of one file

@@ -276,6 +276,27 @@ PY
   jq -e '.pickles[0].verdict == "harmless" and (.pickles[0].weights_only | not)' <<< "$output"
 }
 
+@test "pickles: moments by dtype, generators that are not saved" {
+  python3 - <<'PY'
+import struct, zipfile
+text = lambda s: b"X" + struct.pack("<I", len(s)) + s.encode()
+tensor = lambda kind, key: (b"ctorch._utils\n_rebuild_tensor_v2\n((" + text("storage") + f"ctorch\n{kind}\n".encode() + text(key)
+                            + text("cpu") + b"K\4tQK\0K\4\x85K\1\x85\x89}tR")
+state = b"}K\0}" + text("state1") + tensor("ByteStorage", "0") + b"ssK\1}" + text("state1") + tensor("FloatStorage", "1") + b"ss"
+with zipfile.ZipFile("optimizer.pt", "w") as z:
+    z.writestr("x/data.pkl", b"\x80\2}" + text("state") + state + b"s" + text("param_groups") + b"]s.")
+    z.writestr("x/data/0", bytes(4))
+    z.writestr("x/data/1", bytes(16))
+open("rng.pkl", "wb").write(b"\x80\2}" + text("python") + b"K\3s" + text("numpy") + b"Ns.")
+PY
+  expect 0 st-inspect optimizer.pt
+  [[ $output =~ state1\ +f32\ +1\ +4\ +16\ B ]]
+  [[ $output =~ state1\ +u8\ +1\ +4\ +4\ B ]]
+  expect 0 st-inspect rng.pkl
+  [[ $output =~ numpy\ +None ]]
+  has output "Mersenne Twister"
+}
+
 @test "pickles: what they would call" {
   in_fixtures
   for file in full-run/checkpoint-40/*.{pt,pth,bin} torch/{legacy.pt,training.pth,odd-tensors.pt}; do
