@@ -30,7 +30,7 @@ constexpr std::size_t kMaxLeftOut = 100;             // entries that are named
 constexpr std::size_t kShownColumns = 100;           // of a name in a message
 
 std::string shown(std::string_view name) {
-  return escape_name(shorten(name, kShownColumns));
+  return escape_name(shorten(name.substr(0, 4 * kShownColumns), kShownColumns));
 }
 
 struct NamedNode {
