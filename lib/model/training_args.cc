@@ -47,7 +47,7 @@ std::optional<std::string> TrainingArguments::text(std::string_view name) const 
   const Pickle& pickle = *object_->pickle;
   const PickleId value = enum_value(pickle, id);
   if (pickle.kind(value) != PickleKind::kText) return std::nullopt;
-  if (is_secret(name, pickle.text(value))) return "***";
+  if (is_secret(pickle, name, value)) return "***";
   return mask_secrets(pickle.text(value));
 }
 
@@ -56,6 +56,7 @@ std::optional<double> TrainingArguments::number(std::string_view name) const {
   if (id == kNoNode) return std::nullopt;
   const Pickle& pickle = *object_->pickle;
   const PickleId value = enum_value(pickle, id);
+  if (is_secret(pickle, name, value)) return std::nullopt;
   if (pickle.kind(value) == PickleKind::kInt) return static_cast<double>(pickle.integer(value));
   if (pickle.kind(value) == PickleKind::kFloat) return pickle.real(value);
   return std::nullopt;

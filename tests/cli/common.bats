@@ -139,7 +139,8 @@ root=$BATS_TEST_DIRNAME/../..
 }
 
 @test "the examples of the man pages and of README run as printed" {
-  cp -r "$FIXTURES/full-run/checkpoint-40" "$FIXTURES/full-run" "$FIXTURES/zero3-run" "$FIXTURES/fsdp-run" .
+  cp -r "$FIXTURES/full-run/checkpoint-40" .
+  cp -r "$FIXTURES/full-run" "$FIXTURES/zero3-run" "$FIXTURES/fsdp-run" .
   st-pack -q checkpoint-40 -o out
   for page in st-inspect st-pack ckpt-prune; do
     sed -n '/^.SH EXAMPLES/,/^.SH SEE/p' "$root/man/$page.1" | grep -vE '^\.' | sed 's/\\-/-/g; s/\\e/\\/g' > examples
