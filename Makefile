@@ -52,9 +52,9 @@ tsan: setup build/tsan/build.ninja ## unit tests with the thread sanitizer
 	@build/tsan/tests/unit/unit_tests
 
 FUZZ_SECONDS ?= 60
-FUZZERS := dcp gguf index numpy pickle safetensors torch zip
+FUZZERS := dcp gguf index numpy pickle safetensors state torch zip
 fuzz: ## feed mutated input to every reader, FUZZ_SECONDS (60) each; needs clang
-	@$(MAKE) -s setup PACKAGES="$(PACKAGES) clang"
+	@$(MAKE) -s setup PACKAGES="$(PACKAGES) clang libclang-rt-dev"
 	@[ -f build/fuzz/build.ninja ] || cmake --preset fuzz > /dev/null
 	@cmake --build --preset fuzz --target $(FUZZERS:%=%_fuzzer)
 	@for t in $(FUZZERS); do mkdir -p build/fuzz/corpus/$$t; echo "== $$t"; \

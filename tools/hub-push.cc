@@ -7,13 +7,16 @@
 #include <chrono>
 #include <memory>
 
+#include "base/duration.h"
 #include "base/error.h"
 #include "base/sizes.h"
 #include "base/text.h"
+#include "ckpt/scan.h"
 #include "cli/app.h"
 #include "cli/console.h"
 #include "cli/progress.h"
 #include "cli/run.h"
+#include "hub/oidc.h"
 #include "hub/report.h"
 #include "net/environment.h"
 #include "os/file.h"
@@ -32,7 +35,7 @@ struct Options {
   std::vector<std::string> operands;
   std::vector<std::string> include, exclude, deletions, allow;
   std::optional<std::string> revision, type, endpoint, expect_parent, tag, message, description;
-  std::optional<std::string> limit_rate, max_wait, max_commit_files;
+  std::optional<std::string> limit_rate, max_wait, max_commit_files, every;
   bool make_private = false, make_public = false, create_pr = false, no_create = false;
   bool all = false, follow_symlinks = false, verify = false, insecure_http = false;
   CommonOptions common;
@@ -62,6 +65,7 @@ Options parse_options(int argc, char** argv) {
   app.value("-m,--message,--commit-message", "TEXT", o.message, "title of the commit");
   app.value("--description,--commit-description", "TEXT", o.description, "its description");
   app.group("How");
+  app.value("--every", "TIME", o.every, "push the run's newest complete checkpoint again and again");
   app.flag("--verify", o.verify, "compare all hashes there; print a manifest");
   app.value("--limit-rate", "SIZE", o.limit_rate, "send at most this a second");
   app.value("--max-wait", "TIME", o.max_wait, "for a failing hub (120s)");
@@ -72,20 +76,10 @@ Options parse_options(int argc, char** argv) {
   if (o.operands.size() < 2 || o.operands.size() > 3)
     throw usage("name LOCAL and REPO").hint("see hub-push --help");
   if (o.make_private && o.make_public) throw usage("--private and --no-private exclude each other");
+  if (o.every && (o.create_pr || o.common.dry_run))
+    throw usage("--every goes with neither --create-pr nor --dry-run");
   if (o.create_pr && o.revision) throw usage("--create-pr and --revision exclude each other");
   return o;
-}
-
-// "120s", "2m", "1h" or seconds.
-double parse_seconds(const std::string& text) {
-  double value = 0;
-  const std::from_chars_result parsed = std::from_chars(text.data(), text.data() + text.size(), value);
-  const std::string_view unit =
-      std::string_view(parsed.ptr, static_cast<std::size_t>(text.data() + text.size() - parsed.ptr));
-  const double scale = unit.empty() || unit == "s" ? 1 : unit == "m" ? 60 : unit == "h" ? 3600 : 0;
-  if (parsed.ec != std::errc() || scale == 0 || !(value >= 0) || value > 1e7)
-    throw usage(fmt::format("'{}' is no time", escape_name(text))).hint("write 120s, 2m or 1h");
-  return value * scale;
 }
 
 std::size_t parse_count(const std::string& text) {
@@ -125,12 +119,12 @@ PushOptions push_options(const Options& o) {
   return push;
 }
 
-FileChoice choose(const Options& o, const PushOptions& push, std::optional<InputFile>& spooled) {
-  const std::string& local = o.operands[0];
+FileChoice choose(const Options& o, const std::string& local, const PushOptions& push,
+                  std::optional<InputFile>& spooled) {
   if (local == "-") {
     if (push.prefix.empty()) throw usage("standard input needs a name: give PATH_IN_REPO");
     spooled = spool_stream(0, "standard input");
-    const std::string path = fmt::format("/proc/self/fd/{}", spooled->fd());
+    const std::string path = fmt::format("/proc/self/fd/{}", spooled->fd()->get());
     return choose_file(path, push.prefix);
   }
   if (!exists(local) && exists(o.operands[1]))
@@ -175,13 +169,18 @@ HttpSettings http_settings(RateBucket* bucket) {
   return http;
 }
 
-SessionSettings session_settings(const Options& o) {
+SessionSettings session_settings(const Options& o, HttpClient& client) {
   SessionSettings session;
   session.endpoint = o.endpoint.value_or(hub_endpoint());
   while (session.endpoint.ends_with('/')) session.endpoint.pop_back();
-  session.token = find_token();
+  if (wants_oidc()) {
+    session.renew = [&client, endpoint = session.endpoint] { return exchange_oidc(client, endpoint); };
+    session.token = session.renew();
+  } else {
+    session.token = find_token();
+  }
   session.insecure_http = o.insecure_http;
-  if (o.max_wait) session.max_wait_s = parse_seconds(*o.max_wait);
+  if (o.max_wait) session.max_wait_s = parse_duration(*o.max_wait);
   session.warn = print_warning;
   return session;
 }
@@ -198,16 +197,16 @@ void print_result(const Options& o, const PushOptions& push, const PushResult& r
   }
 }
 
-int push_once(const Options& o, PushOptions push_to) {
+int push_once(const Options& o, const std::string& local, PushOptions push_to) {
   std::optional<InputFile> spooled;
-  const FileChoice choice = choose(o, push_to, spooled);
+  const FileChoice choice = choose(o, local, push_to, spooled);
   tell_choice(choice);
   if (choice.files.empty() && push_to.deletions.empty()) throw refused("no file is left to push");
   std::unique_ptr<RateBucket> bucket;
   if (o.limit_rate)
     bucket = std::make_unique<RateBucket>(std::max<std::uint64_t>(parse_size(*o.limit_rate), 1));
   HttpClient client(http_settings(bucket.get()));
-  HubSession session(session_settings(o), client);
+  HubSession session(session_settings(o, client), client);
   if (!session.has_token() && !push_to.dry_run)
     throw Error(ErrorKind::kRemote, "there is no token").hint("set HF_TOKEN, or log in with hf auth login");
   HubApi api(session, push_to.repo);
@@ -232,11 +231,48 @@ int push_once(const Options& o, PushOptions push_to) {
   return 0;
 }
 
+// The newest checkpoint of a run that is complete; empty where there is none yet.
+std::string newest_checkpoint(const std::string& run) {
+  FoundRuns found = find_runs({run}, false, CheckpointNames());
+  for (const Error& failure : found.failures) throw failure;
+  const std::vector<RunFacts> runs = scan_runs(found.runs, CheckpointNames(), {});
+  if (runs.front().failure) throw *runs.front().failure;
+  std::string newest;
+  for (const CheckpointFacts& checkpoint : runs.front().checkpoints) {
+    if (checkpoint.is_complete() && !checkpoint.writer) newest = checkpoint.name;
+  }
+  return newest;
+}
+
+// Until a signal ends it. A hub that is down is tried again next time; what it refuses for good ends the
+// loop.
+int push_every(const Options& o, const PushOptions& push_to) {
+  const bool minutes = o.every->find_first_not_of("0123456789") == std::string::npos;
+  const std::uint32_t pause = parse_duration(minutes ? *o.every + "m" : *o.every);
+  if (pause == 0) throw usage("--every needs a time");
+  std::string pushed;
+  while (true) {
+    try {
+      const std::string newest = newest_checkpoint(o.operands[0]);
+      if (!newest.empty() && newest != pushed) {
+        push_once(o, join_path(o.operands[0], newest), push_to);
+        flush_out();
+        pushed = newest;
+      }
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::kTemporary) throw;
+      print_warning(std::string(error.what()) + "; trying again next time");
+    }
+    SessionClock::real().sleep(pause);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   return mu::run("hub-push", [&] {
     const Options options = parse_options(argc, argv);
-    return push_once(options, push_options(options));
+    const PushOptions push_to = push_options(options);
+    return options.every ? push_every(options, push_to) : push_once(options, options.operands[0], push_to);
   });
 }

@@ -43,6 +43,13 @@ struct Options {
 
 constexpr std::string_view kAllKeys = "*";
 
+// How many views are asked for; none is the overview. --stats, --hash and --check are one.
+int views_of(const Options& o) {
+  return int{o.tensors} + int{o.names} + int{o.header} + int{o.tree.has_value()} +
+         int{o.metadata.has_value()} + int{o.print.has_value()} + int{o.diff} +
+         int{o.stats || o.hash || o.check};
+}
+
 void derive(Options& o) {
   for (const std::string& glob : o.filters) o.globs.emplace_back(glob);
   if (o.sort) {
@@ -75,10 +82,7 @@ void derive(Options& o) {
     }
     o.stats = true;
   }
-  const int views = int{o.tensors} + int{o.names} + int{o.header} + int{o.tree.has_value()} +
-                    int{o.metadata.has_value()} + int{o.print.has_value()} + int{o.diff} +
-                    int{o.stats || o.hash || o.check};
-  if (views > 1)
+  if (views_of(o) > 1)
     throw usage("these views exclude each other").hint("only --stats, --hash and --check go together");
   if (o.diff && o.paths.size() != 2)
     throw usage(fmt::format("--diff compares two inputs, not {}", o.paths.size()));
@@ -128,6 +132,13 @@ double tolerance_of(const std::optional<std::string>& text, std::string_view opt
   return value;
 }
 
+// On stderr, for views that don't show it.
+bool warn_of_danger(const Input& input) {
+  const std::string text = danger_text(input);
+  if (!text.empty()) print_warning(text);
+  return !text.empty();
+}
+
 int diff(const Options& o) {
   DiffOptions options;
   for (const std::string& rule : o.maps) options.map.emplace_back(rule);
@@ -140,7 +151,8 @@ int diff(const Options& o) {
   Progress progress("comparing", a.weights.total_bytes(), o.common.show_progress());
   const Diff result = diff_inputs(a, b, options, o.common.thread_count(), progress);
   out(o.common.json ? diff_json(a, b, result) : diff_text(result));
-  return result.same() ? 0 : 1;
+  const bool a_dangerous = warn_of_danger(a), b_dangerous = warn_of_danger(b);
+  return a_dangerous || b_dangerous ? 4 : result.same() ? 0 : 1;
 }
 
 void print_metadata(const Options& o, const Input& input) {
@@ -250,8 +262,12 @@ int measure(const Options& o, const Input& input, const std::vector<const Tensor
     // "sound" would be the wrong last word on a pickle that runs code.
     if (safety_exit_code(input) == 0 || !findings.list().empty()) out(check_text(input, findings, o.level));
   }
-  const int checked = o.check ? std::max(check_exit_code(findings, o.level), safety_exit_code(input)) : 0;
-  return checked != 0 ? checked : failed ? 1 : 0;
+  if (o.check)
+    if (const int checked = std::max(check_exit_code(findings, o.level), safety_exit_code(input)))
+      return checked;
+  // The report in JSON has it already.
+  if (!o.check && (o.common.json ? safety_exit_code(input) == 4 : warn_of_danger(input))) return 4;
+  return failed ? 1 : 0;
 }
 
 StreamData stdin_data(const Options& o) {
@@ -288,7 +304,9 @@ int inspect(const Options& o, const std::string& path) {
     out(overview_text(input, gather_facts(input), findings, tensors, out_width()));
     if (console().verbose > 0) out("\n" + safety_text(input) + check_text(input, findings, Level::kHub));
   }
-  return safety_exit_code(input) == 4 ? 4 : 0;
+  const bool shown = views_of(o) == 0;
+  const bool dangerous = shown ? safety_exit_code(input) == 4 : warn_of_danger(input);
+  return dangerous ? 4 : 0;
 }
 
 }  // namespace

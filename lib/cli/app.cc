@@ -116,6 +116,11 @@ void App::operands(std::vector<std::string>& target) {
   operands_ = &target;
 }
 
+void App::config(const std::string& names, const std::string& value_name, const std::string& help) {
+  app_->allow_config_extras(CLI::config_extras_mode::error);
+  finish(app_->set_config(names, "", help), Takes::kValue)->option_text(value_name)->take_last();
+}
+
 void App::common(CommonOptions& options, std::string_view which) {
   common_ = &options;
   group("Common");
@@ -196,6 +201,8 @@ void App::parse(int argc, const char* const* argv) {
     app_->parse(std::move(options));
   } catch (Error& error) {
     throw error.hint(fmt::format("see {} --help", text_.name));
+  } catch (const CLI::FileError& error) {
+    throw Error(ErrorKind::kIo, escape_name(error.what()));
   } catch (const CLI::ParseError& error) {
     throw usage(escape_name(error.what())).hint(fmt::format("see {} --help", text_.name));
   }

@@ -56,6 +56,9 @@ class App {
   void list(const std::string& names, const std::string& value_name, std::vector<std::string>& target,
             const std::string& help);
   void operands(std::vector<std::string>& target);
+  // An option that names a file with the values of others, "key = value" a line, in the format of CLI11 (TOML
+  // without tables). What is said on the command line wins.
+  void config(const std::string& names, const std::string& value_name, const std::string& help);
 
   // Options added from here on are shown under this heading.
   void group(const std::string& heading) { group_ = heading; }

@@ -148,6 +148,7 @@ JsonValue parse_answer(const HttpResponse& response, std::string_view what) {
 
 std::string HubSession::masked(std::string text) const {
   if (settings_.token) {
+    const std::lock_guard<std::mutex> lock(mutex_);
     for (std::size_t at = text.find(settings_.token->value); at != std::string::npos;
          at = text.find(settings_.token->value, at))
       text.replace(at, settings_.token->value.size(), "***");
@@ -197,11 +198,20 @@ void HubSession::note_warnings(const HttpResponse& response) {
   }
 }
 
+std::string HubSession::current_token() {
+  constexpr double kRenewBefore = 300;  // seconds
+  const std::lock_guard<std::mutex> lock(mutex_);
+  Token& token = *settings_.token;
+  if (settings_.renew && token.expires > 0 && settings_.clock.now() > token.expires - kRenewBefore)
+    token = settings_.renew();
+  return token.value;
+}
+
 HttpResponse HubSession::try_until_final(HttpRequest& request, bool authorized, bool repeatable) {
   if (is_offline())
     throw Error(ErrorKind::kTemporary, "HF_HUB_OFFLINE is set: nothing is sent").hint("unset it to publish");
   if (authorized && settings_.token && same_origin(request.url, settings_.endpoint))
-    request.headers.push_back({"Authorization", "Bearer " + settings_.token->value});
+    request.headers.push_back({"Authorization", "Bearer " + current_token()});
   double waited = 0;
   for (unsigned failed = 1;; ++failed) {
     std::string why;

@@ -31,8 +31,9 @@ struct SessionClock {
 struct SessionSettings {
   std::string endpoint;  // "https://huggingface.co"; may end in a path
   std::optional<Token> token;
-  bool insecure_http = false;  // a token may go over plain http to another machine
-  double max_wait_s = 120;     // of waiting for one request
+  std::function<Token()> renew;  // makes a fresh token, where tokens live for a short time
+  bool insecure_http = false;    // a token may go over plain http to another machine
+  double max_wait_s = 120;       // of waiting for one request
   SessionClock clock = SessionClock::real();
   std::function<void(const std::string&)> warn;  // what the hub warns of, once each; waits that take long
 };
@@ -80,10 +81,11 @@ class HubSession {
   HttpResponse follow(HttpRequest request, bool authorized, bool repeatable);
   void wait(double seconds, double& waited, const std::string& why) const;
   void note_warnings(const HttpResponse& response);
+  std::string current_token();
 
   SessionSettings settings_;
   HttpClient& client_;
-  std::mutex mutex_;  // guards warned_
+  mutable std::mutex mutex_;  // guards warned_ and the token
   std::vector<std::string> warned_;
 };
 

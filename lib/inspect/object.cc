@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <utility>
 
 #include "base/error.h"
 #include "base/sizes.h"
@@ -20,7 +21,12 @@ namespace {
 constexpr std::size_t kTreeLines = 4000;    // of --tree
 constexpr std::size_t kOverviewLines = 40;  // of a tree in the default view
 constexpr std::size_t kOverviewFields = 30;
-constexpr std::size_t kValueBytes = 60;  // of a value in a table
+constexpr std::size_t kValueBytes = 60;        // of a value in a table
+constexpr std::size_t kLongestLine = 10'000;   // items of a list that may stay on its line
+constexpr std::size_t kJsonBytes = 16U << 20;  // of the values in the JSON report
+constexpr std::size_t kLongValue = 1U << 20;   // bytes of one of them
+constexpr int kJsonDepth = 8;
+constexpr std::size_t kJsonItems = 1000;  // of a list
 
 bool is_leaf(const Pickle& p, PickleId id) {
   const PickleKind kind = p.kind(id);
@@ -32,8 +38,9 @@ bool is_leaf(const Pickle& p, PickleId id) {
            (p.call(id).state == kNoNode || p.kind(p.call(id).state) != PickleKind::kDict) &&
            p.call(id).list == kNoNode;
   // Short lists of plain values stay on their line.
-  const std::span<const PickleId> items = p.items(id);
-  if (kind == PickleKind::kDict) return items.empty();
+  const std::span<const PickleId> all = p.items(id);
+  if (kind == PickleKind::kDict) return all.empty();
+  const std::span<const PickleId> items = all.first(std::min(all.size(), kLongestLine));
   return std::all_of(items.begin(), items.end(),
                      [&p](PickleId item) { return p.kind(item) <= PickleKind::kBytes; });
 }
@@ -43,33 +50,45 @@ struct Child {
   PickleId value;
 };
 
-std::vector<Child> children_of(const Pickle& p, PickleId id) {
-  std::vector<Child> children;
-  const auto add_mapping = [&](std::span<const PickleId> pairs) {
-    for (std::size_t i = 0; i < pairs.size(); i += 2)
-      children.push_back({pickle_key_text(p, pairs[i]), pairs[i + 1]});
-  };
+// What lies in a node: mappings as keys and values in turn, then a list.
+struct Parts {
+  std::array<std::span<const PickleId>, 2> mappings{};
+  std::span<const PickleId> list{};
+
+  [[nodiscard]] std::size_t count() const {
+    return mappings[0].size() / 2 + mappings[1].size() / 2 + list.size();
+  }
+};
+Parts parts_of(const Pickle& p, PickleId id) {
+  Parts parts;
   if (p.kind(id) == PickleKind::kCall) {
     const PickleCall& call = p.call(id);
-    if (call.state != kNoNode && p.kind(call.state) == PickleKind::kDict) add_mapping(p.items(call.state));
-    if (call.list != kNoNode) {
-      for (const PickleId item : p.items(call.list))
-        children.push_back({std::to_string(children.size()), item});
-    }
-    add_mapping(pickle_mapping(p, id));
-    return children;
+    if (call.state != kNoNode && p.kind(call.state) == PickleKind::kDict)
+      parts.mappings[0] = p.items(call.state);
+    if (call.list != kNoNode) parts.list = p.items(call.list);
+    parts.mappings[1] = pickle_mapping(p, id);
+  } else if (p.kind(id) == PickleKind::kDict) {
+    parts.mappings[0] = p.items(id);
+  } else {
+    parts.list = p.items(id);
   }
-  if (p.kind(id) == PickleKind::kDict) {
-    add_mapping(p.items(id));
-    return children;
+  return parts;
+}
+
+// At most the first `most`.
+std::vector<Child> children_of(const Pickle& p, const Parts& parts, std::size_t most) {
+  std::vector<Child> children;
+  for (const std::span<const PickleId> pairs : parts.mappings) {
+    for (std::size_t i = 0; i < pairs.size() && children.size() < most; i += 2)
+      children.push_back({mask_secrets(pickle_key_text(p, pairs[i])), pairs[i + 1]});
   }
-  const std::span<const PickleId> items = p.items(id);
-  for (std::size_t i = 0; i < items.size(); ++i) children.push_back({std::to_string(i), items[i]});
+  for (std::size_t i = 0; i < parts.list.size() && children.size() < most; ++i)
+    children.push_back({std::to_string(i), parts.list[i]});
   return children;
 }
 
 std::string value_text(const Pickle& p, std::string_view name, PickleId id) {
-  if (is_secret(name, p.text(id))) return "'***'";
+  if (is_secret(p, name, id)) return "'***'";
   return python_value(p, id, kValueBytes);
 }
 
@@ -77,8 +96,7 @@ std::string value_text(const Pickle& p, std::string_view name, PickleId id) {
 std::string type_column(const Pickle& p, PickleId id) {
   const std::string type = python_type(p, id);
   if (is_leaf(p, id)) return type;
-  const std::size_t count = children_of(p, id).size();
-  return fmt::format("{} of {}", type, group_digits(count));
+  return fmt::format("{} of {}", type, group_digits(parts_of(p, id).count()));
 }
 
 class TreePrinter {
@@ -99,11 +117,13 @@ class TreePrinter {
   void walk(PickleId id, std::size_t level) {
     // Deep trees may be cyclic or share parts; lines are what is bounded.
     if (level >= 64) return;
-    const std::vector<Child> children = children_of(p_, id);
+    const Parts parts = parts_of(p_, id);
+    const std::vector<Child> children = children_of(p_, parts, lines_ - std::min(lines_, rows_));
+    left_out_ += parts.count() - children.size();
     for (const Child& child : children) {
       if (rows_ >= lines_) {
-        left_out_ += children.size();
-        return;
+        ++left_out_;
+        continue;
       }
       ++rows_;
       const bool leaf = is_leaf(p_, child.value);
@@ -137,18 +157,20 @@ std::string fields_table(const TorchObject& object, std::size_t most, std::size_
 // --- optimizer.pt ---
 
 struct Moment {
-  const Tensor* first = nullptr;
   std::uint64_t tensors = 0, elements = 0, bytes = 0;
 };
 
-// The tensors that an optimizer keeps for each parameter, by name ("exp_avg").
-std::map<std::string, Moment> moments_of(const Weights& weights) {
-  std::map<std::string, Moment> moments;
+// The tensors that an optimizer keeps for each parameter, by name ("exp_avg") and dtype: 8-bit optimizers
+// keep those of small parameters in fp32.
+using Moments = std::map<std::pair<std::string, std::string>, Moment>;
+Moments moments_of(const Weights& weights) {
+  Moments moments;
   constexpr std::string_view kState = "state.";
   for (const Tensor& tensor : weights.tensors) {
     if (!tensor.name.starts_with(kState)) continue;
-    Moment& moment = moments[tensor.name.substr(tensor.name.rfind('.') + 1)];
-    if (moment.tensors++ == 0) moment.first = &tensor;
+    Moment& moment =
+        moments[{tensor.name.substr(tensor.name.rfind('.') + 1), std::string(type_text(tensor))}];
+    ++moment.tensors;
     moment.elements += tensor.element_count();
     moment.bytes += tensor.size;
   }
@@ -156,23 +178,27 @@ std::map<std::string, Moment> moments_of(const Weights& weights) {
 }
 
 // Which optimizer keeps such tensors (torch.optim, transformers.optimization, bitsandbytes.optim).
-std::string_view optimizer_name(const std::map<std::string, Moment>& moments, bool decoupled) {
-  if (moments.contains("absmax1") || moments.contains("qmap1")) return "8-bit optimizer of bitsandbytes";
-  if (moments.contains("state1")) return "optimizer of bitsandbytes";
-  if (moments.contains("exp_avg_sq_row")) return "Adafactor";
-  if (moments.contains("exp_inf")) return "Adamax";
-  if (moments.contains("mu_product")) return "NAdam";
-  if (moments.contains("exp_avg_sq")) return decoupled ? "AdamW" : "Adam or AdamW";
-  if (moments.contains("exp_avg")) return "Lion";
-  if (moments.contains("momentum_buffer")) return "SGD with momentum";
-  if (moments.contains("square_avg")) return "RMSprop or Adadelta";
-  if (moments.contains("sum")) return "Adagrad";
+std::string_view optimizer_name(const Moments& moments, bool decoupled) {
+  const auto keeps = [&moments](std::string_view name) {
+    return std::any_of(moments.begin(), moments.end(),
+                       [name](const auto& entry) { return entry.first.first == name; });
+  };
+  if (keeps("absmax1") || keeps("qmap1")) return "8-bit optimizer of bitsandbytes";
+  if (keeps("state1")) return "optimizer of bitsandbytes";
+  if (keeps("exp_avg_sq_row")) return "Adafactor";
+  if (keeps("exp_inf")) return "Adamax";
+  if (keeps("mu_product")) return "NAdam";
+  if (keeps("exp_avg_sq")) return decoupled ? "AdamW" : "Adam or AdamW";
+  if (keeps("exp_avg")) return "Lion";
+  if (keeps("momentum_buffer")) return "SGD with momentum";
+  if (keeps("square_avg")) return "RMSprop or Adadelta";
+  if (keeps("sum")) return "Adagrad";
   return "";
 }
 
 std::string optimizer_text(const Input& input, const TorchObject& object) {
   const Pickle& p = *object.pickle;
-  const std::map<std::string, Moment> moments = moments_of(input.weights);
+  const Moments moments = moments_of(input.weights);
   std::string text;
   const PickleId groups = pickle_find(p, p.root(), "param_groups");
   bool decoupled = false;  // AdamW says so since torch 2.6
@@ -202,8 +228,8 @@ std::string optimizer_text(const Input& input, const TorchObject& object) {
   text += "\n" + settings.text(2, 0);
   Table table("llrrr");
   table.row({"kept for each", "dtype", "tensors", "values", "bytes"});
-  for (const auto& [name, moment] : moments)
-    table.row({escape_name(name), escape_name(type_text(*moment.first)), group_digits(moment.tensors),
+  for (const auto& [kind, moment] : moments)
+    table.row({escape_name(kind.first), escape_name(kind.second), group_digits(moment.tensors),
                group_digits(moment.elements), format_size(moment.bytes)});
   if (!moments.empty()) text += "\n" + table.text(2, 0);
   return text;
@@ -217,16 +243,21 @@ std::string rng_text(const TorchObject& object) {
   for (const PickledField& field : pickled_fields(object)) {
     const bool several = p.kind(field.value) == PickleKind::kList;
     std::string what = python_value(p, field.value, kValueBytes);
-    if (field.name == "python") what = "Mersenne Twister of Python's random";
-    if (field.name == "numpy") what = "NumPy's global generator";
+    const bool saved = p.kind(field.value) != PickleKind::kNone;
+    if (field.name == "python" && saved) what = "Mersenne Twister of Python's random";
+    if (field.name == "numpy" && saved) what = "NumPy's global generator";
     if (several) what = plural(p.items(field.value).size(), "device");
     table.row({escape_name(field.name), std::move(what)});
   }
   return "  generators that are saved:\n" + table.text(4, 0);
 }
 
-void write_value(JsonWriter& json, const Pickle& p, std::string_view name, PickleId id, int depth) {
-  if (is_secret(name, p.text(id))) {
+// Shared parts make some small pickles endless as text: `left` is how many bytes may still be written.
+void write_value(JsonWriter& json, const Pickle& p, std::string_view name, PickleId id, int depth,
+                 std::size_t& left) {
+  constexpr std::size_t kLeast = 8;  // bytes that even a number takes
+  left -= std::min(left, kLeast);
+  if (is_secret(p, name, id)) {
     json.value("***");
     return;
   }
@@ -246,16 +277,18 @@ void write_value(JsonWriter& json, const Pickle& p, std::string_view name, Pickl
     case PickleKind::kList:
     case PickleKind::kTuple: {
       const std::span<const PickleId> items = p.items(id);
-      if (depth > 8 || items.size() > 1000) break;
+      if (depth > kJsonDepth || items.size() > kJsonItems || left < items.size() * kLeast) break;
       json.begin_array();
-      for (const PickleId item : items) write_value(json, p, "", item, depth + 1);
+      for (const PickleId item : items) write_value(json, p, "", item, depth + 1, left);
       json.end_array();
       return;
     }
     default:
       break;
   }
-  json.value(plain_value(p, id));
+  const std::string text = plain_value(p, id, std::min(left, kLongValue));
+  left -= std::min(left, text.size());
+  json.value(text);
 }
 
 }  // namespace
@@ -289,20 +322,24 @@ std::string object_overview_text(const Input& input, const TorchObject& object, 
 }
 
 std::string object_fields_text(const TorchObject& object) {
+  constexpr std::size_t kFew = 1000, kLong = 4096, kShort = 256;
   std::string text;
-  for (const PickledField& field : pickled_fields(object))
-    text += fmt::format("{}\t{}\t{}\n", escape_name(field.name), python_type(*object.pickle, field.value),
-                        is_secret(field.name, object.pickle->text(field.value))
-                            ? "'***'"
-                            : python_value(*object.pickle, field.value, 4096));
+  const std::vector<PickledField> fields = pickled_fields(object);
+  for (const PickledField& field : fields)
+    text +=
+        fmt::format("{}\t{}\t{}\n", escape_name(field.name), python_type(*object.pickle, field.value),
+                    is_secret(*object.pickle, field.name, field.value)
+                        ? "'***'"
+                        : python_value(*object.pickle, field.value, fields.size() > kFew ? kShort : kLong));
+  if (fields.size() == kMaxPickledFields) text += "…\n";
   return text;
 }
 
 std::string object_field_text(const TorchObject& object, std::string_view name) {
   for (const PickledField& field : pickled_fields(object)) {
     if (field.name != name) continue;
-    if (is_secret(name, object.pickle->text(field.value))) return "***";
-    return plain_value(*object.pickle, field.value);
+    if (is_secret(*object.pickle, name, field.value)) return "***";
+    return plain_value(*object.pickle, field.value, kLongValue);
   }
   throw Error(ErrorKind::kAnswerNo, "has no entry '" + escape_name(name) + "'");
 }
@@ -317,13 +354,14 @@ void write_object(JsonWriter& json, const Input& input) {
       .member("class", root_class(*object))
       .member("state_dict", object->state_dict_key);
   if (!object->is_state_dict || !object->state_dict_key.empty()) {
+    std::size_t left = kJsonBytes;
     json.key("fields").begin_array();
     for (const PickledField& field : pickled_fields(*object)) {
       json.begin_object()
           .member("name", field.name)
           .member("type", python_type(*object->pickle, field.value))
           .key("value");
-      write_value(json, *object->pickle, field.name, field.value, 0);
+      write_value(json, *object->pickle, field.name, field.value, 0, left);
       json.end_object();
     }
     json.end_array();

@@ -72,6 +72,17 @@ std::string safety_line(const Input& input) {
   return "pickle: names only what is known to be harmless";
 }
 
+std::string danger_text(const Input& input) {
+  std::string text;
+  each_report(input, [&text](const WeightsFile& file, const PickleReport& report) {
+    if (!text.empty() || report.worst != Verdict::kDangerous) return;
+    const PickleReport::Name& first = report.globals.front();  // the worst come first
+    text = fmt::format("{}: byte {}: a pickle that is dangerous to load: it names {} (--check lists all)",
+                       where(file, report), first.at, escape_name(first.name));
+  });
+  return text;
+}
+
 std::string safety_text(const Input& input) {
   std::string text;
   each_report(input, [&](const WeightsFile& file, const PickleReport& report) {
@@ -87,6 +98,8 @@ std::string safety_text(const Input& input) {
           fmt::format("{}: byte {}: {} would call {}{}\n", place, call.at, call.how, escape_name(call.callee),
                       call.count > 1 ? fmt::format(" ×{}", group_digits(call.count)) : "");
     }
+    if (report.oddity)
+      text += fmt::format("{}: byte {}: odd: {}\n", place, report.oddity->at, report.oddity->message);
     if (report.fault)
       text += fmt::format("{}: byte {}: broken here: {}\n", place, report.fault->at, report.fault->message);
     text += fmt::format("{}: torch.load(weights_only=True) {}\n", place,

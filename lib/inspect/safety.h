@@ -11,6 +11,8 @@ namespace mu {
 
 // One line for the default view; empty without a pickle.
 std::string safety_line(const Input& input);
+// For views that say nothing of it: what is dangerous and where, or empty.
+std::string danger_text(const Input& input);
 // Every global with its verdict and every call, one a line, then what torch's weights_only reader says.
 std::string safety_text(const Input& input);
 // 4 when something dangerous is named, 1 when something unknown is, else 0.

@@ -276,8 +276,10 @@ std::vector<std::string> left_out_notes(const Input& input) {
       notes.push_back(fmt::format("the weights are those under '{}' of {}",
                                   escape_name(file.object->state_dict_key),
                                   escape_name(base_name(file.name))));
+    const std::uint64_t more = file.object->left_out_count - file.object->left_out.size();
     if (!file.object->left_out.empty())
-      notes.push_back("left out, no tensors: " + join(file.object->left_out, ", "));
+      notes.push_back("left out, no tensors: " + join(file.object->left_out, ", ") +
+                      (more > 0 ? fmt::format(" and {} more", group_digits(more)) : ""));
   }
   return notes;
 }

@@ -61,15 +61,35 @@ std::string float_text(double value) {
 std::string quote(std::string_view text) {
   return "'" + escape_name(mask_secrets(text)) + "'";
 }
+// At most `limit` bytes and what it takes to see a token that begins there.
+std::string_view start_of(std::string_view text, std::size_t limit) {
+  constexpr std::size_t kLongestToken = 256;
+  return text.substr(0, limit + kLongestToken);
+}
+
+// Cut between characters.
+std::string cut(std::string text, std::size_t limit) {
+  if (text.size() <= limit) return text;
+  std::size_t end = limit;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  text.resize(end);
+  return text + "…";
+}
 
 // Shape of a tensor or array node, as far as its arguments show.
 std::string shape_of(const Pickle& p, std::span<const PickleId> args, std::size_t index) {
   if (index >= args.size()) return "[…]";
   PickleId shape = args[index];
   if (const PickleId inner = only_argument(p, shape); inner != kNoNode) shape = inner;
+  constexpr std::size_t kMaxShown = 16;
   std::vector<std::string> parts;
-  for (const PickleId n : p.items(shape))
+  for (const PickleId n : p.items(shape)) {
+    if (parts.size() == kMaxShown) {
+      parts.emplace_back("…");
+      break;
+    }
     parts.push_back(p.kind(n) == PickleKind::kInt ? std::to_string(p.integer(n)) : "?");
+  }
   return "[" + join(parts, ", ") + "]";
 }
 
@@ -79,13 +99,7 @@ class ValueWriter {
 
   std::string text(PickleId id) {
     write(id, 0);
-    if (out_.size() > limit_) {
-      std::size_t end = limit_;
-      while (end > 0 && (static_cast<unsigned char>(out_[end]) & 0xC0) == 0x80) --end;
-      out_.resize(end);
-      out_ += "…";
-    }
-    return out_;
+    return cut(std::move(out_), limit_);
   }
 
  private:
@@ -107,8 +121,7 @@ class ValueWriter {
       if (i > 0) out_ += ", ";
       write(pairs[i], depth + 1);
       out_ += ": ";
-      const bool named = p_.kind(pairs[i]) == PickleKind::kText;
-      if (named && is_secret(p_.text(pairs[i]), p_.text(pairs[i + 1]))) {
+      if (is_secret(p_, p_.text(pairs[i]), pairs[i + 1])) {
         out_ += "'***'";
       } else {
         write(pairs[i + 1], depth + 1);
@@ -140,7 +153,7 @@ class ValueWriter {
         out_ += float_text(p_.real(id));
         return;
       case PickleKind::kText:
-        out_ += quote(p_.text(id).substr(0, limit_ + 1));
+        out_ += quote(start_of(p_.text(id), limit_));
         return;
       case PickleKind::kBytes:
         out_ += fmt::format("<{}>", plural(p_.text(id).size(), "byte"));
@@ -189,7 +202,12 @@ class ValueWriter {
     }
     if (name.ends_with("Path")) {
       std::vector<std::string> parts;
-      for (const PickleId part : args) parts.emplace_back(p_.text(part));
+      std::size_t size = 0;
+      for (const PickleId part : args) {
+        if (size > limit_) break;
+        parts.emplace_back(start_of(p_.text(part), limit_));
+        size += parts.back().size();
+      }
       out_ += quote(parts.empty()          ? ""
                     : parts.front() == "/" ? "/" + join({parts.begin() + 1, parts.end()}, "/")
                                            : join(parts, "/"));
@@ -224,6 +242,17 @@ class ValueWriter {
 bool has(const std::vector<PickledField>& fields, std::string_view name) {
   return std::any_of(fields.begin(), fields.end(),
                      [name](const PickledField& field) { return field.name == name; });
+}
+
+// Letters and digits mixed, as nobody names things.
+bool looks_random(std::string_view text) {
+  constexpr std::size_t kShortest = 16;
+  const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
+  return text.size() >= kShortest && std::any_of(text.begin(), text.end(), is_digit) &&
+         std::all_of(text.begin(), text.end(), [](char c) {
+           return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
+                  std::string_view("_-.=+/").find(c) != std::string_view::npos;
+         });
 }
 
 std::string lower(std::string_view text) {
@@ -285,7 +314,7 @@ std::vector<PickledField> pickled_fields(const TorchObject& object) {
     at = p.call(at).state;
   const std::span<const PickleId> pairs = pickle_mapping(p, at);
   std::unordered_map<std::string, std::size_t> place;
-  for (std::size_t i = 0; i < pairs.size(); i += 2) {
+  for (std::size_t i = 0; i < pairs.size() && fields.size() < kMaxPickledFields; i += 2) {
     std::string name = pickle_key_text(p, pairs[i]);
     const auto [found, fresh] = place.try_emplace(name, fields.size());
     if (fresh) {
@@ -304,37 +333,7 @@ std::string root_class(const TorchObject& object) {
 }
 
 std::string python_type(const Pickle& p, PickleId id) {
-  switch (p.kind(id)) {
-    case PickleKind::kNone:
-      return "None";
-    case PickleKind::kBool:
-      return "bool";
-    case PickleKind::kInt:
-    case PickleKind::kBigInt:
-      return "int";
-    case PickleKind::kFloat:
-      return "float";
-    case PickleKind::kText:
-      return "str";
-    case PickleKind::kBytes:
-      return "bytes";
-    case PickleKind::kTuple:
-      return "tuple";
-    case PickleKind::kList:
-      return "list";
-    case PickleKind::kDict:
-      return "dict";
-    case PickleKind::kSet:
-      return "set";
-    case PickleKind::kGlobal:
-      return "class";
-    case PickleKind::kPersistent:
-      return "storage";
-    case PickleKind::kBuffer:
-      return "buffer";
-    case PickleKind::kCall:
-      break;
-  }
+  if (p.kind(id) != PickleKind::kCall) return std::string(pickle_type_name(p.kind(id)));
   if (const EnumMember member = enum_member(p, id); member.value != kNoNode) return escape_name(member.type);
   if (is_tensor_node(p, id)) return "Tensor";
   const std::string name = class_of(p, id);
@@ -346,23 +345,34 @@ std::string python_value(const Pickle& pickle, PickleId id, std::size_t limit) {
   return ValueWriter(pickle, limit).text(id);
 }
 
-std::string plain_value(const Pickle& pickle, PickleId id) {
-  if (const EnumMember member = enum_member(pickle, id); member.value != kNoNode) id = member.value;
-  if (pickle.kind(id) == PickleKind::kText) return mask_secrets(pickle.text(id));
-  return python_value(pickle, id, 1U << 20);
+PickleId enum_value(const Pickle& pickle, PickleId id) {
+  const EnumMember member = enum_member(pickle, id);
+  return member.value == kNoNode ? id : member.value;
 }
 
-bool is_secret(std::string_view name, std::string_view value) {
-  if (value.empty()) return false;
-  const std::string key = lower(name);
+std::string plain_value(const Pickle& pickle, PickleId id, std::size_t limit) {
+  id = enum_value(pickle, id);
+  if (pickle.kind(id) != PickleKind::kText) return python_value(pickle, id, limit);
+  return cut(mask_secrets(start_of(pickle.text(id), limit)), limit);
+}
+
+bool is_secret(const Pickle& p, std::string_view name, PickleId value) {
+  const PickleKind kind = p.kind(value);
+  const bool is_text = kind == PickleKind::kText || kind == PickleKind::kBytes;
+  if (kind == PickleKind::kNone || kind == PickleKind::kBool || (is_text && p.text(value).empty()))
+    return false;
+  constexpr std::size_t kLongest = 64;  // of the names below; keys may have any length
+  const std::string key = lower(name.size() > kLongest ? name.substr(name.size() - kLongest) : name);
   // Whole names: eos_token and pad_token are no secrets.
   constexpr std::array kNames = std::to_array<std::string_view>(
       {"token", "hub_token", "push_to_hub_token", "hf_token", "auth_token", "use_auth_token", "access_token",
        "api_token", "api_key", "apikey", "password", "passwd", "secret", "secret_key", "private_key",
        "access_key", "client_secret", "credentials"});
-  constexpr std::array kEndings =
-      std::to_array<std::string_view>({"_api_key", "_password", "_secret", "_access_token", "_auth_token",
-                                       "_secret_key", "_hub_token", "_private_key"});
+  constexpr std::array kEndings = std::to_array<std::string_view>(
+      {"_api_key", "_password", "_secret", "_access_token", "_auth_token", "_secret_key", "_hub_token",
+       "_private_key", "_access_key", "_secret_value", "_passwd", "_credentials"});
+  // eos_token and its like have the look of markup or of a word.
+  if (is_text && key.ends_with("_token") && looks_random(p.text(value))) return true;
   return std::find(kNames.begin(), kNames.end(), key) != kNames.end() ||
          std::any_of(kEndings.begin(), kEndings.end(),
                      [&key](std::string_view ending) { return key.ends_with(ending); });

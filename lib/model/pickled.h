@@ -32,7 +32,8 @@ struct PickledField {
   PickleId value;
 };
 // The entries of the root: of a dict its items, of an object its attributes. In their order, the last of
-// equal names. Empty for what is neither or was broken.
+// equal names; at most kMaxPickledFields. Empty for what is neither or was broken.
+inline constexpr std::size_t kMaxPickledFields = 50'000;
 std::vector<PickledField> pickled_fields(const TorchObject& object);
 
 // The type as Python names it, without module: "float", "str", "IntervalStrategy", "Tensor".
@@ -42,12 +43,18 @@ std::string python_type(const Pickle& pickle, PickleId id);
 // ellipsis. Texts are quoted and escaped.
 std::string python_value(const Pickle& pickle, PickleId id, std::size_t limit);
 
-// The value as a script wants it: a text or the text of an enum verbatim, anything else as python_value.
-std::string plain_value(const Pickle& pickle, PickleId id);
+// The value of a member of an enum (Class(value), or the name in getattr(Class, 'NAME')); `id` itself for
+// anything else.
+PickleId enum_value(const Pickle& pickle, PickleId id);
 
-// True for names and values that give access to something: tokens, keys, passwords. They are shown as "***".
-bool is_secret(std::string_view name, std::string_view value);
-// A text with tokens inside it masked.
+// The value as a script wants it: a text or the text of an enum verbatim, anything else as python_value; at
+// most `limit` bytes before an ellipsis.
+std::string plain_value(const Pickle& pickle, PickleId id, std::size_t limit);
+
+// True when a value called so gives access to something: tokens, keys, passwords, whatever their type. Such
+// values are shown as "***". None, booleans and empty texts are no secrets.
+bool is_secret(const Pickle& pickle, std::string_view name, PickleId value);
+// A text with tokens inside it masked, which are told by the form that services give them.
 std::string mask_secrets(std::string_view text);
 
 // The class of the root object, "trl.trainer.sft_config.SFTConfig"; empty for plain values.

@@ -93,13 +93,13 @@ std::optional<Token> read_token_file(const std::string& path) {
   std::string value(trim(text));
   std::erase_if(value, [](char c) { return c == '\r' || c == '\n'; });
   if (value.empty()) return std::nullopt;
-  return Token{std::move(value), path};
+  return Token{std::move(value), path, 0};
 }
 
 std::optional<Token> find_token() {
   if (environment_is_true("HF_HUB_DISABLE_IMPLICIT_TOKEN")) return std::nullopt;
   for (const char* name : {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"}) {
-    if (std::string value(trim(environment(name))); !value.empty()) return Token{std::move(value), name};
+    if (std::string value(trim(environment(name))); !value.empty()) return Token{std::move(value), name, 0};
   }
   const std::string named = environment("HF_TOKEN_PATH");
   const std::string path = named.empty() ? join_path(hub_home(), "token") : expand(named);

@@ -28,6 +28,7 @@ std::string state_home();  // …/modelutils
 struct Token {
   std::string value;   // never printed
   std::string source;  // "HF_TOKEN", or the file
+  double expires = 0;  // Unix seconds; 0: nobody knows
 };
 // HF_TOKEN, HUGGING_FACE_HUB_TOKEN, the file HF_TOKEN_PATH or HF_HOME/token; none with
 // HF_HUB_DISABLE_IMPLICIT_TOKEN. Throws kIo for a file that can't be read.

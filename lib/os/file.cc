@@ -76,7 +76,11 @@ ParkedFiles& parked_files() {
 
 FileStamp stamp_of(const struct stat& status) {
   const auto nanoseconds = [](const timespec& time) {
-    return static_cast<std::int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
+    // A time beyond 2262 does not fit; such a clock is wrong anyway.
+    std::int64_t out = 0;
+    if (__builtin_mul_overflow(static_cast<std::int64_t>(time.tv_sec), std::int64_t{1'000'000'000}, &out))
+      return time.tv_sec < 0 ? INT64_MIN / 2 : INT64_MAX / 2;
+    return out + time.tv_nsec;
   };
   return {{status.st_dev, status.st_ino},
           static_cast<std::uint64_t>(status.st_size),

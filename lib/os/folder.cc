@@ -49,6 +49,8 @@ void remove_at(int parent, const char* name, const std::string& path) {
   const FolderStream folder = open_folder_at(parent, name);
   if (!folder)
     throw io_error("remove", errno == ENOTDIR || errno == ELOOP ? unlink_errno : errno, escape_name(path));
+  if (is_mount_root(::dirfd(folder.get())))
+    throw refused("something is mounted here: left alone").in_file(escape_name(path));
   while (const dirent* entry = ::readdir(folder.get())) {
     if (!is_dots(entry->d_name))
       remove_at(::dirfd(folder.get()), entry->d_name, join_path(path, entry->d_name));
@@ -130,6 +132,16 @@ void make_private_folder(const std::string& path) {
 
 void remove_tree(const std::string& path) {
   remove_at(AT_FDCWD, path.c_str(), path);
+}
+
+void remove_tree_at(int parent, const std::string& name, const std::string& path) {
+  remove_at(parent, name.c_str(), path);
+}
+
+bool is_mount_root(int fd) {
+  struct statx status {};
+  return ::statx(fd, "", AT_EMPTY_PATH, STATX_TYPE, &status) == 0 &&
+         (status.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
 }
 
 void sync_folder(const std::string& path) {

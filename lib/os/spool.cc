@@ -30,6 +30,20 @@ void Spool::append(std::span<const std::byte> bytes) {
     }
     if (put < 0) throw io_error("write a temporary file", errno).hint("set TMPDIR to a larger disk");
     bytes = bytes.subspan(static_cast<std::size_t>(put));
+    size_ += static_cast<std::uint64_t>(put);
+  }
+}
+
+void Spool::read_at(std::uint64_t offset, std::span<std::byte> out) const {
+  while (!out.empty()) {
+    const ssize_t got = ::pread(fd_.get(), out.data(), out.size(), static_cast<off_t>(offset));
+    if (got < 0 && errno == EINTR) {
+      check_interrupt();
+      continue;
+    }
+    if (got <= 0) throw io_error("read a temporary file", got < 0 ? errno : EIO);
+    out = out.subspan(static_cast<std::size_t>(got));
+    offset += static_cast<std::uint64_t>(got);
   }
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 
@@ -16,11 +17,15 @@ class Spool {
   Spool();  // throws kIo
   // Throws kIo, with advice on TMPDIR when the disk is full.
   void append(std::span<const std::byte> bytes);
+  [[nodiscard]] std::uint64_t size() const { return size_; }  // bytes appended
+  // Fills `out` with what was appended from `offset` on. Throws kIo. Safe beside an append.
+  void read_at(std::uint64_t offset, std::span<std::byte> out) const;
   // For reading; `name` is for messages. The spool is empty afterwards.
   InputFile finish(std::string name);
 
  private:
   Fd fd_;
+  std::uint64_t size_ = 0;
 };
 
 // Everything that comes from a descriptor without positions. Throws kIo, or Interrupted.

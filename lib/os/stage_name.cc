@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <iterator>
 #include <memory>
 #include <vector>
 
@@ -16,7 +17,7 @@ namespace mu {
 namespace {
 
 constexpr std::size_t kLongestTarget = 100;  // bytes
-constexpr std::string_view kMarks[] = {".mu-stage.", ".mu-aside."};
+constexpr std::string_view kMarks[] = {".mu-stage.", ".mu-aside.", ".mu-gone."};
 
 std::string read_line(const std::string& path) {
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "re"), &std::fclose);
@@ -63,7 +64,7 @@ std::string stage_name(std::string_view target, StageKind kind) {
   static unsigned serial = 0;
   const std::string suffix = serial++ == 0 ? "" : fmt::format("+{}", serial);
   // A name has 255 bytes at most. Only one that was renamed aside must be found again by its whole name.
-  if (kind == StageKind::kStage) target = target.substr(0, kLongestTarget);
+  if (kind != StageKind::kAside) target = target.substr(0, kLongestTarget);
   return fmt::format(".{}{}{}.{}.{}{}.{}", target, kMarks[static_cast<unsigned>(kind)], host(), boot_id(),
                      pid, suffix, start_time(pid));
 }
@@ -71,21 +72,24 @@ std::string stage_name(std::string_view target, StageKind kind) {
 std::optional<StageName> parse_stage_name(std::string_view name) {
   if (!name.starts_with('.')) return std::nullopt;
   // The last mark is ours; a target may be called anything.
-  const std::size_t stage_at = name.rfind(kMarks[0]);
-  const std::size_t aside_at = name.rfind(kMarks[1]);
-  if (stage_at == std::string_view::npos && aside_at == std::string_view::npos) return std::nullopt;
-  const bool is_aside =
-      stage_at == std::string_view::npos || (aside_at != std::string_view::npos && aside_at > stage_at);
-  const std::size_t at = is_aside ? aside_at : stage_at;
-  const std::vector<std::string_view> owner = split(name.substr(at + kMarks[is_aside ? 1 : 0].size()), '.');
+  std::size_t at = std::string_view::npos;
+  auto kind = StageKind::kStage;
+  for (unsigned i = 0; i < std::size(kMarks); ++i) {
+    const std::size_t found = name.rfind(kMarks[i]);
+    if (found == std::string_view::npos || (at != std::string_view::npos && found < at)) continue;
+    at = found;
+    kind = static_cast<StageKind>(i);
+  }
+  if (at == std::string_view::npos) return std::nullopt;
+  const std::vector<std::string_view> owner =
+      split(name.substr(at + kMarks[static_cast<unsigned>(kind)].size()), '.');
   if (owner.size() != 4 || at == 0) return std::nullopt;
   const std::string_view pid = owner[2].substr(0, owner[2].find('+'));
   if (pid.empty() || !std::all_of(pid.begin(), pid.end(), [](char c) { return c >= '0' && c <= '9'; }))
     return std::nullopt;
   const bool same_host = owner[0] == host();
   const bool alive = same_host && owner[1] == boot_id() && owner[3] != "0" && start_time(pid) == owner[3];
-  return StageName{std::string(name.substr(1, at - 1)), is_aside ? StageKind::kAside : StageKind::kStage,
-                   same_host, alive};
+  return StageName{std::string(name.substr(1, at - 1)), kind, same_host, alive};
 }
 
 }  // namespace mu

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The names of stages: ".TARGET.mu-stage.HOST.BOOT.PID.START" and ".TARGET.mu-aside.…". They tell whether the
-// process that made one can still be alive.
+// The names of stages: ".TARGET.mu-stage.HOST.BOOT.PID.START", ".TARGET.mu-aside.…" for what is being
+// replaced and ".TARGET.mu-gone.…" for what is being deleted. They tell whether the process that made one can
+// still be alive.
 #pragma once
 
 #include <optional>
@@ -9,7 +10,7 @@
 
 namespace mu {
 
-enum class StageKind : unsigned char { kStage, kAside };
+enum class StageKind : unsigned char { kStage, kAside, kGone };
 
 // The name this process uses for a stage of a target called `target`, of which a kStage keeps 100 bytes.
 std::string stage_name(std::string_view target, StageKind kind);

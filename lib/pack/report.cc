@@ -71,7 +71,8 @@ std::string plan_text(const PackPlan& plan, const std::string& out,
   }
   for (const TiedName& pair : plan.dropped) {
     table.row({"drop", escape_name(pair.dropped), "",
-               fmt::format("repeats {}, config.json ties them", escape_name(pair.kept))});
+               fmt::format("repeats {}, {}", escape_name(pair.kept),
+                           pair.same_storage ? "shares its storage" : "config.json ties them")});
   }
   if (replacement) {
     for (const std::string& name : replacement->replaced)

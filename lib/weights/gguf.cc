@@ -20,12 +20,15 @@
 namespace mu {
 namespace {
 
-// Ceilings of the JavaScript reader (@huggingface/gguf), which the Hub runs on every file.
-constexpr std::uint64_t kMaxPairs = 100'000, kMaxTensors = 10'000'000, kMaxString = 10'000'000,
-                        kMaxKey = 65'535;
+// Ceilings of the JavaScript reader (@huggingface/gguf), which the Hub runs on every file; fewer tensors,
+// since llama.cpp makes some thousands.
+constexpr std::uint64_t kMaxPairs = 100'000, kMaxTensors = 200'000, kMaxString = 10'000'000, kMaxKey = 65'535;
 constexpr std::uint64_t kMaxDims = 8, kMaxArrayDepth = 4;
-constexpr std::size_t kKeptBytes = 4096;  // of a value
-constexpr std::size_t kKeptItems = 8;     // of an array
+constexpr std::uint64_t kMaxItems = 10'000'000;   // texts and arrays in arrays; vocabularies have a million
+constexpr std::size_t kKeptBytes = 4096;          // of a value
+constexpr std::size_t kKeptTogether = 16U << 20;  // bytes of all values, before they are kept shorter
+constexpr std::size_t kKeptShort = 64;            // bytes of a value then
+constexpr std::size_t kKeptItems = 8;             // of an array
 constexpr std::size_t kWindow = 1U << 20;
 
 struct GgmlType {
@@ -99,11 +102,12 @@ class Reader {
   }
   std::uint64_t count() { return wide ? number<std::uint64_t>() : number<std::uint32_t>(); }
 
-  std::string text(std::uint64_t most, std::string_view what) {
+  // A text of at most `most` bytes, of which `keep` are returned.
+  std::string text(std::uint64_t most, std::uint64_t keep, std::string_view what) {
     const std::uint64_t length = count();
     if (length > most) throw malformed(fmt::format("a {} of {} bytes", what, length));
     if (length > left()) throw cut();
-    const std::uint64_t kept = std::min<std::uint64_t>(length, std::max<std::uint64_t>(kKeptBytes, kMaxKey));
+    const std::uint64_t kept = std::min(length, keep);
     std::string out(static_cast<std::size_t>(kept), '\0');
     file_.read_at(at_, std::as_writable_bytes(std::span(out)));
     at_ += length;
@@ -151,7 +155,7 @@ std::string scalar(Reader& reader, std::uint32_t type) {
     case 7:
       return reader.number<std::uint8_t>() != 0 ? "true" : "false";
     case kString:
-      return reader.text(kMaxString, "text");
+      return reader.text(kMaxString, kKeptBytes + 1, "text");
     case 10:
       return std::to_string(reader.number<std::uint64_t>());
     case 11:
@@ -163,13 +167,20 @@ std::string scalar(Reader& reader, std::uint32_t type) {
   }
 }
 
-std::string value(Reader& reader, std::uint32_t type, std::uint64_t depth) {
+// `items` counts the texts and arrays that were met in arrays.
+std::string value(Reader& reader, std::uint32_t type, std::uint64_t depth, std::uint64_t& items) {
   if (type != kArray) return scalar(reader, type);
   if (depth >= kMaxArrayDepth) throw malformed("its arrays nest too deep");
   const auto element = reader.number<std::uint32_t>();
   const std::uint64_t count = reader.count();
   if (element >= kValueBytes.size()) throw malformed(fmt::format("value type {} is unknown", element));
-  const std::uint64_t least = std::max<std::uint64_t>(1, kValueBytes[element]);
+  constexpr std::uint64_t kLeastVaried = 4;  // a text of version 1
+  const std::uint64_t least = std::max<std::uint64_t>(kValueBytes[element], 1);
+  if (kValueBytes[element] == 0) {
+    if (count > reader.left() / kLeastVaried || count > kMaxItems - items)
+      throw malformed(fmt::format("an array counts {} values, more than are read", count));
+    items += count;
+  }
   if (count > reader.left() / least)
     throw malformed(fmt::format("an array counts {} values where {} bytes are left", count, reader.left()));
   std::string text = "[";
@@ -178,8 +189,13 @@ std::string value(Reader& reader, std::uint32_t type, std::uint64_t depth) {
       reader.skip((count - i) * kValueBytes[element]);
       break;
     }
-    const std::string item = value(reader, element, depth + 1);
-    if (i < kKeptItems) text += (i > 0 ? ", " : "") + (element == kString ? '"' + item + '"' : item);
+    if (i >= kKeptItems && element == kString) {
+      reader.skip(reader.count());
+      continue;
+    }
+    const std::string item = value(reader, element, depth + 1, items);
+    if (i >= kKeptItems || text.size() > kKeptBytes) continue;
+    text += (i > 0 ? ", " : "") + (element == kString ? '"' + item + '"' : item);
   }
   if (count > kKeptItems) text += fmt::format(", … {} in all", count);
   return text + "]";
@@ -241,16 +257,20 @@ class GgufReader {
 
  private:
   void read_pair(Metadata& metadata) {
-    const std::string key = reader_.text(kMaxKey, "key");
+    const std::string key = reader_.text(kMaxKey, kMaxKey, "key");
     const auto type = reader_.number<std::uint32_t>();
-    std::string text = value(reader_, type, 0);
+    std::string text = value(reader_, type, 0, items_);
     if (key == "general.alignment") {
       const std::from_chars_result parsed =
           std::from_chars(text.data(), text.data() + text.size(), alignment_);
-      if (parsed.ec != std::errc() || alignment_ == 0 || alignment_ % 8 != 0 || alignment_ > (1U << 30))
+      if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size() || alignment_ == 0 ||
+          alignment_ % 8 != 0 || alignment_ > (1U << 30))
         throw malformed("its alignment '" + escape_name(text) + "' is no multiple of 8");
     }
-    if (text.size() > kKeptBytes) text = text.substr(0, kKeptBytes) + "…";
+    const std::size_t most = kept_ < kKeptTogether ? kKeptBytes : kKeptShort;
+    if (text.size() > most) text = text.substr(0, most) + "…";
+    kept_ += key.size() + text.size();
+    if (kept_ > 2 * kKeptTogether) throw malformed("its key/values have no end");
     if (!metadata.emplace(key, std::move(text)).second)
       weights_.findings.add(
           {"GG-DUP", Level::kSpec, false, "the key '" + escape_name(key) + "' stands twice", file_.path()});
@@ -258,7 +278,7 @@ class GgufReader {
 
   // Appends a tensor whose offset still counts from the data section.
   const GgmlType* read_tensor(std::vector<Tensor>& list) {
-    Tensor tensor{reader_.text(kMaxKey, "name"), Dtype::kForeign, {}, source_, 0, 0};
+    Tensor tensor{reader_.text(kMaxKey, kMaxKey, "name"), Dtype::kForeign, {}, source_, 0, 0};
     const auto dims = reader_.number<std::uint32_t>();
     if (dims > kMaxDims) throw malformed(fmt::format("a tensor has {} dimensions", dims));
     for (std::uint32_t i = 0; i < dims; ++i) tensor.shape.push_back(reader_.count());
@@ -324,6 +344,8 @@ class GgufReader {
   InputFile file_;
   Reader reader_;
   std::uint64_t alignment_ = 32;
+  std::uint64_t items_ = 0;  // texts and arrays in arrays
+  std::size_t kept_ = 0;     // bytes of keys and values
 };
 
 }  // namespace

@@ -13,7 +13,6 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "os/interrupt.h"
-#include "os/spool.h"
 
 namespace mu {
 namespace {
@@ -41,9 +40,21 @@ struct InflatedMember::Stream {
   Stream& operator=(const Stream&) = delete;
 };
 
-InflatedMember::InflatedMember(const InputFile& file, std::uint64_t offset, std::uint64_t size,
-                               std::uint64_t inflated_size, std::uint32_t crc, std::string name)
-    : file_(open_again(file)),
+InflateSource::InflateSource(const InputFile& file) : file_(open_again(file)) {}
+
+std::uint64_t InflateSource::spool(
+    const std::function<void(const std::function<void(std::span<const std::byte>)>&)>& unpack) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (!spool_) spool_ = std::make_unique<Spool>();
+  const std::uint64_t begin = spool_->size();
+  unpack([this](std::span<const std::byte> bytes) { spool_->append(bytes); });
+  return begin;
+}
+
+InflatedMember::InflatedMember(std::shared_ptr<InflateSource> source, std::uint64_t offset,
+                               std::uint64_t size, std::uint64_t inflated_size, std::uint32_t crc,
+                               std::string name)
+    : source_(std::move(source)),
       offset_(offset),
       size_(size),
       inflated_size_(inflated_size),
@@ -61,7 +72,7 @@ void InflatedMember::restart() {
 void InflatedMember::inflate(std::span<std::byte> out) {
   const auto broken = [this](std::string_view why) {
     return malformed(fmt::format("the member '{}' can't be unpacked: {}", escape_name(name_), why))
-        .in_file(escape_name(file_.path()));
+        .in_file(escape_name(source_->file().path()));
   };
   Stream& stream = *stream_;
   while (!out.empty()) {
@@ -70,7 +81,7 @@ void InflatedMember::inflate(std::span<std::byte> out) {
     if (stream.z.avail_in == 0) {
       const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(kPiece, size_ - stream.read));
       if (count == 0) throw broken("its data are cut");
-      file_.read_at(offset_ + stream.read, std::span(stream.input).first(count));
+      source_->file().read_at(offset_ + stream.read, std::span(stream.input).first(count));
       stream.read += count;
       stream.z.next_in = reinterpret_cast<Bytef*>(stream.input.data());
       stream.z.avail_in = static_cast<uInt>(count);
@@ -87,33 +98,42 @@ void InflatedMember::inflate(std::span<std::byte> out) {
     out = out.subspan(got);
     stream.ended = status == Z_STREAM_END;
   }
-  if (position_ == inflated_size_ && stream.crc != crc_) throw broken("its checksum differs");
+  if (position_ < inflated_size_) return;
+  if (stream.crc != crc_) throw broken("its checksum differs");
+  finished_ = true;
+  stream_.reset();
 }
 
 void InflatedMember::spool() {
-  restart();
-  Spool spool;
-  std::vector<std::byte> buffer(1U << 20);
-  while (position_ < inflated_size_) {
-    const std::span<std::byte> piece = std::span(buffer).first(
-        static_cast<std::size_t>(std::min<std::uint64_t>(buffer.size(), inflated_size_ - position_)));
-    inflate(piece);
-    spool.append(piece);
-  }
+  spooled_ = source_->spool([this](const auto& append) {
+    restart();
+    std::vector<std::byte> buffer(1U << 20);
+    while (position_ < inflated_size_) {
+      const std::span<std::byte> piece = std::span(buffer).first(
+          static_cast<std::size_t>(std::min<std::uint64_t>(buffer.size(), inflated_size_ - position_)));
+      inflate(piece);
+      append(piece);
+    }
+  });
+}
+
+void InflatedMember::rest() {
+  const std::lock_guard<std::mutex> lock(mutex_);
   stream_.reset();
-  spool_ = std::make_unique<InputFile>(spool.finish(file_.path()));
 }
 
 void InflatedMember::read_at(std::uint64_t offset, std::span<std::byte> out) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (!spool_ && stream_ && offset < position_) spool();
-  if (spool_) return spool_->read_at(offset, out);
-  if (!stream_) restart();
+  const bool back = stream_ ? offset < position_ : finished_;
+  // Near the front it is cheaper to start again; who goes through the data once more does so from there.
+  if (!spooled_ && back && offset > kPiece) spool();
+  if (spooled_) return source_->read_spooled(*spooled_ + offset, out);
+  if (!stream_ || offset < position_) restart();
   std::array<std::byte, kPiece> skipped;
   while (position_ < offset)
     inflate(std::span(skipped).first(
         static_cast<std::size_t>(std::min<std::uint64_t>(kPiece, offset - position_))));
-  inflate(out);
+  if (!out.empty()) inflate(out);
 }
 
 }  // namespace mu

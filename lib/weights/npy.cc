@@ -21,7 +21,9 @@ namespace mu {
 namespace {
 
 constexpr std::string_view kMagic("\x93NUMPY", 6);
-constexpr std::size_t kMaxHeader = 10'000;  // bytes; numpy refuses longer ones
+constexpr std::size_t kMaxHeader = 10'000;   // bytes; numpy refuses longer ones
+constexpr std::size_t kMaxDims = 64;         // as numpy 2
+constexpr std::size_t kMaxArrays = 300'000;  // of one archive
 
 constexpr std::array<std::pair<std::string_view, Dtype>, 13> kDescriptors = {{{"|b1", Dtype::kBool},
                                                                               {"|i1", Dtype::kI8},
@@ -46,7 +48,8 @@ struct NpyHeader {
 // Reads the dict literal, and nothing else of Python.
 class DictParser {
  public:
-  explicit DictParser(std::string_view text) : text_(text) {}
+  // `long_suffix`: numbers may end in 'L', as Python 2 wrote them.
+  DictParser(std::string_view text, bool long_suffix) : text_(text), long_suffix_(long_suffix) {}
 
   NpyHeader parse() {
     NpyHeader header;
@@ -121,7 +124,7 @@ class DictParser {
       if (parsed.ec != std::errc())
         throw malformed("the shape in the .npy header is no tuple of whole numbers");
       at_ = static_cast<std::size_t>(parsed.ptr - text_.data());
-      take('L');  // Python 2's long
+      if (long_suffix_) take('L');
       items.push_back(value);
       if (!take(',')) {
         expect(')');
@@ -132,6 +135,7 @@ class DictParser {
   }
 
   std::string_view text_;
+  bool long_suffix_;
   std::size_t at_ = 0;
 };
 
@@ -165,14 +169,22 @@ ElementType type_of(const std::string& descr) {
   constexpr std::string_view kKinds = "SUMmVcf";
   if (parsed.ec != std::errc() || kKinds.find(normal[1]) == std::string_view::npos)
     throw malformed("the array's type '" + escape_name(descr) + "' is unknown");
-  if (normal[1] == 'U') type.bytes *= 4;
+  if (normal[1] == 'U') {
+    const std::optional<std::uint64_t> bytes = checked_mul(type.bytes, 4);
+    if (!bytes) throw malformed("the array's type '" + escape_name(descr) + "' is unknown");
+    type.bytes = *bytes;
+  }
   type.foreign = descr;
   type.swap = false;
   return type;
 }
 
-// Length of the text and where it begins.
-std::pair<std::size_t, std::size_t> header_extent(std::span<const std::byte> start) {
+// The text of the header: where it begins and how long it is.
+struct HeaderExtent {
+  std::size_t begin, length;
+  unsigned version;
+};
+HeaderExtent header_extent(std::span<const std::byte> start) {
   ByteReader reader(start);
   if (as_text(reader.take(kMagic.size())) != kMagic) throw malformed("this is no .npy file");
   const auto major = reader.take_le<std::uint8_t>();
@@ -181,7 +193,7 @@ std::pair<std::size_t, std::size_t> header_extent(std::span<const std::byte> sta
   const std::size_t length = major == 1 ? reader.take_le<std::uint16_t>() : reader.take_le<std::uint32_t>();
   if (length > kMaxHeader)
     throw malformed(fmt::format("the .npy header has {} bytes, more than {}", length, kMaxHeader));
-  return {reader.offset(), length};
+  return {reader.offset(), length, major};
 }
 
 // Where an array's bytes lie.
@@ -194,9 +206,11 @@ struct Place {
 
 // `start` are the first bytes of the array's .npy.
 Tensor read_array(std::span<const std::byte> start, const Place& place, std::string name) {
-  const auto [begin, length] = header_extent(start);
+  const auto [begin, length, version] = header_extent(start);
   if (begin + length > start.size()) throw malformed("it ends inside its header");
-  const NpyHeader header = DictParser(as_text(start.subspan(begin, length))).parse();
+  const NpyHeader header = DictParser(as_text(start.subspan(begin, length)), version < 3).parse();
+  if (header.shape.size() > kMaxDims)
+    throw malformed(fmt::format("the array has {} dimensions, more than {}", header.shape.size(), kMaxDims));
   const ElementType type = type_of(header.descr);
   const std::optional<std::uint64_t> count = element_count(header.shape);
   const std::optional<std::uint64_t> bytes = count ? checked_mul(*count, type.bytes) : std::nullopt;
@@ -306,6 +320,9 @@ void add_arrays(Weights& weights, const InputFile& file) {
         place.inflated = zip.inflated(entry);
       }
       weights.tensors.push_back(read_array(first_bytes(place, file), place, without_suffix(entry.name)));
+      if (place.inflated) place.inflated->rest();
+      if (weights.tensors.size() > kMaxArrays)
+        throw malformed(fmt::format("it holds more than {} arrays", group_digits(kMaxArrays)));
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::kMalformed) throw;
       weights.findings.add({"NP-ARRAY", Level::kLoads, false,
@@ -332,7 +349,8 @@ std::string npy_prefix(const Tensor& tensor) {
   if (found == kDescriptors.end()) {
     throw refused(fmt::format("NumPy has no type for {}", name(tensor.dtype))).hint("add --dtype f32");
   }
-  if (tensor.shape.size() > 64) throw refused("NumPy arrays have at most 64 dimensions");
+  if (tensor.shape.size() > kMaxDims)
+    throw refused(fmt::format("NumPy arrays have at most {} dimensions", kMaxDims));
   std::string dict = fmt::format("{{'descr': '{}', 'fortran_order': False, 'shape': (", found->first);
   for (std::size_t i = 0; i < tensor.shape.size(); ++i) {
     dict += fmt::format("{}{}", i > 0 ? ", " : "", tensor.shape[i]);

@@ -35,6 +35,9 @@ enum class PickleKind : std::uint8_t {
   kBuffer,      // data out of band; never in files
 };
 
+// As Python calls the type of such a value: "None", "bool", "str"; "class" of a global, empty of a call.
+std::string_view pickle_type_name(PickleKind kind);
+
 using PickleId = std::uint32_t;
 inline constexpr PickleId kNoNode = 0xFFFFFFFF;
 
@@ -64,19 +67,27 @@ struct PickleFault {
 class Pickle {
  public:
   static constexpr std::uint64_t kMaxBytes = 128U << 20;  // of one pickle
-  static constexpr std::size_t kMaxMemory = 144U << 20;   // bytes of nodes and references
-  static constexpr std::size_t kMaxDepth = 500;           // of nesting
-  static constexpr std::size_t kMaxStack = 1U << 20;      // values
-  static constexpr std::size_t kMaxNumber = 1024;         // bytes of a number
+  // Bytes of nodes, references and decoded texts. A quarter of a million tensors take half of it; vectors
+  // grow by doubling, so just below a power of two keeps the peak at the power.
+  static constexpr std::size_t kMaxMemory = 124U << 20;
+  static constexpr std::size_t kMaxTogether = 220U << 20;   // bytes of these and the data
+  static constexpr std::size_t kMaxSideMemory = 32U << 20;  // of a pickle read while another is kept
+  static constexpr std::size_t kMaxDepth = 500;             // of nesting
+  static constexpr std::size_t kMaxStack = 1U << 20;        // values
+  static constexpr std::size_t kMaxNumber = 1024;           // bytes of a number
+  static constexpr std::size_t kMaxLine = 16U << 20;        // bytes of a text of protocol 0
+  static constexpr std::size_t kMaxName = 256;              // bytes of a module's or class's name
+  static constexpr std::size_t kMaxGlobals = 10'000;        // pickles of real runs name some dozens
 
   // Reads the first pickle in `data`, which must outlive it. Never throws: what stops the reader is in
   // fault(), and what was read up to there stays.
-  explicit Pickle(std::string_view data);
+  explicit Pickle(std::string_view data, std::size_t max_memory = kMaxMemory);
 
   [[nodiscard]] const std::optional<PickleFault>& fault() const { return fault_; }
-  [[nodiscard]] std::size_t size() const {
-    return end_;
-  }                                                      // bytes up to and with STOP, when there is no fault
+  // The first thing in it that readers disagree about, or nothing.
+  [[nodiscard]] const std::optional<PickleFault>& oddity() const { return oddity_; }
+  // Bytes up to and with STOP, when there is no fault.
+  [[nodiscard]] std::size_t size() const { return end_; }
   [[nodiscard]] PickleId root() const { return root_; }  // kNoNode with a fault
   [[nodiscard]] unsigned protocol() const { return protocol_; }
 
@@ -106,6 +117,7 @@ class Pickle {
   [[nodiscard]] std::size_t node_count() const { return nodes_.size(); }
 
  private:
+  friend class PickleBuilder;
   friend class PickleMachine;
 
   struct Node {
@@ -125,7 +137,7 @@ class Pickle {
   std::deque<std::string> names_;  // of globals whose names are no part of the data
   std::vector<Build> builds_;
   std::optional<std::string> foreign_opcode_;
-  std::optional<PickleFault> fault_;
+  std::optional<PickleFault> fault_, oddity_;
   std::size_t end_ = 0;
   PickleId root_ = kNoNode;
   unsigned protocol_ = 0;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a pickle would do to the Python that loads it: every class or function it names, with a verdict, and
-// every call it would make. An allow-list decides; the list of dangerous names only sharpens the words, since
-// lists of what is bad are never complete (picklescan and fickling document dozens of ways around theirs).
+// every call it would make.
 #pragma once
 
 #include <cstdint>
@@ -11,21 +10,9 @@
 #include <vector>
 
 #include "weights/pickle.h"
+#include "weights/pickle_names.h"
 
 namespace mu {
-
-enum class Verdict : std::uint8_t { kHarmless, kUnknown, kDangerous };
-std::string_view verdict_name(Verdict verdict);  // "harmless"
-
-// A global by its name in Python 3, however it is called from. `module` and `name` as written; a name may
-// have dots.
-Verdict judge_global(std::string_view module, std::string_view name);
-
-// Python 2 names become those of Python 3, as pickle.Unpickler(fix_imports=True) maps them.
-std::string canonical_global(std::string_view module, std::string_view name);
-
-// Whether torch.load(weights_only=True) resolves the name (torch/_weights_only_unpickler.py).
-bool is_weights_only_global(std::string_view canonical);
 
 struct PickleReport {
   struct Name {
@@ -46,6 +33,7 @@ struct PickleReport {
   Verdict worst = Verdict::kHarmless;
   std::optional<std::string> weights_only_objection;  // why torch.load(weights_only=True) refuses it
   std::optional<PickleFault> fault;                   // the report covers what comes before it
+  std::optional<PickleFault> oddity;                  // what readers disagree about
 };
 PickleReport report_pickle(const Pickle& pickle);
 

@@ -21,7 +21,7 @@ struct Magic {
   std::string_view meaning;
 };
 using namespace std::string_view_literals;
-constexpr std::array<Magic, 8> kMagics = {{
+constexpr std::array<Magic, 10> kMagics = {{
     {"PK\x03\x04"sv, "this is a zip archive, as torch.save writes it, not a safetensors file"},
     {"\x80\x02"sv, "this is a Python pickle, not a safetensors file"},
     {"\x80\x04"sv, "this is a Python pickle, not a safetensors file"},
@@ -29,6 +29,8 @@ constexpr std::array<Magic, 8> kMagics = {{
     {"\x93NUMPY"sv, "this is a .npy file, not a safetensors file"},
     {"\x1f\x8b"sv, "this is gzip data, not a safetensors file; unpack it first"},
     {"\x28\xb5\x2f\xfd"sv, "this is zstd data, not a safetensors file; unpack it first"},
+    {"7z\xbc\xaf\x27\x1c"sv, "this is a 7-Zip archive, not a safetensors file; unpack it first"},
+    {"PYTORCH1"sv, "this is of a preview of torch's format, which torch itself never read"},
     {"\x89HDF"sv, "this is an HDF5 file, not a safetensors file"},
 }};
 

@@ -36,7 +36,8 @@ struct TorchObject {
   // key `state_dict_key` ("model"; dots between several).
   bool is_state_dict = false;
   std::string state_dict_key;
-  std::vector<std::string> left_out;     // its entries that are no tensors: "epoch (int)"
+  std::vector<std::string> left_out;     // the first of its entries that are no tensors: "epoch (int)"
+  std::uint64_t left_out_count = 0;      // of all such entries
   std::uint64_t unreferenced_bytes = 0;  // of storages, that no tensor uses
 
   [[nodiscard]] Verdict worst() const;
@@ -51,7 +52,7 @@ bool is_torch_start(std::string_view start);
 // that can't be read at all.
 void add_torch_file(Weights& weights, InputFile file);
 
-// "Mapping" entries of a tree and how they are called: text keys, numbers, list positions.
+// What a key of a mapping is called: a text itself, numbers in digits, "(a, 1)". Long ones are cut.
 std::string pickle_key_text(const Pickle& pickle, PickleId key);
 
 // True when a node is a tensor (or parameter) as torch writes them.

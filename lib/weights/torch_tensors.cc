@@ -6,8 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <optional>
-#include <unordered_map>
-#include <unordered_set>
+#include <utility>
 
 #include "base/checked.h"
 #include "base/error.h"
@@ -20,27 +19,38 @@ namespace {
 constexpr std::size_t kMaxDims = 64;
 // A tensor may repeat its storage (stride 0), but not without measure.
 constexpr std::uint64_t kMaxExpansion = 4096, kLargeExpansion = 1U << 30;  // factor, bytes
-constexpr std::size_t kMaxTensors = 2'000'000;
 
-constexpr std::array kRebuilds = std::to_array<std::string_view>({
-    "torch._utils._rebuild_tensor",
-    "torch._utils._rebuild_tensor_v2",
-    "torch._utils._rebuild_tensor_v3",
-    "torch._utils._rebuild_parameter",
-    "torch._utils._rebuild_parameter_with_state",
-    "torch._utils._rebuild_qtensor",
-    "torch._utils._rebuild_sparse_tensor",
-    "torch._utils._rebuild_meta_tensor_no_storage",
-    "torch._utils._rebuild_wrapper_subclass",
-    "torch._utils._rebuild_device_tensor_from_numpy",
-    "torch._utils._rebuild_device_tensor_from_cpu_tensor",
-    "torch._utils._rebuild_nested_tensor",
-    "torch._tensor._rebuild_from_type_v2",
-    "torch.nn.parameter.Parameter",
+constexpr std::string_view kUtils = "torch._utils";
+constexpr std::array kRebuilds = std::to_array<std::pair<std::string_view, std::string_view>>({
+    {kUtils, "_rebuild_tensor"},
+    {kUtils, "_rebuild_tensor_v2"},
+    {kUtils, "_rebuild_tensor_v3"},
+    {kUtils, "_rebuild_parameter"},
+    {kUtils, "_rebuild_parameter_with_state"},
+    {kUtils, "_rebuild_qtensor"},
+    {kUtils, "_rebuild_sparse_tensor"},
+    {kUtils, "_rebuild_meta_tensor_no_storage"},
+    {kUtils, "_rebuild_wrapper_subclass"},
+    {kUtils, "_rebuild_device_tensor_from_numpy"},
+    {kUtils, "_rebuild_device_tensor_from_cpu_tensor"},
+    {kUtils, "_rebuild_nested_tensor"},
+    {"torch._tensor", "_rebuild_from_type_v2"},
+    {"torch.tensor", "_rebuild_from_type_v2"},  // before torch 1.9
+    {"torch.nn.parameter", "Parameter"},
 });
 
-bool is_rebuild(std::string_view name) {
+// Without a copy: files may ask it of millions of nodes.
+bool makes_tensor(const Pickle& pickle, PickleId global) {
+  if (pickle.kind(global) != PickleKind::kGlobal) return false;
+  const std::pair<std::string_view, std::string_view> name = {pickle.global(global).module,
+                                                              pickle.global(global).name};
   return std::find(kRebuilds.begin(), kRebuilds.end(), name) != kRebuilds.end();
+}
+
+// As kRebuilds has it.
+std::string rebuild_name(const Pickle& pickle, PickleId call) {
+  const PickleGlobal& global = pickle.global(pickle.call(call).callee);
+  return canonical_global(global.module, global.name);
 }
 
 std::vector<std::uint64_t> dimensions(const Pickle& pickle, PickleId id, std::string_view what) {
@@ -60,36 +70,6 @@ std::vector<std::uint64_t> dimensions(const Pickle& pickle, PickleId id, std::st
   return out;
 }
 
-std::string kind_text(const Pickle& pickle, PickleId id) {
-  switch (pickle.kind(id)) {
-    case PickleKind::kNone:
-      return "None";
-    case PickleKind::kBool:
-      return "bool";
-    case PickleKind::kInt:
-    case PickleKind::kBigInt:
-      return "int";
-    case PickleKind::kFloat:
-      return "float";
-    case PickleKind::kText:
-      return "str";
-    case PickleKind::kBytes:
-      return "bytes";
-    case PickleKind::kTuple:
-      return "tuple";
-    case PickleKind::kList:
-      return "list";
-    case PickleKind::kDict:
-      return "dict";
-    case PickleKind::kSet:
-      return "set";
-    default: {
-      const std::string name = pickle_name(pickle, id);
-      return name.empty() ? "object" : name;
-    }
-  }
-}
-
 class TensorReader {
  public:
   TensorReader(const Pickle& pickle, TorchStorages& storages, std::uint32_t source)
@@ -99,7 +79,7 @@ class TensorReader {
   Tensor read(std::string name, PickleId id) {
     Tensor tensor{std::move(name), Dtype::kForeign, {}, source_, 0, 0};
     const PickleCall& call = p_.call(id);
-    interpret(tensor, pickle_name(p_, call.callee), call.args, 0);
+    interpret(tensor, rebuild_name(p_, id), call.args, 0);
     return tensor;
   }
 
@@ -114,7 +94,7 @@ class TensorReader {
     const std::span<const PickleId> args = p_.items(arguments);
     const auto inner = [&](PickleId node) {
       if (!is_tensor_node(p_, node)) throw malformed("it is made from what is no tensor");
-      interpret(tensor, pickle_name(p_, node), p_.call(node).args, depth + 1);
+      interpret(tensor, rebuild_name(p_, node), p_.call(node).args, depth + 1);
     };
     if (callee.starts_with("torch._utils._rebuild_tensor")) {
       const bool has_dtype = callee.ends_with("_v3");
@@ -132,8 +112,7 @@ class TensorReader {
     if (callee == "torch._tensor._rebuild_from_type_v2") {
       // func, type, arguments, state
       const std::string func = pickle_name(p_, argument(args, 0));
-      if (!is_rebuild(func) || p_.kind(args[0]) != PickleKind::kGlobal)
-        throw malformed("it is made by a function that makes no tensors");
+      if (!makes_tensor(p_, args[0])) throw malformed("it is made by a function that makes no tensors");
       const std::string type = pickle_name(p_, argument(args, 1));
       interpret(tensor, func, argument(args, 2), depth + 1);
       if (type != "torch.Tensor" && type != "torch.nn.parameter.Parameter" &&
@@ -194,7 +173,11 @@ class TensorReader {
     if (strides.size() != tensor.shape.size()) throw malformed("its shape and strides differ in length");
     if (p_.kind(offset_node) != PickleKind::kInt || p_.integer(offset_node) < 0)
       throw malformed("its offset in the storage is no whole number from 0");
-    const StorageReference reference = storage_reference(p_, storage_node);
+    const std::optional<StorageReference> found_reference = find_storage_reference(p_, storage_node);
+    if (!found_reference) throw malformed("it refers to no storage as torch writes them");
+    const StorageReference& reference = *found_reference;
+    if (!reference.type)
+      throw malformed("its storage is of the unknown class '" + escape_name(reference.class_name) + "'");
     if (!type) type = reference.type;
     const std::optional<std::uint64_t> count = element_count(tensor.shape);
     const std::optional<std::uint64_t> size = count ? checked_mul(*count, type->bytes) : std::nullopt;
@@ -208,13 +191,13 @@ class TensorReader {
     }
     const auto found = storages_.by_key.find(reference.key);
     if (found == storages_.by_key.end())
-      throw malformed("its storage '" + escape_name(reference.key) + "' is missing");
+      throw malformed("its storage '" + escape_name(shorten(reference.key, 40)) + "' is missing");
     TorchStorage& storage = found->second;
-    const std::optional<std::uint64_t> declared = checked_mul(reference.elements, reference.type.bytes);
+    const std::optional<std::uint64_t> declared = checked_mul(reference.elements, reference.type->bytes);
     if (!declared || *declared > storage.bytes)
       throw malformed(fmt::format("its storage '{}' should have {} elements of {} bytes but has {} bytes",
-                                  escape_name(reference.key), reference.elements, reference.type.bytes,
-                                  storage.bytes));
+                                  escape_name(shorten(reference.key, 40)), reference.elements,
+                                  reference.type->bytes, storage.bytes));
     // The last element that the view reaches.
     std::optional<std::uint64_t> last =
         checked_add(static_cast<std::uint64_t>(p_.integer(offset_node)), reference.view_offset);
@@ -226,7 +209,7 @@ class TensorReader {
     const std::optional<std::uint64_t> end = past ? checked_mul(*past, type->bytes) : std::nullopt;
     if (!end || *end > storage.bytes)
       throw malformed(fmt::format("it reaches beyond its storage '{}' of {} bytes",
-                                  escape_name(reference.key), storage.bytes));
+                                  escape_name(shorten(reference.key, 40)), storage.bytes));
     if (*size > kLargeExpansion && *size / kMaxExpansion > storage.bytes)
       throw malformed(fmt::format("it repeats the {} of its storage to {}", format_size(storage.bytes),
                                   format_size(*size)));
@@ -275,209 +258,40 @@ class TensorReader {
   std::uint32_t source_;
 };
 
-struct NamedNode {
-  std::string name;
-  PickleId id;
-};
-
-// A mapping with text keys of whose values at least half are tensors.
-bool is_state_dict(const Pickle& pickle, PickleId id) {
-  const std::span<const PickleId> pairs = pickle_mapping(pickle, id);
-  if (pickle.kind(id) == PickleKind::kCall && pickle_name(pickle, id) != "collections.OrderedDict")
-    return false;
-  std::size_t tensors = 0;
-  for (std::size_t i = 0; i < pairs.size(); i += 2) {
-    if (pickle.kind(pairs[i]) != PickleKind::kText) return false;
-    if (is_tensor_node(pickle, pairs[i + 1])) ++tensors;
-  }
-  return tensors > 0 && 2 * tensors >= pairs.size() / 2;
-}
-
-// The state dict of a tree and the keys that lead to it.
-std::optional<NamedNode> find_state_dict(const Pickle& pickle) {
-  constexpr std::array<std::string_view, 6> kWrappers = {"state_dict", "model_state_dict", "model",
-                                                         "module",     "params_ema",       "params"};
-  PickleId at = pickle.root();
-  std::string key;
-  for (int depth = 0; depth < 4; ++depth) {
-    if (is_state_dict(pickle, at)) return NamedNode{key, at};
-    PickleId next = kNoNode;
-    for (const std::string_view wrapper : kWrappers) {
-      next = pickle_find(pickle, at, wrapper);
-      if (next == kNoNode || pickle_mapping(pickle, next).empty()) {
-        next = kNoNode;
-        continue;
-      }
-      key += (key.empty() ? "" : ".") + std::string(wrapper);
-      break;
-    }
-    if (next == kNoNode) return std::nullopt;
-    at = next;
-  }
-  return std::nullopt;
-}
-
-// All tensors of a tree by their paths, each path once. Iterative and without visiting a node twice on a
-// path: trees may be cyclic.
-class TreeWalk {
- public:
-  explicit TreeWalk(const Pickle& pickle) : p_(pickle), on_path_(pickle.node_count(), 0) {}
-
-  std::vector<NamedNode> tensors() {
-    walk(p_.root(), "");
-    return std::move(found_);
-  }
-
- private:
-  void walk(PickleId id, const std::string& path) {
-    // Shared parts are walked again under each path; the budget bounds what that can cost.
-    if (on_path_[id] != 0 || budget_ == 0) return;
-    --budget_;
-    if (is_tensor_node(p_, id)) {
-      found_.push_back({path, id});
-      return;
-    }
-    on_path_[id] = 1;
-    const auto below = [&path](std::string_view part) {
-      return path.empty() ? std::string(part) : path + "." + std::string(part);
-    };
-    if (p_.kind(id) == PickleKind::kCall) {
-      const PickleCall& call = p_.call(id);
-      if (call.state != kNoNode) walk(call.state, path);
-      if (call.list != kNoNode) walk(call.list, path);
-    }
-    const std::span<const PickleId> pairs = pickle_mapping(p_, id);
-    for (std::size_t i = 0; i < pairs.size(); i += 2)
-      walk(pairs[i + 1], below(pickle_key_text(p_, pairs[i])));
-    const PickleKind kind = p_.kind(id);
-    if (kind == PickleKind::kList || kind == PickleKind::kTuple) {
-      const std::span<const PickleId> items = p_.items(id);
-      for (std::size_t i = 0; i < items.size(); ++i) walk(items[i], below(std::to_string(i)));
-    }
-    on_path_[id] = 0;
-  }
-
-  const Pickle& p_;
-  std::vector<std::uint8_t> on_path_;
-  std::vector<NamedNode> found_;
-  std::size_t budget_ = 10'000'000;
-};
-
 }  // namespace
 
-StorageReference storage_reference(const Pickle& pickle, PickleId id) {
-  const auto broken = [] { return malformed("it refers to no storage as torch writes them"); };
-  if (pickle.kind(id) != PickleKind::kPersistent) throw broken();
-  const PickleId tuple = pickle.items(id)[0];
-  if (pickle.kind(tuple) != PickleKind::kTuple) throw broken();
-  const std::span<const PickleId> parts = pickle.items(tuple);
-  if (parts.size() < 5 || pickle.text(parts[0]) != "storage") throw broken();
-  if (pickle.kind(parts[1]) != PickleKind::kGlobal || pickle.kind(parts[2]) != PickleKind::kText ||
-      pickle.kind(parts[3]) != PickleKind::kText || pickle.kind(parts[4]) != PickleKind::kInt ||
-      pickle.integer(parts[4]) < 0)
-    throw broken();
+std::optional<StorageReference> find_storage_reference(const Pickle& pickle, PickleId id) {
+  if (pickle.kind(id) != PickleKind::kPersistent) return std::nullopt;
+  const std::span<const PickleId> parts = pickle.items(pickle.items(id)[0]);
+  if (pickle.kind(pickle.items(id)[0]) != PickleKind::kTuple || parts.size() < 5 ||
+      pickle.text(parts[0]) != "storage" || pickle.kind(parts[1]) != PickleKind::kGlobal ||
+      pickle.kind(parts[2]) != PickleKind::kText || pickle.kind(parts[3]) != PickleKind::kText ||
+      pickle.kind(parts[4]) != PickleKind::kInt || pickle.integer(parts[4]) < 0)
+    return std::nullopt;
   StorageReference reference;
   reference.class_name = pickle.global(parts[1]).name;
   reference.key = pickle.text(parts[2]);
   reference.location = pickle.text(parts[3]);
   reference.elements = static_cast<std::uint64_t>(pickle.integer(parts[4]));
-  const std::optional<TorchType> type = find_storage_type(reference.class_name);
-  if (!type)
-    throw malformed("its storage is of the unknown class '" + escape_name(reference.class_name) + "'");
-  reference.type = *type;
+  reference.type = find_storage_type(reference.class_name);
   if (parts.size() > 5 && pickle.kind(parts[5]) == PickleKind::kTuple) {
     // view_metadata of legacy files: (key of the view, offset, size); the key before is the root's.
     const std::span<const PickleId> view = pickle.items(parts[5]);
     if (view.size() != 3 || pickle.kind(view[1]) != PickleKind::kInt || pickle.integer(view[1]) < 0)
-      throw broken();
+      return std::nullopt;
     reference.view_offset = static_cast<std::uint64_t>(pickle.integer(view[1]));
   }
   return reference;
 }
 
 bool is_tensor_node(const Pickle& pickle, PickleId id) {
-  if (pickle.kind(id) != PickleKind::kCall || pickle.kind(pickle.call(id).callee) != PickleKind::kGlobal)
-    return false;
-  const PickleGlobal& global = pickle.global(pickle.call(id).callee);
-  if (!global.module.starts_with("torch")) return false;
-  return is_rebuild(canonical_global(global.module, global.name));
-}
-
-std::string pickle_key_text(const Pickle& pickle, PickleId key) {
-  switch (pickle.kind(key)) {
-    case PickleKind::kText:
-    case PickleKind::kBytes:
-      return std::string(pickle.text(key));
-    case PickleKind::kInt:
-      return std::to_string(pickle.integer(key));
-    case PickleKind::kBool:
-      return pickle.truth(key) ? "True" : "False";
-    case PickleKind::kTuple: {
-      std::vector<std::string> parts;
-      for (const PickleId item : pickle.items(key)) {
-        const bool simple = pickle.kind(item) == PickleKind::kText || pickle.kind(item) == PickleKind::kInt;
-        parts.push_back(simple ? pickle_key_text(pickle, item) : "…");
-      }
-      return "(" + join(parts, ", ") + ")";
-    }
-    default:
-      return kind_text(pickle, key);
-  }
+  return pickle.kind(id) == PickleKind::kCall && makes_tensor(pickle, pickle.call(id).callee);
 }
 
 Tensor read_torch_tensor(const Pickle& pickle, TorchStorages& storages, std::uint32_t source,
                          std::string name, PickleId node) {
   if (!is_tensor_node(pickle, node)) throw malformed("it is no tensor");
   return TensorReader(pickle, storages, source).read(std::move(name), node);
-}
-
-void add_torch_tensors(Weights& weights, TorchObject& object, TorchStorages& storages, std::uint32_t source,
-                       std::string_view file) {
-  const Pickle& pickle = *object.pickle;
-  std::vector<NamedNode> nodes;
-  const std::optional<NamedNode> state_dict = find_state_dict(pickle);
-  if (state_dict) {
-    object.is_state_dict = true;
-    object.state_dict_key = state_dict->name;
-    const std::span<const PickleId> pairs = pickle_mapping(pickle, state_dict->id);
-    for (std::size_t i = 0; i < pairs.size(); i += 2) {
-      if (is_tensor_node(pickle, pairs[i + 1])) {
-        nodes.push_back({std::string(pickle.text(pairs[i])), pairs[i + 1]});
-      } else {
-        object.left_out.push_back(fmt::format("{} ({})", escape_name(pickle.text(pairs[i])),
-                                              escape_name(kind_text(pickle, pairs[i + 1]))));
-      }
-    }
-  } else {
-    nodes = TreeWalk(pickle).tensors();
-  }
-  if (nodes.size() > kMaxTensors)
-    throw malformed(fmt::format("it holds {} tensors, more than {}", nodes.size(), kMaxTensors));
-  // Of equal keys Python keeps the last, at the place of the first.
-  std::unordered_map<std::string_view, std::size_t> place;
-  std::vector<bool> repeated(nodes.size(), false);
-  for (std::size_t i = 0; i < nodes.size(); ++i) {
-    const auto [at, fresh] = place.try_emplace(nodes[i].name, i);
-    if (fresh) continue;
-    nodes[at->second].id = nodes[i].id;
-    repeated[i] = true;
-    weights.findings.add({"PT-DUP", Level::kSpec, false,
-                          "'" + escape_name(nodes[i].name) + "' stands twice; the last one counts",
-                          std::string(file)});
-  }
-  TensorReader reader(pickle, storages, source);
-  for (std::size_t i = 0; i < nodes.size(); ++i) {
-    if (repeated[i]) continue;
-    try {
-      weights.tensors.push_back(reader.read(nodes[i].name, nodes[i].id));
-    } catch (const Error& error) {
-      weights.findings.add({"PT-TENSOR", Level::kLoads, false,
-                            fmt::format("tensor '{}': {}", escape_name(nodes[i].name), error.message()),
-                            std::string(file)});
-    }
-  }
-  for (const auto& [key, storage] : storages.by_key)
-    object.unreferenced_bytes += storage.bytes - std::min(storage.bytes, storage.used);
 }
 
 }  // namespace mu

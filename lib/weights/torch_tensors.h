@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "weights/layout.h"
@@ -26,14 +27,15 @@ struct TorchStorage {
 struct StorageReference {
   std::string_view class_name, key, location;
   std::uint64_t elements = 0;
-  TorchType type{};
-  std::uint64_t view_offset = 0;  // elements; of legacy files
+  std::optional<TorchType> type{};  // nothing where the class is none of torch's
+  std::uint64_t view_offset = 0;    // elements; of legacy files
 };
 
-// Throws kMalformed when the node is none.
-StorageReference storage_reference(const Pickle& pickle, PickleId id);
+// Nothing when the node is none as torch writes them. The texts belong to the pickle.
+std::optional<StorageReference> find_storage_reference(const Pickle& pickle, PickleId id);
 
 struct TorchStorages {
+  static constexpr std::size_t kMost = 300'000;  // storages of one file
   std::map<std::string, TorchStorage, std::less<>> by_key;
   bool big_endian = false;
 };

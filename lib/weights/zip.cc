@@ -2,6 +2,7 @@
 #include "weights/zip.h"
 
 #include <fmt/format.h>
+#include <zlib.h>
 
 #include <algorithm>
 #include <limits>
@@ -16,7 +17,7 @@
 namespace mu {
 namespace {
 
-constexpr std::uint64_t kMaxDirectory = 64U << 20;  // bytes; half a million members
+constexpr std::uint64_t kMaxDirectory = 32U << 20;  // bytes; some 400,000 members
 constexpr std::size_t kEndSize = 22;                // of the end record, without its comment
 constexpr std::size_t kMaxComment = 65535;
 constexpr std::size_t kLocatorSize = 20;
@@ -60,11 +61,14 @@ ZipArchive::ZipArchive(const InputFile& file, std::uint64_t begin, std::uint64_t
     tail.resize(count);
     file.read_at(begin + size - count, std::as_writable_bytes(std::span(tail)));
   };
+  // The last mark counts, as for torch and Python: one inside a comment would show them another directory.
   const auto find_end = [&tail]() -> std::optional<std::size_t> {
     for (std::size_t at = tail.size() < kEndSize ? 0 : tail.size() - kEndSize + 1; at-- > 0;) {
       const std::byte* const here = as_bytes(tail).data() + at;
       if (load_le<std::uint32_t>(here) != kEndMark) continue;
-      if (at + kEndSize + load_le<std::uint16_t>(here + 20) == tail.size()) return at;
+      if (at + kEndSize + load_le<std::uint16_t>(here + 20) != tail.size())
+        throw malformed("the end record of the zip archive is not at its end: something was appended");
+      return at;
     }
     return std::nullopt;
   };
@@ -125,6 +129,7 @@ ZipArchive::ZipArchive(const InputFile& file, std::uint64_t begin, std::uint64_t
                                 kMaxDirectory));
   read_directory(directory.offset, directory.size, directory.count, findings);
   check_places(directory.offset, findings);
+  read_local_headers(findings);
 }
 
 void ZipArchive::read_directory(std::uint64_t offset, std::uint64_t size, std::uint64_t count,
@@ -208,19 +213,30 @@ const ZipEntry* ZipArchive::find(std::string_view name) const {
   return found != by_name_.end() && entries_[*found].name == name ? &entries_[*found] : nullptr;
 }
 
-std::uint64_t ZipArchive::data_offset(const ZipEntry& entry) const {
-  std::byte local[kLocalSize];
-  file_.read_at(begin_ + entry.header, local);
-  if (load_le<std::uint32_t>(local) != kLocalMark)
-    throw malformed("the member '" + escape_name(entry.name) + "' has no local header");
-  const std::uint64_t data =
-      entry.header + kLocalSize + load_le<std::uint16_t>(local + 26) + load_le<std::uint16_t>(local + 28);
-  if (data > entry.limit || entry.limit - data < entry.compressed)
-    throw malformed("the member '" + escape_name(entry.name) + "' overlaps what follows it");
-  if (entry.method == 0 && entry.compressed != entry.size)
-    throw malformed(fmt::format("the stored member '{}' has two sizes, {} and {}", escape_name(entry.name),
-                                entry.compressed, entry.size));
-  return begin_ + data;
+// Where the data begin is told by the local header alone; the rest of it is often zero and not believed.
+void ZipArchive::read_local_headers(Findings& findings) {
+  std::vector<std::byte> local;
+  for (ZipEntry& entry : entries_) {
+    local.resize(kLocalSize + entry.name.size());  // check_places has seen that so much is there
+    file_.read_at(begin_ + entry.header, local);
+    if (load_le<std::uint32_t>(local.data()) != kLocalMark)
+      throw malformed("the member '" + escape_name(entry.name) + "' has no local header");
+    const auto name_size = load_le<std::uint16_t>(local.data() + 26);
+    entry.data = entry.header + kLocalSize + name_size + load_le<std::uint16_t>(local.data() + 28);
+    if (entry.data > entry.limit || entry.limit - entry.data < entry.compressed)
+      throw malformed("the member '" + escape_name(entry.name) + "' overlaps what follows it");
+    if (entry.method == 0 && entry.compressed != entry.size)
+      throw malformed(fmt::format("the stored member '{}' has two sizes, {} and {}", escape_name(entry.name),
+                                  entry.compressed, entry.size));
+    const bool same_name =
+        name_size == entry.name.size() && as_text(std::span(local).subspan(kLocalSize)) == entry.name;
+    if (!same_name || load_le<std::uint16_t>(local.data() + 8) != entry.method)
+      findings.add({"ZP-LOCAL", Level::kSpec, false,
+                    fmt::format("the local header of '{}' tells another name or method than the directory, "
+                                "which torch believes",
+                                escape_name(entry.name)),
+                    file_.path()});
+  }
 }
 
 std::shared_ptr<InflatedMember> ZipArchive::inflated(const ZipEntry& entry) const {
@@ -231,24 +247,31 @@ std::shared_ptr<InflatedMember> ZipArchive::inflated(const ZipEntry& entry) cons
   // Deflate packs at most 1032 to 1: what promises more is a lie, found before memory is taken for it.
   if (entry.size / 1040 > entry.compressed)
     throw malformed("the member '" + escape_name(entry.name) + "' claims to unpack beyond what deflate can");
-  return std::make_shared<InflatedMember>(file_, data_offset(entry), entry.compressed, entry.size, entry.crc,
-                                          std::string(entry.name));
+  if (!unpacking_) unpacking_ = std::make_shared<InflateSource>(file_);
+  return std::make_shared<InflatedMember>(unpacking_, data_offset(entry), entry.compressed, entry.size,
+                                          entry.crc, std::string(entry.name));
+}
+
+std::string ZipArchive::read_start(const ZipEntry& entry, std::uint64_t most) const {
+  std::string text(static_cast<std::size_t>(std::min(entry.size, most)), '\0');
+  if (entry.method == 0) {
+    file_.read_at(data_offset(entry), std::as_writable_bytes(std::span(text)));
+  } else {
+    inflated(entry)->read_at(0, std::as_writable_bytes(std::span(text)));
+  }
+  return text;
 }
 
 std::string ZipArchive::read(const ZipEntry& entry, std::uint64_t limit) const {
   if (entry.size > limit)
     throw malformed(fmt::format("the member '{}' has {} bytes, more than {}", escape_name(entry.name),
                                 entry.size, limit));
-  if (entry.method == 0) {
-    const std::uint64_t offset = data_offset(entry);
-    std::string text(static_cast<std::size_t>(entry.size), '\0');
-    file_.read_at(offset, std::as_writable_bytes(std::span(text)));
-    return text;
-  }
-  const std::shared_ptr<InflatedMember> member = inflated(entry);
-  std::string text(static_cast<std::size_t>(entry.size), '\0');
-  member->read_at(0, std::as_writable_bytes(std::span(text)));
-  return text;
+  return read_start(entry, entry.size);
+}
+
+bool ZipArchive::is_intact(const ZipEntry& entry, std::string_view data) {
+  const auto* const bytes = reinterpret_cast<const Bytef*>(data.data());
+  return ::crc32_z(::crc32(0, nullptr, 0), bytes, data.size()) == entry.crc;
 }
 
 }  // namespace mu

@@ -24,6 +24,7 @@ struct ZipEntry {
   std::uint64_t compressed = 0, size = 0;  // bytes
   std::uint64_t header = 0;                // of its local header, from the begin of the archive
   std::uint64_t limit = 0;                 // where the next entry or the directory begins
+  std::uint64_t data = 0;                  // where its data begin, from the begin of the archive
 
   [[nodiscard]] bool is_folder() const { return name.ends_with('/'); }
 };
@@ -31,8 +32,8 @@ struct ZipEntry {
 class ZipArchive {
  public:
   // Reads the directory of the archive that fills bytes [begin, begin + size) of a file, which must outlive
-  // it. Throws kMalformed for a directory that is missing, cut or lies: members that overlap, leave the file
-  // or share a name. Oddities go to `findings` (ZP-*, level spec).
+  // it. Throws kMalformed for a directory that is missing, cut or lies: members that overlap, leave the file,
+  // share a name or have no local header. Oddities go to `findings` (ZP-*, level spec).
   ZipArchive(const InputFile& file, std::uint64_t begin, std::uint64_t size, Findings& findings);
   ZipArchive(const ZipArchive&) = delete;
   ZipArchive& operator=(const ZipArchive&) = delete;
@@ -40,25 +41,31 @@ class ZipArchive {
   [[nodiscard]] const std::vector<ZipEntry>& entries() const { return entries_; }  // in the directory's order
   [[nodiscard]] const ZipEntry* find(std::string_view name) const;
 
-  // Byte of the file where the stored or deflated data of an entry begin. Throws kMalformed when the local
-  // header is broken or the data reach into the next entry.
-  [[nodiscard]] std::uint64_t data_offset(const ZipEntry& entry) const;
+  // Byte of the file where the stored or deflated data of an entry begin.
+  [[nodiscard]] std::uint64_t data_offset(const ZipEntry& entry) const { return begin_ + entry.data; }
 
   // A deflated entry as unpacked bytes. Throws kMalformed for other methods than deflate.
   [[nodiscard]] std::shared_ptr<InflatedMember> inflated(const ZipEntry& entry) const;
 
   // All of an entry in memory. Throws kMalformed beyond `limit` bytes.
   [[nodiscard]] std::string read(const ZipEntry& entry, std::uint64_t limit) const;
+  // At most the first `most` bytes of it.
+  [[nodiscard]] std::string read_start(const ZipEntry& entry, std::uint64_t most) const;
+
+  // Whether all of an entry's data fit its CRC-32. torch can be told to write none, and checks none.
+  [[nodiscard]] static bool is_intact(const ZipEntry& entry, std::string_view data);
 
  private:
   void read_directory(std::uint64_t offset, std::uint64_t size, std::uint64_t count, Findings& findings);
   void check_places(std::uint64_t directory, Findings& findings);
+  void read_local_headers(Findings& findings);
 
   const InputFile& file_;
   std::uint64_t begin_;
   std::string directory_;
   std::vector<ZipEntry> entries_;
-  std::vector<std::uint32_t> by_name_;  // indices of entries_, sorted by name
+  std::vector<std::uint32_t> by_name_;                  // indices of entries_, sorted by name
+  mutable std::shared_ptr<InflateSource> unpacking_{};  // of all deflated members that were asked for
 };
 
 }  // namespace mu

@@ -3,6 +3,7 @@
 
 Ratios above 1 mean that ours is faster. Nothing is judged here: speed is read, not tested."""
 import array
+import io
 import json
 import os
 import pathlib
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 
 BIN = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else pathlib.Path()
 PAIRS = 5
@@ -38,6 +40,40 @@ def write_file(path, count, elements, fill):
                 f.write(block)
         f.truncate(8 + len(raw) + offset)
         os.fsync(f.fileno())
+
+
+def small_zip(name):
+    """A file as torch.save leaves it, with one storage."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(f"{name}/data.pkl", b"\x80\x02}q\x00.")
+        archive.writestr(f"{name}/data/0", bytes(64))
+        archive.writestr(f"{name}/version", "3\n")
+    return buffer.getvalue()
+
+
+def write_runs(folder, runs, checkpoints, log_entries, optimizer_bytes):
+    """Runs of so many checkpoints of 12 files, whose headers list 300 tensors; the newest state of each has the long log."""
+    header, offset = {"__metadata__": {"format": "pt"}}, 0
+    for i in range(300):
+        header[f"model.layers.{i // 10}.mlp.w{i % 10}.weight"] = {"dtype": "F32", "shape": [4], "data_offsets": [offset, offset + 16]}
+        offset += 16
+    raw = json.dumps(header, separators=(",", ":")).encode()
+    files = {"model.safetensors": struct.pack("<Q", len(raw)) + raw + bytes(offset), "config.json": b"{}", "generation_config.json": b"{}",
+             "tokenizer.json": b"{}" * 4000, "tokenizer_config.json": b"{}", "special_tokens_map.json": b"{}", "chat_template.jinja": b"x",
+             **{name: small_zip(name.split(".")[0]) for name in ("training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth")}}
+    log = [{"epoch": i / 1000, "grad_norm": 0.123456789, "learning_rate": 1e-05, "loss": 1.23456789, "step": i} for i in range(log_entries)]
+    for run in range(runs):
+        for step in range(1, checkpoints + 1):
+            path = pathlib.Path(folder) / f"run{run}" / f"checkpoint-{step}"
+            path.mkdir(parents=True)
+            for name, data in files.items():
+                (path / name).write_bytes(data)
+            if optimizer_bytes:
+                (path / "model.safetensors").write_bytes(files["model.safetensors"])
+                (path / "optimizer.bin").write_bytes(os.urandom(optimizer_bytes - len(files["optimizer.pt"])) + files["optimizer.pt"])
+            state = {"epoch": 1.0, "global_step": step, "log_history": log if step == checkpoints else log[:20], "max_steps": 0}
+            (path / "trainer_state.json").write_text(json.dumps(state, indent=2, sort_keys=True) + "\n")
 
 
 RANKS, MATRICES, ROWS, COLUMNS = 4, 125, 2000, 2000  # 2 GB of F32
@@ -105,6 +141,27 @@ def compare(what, ours, rival, prepare=lambda: None, pairs=PAIRS, times=1):
     print(f"{what:44} {a * 1e3 / times:9.1f} ms {b * 1e3 / times:9.1f} ms {ratio:8.2f}x {memory:7.1f} MiB", flush=True)
 
 
+def prune_rows(folder):
+    many, logs, full, copy = (folder / name for name in ("many", "logs", "full", "copy"))
+    make("runs", many, 1, 10000, 20, 0)
+    compare("ckpt-prune -n, 10,000 of 12 files / du", [BIN / "ckpt-prune", "-n", "--keep", "3", many / "run0"], ["du", "-s", many])
+    shutil.rmtree(many)
+    make("runs", logs, 100, 2, 16000, 0)
+    compare("ckpt-prune -n, 100 runs, 2.5 MB logs / cat", [BIN / "ckpt-prune", "-n", "--keep", "1", "--recursive", logs],
+            ["sh", "-c", f"cat {logs}/run*/checkpoint-2/trainer_state.json"])
+    shutil.rmtree(logs)
+    make("runs", full, 1, 101, 20, 8000000)
+
+    def again():
+        shutil.rmtree(copy, ignore_errors=True)
+        subprocess.run(["cp", "-a", full / "run0", copy], check=True)
+        os.sync()
+
+    compare("ckpt-prune, 100 of 101, 8 MB each / rm -rf", [BIN / "ckpt-prune", "--keep", "1", copy],
+            ["sh", "-c", f"for i in $(seq 100); do set -- \"$@\" {copy}/checkpoint-$i; done; rm -rf \"$@\""], again)
+    shutil.rmtree(full)
+
+
 def compare_shares(folder, python):
     zero, dcp, out = folder / "zero", folder / "dcp", folder / "out"
     os.environ.update(DS_ACCELERATOR="cpu", DS_BUILD_OPS="0")
@@ -159,12 +216,14 @@ def main():
         compare("st-pack .bin, 2 GB / torch", [BIN / "st-pack", torch_file, "-o", out], python(convert), fresh, pairs=3)
         torch_file.unlink(), large.unlink(), wide.unlink()
         compare_shares(folder, python)
+        prune_rows(folder)
     finally:
         shutil.rmtree(folder)
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "--make":
-        {"file": lambda path, *numbers: write_file(path, *map(int, numbers)), "zero": write_zero, "dcp": write_dcp}[sys.argv[2]](*sys.argv[3:])
+        {"file": lambda path, *numbers: write_file(path, *map(int, numbers)), "zero": write_zero, "dcp": write_dcp,
+         "runs": lambda path, *numbers: write_runs(path, *map(int, numbers))}[sys.argv[2]](*sys.argv[3:])
     else:
         main()

@@ -2,7 +2,7 @@
 # Manners that every program has, and that its documents agree.
 load helper
 
-tools="st-inspect st-pack"
+tools="ckpt-prune st-inspect st-pack"
 root=$BATS_TEST_DIRNAME/../..
 
 @test "--help fits a screen, --version is one line, both on stdout" {
@@ -34,6 +34,17 @@ root=$BATS_TEST_DIRNAME/../..
   expect 2 st-inspect --diff x
   expect 2 st-inspect --rtol=1 x
   expect 2 st-inspect --diff --rtol=-1 x y
+  expect 2 ckpt-prune x
+  expect 2 ckpt-prune -n x
+  expect 2 ckpt-prune --keep -1 x
+  expect 2 ckpt-prune --keep 1x x
+  expect 2 ckpt-prune --keep-every 0 x
+  expect 2 ckpt-prune --keep-within 3y x
+  expect 2 ckpt-prune --keep-best 1 --min --max x
+  expect 2 ckpt-prune --torn throw x
+  expect 2 ckpt-prune --keep 1 --paths nothing x
+  expect 2 ckpt-prune --pin 3 x
+  expect 2 ckpt-prune --keep 1 --pattern '*' x
   expect 2 st-pack x
   expect 2 st-pack x -o y --dtype i8
   expect 2 st-pack x -o y --rename a/b
@@ -128,9 +139,10 @@ root=$BATS_TEST_DIRNAME/../..
 }
 
 @test "the examples of the man pages and of README run as printed" {
-  cp -r "$FIXTURES/full-run/checkpoint-40" "$FIXTURES/zero3-run" "$FIXTURES/fsdp-run" .
+  cp -r "$FIXTURES/full-run/checkpoint-40" .
+  cp -r "$FIXTURES/full-run" "$FIXTURES/zero3-run" "$FIXTURES/fsdp-run" .
   st-pack -q checkpoint-40 -o out
-  for page in st-inspect st-pack; do
+  for page in st-inspect st-pack ckpt-prune; do
     sed -n '/^.SH EXAMPLES/,/^.SH SEE/p' "$root/man/$page.1" | grep -vE '^\.' | sed 's/\\-/-/g; s/\\e/\\/g' > examples
     [ "$(wc -l < examples)" -ge 6 ]
     while IFS= read -r line; do
@@ -138,7 +150,8 @@ root=$BATS_TEST_DIRNAME/../..
       bash -o pipefail -c "$line" < /dev/null || [ $? = 141 ]
     done < examples
   done
-  rm -rf out half shards model merged
+  rm -rf out half shards model merged full-run
+  cp -r "$FIXTURES/full-run" .
   sed -n '/^```sh/,/^```/p' "$root/README.md" | grep -v '^```' > recipes
   [ "$(wc -l < recipes)" -ge 10 ]
   while IFS= read -r line; do
@@ -151,15 +164,20 @@ root=$BATS_TEST_DIRNAME/../..
   DESTDIR=$PWD/root cmake --install "$BIN_DIR/.." --prefix /usr > /dev/null
   (cd root && find . -type f | sort) > found
   diff found - <<'LIST'
+./usr/bin/ckpt-prune
 ./usr/bin/st-inspect
 ./usr/bin/st-pack
+./usr/share/bash-completion/completions/ckpt-prune
 ./usr/share/bash-completion/completions/st-inspect
 ./usr/share/bash-completion/completions/st-pack
+./usr/share/fish/vendor_completions.d/ckpt-prune.fish
 ./usr/share/fish/vendor_completions.d/st-inspect.fish
 ./usr/share/fish/vendor_completions.d/st-pack.fish
+./usr/share/man/man1/ckpt-prune.1
 ./usr/share/man/man1/st-inspect.1
 ./usr/share/man/man1/st-pack.1
 ./usr/share/man/man7/modelutils.7
+./usr/share/zsh/vendor-completions/_ckpt-prune
 ./usr/share/zsh/vendor-completions/_st-inspect
 ./usr/share/zsh/vendor-completions/_st-pack
 LIST

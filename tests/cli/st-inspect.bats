@@ -147,6 +147,20 @@ in_fixtures() { cd "$FIXTURES" || return; }
   echo '<!DOCTYPE html>' > page.safetensors
   expect 4 st-inspect page.safetensors
   has stderr "web page"
+  printf '7z\xbc\xaf\x27\x1c\x00\x04' > model.bin
+  expect 4 st-inspect model.bin
+  has stderr "7-Zip archive"
+  printf 'PYTORCH1 and more' > model.pt
+  expect 4 st-pack model.pt -o out
+  has stderr "preview of torch's format"
+  # A picture and a text that are called otherwise.
+  printf '\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR' > picture.pt
+  echo 'hello there, this is no pickle' > text.bin
+  for file in picture.pt text.bin; do
+    expect 4 st-pack "$file" -o out
+    has stderr "$file: byte"
+    [ ! -e out ]
+  done
   : > empty.safetensors
   expect 4 st-inspect empty.safetensors
   has stderr "the file is empty"
@@ -262,6 +276,27 @@ PY
   jq -e '.pickles[0].verdict == "harmless" and (.pickles[0].weights_only | not)' <<< "$output"
 }
 
+@test "pickles: moments by dtype, generators that are not saved" {
+  python3 - <<'PY'
+import struct, zipfile
+text = lambda s: b"X" + struct.pack("<I", len(s)) + s.encode()
+tensor = lambda kind, key: (b"ctorch._utils\n_rebuild_tensor_v2\n((" + text("storage") + f"ctorch\n{kind}\n".encode() + text(key)
+                            + text("cpu") + b"K\4tQK\0K\4\x85K\1\x85\x89}tR")
+state = b"}K\0}" + text("state1") + tensor("ByteStorage", "0") + b"ssK\1}" + text("state1") + tensor("FloatStorage", "1") + b"ss"
+with zipfile.ZipFile("optimizer.pt", "w") as z:
+    z.writestr("x/data.pkl", b"\x80\2}" + text("state") + state + b"s" + text("param_groups") + b"]s.")
+    z.writestr("x/data/0", bytes(4))
+    z.writestr("x/data/1", bytes(16))
+open("rng.pkl", "wb").write(b"\x80\2}" + text("python") + b"K\3s" + text("numpy") + b"Ns.")
+PY
+  expect 0 st-inspect optimizer.pt
+  [[ $output =~ state1\ +f32\ +1\ +4\ +16\ B ]]
+  [[ $output =~ state1\ +u8\ +1\ +4\ +4\ B ]]
+  expect 0 st-inspect rng.pkl
+  [[ $output =~ numpy\ +None ]]
+  has output "Mersenne Twister"
+}
+
 @test "pickles: what they would call" {
   in_fixtures
   for file in full-run/checkpoint-40/*.{pt,pth,bin} torch/{legacy.pt,training.pth,odd-tensors.pt}; do
@@ -289,6 +324,41 @@ PY
   [ ! -e PWNED ]
 }
 
+@test "pickles, archives and headers that would cost without end" {
+  ! ldd "$BIN_DIR/st-inspect" | grep -q libasan || skip "sanitizers take more memory and time"
+  expect 0 python3 "$BATS_TEST_DIRNAME/hostile.py" "$BATS_TEST_TMPDIR"
+  [ -z "$output" ]
+}
+
+@test "a dangerous pickle is never passed over in silence" {
+  in_fixtures
+  for view in --names --tensors --tree --stats --hash --metadata; do
+    expect 4 st-inspect $view torch/unsafe.pt
+    has stderr "byte 169: a pickle that is dangerous to load: it names posix.system"
+  done
+  expect 4 st-inspect --diff torch/unsafe.pt torch/unsafe.pt
+  has stderr "dangerous to load"
+  expect 4 st-inspect --json torch/unsafe.pt
+  [ -z "$stderr" ]
+  jq -e '.pickles[0].verdict == "dangerous"' <<< "$output"
+}
+
+@test "a shard that is a link to no regular file is refused at once" {
+  mkfifo pipe
+  for target in pipe /dev/zero . nothing; do
+    ln -sf -T "$target" pytorch_model-00001-of-00001.bin
+    printf '{"weight_map":{"a":"pytorch_model-00001-of-00001.bin"}}' > pytorch_model.bin.index.json
+    run -- timeout 5 st-pack pytorch_model.bin.index.json -o out
+    [ "$status" = 7 ] || [ "$status" = 4 ]
+    [ ! -e out ]
+  done
+  for name in ../x.bin /etc/passwd a/../../x.bin; do
+    printf '{"weight_map":{"a":"%s"}}' "$name" > pytorch_model.bin.index.json
+    expect 4 st-pack pytorch_model.bin.index.json -o out
+    [ ! -e out ]
+  done
+}
+
 @test "tokens in arguments are not shown" {
   printf '(dS"hub_token"\nS"hf_abcdefghijklmnopqrstuvwxyz"\nsS"note"\nS"see hf_abcdefghijklmnopqrstuvwxyz."\nsS"eos_token"\nS"</s>"\ns.' > a.pkl
   for view in "" --metadata --metadata=note --tree --json; do
@@ -298,4 +368,11 @@ PY
   done
   expect 0 st-inspect --metadata=eos_token a.pkl
   [ "$output" = "</s>" ]
+  # Wrapped in an object, in a list, as a number.
+  printf '(dS"api_key"\ncpydantic.types\nSecretStr\n)R(dS"_secret_value"\nS"abcdef"\nsbsS"hub_token"\n(lS"abcdef"\nasS"password"\nI123456\ns.' > b.pkl
+  for view in "" --metadata --metadata=password --metadata=api_key --tree --json; do
+    expect 0 st-inspect $view b.pkl
+    has output "***"
+    [[ $output != *abcdef* && $output != *123456* ]]
+  done
 }

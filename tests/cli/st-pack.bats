@@ -306,6 +306,8 @@ C
   expect 0 st-inspect --diff "$FIXTURES/torch/model-sharded" out
   expect 0 st-pack "$FIXTURES/torch/odd-tensors.pt" -o odd.safetensors --verify
   has stderr "'shared.b' repeats 'shared.a' and shares its storage: written once"
+  expect 0 st-pack "$FIXTURES/torch/odd-tensors.pt" -o never.safetensors -n
+  [[ $output == *"repeats shared.a, shares its storage"* ]]
   expect 0 st-inspect --metadata=shared.b odd.safetensors
   [ "$output" = shared.a ]
   expect 0 st-pack "$FIXTURES/torch/training.pth" -o training.safetensors

@@ -152,6 +152,43 @@ def test_weights_only_agrees_with_torch(tmp_path, run, make):
     assert report["pickles"][0]["weights_only"] == accepted
 
 
+def test_weights_only_names_are_those_of_torch(tmp_path, run):
+    from torch._weights_only_unpickler import _get_allowed_globals
+
+    def accepts(name):
+        module, _, attribute = name.rpartition(".")
+        (tmp_path / "x.pkl").write_bytes(b"\x80\x02c" + f"{module}\n{attribute}\n".encode() + b".")
+        return json.loads(run("st-inspect", "--json", tmp_path / "x.pkl").stdout)["pickles"][0]["weights_only"]
+
+    allowed = set(_get_allowed_globals())
+    near = {"torch.complex", "torch.half", "torch.sparse.BoolTensor", "torch.cuda.QInt8Storage", "torch.ComplexFloatTensor", "torch.storage._LegacyStorage",
+            "torch._utils._rebuild_sparse_csr_tensor", "builtins.list", "builtins.dict", "collections.deque", "torch.int9"}
+    assert [name for name in sorted(allowed) if not accepts(name)] == []
+    assert [name for name in sorted(near - allowed) if accepts(name)] == []
+
+
+def test_many_compressed_members_and_storages(tmp_path, run):
+    arrays = {f"a{i}": np.asfortranarray(np.random.default_rng(i).random((4, 5), "f4")) for i in range(2500)}
+    np.savez_compressed(tmp_path / "x.npz", **arrays)
+    run("st-pack", tmp_path / "x.npz", "-o", tmp_path / "npz.safetensors")
+    packed = load_file(tmp_path / "npz.safetensors")
+    assert all(same(packed[k], torch.from_numpy(np.ascontiguousarray(v))) for k, v in arrays.items())
+    state = {k: torch.from_numpy(v) for k, v in arrays.items()}
+    write_deflated(state, tmp_path / "x.bin")
+    run("st-pack", tmp_path / "x.bin", "-o", tmp_path / "bin.safetensors")
+    packed = load_file(tmp_path / "bin.safetensors")
+    assert all(same(packed[k], v) for k, v in state.items())
+
+
+def test_legacy_streams_of_other_protocols(tmp_path, run):
+    state = random_state(9)
+    for protocol in (3, 4, 5):
+        torch.save(state, tmp_path / "x.pt", pickle_protocol=protocol, _use_new_zipfile_serialization=False)
+        run("st-pack", tmp_path / "x.pt", "-o", tmp_path / "out.safetensors", "--force")
+        packed = load_file(tmp_path / "out.safetensors")
+        assert all(same(tensor, state[name]) for name, tensor in packed.items()) and len(packed) == len(state) - 2
+
+
 def test_training_arguments(fixtures, run):
     from transformers.trainer_utils import IntervalStrategy  # the class that torch.load needs
 

@@ -62,12 +62,21 @@ TEST_CASE("npy: what has no place in safetensors is refused") {
         "{'descr': '<f4', 'fortran_order': False, 'shape': (999999999,)}",
         "{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}",
         "{'descr': '<f4', 'fortran_order': False, 'shape': (18446744073709551615, 18446744073709551615)}",
+        "{'descr': '<U4611686018427387905', 'fortran_order': False, 'shape': (2,)}",
         "{'descr': '<f4', 'fortran_order': False}", "{'descr': '<f4', 'fortran_order': 0, 'shape': (2,)}",
         "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), 'x': 1}", "__import__('os').system('x')",
         "{'descr", ""}) {
     CAPTURE(dict);
     CHECK(error_of_npy(npy(dict, data)) == ErrorKind::kMalformed);
   }
+  std::string dims;
+  for (int i = 0; i < 65; ++i) dims += "1,";
+  CHECK(error_of_npy(npy("{'descr': '<f4', 'fortran_order': False, 'shape': (" + dims + ")}", data)) ==
+        ErrorKind::kMalformed);
+  // Python 2's long numbers ended with version 2.
+  const std::string with_long = "{'descr': '|u1', 'fortran_order': False, 'shape': (3L,)}";
+  CHECK_FALSE(error_of_npy(npy(with_long, data, 2)).has_value());
+  CHECK(error_of_npy(npy(with_long, data, 3)) == ErrorKind::kMalformed);
   CHECK(error_of_npy("") == ErrorKind::kMalformed);
   CHECK(error_of_npy("\x93NUMPY") == ErrorKind::kMalformed);
   CHECK(error_of_npy(npy(std::string(20'000, ' '), "")) == ErrorKind::kMalformed);

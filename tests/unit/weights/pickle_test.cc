@@ -213,8 +213,12 @@ TEST_CASE("pickle: what torch's weights_only reader refuses") {
   CHECK(objection("PROTO 2\nGLOBAL collections OrderedDict\nEMPTY_TUPLE\nREDUCE\nSTOP").empty());
   CHECK(objection("PROTO 2\nGLOBAL mine Thing\nSTOP") == "mine.Thing");
   CHECK(objection("PROTO 4\nSHORT_BINUNICODE a\nSTOP") == "opcode 0x8c");
-  CHECK(objection("PROTO 2\nGLOBAL collections OrderedDict\nEMPTY_TUPLE\nNEWOBJ\nSTOP") ==
-        "an object of collections.OrderedDict");
+  CHECK(objection("PROTO 2\nGLOBAL torch Size\nEMPTY_TUPLE\nREDUCE\nNONE\nAPPEND\nSTOP") ==
+        "items appended to torch.Size");
+  CHECK(objection("PROTO 2\nGLOBAL torch Size\nEMPTY_TUPLE\nREDUCE\nNONE\nNONE\nSETITEM\nSTOP") ==
+        "items set on torch.Size");
+  CHECK(objection("PROTO 2\nBINUNICODE 7\nBINPERSID\nSTOP") == "a persistent id that is no tuple");
+  CHECK(objection("PROTO 2\nGLOBAL torch complex\nSTOP") == "torch.complex");
 }
 
 TEST_CASE("pickle: what breaks readers is a fault") {
@@ -247,6 +251,8 @@ TEST_CASE("pickle: what breaks readers is a fault") {
       {assemble("FLOAT x\nSTOP"), "a number can't be read"},
       {assemble("STRING 'x\nSTOP"), "a string is not quoted"},
       {"I" + std::string(5000, '1') + "\n.", "a number has 5000 digits"},
+      {"F" + std::string(5000, '1') + "\n.", "a number has 5000 digits"},
+      {"V" + std::string(17'000'000, 'x') + "\n.", "a line has 17,000,000 bytes"},
       {"\xff", "opcode 0xff is unknown"},
       {std::string(1'000'000, ']') + std::string(999'999, 'a') + ".", "it nests deeper than 500 levels"},
       {std::string(2'000'000, ']') + ".", "its stack grows beyond all bounds"},
@@ -256,6 +262,52 @@ TEST_CASE("pickle: what breaks readers is a fault") {
     CAPTURE(data.substr(0, 20));
     CHECK(fault_of(data) == message);
   }
+}
+
+TEST_CASE("pickle: what getattr fetches and what calls return is not called unnoticed") {
+  const std::string member =
+      "GLOBAL builtins getattr\nGLOBAL pathlib PosixPath\nBINUNICODE write_text\nTUPLE2\nREDUCE\n";
+  CHECK(verdict_of(member + "STOP") == Verdict::kDangerous);
+  CHECK(verdict_of(
+            member +
+            "GLOBAL pathlib PosixPath\nBINUNICODE x\nTUPLE1\nREDUCE\nBINUNICODE y\nTUPLE2\nREDUCE\nSTOP") ==
+        Verdict::kDangerous);
+  CHECK(verdict_of("GLOBAL collections OrderedDict\nEMPTY_TUPLE\nREDUCE\nEMPTY_TUPLE\nREDUCE\nSTOP") ==
+        Verdict::kUnknown);
+  // Read as one dotted name they are alike, judged they are not.
+  CHECK(verdict_of("GLOBAL torch.nn.modules.a B\nGLOBAL torch nn.modules.a.B\nSTOP") == Verdict::kUnknown);
+}
+
+TEST_CASE("pickle: MEMOIZE counts as CPython does") {
+  // Entries 0, 1 and 3 are set, so the next one is 3: os takes the place of what was there.
+  CHECK(verdict_of("BINUNICODE a\nBINPUT 0\nBINPUT 1\nPOP\nBINUNICODE collections\nBINPUT 3\nPOP\nBINUNICODE "
+                   "os\nMEMOIZE\nPOP\nBINGET 3\nBINUNICODE OrderedDict\nSTACK_GLOBAL\nSTOP") ==
+        Verdict::kDangerous);
+}
+
+TEST_CASE("pickle: what readers disagree about is told") {
+  const auto oddity = [](const std::string& program) {
+    const std::string data = assemble(program);
+    const Pickle pickle(data);
+    CHECK_FALSE(pickle.fault().has_value());
+    return pickle.oddity() ? pickle.oddity()->message : "";
+  };
+  CHECK(oddity("PROTO 4\nFRAME 2\nNONE\nSTOP").empty());
+  CHECK(oddity("PROTO 4\nFRAME 1\nNONE\nFRAME 1\nSTOP").empty());
+  CHECK(oddity("PROTO 2\nPROTO 2\nNONE\nSTOP") == "its protocol stands elsewhere than at its begin");
+  CHECK(oddity("NONE\nPROTO 2\nSTOP") == "its protocol stands elsewhere than at its begin");
+  CHECK(oddity("PROTO 4\nFRAME 11\nFRAME 2\nNONE\nSTOP") == "a frame begins inside another");
+  CHECK(oddity("PROTO 4\nFRAME 3\nBININT 7\nSTOP") == "a value crosses the end of its frame");
+}
+
+TEST_CASE("pickle: names have a length and a number") {
+  CHECK(fault_of("c" + std::string(300, 'm') + "\nn\n.") ==
+        "it names a class or function with 301 characters");
+  CHECK(fault_of(assemble("BINUNICODE " + std::string(300, 'm') + "\nBINUNICODE n\nSTACK_GLOBAL\nSTOP")) ==
+        "it names a class or function with 301 characters");
+  std::string many;
+  for (int i = 0; i < 10'001; ++i) many += "cm\nn\n0";
+  CHECK(fault_of(many + "N.") == "it names more than 10,000 classes and functions");
 }
 
 TEST_CASE("pickle: what is named before a fault is still reported") {
@@ -308,16 +360,75 @@ TEST_CASE("pickle: memory has a ceiling") {
   for (int i = 0; i < 1'000'000; ++i) data += "h\x01";
   data += "e.";
   CHECK(fault_of(data).empty());
-  std::string many = "]";
-  for (int i = 0; i < 12'000'000; ++i) many += "Na";
-  CHECK(fault_of(many + ".").find("more than are read") != std::string::npos);
+  const auto repeated = [](const std::string& start, const std::string& part, std::size_t count) {
+    std::string out = start;
+    out.reserve(start.size() + part.size() * count + 1);
+    for (std::size_t i = 0; i < count; ++i) out += part;
+    return out + ".";
+  };
+  // Nodes, references, entries of the memo, states of a plain value, decoded texts: each on its own.
+  for (const std::string& each : {repeated("]", "Na", 9'000'000),
+                                  repeated("]Nq\x01" + std::string("0"),
+                                           "h\x01"
+                                           "a",
+                                           35'000'000),
+                                  repeated("N", "\x94", 35'000'000), repeated("}", "Nb", 8'000'000),
+                                  repeated("(", "V" + std::string(1'000'000, '\xe9') + "\n", 70)}) {
+    CAPTURE(each.substr(0, 10));
+    CHECK(fault_of(each).find("more than are read") != std::string::npos);
+  }
+  const std::string small = repeated("]", "Na", 2'000'000);
+  CHECK_FALSE(Pickle(small).fault().has_value());
+  CHECK(Pickle(small, Pickle::kMaxSideMemory).fault().has_value());
+}
+
+TEST_CASE("pickled: keys and values that are shared parts are cut") {
+  // A key of 4 MB under which a thousand entries stand, and paths of it.
+  std::string data = "X" + le(std::uint32_t{4'000'000}) + std::string(4'000'000, 'k') + "q\x01" + "0}(";
+  for (int i = 0; i < 1000; ++i) {
+    data += "h\x01";
+    data += le(std::uint8_t{'K'}) + std::string(1, static_cast<char>(i)) + "\x86N";
+  }
+  data += "u.";
+  TorchObject object;
+  object.data = data;
+  object.pickle = std::make_unique<Pickle>(object.data);
+  REQUIRE_FALSE(object.pickle->fault().has_value());
+  const std::vector<PickledField> fields = pickled_fields(object);
+  CHECK(fields.size() == 256);
+  CHECK(fields[0].name.size() < 2000);
+  const std::string path = assemble("GLOBAL pathlib PosixPath\nBINUNICODE " + std::string(1000, 'p') +
+                                    "\nBINPUT 0\nPOP\nMARK\nBINGET 0\nBINGET 0\nTUPLE\nREDUCE\nSTOP");
+  const Pickle p(path);
+  CHECK(python_value(p, p.root(), 60).size() < 70);
 }
 
 TEST_CASE("pickled: secrets") {
-  CHECK(is_secret("hub_token", "x"));
-  CHECK(is_secret("WANDB_API_KEY", "x"));
-  CHECK_FALSE(is_secret("hub_token", ""));
-  CHECK_FALSE(is_secret("eos_token", "</s>"));
-  CHECK_FALSE(is_secret("max_tokens", "12"));
+  const auto secret = [](std::string_view name, const std::string& value) {
+    const std::string data = assemble(value + "\nSTOP");
+    const Pickle pickle(data);
+    return is_secret(pickle, name, pickle.root());
+  };
+  CHECK(secret("hub_token", "BINUNICODE x"));
+  CHECK(secret("WANDB_API_KEY", "BINUNICODE x"));
+  CHECK(secret("aws_secret_access_key", "BINUNICODE x"));
+  CHECK(secret("huggingface_token", "BINUNICODE a1b2c3d4e5f6a7b8c9d0"));
+  // Whatever it is wrapped in.
+  CHECK(secret("password", "BININT1 12"));
+  CHECK(secret("password", "SHORT_BINBYTES x"));
+  CHECK(secret("hub_token", "BINUNICODE x\nTUPLE1"));
+  CHECK(secret("api_key", "GLOBAL pydantic.types SecretStr\nEMPTY_TUPLE\nNEWOBJ"));
+  CHECK(secret(std::string(1'000, 'x') + "_password", "BINUNICODE x"));
+  CHECK_FALSE(secret("hub_token", "BINUNICODE "));
+  CHECK_FALSE(secret("hub_token", "NONE"));
+  CHECK_FALSE(secret("use_auth_token", "NEWTRUE"));
+  CHECK_FALSE(secret("eos_token", "BINUNICODE </s>"));
+  CHECK_FALSE(secret("pad_token", "BINUNICODE <|reserved_special_token_12|>"));
+  CHECK_FALSE(secret("max_tokens", "BININT1 12"));
   CHECK(mask_secrets("see hf_abcdefghijklmnopqrstuvwx, and hf_hub") == "see ***, and hf_hub");
+  // A value that is shown in part shows no part of a token.
+  const std::string long_text = assemble("BINUNICODE see hf_abcdefghijklmnopqrstuvwx\nSTOP");
+  const Pickle pickle(long_text);
+  CHECK(python_value(pickle, pickle.root(), 12) == "'see ***'");
+  CHECK(plain_value(pickle, pickle.root(), 12) == "see ***");
 }

@@ -45,6 +45,10 @@ std::string dict(const std::vector<std::pair<std::string, std::string>>& items) 
   return out + "SETITEMS\n";
 }
 
+std::string call_and(const std::string& root) {
+  return "GLOBAL os system\nMARK\nBINUNICODE id\nTUPLE\nREDUCE\nPOP\n" + root;
+}
+
 std::string floats(std::size_t count) {
   std::string out;
   for (std::size_t i = 0; i < count; ++i) out += le(static_cast<float>(i));
@@ -179,6 +183,126 @@ TEST_CASE("torch: the legacy stream") {
   const std::string other = assemble("PROTO 2\nEMPTY_LIST\nBINUNICODE 9\nAPPEND\nSTOP");
   CHECK(
       has(open_bytes(start + root + other + le(std::uint64_t{12}) + floats(12)).error, "used by no tensor"));
+}
+
+TEST_CASE("torch: every pickle of a legacy stream is judged") {
+  const std::string call = "GLOBAL os system\nMARK\nBINUNICODE id\nTUPLE\nREDUCE\nPOP\n";
+  const auto stream = [](const std::string& protocol, const std::string& system, const std::string& keys) {
+    return assemble("RAW 80028a0a6cfc9c46f9206aa850192e\nPROTO 2\n" + protocol +
+                    "BININT2 1001\nSTOP\nPROTO 2\n" + system + dict({{"little_endian", "NEWTRUE\n"}}) +
+                    "STOP\nPROTO 2\n" + dict({{"a", tensor({})}}) + "STOP\nPROTO 2\n" + keys +
+                    "EMPTY_LIST\nBINUNICODE 0\nAPPEND\nSTOP") +
+           le(std::uint64_t{12}) + floats(12);
+  };
+  const auto worst = [](const std::string& bytes) {
+    return open_bytes(bytes).weights.files.at(0).object->worst();
+  };
+  CHECK(worst(stream("", "", "")) == Verdict::kHarmless);
+  CHECK(worst(stream(call, "", "")) == Verdict::kDangerous);
+  CHECK(worst(stream("", call, "")) == Verdict::kDangerous);
+  CHECK(worst(stream("", "", call)) == Verdict::kDangerous);
+  // Broken after it, it ran all the same.
+  CHECK(worst(stream("", "", call + "RAW ff\n")) == Verdict::kDangerous);
+  const std::string cut = stream("", call, "");
+  CHECK(worst(cut.substr(0, cut.size() - 1)) == Verdict::kDangerous);
+  CHECK_FALSE(open_bytes(cut.substr(0, cut.size() - 1)).error.empty());
+  // Another protocol number: nothing more is read.
+  const Opened other_protocol =
+      open_bytes(assemble("RAW 80028a0a6cfc9c46f9206aa850192e\nPROTO 2\nBININT2 1002\nSTOP") +
+                 stream("", "", "").substr(15));
+  CHECK(has(other_protocol.error, "is not 1001"));
+  // The magic number in other protocols; made by a call it is no magic number.
+  for (const char* magic : {"RAW 80048a0a6cfc9c46f9206aa850192e", "LONG 119547037146038801333356L\nSTOP",
+                            "RAW 80058a0a6cfc9c46f9206aa850192e"}) {
+    CAPTURE(magic);
+    const std::string other = assemble(magic) + stream("", "", "").substr(15);
+    CHECK(values(open_bytes(other).weights).back() == 11);
+  }
+  const Opened made =
+      open_bytes(assemble("GLOBAL os system\nEMPTY_TUPLE\nREDUCE\nSTOP") + stream("", "", "").substr(15));
+  CHECK(made.weights.files.at(0).object->container == TorchContainer::kPickle);
+  CHECK(made.weights.files.at(0).object->worst() == Verdict::kDangerous);
+  CHECK(has(
+      open_bytes(
+          assemble("RAW 80028a0a6cfc9c46f9206aa850192e\nPROTO 2\nBININT2 1001\nSTOP\nPROTO 2\nEMPTY_DICT\n"
+                   "STOP\nPROTO 2\n" +
+                   dict({{"a", tensor({})}}) +
+                   "STOP\nPROTO 2\nEMPTY_LIST\nBINUNICODE 0\nAPPEND\nBINUNICODE 0\nAPPEND\nSTOP") +
+          le(std::uint64_t{12}) + floats(12) + le(std::uint64_t{0}))
+          .error,
+      "stands twice"));
+}
+
+TEST_CASE("torch: no pickle hides behind others") {
+  const std::string bad = assemble("GLOBAL os system\nEMPTY_TUPLE\nREDUCE\nSTOP"),
+                    good = assemble("PROTO 2\nNONE\nSTOP");
+  const auto times = [](const std::string& part, int count) {
+    std::string out;
+    for (int i = 0; i < count; ++i) out += part;
+    return out;
+  };
+  const auto worst = [](const Opened& opened) { return opened.weights.files.at(0).object->worst(); };
+  CHECK(worst(open_bytes(times(good, 20) + bad, "x.pkl")) == Verdict::kDangerous);
+  CHECK(worst(open_bytes(good + assemble("NONE\nSTOP") + bad, "x.pkl")) == Verdict::kDangerous);
+  // More than are looked at are refused, not waved through.
+  CHECK(has(open_bytes(times(good, 200) + bad, "x.pkl").error, "follow one another"));
+  CHECK(open_bytes(good + std::string(100, '\0'), "x.pkl").error.empty());
+  std::vector<ZipMember> many = {{.name = "x/data/0", .data = floats(12)}};
+  for (int i = 0; i < 30; ++i) many.push_back({.name = "x/e" + std::to_string(i) + ".pkl", .data = good});
+  many.push_back({.name = "x/notes.txt", .data = "\x80\x02" + bad});
+  CHECK(worst(open_bytes(torch_zip(dict({{"a", tensor({})}}), many))) == Verdict::kDangerous);
+  for (int i = 0; i < 100; ++i)
+    many.insert(many.begin(), {.name = "x/f" + std::to_string(i) + ".pkl", .data = good});
+  CHECK(has(open_bytes(torch_zip(dict({{"a", tensor({})}}), many)).error, "more further pickles"));
+  std::string broken = torch_zip(dict({{"a", tensor({})}}));
+  CHECK(open_bytes(broken).weights.findings.list().empty());
+  const Opened crc = open_bytes(zip({{.name = "x/data.pkl", .data = good, .crc = 1}}));
+  CHECK(crc.error.empty());
+  CHECK(crc.weights.findings.count("ZP-CRC") == 1);
+  // What the pickle would do is told though the storages lie.
+  const Opened lie =
+      open_bytes(torch_zip(call_and(dict({{"a", tensor({})}})), {{.name = "x/byteorder", .data = "odd"}}));
+  CHECK(has(lie.error, "byte order"));
+  CHECK(worst(lie) == Verdict::kDangerous);
+}
+
+TEST_CASE("torch: small files that would grow without end") {
+  const std::string one = tensor({}) + "BINPUT 0\nPOP\n";
+  // Ten tensors in each list, ten lists in each list: 10^30 paths.
+  std::string laughs = one + "BINGET 0\n";
+  for (int i = 0; i < 30; ++i) {
+    laughs += "BINPUT " + std::to_string(i) + "\nPOP\nMARK\n";
+    for (int k = 0; k < 10; ++k) laughs += "BINGET " + std::to_string(i) + "\n";
+    laughs += "LIST\n";
+  }
+  CHECK_FALSE(open_bytes(torch_zip(laughs)).error.empty());
+  // The same without a tensor at the end.
+  std::string none = "NONE\n";
+  for (int i = 0; i < 30; ++i) {
+    none += "BINPUT " + std::to_string(i) + "\nPOP\nMARK\n";
+    for (int k = 0; k < 10; ++k) none += "BINGET " + std::to_string(i) + "\n";
+    none += "LIST\n";
+  }
+  CHECK(has(open_bytes(torch_zip(none)).error, "has no end"));
+  // One long key under which all tensors stand.
+  const std::string key = "BINUNICODE " + std::string(70'000, 'k') + "\nBINPUT 1\nPOP\n";
+  CHECK(has(open_bytes(torch_zip(one + key + "EMPTY_DICT\nBINGET 1\nBINGET 0\nSETITEM\n")).error,
+            "the name of a tensor"));
+  std::string nested = one + "BINUNICODE " + std::string(700, 'k') + "\nBINPUT 1\nPOP\n";
+  for (int i = 0; i < 200; ++i) nested += "EMPTY_DICT\nBINGET 1\n";
+  nested += "BINGET 0\n";
+  for (int i = 0; i < 200; ++i) nested += "SETITEM\n";
+  CHECK(has(open_bytes(torch_zip(nested)).error, "the name of a tensor"));
+  std::string bytes = assemble("PROTO 2\n" + one + "EMPTY_DICT\nMARK");
+  for (int i = 0; i < 300'001; ++i) {
+    char text[8];
+    std::snprintf(text, sizeof text, "%06x", static_cast<unsigned>(i));
+    bytes += std::string("X\x06\0\0\0", 5) + text + std::string("h\0", 2);
+  }
+  bytes += "u.";
+  CHECK(has(open_bytes(zip({{.name = "x/data.pkl", .data = bytes}, {.name = "x/data/0", .data = floats(12)}}))
+                .error,
+            "more than 300,000 tensors"));
 }
 
 TEST_CASE("torch: which tensors are the weights") {

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ckpt/facts.h"
+
+#include <cmath>
+
+namespace mu {
+
+std::string_view condition_name(Condition condition) {
+  switch (condition) {
+    case Condition::kResumable:
+      return "resumable";
+    case Condition::kInferenceOnly:
+      return "inference only";
+    case Condition::kTorn:
+      return "torn";
+    case Condition::kUnreadable:
+      return "unreadable";
+  }
+  return "";
+}
+
+std::string_view part_name(Part part) {
+  constexpr std::array<std::string_view, kPartCount> kNames = {"weights", "optimizer", "scheduler", "scaler",
+                                                               "rng",     "state",     "other"};
+  return kNames[static_cast<std::size_t>(part)];
+}
+
+std::optional<double> RunFacts::rank_value(const CheckpointFacts& checkpoint) const {
+  std::optional<double> value;
+  for (const TrainerMetric& one : checkpoint.metrics) {
+    if (metric_names[one.name] == metric.name) value = one.value;
+  }
+  return value && std::isfinite(*value) ? value : std::nullopt;
+}
+
+}  // namespace mu

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is known of a training run and its checkpoints before anything is decided: plain data, gathered by
+// scan.h, judged by plan.h.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/error.h"
+#include "model/trainer_state.h"
+#include "os/file.h"
+
+namespace mu {
+
+enum class Condition : std::uint8_t {
+  kResumable,      // complete: the trainer can go on from it
+  kInferenceOnly,  // complete, without what resuming needs (save_only_model, or slimmed)
+  kTorn,           // something is missing, cut or contradicts itself
+  kUnreadable,     // it could not be looked at
+};
+std::string_view condition_name(Condition condition);  // "resumable", one word or two
+
+// What the bytes of a checkpoint are spent on.
+enum class Part : std::uint8_t { kWeights, kOptimizer, kScheduler, kScaler, kRng, kState, kOther };
+inline constexpr std::size_t kPartCount = 7;
+std::string_view part_name(Part part);
+
+// A file with several names. It takes its space once, and frees it with the last of them.
+struct SharedFile {
+  FileId id;
+  std::uint64_t bytes;  // on disk
+  std::uint64_t links;  // names it has anywhere
+  bool is_training;     // goes when the checkpoint is slimmed
+};
+
+// An entry of a checkpoint folder that only resuming needs.
+struct TrainingEntry {
+  std::string name;
+  FileId id;
+};
+
+struct CheckpointFacts {
+  std::string name;                     // in the run folder
+  std::optional<std::uint64_t> number;  // the step; by pattern the number its name holds
+  bool is_file = false;
+  FileStamp stamp;                 // of the folder or file itself
+  std::optional<FileStamp> state;  // of trainer_state.json
+  std::int64_t time_ns = 0;        // when it was saved: mtime of trainer_state.json, else the newest inside
+  std::int64_t changed_ns = 0;     // newest mtime of anything in it, itself included
+  std::optional<double> epoch;
+
+  Condition condition = Condition::kTorn;
+  std::string why;    // what is torn, missing for resuming, or unreadable
+  std::string doubt;  // what is odd about it and makes it no less complete
+  bool has_optimizer = false;
+  std::string slim_block;  // why it can't be slimmed; empty: training_entries say what goes
+  std::vector<TrainingEntry> training_entries;
+
+  std::uint64_t bytes = 0;           // on disk as `du` counts, files with one name only …
+  std::uint64_t training_bytes = 0;  // … and what of them slimming frees
+  std::vector<SharedFile> shared;    // … and the others
+  std::uint64_t apparent_bytes = 0;  // sum of file sizes: what writing such a one again takes
+  std::array<std::uint64_t, kPartCount> part_bytes{};  // on disk, files with several names included
+
+  bool has_keep_file = false;            // a file KEEP lies inside
+  bool has_mount = false;                // something is mounted in it, or it is a mount point
+  std::optional<std::string> writer;     // process that has a file in it open for writing
+  std::optional<std::string> linked_by;  // symbolic link from outside that leads here
+  std::vector<TrainerMetric> metrics;    // logged at its step; names in RunFacts
+
+  [[nodiscard]] bool is_complete() const {
+    return condition == Condition::kResumable || condition == Condition::kInferenceOnly;
+  }
+  // On disk, shared files included.
+  [[nodiscard]] std::uint64_t disk_bytes() const {
+    std::uint64_t sum = bytes;
+    for (const SharedFile& file : shared) sum += file.bytes;
+    return sum;
+  }
+};
+
+// The metric by which checkpoints are ranked.
+struct RankingMetric {
+  std::string name;                     // as logged, "eval_loss"
+  std::optional<bool> lower_is_better;  // nothing: nobody said
+};
+
+// What a killed run left half done.
+struct Leftover {
+  std::string name;    // in the run folder
+  std::string target;  // the checkpoint it was, or belonged to
+};
+
+struct RunFacts {
+  std::string path;              // as given
+  std::optional<Error> failure;  // why the run could not be looked at; nothing else is set then
+  dev_t device = 0;
+  std::int64_t now_ns = 0;  // by the clock of its file system
+  std::uint64_t free_bytes = 0;
+  std::vector<CheckpointFacts> checkpoints;  // oldest first: by number, by time where names hold none
+  bool is_by_pattern = false;
+  std::string best;  // name of the checkpoint that the newest state calls the best one; may be gone
+  std::optional<double> best_metric;
+  std::optional<double> save_steps;  // between saves; below 1 a share of the whole run
+  RankingMetric metric;
+  std::vector<std::string> metric_names;  // of CheckpointFacts::metrics
+  std::vector<std::pair<std::uint64_t, double>>
+      metric_series;                    // step and value of `metric`, in the order logged
+  std::vector<std::string> keep_names;  // lines of a file KEEP in the run folder
+  std::vector<Leftover> leftovers;
+  std::vector<std::string> warnings;
+
+  // The ranking metric of a checkpoint; nothing when it has none, or one that is not finite.
+  [[nodiscard]] std::optional<double> rank_value(const CheckpointFacts& checkpoint) const;
+};
+
+}  // namespace mu

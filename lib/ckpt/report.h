@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// Facts, plan and outcome as text, lists and JSON.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "ckpt/execute.h"
+#include "ckpt/facts.h"
+#include "ckpt/plan.h"
+
+namespace mu {
+
+// What the next checkpoint of a run will take: as much as its newest full one.
+struct NextCheckpoint {
+  std::uint64_t bytes = 0;
+  bool fits = true;
+};
+// Nothing before the first complete checkpoint.
+std::optional<NextCheckpoint> predict_next(const RunFacts& run);
+std::string next_text(const RunFacts& run);  // one sentence; empty where nothing can be said
+
+// The checkpoints of a run as a table, with its metric over time; verbs too where the plan changes something.
+std::string list_text(const RunFacts& run, const RunPlan& plan);
+
+// One line a checkpoint, with verb and reasons, and the totals.
+std::string plan_text(const std::vector<RunFacts>& runs, const Plan& plan);
+
+// Paths of the checkpoints with a verb, one a line, or exact and ended by NUL.
+std::string paths_text(const std::vector<RunFacts>& runs, const Plan& plan, Verb verb, bool null);
+
+// Everything as one document, schema modelutils.ckpt-prune/1. `outcomes`: of a run that was carried out, else
+// empty.
+std::string plan_json(const std::vector<RunFacts>& runs, const Plan& plan,
+                      const std::vector<Outcome>& outcomes);
+
+// "removed 3 checkpoints, slimmed 1: 5.4 GB freed"; empty when nothing was changed.
+std::string outcome_text(const Outcome& outcome);
+
+// What the user should know: torn checkpoints that stay and, where something is to change or `all` is set,
+// the run's own warnings (a cron job must not repeat them for ever). Escaped.
+std::vector<std::string> warning_lines(const RunFacts& run, const RunPlan& plan, bool all);
+
+// "best evaluated step 350 (eval_loss 1.21) was never saved; best saved is 300"; empty when the best was.
+std::string unsaved_best_text(const RunFacts& run);
+
+// Eight heights of block characters, lowest value lowest; values that are not finite as blanks. At most
+// `width` characters, each the mean of its share.
+std::string sparkline(const std::vector<double>& values, std::size_t width);
+
+}  // namespace mu

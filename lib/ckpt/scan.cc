@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ckpt/scan.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <ctime>
+#include <map>
+#include <memory>
+
+#include "base/text.h"
+#include "ckpt/completeness.h"
+#include "ckpt/history.h"
+#include "ckpt/walk.h"
+#include "ckpt/writers.h"
+#include "os/folder.h"
+#include "os/stage_name.h"
+#include "os/threads.h"
+
+namespace mu {
+namespace {
+
+constexpr std::int64_t kSecond = 1'000'000'000;
+constexpr std::int64_t kForeignLeftoverAge = 86400 * kSecond;  // before another host's may be finished
+
+// A checkpoint being looked at, and what only the scan needs to know of it.
+struct Candidate {
+  std::size_t run = 0;
+  CheckpointFacts facts;
+  std::vector<std::string> link_targets;  // where links inside it lead
+  bool has_vanished = false;
+};
+
+std::string real_path(const std::string& path) {
+  const std::unique_ptr<char, decltype(&std::free)> real(::realpath(path.c_str(), nullptr), &std::free);
+  return real ? real.get() : std::string();
+}
+
+// The present by the clock that stamps files here: that of a server may differ from ours.
+std::int64_t file_system_now(const RunFolder& run, bool may_write) {
+  struct stat status {};
+  if (may_write) {
+    Fd fd(::openat(run.fd.get(), ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600));
+    if (fd.get() < 0) {  // no such thing on network file systems
+      const std::string name = stage_name("now", StageKind::kStage);
+      fd = Fd(::openat(run.fd.get(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+      if (fd.get() >= 0) ::unlinkat(run.fd.get(), name.c_str(), 0);
+    }
+    if (fd.get() >= 0 && ::fstat(fd.get(), &status) == 0) return stamp_of(status).mtime_ns;
+  }
+  return static_cast<std::int64_t>(std::time(nullptr)) * kSecond;
+}
+
+class Scanner {
+ public:
+  Scanner(const std::vector<RunFolder>& runs, const CheckpointNames& names, const ScanOptions& options)
+      : folders_(runs),
+        names_(names),
+        options_(options),
+        runs_(runs.size()),
+        links_(runs.size()),
+        real_(runs.size()) {}
+
+  std::vector<RunFacts> scan() {
+    for (std::size_t i = 0; i < folders_.size(); ++i) guard(i, [&] { list_run(i); });
+    parallel_for(candidates_.size(), options_.threads, [this](std::size_t i) { look_at(candidates_[i]); });
+    for (Candidate& candidate : candidates_) {
+      if (candidate.has_vanished || runs_[candidate.run].failure) continue;
+      for (std::string& target : candidate.link_targets)
+        links_[candidate.run].emplace_back(join_path(real_[candidate.run], candidate.facts.name),
+                                           std::move(target));
+      runs_[candidate.run].checkpoints.push_back(std::move(candidate.facts));
+    }
+    candidates_.clear();
+    parallel_for(runs_.size(), options_.threads, [this](std::size_t i) {
+      if (!runs_[i].failure) guard(i, [&] { finish_run(i); });
+    });
+    note_writers(runs_, real_);
+    return std::move(runs_);
+  }
+
+ private:
+  template <typename Action>
+  void guard(std::size_t index, Action action) {
+    try {
+      action();
+    } catch (const Error& error) {
+      runs_[index] = {};
+      runs_[index].path = folders_[index].path;
+      runs_[index].failure = error;
+    }
+  }
+
+  void list_run(std::size_t index) {
+    const RunFolder& folder = folders_[index];
+    RunFacts& run = runs_[index];
+    run.path = folder.path;
+    run.device = folder.id.device;
+    run.is_by_pattern = names_.is_by_pattern();
+    real_[index] = real_path(folder.path);
+    for (auto& [name, listed_type] : list_at(folder.fd.get(), folder.path)) {
+      unsigned char type = listed_type;
+      if (type == DT_UNKNOWN) {
+        struct stat status {};
+        if (::fstatat(folder.fd.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) continue;
+        type = S_ISDIR(status.st_mode)   ? DT_DIR
+               : S_ISLNK(status.st_mode) ? DT_LNK
+               : S_ISREG(status.st_mode) ? DT_REG
+                                         : DT_BLK;
+      }
+      if (type == DT_LNK) note_link(index, join_path(real_[index], name));
+      if (name == "KEEP" && type == DT_REG) read_keep_file(run, folder);
+      if (type == DT_DIR) note_leftover(run, folder, name);
+      if ((type != DT_DIR && type != DT_REG) || !names_.matches(name, type == DT_DIR)) continue;
+      Candidate& candidate = candidates_.emplace_back();
+      candidate.run = index;
+      candidate.facts.number = names_.number_of(name);
+      candidate.facts.is_file = type == DT_REG;
+      candidate.facts.name = std::move(name);
+    }
+    note_links_beside(index);
+  }
+
+  static void read_keep_file(RunFacts& run, const RunFolder& folder) {
+    constexpr std::uint64_t kMost = 1U << 20;
+    const std::string text = read_whole_file(join_path(folder.path, "KEEP"), kMost);
+    for (const std::string_view line : split(text, '\n')) {
+      if (!trim(line).empty() && !trim(line).starts_with('#')) run.keep_names.emplace_back(trim(line));
+    }
+  }
+
+  static void note_leftover(RunFacts& run, const RunFolder& folder, const std::string& name) {
+    const std::optional<StageName> stage = parse_stage_name(name);
+    if (!stage || stage->kind != StageKind::kGone || stage->owner_alive) return;
+    struct stat status {};
+    if (::fstatat(folder.fd.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) return;
+    const FileStamp stamp = stamp_of(status);
+    const std::int64_t age =
+        static_cast<std::int64_t>(std::time(nullptr)) * kSecond - std::max(stamp.mtime_ns, stamp.ctime_ns);
+    if (!stage->same_host && age < kForeignLeftoverAge) return;
+    run.leftovers.push_back({name, stage->target});
+  }
+
+  void note_link(std::size_t index, const std::string& path) {
+    std::string target = real_path(path);
+    if (!target.empty()) links_[index].emplace_back(path, std::move(target));
+  }
+
+  // Links in the folder that holds the run: "latest -> run/checkpoint-300". Of runs side by side that folder
+  // is read once.
+  void note_links_beside(std::size_t index) {
+    const std::string parent = parent_of(real_[index]);
+    const auto [found, fresh] = links_in_.try_emplace(parent);
+    if (fresh) {
+      const Fd fd(::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+      if (fd.get() < 0) return;  // not ours to read: then no link of ours lies there either
+      for (const auto& [name, type] : list_at(fd.get(), parent)) {
+        if (type != DT_LNK) continue;
+        const std::string link = join_path(parent, name);
+        if (std::string target = real_path(link); !target.empty())
+          found->second.emplace_back(link, std::move(target));
+      }
+    }
+    links_[index].insert(links_[index].end(), found->second.begin(), found->second.end());
+  }
+
+  void look_at(Candidate& candidate) {
+    const RunFolder& run = folders_[candidate.run];
+    CheckpointFacts& facts = candidate.facts;
+    try {
+      if (facts.is_file)
+        look_at_file(run, candidate);
+      else
+        look_at_folder(run, candidate);
+    } catch (const Error& error) {
+      facts.condition = Condition::kUnreadable;
+      facts.why = error.message();
+    }
+  }
+
+  void look_at_file(const RunFolder& run, Candidate& candidate) {
+    struct stat status {};
+    if (::fstatat(run.fd.get(), candidate.facts.name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 ||
+        !S_ISREG(status.st_mode)) {
+      candidate.has_vanished = true;
+      return;
+    }
+    candidate.facts.stamp = stamp_of(status);
+    const WalkedEntry entry{candidate.facts.name,  WalkedEntry::Kind::kFile,
+                            candidate.facts.stamp, static_cast<std::uint64_t>(status.st_size),
+                            disk_bytes_of(status), static_cast<std::uint64_t>(status.st_nlink)};
+    judge_file(run.fd.get(), join_path(run.path, entry.name), entry,
+               {.is_trainer = false, .deep = options_.deep}, candidate.facts);
+  }
+
+  void look_at_folder(const RunFolder& run, Candidate& candidate) {
+    CheckpointFacts& facts = candidate.facts;
+    const std::string path = join_path(run.path, facts.name);
+    struct stat status {};
+    if (::fstatat(run.fd.get(), facts.name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 ||
+        !S_ISDIR(status.st_mode)) {
+      candidate.has_vanished = true;
+      return;
+    }
+    facts.stamp = stamp_of(status);
+    facts.changed_ns = facts.time_ns = facts.stamp.mtime_ns;
+    facts.bytes = disk_bytes_of(status);
+    const Fd fd(::openat(run.fd.get(), facts.name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (fd.get() < 0) throw io_error("open", errno, escape_name(path));
+    facts.has_mount = facts.stamp.id.device != run.id.device || is_mount_root(fd.get());
+    const Walk walk = walk_folder(fd.get(), path);
+    facts.time_ns = 0;
+    judge_folder(fd.get(), path, walk, {.is_trainer = !names_.is_by_pattern(), .deep = options_.deep}, facts);
+    for (const WalkedEntry& entry : walk.entries) {
+      if (entry.kind != WalkedEntry::Kind::kLink) continue;
+      std::string target = real_path(join_path(path, entry.name));
+      if (!target.empty()) candidate.link_targets.push_back(std::move(target));
+    }
+  }
+
+  void finish_run(std::size_t index) {
+    RunFacts& run = runs_[index];
+    const RunFolder& folder = folders_[index];
+    run.now_ns = file_system_now(folder, options_.may_write);
+    struct statvfs info {};
+    if (::fstatvfs(folder.fd.get(), &info) != 0)
+      throw io_error("find the free space", errno, escape_name(run.path));
+    run.free_bytes = static_cast<std::uint64_t>(info.f_bavail) * info.f_frsize;
+    sort_checkpoints(run);
+    read_history(folder, {options_.metric, options_.lower_is_better}, run);
+    for (const auto& [link, target] : links_[index]) protect_target(run, real_[index], link, target);
+  }
+
+  // Oldest first: by number; where a name holds none, all by time, so that the order is one.
+  static void sort_checkpoints(RunFacts& run) {
+    const bool numbered = std::all_of(run.checkpoints.begin(), run.checkpoints.end(),
+                                      [](const CheckpointFacts& c) { return c.number.has_value(); });
+    std::sort(run.checkpoints.begin(), run.checkpoints.end(),
+              [numbered](const CheckpointFacts& a, const CheckpointFacts& b) {
+                const auto key = [numbered](const CheckpointFacts& c) {
+                  return std::tuple(numbered ? *c.number : 0, c.time_ns, std::string_view(c.name));
+                };
+                return key(a) < key(b);
+              });
+  }
+
+  static void protect_target(RunFacts& run, const std::string& real, const std::string& link,
+                             const std::string& target) {
+    if (!target.starts_with(real + "/")) return;
+    const std::string_view inside = std::string_view(target).substr(real.size() + 1);
+    const std::string_view name = inside.substr(0, inside.find('/'));
+    for (CheckpointFacts& checkpoint : run.checkpoints) {
+      const bool own = link == join_path(real, checkpoint.name);
+      if (checkpoint.name == name && !own) checkpoint.linked_by = link;
+    }
+  }
+
+  const std::vector<RunFolder>& folders_;
+  const CheckpointNames& names_;
+  const ScanOptions& options_;
+  std::vector<RunFacts> runs_;
+  std::vector<std::vector<std::pair<std::string, std::string>>>
+      links_;  // by run: link (or the checkpoint it lies in), where it ends
+  std::map<std::string, std::vector<std::pair<std::string, std::string>>> links_in_;  // of folders above runs
+  std::vector<std::string> real_;  // real paths of the runs
+  std::vector<Candidate> candidates_;
+};
+
+}  // namespace
+
+std::vector<RunFacts> scan_runs(const std::vector<RunFolder>& runs, const CheckpointNames& names,
+                                const ScanOptions& options) {
+  return Scanner(runs, names, options).scan();
+}
+
+}  // namespace mu

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ckpt/state_file.h"
+
+#include <algorithm>
+#include <span>
+#include <string>
+
+#include "base/error.h"
+#include "base/text.h"
+
+namespace mu {
+namespace {
+
+constexpr std::uint64_t kSmall = 32U << 10;  // bytes that are as quickly parsed as looked at
+constexpr std::uint64_t kHead = 8U << 10;    // holds everything before the log, long paths included
+constexpr std::uint64_t kTail = 64;
+constexpr std::uint64_t kMaxState = 512U << 20;
+
+std::string read_text(const InputFile& file, std::uint64_t offset, std::uint64_t size) {
+  std::string text(static_cast<std::size_t>(size), '\0');
+  file.read_at(offset, std::as_writable_bytes(std::span(text)));
+  return text;
+}
+
+}  // namespace
+
+StateHead read_state_head(const InputFile& file, bool whole) {
+  if (!whole && file.size() > kSmall) {
+    const std::string head = read_text(file, 0, kHead);
+    const std::size_t log = head.find("\"log_history\"");
+    const std::string_view before = trim(std::string_view(head).substr(0, log));
+    if (log != std::string::npos && before.ends_with(',')) {
+      const TrainerState state = parse_trainer_state(std::string(before.substr(0, before.size() - 1)) + "}");
+      const std::string tail = read_text(file, file.size() - kTail, kTail);
+      if (!trim(tail).ends_with('}')) throw malformed("it is cut: the closing brace is missing");
+      if (state.global_step) return {state.global_step, state.epoch};
+    }
+  }
+  const TrainerState state = read_state(file);
+  return {state.global_step, state.epoch};
+}
+
+TrainerState read_state(const InputFile& file) {
+  if (file.size() > kMaxState) throw malformed("larger than 512 MiB").in_file(escape_name(file.path()));
+  return parse_trainer_state(read_text(file, 0, file.size()));
+}
+
+}  // namespace mu

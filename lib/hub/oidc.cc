@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hub/oidc.h"
+
+#include <fmt/format.h>
+
+#include "base/json_write.h"
+#include "hub/session.h"
+#include "net/url.h"
+
+namespace mu {
+namespace {
+
+std::string identity_token(HttpClient& client, const std::string& endpoint) {
+  if (std::string set = environment("HF_OIDC_ID_TOKEN"); !set.empty()) return set;
+  const std::string service = environment("ACTIONS_ID_TOKEN_REQUEST_URL");
+  const std::string secret = environment("ACTIONS_ID_TOKEN_REQUEST_TOKEN");
+  if (service.empty() || secret.empty())
+    throw Error(ErrorKind::kRemote, "HF_OIDC_RESOURCE is set, but there is no identity token")
+        .hint("set HF_OIDC_ID_TOKEN; on GitHub Actions the job needs the permission id-token: write");
+  HttpRequest request;
+  request.url =
+      service + (service.find('?') == std::string::npos ? "?" : "&") + "audience=" + percent_encode(endpoint);
+  request.headers.push_back({"Authorization", "Bearer " + secret});
+  request.timeout_s = 60;
+  const HttpResponse response = client.send(request);
+  if (!response.ok())
+    throw Error(ErrorKind::kRemote, fmt::format("the CI's token service answers {}", response.status));
+  const std::string* value = parse_answer(response, "get an identity token").find_string("value");
+  if (value == nullptr) throw Error(ErrorKind::kRemote, "the CI's token service gives no token");
+  return *value;
+}
+
+}  // namespace
+
+bool wants_oidc() {
+  return !environment("HF_OIDC_RESOURCE").empty();
+}
+
+Token exchange_oidc(HttpClient& client, const std::string& endpoint) {
+  std::string body;
+  JsonWriter json(body, 0);
+  json.begin_object().member("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange");
+  json.member("subject_token_type", "urn:ietf:params:oauth:token-type:id_token");
+  json.member("subject_token", identity_token(client, endpoint));
+  json.member("resource", environment("HF_OIDC_RESOURCE")).end_object();
+  HttpRequest request;
+  request.method = "POST";
+  request.url = endpoint + "/oauth/token";
+  request.headers.push_back({"Content-Type", "application/json"});
+  request.body = text_body(std::move(body));
+  request.timeout_s = 60;
+  const HttpResponse response = client.send(request);
+  if (!response.ok())
+    throw Error(response.status >= 500 ? ErrorKind::kTemporary : ErrorKind::kRemote,
+                fmt::format("the hub gives no token for this identity: {} {}", response.status,
+                            hub_message(response)))
+        .hint("is this repository set up for trusted publishing from here?");
+  const JsonValue answer = parse_answer(response, "exchange the identity token");
+  const std::string* token = answer.find_string("access_token");
+  if (token == nullptr || token->empty()) throw Error(ErrorKind::kRemote, "the hub's answer holds no token");
+  const double lives = static_cast<double>(answer.find_u64("expires_in").value_or(0));
+  return {*token, "HF_OIDC_RESOURCE", lives > 0 ? SessionClock::real().now() + lives : 0};
+}
+
+}  // namespace mu

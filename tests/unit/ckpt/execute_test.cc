@@ -1,0 +1,372 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ckpt/execute.h"
+
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <map>
+#include <random>
+
+#include "child.h"
+#include "os/stage_name.h"
+#include "runs_on_disk.h"
+
+using namespace mu;
+using namespace mu::testing;
+
+namespace {
+
+const std::vector<std::string> kWhole = names_in(kRealCheckpoint);
+
+std::int64_t mtime_of(const std::string& path) {
+  struct stat status {};
+  REQUIRE(::stat(path.c_str(), &status) == 0);
+  return status.st_mtim.tv_sec * 1'000'000'000 + status.st_mtim.tv_nsec;
+}
+
+struct Run : TempFolder {
+  explicit Run(std::vector<std::uint64_t> steps) {
+    for (const std::uint64_t step : steps) add_checkpoint(path(), step);
+  }
+};
+
+std::vector<std::string> checkpoints(std::vector<std::uint64_t> steps) {
+  std::vector<std::string> names;
+  for (const std::uint64_t step : steps) names.push_back(fmt::format("checkpoint-{}", step));
+  return names;
+}
+
+Policy slim_all_but(std::uint64_t count) {
+  Policy policy;
+  policy.keep_optimizer_last = count;
+  return policy;
+}
+
+}  // namespace
+
+TEST_CASE("execute: removes exactly the planned") {
+  const Run run({100, 200, 300, 400});
+  put(run / "notes.txt", "mine");
+  const Outcome outcome = execute(look_at(run.path()), keep_last(2));
+  CHECK(outcome.removed == 2);
+  CHECK(outcome.failures.empty());
+  CHECK(outcome.bytes_freed > 900'000);
+  std::vector<std::string> expected = checkpoints({300, 400});
+  expected.emplace_back("notes.txt");
+  CHECK(names_in(run.path()) == expected);
+  CHECK(names_in(run / "checkpoint-300") == kWhole);
+  CHECK(execute(look_at(run.path()), keep_last(2)).changes() == 0);
+}
+
+TEST_CASE("execute: slimming takes the set and puts the folder's time back") {
+  const Run run({100, 200, 300});
+  std::map<std::string, std::int64_t> before;
+  for (const std::string& name : names_in(run.path())) before[name] = mtime_of(run / name);
+  const LookedAt at = look_at(run.path());
+  const std::uint64_t disk = at.of(100).disk_bytes(), training = at.of(100).training_bytes;
+  const Outcome outcome = execute(at, slim_all_but(1));
+  CHECK(outcome.slimmed == 2);
+  CHECK(outcome.failures.empty());
+  CHECK(names_in(run.path()) == checkpoints({100, 200, 300}));
+  for (const auto& [name, mtime] : before) CHECK(mtime_of(run / name) == mtime);
+  std::vector<std::string> slim;
+  for (const std::string& name : kWhole) {
+    if (name != "optimizer.pt" && name != "scheduler.pt" && name != "rng_state.pth") slim.push_back(name);
+  }
+  CHECK(names_in(run / "checkpoint-100") == slim);
+  CHECK(names_in(run / "checkpoint-300") == kWhole);
+  const LookedAt after = look_at(run.path());
+  CHECK(after.of(100).condition == Condition::kInferenceOnly);
+  CHECK(after.of(100).disk_bytes() == disk - training);
+  CHECK(execute(after, slim_all_but(1)).changes() == 0);
+}
+
+TEST_CASE("execute: torn ones go aside under a free name") {
+  const Run run({100, 200, 300});
+  std::filesystem::create_directory(run / "torn-checkpoint-300");
+  put(run / "checkpoint-300/model.safetensors", "cut");
+  Policy policy;
+  policy.torn = TornAction::kAside;
+  policy.torn_age_seconds = 0;
+  LookedAt at = look_at(run.path());
+  at.facts[0].now_ns += std::int64_t{200} * 1'000'000'000;
+  CHECK(execute(at, policy).aside == 1);
+  std::vector<std::string> expected = checkpoints({100, 200});
+  expected.insert(expected.end(), {"torn-checkpoint-300", "torn-checkpoint-300.2"});
+  CHECK(names_in(run.path()) == expected);
+  CHECK(names_in(run / "torn-checkpoint-300.2").size() == kWhole.size());
+}
+
+TEST_CASE("execute: what changed or vanished since it was looked at is left alone") {
+  const Run run({100, 200, 300, 400, 500});
+  const LookedAt at = look_at(run.path());
+  put(run / "checkpoint-100/new", "");                                      // the folder changed
+  put(run / "checkpoint-200/trainer_state.json", "{\"global_step\":200}");  // the state did
+  std::filesystem::remove_all(run / "checkpoint-300");
+  const Outcome outcome = execute(at, keep_last(1));
+  CHECK(outcome.removed == 1);
+  CHECK(outcome.vanished == 1);
+  REQUIRE(outcome.failures.size() == 2);
+  CHECK(outcome.failures[0].kind() == ErrorKind::kTemporary);
+  CHECK(names_in(run.path()) == checkpoints({100, 200, 500}));
+
+  // Another folder under the same name.
+  const Run other({100, 200});
+  const LookedAt before = look_at(other.path());
+  std::filesystem::rename(other / "checkpoint-100", other / "old");
+  add_checkpoint(other.path(), 100);
+  CHECK(execute(before, keep_last(1)).removed == 0);
+  CHECK(exists(other / "checkpoint-100"));
+  // A link in its place.
+  const Run linked({100, 200});
+  const LookedAt plain = look_at(linked.path());
+  std::filesystem::rename(linked / "checkpoint-100", linked / "old");
+  std::filesystem::create_directory_symlink("old", linked / "checkpoint-100");
+  CHECK(execute(plain, keep_last(1)).removed == 0);
+  CHECK(names_in(linked / "old") == kWhole);
+}
+
+TEST_CASE("execute: when the checkpoint to resume from goes, everything stays") {
+  for (const bool gone : {true, false}) {
+    const Run run({100, 200, 300});
+    const LookedAt at = look_at(run.path());
+    if (gone)
+      std::filesystem::remove_all(run / "checkpoint-300");
+    else
+      put(run / "checkpoint-300/trainer_state.json", "");
+    const Outcome outcome = execute(at, keep_last(1));
+    CHECK(outcome.changes() == 0);
+    REQUIRE(outcome.failures.size() == 1);
+    CHECK(outcome.failures[0].kind() == ErrorKind::kTemporary);
+    CHECK(exists(run / "checkpoint-100"));
+    CHECK(exists(run / "checkpoint-200"));
+  }
+}
+
+TEST_CASE("execute: links inside are removed, what they lead to is not") {
+  const TempFolder outside;
+  std::filesystem::create_directory(outside / "data");
+  put(outside / "data/precious", "x");
+  const Run run({100, 200});
+  std::filesystem::create_directory_symlink(outside / "data", run / "checkpoint-100/link");
+  std::filesystem::create_symlink(outside / "data/precious", run / "checkpoint-100/file");
+  CHECK(execute(look_at(run.path()), keep_last(1)).removed == 1);
+  CHECK(names_in(run.path()) == checkpoints({200}));
+  CHECK(get(outside / "data/precious") == "x");
+}
+
+TEST_CASE("execute: what is mounted inside a checkpoint survives") {
+  const int result = result_of_child([] {
+    const Run run({100, 200, 300});
+    const TempFolder outside;
+    put(outside / "precious", "x");
+    std::filesystem::create_directory(run / "checkpoint-100/mnt");
+    if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
+      return kChildSkipped;
+    const LookedAt before = look_at(run.path());
+    // The same file system, so that device numbers tell nothing; mounted after the look.
+    if (::mount(outside.path().c_str(), (run / "checkpoint-100/mnt").c_str(), nullptr, MS_BIND, nullptr) != 0)
+      return kChildSkipped;
+    const LookedAt at = look_at(run.path());
+    bool passed = at.of(100).has_mount && execute(at, keep_last(1)).removed == 1 &&
+                  exists(run / "checkpoint-100/mnt/precious");
+    const Outcome late = execute(before, keep_last(1));
+    passed = passed && !late.failures.empty() && exists(outside / "precious");
+    ::umount((run / "checkpoint-100/mnt").c_str());
+    for (const std::string& name : names_in(run.path())) ::umount((run / name + "/mnt").c_str());
+    return passed ? kChildPassed : 1;
+  });
+  if (result == kChildSkipped) {
+    MESSAGE("skipped: mounts are not permitted here");
+    return;
+  }
+  CHECK(result == kChildPassed);
+}
+
+TEST_CASE("execute: to the trash, within a file system and to another one") {
+  const TempFolder near;
+  std::vector<std::string> trashes = {near / "trash"};
+  struct stat memory {
+  }, here{};
+  const std::string far = fmt::format("/dev/shm/mu-trash-{}", ::getpid());
+  if (::stat("/dev/shm", &memory) == 0 && ::stat(near.path().c_str(), &here) == 0 &&
+      memory.st_dev != here.st_dev)
+    trashes.push_back(far);
+  for (const std::string& trash : trashes) {
+    CAPTURE(trash);
+    const Run run({100, 200, 300});
+    std::filesystem::create_directory(run / "checkpoint-100/inner");
+    std::filesystem::create_symlink("nowhere", run / "checkpoint-100/inner/link");
+    const std::string saved = trash + "/" + std::string(base_name(run.path()));
+    const std::int64_t mtime = mtime_of(run / "checkpoint-100/model.safetensors");
+    Policy policy = keep_last(2);
+    policy.keep_optimizer_last = 1;
+    const Outcome outcome = execute(look_at(run.path()), policy, {.trash = trash});
+    CHECK(outcome.failures.empty());
+    CHECK(names_in(run.path()) == checkpoints({200, 300}));
+    CHECK(names_in(saved) == std::vector<std::string>{"checkpoint-100", "checkpoint-200.training-state"});
+    CHECK(names_in(saved + "/checkpoint-200.training-state") ==
+          std::vector<std::string>{"optimizer.pt", "rng_state.pth", "scheduler.pt"});
+    CHECK(get(saved + "/checkpoint-100/optimizer.pt") == get(kRealCheckpoint + "/optimizer.pt"));
+    CHECK(mtime_of(saved + "/checkpoint-100/model.safetensors") == mtime);
+    CHECK(std::filesystem::read_symlink(saved + "/checkpoint-100/inner/link") == "nowhere");
+    // The same name again.
+    add_checkpoint(run.path(), 100);
+    CHECK(execute(look_at(run.path()), policy, {.trash = trash}).failures.empty());
+    CHECK(exists(saved + "/checkpoint-100.2/trainer_state.json"));
+  }
+  std::filesystem::remove_all(far);
+}
+
+TEST_CASE("execute: leftovers of killed runs are finished, those of living ones are not") {
+  const Run run({100, 200, 300});
+  // Half deleted by a process that is gone.
+  std::filesystem::rename(run / "checkpoint-100", run / "x");
+  std::string name;
+  CHECK(in_child([&] { put(run / "name", stage_name("checkpoint-100", StageKind::kGone)); }) == 0);
+  name = get(run / "name");
+  std::filesystem::remove(run / "name");
+  std::filesystem::rename(run / "x", run / name);
+  const std::string own = stage_name("checkpoint-150", StageKind::kGone);  // ours: alive
+  std::filesystem::create_directory(run / own);
+  const Outcome outcome = execute(look_at(run.path()), keep_last(9));
+  CHECK(outcome.leftovers == 1);
+  std::vector<std::string> expected = checkpoints({200, 300});
+  expected.insert(expected.begin(), own);
+  CHECK(names_in(run.path()) == expected);
+}
+
+namespace {
+
+// checkpoint-100 as a kill leaves it when only its optimizer has been moved out. Returns its time before
+// that.
+std::int64_t cut_slimming_short(const Run& run) {
+  const std::string checkpoint = run / "checkpoint-100";
+  const std::int64_t mtime = mtime_of(checkpoint);
+  CHECK(in_child([&] { put(run / "name", stage_name("checkpoint-100", StageKind::kGone)); }) == 0);
+  const std::string hidden = run / get(run / "name");
+  std::filesystem::remove(run / "name");
+  struct stat folder {
+  }, state{};
+  REQUIRE(::stat(checkpoint.c_str(), &folder) == 0);
+  REQUIRE(::stat((checkpoint + "/trainer_state.json").c_str(), &state) == 0);
+  std::filesystem::create_directory(hidden);
+  put(hidden + "/.folder-mtime",
+      fmt::format("{} {} {}\n", folder.st_ino, state.st_ino, mtime_of(checkpoint + "/trainer_state.json")));
+  const timespec times[2] = {{0, UTIME_OMIT}, {mtime / 1'000'000'000, mtime % 1'000'000'000}};
+  ::utimensat(AT_FDCWD, (hidden + "/.folder-mtime").c_str(), times, 0);
+  std::filesystem::rename(checkpoint + "/optimizer.pt", hidden + "/optimizer.pt");
+  return mtime;
+}
+
+}  // namespace
+
+TEST_CASE("execute: a slimming that was cut short is finished, whatever is to happen to the checkpoint now") {
+  for (const std::uint64_t last : {1, 2}) {
+    const Run run({100, 200});
+    const std::int64_t mtime = cut_slimming_short(run);
+    Policy policy = keep_last(last);
+    policy.keep_optimizer_last = 1;
+    const Outcome outcome = execute(look_at(run.path()), policy);
+    CHECK(outcome.failures.empty());
+    CHECK(outcome.leftovers == 1);
+    if (last == 1) {
+      CHECK(names_in(run.path()) == checkpoints({200}));
+    } else {
+      CHECK(names_in(run.path()) == checkpoints({100, 200}));
+      CHECK_FALSE(exists(run / "checkpoint-100/scheduler.pt"));
+      CHECK_FALSE(exists(run / "checkpoint-100/rng_state.pth"));
+      CHECK(exists(run / "checkpoint-100/model.safetensors"));
+      CHECK(mtime_of(run / "checkpoint-100") == mtime);
+    }
+  }
+}
+
+TEST_CASE("execute: a checkpoint that was written again after a cut slimming is not slimmed") {
+  for (const bool is_whole : {true, false}) {
+    const Run run({100});
+    cut_slimming_short(run);
+    std::filesystem::copy(kRealCheckpoint + "/optimizer.pt", run / "checkpoint-100/optimizer.pt");
+    const timespec later[2] = {{0, UTIME_OMIT}, {::time(nullptr) + 1, 0}};
+    ::utimensat(AT_FDCWD, (run / "checkpoint-100").c_str(), later, 0);
+    if (is_whole)
+      put(run / "checkpoint-100/trainer_state.json", get(run / "checkpoint-100/trainer_state.json"));
+    const Outcome outcome = execute(look_at(run.path()), keep_last(1));
+    CHECK(outcome.leftovers == 1);
+    CHECK(names_in(run.path()) == checkpoints({100}));
+    CHECK(names_in(run / "checkpoint-100") == kWhole);
+  }
+}
+
+// A real deletion, killed at random moments: whatever has a checkpoint's name is whole, and the next run
+// finishes the rest, slimming included.
+TEST_CASE("execute: kill -9 in a loop") {
+  std::mt19937 random(7);
+  std::vector<std::string> slim;
+  for (const std::string& name : kWhole) {
+    if (name != "optimizer.pt" && name != "scheduler.pt" && name != "rng_state.pth") slim.push_back(name);
+  }
+  unsigned killed = 0, left_something = 0;
+  std::int64_t whole_us = 0;  // what the deletion takes when nobody kills it
+  for (int round = 0; round < 60; ++round) {
+    const Run run({100, 200, 300, 400, 500, 600});
+    std::map<std::string, std::int64_t> times;
+    for (const std::string& name : names_in(run.path())) times[name] = mtime_of(run / name);
+    Policy policy = keep_last(3);
+    policy.keep_optimizer_last = 1;
+    const auto start = std::chrono::steady_clock::now();
+    const pid_t child = ::fork();
+    if (child == 0) {
+      execute(look_at(run.path()), policy, {.threads = 2});
+      ::_exit(0);
+    }
+    if (round > 0) {
+      ::usleep(static_cast<useconds_t>(random() % static_cast<unsigned long>(whole_us)));
+      ::kill(child, SIGKILL);
+    }
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    const auto took = std::chrono::steady_clock::now() - start;
+    if (round == 0) whole_us = 1 + std::chrono::duration_cast<std::chrono::microseconds>(took).count();
+    killed += WIFSIGNALED(status) ? 1 : 0;
+    CAPTURE(round);
+    for (const std::string& name : names_in(run.path())) {
+      left_something += name.starts_with('.') ? 1 : 0;
+      if (name.starts_with('.')) continue;
+      const std::vector<std::string> inside = names_in(run / name);
+      const bool keeps_all = name == "checkpoint-100" || name == "checkpoint-200" ||
+                             name == "checkpoint-300" || name == "checkpoint-600";
+      if (keeps_all) CHECK(inside == kWhole);
+      CHECK(std::includes(inside.begin(), inside.end(), slim.begin(), slim.end()));
+    }
+    const LookedAt again = look_at(run.path());
+    for (const CheckpointFacts& c : again.run().checkpoints) CHECK(c.is_complete());
+    CHECK(execute(again, policy, {.threads = 2}).failures.empty());
+    // A slimming that was cut short between its two looks ends with the one after.
+    CHECK(names_in(run.path()) == checkpoints({400, 500, 600}));
+    CHECK(names_in(run / "checkpoint-400") == slim);
+    CHECK(names_in(run / "checkpoint-500") == slim);
+    CHECK(names_in(run / "checkpoint-600") == kWhole);
+    for (const std::string& name : names_in(run.path())) CHECK(mtime_of(run / name) == times[name]);
+  }
+  MESSAGE(killed, " of 60 killed, ", left_something, " hidden leftovers");
+  CHECK(killed > 5);
+  CHECK(left_something > 0);
+}
+
+TEST_CASE("execute: two at once: the second is told to come back") {
+  const Run run({100, 200});
+  const LookedAt at = look_at(run.path());
+  lock_run(at.folders.front());
+  const int result = result_of_child([&] {
+    const LookedAt second = look_at(run.path());
+    const bool refused = error_of([&] { lock_run(second.folders.front()); }) == ErrorKind::kTemporary;
+    return refused ? kChildPassed : 1;
+  });
+  CHECK(result == kChildPassed);
+}
