@@ -2,7 +2,7 @@
 # Manners that every program has, and that its documents agree.
 load helper
 
-tools="ckpt-prune st-inspect st-pack"
+tools="ckpt-prune hub-push st-inspect st-pack"
 root=$BATS_TEST_DIRNAME/../..
 
 @test "--help fits a screen, --version is one line, both on stdout" {
@@ -165,19 +165,24 @@ root=$BATS_TEST_DIRNAME/../..
   (cd root && find . -type f | sort) > found
   diff found - <<'LIST'
 ./usr/bin/ckpt-prune
+./usr/bin/hub-push
 ./usr/bin/st-inspect
 ./usr/bin/st-pack
 ./usr/share/bash-completion/completions/ckpt-prune
+./usr/share/bash-completion/completions/hub-push
 ./usr/share/bash-completion/completions/st-inspect
 ./usr/share/bash-completion/completions/st-pack
 ./usr/share/fish/vendor_completions.d/ckpt-prune.fish
+./usr/share/fish/vendor_completions.d/hub-push.fish
 ./usr/share/fish/vendor_completions.d/st-inspect.fish
 ./usr/share/fish/vendor_completions.d/st-pack.fish
 ./usr/share/man/man1/ckpt-prune.1
+./usr/share/man/man1/hub-push.1
 ./usr/share/man/man1/st-inspect.1
 ./usr/share/man/man1/st-pack.1
 ./usr/share/man/man7/modelutils.7
 ./usr/share/zsh/vendor-completions/_ckpt-prune
+./usr/share/zsh/vendor-completions/_hub-push
 ./usr/share/zsh/vendor-completions/_st-inspect
 ./usr/share/zsh/vendor-completions/_st-pack
 LIST

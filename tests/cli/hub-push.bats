@@ -429,3 +429,105 @@ in_parts() {
   expect 2 hub-push --limit-rate fast out ada/tiny
   expect 2 hub-push --max-wait never out ada/tiny
 }
+
+@test "--every pushes the newest complete checkpoint of a run, and only when there is a newer one" {
+  mkdir run
+  cp -r "$FIXTURES/full-run/checkpoint-20" run
+  start_hub
+  hub-push --every 1s run ada/tiny > urls 2> messages 3>&- & pid=$!
+  until [ "$(wc -l < urls)" = 1 ]; do :; done
+  [ "$(hub_files ada/tiny | grep -c optimizer.pt)" = 0 ]
+  cp -r "$FIXTURES/full-run/checkpoint-40" staged
+  mv staged run/checkpoint-40
+  mkdir run/checkpoint-60
+  cp "$FIXTURES/full-run/checkpoint-60/config.json" run/checkpoint-60
+  until [ "$(wc -l < urls)" = 2 ]; do :; done
+  kill $pid
+  wait $pid || :
+  mkdir published
+  cp run/checkpoint-40/{chat_template.jinja,config.json,generation_config.json,model.safetensors,tokenizer.json,tokenizer_config.json} published
+  same_files ada/tiny published
+  [ "$(hub_titles ada/tiny | grep -c hub-push)" = 2 ]
+  expect 2 hub-push --every 0 run ada/tiny
+  expect 2 hub-push --every often run ada/tiny
+  expect 2 hub-push --every 1 -n run ada/tiny
+}
+
+@test "an identity token of CI is exchanged for one of the hub" {
+  model
+  cat > server.py <<'PY'
+import http.server, json
+class Handler(http.server.BaseHTTPRequestHandler):
+    def answer(self, status, body):
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+    def do_GET(self):
+        print("GET", self.path, self.headers.get("Authorization"), file=open("requests", "a"))
+        if self.path.startswith("/identity"):
+            return self.answer(200, {"value": "jwt-of-ci"})
+        self.answer(403, {"error": "not today"})
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        print("POST", self.path, json.dumps(body, sort_keys=True), file=open("requests", "a"))
+        if body["subject_token"] != "jwt-of-ci":
+            return self.answer(400, {"error": "invalid_grant", "error_description": "who is this"})
+        self.answer(200, {"access_token": "hf_jwt_abcdefghijklmnopqrstuv", "expires_in": 3600})
+    def log_message(self, *_):
+        pass
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+print(server.server_port, flush=True)
+server.serve_forever()
+PY
+  mkfifo port
+  python3 server.py > port 3>&- & HUB_PID=$!
+  read -r port < port
+  export HF_ENDPOINT=http://127.0.0.1:$port HF_OIDC_RESOURCE=ada/tiny no_proxy=127.0.0.1
+  unset HF_TOKEN
+  expect 6 env ACTIONS_ID_TOKEN_REQUEST_URL="$HF_ENDPOINT/identity?v=1" ACTIONS_ID_TOKEN_REQUEST_TOKEN=secret hub-push out ada/tiny
+  has stderr "403: not today"
+  [[ $stderr != *hf_jwt* ]]
+  grep -q "GET /identity?v=1&audience=http%3A%2F%2F127.0.0.1%3A$port Bearer secret" requests
+  grep -q '"resource": "ada/tiny", "subject_token": "jwt-of-ci"' requests
+  grep -q 'GET /api/models/ada/tiny/revision/main Bearer hf_jwt_abcdefghijklmnopqrstuv' requests
+  expect 6 env HF_OIDC_ID_TOKEN=another hub-push out ada/tiny
+  has stderr "who is this"
+  expect 6 hub-push out ada/tiny
+  has stderr "no identity token"
+}
+
+@test "a sparse giant passes in little memory" {
+  [ -z "$(nm "$(command -v hub-push)" | grep __asan_init)" ] || skip "sanitizers keep a shadow of all memory"
+  mkdir out
+  python3 - <<'PY'
+import json, struct
+size = 5_000_000_000
+header = json.dumps({"w": {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]}}, separators=(",", ":")).encode()
+header += b" " * (-len(header) % 8)
+with open("out/model.safetensors", "wb") as f:
+    f.write(struct.pack("<Q", len(header)) + header)
+    f.truncate(8 + len(header) + size)
+PY
+  echo '{}' > out/config.json
+  start_hub --discard
+  python3 - <<'PY'
+import resource, subprocess, sys
+subprocess.run(["hub-push", "-q", "out", "ada/tiny"], check=True, stdout=subprocess.DEVNULL)
+peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+print(peak)
+sys.exit(peak > 64)
+PY
+}
+
+@test "the examples of the man page run as printed" {
+  model
+  start_hub
+  sed -n '/^.SH EXAMPLES/,/^.SH SEE/p' "$BATS_TEST_DIRNAME/../../man/hub-push.1" | grep -vE '^\.' | sed 's/\\-/-/g' > examples
+  [ "$(wc -l < examples)" -ge 6 ]
+  while IFS= read -r line; do
+    echo "$line"
+    bash -o pipefail -c "$line" < /dev/null
+  done < examples
+}

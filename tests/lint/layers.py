@@ -50,6 +50,7 @@ def self_test():
         ("lib/base/text.cc", '#include "../os/file.h"'),
         ("lib/model/a.cc", "#include <openssl/sha.h>"),
         ("lib/tensor/a.cc", "#include <zlib.h>"),
+        ("lib/hub/a.cc", "#include <curl/curl.h>"),
         ("lib/attic/a.cc", ""),
     ]
     right = [("lib/pack/a.cc", '#include "model/input.h"\n#include <vector>'), ("tools/a.cc", "#include <CLI/CLI.hpp>")]

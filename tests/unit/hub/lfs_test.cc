@@ -3,6 +3,8 @@
 
 #include <doctest/doctest.h>
 
+#include "hub/hashes.h"
+#include "os/folder.h"
 #include "testing.h"
 
 using namespace mu;
@@ -68,7 +70,7 @@ TEST_CASE("lfs batch: how long links live") {
 }
 
 TEST_CASE("journal: parts outlive a process, broken and expired entries don't") {
-  const TemporaryFolder folder;
+  const testing::TempFolder folder;
   const std::string path = folder.path() + "/deep/journal";
   LfsUpload upload;
   upload.oid = kOid;
@@ -83,7 +85,7 @@ TEST_CASE("journal: parts outlive a process, broken and expired entries don't") 
     CHECK_FALSE(journal.find(kOid, 0));
     journal.begin(upload);
     journal.add_part(kOid, 2, "\"etag\"");
-    CHECK_THROWS_AS(Journal(path), Error);  // a second push to the same place
+    CHECK_THROWS_AS(Journal{path}, Error);  // a second push to the same place
   }
   std::string text = read_whole_file(path, 1 << 20);
   {
@@ -99,7 +101,7 @@ TEST_CASE("journal: parts outlive a process, broken and expired entries don't") 
   CHECK_FALSE(Journal(path).find(kOid, 0));
   // Cut anywhere, a journal is still read; what is left of it is true.
   for (std::size_t size = 0; size < text.size(); ++size) {
-    write_file(path, text.substr(0, size));
+    testing::put(path, text.substr(0, size));
     const std::optional<Journal::Saved> saved = Journal(path).find(kOid, 0);
     if (saved) CHECK(saved->etags.size() <= 1);
   }
@@ -108,9 +110,9 @@ TEST_CASE("journal: parts outlive a process, broken and expired entries don't") 
 }
 
 TEST_CASE("hashes: remembered for the very file, and only once it has settled") {
-  const TemporaryFolder folder;
+  const testing::TempFolder folder;
   const std::string path = folder.path() + "/file", table = folder.path() + "/cache/hashes";
-  write_file(path, "hello\n");
+  testing::put(path, "hello\n");
   const FileStamp stamp = stamp_of(path);
   const FileHashes hashes = hash_file(path, stamp, {true, true}, {});
   CHECK(hashes.sha256 == "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03");
@@ -129,6 +131,6 @@ TEST_CASE("hashes: remembered for the very file, and only once it has settled") 
   REQUIRE(again.find(settled));
   CHECK(again.find(settled)->sha256 == hashes.sha256);
   CHECK_FALSE(again.find(stamp));
-  write_file(table, "modelutils hashes 1\nnonsense\n1 2 3 4 5 zz zz\n");
+  testing::put(table, "modelutils hashes 1\nnonsense\n1 2 3 4 5 zz zz\n");
   CHECK_FALSE(HashCache(table).find(settled));
 }

@@ -76,7 +76,7 @@ TEST_CASE("push plan: commits hold every change once, none beyond its bounds, de
   std::mt19937 random(7);
   for (int round = 0; round < 200; ++round) {
     PushPlan plan;
-    for (unsigned i = random() % 50; i > 0; --i) {
+    for (std::size_t i = random() % 50; i > 0; --i) {
       PushItem item;
       item.name = std::to_string(i);
       item.action = static_cast<PushAction>(random() % 5);
