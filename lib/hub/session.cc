@@ -190,11 +190,13 @@ void HubSession::wait(double seconds, double& waited, const std::string& why) co
 void HubSession::note_warnings(const HttpResponse& response) {
   for (const HttpHeader& header : response.headers) {
     if (header.name != "x-hf-warning" || !settings_.warn) continue;
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (std::find(warned_.begin(), warned_.end(), header.value) != warned_.end() || warned_.size() > 100)
-      continue;
-    warned_.push_back(header.value);
-    settings_.warn("the hub warns: " + masked(escape_name(header.value)));
+    const std::string text = "the hub warns: " + masked(escape_name(header.value));
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (std::find(warned_.begin(), warned_.end(), text) != warned_.end() || warned_.size() > 100) continue;
+      warned_.push_back(text);
+    }
+    settings_.warn(text);
   }
 }
 
