@@ -76,7 +76,10 @@ class Guard {
       check_weights(file, role == FileRole::kWeightsIndex);
     } else if (role == FileRole::kTorchWeights || is_torch_start(start) || name.ends_with(".pkl") ||
                name.ends_with(".pickle")) {
-      check_pickle(file);
+      // Other programs call their data .bin, too: what can't be read is cut only where it began as torch's.
+      const bool torch =
+          is_torch_start(start) || name.starts_with("pytorch_model") || name.starts_with("adapter_model");
+      check_pickle(file, torch);
     } else if (start.find('\0') == std::string::npos && role != FileRole::kTokenizer) {
       check_text(file, input);
     }
@@ -93,7 +96,7 @@ class Guard {
     }
   }
 
-  void check_pickle(const LocalFile& file) {
+  void check_pickle(const LocalFile& file, bool must_be_whole) {
     try {
       for (const WeightsFile& part : open_weights(file.path).files) {
         if (!part.object || part.object->worst() != Verdict::kDangerous) continue;
@@ -107,7 +110,7 @@ class Guard {
       }
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::kMalformed) throw;
-      add(kTorn, file.name, error.message());
+      if (must_be_whole) add(kTorn, file.name, error.message());
     }
   }
 

@@ -181,6 +181,35 @@ def compare_shares(folder, python):
     compare("st-pack DCP, 2 GB / cp and sync", [BIN / "st-pack", dcp, "-o", out], copy(dcp), fresh)
 
 
+def hub_rows(folder):
+    """Pushing to the local test Hub, which here keeps nothing: `curl -T` to it shows what it can take."""
+    hub = subprocess.Popen([BIN / "../tests/hub/test_hub", "--port", "0", "--discard"], stdout=subprocess.PIPE, text=True)
+    url, storage = (word.split("=", 1)[1] for word in hub.stdout.readline().split())
+    os.environ.update(HF_ENDPOINT=url, HF_TOKEN="hf_testwrite", HF_HUB_DISABLE_XET="1", HF_HOME=str(folder / "hf"), no_proxy="127.0.0.1",
+                      XDG_CACHE_HOME=str(folder / "cache"), XDG_STATE_HOME=str(folder / "state"))
+    one, four, many = folder / "one", folder / "four", folder / "many"
+    for target in (one, four, many):
+        target.mkdir()
+    subprocess.run(["sh", "-c", f"head -c 1073741824 /dev/urandom > {one}/a.bin && split -n 4 --additional-suffix=.bin {one}/a.bin {four}/"], check=True)
+    for i in range(2000):
+        (many / f"{i}.txt").write_text(f"{i}\n")
+    fresh = lambda: (subprocess.run(["curl", "-sS", "-X", "POST", f"{url}/_admin/reset"], stdout=subprocess.DEVNULL, check=True),
+                     shutil.rmtree(folder / "cache", ignore_errors=True))
+    hf = [pathlib.Path(sys.executable).with_name("hf"), "upload", "ada/b"]
+    # curl's PUT is refused at its end, for want of a signature; the bytes have gone by then.
+    rival = ["sh", "-c", f"sha256sum {one}/a.bin > /dev/null; curl -sS -T {one}/a.bin {storage}/x -o /dev/null"]
+    try:
+        compare("hub-push, 1 GiB cold / sha256sum and curl -T", [BIN / "hub-push", "-q", one, "ada/b"], rival, fresh)
+        compare("hub-push, 1 GiB cold / hf upload", [BIN / "hub-push", "-q", one, "ada/b"], [*hf, one], fresh, pairs=3)
+        compare("hub-push, one file / four of a quarter", [BIN / "hub-push", "-q", one, "ada/b"], [BIN / "hub-push", "-q", four, "ada/b"], fresh)
+        fresh()
+        subprocess.run([BIN / "hub-push", "-q", many, "ada/b"], check=True, stdout=subprocess.DEVNULL)
+        time.sleep(2.1)  # hashes of files are remembered once they have settled
+        compare("hub-push, 2,000 files, no change / hf upload", [BIN / "hub-push", "-q", many, "ada/b"], [*hf, many], pairs=3)
+    finally:
+        hub.terminate()
+
+
 def main():
     folder = pathlib.Path(tempfile.mkdtemp(prefix="mu-bench-"))
     large, wide, out = folder / "large.safetensors", folder / "wide.safetensors", folder / "out.safetensors"
@@ -217,6 +246,7 @@ def main():
         torch_file.unlink(), large.unlink(), wide.unlink()
         compare_shares(folder, python)
         prune_rows(folder)
+        hub_rows(folder)
     finally:
         shutil.rmtree(folder)
 

@@ -185,6 +185,12 @@ same_files() { # ID FOLDER [REVISION]
   head -c 100000 whole > out/model.safetensors
   stops torn
   mv whole out/model.safetensors
+  head -c 20000 "$FIXTURES/full-run/checkpoint-40/rng_state.pth" | head -c 9000 > out/pytorch_model.bin
+  stops torn
+  rm out/pytorch_model.bin
+  printf 'neither a zip nor a pickle' > out/data.bin
+  expect 0 hub-push -n out ada/tiny
+  rm out/data.bin
   touch out/$'new\nline'
   stops name
   rm out/new*
