@@ -239,10 +239,11 @@ assert d["done"] and d["runs"][0]["outcome"]["removed"] == 1 and d["runs"][0]["o
 
 @test "two at once: one works, the other comes back with 75" {
   run_of 100 200 300 400
+  pids=()
   for i in 1 2 3 4 5 6; do
-    (code=0; ckpt-prune -q --keep 1 run 2> /dev/null || code=$?; echo $code >> codes) &
+    (code=0; ckpt-prune -q --keep 1 run 2> /dev/null || code=$?; echo $code >> codes) & pids+=($!)
   done
-  wait
+  wait "${pids[@]}"
   [ "$(sort -u codes | grep -cvE '^(0|75)$')" = 0 ]
   grep -qx 0 codes
   [ "$(steps)" = 400 ]
