@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "base/json_write.h"
 #include "base/text.h"
-#include "hub/routes.h"
+#include "routes.h"
 
 namespace hub {
 

@@ -6,11 +6,11 @@
 #include <map>
 #include <set>
 
+#include "attributes.h"
 #include "base/error.h"
 #include "base/json_write.h"
 #include "base/text.h"
-#include "hub/attributes.h"
-#include "hub/routes.h"
+#include "routes.h"
 
 namespace hub {
 

@@ -7,7 +7,7 @@
 
 #include "base/json_write.h"
 #include "base/text.h"
-#include "hub/routes.h"
+#include "routes.h"
 
 namespace hub {
 

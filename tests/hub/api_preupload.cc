@@ -4,12 +4,12 @@
 
 #include <algorithm>
 
+#include "attributes.h"
 #include "base/bytes.h"
 #include "base/json_write.h"
 #include "base/text.h"
 #include "hash/git_blob.h"
-#include "hub/attributes.h"
-#include "hub/routes.h"
+#include "routes.h"
 
 namespace hub {
 

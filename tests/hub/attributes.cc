@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "hub/attributes.h"
+#include "attributes.h"
 
 #include "base/text.h"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "hub/blob.h"
+#include "blob.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>

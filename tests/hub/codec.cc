@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #define OPENSSL_SUPPRESS_DEPRECATED
-#include "hub/codec.h"
+#include "codec.h"
 
 #include <fmt/format.h>
 #include <openssl/md5.h>

@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
-#include "hub/routes.h"
+#include "routes.h"
 
 namespace hub {
 

@@ -2,7 +2,7 @@
 // A connection is a thread, and cpp-httplib reads and writes it through Connection, which is where the wire
 // is slowed, cut and reset. An answer given before the body was read closes the connection politely: the rest
 // of the body is drained for a moment, or the kernel would reset it and the client lose the answer.
-#include "hub/http.h"
+#include "http.h"
 
 #include <httplib.h>
 #include <netinet/tcp.h>
@@ -15,7 +15,7 @@
 #include <thread>
 
 #include "base/error.h"
-#include "hub/codec.h"
+#include "codec.h"
 
 namespace hub {
 

@@ -15,7 +15,7 @@
 #include <utility>
 #include <vector>
 
-#include "hub/blob.h"
+#include "blob.h"
 
 namespace hub {
 

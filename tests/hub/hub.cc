@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "hub/hub.h"
+#include "hub.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <charconv>
 
+#include "attributes.h"
 #include "base/error.h"
 #include "base/json_write.h"
 #include "base/text.h"
-#include "hub/attributes.h"
 
 namespace hub {
 

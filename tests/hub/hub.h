@@ -15,11 +15,11 @@
 #include <vector>
 
 #include "base/json.h"
-#include "hub/codec.h"
-#include "hub/faults.h"
-#include "hub/http.h"
-#include "hub/log.h"
-#include "hub/repo.h"
+#include "codec.h"
+#include "faults.h"
+#include "http.h"
+#include "log.h"
+#include "repo.h"
 
 namespace hub {
 

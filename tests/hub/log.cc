@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "hub/log.h"
+#include "log.h"
 
 #include <fcntl.h>
 
@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 #include "base/json_write.h"
-#include "hub/codec.h"
+#include "codec.h"
 
 namespace hub {
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "hub/http.h"
+#include "http.h"
 
 namespace hub {
 

@@ -13,7 +13,7 @@
 #include "base/error.h"
 #include "base/sizes.h"
 #include "base/text.h"
-#include "hub/routes.h"
+#include "routes.h"
 
 namespace {
 

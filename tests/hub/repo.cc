@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "hub/repo.h"
+#include "repo.h"
 
 #include <fmt/format.h>
 

@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "hub/blob.h"
+#include "blob.h"
 
 namespace hub {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "hub/routes.h"
+#include "routes.h"
 
 #include <fmt/format.h>
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "hub/hub.h"
+#include "hub.h"
 
 namespace hub {
 

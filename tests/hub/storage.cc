@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include "hash/sha256.h"
-#include "hub/routes.h"
+#include "routes.h"
 
 namespace hub {
 
