@@ -7,6 +7,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "base/text.h"
 
@@ -88,13 +89,16 @@ void JsonScanner::unescape(std::string& out) {
   }
   if (c != 'u') throw error_at(begin, "a string holds an unknown escape");
   char32_t value = hex4();
+  const std::size_t behind = at_;
   if (value >= 0xD800 && value <= 0xDBFF && text_.substr(at_, 2) == "\\u") {
     at_ += 2;
     const char32_t low = hex4();
-    if (low < 0xDC00 || low > 0xDFFF) throw error_at(begin, "a surrogate escape stands alone");
-    value = 0x10000 + ((value - 0xD800) << 10) + (low - 0xDC00);
-  } else if (value >= 0xD800 && value <= 0xDFFF) {
-    throw error_at(begin, "a surrogate escape stands alone");
+    if (low >= 0xDC00 && low <= 0xDFFF) value = 0x10000 + ((value - 0xD800) << 10) + (low - 0xDC00);
+  }
+  if (value >= 0xD800 && value <= 0xDFFF) {
+    if (dialect_ == JsonDialect::kStrict) throw error_at(begin, "a surrogate escape stands alone");
+    at_ = behind;  // the second escape stands for itself
+    value = 0xFFFD;
   }
   append_utf8(out, value);
 }
@@ -134,7 +138,39 @@ bool JsonScanner::take_null() {
   return true;
 }
 
-void JsonScanner::skip_number() {
+std::optional<std::uint64_t> JsonNumber::as_u64() const {
+  std::uint64_t whole = 0;
+  const char* const end = text.data() + text.size();
+  const std::from_chars_result parsed = std::from_chars(text.data(), end, whole);
+  if (parsed.ec != std::errc() || parsed.ptr != end) return std::nullopt;
+  return whole;
+}
+
+std::optional<JsonNumber> JsonScanner::take_number() {
+  const char c = peek();
+  const std::size_t begin = at_;
+  std::optional<double> value = take_word();
+  if (!value && c != '-' && !is_digit(c)) return std::nullopt;
+  if (!value) value = number();
+  return JsonNumber{*value, text_.substr(begin, at_ - begin)};
+}
+
+// The bare words of Python.
+std::optional<double> JsonScanner::take_word() {
+  if (dialect_ == JsonDialect::kStrict) return std::nullopt;
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  constexpr std::pair<std::string_view, double> kWords[] = {
+      {"NaN", std::numeric_limits<double>::quiet_NaN()}, {"Infinity", kInfinity}, {"-Infinity", -kInfinity}};
+  const std::string_view rest = text_.substr(at_);
+  for (const auto& [word, value] : kWords) {
+    if (!rest.starts_with(word)) continue;
+    at_ += word.size();
+    return value;
+  }
+  return std::nullopt;
+}
+
+double JsonScanner::number() {
   const std::size_t begin = at_;
   const auto digits = [this] {
     const std::size_t first = at_;
@@ -156,11 +192,12 @@ void JsonScanner::skip_number() {
   }
   double value = 0;
   const std::from_chars_result parsed = std::from_chars(text_.data() + begin, text_.data() + at_, value);
+  if (parsed.ec != std::errc::result_out_of_range) return value;
   // Too small becomes 0 and is fine, too large is not.
-  if (parsed.ec == std::errc::result_out_of_range &&
-      std::isinf(std::strtod(std::string(text_.substr(begin, at_ - begin)).c_str(), nullptr))) {
+  value = std::strtod(std::string(text_.substr(begin, at_ - begin)).c_str(), nullptr);
+  if (std::isinf(value) && dialect_ == JsonDialect::kStrict)
     throw error_at(begin, "a number is out of range");
-  }
+  return value;
 }
 
 void JsonScanner::skip_container(int depth) {
@@ -186,9 +223,7 @@ void JsonScanner::skip_value(int depth) {
   } else if (c == '"') {
     std::string scratch;
     string(scratch);
-  } else if (c == '-' || is_digit(c)) {
-    skip_number();
-  } else {
+  } else if (!take_number()) {
     for (const std::string_view word : {"true", "false", "null"}) {
       if (text_.substr(at_, word.size()) != word) continue;
       at_ += word.size();

@@ -2,11 +2,13 @@
 // A strict pull scanner for JSON of 100 MB: the headers of safetensors files. It accepts exactly what
 // serde_json accepts (the reference reader's parser) and tells byte offsets. Measured on a header of 500,000
 // tensors it is several times faster than nlohmann's event parser, which is most of what st-inspect does in
-// its millisecond.
+// its millisecond. What Python's json module writes beyond that (bare NaN and Infinity in the logs of a
+// training run) is accepted when asked for.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -28,6 +30,20 @@ class JsonScanError : public Error {
   std::size_t offset_;
 };
 
+enum class JsonDialect : std::uint8_t {
+  kStrict,  // serde_json's
+  // Python's: bare NaN, Infinity and -Infinity are numbers, a number too large is infinite, and a surrogate
+  // escape that stands alone reads as U+FFFD.
+  kPython,
+};
+
+struct JsonNumber {
+  double value;
+  std::string_view text;  // as written; borrows from the scanned text
+  // Its value where it was written as a whole number without sign that fits 64 bits.
+  [[nodiscard]] std::optional<std::uint64_t> as_u64() const;
+};
+
 // Scans well-formed UTF-8 that it borrows. Every function skips blanks first and throws JsonScanError.
 class JsonScanner {
  public:
@@ -35,7 +51,9 @@ class JsonScanner {
   static constexpr int kMaxDepth = 127;
 
   // `base` is added to the offsets in messages and by offset(): where the text starts in its file.
-  explicit JsonScanner(std::string_view text, std::size_t base = 0) : text_(text), base_(base) {}
+  explicit JsonScanner(std::string_view text, std::size_t base = 0,
+                       JsonDialect dialect = JsonDialect::kStrict)
+      : text_(text), base_(base), dialect_(dialect) {}
 
   // Next character that is no blank, without taking it; '\0' at the end.
   char peek() {
@@ -59,6 +77,8 @@ class JsonScanner {
   std::string_view string(std::string& scratch);
   // A whole number without sign, fraction or exponent that fits 64 bits. `what` names it in the message.
   std::uint64_t unsigned_number(std::string_view what);
+  // Any number; nothing, and nothing taken, when something else comes next.
+  std::optional<JsonNumber> take_number();
   bool take_null();
   // Any value, checked and dropped. `depth`: brackets open around it.
   void skip_value(int depth);
@@ -75,13 +95,15 @@ class JsonScanner {
            (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\t' || text_[at_] == '\r'))
       ++at_;
   }
-  void skip_number();
+  double number();
+  std::optional<double> take_word();
   void skip_container(int depth);
   void unescape(std::string& out);
   unsigned hex4();
 
   std::string_view text_;
   std::size_t base_;
+  JsonDialect dialect_;
   std::size_t at_ = 0;
 };
 

@@ -118,15 +118,4 @@ AdapterConfig parse_adapter_config(std::string_view text) {
   return config;
 }
 
-TrainerState parse_trainer_state(std::string_view text) {
-  const JsonValue root = parse_object(text);
-  TrainerState state;
-  state.global_step = root.find_u64("global_step");
-  state.max_steps = root.find_u64("max_steps");
-  state.epoch = number_of(root, "epoch");
-  state.best_metric = number_of(root, "best_metric");
-  state.best_model_checkpoint = string_or_empty(root, "best_model_checkpoint");
-  return state;
-}
-
 }  // namespace mu

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The JSON files beside the weights, as far as the programs use them: config.json, adapter_config.json,
-// trainer_state.json. Facts that a file does not give stay empty; a file that is no JSON object throws
-// kMalformed.
+// The JSON files beside the weights, as far as the programs use them: config.json, adapter_config.json. Facts
+// that a file does not give stay empty; a file that is no JSON object throws kMalformed.
 #pragma once
 
 #include <cstdint>
@@ -44,14 +43,5 @@ struct AdapterConfig {
   std::vector<std::string> target_modules;
 };
 AdapterConfig parse_adapter_config(std::string_view text);
-
-struct TrainerState {
-  std::optional<std::uint64_t> global_step;
-  std::optional<std::uint64_t> max_steps;
-  std::optional<double> epoch;
-  std::optional<double> best_metric;
-  std::string best_model_checkpoint;
-};
-TrainerState parse_trainer_state(std::string_view text);
 
 }  // namespace mu

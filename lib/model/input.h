@@ -8,6 +8,7 @@
 
 #include "model/config.h"
 #include "model/folder.h"
+#include "model/trainer_state.h"
 #include "weights/weights.h"
 
 namespace mu {

@@ -285,7 +285,7 @@ TEST_CASE("config: code that an auto_map names") {
   CHECK(files(R"({"auto_map":null})").empty());
 }
 
-TEST_CASE("config: adapters and trainer states") {
+TEST_CASE("config: adapters") {
   const AdapterConfig adapter = parse_adapter_config(
       R"({"peft_type":"LORA","base_model_name_or_path":"org/m","r":16,"lora_alpha":32,"target_modules":["q","v"]})");
   CHECK(adapter.peft_type == "LORA");
@@ -298,14 +298,6 @@ TEST_CASE("config: adapters and trainer states") {
   const AdapterConfig bare = parse_adapter_config(R"({"r":-1,"base_model_name_or_path":null})");
   CHECK_FALSE(bare.rank.has_value());
   CHECK(bare.base_model.empty());
-  const TrainerState state = parse_trainer_state(
-      R"({"global_step":7,"max_steps":10,"epoch":0.5,"best_metric":NaN,"best_model_checkpoint":null})");
-  CHECK(state.global_step == 7);
-  CHECK(state.max_steps == 10);
-  CHECK(state.epoch == 0.5);
-  CHECK(std::isnan(*state.best_metric));
-  CHECK(state.best_model_checkpoint.empty());
-  CHECK(error_of([] { parse_trainer_state("[1]"); }) == ErrorKind::kMalformed);
   CHECK(error_of([] { parse_adapter_config("nothing"); }) == ErrorKind::kMalformed);
 }
 
