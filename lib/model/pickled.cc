@@ -346,8 +346,13 @@ std::string python_value(const Pickle& pickle, PickleId id, std::size_t limit) {
   return ValueWriter(pickle, limit).text(id);
 }
 
+PickleId enum_value(const Pickle& pickle, PickleId id) {
+  const EnumMember member = enum_member(pickle, id);
+  return member.value == kNoNode ? id : member.value;
+}
+
 std::string plain_value(const Pickle& pickle, PickleId id) {
-  if (const EnumMember member = enum_member(pickle, id); member.value != kNoNode) id = member.value;
+  id = enum_value(pickle, id);
   if (pickle.kind(id) == PickleKind::kText) return mask_secrets(pickle.text(id));
   return python_value(pickle, id, 1U << 20);
 }

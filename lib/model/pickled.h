@@ -42,6 +42,10 @@ std::string python_type(const Pickle& pickle, PickleId id);
 // ellipsis. Texts are quoted and escaped.
 std::string python_value(const Pickle& pickle, PickleId id, std::size_t limit);
 
+// The value of a member of an enum (Class(value), or the name in getattr(Class, 'NAME')); `id` itself for
+// anything else.
+PickleId enum_value(const Pickle& pickle, PickleId id);
+
 // The value as a script wants it: a text or the text of an enum verbatim, anything else as python_value.
 std::string plain_value(const Pickle& pickle, PickleId id);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The files that say how a run went: trainer_state.json.
+// The files that say how a run went: trainer_state.json and training_args.bin.
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -7,6 +7,7 @@
 
 #include "base/json_scan.h"
 #include "model/trainer_state.h"
+#include "model/training_args.h"
 #include "testing.h"
 
 using namespace mu;
@@ -117,4 +118,37 @@ TEST_CASE("trainer state: cut anywhere it is malformed, with an offset in the fi
   }
   const std::string deep = "{\"a\":" + std::string(200, '[') + std::string(200, ']') + "}";
   CHECK(error_of([&] { parse_trainer_state(deep); }) == ErrorKind::kMalformed);
+}
+
+TEST_CASE("training arguments: what a run was started with, typed") {
+  const TrainingArguments arguments =
+      TrainingArguments::read(fixture("full-run/checkpoint-40/training_args.bin"));
+  CHECK(arguments.class_name == "trl.trainer.sft_config.SFTConfig");
+  CHECK(arguments.text("metric_for_best_model") == "loss");
+  CHECK(arguments.flag("greater_is_better") == false);
+  CHECK(arguments.flag("load_best_model_at_end") == true);
+  CHECK(arguments.text("save_strategy") == "steps");
+  CHECK(*arguments.number("learning_rate") == doctest::Approx(0.02));
+  CHECK(arguments.number("per_device_train_batch_size") == 4);
+  CHECK_FALSE(arguments.number("save_total_limit").has_value());  // None
+  CHECK_FALSE(arguments.number("bf16").has_value());              // a bool is no number
+  CHECK_FALSE(arguments.flag("learning_rate").has_value());
+  CHECK_FALSE(arguments.text("learning_rate").has_value());
+  CHECK_FALSE(arguments.text("no_such_argument").has_value());
+}
+
+TEST_CASE("training arguments: anything else is malformed") {
+  const TempFolder folder;
+  const std::string real = get(fixture("full-run/checkpoint-40/training_args.bin"));
+  put(folder / "cut", std::string_view(real).substr(0, real.size() / 2));
+  put(folder / "text", "not a pickle");
+  put(folder / "empty", "");
+  put(folder / "large", real + std::string(TrainingArguments::kMaxBytes, '\0'));
+  for (const char* name : {"cut", "text", "empty", "large"}) {
+    CAPTURE(name);
+    CHECK(error_of([&] { TrainingArguments::read(folder / name); }) == ErrorKind::kMalformed);
+  }
+  CHECK(error_of([&] { TrainingArguments::read(fixture("full-run/checkpoint-40/scheduler.pt")); }) ==
+        ErrorKind::kMalformed);
+  CHECK(error_of([&] { TrainingArguments::read(folder / "missing"); }) == ErrorKind::kIo);
 }

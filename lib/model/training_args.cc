@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/training_args.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/text.h"
+
+namespace mu {
+
+TrainingArguments TrainingArguments::read(const std::string& path) {
+  return read(InputFile(path));
+}
+
+TrainingArguments TrainingArguments::read(InputFile file) {
+  const std::string path = file.path();
+  if (file.size() > kMaxBytes)
+    throw malformed(
+        fmt::format("has {} bytes, more than the {} that are read of such a file", file.size(), kMaxBytes))
+        .in_file(escape_name(path));
+  Weights weights;
+  add_torch_file(weights, std::move(file));
+  TrainingArguments arguments;
+  arguments.object_ = weights.files.front().object;
+  if (!arguments.object_ || pickled_kind(*arguments.object_) != PickledKind::kTrainingArguments) {
+    const bool broken =
+        arguments.object_ && arguments.object_->pickle && arguments.object_->pickle->fault().has_value();
+    throw malformed(broken ? arguments.object_->pickle->fault()->message : "holds no training arguments")
+        .in_file(escape_name(path));
+  }
+  arguments.class_name = root_class(*arguments.object_);
+  arguments.fields_ = pickled_fields(*arguments.object_);
+  return arguments;
+}
+
+PickleId TrainingArguments::find(std::string_view name) const {
+  const auto found = std::find_if(fields_.begin(), fields_.end(),
+                                  [name](const PickledField& field) { return field.name == name; });
+  return found == fields_.end() ? kNoNode : found->value;
+}
+
+std::optional<std::string> TrainingArguments::text(std::string_view name) const {
+  const PickleId id = find(name);
+  if (id == kNoNode) return std::nullopt;
+  const Pickle& pickle = *object_->pickle;
+  const PickleId value = enum_value(pickle, id);
+  if (pickle.kind(value) != PickleKind::kText) return std::nullopt;
+  if (is_secret(name, pickle.text(value))) return "***";
+  return mask_secrets(pickle.text(value));
+}
+
+std::optional<double> TrainingArguments::number(std::string_view name) const {
+  const PickleId id = find(name);
+  if (id == kNoNode) return std::nullopt;
+  const Pickle& pickle = *object_->pickle;
+  const PickleId value = enum_value(pickle, id);
+  if (pickle.kind(value) == PickleKind::kInt) return static_cast<double>(pickle.integer(value));
+  if (pickle.kind(value) == PickleKind::kFloat) return pickle.real(value);
+  return std::nullopt;
+}
+
+std::optional<bool> TrainingArguments::flag(std::string_view name) const {
+  const PickleId id = find(name);
+  if (id == kNoNode || object_->pickle->kind(id) != PickleKind::kBool) return std::nullopt;
+  return object_->pickle->truth(id);
+}
+
+}  // namespace mu
