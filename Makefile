@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .PHONY: all setup test demo install interop bench asan tsan fuzz format format-check lint test-update clean help
 
 # Everything that building, testing and linting need on Debian 12, in one place.
-PACKAGES := g++ cmake ninja-build pkg-config libcli11-dev libfmt-dev nlohmann-json3-dev libssl-dev zlib1g-dev \
+PACKAGES := g++ cmake ninja-build pkg-config libcli11-dev libfmt-dev nlohmann-json3-dev libssl-dev zlib1g-dev libyaml-cpp-dev \
             doctest-dev bats python3 python3-venv groff clang-format zsh fish
 PREFIX ?= /usr/local
 TESTS := tests/run-tests
