@@ -214,14 +214,32 @@ int update(const Options& o, const CardText& card, const CardFacts& facts) {
   return 0;
 }
 
+CardStyle style_of(std::string_view name) {
+  return name == "trl" ? CardStyle::kTrl : name == "minimal" ? CardStyle::kMinimal : CardStyle::kFull;
+}
+
+// Beside the card, unless a path was given.
+std::string plot_path(const Options& o, const std::string& plot) {
+  const bool beside = o.in_place && (!o.plot || plot.find('/') == std::string::npos);
+  return beside ? join_path(o.operands.front(), base_name(plot)) : plot;
+}
+
 int generate(const Options& o) {
   const bool writes = o.in_place || o.check;
   if (!o.operands.empty() && !writes) warn_of_own_card(o.operands.front());
-  const CardFacts facts = gather(o);
-  const CardStyle style = !o.style || *o.style == "full" ? CardStyle::kFull
-                          : *o.style == "trl"            ? CardStyle::kTrl
-                                                         : CardStyle::kMinimal;
-  const CardText card = compose_card(facts, style, o.plot ? base_name(*o.plot) : "");
+  CardFacts facts = gather(o);
+  // A card in place remembers how it was made.
+  const auto remembered = [&](std::string_view name, const std::optional<std::string>& said) {
+    if (!writes || !said) return said ? *said : writes ? facts.text(name) : std::string();
+    std::erase_if(facts.given, [&](const Fact& fact) { return fact.name == name; });
+    facts.given.push_back({std::string(name), {*said}, false, false, "option"});
+    return *said;
+  };
+  const std::string plot = remembered("plot", o.plot);
+  const CardText card = compose_card(facts, style_of(remembered("style", o.style)), base_name(plot));
+  // A remembered curve is only drawn where there is one; it is drawn before anything is written.
+  const bool draws = !plot.empty() && !o.check && (o.plot || !facts.train_curve.empty());
+  const std::string svg = draws ? loss_svg(facts) : "";
   if (o.preview) {
     if (const std::string line = loss_blocks(facts, 60); !line.empty()) print_note(line);
   }
@@ -236,10 +254,7 @@ int generate(const Options& o) {
   } else {
     out(render_card(card));
   }
-  if (o.plot && !o.check)
-    write_file(o.in_place && o.plot->find('/') == std::string::npos ? join_path(o.operands.front(), *o.plot)
-                                                                    : *o.plot,
-               loss_svg(facts));
+  if (!svg.empty()) write_file(plot_path(o, plot), svg);
   return code == 0 && o.strict && !facts.unknown.empty() ? 3 : code;
 }
 

@@ -371,18 +371,18 @@ void add_folder(CardFacts& facts, const std::string& path, const CardOptions& op
       config = read_object(model, "config.json");
       add_config(facts, *config, path);
     });
-  // Broken YAML here is an error where the card is edited; for facts it is one source less.
-  if (folder.has("README.md"))
-    try_to(facts, "the existing card", [&] { add_existing_card(facts, folder.path_of("README.md"), path); });
   if (const std::optional<Weights> weights = open_weights_of(facts, model)) {
     add_parameters(facts, *weights, config ? &*config : nullptr, adapter);
     if (options.hash_weights) try_to(facts, "provenance", [&] { add_hashes(facts, *weights); });
   }
+  add_run(facts, folder, run);
+  // Broken YAML here is an error where the card is edited; for facts it is one source less.
+  if (folder.has("README.md"))
+    try_to(facts, "the existing card", [&] { add_existing_card(facts, folder.path_of("README.md"), path); });
   try_to(facts, "the base model in the cache", [&] { add_cached_base(facts, adapter); });
   try_to(facts, "tokenizer", [&] { add_tokenizer(facts, model); });
   if (model.has("tokenizer.json") || model.has("tokenizer_config.json"))
     facts.add("has_tokenizer", "true", "the folder's files");
-  add_run(facts, folder, run);
   add_date(facts, path);
   if (!facts.has("base_model"))
     facts.notes.emplace_back(

@@ -63,13 +63,10 @@ std::string md_text(std::string_view text) {
 }
 
 std::string md_code(std::string_view text) {
-  std::string flat = one_line(text);
-  // Tables split at '|' even inside code, and a comment could close a region.
-  std::string safe;
-  for (const char c : flat) safe += c == '|' ? "\\|" : std::string(1, c);
-  const std::string fence(longest_run(safe) + 1, '`');
-  const bool pad = safe.empty() || safe.front() == '`' || safe.back() == '`';
-  return fence + (pad ? " " : "") + safe + (pad ? " " : "") + fence;
+  const std::string flat = one_line(text);
+  const std::string fence(longest_run(flat) + 1, '`');
+  const bool pad = flat.empty() || flat.front() == '`' || flat.back() == '`';
+  return fence + (pad ? " " : "") + flat + (pad ? " " : "") + fence;
 }
 
 std::string md_link(std::string_view text, std::string_view url) {
@@ -107,9 +104,18 @@ std::string md_table(const std::vector<std::string>& header,
   out += "\n|";
   for (std::size_t i = 0; i < header.size(); ++i) out += i == 0 ? "---|" : "---:|";
   out += "\n";
+  // A table splits at '|' even inside code.
+  const auto guarded = [](const std::string& cell) {
+    std::string text;
+    for (const char c : cell) {
+      if (c == '|' && !text.ends_with('\\')) text += '\\';
+      text += c;
+    }
+    return text;
+  };
   for (const std::vector<std::string>& row : rows) {
     out += "|";
-    for (const std::string& cell : row) out += " " + cell + " |";
+    for (const std::string& cell : row) out += " " + guarded(cell) + " |";
     out += "\n";
   }
   return out;
