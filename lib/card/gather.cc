@@ -290,7 +290,9 @@ void add_date(CardFacts& facts, const std::string& path) {
 void add_hashes(CardFacts& facts, const Weights& weights) {
   std::vector<std::string> lines;
   for (const WeightsFile& file : weights.files) {
-    if (file.file) lines.push_back(fmt::format("{}  {}", file_hash(*file.file, {}), base_name(file.name)));
+    if (file.file)
+      lines.push_back(
+          fmt::format("{}  {}", file_hash(*file.file, [](std::uint64_t) {}), base_name(file.name)));
   }
   facts.add_list("sha256", lines, "the weights' bytes");
 }
