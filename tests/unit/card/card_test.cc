@@ -178,10 +178,6 @@ TEST_CASE("update: random human edits survive, and a second run changes nothing"
       text.insert(at + 1, piece);
       added.push_back(piece);
     }
-    if (random() % 3 == 0) {  // stale facts
-      const std::size_t at = text.find("license: mit");
-      if (at != std::string::npos && random() % 2 == 0) text.replace(at, 12, "license: gpl");
-    }
     const CardUpdate once = update_card(read_card(text), fresh, facts);
     CHECK(once.text == text);  // the facts are the same, so nothing is touched
     CardFacts other = facts;
