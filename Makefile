@@ -52,7 +52,7 @@ tsan: setup build/tsan/build.ninja ## unit tests with the thread sanitizer
 	@build/tsan/tests/unit/unit_tests
 
 FUZZ_SECONDS ?= 60
-FUZZERS := dcp gguf index numpy pickle safetensors torch zip
+FUZZERS := card dcp gguf index numpy pickle safetensors torch zip
 fuzz: ## feed mutated input to every reader, FUZZ_SECONDS (60) each; needs clang
 	@$(MAKE) -s setup PACKAGES="$(PACKAGES) clang"
 	@[ -f build/fuzz/build.ninja ] || cmake --preset fuzz > /dev/null

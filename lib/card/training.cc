@@ -20,25 +20,49 @@ bool is_timing(std::string_view metric) {
          metric.ends_with("_compilation_time") || metric.ends_with("_preparation_time");
 }
 
-struct Log {
-  std::map<std::uint64_t, CurvePoint> train;  // a resumed run logs steps again: the later entry counts
-  std::map<std::uint64_t, std::map<std::string, double>> evals;
-  std::map<std::uint64_t, std::optional<double>> epochs;
+struct Evaluated {
+  std::optional<double> epoch;
+  std::map<std::string, double> values;
 };
 
+struct Log {
+  std::vector<CurvePoint> train;  // by step
+  std::map<std::uint64_t, Evaluated> evals;
+};
+
+// A resumed run logs steps again: the later entry counts.
+void sort_by_step(std::vector<CurvePoint>& curve) {
+  const auto by_step = [](const CurvePoint& a, const CurvePoint& b) { return a.step < b.step; };
+  if (!std::is_sorted(curve.begin(), curve.end(), by_step))
+    std::stable_sort(curve.begin(), curve.end(), by_step);
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < curve.size(); ++i) {
+    if (i + 1 < curve.size() && curve[i + 1].step == curve[i].step) continue;
+    curve[kept++] = curve[i];
+  }
+  curve.erase(curve.begin() + static_cast<std::ptrdiff_t>(kept), curve.end());
+}
+
 Log read_log(const TrainerState& state, std::vector<std::string>& columns) {
+  enum class Kind : std::uint8_t { kOther, kLoss, kEval };
+  std::vector<Kind> kinds;  // by metric: a long log repeats a few names
+  for (const std::string& name : state.metric_names) {
+    const bool eval = name.starts_with("eval_") && !is_timing(name);
+    kinds.push_back(name == "loss" ? Kind::kLoss : eval ? Kind::kEval : Kind::kOther);
+    if (eval) columns.push_back(name);
+  }
   Log log;
   for (const TrainerLogEntry& entry : state.log_history) {
     const std::uint64_t step = entry.step.value_or(0);
-    log.epochs[step] = entry.epoch;
     for (const TrainerMetric& metric : entry.metrics) {
-      const std::string& name = state.metric_names[metric.name];
-      if (name == "loss") log.train[step] = {step, entry.epoch, metric.value};
-      if (!name.starts_with("eval_") || is_timing(name)) continue;
-      log.evals[step][name] = metric.value;
-      if (std::find(columns.begin(), columns.end(), name) == columns.end()) columns.push_back(name);
+      if (kinds[metric.name] == Kind::kLoss) log.train.push_back({step, entry.epoch, metric.value});
+      if (kinds[metric.name] != Kind::kEval) continue;
+      Evaluated& row = log.evals[step];
+      row.epoch = entry.epoch;
+      row.values[state.metric_names[metric.name]] = metric.value;
     }
   }
+  sort_by_step(log.train);
   return log;
 }
 
@@ -51,13 +75,13 @@ void order_columns(std::vector<std::string>& columns) {
 }
 
 void add_summary(CardFacts& facts, const TrainerState& state) {
-  std::map<std::string, double> last;
+  std::vector<std::optional<double>> last(state.metric_names.size());
   for (const TrainerLogEntry& entry : state.log_history) {
-    for (const TrainerMetric& metric : entry.metrics) last[state.metric_names[metric.name]] = metric.value;
+    for (const TrainerMetric& metric : entry.metrics) last[metric.name] = metric.value;
   }
-  const auto take = [&](const std::string& metric, std::string_view fact) {
-    if (const auto found = last.find(metric); found != last.end())
-      facts.add_number(fact, found->second, kState);
+  const auto take = [&](std::string_view metric, std::string_view fact) {
+    const std::optional<std::uint32_t> id = state.metric_id(metric);
+    if (id && last[*id]) facts.add_number(fact, *last[*id], kState);
   };
   take("train_runtime", "train_runtime_seconds");
   take("train_samples_per_second", "train_samples_per_second");
@@ -86,12 +110,12 @@ std::string class_stem(std::string_view class_name) {
 void add_trainer_state(CardFacts& facts, const TrainerState& state) {
   Log log = read_log(state, facts.eval_columns);
   order_columns(facts.eval_columns);
-  for (const auto& [step, point] : log.train) facts.train_curve.push_back(point);
-  for (const auto& [step, values] : log.evals) {
-    EvalRow row{step, log.epochs[step], {}};
+  facts.train_curve = std::move(log.train);
+  for (const auto& [step, evaluated] : log.evals) {
+    EvalRow row{step, evaluated.epoch, {}};
     for (const std::string& column : facts.eval_columns) {
-      const auto found = values.find(column);
-      row.values.push_back(found == values.end() ? std::nullopt : std::optional(found->second));
+      const auto found = evaluated.values.find(column);
+      row.values.push_back(found == evaluated.values.end() ? std::nullopt : std::optional(found->second));
     }
     facts.evaluations.push_back(std::move(row));
   }
