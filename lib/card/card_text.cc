@@ -38,7 +38,23 @@ std::string model_index(const CardFacts& facts) {
            "\n      value: " + yaml_number(result.value) + "\n      name: " + yaml_string(result.metric) +
            "\n";
   }
-  return last.empty() ? "" : out;
+  // A trainer's own results belong to the dataset, where one is named.
+  const std::string dataset = facts.text("datasets");
+  bool opened = false;
+  for (const EvalResult& result : facts.results) {
+    const bool metric = !result.is_benchmark && result.metric.starts_with("eval_") &&
+                        !result.metric.ends_with("_runtime") && !result.metric.ends_with("_per_second");
+    if (dataset.empty() || !metric) continue;
+    if (!opened) {
+      out += "  - task:\n      type: " + yaml_string(task) +
+             "\n    dataset:\n      name: " + yaml_string(dataset) + "\n      type: " + yaml_string(dataset) +
+             "\n    metrics:\n";
+    }
+    opened = true;
+    out += "    - type: " + yaml_string(result.metric.substr(5)) +
+           "\n      value: " + yaml_number(result.value) + "\n";
+  }
+  return last.empty() && !opened ? "" : out;
 }
 
 // --set: true, false and plain numbers stay what they are, all else is text.

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 
 #include "base/error.h"
 #include "base/json.h"
@@ -241,6 +242,11 @@ void add_conclusions(CardFacts& facts) {
   if (!method.empty() && !facts.has("kind"))
     facts.add("pipeline_tag", method == "reward-trainer" ? "text-classification" : "text-generation",
               "the method");
+
+  // Of a language model only: the losses of DPO and the like are no entropies.
+  const std::optional<double> loss = facts.number("best_eval_loss");
+  const bool entropy = (method.empty() || method == "sft") && facts.text("pipeline_tag") == "text-generation";
+  if (loss && entropy && *loss < 50) facts.add_number("perplexity", std::exp(*loss), "best_eval_loss");
 
   // As TRL, PEFT and Transformers set them, in a fixed order.
   std::vector<std::string> tags;

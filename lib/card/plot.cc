@@ -130,9 +130,8 @@ std::string loss_svg(const CardFacts& facts) {
   out += polyline(train, x, y, "train", train.size() == 1) + polyline(eval, x, y, "eval", true);
   out += fmt::format("<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">step (optimizer updates)</text>\n",
                      kLeft + kWidth / 2, kTop + kHeight + 44);
-  out += fmt::format(
-      "<text transform=\"translate(16,{}) rotate(-90)\" text-anchor=\"middle\">loss (nats a token)</text>\n",
-      kTop + kHeight / 2);
+  out += fmt::format("<text transform=\"translate(16,{}) rotate(-90)\" text-anchor=\"middle\">{}</text>\n",
+                     kTop + kHeight / 2, facts.has("perplexity") ? "loss (nats a token)" : "loss");
   if (!train.empty())
     out += fmt::format(
         "<line class=\"train\" x1=\"480\" y1=\"32\" x2=\"510\" y2=\"32\"/><text x=\"516\" "

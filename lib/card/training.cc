@@ -137,7 +137,6 @@ void add_trainer_state(CardFacts& facts, const TrainerState& state) {
   facts.add_number("best_step", static_cast<double>(best->step), kState);
   if (has_loss && best->values.front()) {
     facts.add_number("best_eval_loss", *best->values.front(), kState);
-    facts.add_number("perplexity", std::exp(*best->values.front()), "best_eval_loss");
   }
 }
 

@@ -47,6 +47,13 @@ std::string apply(std::string_view text, std::vector<Edit> edits) {
 
 bool same_value(const YamlValue& a, const YamlValue& b) {
   if (a.is_scalar() && b.is_scalar()) return a.kind == b.kind && a.text == b.text;
+  // One id and a list of it mean the same.
+  const auto of_strings = [](const YamlValue& value) {
+    return value.is_string() || (value.kind == YamlValue::Kind::kList &&
+                                 std::all_of(value.items.begin(), value.items.end(),
+                                             [](const YamlValue& item) { return item.is_string(); }));
+  };
+  if (of_strings(a) && of_strings(b)) return a.texts() == b.texts();
   if (a.kind != b.kind || a.items.size() != b.items.size() || a.members.size() != b.members.size())
     return false;
   for (std::size_t i = 0; i < a.items.size(); ++i) {
@@ -147,7 +154,7 @@ class Updater {
       own(entry.key, lines);
       change(entry.key + ": " + why);
     };
-    if (same_value(before, after)) {
+    if (same_value(before, after) && (entry.key != "tags" || before.kind == YamlValue::Kind::kList)) {
       if (owned) own(entry.key, old_lines);
       if (!owned && hash != nullptr) new_state_.hashes.emplace_back(entry.key, *hash);
     } else if (entry.by_option && entry.key != "tags") {

@@ -217,6 +217,10 @@ J
   has output "| hellaswag | acc,none | 5 | 0.5 ± 0.01 |"
   card-gen -q --base a/b --name m --license mit --eval r.json > c.md
   expect 0 card-gen --lint c.md
+  printf '{"eval_loss": 1.5, "eval_runtime": 2.0}' > t.json
+  expect 0 card-gen --base a/b --dataset o/d --name m --eval t.json
+  has output "    - type: loss"
+  has output "| the run's own evaluation | eval_loss |  | 1.5 |"
   printf '{"a": "b"}' > bad.json
   expect 4 card-gen --base a/b --eval bad.json
 }
@@ -272,6 +276,17 @@ odd:   [kept]
 ---
 text
 MD
+}
+
+@test "a run folder: facts of its last checkpoint, under its own name" {
+  mkdir my-run
+  cp -r "$FIXTURES/full-run/checkpoint-40" my-run/
+  expect 0 card-gen my-run --base a/b
+  has output "# my-run"
+  has output "Parameters: 39,072"
+  has output "perplexity"
+  expect 0 card-gen my-run/checkpoint-40 --base a/b
+  has output "# my-run"
 }
 
 @test "hostile names stay inside their place" {
