@@ -29,6 +29,8 @@ class Linter {
     if (card_.has_bom) add("CG-BOM", 1, "the file starts with a byte order mark");
     if (card_.unterminated) {
       add("CG-EMPTY", 1, "the front matter is never closed");
+    } else if (card_.has_front_matter && card_.data.kind == Kind::kNull) {
+      add("CG-BLANK", card_.yaml_line, "the YAML metadata are blank");
     } else if (!card_.has_front_matter || card_.data.members.empty()) {
       add("CG-EMPTY", 1, "there is no front matter");
     } else {
@@ -278,6 +280,7 @@ const std::vector<LintRule>& lint_rules() {
       {"CG-RELATION", true, false, "use one of the four words"},
       {"CG-INDEX", true, false, "complete or quote the entry, or leave model-index out"},
       {"CG-TOKEN", true, false, "remove it and revoke the token"},
+      {"CG-BLANK", true, false, "add keys or remove the two fences"},
       {"CG-EMPTY", false, false, "card-gen -i FOLDER adds it"},
       {"CG-TASK", false, false, "use a task of https://huggingface.co/tasks"},
       {"CG-NOLICENSE", false, false, "declare the licence, as a rule that of the base model"},

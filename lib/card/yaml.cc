@@ -204,6 +204,9 @@ YamlValue parse_yaml(std::string_view text, std::size_t first_line) {
     YAML::Parser parser(stream);
     Builder builder(first_line);
     parser.HandleNextDocument(builder);
+    Builder more(first_line);
+    if (parser.HandleNextDocument(more))
+      throw malformed("more than one YAML document").at(fmt::format("line {}", more.root.line));
     return std::move(builder.root);
   } catch (const YAML::Exception& error) {
     const std::size_t line = first_line + static_cast<std::size_t>(std::max(error.mark.line, 0));

@@ -242,6 +242,7 @@ J
   check CG-RELATION 1 '---\nbase_model_relation: child\n---\n'
   check CG-INDEX 1 '---\nmodel-index:\n- name: x\n  results:\n  - task: {type: t}\n    dataset: {type: d, name: n, config: 1}\n    metrics: []\n---\n'
   check CG-TOKEN 1 '---\nlicense: mit\n---\nhf_abcdefghijklmnopqrstuvwxyzABCDEFGH\n'
+  check CG-BLANK 1 '---\n\n---\nx\n'
   check CG-EMPTY 0 '# none\n'
   check CG-TASK 0 '---\npipeline_tag: text2text-generation\n---\n'
   check CG-NOLICENSE 0 '---\na: b\n---\n'
