@@ -225,10 +225,11 @@ std::string state_text(const CardState& state) {
 }
 
 std::string render_card(const CardText& card) {
-  std::string out = "---\n";
+  std::string out;
   for (const CardEntry& entry : card.front) out += entry.lines;
-  if (card.front.empty()) out += "\n";
-  out += "---\n\n# " + md_text(card.title) + "\n";
+  // The Hub refuses fences around nothing.
+  if (!out.empty()) out = "---\n" + out + "---\n\n";
+  out += "# " + md_text(card.title) + "\n";
   for (const CardRegion& region : card.regions) {
     out += "\n" + region_begin(region.name) + "\n" + region.text + region_end(region.name) + "\n";
   }

@@ -162,11 +162,38 @@ void add_existing_card(CardFacts& facts, const std::string& path, const std::str
   }
 }
 
+// Whether an option could have said this: the line that remembers it may have been edited by anybody.
+bool is_sound_given(const Fact& fact) {
+  const auto all = [&](auto good) { return std::all_of(fact.values.begin(), fact.values.end(), good); };
+  const std::string& name = fact.name;
+  const auto is_one_of = [&](std::initializer_list<std::string_view> names) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+  };
+  if (is_one_of({"base_model", "datasets", "repo"}))
+    return all([](const std::string& v) { return is_repo_id(v); });
+  if (is_one_of({"wandb", "comet", "trackio", "tensorboard"}))
+    return all([](const std::string& v) {
+      return v.starts_with("https://") && v.find_first_of(" \n\t<>\"'") == std::string::npos;
+    });
+  if (name == "license") return all([](const std::string& v) { return license_name(v).has_value(); });
+  if (name == "language") return all([](const std::string& v) { return is_language(v); });
+  if (name == "method") return all([](const std::string& v) { return trainer_by_tag(v) != nullptr; });
+  if (name == "base_model_relation")
+    return all([](const std::string& v) {
+      return v == "adapter" || v == "finetune" || v == "merge" || v == "quantized";
+    });
+  if (name == "plot" || name == "style")
+    return all([](const std::string& v) { return !is_local_path(v) && v.find("..") == std::string::npos; });
+  return name.starts_with("version_") ||
+         is_one_of({"base_model_revision", "name", "license_name", "license_link", "library_name",
+                    "pipeline_tag", "tags", "authors", "citation", "source_revision"});
+}
+
 // What options of earlier runs said, as the card remembers it.
 void add_given(CardFacts& facts, const std::string& path) {
   const CardState state = parse_state(read_whole_file(path, kMaxCardBytes));
   for (const Fact& fact : state.given) {
-    if (facts.has(fact.name)) continue;
+    if (facts.has(fact.name) || !is_sound_given(fact)) continue;
     facts.facts.push_back(fact);
     facts.given.push_back(fact);
   }

@@ -129,6 +129,7 @@ class Updater {
     if (!old_.has_front_matter) {
       const std::size_t bom = old_.has_bom ? 3 : 0;
       rest_ = old_.text.substr(bom);
+      if (added.empty()) return "";
       return "---" + old_.eol + added + "---" + old_.eol +
              (rest_.starts_with("\n") || rest_.starts_with("\r") ? "" : old_.eol);
     }

@@ -37,6 +37,11 @@ adapter() { cp -r "$FIXTURES/lora-run/checkpoint-40" adapter; }
   golden card-gen-minimal.md
 }
 
+@test "nothing known but a title: no front matter rather than a blank one" {
+  expect 0 card-gen --name only
+  [ "${lines[0]}" = "# only" ]
+}
+
 @test "facts have sources, as text and as JSON" {
   adapter
   expect 0 card-gen --explain adapter --base a/b
@@ -109,6 +114,16 @@ MD
   has stderr "region training: was changed by hand"
   has stderr "pipeline_tag: the card says fill-mask"
   cmp edited model/README.md
+}
+
+@test "a remembered option that no option could have said is passed over" {
+  model
+  printf -- '---\nlicense: mit\n---\nx\n<!-- card-gen:state given/base_model=%%2Fhome%%2Fme given/kind=x given/wandb=javascript:x given/name=Kept -->\n' > model/README.md
+  expect 0 card-gen --explain model
+  lacks output /home/me
+  lacks output javascript
+  has output "kind = model checkpoint"
+  has output "name = Kept	(an option of an earlier run)"
 }
 
 @test "a stale region is found and written anew" {
