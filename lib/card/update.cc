@@ -94,10 +94,29 @@ class Updater {
     result_.text = std::move(front) + std::move(body);
     if (result_.text != old_.text && result_.changes.empty())
       result_.changes.emplace_back("the remembered state is stale");
+    require_readable();
     return std::move(result_);
   }
 
  private:
+  // yaml-cpp forgives more than the Hub; lines that only seemed whole show when others follow them.
+  void require_readable() const {
+    try {
+      const CardFile back = read_card(result_.text);
+      for (const auto& [key, hash] : new_state_.hashes) {
+        const bool written = std::any_of(fresh_.front.begin(), fresh_.front.end(),
+                                         [&k = key](const CardEntry& e) { return e.key == k; });
+        if (written && back.data.find(key) == nullptr && old_.find(key) != nullptr)
+          throw malformed("lost " + key);
+      }
+    } catch (const Error& error) {
+      throw malformed(
+          std::string("the front matter is not sound YAML: what is added to it can't be read back (") +
+          error.message() + ")")
+          .at(fmt::format("line {}", old_.yaml_line));
+    }
+  }
+
   void change(std::string what) { result_.changes.push_back(std::move(what)); }
 
   void own(std::string_view key, std::string_view text) {
