@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .PHONY: all setup test demo install interop bench asan tsan fuzz format format-check lint test-update clean help
 
 # Everything that building, testing and linting need on Debian 12, in one place.
-PACKAGES := g++ cmake ninja-build pkg-config libcli11-dev libfmt-dev nlohmann-json3-dev libssl-dev libcurl4-openssl-dev zlib1g-dev \
+PACKAGES := g++ cmake ninja-build pkg-config libcli11-dev libfmt-dev nlohmann-json3-dev libssl-dev libcurl4-openssl-dev zlib1g-dev libyaml-cpp-dev \
             doctest-dev libcpp-httplib-dev bats curl jq python3 python3-venv groff clang-format zsh fish
 PREFIX ?= /usr/local
 TESTS := tests/run-tests
@@ -52,7 +52,7 @@ tsan: setup build/tsan/build.ninja ## unit tests with the thread sanitizer
 	@build/tsan/tests/unit/unit_tests
 
 FUZZ_SECONDS ?= 60
-FUZZERS := dcp gguf index numpy pickle safetensors state torch zip
+FUZZERS := card dcp gguf index numpy pickle safetensors state torch zip
 fuzz: ## feed mutated input to every reader, FUZZ_SECONDS (60) each; needs clang
 	@$(MAKE) -s setup PACKAGES="$(PACKAGES) clang libclang-rt-dev"
 	@[ -f build/fuzz/build.ninja ] || cmake --preset fuzz > /dev/null

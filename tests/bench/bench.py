@@ -42,6 +42,25 @@ def write_file(path, count, elements, fill):
         os.fsync(f.fileno())
 
 
+def write_run(folder):
+    """A model of ten shards beside the log of a long run."""
+    folder.mkdir()
+    weight_map = {}
+    for shard in range(10):
+        name = f"model-{shard + 1:05}-of-00010.safetensors"
+        header = {f"model.layers.{shard * 30 + i}.w.weight": {"dtype": "BF16", "shape": [1024], "data_offsets": [2048 * i, 2048 * (i + 1)]} for i in range(30)}
+        raw = json.dumps(header).encode()
+        raw += b" " * (-len(raw) % 8)
+        with open(folder / name, "wb") as f:
+            f.write(struct.pack("<Q", len(raw)) + raw)
+            f.truncate(8 + len(raw) + 2048 * 30)
+        weight_map |= dict.fromkeys(header, name)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    log = [{"epoch": i / 1e4, "grad_norm": 0.8, "learning_rate": 1e-5, "loss": 3 - i / 1e4, "mean_token_accuracy": 0.5, "step": i} for i in range(20_000)]
+    (folder / "trainer_state.json").write_text(json.dumps({"global_step": 20_000, "log_history": log}, indent=2))
+    (folder / "config.json").write_text(json.dumps({"architectures": ["LlamaForCausalLM"], "model_type": "llama"}))
+
+
 def small_zip(name):
     """A file as torch.save leaves it, with one storage."""
     buffer = io.BytesIO()
@@ -225,6 +244,8 @@ def main():
         make("file", large, 1000, 500_000, 1)
         make("file", wide, 500_000, 2, 0)
         print(f"{'':44} {'ours':>12} {'rival':>12} {'faster':>9} {'our peak':>11}")
+        write_run(folder / "run")
+        compare("card-gen, 10 shards, 20,000 logs / PEFT's import", [BIN / "card-gen", folder / "run"], python("import peft"), pairs=3)
         compare("st-inspect, 1,000 tensors / /bin/true", [BIN / "st-inspect", large], ["/bin/true"], times=100)
         compare("st-inspect, 1,000 tensors / Python", [BIN / "st-inspect", large], python(listing.format(str(large))), times=20)
         compare("st-inspect -t, 1,000 tensors / Python", [BIN / "st-inspect", "-t", large], python(listing.format(str(large))), times=20)

@@ -2,7 +2,7 @@
 # Manners that every program has, and that its documents agree.
 load helper
 
-tools="ckpt-prune hub-push st-inspect st-pack"
+tools="card-gen ckpt-prune hub-push st-inspect st-pack"
 root=$BATS_TEST_DIRNAME/../..
 
 @test "--help fits a screen, --version is one line, both on stdout" {
@@ -52,6 +52,16 @@ root=$BATS_TEST_DIRNAME/../..
   expect 2 st-pack x -o y --max-shard-size 5XB
   expect 2 st-pack x -o y.safetensors --max-shard-size 5GB
   expect 2 st-pack x -o - --verify
+  expect 2 card-gen -i
+  expect 2 card-gen --base /home/me/model
+  expect 2 card-gen --base "a sentence"
+  expect 2 card-gen --base a/b --license Apache-2.0
+  expect 2 card-gen --base a/b --language english
+  expect 2 card-gen --base a/b --method magic
+  expect 2 card-gen --base a/b --style best
+  expect 2 card-gen --base a/b --set tags=x
+  expect 2 card-gen --base a/b --name $'a\x1bb'
+  expect 2 card-gen --fix x
 }
 
 @test "a stdout that can't be written to is 7, a closed pipe is quiet" {
@@ -142,7 +152,7 @@ root=$BATS_TEST_DIRNAME/../..
   cp -r "$FIXTURES/full-run/checkpoint-40" .
   cp -r "$FIXTURES/full-run" "$FIXTURES/zero3-run" "$FIXTURES/fsdp-run" .
   st-pack -q checkpoint-40 -o out
-  for page in st-inspect st-pack ckpt-prune; do
+  for page in st-inspect st-pack ckpt-prune card-gen; do
     sed -n '/^.SH EXAMPLES/,/^.SH SEE/p' "$root/man/$page.1" | grep -vE '^\.' | sed 's/\\-/-/g; s/\\e/\\/g' > examples
     [ "$(wc -l < examples)" -ge 6 ]
     while IFS= read -r line; do
@@ -164,23 +174,28 @@ root=$BATS_TEST_DIRNAME/../..
   DESTDIR=$PWD/root cmake --install "$BIN_DIR/.." --prefix /usr > /dev/null
   (cd root && find . -type f | sort) > found
   diff found - <<'LIST'
+./usr/bin/card-gen
 ./usr/bin/ckpt-prune
 ./usr/bin/hub-push
 ./usr/bin/st-inspect
 ./usr/bin/st-pack
+./usr/share/bash-completion/completions/card-gen
 ./usr/share/bash-completion/completions/ckpt-prune
 ./usr/share/bash-completion/completions/hub-push
 ./usr/share/bash-completion/completions/st-inspect
 ./usr/share/bash-completion/completions/st-pack
+./usr/share/fish/vendor_completions.d/card-gen.fish
 ./usr/share/fish/vendor_completions.d/ckpt-prune.fish
 ./usr/share/fish/vendor_completions.d/hub-push.fish
 ./usr/share/fish/vendor_completions.d/st-inspect.fish
 ./usr/share/fish/vendor_completions.d/st-pack.fish
+./usr/share/man/man1/card-gen.1
 ./usr/share/man/man1/ckpt-prune.1
 ./usr/share/man/man1/hub-push.1
 ./usr/share/man/man1/st-inspect.1
 ./usr/share/man/man1/st-pack.1
 ./usr/share/man/man7/modelutils.7
+./usr/share/zsh/vendor-completions/_card-gen
 ./usr/share/zsh/vendor-completions/_ckpt-prune
 ./usr/share/zsh/vendor-completions/_hub-push
 ./usr/share/zsh/vendor-completions/_st-inspect

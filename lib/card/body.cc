@@ -1,0 +1,384 @@
+// SPDX-License-Identifier: Apache-2.0
+// The regions of a card that state facts about model, data and run.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <ctime>
+
+#include "base/sizes.h"
+#include "base/text.h"
+#include "card/card_text.h"
+#include "card/markdown.h"
+#include "card/tables.h"
+
+namespace mu {
+namespace {
+
+std::string hub_link(const std::string& id, std::string_view kind = "") {
+  // A single name without an owner has no page of its own that we can be sure of.
+  if (id.find('/') == std::string::npos) return md_code(id);
+  return md_link(id, fmt::format("https://huggingface.co/{}{}", kind, id));
+}
+
+std::string linked(const std::vector<std::string>& ids, std::string_view kind = "") {
+  std::string out;
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    if (i > 0) out += i + 1 == ids.size() ? " and " : ", ";
+    out += hub_link(ids[i], kind);
+  }
+  return out;
+}
+
+std::string codes(const std::vector<std::string>& values) {
+  std::string out;
+  for (const std::string& value : values) out += (out.empty() ? "" : ", ") + md_code(value);
+  return out;
+}
+
+std::string counted(double number) {
+  return group_digits(static_cast<std::uint64_t>(std::max(0.0, number)));
+}
+
+std::string size_of(double bytes) {
+  return format_size(static_cast<std::uint64_t>(std::max(0.0, bytes)));
+}
+
+// A list of "- name: value" under a heading; nothing without items.
+class Bullets {
+ public:
+  void add(std::string_view name, const std::string& value) {
+    if (!value.empty()) text_ += fmt::format("- {}: {}\n", name, value);
+  }
+  [[nodiscard]] std::string under(std::string_view heading) const {
+    return text_.empty() ? "" : fmt::format("{}\n\n{}", heading, text_);
+  }
+
+ private:
+  std::string text_;
+};
+
+std::string count_fact(const CardFacts& facts, std::string_view name) {
+  const std::optional<double> number = facts.number(name);
+  return number ? counted(*number) : "";
+}
+
+std::string plain_fact(const CardFacts& facts, std::string_view name) {
+  return facts.has(name) ? md_text(facts.text(name)) : "";
+}
+
+std::string method_sentence(const CardFacts& facts) {
+  const Trainer* trainer = trainer_by_tag(facts.text("method"));
+  if (trainer == nullptr) return "";
+  std::string out = fmt::format("Trained with {} ({})", md_link("TRL", "https://github.com/huggingface/trl"),
+                                trainer->name);
+  if (!trainer->arxiv.empty())
+    out += ", the method of " +
+           md_link(trainer->title, fmt::format("https://huggingface.co/papers/{}", trainer->arxiv));
+  return out + ".\n";
+}
+
+std::string run_links(const CardFacts& facts) {
+  std::string out;
+  const auto add = [&](std::string_view fact, std::string_view name) {
+    if (facts.has(fact)) out += (out.empty() ? "" : ", ") + md_link(name, facts.text(fact));
+  };
+  add("wandb", "Weights & Biases");
+  add("comet", "Comet");
+  add("trackio", "Trackio");
+  add("tensorboard", "TensorBoard");
+  return out.empty() ? "" : "The run's logs: " + out + ".\n";
+}
+
+}  // namespace
+
+std::string summary_region(const CardFacts& facts) {
+  const std::vector<std::string> bases = facts.list("base_model"), datasets = facts.list("datasets");
+  const std::string relation = facts.text("base_model_relation");
+  std::string out;
+  if (!bases.empty()) {
+    const std::string_view what = relation == "adapter"     ? "An adapter for "
+                                  : relation == "merge"     ? "A merge of "
+                                  : relation == "quantized" ? "A quantised version of "
+                                                            : "A fine-tune of ";
+    out = std::string(what) + linked(bases);
+    if (facts.has("base_model_revision"))
+      out += " (revision " + md_code(facts.text("base_model_revision")) + ")";
+  } else if (facts.has("architecture") || facts.text("kind").starts_with("adapter")) {
+    out = facts.text("kind").starts_with("adapter")
+              ? std::string("An adapter")
+              : "A model of the architecture " + md_code(facts.text("architecture"));
+  }
+  if (!datasets.empty())
+    out += (out.empty() ? "Trained on " : ", trained on ") + linked(datasets, "datasets/");
+  if (!out.empty()) out += ".\n";
+  out += method_sentence(facts);
+  if (const std::vector<std::string> authors = facts.list("authors"); !authors.empty()) {
+    std::vector<std::string> names;
+    for (const std::string& author : authors) names.push_back(md_text(author));
+    out += "By " + join(names, ", ") + ".\n";
+  }
+  return out;
+}
+
+std::string model_region(const CardFacts& facts) {
+  Bullets list;
+  std::string architecture = facts.has("architecture") ? md_code(facts.text("architecture")) : "";
+  if (!architecture.empty() && facts.has("num_hidden_layers"))
+    architecture +=
+        fmt::format(", {} layers of width {}", facts.text("num_hidden_layers"), facts.text("hidden_size"));
+  list.add("Architecture", architecture);
+  list.add("Parameters", count_fact(facts, "parameters"));
+  list.add("Stored as", codes(facts.list("dtypes")));
+  if (const std::optional<double> bytes = facts.number("bytes")) {
+    std::string text = size_of(*bytes);
+    if (const std::optional<double> files = facts.number("files"))
+      text += " in " + plural(static_cast<std::uint64_t>(*files), "file");
+    list.add("Weights", text);
+  }
+  if (const std::optional<double> parameters = facts.number("parameters");
+      parameters && !facts.has("quantization"))
+    list.add("Memory for the weights alone",
+             fmt::format("{} in 16 bits, {} in 8, {} in 4", size_of(*parameters * 2), size_of(*parameters),
+                         size_of(*parameters / 2)));
+  const std::optional<double> layers = facts.number("num_hidden_layers"),
+                              heads = facts.number("num_key_value_heads"), width = facts.number("head_dim");
+  if (layers && heads && width)
+    list.add("Key/value cache", size_of(2 * *layers * *heads * *width * 2) + " a token in 16 bits");
+  list.add("Context", facts.has("max_position_embeddings")
+                          ? count_fact(facts, "max_position_embeddings") + " tokens"
+                          : "");
+  list.add("Quantisation", facts.has("quantization") ? md_code(facts.text("quantization")) : "");
+  list.add("Language", codes(facts.list("language")));
+  if (const std::string license = facts.text("license"); !license.empty()) {
+    const std::optional<std::string_view> name = license_name(license);
+    list.add("Licence", facts.has("license_name") ? plain_fact(facts, "license_name")
+                        : name                    ? md_text(*name)
+                                                  : md_text(license));
+  }
+  return list.under("## Model");
+}
+
+std::string adapter_region(const CardFacts& facts) {
+  if (!facts.has("peft_type")) return "";
+  Bullets list;
+  list.add("Kind", md_code(facts.text("peft_type")) + (facts.has("use_dora") ? " with DoRA" : "") +
+                       (facts.has("use_rslora") ? ", rank-stabilised (rsLoRA)" : ""));
+  list.add("Rank", plain_fact(facts, "lora_r"));
+  if (facts.has("lora_alpha"))
+    list.add("Alpha", fmt::format("{} (scaling {:.4g})", facts.text("lora_alpha"),
+                                  facts.number("lora_scaling").value_or(1)));
+  list.add("Dropout", plain_fact(facts, "lora_dropout"));
+  list.add("On", codes(facts.list("target_modules")));
+  list.add("On parameters", codes(facts.list("target_parameters")));
+  list.add("Fully trained modules", codes(facts.list("modules_to_save")));
+  list.add("Initialised by", facts.has("init_lora_weights") ? md_code(facts.text("init_lora_weights")) : "");
+  if (const std::optional<double> own = facts.number("adapter_parameters")) {
+    std::string text = counted(*own);
+    if (const std::optional<double> base = facts.number("base_parameters"); base && *base > 0)
+      text += fmt::format(" ({:.4g} % of all)", 100 * *own / (*own + *base));
+    list.add("Trained parameters", text);
+  }
+  list.add("Layers touched", plain_fact(facts, "layers_touched"));
+  list.add("Only layers", codes(facts.list("layers_to_transform")));
+  return list.under("## Adapter");
+}
+
+std::string tokenizer_region(const CardFacts& facts) {
+  Bullets list;
+  list.add("Class", facts.has("tokenizer_class") ? md_code(facts.text("tokenizer_class")) : "");
+  std::vector<std::string> tokens;
+  for (const std::string_view key : {"bos_token", "eos_token", "pad_token"}) {
+    if (facts.has(key)) tokens.push_back(fmt::format("{} {}", key.substr(0, 3), md_code(facts.text(key))));
+  }
+  list.add("Special tokens", join(tokens, ", "));
+  if (facts.has("has_tokenizer")) list.add("Chat template", facts.has("chat_template") ? "yes" : "none");
+  list.add("Roles it names", codes(facts.list("chat_roles")));
+  list.add("Marks it writes", codes(facts.list("chat_markers")));
+  list.add("It knows", join(facts.list("chat_features"), ", "));
+  return list.under("## Tokenizer");
+}
+
+std::string hyperparameter_region(const CardFacts& facts) {
+  if (facts.hyperparameters.empty()) return "";
+  std::vector<std::vector<std::string>> changed, all;
+  for (const UsedHyperparameter& used : facts.hyperparameters) {
+    const std::vector<std::string> row = {md_code(used.name), md_code(used.value),
+                                          used.fallback.empty() ? "" : md_code(used.fallback)};
+    if (used.differs) changed.push_back(row);
+    all.push_back(row);
+  }
+  std::string out = "### Hyper-parameters\n\n";
+  if (facts.has("effective_batch_size"))
+    out += fmt::format("Effective batch size: {}.\n\n", facts.text("effective_batch_size"));
+  if (!changed.empty())
+    out +=
+        "Those that differ from the defaults:\n\n" + md_table({"name", "value", "default"}, changed) + "\n";
+  return out + "<details>\n<summary>All</summary>\n\n" + md_table({"name", "value", "default"}, all) +
+         "\n</details>\n";
+}
+
+std::string evaluation_region(const CardFacts& facts) {
+  if (facts.results.empty()) return "";
+  std::vector<std::vector<std::string>> rows;
+  for (const EvalResult& result : facts.results) {
+    std::string value = fmt::format("{:.4g}", result.value);
+    if (result.error) value += fmt::format(" ± {:.2g}", *result.error);
+    rows.push_back({result.task.empty() ? "the run's own evaluation" : md_text(result.task),
+                    md_text(result.metric), result.shots, value});
+  }
+  return "## Evaluation\n\n" + md_table({"task", "metric", "shots", "value"}, rows);
+}
+
+std::string versions_region(const CardFacts& facts) {
+  Bullets list;
+  for (const Fact& fact : facts.facts) {
+    if (fact.name.starts_with("version_"))
+      list.add(md_text(fact.name.substr(8)), md_text(fact.values.front()));
+  }
+  return list.under("### Framework versions");
+}
+
+std::string provenance_region(const CardFacts& facts) {
+  Bullets list;
+  if (const std::optional<double> seconds = facts.number("date_epoch")) {
+    const auto time = static_cast<std::time_t>(*seconds);
+    std::tm parts{};
+    char text[32];
+    if (::gmtime_r(&time, &parts) != nullptr && std::strftime(text, sizeof text, "%Y-%m-%d", &parts) > 0)
+      list.add("Date", text);
+  }
+  list.add("Training code", facts.has("source_revision") ? md_code(facts.text("source_revision")) : "");
+  for (const std::string& line : facts.list("sha256"))
+    list.add("SHA-256 of " + md_code(line.substr(66)), md_code(line.substr(0, 64)));
+  return list.under("## Provenance");
+}
+
+std::string citation_region(const CardFacts& facts) {
+  std::string out;
+  if (facts.has("citation")) out += md_block("bibtex", facts.text("citation"));
+  const Trainer* trainer = trainer_by_tag(facts.text("method"));
+  if (trainer != nullptr && !trainer->arxiv.empty())
+    out += (out.empty() ? "" : "\n") +
+           fmt::format("{}: {}, {}.\n", trainer->name, trainer->title,
+                       md_link(fmt::format("arXiv:{}", trainer->arxiv),
+                               fmt::format("https://arxiv.org/abs/{}", trainer->arxiv)));
+  if (trainer != nullptr) {
+    out += (out.empty() ? "" : "\n") + std::string("TRL:\n\n") +
+           md_block("bibtex",
+                    "@software{vonwerra2020trl,\n"
+                    "  title  = {{TRL: Transformers Reinforcement Learning}},\n"
+                    "  author = {von Werra, Leandro and Belkada, Younes and Tunstall, Lewis and Beeching, "
+                    "Edward and Thrush, Tristan and "
+                    "Lambert, Nathan and Huang, Shengyi and Rasul, Kashif and Gallouédec, Quentin},\n"
+                    "  license = {Apache-2.0},\n"
+                    "  url    = {https://github.com/huggingface/trl},\n"
+                    "  year   = {2020}\n}");
+  }
+  return out.empty() ? "" : "## Citation\n\n" + out;
+}
+
+std::string trl_procedure(const CardFacts& facts) {
+  const std::string text = run_links(facts) + method_sentence(facts);
+  return text.empty() ? "" : "## Training procedure\n\n" + text;
+}
+
+namespace {
+
+std::string cell(const std::optional<double>& value) {
+  return value ? fmt::format("{:.4g}", *value) : "";
+}
+
+std::string column_name(const std::string& metric) {
+  if (metric == "eval_loss") return "validation loss";
+  std::string name = metric.substr(5);
+  std::replace(name.begin(), name.end(), '_', ' ');
+  return md_text(name);
+}
+
+// Steps whose training loss is shown: the first, the last, the lowest, and about a dozen, closer together
+// early on.
+std::vector<std::uint64_t> shown_steps(const std::vector<CurvePoint>& curve) {
+  constexpr std::size_t kShown = 12;
+  std::vector<std::uint64_t> steps;
+  const std::size_t n = curve.size();
+  if (n == 0) return steps;
+  for (std::size_t i = 0; i < kShown; ++i) {
+    const double at = std::pow(static_cast<double>(n), static_cast<double>(i) / (kShown - 1)) - 1;
+    steps.push_back(curve[std::min(n - 1, static_cast<std::size_t>(at))].step);
+  }
+  const auto lowest =
+      std::min_element(curve.begin(), curve.end(), [](const CurvePoint& a, const CurvePoint& b) {
+        return !std::isnan(a.loss) && (std::isnan(b.loss) || a.loss < b.loss);
+      });
+  steps.push_back(lowest->step);
+  steps.push_back(curve.back().step);
+  return steps;
+}
+
+std::string results_table(const CardFacts& facts) {
+  std::vector<std::uint64_t> steps = shown_steps(facts.train_curve);
+  for (const EvalRow& row : facts.evaluations) steps.push_back(row.step);
+  std::sort(steps.begin(), steps.end());
+  steps.erase(std::unique(steps.begin(), steps.end()), steps.end());
+  if (steps.empty()) return "";
+  std::vector<std::string> header = {"step", "epoch", "training loss"};
+  for (const std::string& column : facts.eval_columns) header.push_back(column_name(column));
+  std::vector<std::vector<std::string>> rows;
+  for (const std::uint64_t step : steps) {
+    const auto point = std::lower_bound(facts.train_curve.begin(), facts.train_curve.end(), step,
+                                        [](const CurvePoint& p, std::uint64_t s) { return p.step < s; });
+    const bool logged = point != facts.train_curve.end() && point->step == step;
+    const auto eval = std::lower_bound(facts.evaluations.begin(), facts.evaluations.end(), step,
+                                       [](const EvalRow& r, std::uint64_t s) { return r.step < s; });
+    const bool evaluated = eval != facts.evaluations.end() && eval->step == step;
+    std::string epoch;
+    if (logged) epoch = cell(point->epoch);
+    if (epoch.empty() && evaluated) epoch = cell(eval->epoch);
+    std::vector<std::string> row = {std::to_string(step), epoch,
+                                    logged ? fmt::format("{:.4g}", point->loss) : ""};
+    for (std::size_t i = 0; i < facts.eval_columns.size(); ++i)
+      row.push_back(evaluated ? cell(eval->values[i]) : "");
+    if (evaluated && facts.best_step == step) {
+      for (std::string& text : row) text = text.empty() ? "" : "**" + text + "**";
+    }
+    rows.push_back(std::move(row));
+  }
+  const std::string table = md_table(header, rows);
+  if (rows.size() <= 30) return table;
+  return fmt::format("<details>\n<summary>{} rows</summary>\n\n{}\n</details>\n", rows.size(), table);
+}
+
+}  // namespace
+
+std::string training_region(const CardFacts& facts, std::string_view plot) {
+  Bullets list;
+  list.add("Steps", count_fact(facts, "global_step"));
+  if (const std::optional<double> epochs = facts.number("epochs"))
+    list.add("Epochs", fmt::format("{:.4g}", *epochs));
+  list.add("Tokens seen", count_fact(facts, "tokens_seen"));
+  const std::optional<double> seconds = facts.number("train_runtime_seconds");
+  if (seconds)
+    list.add("Run time", *seconds < 120    ? fmt::format("{:.3g} s", *seconds)
+                         : *seconds < 7200 ? fmt::format("{:.3g} min", *seconds / 60)
+                                           : fmt::format("{:.3g} h", *seconds / 3600));
+  list.add("Processes", plain_fact(facts, "processes"));
+  if (const std::optional<double> loss = facts.number("mean_train_loss"))
+    list.add("Mean training loss", fmt::format("{:.4g}", *loss));
+  if (const std::optional<double> loss = facts.number("best_eval_loss")) {
+    std::string text = fmt::format("{:.4g}", *loss);
+    if (facts.has("best_step")) text += " at step " + facts.text("best_step");
+    if (const std::optional<double> perplexity = facts.number("perplexity"))
+      text += fmt::format(" (perplexity {:.4g})", *perplexity);
+    list.add("Best validation loss", text);
+  }
+  const std::string bullets = list.under(""), table = results_table(facts), links = run_links(facts);
+  std::string out;
+  if (!links.empty()) out += "\n" + links;
+  if (!bullets.empty()) out += bullets.substr(1);
+  if (!plot.empty() && !facts.train_curve.empty()) out += "\n![Loss over steps](" + std::string(plot) + ")\n";
+  if (!table.empty()) out += "\n" + table;
+  return out.empty() ? "" : "## Training\n" + out;
+}
+
+}  // namespace mu

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// A card composed from facts: front matter entries and the named regions of its body, before anybody decides
+// whether they become a new file or replace parts of an old one.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "card/facts.h"
+
+namespace mu {
+
+enum class CardStyle : std::uint8_t { kFull, kTrl, kMinimal };
+
+struct CardEntry {
+  std::string key;
+  std::string lines;       // whole lines of YAML
+  bool by_option = false;  // wins over what people wrote
+};
+
+struct CardRegion {
+  std::string name;  // "usage"
+  std::string text;  // Markdown, ends with a newline
+};
+
+struct CardText {
+  std::string title;
+  std::vector<CardEntry> front;
+  std::vector<CardRegion> regions;
+  std::vector<Fact> given;  // what the next run should still know
+};
+
+// What the state line of an existing card remembers.
+struct CardState {
+  bool present = false;
+  std::vector<std::pair<std::string, std::string>> hashes;  // of keys, and of regions as "region/NAME"
+  std::vector<Fact> given;
+
+  [[nodiscard]] const std::string* find(std::string_view key) const;
+};
+CardState parse_state(std::string_view body);
+std::string state_text(const CardState& state);  // the line, without its end
+
+// `plot` is the name under which the loss curve lies beside the card; empty for none.
+CardText compose_card(const CardFacts& facts, CardStyle style, std::string_view plot);
+
+// The whole card, with the marks of its regions.
+std::string render_card(const CardText& card);
+
+// How regions are marked, whole lines without their ends.
+std::string region_begin(std::string_view name);
+std::string region_end(std::string_view name);
+std::string short_hash(std::string_view text);  // of the text with line ends made "\n"
+
+// The regions of the body; empty ones are left out by compose_card().
+std::string summary_region(const CardFacts& facts);
+std::string usage_region(const CardFacts& facts);
+std::string model_region(const CardFacts& facts);
+std::string adapter_region(const CardFacts& facts);
+std::string tokenizer_region(const CardFacts& facts);
+std::string training_region(const CardFacts& facts, std::string_view plot);
+std::string hyperparameter_region(const CardFacts& facts);
+std::string evaluation_region(const CardFacts& facts);
+std::string versions_region(const CardFacts& facts);
+std::string provenance_region(const CardFacts& facts);
+std::string citation_region(const CardFacts& facts);
+// The parts of TRL's own card, under its headings.
+std::string trl_quick_start(const CardFacts& facts);
+std::string trl_procedure(const CardFacts& facts);
+
+}  // namespace mu

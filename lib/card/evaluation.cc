@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// Results that other programs wrote: lm-evaluation-harness (results.json: results{task{"metric,filter":
+// value, "metric_stderr,filter": error}}, "n-shot") and Transformers' save_metrics (all_results.json: one
+// flat object).
+#include <cmath>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "card/gather.h"
+
+namespace mu {
+namespace {
+
+void add_harness_task(CardFacts& facts, const JsonValue::Member& task, const JsonValue* shots) {
+  for (const JsonValue::Member& metric : task.value.members()) {
+    const std::size_t comma = metric.key.find(',');
+    const std::string name = metric.key.substr(0, comma);
+    const std::optional<double> value = metric.value.as_double();
+    if (!value || name.ends_with("_stderr") || name == "sample_len") continue;
+    EvalResult result{task.key, metric.key, *value, std::nullopt, "", true};
+    const std::string filter = comma == std::string::npos ? "" : metric.key.substr(comma);
+    if (const JsonValue* error = task.value.find(name + "_stderr" + filter))
+      result.error = error->as_double();
+    if (shots != nullptr) {
+      if (const std::optional<std::uint64_t> n = shots->find_u64(task.key)) result.shots = std::to_string(*n);
+    }
+    facts.results.push_back(std::move(result));
+  }
+}
+
+}  // namespace
+
+void add_evaluation_file(CardFacts& facts, std::string_view text, std::string_view file) {
+  const JsonDocument document = parse_json(text);
+  if (!document.root.is_object()) throw malformed("no JSON object").in_file(escape_name(file));
+  const std::size_t before = facts.results.size();
+  if (const JsonValue* results = document.root.find("results"); results != nullptr && results->is_object()) {
+    const JsonValue* shots = document.root.find("n-shot");
+    for (const JsonValue::Member& task : results->members()) {
+      if (task.value.is_object()) add_harness_task(facts, task, shots);
+    }
+  } else {
+    for (const JsonValue::Member& member : document.root.members()) {
+      if (const std::optional<double> value = member.value.as_double())
+        facts.results.push_back({"", member.key, *value, std::nullopt, "", false});
+    }
+  }
+  if (facts.results.size() == before)
+    throw malformed("holds no results of lm-evaluation-harness or of a trainer").in_file(escape_name(file));
+}
+
+}  // namespace mu

@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "card/facts.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/text.h"
+#include "card/tables.h"
+
+namespace mu {
+namespace {
+
+void refuse_control(std::string_view option, std::string_view value) {
+  const bool bad = std::any_of(value.begin(), value.end(), [](char c) {
+    const auto byte = static_cast<unsigned char>(c);
+    return (byte < 0x20 && c != '\n' && c != '\t') || byte == 0x7F;
+  });
+  if (value.find("<!-- card-gen:") != std::string_view::npos)
+    throw usage(fmt::format("{}: a value can't hold the marks of card-gen", option));
+  if (bad || find_invalid_utf8(value))
+    throw usage(fmt::format("{}: '{}' has a control character or is not UTF-8", option,
+                            escape_name(shorten(value, 60))));
+}
+
+void require_id(std::string_view option, std::string_view id) {
+  if (is_repo_id(id)) return;
+  throw usage(fmt::format("{}: '{}' is no id of the Hub", option, escape_name(shorten(id, 60))))
+      .hint("give NAME or OWNER/NAME, not a path or a sentence");
+}
+
+void require_url(std::string_view option, std::string_view url) {
+  if (url.starts_with("https://") && url.find_first_of(" \n\t<>\"'") == std::string_view::npos) return;
+  throw usage(fmt::format("{}: '{}' is no https address", option, escape_name(shorten(url, 60))));
+}
+
+void add_bases(CardFacts& facts, const std::vector<std::string>& bases) {
+  std::vector<std::string> ids;
+  std::string revision;
+  for (const std::string& base : bases) {
+    const std::size_t at = base.find('@');
+    const std::string id = base.substr(0, at);
+    require_id("--base", id);
+    if (at != std::string::npos) {
+      revision = base.substr(at + 1);
+      if (revision.empty() || revision.find_first_of(" \t\n\"'`<>|") != std::string::npos)
+        throw usage("--base: the revision after '@' is no branch, tag or commit");
+    }
+    if (id.find('/') == std::string::npos)
+      facts.notes.push_back(fmt::format("--base {}: the Hub links a model by owner/name", id));
+    ids.push_back(id);
+  }
+  if (ids.size() > 1) facts.add_list("base_model", ids, "option --base");
+  if (ids.size() == 1) facts.add("base_model", ids.front(), "option --base");
+  facts.add("base_model_revision", revision, "option --base");
+}
+
+void add_license(CardFacts& facts, const CardOptions& o) {
+  if (!o.license) return;
+  if (!license_name(*o.license)) {
+    Error error =
+        usage(fmt::format("--license: the Hub knows no licence '{}'", escape_name(shorten(*o.license, 60))));
+    if (const std::optional<std::string> better = suggest_license(*o.license))
+      throw error.hint("did you mean " + *better);
+    throw error.hint("use other with --license-name and --license-link");
+  }
+  facts.add("license", *o.license, "option --license");
+  if (*o.license == "other" && !o.license_name)
+    facts.notes.emplace_back("--license other wants --license-name and --license-link");
+}
+
+}  // namespace
+
+const Fact* CardFacts::find(std::string_view name) const {
+  const auto found =
+      std::find_if(facts.begin(), facts.end(), [name](const Fact& fact) { return fact.name == name; });
+  return found == facts.end() ? nullptr : &*found;
+}
+
+std::string CardFacts::text(std::string_view name) const {
+  const Fact* fact = find(name);
+  return fact == nullptr ? std::string() : fact->values.front();
+}
+
+std::vector<std::string> CardFacts::list(std::string_view name) const {
+  const Fact* fact = find(name);
+  return fact == nullptr ? std::vector<std::string>() : fact->values;
+}
+
+std::optional<double> CardFacts::number(std::string_view name) const {
+  const Fact* fact = find(name);
+  double value = 0;
+  if (fact == nullptr) return std::nullopt;
+  const std::string& text = fact->values.front();
+  if (std::from_chars(text.data(), text.data() + text.size(), value).ec != std::errc()) return std::nullopt;
+  return value;
+}
+
+void CardFacts::add(std::string_view name, std::string value, std::string_view source) {
+  if (!value.empty() && !has(name))
+    facts.push_back({std::string(name), {std::move(value)}, false, false, std::string(source)});
+}
+
+void CardFacts::add_number(std::string_view name, double value, std::string_view source) {
+  if (has(name)) return;
+  const bool whole =
+      value >= 0 && value < 1e15 && value == static_cast<double>(static_cast<std::uint64_t>(value));
+  std::string text = whole ? std::to_string(static_cast<std::uint64_t>(value)) : fmt::format("{}", value);
+  facts.push_back({std::string(name), {std::move(text)}, false, true, std::string(source)});
+}
+
+void CardFacts::add_list(std::string_view name, std::vector<std::string> values, std::string_view source) {
+  if (!values.empty() && !has(name))
+    facts.push_back({std::string(name), std::move(values), true, false, std::string(source)});
+}
+
+void add_options(CardFacts& facts, const CardOptions& o) {
+  const auto plain = [&](std::string_view name, const std::optional<std::string>& value,
+                         const std::string& option) {
+    if (!value) return;
+    refuse_control(option, *value);
+    facts.add(name, *value, "option " + option);
+  };
+  const auto url = [&](std::string_view name, const std::optional<std::string>& value,
+                       const std::string& option) {
+    if (value) require_url(option, *value);
+    plain(name, value, option);
+  };
+  add_bases(facts, o.base);
+  if (o.relation) {
+    if (*o.relation != "adapter" && *o.relation != "finetune" && *o.relation != "merge" &&
+        *o.relation != "quantized")
+      throw usage("--relation takes adapter, finetune, merge or quantized");
+    facts.add("base_model_relation", *o.relation, "option --relation");
+  }
+  plain("name", o.name, "--name");
+  if (o.repo) require_id("--repo", *o.repo);
+  plain("repo", o.repo, "--repo");
+  add_license(facts, o);
+  plain("license_name", o.license_name, "--license-name");
+  plain("license_link", o.license_link, "--license-link");
+  plain("library_name", o.library, "--library");
+  plain("pipeline_tag", o.pipeline_tag, "--pipeline-tag");
+  if (o.pipeline_tag && !is_pipeline_tag(*o.pipeline_tag))
+    facts.notes.push_back("--pipeline-tag: the Hub does not list " + escape_name(*o.pipeline_tag));
+  if (o.method) {
+    if (trainer_by_tag(*o.method) == nullptr) throw usage("--method: not one of " + trainer_tags());
+    facts.add("method", *o.method, "option --method");
+  }
+  for (const std::string& dataset : o.datasets) {
+    require_id("--dataset", dataset);
+    if (dataset.find('/') == std::string::npos)
+      facts.notes.push_back(fmt::format("--dataset {}: the Hub links a dataset by owner/name", dataset));
+  }
+  facts.add_list("datasets", o.datasets, "option --dataset");
+  for (const std::string& language : o.languages) {
+    if (is_language(language)) continue;
+    Error error =
+        usage(fmt::format("--language: '{}' is no ISO 639 code", escape_name(shorten(language, 60))));
+    if (const std::optional<std::string> better = suggest_language(language))
+      error.hint("did you mean " + *better);
+    throw error;
+  }
+  facts.add_list("language", o.languages, "option --language");
+  for (const std::string& tag : o.tags) refuse_control("--tag", tag);
+  facts.add_list("tags", o.tags, "option --tag");
+  for (const std::string& author : o.authors) refuse_control("--author", author);
+  facts.add_list("authors", o.authors, "option --author");
+  url("wandb", o.wandb, "--wandb");
+  url("comet", o.comet, "--comet");
+  url("trackio", o.trackio, "--trackio");
+  url("tensorboard", o.tensorboard, "--tensorboard");
+  plain("citation", o.citation, "--citation");
+  plain("source_revision", o.source_revision, "--source-revision");
+  for (const std::string& pair : o.library_versions) {
+    refuse_control("--library-version", pair);
+    const std::size_t equals = pair.find('=');
+    if (equals == std::string::npos || equals == 0) throw usage("--library-version takes NAME=VERSION");
+    facts.add("version_" + pair.substr(0, equals), pair.substr(equals + 1), "option --library-version");
+  }
+  for (const std::string& pair : o.set) {
+    refuse_control("--set", pair);
+    const std::size_t equals = pair.find('=');
+    if (equals == std::string::npos || equals == 0) throw usage("--set takes KEY=VALUE");
+    facts.front_matter.emplace_back(pair.substr(0, equals), pair.substr(equals + 1));
+  }
+  facts.given = facts.facts;
+}
+
+void add_inspection(CardFacts& facts, std::string_view json) {
+  const JsonDocument document = parse_json(json);
+  const JsonValue& root = document.root;
+  const std::string* schema = root.find_string("schema");
+  if (schema == nullptr || !schema->starts_with("modelutils.st-inspect/"))
+    throw malformed("--facts takes a document of st-inspect --json");
+  constexpr std::string_view kSource = "st-inspect";
+  if (const JsonValue* list = root.find("architectures"); list != nullptr && !list->items().empty()) {
+    if (const std::string* text = list->items().front().as_string())
+      facts.add("architecture", *text, kSource);
+  }
+  if (const std::string* type = root.find_string("model_type")) facts.add("model_type", *type, kSource);
+  for (const std::string_view key : {"parameters", "bytes"}) {
+    if (const std::optional<std::uint64_t> number = root.find_u64(key))
+      facts.add_number(key, static_cast<double>(*number), kSource);
+  }
+  if (const JsonValue* list = root.find("dtypes")) {
+    std::vector<std::string> dtypes;
+    for (const JsonValue& item : list->items()) {
+      if (const std::string* name = item.find_string("dtype")) dtypes.push_back(*name);
+    }
+    facts.add_list("dtypes", dtypes, kSource);
+  }
+  if (const JsonValue* run = root.find("checkpoint"); run != nullptr && run->is_object()) {
+    if (const std::optional<std::uint64_t> step = run->find_u64("step"))
+      facts.add_number("global_step", static_cast<double>(*step), kSource);
+  }
+}
+
+void add_conclusions(CardFacts& facts) {
+  constexpr std::string_view kSource = "follows from the other facts";
+  const bool adapter =
+      facts.text("kind").starts_with("adapter") || facts.text("base_model_relation") == "adapter";
+  if (facts.has("base_model")) {
+    const bool merge = facts.list("base_model").size() > 1;
+    if (!facts.has("kind") && !facts.has("base_model_relation") && !merge)
+      facts.notes.emplace_back(
+          "without a FOLDER the model is taken for a finetune of its base; --relation says otherwise");
+    facts.add("base_model_relation",
+              adapter                     ? "adapter"
+              : merge                     ? "merge"
+              : facts.has("quantization") ? "quantized"
+                                          : "finetune",
+              kSource);
+    facts.add("library_name", adapter ? "peft" : "transformers", kSource);
+  }
+  if (facts.has("kind")) facts.add("library_name", adapter ? "peft" : "transformers", kSource);
+  const std::string method = facts.text("method");
+  if (!method.empty() && !facts.has("kind"))
+    facts.add("pipeline_tag", method == "reward-trainer" ? "text-classification" : "text-generation",
+              "the method");
+
+  // Of a language model only: the losses of DPO and the like are no entropies.
+  const std::optional<double> loss = facts.number("best_eval_loss");
+  const bool entropy = (method.empty() || method == "sft") && facts.text("pipeline_tag") == "text-generation";
+  if (loss && entropy && *loss < 50) facts.add_number("perplexity", std::exp(*loss), "best_eval_loss");
+
+  // As TRL, PEFT and Transformers set them, in a fixed order.
+  std::vector<std::string> tags;
+  const std::string base = facts.text("base_model");
+  if (adapter && !base.empty() && facts.list("base_model").size() == 1)
+    tags.push_back("base_model:adapter:" + base);
+  if (!method.empty() || facts.has("trainer") || !facts.train_curve.empty())
+    tags.emplace_back("generated_from_trainer");
+  if (facts.text("peft_type") == "LORA") tags.emplace_back("lora");
+  if (adapter) tags.emplace_back("transformers");
+  if (!method.empty()) tags.emplace_back("trl");
+  if (!method.empty()) tags.push_back(method);
+  if (facts.has("unsloth_version")) tags.emplace_back("unsloth");
+  if (facts.has("custom_code")) tags.emplace_back("custom_code");
+  if (facts.has("trackio")) tags.push_back("trackio:" + facts.text("trackio"));
+  const std::vector<std::string> own = facts.list("tags");
+  for (const std::string& tag : own) {
+    if (std::find(tags.begin(), tags.end(), tag) == tags.end()) tags.push_back(tag);
+  }
+  std::erase_if(facts.facts, [](const Fact& fact) { return fact.name == "tags"; });
+  facts.add_list("tags", tags, own.empty() ? std::string(kSource) : "option --tag and the other facts");
+
+  std::string name = facts.text("repo");
+  name = name.substr(name.find('/') + 1);
+  facts.add("name", name, "option --repo");
+  facts.add("name", facts.text("folder_name"), "the folder's name");
+  if (!base.empty()) {
+    const std::string stem = base.substr(base.find('/') + 1);
+    const std::string dataset = facts.text("datasets");
+    facts.add("name",
+              stem + "-" +
+                  (!method.empty()   ? method
+                   : dataset.empty() ? "finetuned"
+                                     : dataset.substr(dataset.find('/') + 1)),
+              kSource);
+  }
+  facts.add("name", "model", kSource);
+  if (!facts.has("license"))
+    facts.notes.emplace_back(
+        "no licence is known and none is written; give --license (as a rule that of the base model)");
+  if (!base.empty() && facts.text("license").empty() && base.starts_with("meta-llama/"))
+    facts.notes.emplace_back(
+        "Llama models have licences of their own: llama2, llama3, llama3.1, llama3.2, llama3.3, llama4");
+}
+
+}  // namespace mu

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a card is made of: named facts, each with the place it was learned from, the run's curve, evaluations.
+// The renderers read nothing else.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace mu {
+
+struct Fact {
+  std::string name;                 // "base_model"
+  std::vector<std::string> values;  // one unless it is a list
+  bool is_list = false, is_number = false;
+  std::string source;  // "option --base", "config.json"
+};
+
+struct UsedHyperparameter {
+  std::string_view name;
+  std::string value;
+  std::string fallback;  // the library's default; empty where there is none
+  bool differs = false;
+};
+
+struct CurvePoint {
+  std::uint64_t step;
+  std::optional<double> epoch;
+  double loss;
+};
+
+// An evaluation of the run; values belong to CardFacts::eval_columns.
+struct EvalRow {
+  std::uint64_t step;
+  std::optional<double> epoch;
+  std::vector<std::optional<double>> values;
+};
+
+// A result that a file named by --eval states.
+struct EvalResult {
+  std::string task, metric;  // "hellaswag", "acc,none"
+  double value = 0;
+  std::optional<double> error;
+  std::string shots;
+  bool is_benchmark = false;  // of an evaluation harness: goes into model-index
+};
+
+struct CardFacts {
+  std::vector<Fact> facts;
+  std::vector<UsedHyperparameter> hyperparameters;
+  std::vector<CurvePoint> train_curve;  // by step
+  std::vector<std::string> eval_columns;
+  std::vector<EvalRow> evaluations;  // by step
+  std::optional<std::uint64_t> best_step;
+  std::vector<EvalResult> results;
+  std::vector<std::pair<std::string, std::string>> front_matter;  // --set KEY=VALUE
+  std::vector<Fact> given;           // what options said, now or in an earlier run
+  std::vector<std::string> notes;    // what the author should know
+  std::vector<std::string> unknown;  // what could not be learned, with the reason
+
+  [[nodiscard]] const Fact* find(std::string_view name) const;
+  [[nodiscard]] bool has(std::string_view name) const { return find(name) != nullptr; }
+  [[nodiscard]] std::string text(std::string_view name) const;  // empty when it is not known
+  [[nodiscard]] std::vector<std::string> list(std::string_view name) const;
+  [[nodiscard]] std::optional<double> number(std::string_view name) const;
+
+  // The first source of a fact counts; later ones and empty values are passed over.
+  void add(std::string_view name, std::string value, std::string_view source);
+  void add_number(std::string_view name, double value, std::string_view source);
+  void add_list(std::string_view name, std::vector<std::string> values, std::string_view source);
+};
+
+// What the user said.
+struct CardOptions {
+  std::vector<std::string> base;
+  std::optional<std::string> relation, name, repo, license, license_name, license_link, library, pipeline_tag,
+      method;
+  std::vector<std::string> datasets, languages, tags, set, library_versions, authors, eval_files;
+  std::optional<std::string> wandb, comet, trackio, tensorboard, citation, source_revision;
+  std::string facts_json;  // a document of st-inspect --json
+  bool hash_weights = false;
+};
+
+// Adds what the options say. Throws kUsage for ids that are none, licences, languages and methods nobody
+// knows, addresses that are no https URL, control characters.
+void add_options(CardFacts& facts, const CardOptions& options);
+
+// Adds what a folder says. Files that can't be read are noted in `unknown`. Throws kIo when it is no folder.
+void add_folder(CardFacts& facts, const std::string& path, const CardOptions& options);
+
+// Adds what st-inspect --json said. Throws kMalformed.
+void add_inspection(CardFacts& facts, std::string_view json);
+
+// Facts that follow from others: relation, library, tags, task, name.
+void add_conclusions(CardFacts& facts);
+
+}  // namespace mu

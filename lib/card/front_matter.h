@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// A model card as it lies on the disk: where its front matter stands (the rule of huggingface_hub,
+// repocard.py: only at the start of the file), which bytes belong to which key, its line endings. Edits
+// replace the lines of one key.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "card/yaml.h"
+
+namespace mu {
+
+struct CardKey {
+  std::string key;
+  std::size_t begin, end;  // bytes of its lines in the card; comments before it belong to no key
+};
+
+struct CardFile {
+  std::string text;
+  std::string eol = "\n";  // "\r\n" where every line ends so
+  bool has_front_matter = false;
+  bool unterminated = false;  // opened and never closed
+  bool has_bom = false;
+  std::size_t yaml_begin = 0, yaml_end = 0;  // bytes between the fences
+  std::size_t yaml_line = 1;                 // number of the first line of YAML
+  std::size_t body_begin = 0;
+  YamlValue data;             // a map, or null without front matter
+  std::vector<CardKey> keys;  // in order
+
+  [[nodiscard]] std::string_view body() const { return std::string_view(text).substr(body_begin); }
+  [[nodiscard]] const CardKey* find(std::string_view key) const;
+  [[nodiscard]] std::string_view lines_of(const CardKey& key) const {
+    return std::string_view(text).substr(key.begin, key.end - key.begin);
+  }
+};
+
+inline constexpr std::size_t kMaxCardBytes = 16U << 20;
+
+// Throws kMalformed at "line N" for YAML that can't be read, duplicate keys, and front matter that is no
+// mapping.
+CardFile read_card(std::string text);
+
+// Number of the line in which a byte stands.
+std::size_t line_at(std::string_view text, std::size_t byte);
+
+}  // namespace mu

@@ -1,0 +1,421 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "card/gather.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstdlib>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "card/card_text.h"
+#include "card/front_matter.h"
+#include "card/tables.h"
+#include "model/config.h"
+#include "model/sharded.h"
+#include "os/file.h"
+#include "os/folder.h"
+#include "weights/digest.h"
+
+namespace mu {
+namespace {
+
+constexpr std::uint64_t kMaxJson = 256U << 20;  // bytes
+
+// Runs one reader; what it can't read is noted, and the card is made from the rest.
+template <typename Read>
+void try_to(CardFacts& facts, std::string_view what, Read read) {
+  try {
+    read();
+  } catch (const Error& error) {
+    facts.unknown.push_back(fmt::format("{}: {}", what, error.what()));
+  }
+}
+
+std::uint64_t checkpoint_number(std::string_view name) {
+  std::uint64_t step = 0;
+  const std::string_view digits = name.substr(name.rfind('-') + 1);
+  std::from_chars(digits.data(), digits.data() + digits.size(), step);
+  return step;
+}
+
+// The checkpoint of a run with the largest step, or nothing.
+std::optional<std::string> last_checkpoint(const Folder& folder) {
+  const FolderFile* last = nullptr;
+  for (const FolderFile& file : folder.files) {
+    if (file.role != FileRole::kCheckpoint || !file.is_folder) continue;
+    if (last == nullptr || checkpoint_number(file.name) > checkpoint_number(last->name)) last = &file;
+  }
+  if (last == nullptr) return std::nullopt;
+  return last->name;
+}
+
+bool has_weights(const Folder& folder) {
+  return std::any_of(folder.files.begin(), folder.files.end(), [](const FolderFile& file) {
+    return !file.is_folder && (file.role == FileRole::kWeights || file.role == FileRole::kWeightsIndex ||
+                               file.role == FileRole::kTorchWeights || file.role == FileRole::kOtherWeights);
+  });
+}
+
+std::optional<Weights> open_weights_of(CardFacts& facts, const Folder& folder) {
+  std::optional<Weights> weights;
+  try_to(facts, "parameters", [&] {
+    if (!has_weights(folder)) {
+      const std::optional<ShardedState> shares = find_sharded_state(folder.path);
+      if (shares) weights = open_sharded_state(*shares, "", false);
+      if (!shares) throw malformed("no weights lie in this folder").in_file(escape_name(folder.path));
+      return;
+    }
+    const WeightsChoice choice = choose_weights(folder);
+    std::vector<std::string> paths;
+    for (const std::string& name : choice.names) paths.push_back(folder.path_of(name));
+    Weights opened = choice.is_index ? open_sharded(paths.front()) : open_files(paths);
+    opened.findings.throw_if_unloadable();
+    weights = std::move(opened);
+  });
+  return weights;
+}
+
+std::string task_of(std::string_view architecture, const JsonValue& config) {
+  struct Row {
+    std::string_view suffix, task;
+  };
+  static constexpr Row kRows[] = {{"ForCausalLM", "text-generation"},
+                                  {"LMHeadModel", "text-generation"},
+                                  {"ForSequenceClassification", "text-classification"},
+                                  {"ForTokenClassification", "token-classification"},
+                                  {"ForQuestionAnswering", "question-answering"},
+                                  {"ForMaskedLM", "fill-mask"},
+                                  {"ForMultipleChoice", "multiple-choice"}};
+  for (const Row& row : kRows) {
+    if (architecture.ends_with(row.suffix)) return std::string(row.task);
+  }
+  if (architecture.ends_with("ForConditionalGeneration")) {
+    if (config.find("vision_config") != nullptr) return "image-text-to-text";
+    return config.find("audio_config") != nullptr ? "audio-text-to-text" : "text-generation";
+  }
+  return architecture.ends_with("Model") ? "feature-extraction" : "";
+}
+
+void add_config(CardFacts& facts, const JsonValue& config, const std::string& folder) {
+  constexpr std::string_view kSource = "config.json";
+  if (const JsonValue* list = config.find("architectures"); list != nullptr && !list->items().empty()) {
+    if (const std::string* name = list->items().front().as_string()) {
+      facts.add("architecture", *name, kSource);
+      facts.add("pipeline_tag", task_of(*name, config), "config.json architectures");
+    }
+  }
+  const JsonValue* inner = config.find("text_config");
+  for (const std::string_view key :
+       {"hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim",
+        "vocab_size", "max_position_embeddings"}) {
+    std::optional<std::uint64_t> number = config.find_u64(key);
+    if (!number && inner != nullptr) number = inner->find_u64(key);
+    if (number) facts.add_number(key, static_cast<double>(*number), kSource);
+  }
+  const auto text = [&](std::string_view key, std::string_view fact) {
+    if (const std::string* value = config.find_string(key)) facts.add(fact, *value, kSource);
+  };
+  text("model_type", "model_type");
+  text("transformers_version", "version_Transformers");
+  text("unsloth_version", "unsloth_version");
+  if (config.find("auto_map") != nullptr) facts.add("custom_code", "true", kSource);
+  if (const std::string* name = config.find_string("_name_or_path");
+      name != nullptr && !facts.has("base_model")) {
+    if (const std::optional<BaseName> base = base_from_name(*name, folder)) {
+      facts.add("base_model", base->id, "config.json _name_or_path");
+      facts.add("base_model_revision", base->revision, "config.json _name_or_path");
+    }
+  }
+}
+
+// What a card that lies in the folder says and the files don't. Placeholders and paths are no facts.
+void add_existing_card(CardFacts& facts, const std::string& path, const std::string& folder) {
+  constexpr std::string_view kSource = "README.md";
+  const CardFile card = read_card(read_whole_file(path, kMaxCardBytes));
+  const auto texts = [&](std::string_view key) {
+    const YamlValue* value = card.data.find(key);
+    return value == nullptr ? std::vector<std::string>() : value->texts();
+  };
+  if (!facts.has("base_model")) {
+    std::vector<std::string> ids;
+    for (const std::string& name : texts("base_model")) {
+      if (const std::optional<BaseName> base = base_from_name(name, folder)) {
+        ids.push_back(base->id);
+        facts.add("base_model_revision", base->revision, kSource);
+      }
+    }
+    if (ids.size() == 1) facts.add("base_model", ids.front(), kSource);
+    if (ids.size() > 1) facts.add_list("base_model", ids, kSource);
+  }
+  for (const std::string& id : texts("license")) {
+    if (license_name(id)) facts.add("license", id, kSource);
+  }
+  std::vector<std::string> datasets = texts("datasets"), languages = texts("language");
+  std::erase_if(datasets, [](const std::string& id) { return !is_repo_id(id) || id == "None"; });
+  std::erase_if(languages, [](const std::string& code) { return !is_language(code); });
+  facts.add_list("datasets", datasets, kSource);
+  facts.add_list("language", languages, kSource);
+  for (const std::string& tag : texts("tags")) {
+    if (trainer_by_tag(tag) != nullptr) facts.add("method", tag, "README.md tags");
+  }
+}
+
+// Whether an option could have said this: the line that remembers it may have been edited by anybody.
+bool is_sound_given(const Fact& fact) {
+  const auto all = [&](auto good) { return std::all_of(fact.values.begin(), fact.values.end(), good); };
+  const std::string& name = fact.name;
+  const auto is_one_of = [&](std::initializer_list<std::string_view> names) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+  };
+  if (is_one_of({"base_model", "datasets", "repo"}))
+    return all([](const std::string& v) { return is_repo_id(v); });
+  if (is_one_of({"wandb", "comet", "trackio", "tensorboard"}))
+    return all([](const std::string& v) {
+      return v.starts_with("https://") && v.find_first_of(" \n\t<>\"'") == std::string::npos;
+    });
+  if (name == "license") return all([](const std::string& v) { return license_name(v).has_value(); });
+  if (name == "language") return all([](const std::string& v) { return is_language(v); });
+  if (name == "method") return all([](const std::string& v) { return trainer_by_tag(v) != nullptr; });
+  if (name == "base_model_relation")
+    return all([](const std::string& v) {
+      return v == "adapter" || v == "finetune" || v == "merge" || v == "quantized";
+    });
+  if (name == "plot" || name == "style")
+    return all([](const std::string& v) { return !is_local_path(v) && v.find("..") == std::string::npos; });
+  return name.starts_with("version_") ||
+         is_one_of({"base_model_revision", "name", "license_name", "license_link", "library_name",
+                    "pipeline_tag", "tags", "authors", "citation", "source_revision"});
+}
+
+// What options of earlier runs said, as the card remembers it.
+void add_given(CardFacts& facts, const std::string& path) {
+  const CardState state = parse_state(read_whole_file(path, kMaxCardBytes));
+  for (const Fact& fact : state.given) {
+    if (facts.has(fact.name) || !is_sound_given(fact)) continue;
+    facts.facts.push_back(fact);
+    facts.given.push_back(fact);
+  }
+}
+
+void add_cached_base(CardFacts& facts, bool adapter) {
+  if (facts.list("base_model").size() != 1) return;
+  const std::optional<std::string> snapshot = cached_snapshot(facts.text("base_model"));
+  if (!snapshot) return;
+  constexpr std::string_view kSource = "the base model in the local cache";
+  const std::string card_path = join_path(*snapshot, "README.md");
+  if (exists(card_path)) {
+    const CardFile card = read_card(read_whole_file(card_path, kMaxCardBytes));
+    if (const YamlValue* license = card.data.find("license");
+        license != nullptr && license_name(license->text))
+      facts.add("license", license->text, kSource);
+    for (const std::string_view key : {"license_name", "license_link"}) {
+      const YamlValue* value = card.data.find(key);
+      if (value != nullptr && value->is_string() && facts.text("license") == "other")
+        facts.add(key, value->text, kSource);
+    }
+  }
+  if (!adapter) return;
+  const Folder base = scan_folder(*snapshot);
+  if (!has_weights(base)) return;
+  CardFacts counted;
+  std::optional<Weights> weights = open_weights_of(counted, base);
+  if (!weights) return;
+  add_parameters(counted, *weights, nullptr, false);
+  facts.add_number("base_parameters", counted.number("parameters").value_or(0), kSource);
+}
+
+void add_tokenizer(CardFacts& facts, const Folder& folder) {
+  std::string chat, source;
+  if (folder.has("tokenizer_config.json")) {
+    source = "tokenizer_config.json";
+    const JsonDocument document = parse_json(read_whole_file(folder.path_of(source), kMaxJson));
+    const JsonValue& config = document.root;
+    if (const std::string* name = config.find_string("tokenizer_class"))
+      facts.add("tokenizer_class", *name, source);
+    if (const JsonValue* length = config.find("model_max_length"); length != nullptr && length->as_double()) {
+      // 1e30 means that nobody set it.
+      if (*length->as_double() < 1e9) facts.add_number("tokenizer_max_length", *length->as_double(), source);
+    }
+    for (const std::string_view key : {"bos_token", "eos_token", "pad_token"}) {
+      if (const std::string* token = config.find_string(key)) facts.add(key, *token, source);
+    }
+    if (const JsonValue* found = config.find("chat_template")) {
+      if (const std::string* text = found->as_string()) chat = *text;
+      for (const JsonValue& item : found->items()) {
+        if (const std::string* text = item.find_string("template"); text != nullptr && chat.empty())
+          chat = *text;
+      }
+    }
+  }
+  if (folder.has("chat_template.jinja")) {
+    source = "chat_template.jinja";
+    chat = read_whole_file(folder.path_of(source), 16U << 20);
+  }
+  if (chat.empty()) return;
+  facts.add("chat_template", "true", source);
+  std::vector<std::string> roles, features, markers;
+  for (const std::string_view role : {"system", "user", "assistant", "tool"}) {
+    if (chat.find(fmt::format("'{}'", role)) != std::string::npos ||
+        chat.find(fmt::format("\"{}\"", role)) != std::string::npos)
+      roles.emplace_back(role);
+  }
+  facts.add_list("chat_roles", roles, source);
+  if (chat.find("tools") != std::string::npos) features.emplace_back("tools");
+  if (chat.find("enable_thinking") != std::string::npos || chat.find("<think>") != std::string::npos)
+    features.emplace_back("thinking");
+  if (chat.find("generation %}") != std::string::npos) features.emplace_back("generation mask");
+  facts.add_list("chat_features", features, source);
+  for (std::size_t at = chat.find("<|"); at != std::string::npos && markers.size() < 12;
+       at = chat.find("<|", at + 2)) {
+    const std::size_t end = chat.find("|>", at);
+    if (end == std::string::npos || end - at > 40) continue;
+    std::string marker = chat.substr(at, end + 2 - at);
+    if (marker.find_first_of("'\" {") == std::string::npos &&
+        std::find(markers.begin(), markers.end(), marker) == markers.end())
+      markers.push_back(std::move(marker));
+  }
+  facts.add_list("chat_markers", markers, source);
+}
+
+void add_processes(CardFacts& facts, const Folder& folder) {
+  double count = 0;
+  for (const FolderFile& file : folder.files) {
+    if (file.name.starts_with("rng_state_") && file.name.ends_with(".pth")) ++count;
+  }
+  if (count == 0 && folder.has("rng_state.pth")) count = 1;
+  if (count > 0) facts.add_number("processes", count, "the saved random states");
+}
+
+// When the run last logged: TensorBoard puts the time into the names of its files.
+void add_date(CardFacts& facts, const std::string& path) {
+  if (const char* epoch = std::getenv("SOURCE_DATE_EPOCH"); epoch != nullptr && *epoch != '\0') {
+    std::uint64_t seconds = 0;
+    const std::string_view text = epoch;
+    const std::from_chars_result parsed = std::from_chars(text.data(), text.data() + text.size(), seconds);
+    if (parsed.ptr != text.data() + text.size()) throw usage("SOURCE_DATE_EPOCH is no number of seconds");
+    facts.add_number("date_epoch", static_cast<double>(seconds), "SOURCE_DATE_EPOCH");
+    return;
+  }
+  double newest = 0;
+  const std::string runs = join_path(path, "runs");
+  if (!is_folder(runs)) return;
+  for (const FolderEntry& run : list_folder(runs)) {
+    if (run.kind != FolderEntry::Kind::kFolder || run.is_link) continue;
+    for (const FolderEntry& file : list_folder(join_path(runs, run.name))) {
+      constexpr std::string_view kStart = "events.out.tfevents.";
+      if (!file.name.starts_with(kStart)) continue;
+      std::uint64_t seconds = 0;
+      std::from_chars(file.name.data() + kStart.size(), file.name.data() + file.name.size(), seconds);
+      newest = std::max(newest, static_cast<double>(seconds));
+    }
+  }
+  if (newest > 0) facts.add_number("date_epoch", newest, "the names of the run's TensorBoard logs");
+}
+
+void add_hashes(CardFacts& facts, const Weights& weights) {
+  std::vector<std::string> lines;
+  for (const WeightsFile& file : weights.files) {
+    if (file.file)
+      lines.push_back(
+          fmt::format("{}  {}", file_hash(*file.file, [](std::uint64_t) {}), base_name(file.name)));
+  }
+  facts.add_list("sha256", lines, "the weights' bytes");
+}
+
+std::string folder_name(const std::string& path) {
+  const std::string tidy = tidy_path(path);
+  const std::string name(base_name(tidy));
+  if (!name.starts_with("checkpoint-")) return name;
+  const std::string above(base_name(tidy_path(join_path(tidy, ".."))));
+  return above.empty() ? name : above;
+}
+
+JsonValue read_object(const Folder& folder, std::string_view name) {
+  try {
+    JsonDocument document = parse_json(read_whole_file(folder.path_of(name), kMaxJson));
+    if (!document.root.is_object()) throw malformed("not a JSON object");
+    return std::move(document.root);
+  } catch (Error& error) {
+    throw error.in_file(escape_name(folder.path_of(name)));
+  }
+}
+
+void add_run(CardFacts& facts, const Folder& folder, const Folder& run) {
+  add_processes(facts, run);
+  const auto in_either = [&](std::string_view name) -> const Folder* {
+    if (folder.has(name)) return &folder;
+    return run.has(name) ? &run : nullptr;
+  };
+  if (const Folder* at = in_either("trainer_state.json"))
+    try_to(facts, "training", [&] {
+      add_trainer_state(facts,
+                        parse_trainer_state(read_whole_file(at->path_of("trainer_state.json"), kMaxJson)));
+    });
+  if (const Folder* at = in_either("training_args.bin"))
+    try_to(facts, "hyperparameters",
+           [&] { add_training_arguments(facts, TrainingArguments::read(at->path_of("training_args.bin"))); });
+  if (folder.has("all_results.json"))
+    try_to(facts, "results", [&] {
+      const JsonValue results = read_object(folder, "all_results.json");
+      const auto take = [&](std::string_view key, std::string_view fact) {
+        const JsonValue* value = results.find(key);
+        if (value != nullptr && value->as_double())
+          facts.add_number(fact, *value->as_double(), "all_results.json");
+      };
+      take("train_runtime", "train_runtime_seconds");
+      take("train_loss", "mean_train_loss");
+      take("train_samples_per_second", "train_samples_per_second");
+      take("eval_loss", "best_eval_loss");
+    });
+}
+
+}  // namespace
+
+void add_folder(CardFacts& facts, const std::string& path, const CardOptions& options) {
+  const Folder folder = scan_folder(path);
+  const std::optional<std::string> checkpoint = last_checkpoint(folder);
+  const Folder run = checkpoint ? scan_folder(folder.path_of(*checkpoint)) : folder;
+  const bool own_model =
+      has_weights(folder) || folder.has("config.json") || folder.has("adapter_config.json");
+  const Folder& model = own_model || !checkpoint ? folder : run;
+  const bool adapter = model.has("adapter_config.json") && !model.has("model.safetensors") &&
+                       !model.has("model.safetensors.index.json");
+  const bool at_checkpoint = folder.has("optimizer.pt") || folder.has("optimizer.bin");
+  std::string kind = adapter ? "adapter" : "model";
+  if (at_checkpoint) kind += " checkpoint";
+  if (checkpoint) kind += " run";
+  facts.add("kind", kind, "the folder's files");
+  facts.add("folder_name", folder_name(path), "the folder's name");
+
+  if (folder.has("README.md"))
+    try_to(facts, "the existing card", [&] { add_given(facts, folder.path_of("README.md")); });
+  std::optional<JsonValue> config;
+  if (adapter)
+    try_to(facts, "adapter",
+           [&] { add_adapter_config(facts, read_object(model, "adapter_config.json"), path); });
+  if (model.has("config.json"))
+    try_to(facts, "architecture", [&] {
+      config = read_object(model, "config.json");
+      add_config(facts, *config, path);
+    });
+  if (const std::optional<Weights> weights = open_weights_of(facts, model)) {
+    add_parameters(facts, *weights, config ? &*config : nullptr, adapter);
+    if (options.hash_weights) try_to(facts, "provenance", [&] { add_hashes(facts, *weights); });
+  }
+  add_run(facts, folder, run);
+  // Broken YAML here is an error where the card is edited; for facts it is one source less.
+  if (folder.has("README.md"))
+    try_to(facts, "the existing card", [&] { add_existing_card(facts, folder.path_of("README.md"), path); });
+  try_to(facts, "the base model in the cache", [&] { add_cached_base(facts, adapter); });
+  try_to(facts, "tokenizer", [&] { add_tokenizer(facts, model); });
+  if (model.has("tokenizer.json") || model.has("tokenizer_config.json"))
+    facts.add("has_tokenizer", "true", "the folder's files");
+  add_date(facts, path);
+  if (!facts.has("base_model"))
+    facts.notes.emplace_back(
+        "the base model is not known from this folder and not written; give --base OWNER/NAME");
+}
+
+}  // namespace mu

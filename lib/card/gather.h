@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// The parts of add_folder(): one function a kind of file.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/json.h"
+#include "card/facts.h"
+#include "model/folder.h"
+#include "model/trainer_state.h"
+#include "model/training_args.h"
+#include "weights/weights.h"
+
+namespace mu {
+
+// A name from a file as a base model: an id, the id inside a path of the Hugging Face or ModelScope cache, or
+// nothing.
+struct BaseName {
+  std::string id, revision;
+};
+std::optional<BaseName> base_from_name(std::string_view name, const std::string& folder);
+// The snapshot of a model in the local Hugging Face cache, or nothing.
+std::optional<std::string> cached_snapshot(std::string_view id);
+
+void add_adapter_config(CardFacts& facts, const JsonValue& config, const std::string& folder);
+// Counts as the Hub does (huggingface.js, parse-safetensors-metadata.ts).
+void add_parameters(CardFacts& facts, const Weights& weights, const JsonValue* config, bool adapter);
+void add_training_arguments(CardFacts& facts, const TrainingArguments& arguments);
+void add_trainer_state(CardFacts& facts, const TrainerState& state);
+void add_evaluation_file(CardFacts& facts, std::string_view text, std::string_view file);
+
+}  // namespace mu

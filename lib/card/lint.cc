@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "card/lint.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "base/json_write.h"
+#include "base/text.h"
+#include "card/tables.h"
+#include "model/pickled.h"
+
+namespace mu {
+namespace {
+
+using Kind = YamlValue::Kind;
+
+const LintRule& rule(std::string_view id) {
+  const std::vector<LintRule>& rules = lint_rules();
+  return *std::find_if(rules.begin(), rules.end(), [id](const LintRule& r) { return r.id == id; });
+}
+
+class Linter {
+ public:
+  explicit Linter(const CardFile& card) : card_(card) {}
+
+  std::vector<LintFinding> run() {
+    if (card_.has_bom) add("CG-BOM", 1, "the file starts with a byte order mark");
+    if (card_.unterminated) {
+      add("CG-EMPTY", 1, "the front matter is never closed");
+    } else if (card_.has_front_matter && card_.data.kind == Kind::kNull) {
+      add("CG-BLANK", card_.yaml_line, "the YAML metadata are blank");
+    } else if (!card_.has_front_matter || card_.data.members.empty()) {
+      add("CG-EMPTY", 1, "there is no front matter");
+    } else {
+      front_matter();
+    }
+    body();
+    std::stable_sort(found_.begin(), found_.end(),
+                     [](const LintFinding& a, const LintFinding& b) { return a.line < b.line; });
+    return std::move(found_);
+  }
+
+ private:
+  void add(std::string_view id, std::size_t line, std::string message) {
+    found_.push_back({&rule(id), line, std::move(message)});
+  }
+
+  static std::string shown(std::string_view text) { return "'" + escape_name(shorten(text, 60)) + "'"; }
+
+  // Calls each(text, where, line) for a string or a list of strings; anything else is a finding.
+  template <typename Each>
+  void strings(std::string_view key, Each each) {
+    const YamlValue* value = card_.data.find(key);
+    if (value == nullptr) return;
+    if (value->kind == Kind::kMap || value->kind == Kind::kNull)
+      return add("CG-TYPE", value->line, fmt::format("\"{}\" must be a text or a list of texts", key));
+    if (value->is_scalar()) return one(*value, std::string(key), each);
+    for (std::size_t i = 0; i < value->items.size(); ++i)
+      one(value->items[i], fmt::format("{}[{}]", key, i), each);
+  }
+  template <typename Each>
+  void one(const YamlValue& value, const std::string& where, Each each) {
+    if (!value.is_string()) return add("CG-TYPE", value.line, fmt::format("\"{}\" must be a string", where));
+    each(value.text, where, value.line);
+  }
+
+  void ids(std::string_view key, std::string_view id_rule, std::string_view what) {
+    strings(key, [&](const std::string& text, const std::string& where, std::size_t line) {
+      if (text == "None") return add("CG-NONE", line, fmt::format("\"{}\" is the word None", where));
+      if (!is_repo_id(text))
+        add(id_rule, line,
+            fmt::format("\"{}\" with value {} is not valid: no {} id", where, shown(text), what));
+    });
+  }
+
+  void front_matter() {
+    ids("base_model", "CG-BASE", "model");
+    ids("datasets", "CG-DATASET", "dataset");
+    ids("new_version", "CG-BASE", "model");
+    license();
+    strings("language", [&](const std::string& text, const std::string& where, std::size_t line) {
+      if (!is_language(text)) {
+        const std::optional<std::string> better = suggest_language(text);
+        add("CG-LANGUAGE", line,
+            fmt::format("\"{}\" with value {} is no ISO 639 code{}", where, shown(text),
+                        better ? "; did you mean " + *better : ""));
+      }
+    });
+    texts();
+    tags();
+    if (const YamlValue* index = card_.data.find("model-index")) model_index(*index);
+    if (card_.data.find("license") == nullptr) add("CG-NOLICENSE", card_.yaml_line, "no licence is declared");
+    if (card_.data.find("base_model") != nullptr && card_.data.find("base_model_relation") == nullptr)
+      add("CG-NORELATION", card_.data.find("base_model")->line,
+          "the relation to the base model is left to be guessed");
+    for (const std::string_view key : {"library_name", "pipeline_tag"}) {
+      if (card_.data.find(key) == nullptr)
+        add("CG-MISSING", card_.yaml_line,
+            fmt::format("{} is missing: no code snippet is shown, filters pass the model over", key));
+    }
+    for (const YamlValue::Member& member : card_.data.members) dialects(member.value, member.key);
+  }
+
+  void license() {
+    if (const YamlValue* wrong = card_.data.find("licence"))
+      add("CG-LICENCE", wrong->line, "\"licence\" is no key of the Hub; did you mean license?");
+    bool other = false;
+    strings("license", [&](const std::string& text, const std::string& where, std::size_t line) {
+      other = other || text == "other";
+      if (license_name(text)) return;
+      const std::optional<std::string> better = suggest_license(text);
+      add("CG-LICENSE", line,
+          fmt::format("\"{}\" must be one of the Hub's identifiers, not {}{}", where, shown(text),
+                      better ? "; did you mean " + *better : ""));
+    });
+    if (other && (card_.data.find("license_name") == nullptr || card_.data.find("license_link") == nullptr))
+      add("CG-OTHER", card_.data.find("license")->line,
+          "license: other without license_name and license_link");
+    const YamlValue* link = card_.data.find("license_link");
+    if (link != nullptr && link->text != "LICENSE" && link->text != "LICENSE.md" &&
+        !link->text.starts_with("https://"))
+      add("CG-LINK", link->line,
+          fmt::format("\"license_link\" must be LICENSE, LICENSE.md or an https address, not {}",
+                      shown(link->text)));
+  }
+
+  void texts() {
+    for (const std::string_view key : {"library_name", "pipeline_tag", "base_model_relation", "license_name",
+                                       "thumbnail", "instance_prompt"}) {
+      const YamlValue* value = card_.data.find(key);
+      if (value != nullptr && !value->is_string())
+        add("CG-TYPE", value->line, fmt::format("\"{}\" must be a string", key));
+    }
+    const YamlValue* task = card_.data.find("pipeline_tag");
+    if (task != nullptr && task->is_string() && !is_pipeline_tag(task->text))
+      add("CG-TASK", task->line,
+          fmt::format("the pipeline tag {} is not in the official list", shown(task->text)));
+    const YamlValue* relation = card_.data.find("base_model_relation");
+    constexpr std::array<std::string_view, 4> kRelations = {"adapter", "merge", "quantized", "finetune"};
+    if (relation != nullptr &&
+        std::find(kRelations.begin(), kRelations.end(), relation->text) == kRelations.end())
+      add("CG-RELATION", relation->line,
+          fmt::format("\"base_model_relation\" must be one of adapter, merge, quantized, finetune, not {}",
+                      shown(relation->text)));
+  }
+
+  void tags() {
+    const YamlValue* value = card_.data.find("tags");
+    if (value == nullptr) return;
+    if (value->kind != Kind::kList) return add("CG-TAGS", value->line, "\"tags\" must be an array");
+    for (std::size_t i = 0; i < value->items.size(); ++i) {
+      const YamlValue& item = value->items[i];
+      if (!item.is_string()) add("CG-TYPE", item.line, fmt::format("\"tags[{}]\" must be a string", i));
+      if (item.text.find('[') != std::string::npos && item.text.find(']') != std::string::npos)
+        add("CG-BRACKET", item.line, fmt::format("the tag {} is one text, not a list", shown(item.text)));
+      if (item.text.starts_with("base_model:adapter:") && !is_repo_id(item.text.substr(19)))
+        add("CG-PATH", item.line, "the tag names no model id: " + shown(item.text));
+    }
+  }
+
+  // A plain scalar that PyYAML (YAML 1.1) and the Hub (1.2) read differently.
+  void dialects(const YamlValue& value, const std::string& where) {
+    for (const YamlValue::Member& member : value.members) dialects(member.value, where + "." + member.key);
+    for (std::size_t i = 0; i < value.items.size(); ++i)
+      dialects(value.items[i], fmt::format("{}[{}]", where, i));
+    if (!value.is_string()) return;
+    std::string lower = value.text;
+    for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    constexpr std::array<std::string_view, 4> kWords = {"yes", "no", "on", "off"};
+    if (std::find(kWords.begin(), kWords.end(), lower) == kWords.end()) return;
+    const std::string_view line = line_text(value.line);
+    if (line.find("\"" + value.text + "\"") != std::string_view::npos ||
+        line.find("'" + value.text + "'") != std::string_view::npos)
+      return;
+    add("CG-DIALECT", value.line,
+        fmt::format("\"{}\": {} is a text for the Hub and a truth value for Python", where,
+                    shown(value.text)));
+  }
+
+  [[nodiscard]] std::string_view line_text(std::size_t number) const {
+    std::size_t at = 0;
+    for (std::size_t line = 1; line < number && at < card_.text.size(); ++line) {
+      const std::size_t end = card_.text.find('\n', at);
+      at = end == std::string::npos ? card_.text.size() : end + 1;
+    }
+    return std::string_view(card_.text).substr(at, card_.text.find('\n', at) - at);
+  }
+
+  void require(const YamlValue* value, const std::string& where, Kind kind, std::size_t line) {
+    if (value == nullptr) return add("CG-INDEX", line, fmt::format("\"{}\" is required", where));
+    if (value->kind != kind)
+      add("CG-INDEX", value->line,
+          fmt::format("\"{}\" must be a{}", where,
+                      kind == Kind::kList  ? "n array"
+                      : kind == Kind::kMap ? "n object"
+                                           : " string"));
+  }
+
+  void model_index(const YamlValue& index) {
+    if (index.kind != Kind::kList) return add("CG-INDEX", index.line, "\"model-index\" must be an array");
+    for (std::size_t i = 0; i < index.items.size(); ++i) {
+      const YamlValue& model = index.items[i];
+      const std::string where = fmt::format("model-index[{}]", i);
+      require(model.find("name"), where + ".name", Kind::kString, model.line);
+      const YamlValue* results = model.find("results");
+      require(results, where + ".results", Kind::kList, model.line);
+      for (std::size_t j = 0; results != nullptr && j < results->items.size(); ++j)
+        index_result(results->items[j], fmt::format("{}.results[{}]", where, j));
+    }
+  }
+
+  void index_result(const YamlValue& result, const std::string& where) {
+    const YamlValue* task = result.find("task");
+    require(task, where + ".task", Kind::kMap, result.line);
+    if (task != nullptr) require(task->find("type"), where + ".task.type", Kind::kString, task->line);
+    const YamlValue* dataset = result.find("dataset");
+    require(dataset, where + ".dataset", Kind::kMap, result.line);
+    if (dataset != nullptr) {
+      require(dataset->find("type"), where + ".dataset.type", Kind::kString, dataset->line);
+      require(dataset->find("name"), where + ".dataset.name", Kind::kString, dataset->line);
+      for (const std::string_view key : {"config", "split", "revision"}) {
+        if (const YamlValue* value = dataset->find(key))
+          require(value, fmt::format("{}.dataset.{}", where, key), Kind::kString, value->line);
+      }
+    }
+    const YamlValue* metrics = result.find("metrics");
+    require(metrics, where + ".metrics", Kind::kList, result.line);
+    for (std::size_t k = 0; metrics != nullptr && k < metrics->items.size(); ++k) {
+      const YamlValue& metric = metrics->items[k];
+      require(metric.find("type"), fmt::format("{}.metrics[{}].type", where, k), Kind::kString, metric.line);
+      if (metric.find("value") == nullptr)
+        add("CG-INDEX", metric.line, fmt::format("\"{}.metrics[{}].value\" is required", where, k));
+    }
+    const YamlValue* source = result.find("source");
+    if (source != nullptr) require(source->find("url"), where + ".source.url", Kind::kString, source->line);
+  }
+
+  void body() {
+    std::size_t number = 1;
+    for (const std::string_view line : split(card_.text, '\n')) {
+      if (line.find("[More Information Needed]") != std::string_view::npos ||
+          trim(line) == "More information needed")
+        add("CG-PLACEHOLDER", number, "a placeholder where nothing was written");
+      if (line.find("(https://huggingface.co/None)") != std::string_view::npos ||
+          line.find("model=\"None\"") != std::string_view::npos)
+        add("CG-NONE", number, "a link or a name that is the word None");
+      if (mask_secrets(line) != line) add("CG-TOKEN", number, "this looks like an access token");
+      const bool state = line.starts_with("<!-- card-gen:");
+      for (const std::string_view root : {"/home/", "/root/", "/Users/", "/mnt/", "/tmp/", "C:\\"}) {
+        const std::size_t at = line.find(root);
+        const bool start =
+            at != std::string_view::npos &&
+            (at == 0 || std::string_view(" \"'`([=:").find(line[at - 1]) != std::string_view::npos);
+        if (start && !state) {
+          add("CG-PATH", number, "a path of somebody's machine");
+          break;
+        }
+      }
+      ++number;
+    }
+  }
+
+  const CardFile& card_;
+  std::vector<LintFinding> found_;
+};
+
+}  // namespace
+
+const std::vector<LintRule>& lint_rules() {
+  static const std::vector<LintRule> rules = {
+      {"CG-BASE", true, false, "write the model's id, OWNER/NAME"},
+      {"CG-DATASET", true, false, "write the dataset's id, OWNER/NAME"},
+      {"CG-LICENSE", true, true, "use an identifier of the Hub, or other with license_name and license_link"},
+      {"CG-LINK", true, false, "name the file LICENSE, or give an https address"},
+      {"CG-LANGUAGE", true, true, "use a two- or three-letter code; regions belong into language_bcp47"},
+      {"CG-TAGS", true, true, "write a list, one tag a line"},
+      {"CG-TYPE", true, false, "give the key a value of that type, in quotes where it is a text"},
+      {"CG-RELATION", true, false, "use one of the four words"},
+      {"CG-INDEX", true, false, "complete or quote the entry, or leave model-index out"},
+      {"CG-TOKEN", true, false, "remove it and revoke the token"},
+      {"CG-BLANK", true, false, "add keys or remove the two fences"},
+      {"CG-EMPTY", false, false, "card-gen -i FOLDER adds it"},
+      {"CG-TASK", false, false, "use a task of https://huggingface.co/tasks"},
+      {"CG-NOLICENSE", false, false, "declare the licence, as a rule that of the base model"},
+      {"CG-LICENCE", false, true, "write license: with an identifier"},
+      {"CG-OTHER", false, false, "add both keys"},
+      {"CG-NORELATION", false, false, "add base_model_relation"},
+      {"CG-MISSING", false, false, "add the key"},
+      {"CG-NONE", false, false, "name the model or remove the line; card-gen -i FOLDER mends it"},
+      {"CG-PLACEHOLDER", false, true, "write the part or remove it"},
+      {"CG-PATH", false, false, "name an id or remove it"},
+      {"CG-BRACKET", false, false, "write one item a line"},
+      {"CG-DIALECT", false, true, "put it in quotes"},
+      {"CG-BOM", false, true, "save the file without it"},
+  };
+  return rules;
+}
+
+std::vector<LintFinding> lint_card(const CardFile& card) {
+  return Linter(card).run();
+}
+
+std::string lint_text(const std::vector<LintFinding>& findings, std::string_view file) {
+  std::string out;
+  for (const LintFinding& finding : findings) {
+    out += fmt::format("{}:{}: {}: {} [{}]; {}\n", escape_name(file), finding.line,
+                       finding.rule->is_error ? "error" : "warning", finding.message, finding.rule->id,
+                       finding.rule->advice);
+  }
+  return out;
+}
+
+std::string lint_json(const std::vector<LintFinding>& findings, std::string_view file) {
+  std::string out;
+  JsonWriter json(out);
+  json.begin_object()
+      .member("schema", "modelutils.card-gen.lint/1")
+      .member("file", file)
+      .key("findings")
+      .begin_array();
+  for (const LintFinding& finding : findings) {
+    json.begin_object().member("line", finding.line).member("rule", finding.rule->id);
+    json.member("severity", finding.rule->is_error ? "error" : "warning").member("message", finding.message);
+    json.member("advice", finding.rule->advice).member("fixable", finding.rule->is_fixable).end_object();
+  }
+  json.end_array().end_object();
+  return out + "\n";
+}
+
+}  // namespace mu

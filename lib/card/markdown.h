@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// Text made Markdown that nothing in it can break out of.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace mu {
+
+std::string md_text(std::string_view text);  // one line; everything Markdown or HTML would act on is escaped
+std::string md_code(std::string_view text);  // a code span, its fence longer than any run of backticks inside
+std::string md_link(std::string_view text, std::string_view url);
+std::string md_block(std::string_view language, std::string_view text);  // a fenced block
+std::string python_text(std::string_view text);  // a literal that Python and JSON share
+
+// A table: rows of cells that are Markdown already.
+std::string md_table(const std::vector<std::string>& header,
+                     const std::vector<std::vector<std::string>>& rows);
+
+}  // namespace mu

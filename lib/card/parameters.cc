@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// Parameters as the Hub counts them (huggingface.js: packages/hub/src/lib/parse-safetensors-metadata.ts):
+// every tensor but scalars and the scales of quantisation; packed values count as many as they hold.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "base/text.h"
+#include "card/gather.h"
+#include "weights/layout.h"
+
+namespace mu {
+namespace {
+
+struct Quantisation {
+  std::string method;
+  std::uint64_t bits = 0;
+  bool four_bit = false, packed = false;
+};
+
+Quantisation quantisation_of(const JsonValue* config) {
+  Quantisation q;
+  const JsonValue* settings = config == nullptr ? nullptr : config->find("quantization_config");
+  if (settings == nullptr && config != nullptr) {
+    if (const JsonValue* inner = config->find("text_config")) settings = inner->find("quantization_config");
+  }
+  if (settings == nullptr || !settings->is_object()) return q;
+  const std::string* method = settings->find_string("quant_method");
+  q.method = method == nullptr ? "unknown" : *method;
+  q.bits = settings->find_u64("bits").value_or(4);
+  q.four_bit = settings->find_true("load_in_4bit") || q.method == "mxfp4";
+  if (const std::string* format = settings->find_string("format"))
+    q.packed = format->ends_with("pack-quantized");
+  if (const JsonValue* groups = settings->find("config_groups"); q.packed && groups != nullptr) {
+    for (const JsonValue::Member& group : groups->members()) {
+      const JsonValue* weights = group.value.find("weights");
+      if (weights != nullptr && weights->find_u64("num_bits")) q.bits = *weights->find_u64("num_bits");
+    }
+  }
+  return q;
+}
+
+bool is_scale(std::string_view last) {
+  static const std::set<std::string_view> kScales = {
+      "weight_scale",      "weight_scale_inv", "weight_scale_2",     "weight_global_scale",
+      "weight_zero_point", "input_scale",      "input_global_scale", "input_zero_point",
+      "zero_point",        "weight_shape",     "weight_g_idx"};
+  return kScales.contains(last);
+}
+
+// How many parameters one stored element stands for; 0 for none.
+std::uint64_t factor(const Tensor& tensor, const Quantisation& q) {
+  if (tensor.shape.empty() || tensor.dtype == Dtype::kF8E8M0) return 0;
+  if (q.method.empty()) return 1;
+  const std::string_view name = tensor.name;
+  const std::string_view last = name.substr(name.rfind('.') + 1);
+  if (is_scale(last)) return 0;
+  if (q.method == "bitsandbytes") {
+    if (last == "absmax" || last == "quant_map" || last == "nested_absmax" || last == "nested_quant_map" ||
+        last.starts_with("bitsandbytes__"))
+      return 0;
+    return tensor.dtype == Dtype::kU8 && q.four_bit ? 2 : 1;
+  }
+  if (q.method == "gptq" || q.method == "awq") {
+    if (last == "qzeros" || last == "g_idx" || last == "scales") return 0;
+    return last == "qweight" && q.bits > 0 && q.bits <= 32 ? 32 / q.bits : 1;
+  }
+  if (q.method == "mxfp4" && tensor.dtype == Dtype::kU8) {
+    if (name.ends_with("_scales")) return 0;
+    return name.find("_blocks") != std::string_view::npos ? 2 : 1;
+  }
+  if (q.packed && is_integer(tensor.dtype) && q.bits > 0)
+    return std::max<std::uint64_t>(1, bits(tensor.dtype) / q.bits);
+  return tensor.dtype == Dtype::kU8 && q.four_bit ? 2 : 1;
+}
+
+// The number of the layer in "model.layers.12.mlp…", or nothing.
+std::optional<std::string> layer_of(std::string_view name) {
+  for (const std::string_view part : split(name, '.')) {
+    if (!part.empty() && part.find_first_not_of("0123456789") == std::string_view::npos)
+      return std::string(part);
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+void add_parameters(CardFacts& facts, const Weights& weights, const JsonValue* config, bool adapter) {
+  constexpr std::string_view kSource = "headers of the weights";
+  const Quantisation q = quantisation_of(config);
+  double total = 0, saved = 0;
+  std::map<std::string, double> by_dtype;
+  std::set<std::string> layers;
+  for (const Tensor& tensor : weights.tensors) {
+    const double count = static_cast<double>(tensor.element_count()) * static_cast<double>(factor(tensor, q));
+    const bool full_copy = adapter && tensor.name.find("lora_") == std::string::npos;
+    (full_copy ? saved : total) += count;
+    by_dtype[std::string(type_name(tensor))] += count;
+    if (const std::optional<std::string> layer = layer_of(tensor.name)) layers.insert(*layer);
+  }
+  facts.add_number(adapter ? "adapter_parameters" : "parameters", total, kSource);
+  if (saved > 0) facts.add_number("saved_module_parameters", saved, kSource);
+  facts.add_number("bytes", static_cast<double>(weights.total_bytes()), kSource);
+  std::vector<std::pair<std::string, double>> order(by_dtype.begin(), by_dtype.end());
+  std::stable_sort(order.begin(), order.end(),
+                   [](const auto& a, const auto& b) { return a.second > b.second; });
+  std::vector<std::string> dtypes;
+  for (const auto& [dtype, count] : order) {
+    if (count > 0) dtypes.push_back(dtype);
+  }
+  facts.add_list("dtypes", dtypes, kSource);
+  facts.add_number("files", static_cast<double>(weights.files.size()), kSource);
+  if (adapter && !layers.empty())
+    facts.add_number("layers_touched", static_cast<double>(layers.size()), kSource);
+  if (!q.method.empty() && !adapter) facts.add("quantization", q.method, "config.json");
+}
+
+}  // namespace mu

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// The facts themselves, for people (a line a fact, with its source) and for programs.
+#pragma once
+
+#include <string>
+
+#include "card/facts.h"
+
+namespace mu {
+
+std::string facts_text(const CardFacts& facts);
+std::string facts_json(const CardFacts& facts);
+
+}  // namespace mu

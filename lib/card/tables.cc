@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "card/tables.h"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <utility>
+
+#include "base/text.h"
+
+namespace mu {
+namespace {
+
+std::vector<std::string_view> lines_of(std::string_view table) {
+  std::vector<std::string_view> lines;
+  for (const std::string_view line : split(table, '\n')) {
+    if (!line.empty() && line.front() != '#') lines.push_back(line);
+  }
+  return lines;
+}
+
+std::string_view column(std::string_view line, std::size_t index) {
+  const std::vector<std::string_view> cells = split(line, '\t');
+  return index < cells.size() ? cells[index] : std::string_view();
+}
+
+std::string lower(std::string_view text) {
+  std::string out(text);
+  for (char& c : out) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return out;
+}
+
+const std::vector<Trainer>& trainers() {
+  static const std::vector<Trainer> table = [] {
+    std::vector<Trainer> list;
+    for (const std::string_view line : lines_of(card_data::trainers))
+      list.push_back({column(line, 0), column(line, 1), column(line, 2), column(line, 3), column(line, 4)});
+    return list;
+  }();
+  return table;
+}
+
+}  // namespace
+
+std::optional<std::string_view> license_name(std::string_view id) {
+  for (const std::string_view line : lines_of(card_data::licenses)) {
+    if (column(line, 0) == id) return column(line, 1);
+  }
+  return std::nullopt;
+}
+
+bool is_language(std::string_view code) {
+  for (const std::string_view line : lines_of(card_data::languages)) {
+    for (const std::string_view word : split(line, ' ')) {
+      if (word == code) return true;
+      const bool group = word.size() > 3 && word[2] == ':';
+      if (group && code.size() == 3 && code.substr(0, 2) == word.substr(0, 2) &&
+          word.find(code[2], 3) != std::string_view::npos)
+        return true;
+    }
+  }
+  return false;
+}
+
+bool is_pipeline_tag(std::string_view tag) {
+  const std::vector<std::string_view> lines = lines_of(card_data::pipeline_tags);
+  return std::find(lines.begin(), lines.end(), tag) != lines.end();
+}
+
+std::optional<std::string> suggest_license(std::string_view text) {
+  std::string id = lower(trim(text));
+  std::replace(id.begin(), id.end(), ' ', '-');
+  for (const std::string_view suffix : {"-only", "-or-later"}) {
+    if (id.ends_with(suffix)) id.resize(id.size() - suffix.size());
+  }
+  if (id == "apache" || id == "apache2" || id == "apache-2" || id == "apache2.0") id = "apache-2.0";
+  if (id == "busl-1.1" || id == "proprietary" || id == "custom") id = "other";
+  if (!license_name(id)) return std::nullopt;
+  return id;
+}
+
+std::optional<std::string> suggest_language(std::string_view text) {
+  static constexpr std::array<std::pair<std::string_view, std::string_view>, 22> kNames = {
+      {{"english", "en"}, {"chinese", "zh"},    {"german", "de"},  {"french", "fr"},   {"spanish", "es"},
+       {"italian", "it"}, {"portuguese", "pt"}, {"russian", "ru"}, {"japanese", "ja"}, {"korean", "ko"},
+       {"arabic", "ar"},  {"dutch", "nl"},      {"polish", "pl"},  {"turkish", "tr"},  {"hindi", "hi"},
+       {"jp", "ja"},      {"cn", "zh"},         {"ua", "uk"},      {"cz", "cs"},       {"ger", "de"},
+       {"fre", "fr"},     {"chi", "zh"}}};
+  const std::string code = lower(trim(text));
+  for (const auto& [name, iso] : kNames) {
+    if (code == name) return std::string(iso);
+  }
+  std::string stem = code.substr(0, code.find_first_of("-_"));
+  if (!is_language(stem)) return std::nullopt;
+  return stem;
+}
+
+const Trainer* trainer_by_tag(std::string_view tag) {
+  for (const Trainer& trainer : trainers()) {
+    if (trainer.tag == tag) return &trainer;
+  }
+  return nullptr;
+}
+
+const Trainer* trainer_by_config(std::string_view config) {
+  for (const Trainer& trainer : trainers()) {
+    if (trainer.config == config) return &trainer;
+  }
+  return nullptr;
+}
+
+std::string trainer_tags() {
+  std::vector<std::string> tags;
+  for (const Trainer& trainer : trainers()) tags.emplace_back(trainer.tag);
+  return join(tags, ", ");
+}
+
+const std::vector<Hyperparameter>& hyperparameters() {
+  static const std::vector<Hyperparameter> table = [] {
+    std::vector<Hyperparameter> list;
+    for (const std::string_view line : lines_of(card_data::hyperparameters)) {
+      const std::string_view own = column(line, 2);
+      list.push_back({column(line, 0), column(line, 1), own.empty() ? column(line, 1) : own});
+    }
+    return list;
+  }();
+  return table;
+}
+
+bool is_repo_id(std::string_view id) {
+  if (id.empty() || id.find("--") != std::string_view::npos || id.find("..") != std::string_view::npos ||
+      id.ends_with(".git"))
+    return false;
+  const std::size_t slash = id.find('/');
+  const auto is_name = [](std::string_view part) {
+    const auto word = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_'; };
+    return !part.empty() && part.size() <= 96 && word(part.front()) && word(part.back()) &&
+           std::all_of(part.begin(), part.end(), [&](char c) { return word(c) || c == '.' || c == '-'; });
+  };
+  if (slash == std::string_view::npos) return is_name(id);
+  return is_name(id.substr(0, slash)) && is_name(id.substr(slash + 1));
+}
+
+bool is_local_path(std::string_view text) {
+  if (text.empty()) return false;
+  const bool drive = text.size() > 2 && std::isalpha(static_cast<unsigned char>(text[0])) != 0 &&
+                     text[1] == ':' && (text[2] == '\\' || text[2] == '/');
+  return drive || text.front() == '/' || text.front() == '~' || text.starts_with("./") ||
+         text.starts_with("../") || text.starts_with("\\\\") || text.starts_with("file:");
+}
+
+}  // namespace mu

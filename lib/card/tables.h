@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// The lists of identifiers that the Hub and the libraries keep, from the text files in data/: licences,
+// languages, tasks, TRL's trainers, training arguments worth reporting.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace mu {
+
+namespace card_data {
+extern const std::string_view licenses, languages, pipeline_tags, trainers, hyperparameters;
+}
+
+// The name of a licence the Hub knows; nothing for any other identifier. Matching is exact.
+std::optional<std::string_view> license_name(std::string_view id);
+bool is_language(std::string_view code);
+bool is_pipeline_tag(std::string_view tag);
+
+// The identifier somebody probably meant: "Apache-2.0" -> "apache-2.0", "english" -> "en", "zh-CN" -> "zh".
+std::optional<std::string> suggest_license(std::string_view text);
+std::optional<std::string> suggest_language(std::string_view text);
+
+struct Trainer {
+  std::string_view config;                   // class without "Config": "SFT"
+  std::string_view tag, name, arxiv, title;  // the last two may be empty
+};
+const Trainer* trainer_by_tag(std::string_view tag);
+const Trainer* trainer_by_config(std::string_view config);
+std::string trainer_tags();  // "sft, dpo, …", for messages
+
+struct Hyperparameter {
+  std::string_view name, fallback, trl_fallback;  // defaults; empty where there is none
+};
+const std::vector<Hyperparameter>& hyperparameters();
+
+// A model or dataset id as huggingface_hub accepts it (utils/_validators.py): NAME or OWNER/NAME.
+bool is_repo_id(std::string_view id);
+// True for text that is a place on a disk: absolute, relative with dots, home, drive letters, backslashes.
+bool is_local_path(std::string_view text);
+
+}  // namespace mu

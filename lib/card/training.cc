@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+// How a run went and with what settings: trainer_state.json and training_args.bin as facts.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "base/text.h"
+#include "card/gather.h"
+#include "card/tables.h"
+
+namespace mu {
+namespace {
+
+constexpr std::string_view kState = "trainer_state.json";
+
+bool is_timing(std::string_view metric) {
+  return metric.ends_with("_runtime") || metric.ends_with("_per_second") ||
+         metric.ends_with("_compilation_time") || metric.ends_with("_preparation_time");
+}
+
+struct Evaluated {
+  std::optional<double> epoch;
+  std::map<std::string, double> values;
+};
+
+struct Log {
+  std::vector<CurvePoint> train;  // by step
+  std::map<std::uint64_t, Evaluated> evals;
+};
+
+// A resumed run logs steps again: the later entry counts.
+void sort_by_step(std::vector<CurvePoint>& curve) {
+  const auto by_step = [](const CurvePoint& a, const CurvePoint& b) { return a.step < b.step; };
+  if (!std::is_sorted(curve.begin(), curve.end(), by_step))
+    std::stable_sort(curve.begin(), curve.end(), by_step);
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < curve.size(); ++i) {
+    if (i + 1 < curve.size() && curve[i + 1].step == curve[i].step) continue;
+    curve[kept++] = curve[i];
+  }
+  curve.erase(curve.begin() + static_cast<std::ptrdiff_t>(kept), curve.end());
+}
+
+Log read_log(const TrainerState& state, std::vector<std::string>& columns) {
+  enum class Kind : std::uint8_t { kOther, kLoss, kEval };
+  std::vector<Kind> kinds;  // by metric: a long log repeats a few names
+  for (const std::string& name : state.metric_names) {
+    const bool eval = name.starts_with("eval_") && !is_timing(name);
+    kinds.push_back(name == "loss" ? Kind::kLoss : eval ? Kind::kEval : Kind::kOther);
+    if (eval) columns.push_back(name);
+  }
+  Log log;
+  for (const TrainerLogEntry& entry : state.log_history) {
+    const std::uint64_t step = entry.step.value_or(0);
+    for (const TrainerMetric& metric : entry.metrics) {
+      if (kinds[metric.name] == Kind::kLoss) log.train.push_back({step, entry.epoch, metric.value});
+      if (kinds[metric.name] != Kind::kEval) continue;
+      Evaluated& row = log.evals[step];
+      row.epoch = entry.epoch;
+      row.values[state.metric_names[metric.name]] = metric.value;
+    }
+  }
+  sort_by_step(log.train);
+  return log;
+}
+
+// Losses first, then the others as they came; a table stays readable with eight.
+void order_columns(std::vector<std::string>& columns) {
+  std::stable_partition(columns.begin(), columns.end(),
+                        [](const std::string& c) { return c.ends_with("_loss"); });
+  std::erase_if(columns, [](const std::string& c) { return c == "eval_num_tokens"; });
+  if (columns.size() > 8) columns.resize(8);
+}
+
+void add_summary(CardFacts& facts, const TrainerState& state) {
+  std::vector<std::optional<double>> last(state.metric_names.size());
+  for (const TrainerLogEntry& entry : state.log_history) {
+    for (const TrainerMetric& metric : entry.metrics) last[metric.name] = metric.value;
+  }
+  const auto take = [&](std::string_view metric, std::string_view fact) {
+    const std::optional<std::uint32_t> id = state.metric_id(metric);
+    if (id && last[*id]) facts.add_number(fact, *last[*id], kState);
+  };
+  take("train_runtime", "train_runtime_seconds");
+  take("train_samples_per_second", "train_samples_per_second");
+  take("train_loss", "mean_train_loss");
+  take("num_tokens", "tokens_seen");
+  take("mean_token_accuracy", "final_token_accuracy");
+  if (state.num_input_tokens_seen.value_or(0) > 0)
+    facts.add_number("tokens_seen", static_cast<double>(*state.num_input_tokens_seen), kState);
+}
+
+std::string argument_text(const TrainingArguments& arguments, std::string_view name) {
+  if (const std::optional<bool> flag = arguments.flag(name)) return *flag ? "true" : "false";
+  if (const std::optional<double> number = arguments.number(name)) return fmt::format("{}", *number);
+  const std::string text = arguments.text(name).value_or("");
+  return is_local_path(text) || text.find("***") != std::string::npos || text.size() > 200 ? "" : text;
+}
+
+std::string class_stem(std::string_view class_name) {
+  std::string_view name = class_name.substr(class_name.rfind('.') + 1);
+  if (name.ends_with("Config")) name.remove_suffix(6);
+  return std::string(name);
+}
+
+}  // namespace
+
+void add_trainer_state(CardFacts& facts, const TrainerState& state) {
+  Log log = read_log(state, facts.eval_columns);
+  order_columns(facts.eval_columns);
+  facts.train_curve = std::move(log.train);
+  for (const auto& [step, evaluated] : log.evals) {
+    EvalRow row{step, evaluated.epoch, {}};
+    for (const std::string& column : facts.eval_columns) {
+      const auto found = evaluated.values.find(column);
+      row.values.push_back(found == evaluated.values.end() ? std::nullopt : std::optional(found->second));
+    }
+    facts.evaluations.push_back(std::move(row));
+  }
+  if (state.global_step) facts.add_number("global_step", static_cast<double>(*state.global_step), kState);
+  if (state.epoch) facts.add_number("epochs", *state.epoch, kState);
+  add_summary(facts, state);
+  const EvalRow* best = nullptr;
+  const bool has_loss = !facts.eval_columns.empty() && facts.eval_columns.front().ends_with("_loss");
+  for (const EvalRow& row : facts.evaluations) {
+    if (state.best_global_step && row.step == *state.best_global_step) best = &row;
+  }
+  for (const EvalRow& row : facts.evaluations) {
+    if (state.best_global_step && best != nullptr && best->step == *state.best_global_step) break;
+    if (!has_loss || !row.values.front() || !std::isfinite(*row.values.front())) continue;
+    if (best == nullptr || *row.values.front() < *best->values.front()) best = &row;
+  }
+  if (best == nullptr) return;
+  facts.best_step = best->step;
+  facts.add_number("best_step", static_cast<double>(best->step), kState);
+  if (has_loss && best->values.front()) {
+    facts.add_number("best_eval_loss", *best->values.front(), kState);
+  }
+}
+
+void add_training_arguments(CardFacts& facts, const TrainingArguments& arguments) {
+  constexpr std::string_view kSource = "training_args.bin";
+  facts.add("trainer", arguments.class_name.substr(arguments.class_name.rfind('.') + 1), kSource);
+  const bool trl = arguments.class_name.starts_with("trl.");
+  const Trainer* trainer = trl ? trainer_by_config(class_stem(arguments.class_name)) : nullptr;
+  if (trainer != nullptr) facts.add("method", std::string(trainer->tag), kSource);
+  for (const Hyperparameter& parameter : hyperparameters()) {
+    std::string value = argument_text(arguments, parameter.name);
+    if (value.empty()) continue;
+    const std::string_view fallback = trl ? parameter.trl_fallback : parameter.fallback;
+    std::string numeric(fallback);
+    const bool differs = value != fallback;
+    facts.hyperparameters.push_back({parameter.name, std::move(value), std::move(numeric), differs});
+  }
+  for (const std::string_view token : {"hub_token", "push_to_hub_token"}) {
+    if (arguments.text(token))
+      facts.notes.push_back(fmt::format("training_args.bin holds a {}: do not publish that file", token));
+  }
+  const std::optional<double> batch = arguments.number("per_device_train_batch_size");
+  const std::optional<double> steps = arguments.number("gradient_accumulation_steps");
+  const std::optional<double> processes = facts.number("processes");
+  if (batch && steps && processes)
+    facts.add_number("effective_batch_size", *batch * *steps * *processes,
+                     "training_args.bin and the count of processes");
+}
+
+}  // namespace mu

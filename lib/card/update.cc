@@ -1,0 +1,438 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "card/update.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "card/markdown.h"
+#include "card/tables.h"
+#include "card/yaml.h"
+#include "os/folder.h"
+
+namespace mu {
+namespace {
+
+std::string with_eol(std::string_view text, const std::string& eol) {
+  std::string out;
+  for (const char c : text) {
+    if (c == '\n') {
+      out += eol;
+    } else if (c != '\r') {
+      out += c;
+    }
+  }
+  return out;
+}
+
+struct Edit {
+  std::size_t begin, end;
+  std::string text;
+};
+
+std::string apply(std::string_view text, std::vector<Edit> edits) {
+  std::stable_sort(edits.begin(), edits.end(),
+                   [](const Edit& a, const Edit& b) { return a.begin < b.begin; });
+  std::string out;
+  std::size_t at = 0;
+  for (const Edit& edit : edits) {
+    out += text.substr(at, edit.begin - at);
+    out += edit.text;
+    at = edit.end;
+  }
+  return out + std::string(text.substr(at));
+}
+
+bool same_value(const YamlValue& a, const YamlValue& b) {
+  if (a.is_scalar() && b.is_scalar()) return a.kind == b.kind && a.text == b.text;
+  // One id and a list of it mean the same.
+  const auto of_strings = [](const YamlValue& value) {
+    return value.is_string() || (value.kind == YamlValue::Kind::kList &&
+                                 std::all_of(value.items.begin(), value.items.end(),
+                                             [](const YamlValue& item) { return item.is_string(); }));
+  };
+  if (of_strings(a) && of_strings(b)) return a.texts() == b.texts();
+  if (a.kind != b.kind || a.items.size() != b.items.size() || a.members.size() != b.members.size())
+    return false;
+  for (std::size_t i = 0; i < a.items.size(); ++i) {
+    if (!same_value(a.items[i], b.items[i])) return false;
+  }
+  for (std::size_t i = 0; i < a.members.size(); ++i) {
+    if (a.members[i].key != b.members[i].key || !same_value(a.members[i].value, b.members[i].value))
+      return false;
+  }
+  return true;
+}
+
+bool is_bad_id(const std::string& id) {
+  return id == "None" || !is_repo_id(id) || base_name(id).starts_with("checkpoint-");
+}
+
+bool is_bad_tag(const std::string& tag) {
+  constexpr std::string_view kAdapter = "base_model:adapter:";
+  return tag.starts_with(kAdapter) && is_bad_id(tag.substr(kAdapter.size()));
+}
+
+class Updater {
+ public:
+  Updater(const CardFile& old, const CardText& fresh, const CardFacts& facts)
+      : old_(old), fresh_(fresh), facts_(facts), state_(parse_state(old.body())) {}
+
+  CardUpdate run() {
+    if (old_.unterminated)
+      throw malformed("the front matter opened by '---' is never closed")
+          .at("line 1")
+          .hint("close it with a line of three dashes");
+    if (old_.data.is_flow)
+      throw refused("the front matter is a flow mapping {…}, which can't be edited by lines");
+    new_state_.present = true;
+    new_state_.given = fresh_.given;
+    std::string front = front_matter();
+    std::string body = update_body();
+    result_.text = std::move(front) + std::move(body);
+    if (result_.text != old_.text && result_.changes.empty())
+      result_.changes.emplace_back("the remembered state is stale");
+    require_readable();
+    return std::move(result_);
+  }
+
+ private:
+  // yaml-cpp forgives more than the Hub; lines that only seemed whole show when others follow them.
+  void require_readable() const {
+    try {
+      const CardFile back = read_card(result_.text);
+      for (const auto& [key, hash] : new_state_.hashes) {
+        const bool written = std::any_of(fresh_.front.begin(), fresh_.front.end(),
+                                         [&k = key](const CardEntry& e) { return e.key == k; });
+        if (written && back.data.find(key) == nullptr && old_.find(key) != nullptr)
+          throw malformed("lost " + key);
+      }
+    } catch (const Error& error) {
+      throw malformed(
+          std::string("the front matter is not sound YAML: what is added to it can't be read back (") +
+          error.message() + ")")
+          .at(fmt::format("line {}", old_.yaml_line));
+    }
+  }
+
+  void change(std::string what) { result_.changes.push_back(std::move(what)); }
+
+  void own(std::string_view key, std::string_view text) {
+    new_state_.hashes.emplace_back(key, short_hash(text));
+  }
+
+  // --- front matter
+
+  std::string front_matter() {
+    std::vector<Edit> edits;
+    std::string added;
+    for (const CardEntry& entry : fresh_.front) {
+      const CardKey* key = old_.find(entry.key);
+      if (key == nullptr) {
+        if (state_.find(entry.key) != nullptr && !entry.by_option) {
+          result_.kept.push_back(entry.key + ": was removed by hand and stays so");
+          new_state_.hashes.emplace_back(entry.key, *state_.find(entry.key));
+          continue;
+        }
+        added += with_eol(entry.lines, old_.eol);
+        own(entry.key, entry.lines);
+        change(entry.key + ": is missing");
+      } else {
+        update_key(entry, *key, edits);
+      }
+    }
+    remove_wrong_keys(edits);
+    carry_state();
+    if (!old_.has_front_matter) {
+      const std::size_t bom = old_.has_bom ? 3 : 0;
+      rest_ = old_.text.substr(bom);
+      if (added.empty()) return "";
+      return "---" + old_.eol + added + "---" + old_.eol +
+             (rest_.starts_with("\n") || rest_.starts_with("\r") ? "" : old_.eol);
+    }
+    edits.push_back({old_.yaml_end, old_.yaml_end, added});
+    std::string front = apply(std::string_view(old_.text).substr(0, old_.body_begin), edits);
+    if (old_.has_bom) {
+      front.erase(0, 3);
+      change("a byte order mark keeps Python libraries from seeing the front matter");
+    }
+    if (!front.ends_with('\n')) front += old_.eol;
+    rest_ = old_.body();
+    return front;
+  }
+
+  void update_key(const CardEntry& entry, const CardKey& key, std::vector<Edit>& edits) {
+    const YamlValue& before = *old_.data.find(entry.key);
+    const YamlValue after = parse_yaml(entry.lines, 1).members.front().value;
+    const std::string old_lines(old_.lines_of(key));
+    const std::string* hash = state_.find(entry.key);
+    const bool owned = hash != nullptr && *hash == short_hash(old_lines);
+    const auto replace = [&](const std::string& lines, const std::string& why) {
+      edits.push_back({key.begin, key.end, with_eol(lines, old_.eol)});
+      own(entry.key, lines);
+      change(entry.key + ": " + why);
+    };
+    if (same_value(before, after) && (entry.key != "tags" || before.kind == YamlValue::Kind::kList)) {
+      if (owned) own(entry.key, old_lines);
+      if (!owned && hash != nullptr) new_state_.hashes.emplace_back(entry.key, *hash);
+    } else if (entry.by_option && entry.key != "tags") {
+      replace(entry.lines, "the option says otherwise");
+    } else if (owned) {
+      replace(entry.lines, "the folder says otherwise");
+    } else if (entry.key == "tags" && (hash == nullptr || entry.by_option)) {
+      merge_tags(before, after, replace);
+    } else if (hash == nullptr && is_wrong(entry.key, before)) {
+      replace(entry.lines, "what the card says is wrong");
+    } else {
+      result_.kept.push_back(fmt::format("{}: the card says {}, the folder {}; people's words stay",
+                                         entry.key, escape_name(join(before.texts(), ", ")),
+                                         escape_name(join(after.texts(), ", "))));
+      if (hash != nullptr) new_state_.hashes.emplace_back(entry.key, *hash);
+    }
+  }
+
+  // Tags are a set that several programs write to.
+  template <typename Replace>
+  void merge_tags(const YamlValue& before, const YamlValue& after, const Replace& replace) {
+    std::vector<std::string> tags = before.texts();
+    std::erase_if(tags, is_bad_tag);
+    for (const std::string& tag : after.texts()) {
+      if (std::find(tags.begin(), tags.end(), tag) == tags.end()) tags.push_back(tag);
+    }
+    if (tags == before.texts() && before.kind == YamlValue::Kind::kList) return;
+    const std::string lines = yaml_entry("tags", tags);
+    replace(lines, "some are missing or wrong");
+    new_state_.hashes.pop_back();  // they stay shared
+  }
+
+  [[nodiscard]] bool is_wrong(const std::string& key, const YamlValue& value) const {
+    if (value.kind == YamlValue::Kind::kNull) return true;
+    const std::vector<std::string> texts = value.texts();
+    if (key == "base_model" || key == "datasets") return std::any_of(texts.begin(), texts.end(), is_bad_id);
+    // TRL says so of adapters too.
+    return key == "library_name" && value.text == "transformers" && facts_.text("library_name") == "peft";
+  }
+
+  void remove_wrong_keys(std::vector<Edit>& edits) {
+    for (const CardKey& key : old_.keys) {
+      const YamlValue& value = *old_.data.find(key.key);
+      const bool fresh = std::any_of(fresh_.front.begin(), fresh_.front.end(),
+                                     [&](const CardEntry& e) { return e.key == key.key; });
+      const bool misspelt = key.key == "licence" && value.text == "license";
+      const bool no_base = key.key == "base_model" && !fresh && is_wrong(key.key, value);
+      if (!misspelt && !no_base) continue;
+      edits.push_back({key.begin, key.end, ""});
+      change(key.key + ": " + (misspelt ? "a placeholder under a misspelt key" : "names no model"));
+    }
+  }
+
+  // Keys and regions that an earlier run wrote from files this one was not given stay ours.
+  void carry_state() {
+    for (const auto& [key, hash] : state_.hashes) {
+      const bool fresh_key = std::any_of(fresh_.front.begin(), fresh_.front.end(),
+                                         [&k = key](const CardEntry& e) { return e.key == k; });
+      const bool fresh_region =
+          std::any_of(fresh_.regions.begin(), fresh_.regions.end(),
+                      [&k = key](const CardRegion& r) { return "region/" + r.name == k; });
+      if (!fresh_key && !fresh_region) new_state_.hashes.emplace_back(key, hash);
+    }
+  }
+
+  // --- body
+
+  struct Place {
+    std::size_t begin, end;  // bytes of the content between the marks
+  };
+
+  static std::optional<std::size_t> find_line(std::string_view text, std::string_view line,
+                                              std::size_t from) {
+    for (std::size_t at = text.find(line, from); at != std::string_view::npos; at = text.find(line, at + 1)) {
+      const std::size_t end = at + line.size();
+      const bool whole =
+          (at == 0 || text[at - 1] == '\n') && (end == text.size() || text[end] == '\n' || text[end] == '\r');
+      if (whole) return at;
+    }
+    return std::nullopt;
+  }
+
+  static std::optional<Place> find_region(std::string_view body, std::string_view name) {
+    const std::string begin_mark = region_begin(name);
+    const std::optional<std::size_t> begin = find_line(body, begin_mark, 0);
+    if (!begin) return std::nullopt;
+    const std::size_t content = body.find('\n', *begin);
+    const std::optional<std::size_t> end =
+        content == std::string_view::npos ? std::nullopt : find_line(body, region_end(name), content + 1);
+    if (!end)
+      throw malformed(fmt::format("the region '{}' is never closed", name))
+          .hint("restore the line " + region_end(name));
+    return Place{content + 1, *end};
+  }
+
+  // Whether people's text already has such a part, under its own heading.
+  static bool has_part(std::string_view body, std::string_view name) {
+    struct Row {
+      std::string_view name;
+      std::initializer_list<std::string_view> headings;
+    };
+    static const Row kRows[] = {{"usage", {"\n## Quick start", "\n## Usage", "\n## How to Get Started"}},
+                                {"versions", {"\n### Framework versions"}},
+                                {"citation", {"\n## Citation"}},
+                                {"evaluation", {"\n## Evaluation results"}},
+                                {"hyperparameters", {"\n### Training hyperparameters"}}};
+    if (name == "summary") return !trim(body).empty();
+    for (const Row& row : kRows) {
+      if (row.name != name) continue;
+      return std::any_of(row.headings.begin(), row.headings.end(),
+                         [&](std::string_view h) { return body.find(h) != std::string_view::npos; });
+    }
+    return false;
+  }
+
+  std::string update_body() {
+    std::string body = rest_;
+    if (!state_.present) mend(body);
+    const std::string people = body;
+    std::string appended;
+    for (const CardRegion& region : fresh_.regions) {
+      const std::string key = "region/" + region.name;
+      const std::string* hash = state_.find(key);
+      const std::optional<Place> place = find_region(body, region.name);
+      if (!place) {
+        if (hash != nullptr) {
+          result_.kept.push_back("region " + region.name + ": was removed by hand and stays so");
+          new_state_.hashes.emplace_back(key, *hash);
+        } else if (!has_part(people, region.name)) {
+          appended += "\n" + region_begin(region.name) + "\n" + region.text + region_end(region.name) + "\n";
+          own(key, region.text);
+          change("region " + region.name + ": is missing");
+        }
+        continue;
+      }
+      const std::string content = body.substr(place->begin, place->end - place->begin);
+      const bool ours = hash == nullptr || *hash == short_hash(content);
+      if (!ours) {
+        if (short_hash(content) != short_hash(region.text))
+          result_.kept.push_back("region " + region.name +
+                                 ": was changed by hand and stays so; remove its marks' lines to keep it for "
+                                 "good, or the region to have it anew");
+        new_state_.hashes.emplace_back(key, *hash);
+        continue;
+      }
+      if (short_hash(content) != short_hash(region.text)) {
+        body.replace(place->begin, place->end - place->begin, with_eol(region.text, old_.eol));
+        change("region " + region.name + ": is stale");
+      }
+      own(key, region.text);
+    }
+    return with_state(std::move(body), appended);
+  }
+
+  std::string with_state(std::string body, const std::string& appended) {
+    const std::string line = state_text(new_state_);
+    const std::size_t begin = body.rfind("<!-- card-gen:state");
+    if (begin != std::string::npos && state_.present) {
+      const std::size_t end = body.find("-->", begin) + 3;
+      if (!appended.empty()) {
+        const std::string text = with_eol(appended.substr(1) + "\n" + line, old_.eol);
+        body.replace(begin, end - begin, text);
+      } else if (!same_state()) {
+        body.replace(begin, end - begin, line);
+      }
+      return body;
+    }
+    if (!body.empty() && !body.ends_with('\n')) body += old_.eol;
+    return body + with_eol(appended + "\n" + line + "\n", old_.eol);
+  }
+
+  [[nodiscard]] bool same_state() const {
+    auto a = state_.hashes, b = new_state_.hashes;
+    std::sort(a.begin(), a.end());
+    std::sort(b.begin(), b.end());
+    CardState x, y;
+    x.given = state_.given;
+    y.given = new_state_.given;
+    return a == b && state_text(x) == state_text(y);
+  }
+
+  void replace_all(std::string& text, std::string_view from, std::string_view to, const std::string& why) {
+    bool any = false;
+    for (std::size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size())) {
+      text.replace(at, from.size(), to);
+      any = true;
+    }
+    if (any) change(why);
+  }
+
+  // What TRL, PEFT and Transformers leave in their cards.
+  void mend(std::string& body) {
+    const std::vector<std::string> bases = facts_.list("base_model"), datasets = facts_.list("datasets");
+    const auto link = [](const std::string& id, std::string_view kind) {
+      return md_link(id, fmt::format("https://huggingface.co/{}{}", kind, id));
+    };
+    const std::string base = bases.empty() ? "a model that is not named here" : link(bases.front(), "");
+    replace_all(body, "[None](https://huggingface.co/None)", base, "the link to the base model is dead");
+    replace_all(body, "[None](https://huggingface.co/datasets/None)",
+                datasets.empty() ? "a dataset that is not named here" : link(datasets.front(), "datasets/"),
+                "the link to the dataset is dead");
+    if (const YamlValue* value = old_.data.find("base_model");
+        value != nullptr && value->is_string() && is_local_path(value->text))
+      replace_all(body, fmt::format("[{0}](https://huggingface.co/{0})", value->text), base,
+                  "the link to the base model is a local path");
+    const std::string id = facts_.has("repo")                   ? facts_.text("repo")
+                           : facts_.text("folder_name").empty() ? facts_.text("name")
+                                                                : facts_.text("folder_name");
+    replace_all(body, "model=\"None\"", "model=" + python_text(id), "the usage names no model");
+    mend_placeholders(body);
+  }
+
+  void mend_placeholders(std::string& body) {
+    struct Row {
+      std::string_view label, fact;
+    };
+    static constexpr Row kRows[] = {{"**License:**", "license"},
+                                    {"**Finetuned from model", "base_model"},
+                                    {"**Language(s)", "language"},
+                                    {"**Model type:**", "architecture"}};
+    std::string out;
+    bool any = false;
+    for (std::size_t at = 0; at < body.size();) {
+      const std::size_t end = body.find('\n', at);
+      const std::size_t next = end == std::string::npos ? body.size() : end + 1;
+      const std::string_view line = std::string_view(body).substr(at, next - at);
+      at = next;
+      const std::size_t mark = line.find("[More Information Needed]");
+      const bool alone = trim(line) == "More information needed";
+      if (mark == std::string_view::npos && !alone) {
+        out += line;
+        continue;
+      }
+      any = true;
+      for (const Row& row : kRows) {
+        if (mark == std::string_view::npos || line.find(row.label) == std::string_view::npos ||
+            !facts_.has(row.fact))
+          continue;
+        out += std::string(line.substr(0, mark)) + md_text(join(facts_.list(row.fact), ", ")) + old_.eol;
+      }
+    }
+    if (!any) return;
+    body = std::move(out);
+    change("placeholders stand where nothing was written");
+  }
+
+  const CardFile& old_;
+  const CardText& fresh_;
+  const CardFacts& facts_;
+  CardState state_, new_state_;
+  std::string rest_;
+  CardUpdate result_;
+};
+
+}  // namespace
+
+CardUpdate update_card(const CardFile& old, const CardText& fresh, const CardFacts& facts) {
+  return Updater(old, fresh, facts).run();
+}
+
+}  // namespace mu

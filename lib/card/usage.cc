@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+// Code that loads and runs this very model: a whole model or an adapter, with or without a chat template.
+#include <fmt/format.h>
+
+#include <array>
+
+#include "card/card_text.h"
+#include "card/markdown.h"
+
+namespace mu {
+namespace {
+
+// The repository, else the folder; what a reader can type.
+std::string model_id(const CardFacts& facts) {
+  return facts.has("repo")                   ? facts.text("repo")
+         : facts.text("folder_name").empty() ? facts.text("name")
+                                             : facts.text("folder_name");
+}
+
+bool is_adapter(const CardFacts& facts) {
+  return facts.text("base_model_relation") == "adapter" || facts.text("kind").starts_with("adapter");
+}
+
+constexpr std::string_view kQuestion = "Which three habits make a good laboratory notebook?";
+
+std::string generate_with_model(const CardFacts& facts) {
+  if (!facts.has("chat_template"))
+    return fmt::format("inputs = tokenizer({}, return_tensors=\"pt\").to(model.device)\n",
+                       python_text("The first rule of a laboratory notebook is"));
+  return fmt::format(
+      "messages = [{{\"role\": \"user\", \"content\": {}}}]\n"
+      "inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True, "
+      "return_tensors=\"pt\").to(model.device)\n",
+      python_text(kQuestion));
+}
+
+std::string auto_class(const CardFacts& facts) {
+  const std::string task = facts.text("task_type");
+  if (task == "SEQ_CLS") return "AutoModelForSequenceClassification";
+  if (task == "TOKEN_CLS") return "AutoModelForTokenClassification";
+  if (task == "QUESTION_ANS") return "AutoModelForQuestionAnswering";
+  if (task == "SEQ_2_SEQ_LM") return "AutoModelForSeq2SeqLM";
+  return task == "FEATURE_EXTRACTION" ? "AutoModel" : "AutoModelForCausalLM";
+}
+
+std::string adapter_code(const CardFacts& facts) {
+  const std::string id = python_text(model_id(facts)), base = facts.text("base_model");
+  const std::string loader = auto_class(facts);
+  std::string code;
+  if (base.empty()) {
+    const std::string peft_loader =
+        loader == "AutoModel" ? "AutoPeftModelForFeatureExtraction" : "AutoPeft" + loader.substr(4);
+    code = fmt::format(
+        "from peft import {0}\nfrom transformers import AutoTokenizer\n\nmodel = {0}.from_pretrained({1})\n",
+        peft_loader, id);
+  } else {
+    std::string revision;
+    if (facts.has("base_model_revision"))
+      revision = ", revision=" + python_text(facts.text("base_model_revision"));
+    code = fmt::format(
+        "from peft import PeftModel\nfrom transformers import {0}, AutoTokenizer\n\n"
+        "base = {0}.from_pretrained({1}{2}, dtype=\"auto\")\nmodel = PeftModel.from_pretrained(base, {3})\n",
+        loader, python_text(base), revision, id);
+  }
+  const bool own_tokenizer = facts.has("has_tokenizer") || base.empty();
+  code += fmt::format("tokenizer = AutoTokenizer.from_pretrained({})\n\n",
+                      own_tokenizer ? id : python_text(base));
+  if (loader != "AutoModelForCausalLM" && loader != "AutoModelForSeq2SeqLM")
+    return code +
+           "outputs = model(**tokenizer(\"A sentence to judge.\", return_tensors=\"pt\"))\nprint(outputs)\n";
+  return code + generate_with_model(facts) +
+         "outputs = model.generate(**inputs, max_new_tokens=128)\n"
+         "print(tokenizer.decode(outputs[0][inputs[\"input_ids\"].shape[1]:], skip_special_tokens=True))\n";
+}
+
+std::string full_code(const CardFacts& facts) {
+  const std::string id = python_text(model_id(facts));
+  const std::string task = facts.has("pipeline_tag") ? facts.text("pipeline_tag") : "text-generation";
+  const std::string trust = facts.has("custom_code") ? ", trust_remote_code=True" : "";
+  const std::string head = fmt::format(
+      "from transformers import pipeline\n\npipe = pipeline({}, model={}{})\n", python_text(task), id, trust);
+  if (task == "text-generation" && facts.has("chat_template"))
+    return head +
+           fmt::format(
+               "messages = [{{\"role\": \"user\", \"content\": {}}}]\n"
+               "print(pipe(messages, max_new_tokens=128, return_full_text=False)[0][\"generated_text\"])\n",
+               python_text(kQuestion));
+  if (task == "text-generation")
+    return head +
+           "print(pipe(\"The first rule of a laboratory notebook is\", "
+           "max_new_tokens=64)[0][\"generated_text\"])\n";
+  return head + "print(pipe(\"A sentence to judge.\"))\n";
+}
+
+// vLLM takes ranks in steps.
+std::uint64_t served_rank(std::uint64_t rank) {
+  for (const std::uint64_t step : std::array<std::uint64_t, 8>{8, 16, 32, 64, 128, 256, 320, 512}) {
+    if (rank <= step) return step;
+  }
+  return rank;
+}
+
+// An argument of a shell: ids and names of folders rarely need quotes.
+std::string shell_word(const std::string& text) {
+  if (!text.empty() && text.front() != '-' &&
+      text.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-") ==
+          std::string::npos)
+    return text;
+  std::string out = "'";
+  for (const char c : text) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return out + "'";
+}
+
+std::string serving(const CardFacts& facts) {
+  if (facts.has("pipeline_tag") && facts.text("pipeline_tag") != "text-generation") return "";
+  const std::string id = shell_word(model_id(facts)), base = facts.text("base_model");
+  std::string out;
+  if (!is_adapter(facts)) {
+    out += "Served with vLLM:\n\n" + md_block("sh", "vllm serve " + id);
+    if (facts.text("quantization").empty())
+      out += "\nWith llama.cpp, after conversion (`convert_hf_to_gguf.py` takes the downloaded folder):\n\n" +
+             md_block("sh",
+                      "python convert_hf_to_gguf.py FOLDER --outfile model.gguf\nllama-server -m model.gguf");
+    return out;
+  }
+  const bool lora = facts.text("peft_type") == "LORA" && !base.empty();
+  if (!lora) return "";
+  if (facts.has("modules_to_save") || facts.has("use_dora")) {
+    return "vLLM does not serve this adapter as it is (it holds more than plain LoRA matrices); merge it "
+           "into the base first.\n";
+  }
+  const auto rank = static_cast<std::uint64_t>(facts.number("lora_r").value_or(16));
+  out +=
+      "Served with vLLM:\n\n" +
+      md_block("sh", fmt::format("vllm serve {} --enable-lora --max-lora-rank {} --lora-modules adapter={}",
+                                 shell_word(base), served_rank(rank), id));
+  out += "\nWith llama.cpp, after conversion of both:\n\n" +
+         md_block("sh",
+                  "python convert_lora_to_gguf.py FOLDER --outfile adapter.gguf\nllama-server -m base.gguf "
+                  "--lora adapter.gguf");
+  return out;
+}
+
+}  // namespace
+
+std::string usage_region(const CardFacts& facts) {
+  const bool named = facts.has("kind") || facts.has("repo");
+  if (!named) return "";
+  std::string out =
+      "## Usage\n\n" + md_block("python", is_adapter(facts) ? adapter_code(facts) : full_code(facts));
+  const std::string lines = serving(facts);
+  return lines.empty() ? out : out + "\n" + lines;
+}
+
+std::string trl_quick_start(const CardFacts& facts) {
+  const std::string text = usage_region(facts);
+  return text.empty() ? "" : "## Quick start" + text.substr(text.find("\n"));
+}
+
+}  // namespace mu

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "card/yaml.h"
+
+#include <fmt/format.h>
+#include <yaml-cpp/eventhandler.h>
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <cmath>
+#include <istream>
+#include <sstream>
+
+#include "base/error.h"
+#include "base/text.h"
+
+namespace mu {
+namespace {
+
+constexpr std::size_t kMaxDepth = 64;
+
+bool is_one_of(std::string_view text, std::initializer_list<std::string_view> words) {
+  return std::find(words.begin(), words.end(), text) != words.end();
+}
+
+bool all_digits(std::string_view text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
+
+// js-yaml's default schema: decimal, 0x, 0o, 0b; floats with a dot or an exponent; .inf and .nan.
+bool is_number(std::string_view text) {
+  if (!text.empty() && (text.front() == '-' || text.front() == '+')) text.remove_prefix(1);
+  if (is_one_of(text, {".inf", ".Inf", ".INF", ".nan", ".NaN", ".NAN"})) return true;
+  if (text.size() > 2 && text[0] == '0' && (text[1] == 'x' || text[1] == 'o' || text[1] == 'b')) {
+    return text.substr(2).find_first_not_of("0123456789abcdefABCDEF") == std::string_view::npos;
+  }
+  const std::size_t exponent = text.find_first_of("eE");
+  if (exponent != std::string_view::npos) {
+    std::string_view power = text.substr(exponent + 1);
+    if (!power.empty() && (power.front() == '-' || power.front() == '+')) power.remove_prefix(1);
+    if (!all_digits(power)) return false;
+    text = text.substr(0, exponent);
+  }
+  const std::size_t dot = text.find('.');
+  if (dot == std::string_view::npos) return all_digits(text);
+  const std::string_view whole = text.substr(0, dot), part = text.substr(dot + 1);
+  return (whole.empty() || all_digits(whole)) && (part.empty() || all_digits(part)) &&
+         whole.size() + part.size() > 0;
+}
+
+bool is_date(std::string_view text) {
+  return text.size() >= 10 && all_digits(text.substr(0, 4)) && text[4] == '-' &&
+         all_digits(text.substr(5, 2)) && text[7] == '-' && all_digits(text.substr(8, 2)) &&
+         (text.size() == 10 || text[10] == 'T' || text[10] == ' ');
+}
+
+YamlValue::Kind resolve(std::string_view text) {
+  using Kind = YamlValue::Kind;
+  if (is_one_of(text, {"", "~", "null", "Null", "NULL"})) return Kind::kNull;
+  if (is_one_of(text, {"true", "True", "TRUE", "false", "False", "FALSE"})) return Kind::kBool;
+  if (is_number(text)) return Kind::kNumber;
+  return is_date(text) ? Kind::kDate : Kind::kString;
+}
+
+// Builds the tree from events, since yaml-cpp's own nodes keep the first of equal keys and say nothing.
+class Builder : public YAML::EventHandler {
+ public:
+  explicit Builder(std::size_t first_line) : first_line_(first_line) {}
+
+  void OnDocumentStart(const YAML::Mark&) override {}
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t) override { add(YamlValue{.line = line(mark)}); }
+  void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
+    throw malformed("aliases (*name) are not read").at(place(mark)).hint("write the value out");
+  }
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                const std::string& text) override {
+    refuse_anchor(mark, anchor);
+    if (tag != "?" && tag != "!" && !tag.empty() && tag != "tag:yaml.org,2002:str")
+      throw malformed(fmt::format("the tag {} is not read", escape_name(tag))).at(place(mark));
+    add(YamlValue{
+        .kind = tag == "?" ? resolve(text) : YamlValue::Kind::kString, .text = text, .line = line(mark)});
+  }
+  void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
+                       YAML::EmitterStyle::value style) override {
+    open(mark, anchor, YamlValue::Kind::kList, style);
+  }
+  void OnSequenceEnd() override { close(); }
+  void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
+                  YAML::EmitterStyle::value style) override {
+    open(mark, anchor, YamlValue::Kind::kMap, style);
+  }
+  void OnMapEnd() override { close(); }
+
+  YamlValue root;
+
+ private:
+  struct Open {
+    YamlValue value;
+    bool has_key = false;
+    std::string key{};
+    std::size_t key_line = 0;
+  };
+
+  [[nodiscard]] std::size_t line(const YAML::Mark& mark) const {
+    return first_line_ + static_cast<std::size_t>(std::max(mark.line, 0));
+  }
+  [[nodiscard]] std::string place(const YAML::Mark& mark) const { return fmt::format("line {}", line(mark)); }
+  void refuse_anchor(const YAML::Mark& mark, YAML::anchor_t anchor) const {
+    if (anchor != YAML::NullAnchor) throw malformed("anchors (&name) are not read").at(place(mark));
+  }
+  void open(const YAML::Mark& mark, YAML::anchor_t anchor, YamlValue::Kind kind,
+            YAML::EmitterStyle::value style) {
+    refuse_anchor(mark, anchor);
+    if (stack_.size() >= kMaxDepth) throw malformed("nested too deeply").at(place(mark));
+    stack_.push_back(
+        {YamlValue{.kind = kind, .line = line(mark), .is_flow = style == YAML::EmitterStyle::Flow}});
+  }
+  void close() {
+    YamlValue value = std::move(stack_.back().value);
+    stack_.pop_back();
+    add(std::move(value));
+  }
+  void add(YamlValue value) {
+    if (stack_.empty()) {
+      root = std::move(value);
+      return;
+    }
+    Open& top = stack_.back();
+    if (top.value.kind == YamlValue::Kind::kList) {
+      top.value.items.push_back(std::move(value));
+    } else if (!top.has_key) {
+      if (!value.is_scalar()) throw malformed("a key must be a text").at(fmt::format("line {}", value.line));
+      if (top.value.find(value.text) != nullptr)
+        throw malformed(fmt::format("the key '{}' stands twice", escape_name(value.text)))
+            .at(fmt::format("line {}", value.line))
+            .hint("the Hub refuses such a card; remove one");
+      top.key = std::move(value.text);
+      top.key_line = value.line;
+      top.has_key = true;
+    } else {
+      top.value.members.push_back({std::move(top.key), top.key_line, std::move(value)});
+      top.has_key = false;
+    }
+  }
+
+  std::size_t first_line_;
+  std::vector<Open> stack_;
+};
+
+bool is_plain_word(std::string_view word) {
+  return !word.empty() &&
+         (std::isalnum(static_cast<unsigned char>(word.front())) != 0 || word.front() == '_') &&
+         word.back() != ':' && std::all_of(word.begin(), word.end(), [](char c) {
+           return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
+                  std::string_view("_./+:-").find(c) != std::string_view::npos;
+         });
+}
+
+bool is_plain(std::string_view text) {
+  if (text.empty() || text.size() > 200 ||
+      (std::isalpha(static_cast<unsigned char>(text[0])) == 0 && text[0] != '_'))
+    return false;
+  std::string lower(text);
+  for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  if (is_one_of(lower, {"true", "false", "yes", "no", "on", "off", "y", "n", "null", "nan", "inf"}))
+    return false;
+  const std::vector<std::string_view> words = split(text, ' ');
+  return std::all_of(words.begin(), words.end(), is_plain_word);
+}
+
+// What PyYAML's reader refuses unescaped.
+bool must_escape(char32_t c) {
+  return (c >= 0x7F && c < 0xA0) || c == 0x2028 || c == 0x2029 || c == 0xFEFF || c == 0xFFFE || c == 0xFFFF;
+}
+
+}  // namespace
+
+const YamlValue* YamlValue::find(std::string_view key) const {
+  const auto found =
+      std::find_if(members.begin(), members.end(), [key](const Member& member) { return member.key == key; });
+  return found == members.end() ? nullptr : &found->value;
+}
+
+std::vector<std::string> YamlValue::texts() const {
+  std::vector<std::string> out;
+  if (is_scalar() && kind != Kind::kNull) out.push_back(text);
+  for (const YamlValue& item : items) {
+    if (item.is_scalar() && item.kind != Kind::kNull) out.push_back(item.text);
+  }
+  return out;
+}
+
+YamlValue parse_yaml(std::string_view text, std::size_t first_line) {
+  if (const std::optional<std::size_t> bad = find_invalid_utf8(text)) {
+    const std::string_view before = text.substr(0, *bad);
+    throw malformed("not valid UTF-8")
+        .at(fmt::format("line {}", first_line + static_cast<std::size_t>(
+                                                    std::count(before.begin(), before.end(), '\n'))));
+  }
+  try {
+    std::istringstream stream{std::string(text)};
+    YAML::Parser parser(stream);
+    Builder builder(first_line);
+    parser.HandleNextDocument(builder);
+    Builder more(first_line);
+    if (parser.HandleNextDocument(more))
+      throw malformed("more than one YAML document").at(fmt::format("line {}", more.root.line));
+    return std::move(builder.root);
+  } catch (const YAML::Exception& error) {
+    const std::size_t line = first_line + static_cast<std::size_t>(std::max(error.mark.line, 0));
+    throw malformed("not valid YAML: " + error.msg).at(fmt::format("line {}", line));
+  }
+}
+
+std::string yaml_string(std::string_view text) {
+  if (is_plain(text)) return std::string(text);
+  if (find_invalid_utf8(text)) throw usage("'" + escape_name(text) + "' is not valid UTF-8");
+  std::string out = "\"";
+  for (std::size_t at = 0; at < text.size();) {
+    const CodePoint point = decode_utf8(text, at);
+    if (point.value == '"' || point.value == '\\') {
+      out += '\\';
+      out += static_cast<char>(point.value);
+    } else if (point.value == '\n') {
+      out += "\\n";
+    } else if (point.value == '\t') {
+      out += "\\t";
+    } else if (point.value < 0x20) {
+      throw usage("'" + escape_name(text) + "' has a control character");
+    } else if (must_escape(point.value)) {
+      out += fmt::format("\\u{:04X}", static_cast<std::uint32_t>(point.value));
+    } else {
+      out += text.substr(at, point.size);
+    }
+    at += point.size;
+  }
+  return out + '"';
+}
+
+std::string yaml_number(double number) {
+  if (std::isnan(number)) return ".nan";
+  if (std::isinf(number)) return number < 0 ? "-.inf" : ".inf";
+  std::string text = fmt::format("{}", number);
+  const std::size_t exponent = text.find('e');
+  if (exponent != std::string::npos && text.find('.') == std::string::npos) text.insert(exponent, ".0");
+  return text;
+}
+
+std::string yaml_entry(std::string_view key, std::string_view value) {
+  return yaml_string(key) + ": " + yaml_string(value) + "\n";
+}
+
+std::string yaml_entry(std::string_view key, const std::vector<std::string>& values) {
+  std::string out = yaml_string(key) + ":\n";
+  for (const std::string& value : values) out += "- " + yaml_string(value) + "\n";
+  return out;
+}
+
+}  // namespace mu

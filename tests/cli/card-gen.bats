@@ -1,0 +1,342 @@
+# SPDX-License-Identifier: Apache-2.0
+# card-gen as a user sees it.
+load helper
+
+# lacks WHERE TEXT: the text does not stand in $output or $stderr, or in that file.
+lacks() {
+  if [ -f "$1" ]; then ! grep -qF -- "$2" "$1"; else [[ ${!1} != *"$2"* ]]; fi || { echo "'$2' is in $1"; return 1; }
+}
+
+model() { cp -r "$FIXTURES/full-run/checkpoint-40" model; }
+adapter() { cp -r "$FIXTURES/lora-run/checkpoint-40" adapter; }
+
+@test "a card from options alone, with hints for single names" {
+  expect 0 card-gen --base llama --dataset x
+  golden card-gen-options.md
+  has stderr "--base llama: the Hub links a model by owner/name"
+  has stderr "--dataset x: the Hub links"
+  expect 0 card-gen --base meta-llama/Llama-3.1-8B@abc123 --dataset a/b --dataset c/d --name "My model" --license llama3.1 --language en \
+    --tag t1 --tag t2 --method dpo --wandb https://wandb.ai/a/b --comet https://comet.com/x --trackio https://t.hf.space/?p=1 \
+    --tensorboard https://tb.dev/x --author "A. Person" --citation "@misc{x}" --repo me/mine --set "inference=false" --set "note=1e5" --style trl
+  golden card-gen-options-full.md
+  expect 0 card-gen --base a/b --base c/d
+  has output "base_model_relation: merge"
+}
+
+@test "golden cards of model, adapter and sharded fixtures" {
+  model && adapter && cp -r "$FIXTURES/sharded" sharded
+  expect 0 card-gen model --base owner/base --license mit
+  golden card-gen-model.md
+  expect 0 card-gen adapter --base owner/base
+  golden card-gen-adapter.md
+  expect 0 card-gen sharded
+  golden card-gen-sharded.md
+  expect 0 card-gen model --style trl --repo a/b --base c/d
+  golden card-gen-trl.md
+  expect 0 card-gen model --style minimal --base c/d
+  golden card-gen-minimal.md
+}
+
+@test "nothing known but a title: no front matter rather than a blank one" {
+  expect 0 card-gen --name only
+  [ "${lines[0]}" = "# only" ]
+}
+
+@test "facts have sources, as text and as JSON" {
+  adapter
+  expect 0 card-gen --explain adapter --base a/b
+  has output "lora_scaling = 2	(lora_alpha and r)"
+  has output "base_model = a/b	(option --base)"
+  has output "method = sft	(training_args.bin)"
+  expect 0 card-gen --json adapter --base a/b
+  python3 -c 'import json,sys; d=json.load(sys.stdin); f={x["name"]:x for x in d["facts"]}; assert d["schema"]=="modelutils.card-gen/1" and f["lora_r"]["value"]==4 and f["target_modules"]["value"]==["down_proj","q_proj","v_proj"], d' <<< "$output"
+}
+
+@test "the base model: cache paths give id and revision, other paths never show" {
+  adapter
+  set_base() { python3 - "$1" <<'PY'
+import json, sys
+p = "adapter/adapter_config.json"; d = json.load(open(p)); d["base_model_name_or_path"] = sys.argv[1]; json.dump(d, open(p, "w"))
+PY
+  }
+  set_base "/root/.cache/huggingface/hub/models--owner--base/snapshots/0123456789abcdef0123456789abcdef01234567"
+  expect 0 card-gen adapter
+  has output "base_model: owner/base"
+  has output 'revision="0123456789abcdef0123456789abcdef01234567"'
+  set_base /home/me/secret-project/base
+  expect 0 card-gen adapter
+  lacks output secret-project
+  has stderr "local path"
+  mkdir rel && set_base rel
+  expect 0 card-gen adapter
+  lacks output 'base_model: '
+}
+
+@test "the licence comes from the base model in the local cache, and is never invented" {
+  model
+  snapshot=hub/models--owner--base/snapshots/0123456789abcdef0123456789abcdef01234567
+  mkdir -p $snapshot
+  printf -- '---\nlicense: gemma\n---\n' > $snapshot/README.md
+  HF_HUB_CACHE=$PWD/hub expect 0 card-gen model --base owner/base
+  has output "license: gemma"
+  HF_HUB_CACHE=$PWD/none expect 0 card-gen model --base owner/base
+  lacks output 'license: '
+  has stderr "no licence is known"
+}
+
+@test "-i keeps what people wrote, a second run changes nothing, --check agrees" {
+  model
+  cat > model/README.md <<'MD'
+---
+# my comment
+license:   "mit"   # chosen
+widget: [{text: hi}]
+---
+# Our model
+
+People wrote *this*.
+MD
+  cp model/README.md before
+  expect 1 card-gen --check model --base owner/base
+  has output "base_model: is missing"
+  cmp before model/README.md
+  expect 0 card-gen -i model --base owner/base --plot --repo me/m
+  while IFS= read -r line; do grep -qxF -- "$line" model/README.md; done < before
+  [ -s model/loss.svg ]
+  grep -q '!\[Loss over steps\](loss.svg)' model/README.md
+  cp model/README.md first
+  expect 0 card-gen -i model
+  cmp first model/README.md
+  expect 0 card-gen --check model
+  sed -i 's/^- Epochs: .*/- Epochs: 99, believe me/; s/^pipeline_tag: .*/pipeline_tag: fill-mask/' model/README.md
+  cp model/README.md edited
+  expect 0 card-gen -i model
+  has stderr "region training: was changed by hand"
+  has stderr "pipeline_tag: the card says fill-mask"
+  cmp edited model/README.md
+}
+
+@test "a remembered option that no option could have said is passed over" {
+  model
+  printf -- '---\nlicense: mit\n---\nx\n<!-- card-gen:state given/base_model=%%2Fhome%%2Fme given/kind=x given/wandb=javascript:x given/name=Kept -->\n' > model/README.md
+  expect 0 card-gen --explain model
+  lacks output /home/me
+  lacks output javascript
+  has output "kind = model checkpoint"
+  has output "name = Kept	(an option of an earlier run)"
+}
+
+@test "a stale region is found and written anew" {
+  model
+  expect 0 card-gen -i model --base owner/base
+  python3 - <<'PY'
+import json
+p = "model/trainer_state.json"; d = json.load(open(p)); d["global_step"] = 41; json.dump(d, open(p, "w"))
+PY
+  expect 1 card-gen --check model
+  [ "$output" = "region training: is stale" ]
+  expect 0 card-gen -i model
+  has stderr "1 change"
+  grep -q "Steps: 41" model/README.md
+  expect 7 card-gen --check no-such-folder
+}
+
+@test "--check without a card is 1; an emptied card is written with a warning" {
+  model
+  expect 1 card-gen --check model --base a/b
+  [ "$output" = "README.md: is missing" ]
+  expect 0 bash -c "card-gen model --base a/b > model/README.md"
+  has stderr "card-gen -i FOLDER"
+  grep -q "base_model: a/b" model/README.md
+}
+
+@test "CRLF, BOM, no front matter, and a flow mapping" {
+  model
+  printf -- '---\r\nlicense: mit\r\n---\r\n# T\r\n' > model/README.md
+  expect 0 card-gen -i model --base a/b
+  [ "$(grep -c $'\r$' model/README.md)" = "$(wc -l < model/README.md)" ]
+  expect 0 card-gen --check model
+  printf '\xef\xbb\xbf---\nlicense: mit\n---\nx\n' > model/README.md
+  expect 0 card-gen -i model --base a/b
+  [ "$(head -c 3 model/README.md)" = --- ]
+  printf '# only text\n' > model/README.md
+  expect 0 card-gen -i model --base a/b
+  [ "$(head -n 1 model/README.md)" = --- ]
+  grep -qx '# only text' model/README.md
+  cp model/README.md again
+  expect 0 card-gen -i model
+  cmp again model/README.md
+  printf -- '---\n{license: mit}\n---\n' > model/README.md
+  expect 5 card-gen -i model --base a/b
+}
+
+@test "broken cards are 4 with the line and stay as they are" {
+  model
+  for text in '---\na: [1\n---\n' '---\na: 1\na: 2\n---\n' '---\n- x\n---\n' '---\na: *x\n---\n' '---\nlicense: mit\n'; do
+    printf -- "$text" > model/README.md
+    cp model/README.md before
+    expect 4 card-gen -i model --base a/b
+    has stderr "model/README.md: line "
+    cmp before model/README.md
+  done
+  printf -- '---\na: 1\nb: 2\na: 3\n---\n' > dup.md
+  expect 4 card-gen --lint dup.md
+  has stderr "dup.md: line 4: the key 'a' stands twice"
+}
+
+@test "cards of trainers are mended, people's text is kept" {
+  model
+  cat > model/README.md <<'MD'
+---
+base_model: None
+library_name: transformers
+tags:
+- trl
+- base_model:adapter:/home/me/x
+licence: license
+---
+# T
+A version of [None](https://huggingface.co/None). Mine.
+generator = pipeline("text-generation", model="None")
+- **License:** [More Information Needed]
+[More Information Needed]
+MD
+  expect 0 card-gen -i model --base a/b --repo me/m --license mit
+  for gone in None licence: /home/me 'More Information'; do lacks model/README.md "$gone"; done
+  grep -qF '[a/b](https://huggingface.co/a/b). Mine.' model/README.md
+  grep -qF -- '- **License:** mit' model/README.md
+  grep -qF 'model="me/m"' model/README.md
+  expect 0 card-gen --check model
+}
+
+@test "weights that can't be read leave a card from the rest" {
+  model
+  truncate -s 100 model/model.safetensors
+  expect 0 card-gen model --base a/b
+  has stderr "not learned: parameters"
+  has output "LlamaForCausalLM"
+  expect 3 card-gen --strict model --base a/b
+  printf '{' > model/trainer_state.json
+  printf 'x' > model/training_args.bin
+  expect 0 card-gen model --base a/b
+  has stderr "not learned: training"
+  has stderr "not learned: hyperparameters"
+}
+
+@test "evaluation results become a table and model-index" {
+  cat > r.json <<'J'
+{"results": {"hellaswag": {"alias": "hellaswag", "acc,none": 0.5, "acc_stderr,none": 0.01}}, "n-shot": {"hellaswag": 5}}
+J
+  expect 0 card-gen --base a/b --name m --eval r.json
+  has output "model-index:"
+  has output "| hellaswag | acc,none | 5 | 0.5 ± 0.01 |"
+  card-gen -q --base a/b --name m --license mit --eval r.json > c.md
+  expect 0 card-gen --lint c.md
+  printf '{"eval_loss": 1.5, "eval_runtime": 2.0}' > t.json
+  expect 0 card-gen --base a/b --dataset o/d --name m --eval t.json
+  has output "    - type: loss"
+  has output "| the run's own evaluation | eval_loss |  | 1.5 |"
+  printf '{"a": "b"}' > bad.json
+  expect 4 card-gen --base a/b --eval bad.json
+}
+
+@test "--lint: a bad and a good case of every rule" {
+  check() { # RULE CODE TEXT
+    printf -- "$3" > c.md
+    expect "$2" card-gen --lint c.md
+    has output "[$1]"
+  }
+  check CG-BASE 1 '---\nbase_model: /home/u/x\n---\n'
+  check CG-DATASET 1 '---\ndatasets:\n- some prose here\n---\n'
+  check CG-LICENSE 1 '---\nlicense: Apache-2.0\n---\n'
+  has output "did you mean apache-2.0"
+  check CG-LINK 1 '---\nlicense_link: COPYING\n---\n'
+  check CG-LANGUAGE 1 '---\nlanguage: zh-CN\n---\n'
+  check CG-TAGS 1 '---\ntags: one\n---\n'
+  check CG-TYPE 1 '---\nlanguage:\n---\n'
+  check CG-RELATION 1 '---\nbase_model_relation: child\n---\n'
+  check CG-INDEX 1 '---\nmodel-index:\n- name: x\n  results:\n  - task: {type: t}\n    dataset: {type: d, name: n, config: 1}\n    metrics: []\n---\n'
+  check CG-TOKEN 1 '---\nlicense: mit\n---\nhf_abcdefghijklmnopqrstuvwxyzABCDEFGH\n'
+  check CG-BLANK 1 '---\n\n---\nx\n'
+  check CG-EMPTY 0 '# none\n'
+  check CG-TASK 0 '---\npipeline_tag: text2text-generation\n---\n'
+  check CG-NOLICENSE 0 '---\na: b\n---\n'
+  check CG-LICENCE 0 '---\nlicence: license\n---\n'
+  check CG-OTHER 0 '---\nlicense: other\n---\n'
+  check CG-NORELATION 0 '---\nbase_model: a/b\n---\n'
+  check CG-MISSING 0 '---\na: b\n---\n'
+  check CG-NONE 0 '---\nbase_model: None\n---\n'
+  check CG-PLACEHOLDER 0 '---\na: b\n---\n[More Information Needed]\n'
+  check CG-PATH 0 '---\na: b\n---\nsee /home/me/x\n'
+  check CG-BRACKET 0 '---\ntags:\n- a [b, c]\n---\n'
+  check CG-DIALECT 0 '---\nlanguage: no\n---\n'
+  check CG-BOM 0 '\xef\xbb\xbf---\na: b\n---\n'
+  printf -- '---\nlanguage: "no"\nlicense: mit\nbase_model: a/b\nbase_model_relation: finetune\nlibrary_name: transformers\npipeline_tag: text-generation\ndatasets: x/y\ntags: [a]\n---\ntext\n' > good.md
+  expect 0 card-gen --lint good.md
+  [ -z "$output" ]
+  expect 1 card-gen --lint --json - <<< $'---\ntags: x\n---'
+  has output '"rule": "CG-TAGS"'
+}
+
+@test "--fix mends what is safe and nothing else" {
+  printf -- '\xef\xbb\xbf---\n# c\nlicense: Apache-2.0\nlanguage: no\ntags: one\nlicence: license\nodd:   [kept]\n---\ntext\n[More Information Needed]\n' > c.md
+  expect 0 card-gen --lint --fix c.md
+  diff - c.md <<'MD'
+---
+# c
+license: apache-2.0
+language: "no"
+tags:
+- one
+odd:   [kept]
+---
+text
+MD
+}
+
+@test "a run folder: facts of its last checkpoint, under its own name" {
+  mkdir my-run
+  cp -r "$FIXTURES/full-run/checkpoint-40" my-run/
+  expect 0 card-gen my-run --base a/b
+  has output "# my-run"
+  has output "Parameters: 39,072"
+  has output "perplexity"
+  expect 0 card-gen my-run/checkpoint-40 --base a/b
+  has output "# my-run"
+}
+
+@test "hostile names stay inside their place" {
+  name='a`b|c[d](e) <script> <!-- card-gen:x'
+  expect 2 card-gen --base a/b --name "$name"
+  expect 0 card-gen --base a/b --name 'a`b|c[d](e) <script> *x*'
+  has output '# a\`b\|c\[d\](e) &lt;script> \*x\*'
+  expect 0 card-gen --base a/b --name "$(head -c 10000 /dev/zero | tr '\0' x)"
+  expect 2 card-gen --base a/b --citation $'x\n<!-- card-gen:end citation -->'
+}
+
+@test "pipes: st-inspect's facts in, a card to lint out" {
+  model
+  st-inspect --json model > f.json
+  expect 0 bash -c "card-gen --facts - --base a/b --name m < f.json"
+  has output "Parameters: 39,072"
+  expect 0 bash -c "card-gen -q model --base a/b --license mit | card-gen --lint -"
+  [ -z "$output" ]
+}
+
+@test "dates and hashes are asked for" {
+  model
+  SOURCE_DATE_EPOCH=86400 expect 0 card-gen model --base a/b --provenance --source-revision abc
+  has output "Date: 1970-01-02"
+  has output "$(sha256sum model/model.safetensors | cut -c1-64)"
+  expect 0 card-gen model --base a/b
+  lacks output Date:
+}
+
+@test "the loss curve: a file when printing, blocks on stderr" {
+  model
+  expect 0 card-gen model --base a/b --plot=curve.svg --preview
+  has output "](curve.svg)"
+  has stderr "loss █"
+  grep -q polyline curve.svg
+  expect 5 card-gen --base a/b --plot
+}

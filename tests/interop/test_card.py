@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cards we write are read by the reference libraries with the same values, the snippets in them run, and cards those libraries
+write are mended and kept."""
+import json
+import os
+import pathlib
+import random
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard, metadata_load
+
+VENV = pathlib.Path(sys.prefix)
+
+
+def front_matter(text):
+    return re.match(r"---\n(.*?)\n---\n", text, re.DOTALL).group(1)
+
+
+def hostile_strings(count):
+    rng = random.Random(7)
+    fixed = ["no", "Yes", "1e5", "1e-05", "0o7", "007", "1_000", "12:30", "2024-01-15", "=", "<<", "true", "null", "~", "0x1f", ".inf", "1.", "+1",
+             "", " lead", "trail ", "a: b", "a #b", "- x", "[a]", "{a: b}", "*x", "&x", "!x", "@x", "`x", "%x", "'q'", '"q"', "\\", "a\nb", "\t", "---",
+             "...", "ü", "日本", "😀", "\u0085", "\u2028", "\ufeff", "\u00a0", "y", "n", "a:", ":", "?", "x" * 300]
+    alphabet = list("abz019 :#-[]{}*&!@%`'\"\\|>?,~=._/+") + ["\n", "ü", "\u2028", "no", "e5"]
+    return fixed + ["".join(rng.choice(alphabet) for _ in range(rng.randint(1, 12))) for _ in range(count)]
+
+
+# true, false and whole numbers keep their type with --set; that is documented and not text.
+def is_typed(text):
+    return text in ("true", "false") or re.fullmatch(r"0|[1-9][0-9]{0,14}", text)
+
+
+@pytest.fixture
+def hostile_card(run):
+    strings = [s for s in hostile_strings(400) if not is_typed(s)]
+    arguments = [a for i, s in enumerate(strings) for a in ("--set", f"k{i}={s}")]
+    text = run("card-gen", "--base", "a/b", *arguments).stdout.decode()
+    return strings, text
+
+
+def test_any_string_survives_pyyaml_and_huggingface_hub(hostile_card, tmp_path):
+    strings, text = hostile_card
+    data = yaml.safe_load(front_matter(text))
+    assert [data[f"k{i}"] for i in range(len(strings))] == strings
+    card = ModelCard(text).data.to_dict()
+    assert [card[f"k{i}"] for i in range(len(strings))] == strings
+    (tmp_path / "README.md").write_text(text)
+    assert metadata_load(tmp_path / "README.md")["base_model"] == "a/b"
+
+
+def test_any_string_survives_js_yaml(hostile_card, tmp_path):
+    if not shutil.which("node") or not (VENV / "node_modules/js-yaml").is_dir():
+        pytest.skip("no node or js-yaml")
+    strings, text = hostile_card
+    (tmp_path / "card.yaml").write_text(front_matter(text))
+    script = "const y=require(process.argv[1]),f=require('fs');console.log(JSON.stringify(y.load(f.readFileSync(process.argv[2],'utf8'))))"
+    out = subprocess.run(["node", "-e", script, str(VENV / "node_modules/js-yaml"), tmp_path / "card.yaml"], capture_output=True, check=True).stdout
+    data = json.loads(out)
+    assert [data[f"k{i}"] for i in range(len(strings))] == strings
+
+
+@pytest.mark.parametrize("name", ["full-run/checkpoint-40", "lora-run/checkpoint-40", "sharded", "tied", "base"])
+@pytest.mark.parametrize("style", ["full", "trl", "minimal"])
+def test_cards_of_fixtures_are_read_and_judged_sound(fixtures, run, name, style):
+    text = run("card-gen", fixtures / name, "--base", "owner/base", "--license", "mit", "--dataset", "owner/data", "--style", style).stdout.decode()
+    data = ModelCard(text).data
+    assert data.base_model == "owner/base" and data.license == "mit" and data.datasets == ["owner/data"]
+    assert data.to_dict()["base_model_relation"] == ("adapter" if "lora" in name else "finetune")
+    assert data.library_name == ("peft" if "lora" in name else "transformers")
+    lint = subprocess.run([os.environ["BIN_DIR"] + "/card-gen", "--lint", "-"], input=text.encode(), capture_output=True)
+    assert lint.returncode == 0 and lint.stdout == b""
+
+
+def test_evaluation_results_are_read_as_eval_results(tmp_path, run):
+    results = {"results": {"arc_easy": {"acc,none": 0.25, "acc_stderr,none": 0.01}, "gsm8k": {"exact_match,strict-match": 1e-05}}}
+    (tmp_path / "r.json").write_text(json.dumps(results))
+    text = run("card-gen", "--base", "a/b", "--name", "m", "--eval", tmp_path / "r.json").stdout.decode()
+    found = {(r.dataset_type, r.metric_type): r.metric_value for r in ModelCard(text).data.eval_results}
+    assert found == {("arc_easy", "acc"): 0.25, ("gsm8k", "exact_match"): 1e-05}
+
+
+def run_snippet(text, where, cache):
+    code = re.search(r"```python\n(.*?)```", text, re.DOTALL).group(1)
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(cache), "HF_HOME": str(cache), "CUDA_VISIBLE_DEVICES": ""}
+    result = subprocess.run([sys.executable, "-c", code], cwd=where, env=environment, capture_output=True)
+    assert result.returncode == 0, result.stderr.decode()
+    assert result.stdout.strip() != b"" or "decode" in code
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_the_snippet_of_a_full_model_runs_offline(fixtures, tmp_path, run, chat):
+    shutil.copytree(fixtures / "full-run/checkpoint-40", tmp_path / "model")
+    if not chat:
+        (tmp_path / "model/chat_template.jinja").unlink()
+    text = run("card-gen", tmp_path / "model").stdout.decode()
+    assert ("messages" in text) == chat
+    run_snippet(text, tmp_path, tmp_path / "cache")
+
+
+def test_the_snippet_of_an_adapter_runs_offline(fixtures, tmp_path, run):
+    shutil.copytree(fixtures / "lora-run/checkpoint-40", tmp_path / "adapter")
+    repo = tmp_path / "cache/models--owner--base"
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    shutil.copytree(fixtures / "base", repo / "snapshots" / commit)
+    (repo / "refs").mkdir()
+    (repo / "refs/main").write_text(commit)
+    text = run("card-gen", tmp_path / "adapter", "--base", "owner/base").stdout.decode()
+    run_snippet(text, tmp_path, tmp_path / "cache")
+
+
+def test_a_card_of_peft_is_mended_and_kept(fixtures, tmp_path, run):
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_pretrained(fixtures / "base")
+    get_peft_model(model, LoraConfig(r=4, target_modules=["q_proj"], task_type="CAUSAL_LM")).save_pretrained(tmp_path / "out")
+    readme = tmp_path / "out/README.md"
+    before = ModelCard.load(readme)
+    assert "[More Information Needed]" in before.text
+    run("card-gen", "-i", tmp_path / "out", "--base", "owner/base", "--license", "mit")
+    after = ModelCard.load(readme)
+    assert str(fixtures) not in readme.read_text() and "[More Information Needed]" not in after.text
+    assert after.data.base_model == "owner/base" and after.data.library_name == "peft"
+    good = {t for t in before.data.tags if not t.startswith("base_model:adapter:")}
+    assert good | {"base_model:adapter:owner/base", "lora", "transformers"} <= set(after.data.tags)
+    assert all(line in after.text for line in re.findall(r"^## .*$", before.text, re.MULTILINE))
+    once = readme.read_bytes()
+    run("card-gen", "-i", tmp_path / "out")
+    assert readme.read_bytes() == once
+    run("card-gen", "--check", tmp_path / "out")
+    assert run("card-gen", "--lint", readme).stdout == b""
+
+
+def test_a_card_of_transformers_is_mended_and_kept(fixtures, tmp_path, run):
+    from transformers.modelcard import TrainingSummary
+
+    shutil.copytree(fixtures / "full-run/checkpoint-40", tmp_path / "out")
+    summary = TrainingSummary(model_name="tuned", language="en", license="mit", finetuned_from="owner/base", tasks=["text-generation"],
+                              tags=["mine"], hyperparameters={"learning_rate": 2e-5}, eval_results={"Loss": 2.5})
+    readme = tmp_path / "out/README.md"
+    readme.write_text(summary.to_model_card())
+    before = metadata_load(readme)
+    run("card-gen", "-i", tmp_path / "out")
+    after, text = metadata_load(readme), readme.read_text()
+    assert "More information needed" not in text and "learning_rate: 2e-05" in text
+    assert all(after[k] == v for k, v in before.items() if k not in ("tags",))
+    assert set(before["tags"]) <= set(after["tags"])
+    run("card-gen", "--check", tmp_path / "out")
+
+
+def test_keys_that_people_wrote_survive_the_library_and_us(fixtures, tmp_path, run):
+    shutil.copytree(fixtures / "full-run/checkpoint-40", tmp_path / "out")
+    (tmp_path / "out/README.md").write_text("---\nmeta: hello\n---\nThis is a model card\n")
+    run("card-gen", "-i", tmp_path / "out", "--base", "a/b")
+    card = ModelCard.load(tmp_path / "out/README.md")
+    assert card.data.to_dict()["meta"] == "hello" and "This is a model card" in card.text
+    card.save(tmp_path / "out/README.md")  # the library writes the front matter anew
+    run("card-gen", "-i", tmp_path / "out", code=0)
+    assert ModelCard.load(tmp_path / "out/README.md").data.to_dict()["meta"] == "hello"
+
+
+def test_the_curve_is_drawn(fixtures, tmp_path, run):
+    if not shutil.which("rsvg-convert"):
+        pytest.skip("no rsvg-convert")
+    run("card-gen", fixtures / "full-run/checkpoint-40", f"--plot={tmp_path}/loss.svg")
+    png = subprocess.run(["rsvg-convert", "-b", "white", tmp_path / "loss.svg"], capture_output=True, check=True).stdout
+    import struct
+    import zlib
+
+    assert png[:8] == b"\x89PNG\r\n\x1a\n"
+    width, height = struct.unpack(">II", png[16:24])
+    data, at = b"", 8
+    while at < len(png):
+        size, kind = struct.unpack(">I4s", png[at:at + 8])
+        data += png[at + 8:at + 8 + size] if kind == b"IDAT" else b""
+        at += size + 12
+    assert width > 300 and height > 200
+    assert len(set(zlib.decompress(data))) > 20  # axes, text and lines, not one colour

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+// Front matter, tables, Markdown, parameters, state, and updates of the card.
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+
+#include <random>
+
+#include "card/card_text.h"
+#include "card/front_matter.h"
+#include "card/gather.h"
+#include "card/lint.h"
+#include "card/markdown.h"
+#include "card/plot.h"
+#include "card/tables.h"
+#include "card/update.h"
+#include "testing.h"
+
+using namespace mu;
+
+TEST_CASE("front matter: found where the reference library finds it") {
+  struct Row {
+    const char* text;
+    bool found;
+  };
+  for (const Row& row : {Row{"   \n---\nk: v\n---\nx", true}, Row{"x\n---\nk: v\n---\n", false},
+                         Row{"--- \nk: v\n---\n", false}, Row{"---\nk: v\n--- \t\nx", true},
+                         Row{"---\nk: v\n---oops\n", false}, Row{"---\nk: |\n  ---\n  a\n---\n", true},
+                         Row{"---\n---\n", false}, Row{"---\r\nk: v\r\n---\r\nx", true},
+                         Row{"\xEF\xBB\xBF---\nk: v\n---\n", true}, Row{"", false}, Row{"---", false},
+                         Row{"---\nk: v\n---", true}}) {
+    CAPTURE(row.text);
+    CHECK(read_card(row.text).has_front_matter == row.found);
+  }
+  CHECK(read_card("---\nk: v\n").unterminated);
+  CHECK_FALSE(read_card("---\n" + std::string(200'000, '\n')).has_front_matter);
+}
+
+TEST_CASE("front matter: a key owns its lines, comments before the next key belong to none") {
+  const CardFile card = read_card("---\n# top\na: 1\n# about b\nb:\n- x\n\nc: |\n  t\n  # text\n---\nbody\n");
+  REQUIRE(card.keys.size() == 3);
+  CHECK(card.lines_of(card.keys[0]) == "a: 1\n");
+  CHECK(card.lines_of(card.keys[1]) == "b:\n- x\n");
+  CHECK(card.lines_of(card.keys[2]).starts_with("c: |\n  t\n"));
+  CHECK(card.body() == "body\n");
+}
+
+TEST_CASE("tables: ids, licences, languages") {
+  for (const char* id : {"gpt2", "a/b", "A-1/b.c_d"}) CHECK(is_repo_id(id));
+  for (const char* id :
+       {"", "/a", "a/b/c", "a b", "a--b", "a..b", "a.git", "./a", "-a", "a/", "~/x", "C:\\x"})
+    CHECK_FALSE(is_repo_id(id));
+  CHECK_FALSE(is_repo_id(std::string(97, 'a')));
+  CHECK(license_name("apache-2.0"));
+  CHECK_FALSE(license_name("Apache-2.0"));
+  CHECK(suggest_license("Apache 2.0") == "apache-2.0");
+  CHECK(suggest_license("gpl-3.0-or-later") == "gpl-3.0");
+  for (const char* code : {"en", "no", "cmn", "code", "multilingual", "yue"}) CHECK(is_language(code));
+  for (const char* code : {"EN", "zh-CN", "english", "ger", "iw", "", "a", "aa:"})
+    CHECK_FALSE(is_language(code));
+  CHECK(suggest_language("zh-CN") == "zh");
+  CHECK(trainer_by_config("DPO")->arxiv == "2305.18290");
+  CHECK(hyperparameters().size() > 40);
+}
+
+TEST_CASE("base model: caches tell the id, other paths tell nothing") {
+  CHECK(base_from_name("/c/models--a--b/snapshots/0123456789012345678901234567890123456789", "/none")->id ==
+        "a/b");
+  CHECK(base_from_name("/x/modelscope/hub/models/a/b___1", "/none")->id == "a/b.1");
+  CHECK(base_from_name("a/b", "/none")->id == "a/b");
+  for (const char* name : {"/home/u/x", "./a", "None", "out/checkpoint-5", "a/b/c", "C:\\m"})
+    CHECK_FALSE(base_from_name(name, "/none"));
+}
+
+TEST_CASE("markdown: nothing breaks out") {
+  CHECK(md_text("a\nb") == "a b");
+  CHECK(md_text("<b>[x](y)|*`") == "&lt;b>\\[x\\](y)\\|\\*\\`");
+  CHECK(md_text("gpt_neo _x_") == "gpt_neo \\_x\\_");
+  CHECK(md_code("a`b``c") == "```a`b``c```");
+  CHECK(md_code("`") == "`` ` ``");
+  CHECK(md_table({"h"}, {{md_code("a|b")}}) == "| h |\n|---|\n| `a\\|b` |\n");
+  CHECK(md_block("", "```\nx") == "````\n```\nx\n````\n");
+  CHECK(md_link("x", "https://a/b) c") == "[x](https://a/b%29%20c)");
+}
+
+TEST_CASE("parameters: counted as the Hub counts") {
+  const auto count = [](std::vector<Tensor> tensors, const char* config) {
+    Weights weights;
+    weights.tensors = std::move(tensors);
+    const JsonDocument document = parse_json(config);
+    CardFacts facts;
+    add_parameters(facts, weights, &document.root, false);
+    return *facts.number("parameters");
+  };
+  CHECK(count({{"a", Dtype::kF32, {2, 3}, 0, 0, 24},
+               {"s", Dtype::kF32, {}, 0, 0, 4},
+               {"e", Dtype::kF8E8M0, {9}, 0, 0, 9}},
+              "{}") == 6);
+  CHECK(count({{"m.weight", Dtype::kU8, {10}, 0, 0, 10}, {"m.absmax", Dtype::kF32, {3}, 0, 0, 12}},
+              R"({"quantization_config":{"quant_method":"bitsandbytes","load_in_4bit":true}})") == 20);
+  CHECK(count({{"m.qweight", Dtype::kI32, {10}, 0, 0, 40},
+               {"m.qzeros", Dtype::kI32, {3}, 0, 0, 12},
+               {"m.scales", Dtype::kF16, {3}, 0, 0, 6}},
+              R"({"quantization_config":{"quant_method":"gptq","bits":4}})") == 80);
+  CHECK(count({{"x_blocks", Dtype::kU8, {8}, 0, 0, 8}, {"x_scales", Dtype::kU8, {8}, 0, 0, 8}},
+              R"({"quantization_config":{"quant_method":"mxfp4"}})") == 16);
+}
+
+TEST_CASE("training: named evaluations, NaN, resumed runs, no summary") {
+  CardFacts facts;
+  add_trainer_state(facts, parse_trainer_state(R"({"global_step":4,"log_history":[
+    {"step":1,"loss":3.0},{"step":2,"loss":NaN},{"step":3,"loss":9.0},{"step":3,"eval_a_loss":2.0},{"step":3,"eval_b_loss":2.5},
+    {"step":2,"loss":2.0},{"step":4,"loss":1.0},{"step":4,"eval_a_loss":1.5,"eval_a_runtime":1.0}]})"));
+  REQUIRE(facts.train_curve.size() == 4);
+  CHECK(facts.train_curve[1].loss == 2.0);
+  CHECK(facts.eval_columns == std::vector<std::string>{"eval_a_loss", "eval_b_loss"});
+  CHECK(facts.best_step == 4);
+  CHECK(loss_svg(facts).find("<polyline class=\"eval\"") != std::string::npos);
+  CardFacts empty;
+  add_trainer_state(empty, parse_trainer_state("{}"));
+  CHECK(empty.train_curve.empty());
+  CHECK(testing::error_of([&] { loss_svg(empty); }) == ErrorKind::kRefused);
+}
+
+TEST_CASE("state: what options said survives any text") {
+  CardState state;
+  state.present = true;
+  state.hashes = {{"license", "0123456789"}};
+  state.given = {{"name", {"a b=%,-->\n\"ü"}, false, false, ""},
+                 {"tags", {"x,y", "z"}, true, false, ""},
+                 {"datasets", {"one"}, true, false, ""}};
+  const CardState back = parse_state("x\n" + state_text(state) + "\n");
+  REQUIRE(back.given.size() == 3);
+  CHECK(back.given[0].values == state.given[0].values);
+  CHECK(back.given[1].values == state.given[1].values);
+  CHECK(back.given[2].is_list);
+  CHECK(*back.find("license") == "0123456789");
+}
+
+namespace {
+
+CardFacts sample_facts() {
+  CardFacts facts;
+  CardOptions options;
+  options.base = {"a/b"};
+  options.repo = "me/x";
+  options.license = "mit";
+  options.method = "sft";
+  add_options(facts, options);
+  add_conclusions(facts);
+  return facts;
+}
+
+}  // namespace
+
+TEST_CASE("update: random human edits survive, and a second run changes nothing") {
+  const CardFacts facts = sample_facts();
+  const CardText fresh = compose_card(facts, CardStyle::kFull, "");
+  std::mt19937 random(7);
+  const std::vector<std::string> inserts = {
+      "People wrote this.\n", "\n",       "## Heading\n", "- item\n", "```\ncode\n```\n",
+      "<!-- a comment -->\n", "ünïcode\n"};
+  const std::vector<std::string> keys = {"# note\n", "odd:   [a,  b]   # kept\n", "widget:\n- text: hi\n",
+                                         "x-1: 'q'\n"};
+  for (int round = 0; round < 300; ++round) {
+    std::string text = render_card(fresh);
+    std::vector<std::string> added;
+    std::string front_added;
+    for (const std::string& key : keys) {
+      if (random() % 2 == 0) front_added += key;
+    }
+    text.insert(4, front_added);
+    const std::size_t body = read_card(text).body_begin;
+    for (int i = 0; i < 4; ++i) {
+      // Between regions only: inside one it is a change by hand, tested elsewhere.
+      const std::size_t at = text.find("\n<!-- card-gen:begin", body + random() % (text.size() - body));
+      const std::string& piece = inserts[random() % inserts.size()];
+      if (at == std::string::npos) continue;
+      text.insert(at + 1, piece);
+      added.push_back(piece);
+    }
+    const CardUpdate once = update_card(read_card(text), fresh, facts);
+    CHECK(once.text == text);  // the facts are the same, so nothing is touched
+    CardFacts other = facts;
+    for (Fact& fact : other.facts) {
+      if (fact.name == "repo") fact.values = {"me/y"};
+    }
+    const CardText changed = compose_card(other, CardStyle::kFull, "");
+    const CardUpdate twice = update_card(read_card(text), changed, other);
+    CHECK(twice.text.find("me/y") != std::string::npos);
+    CHECK(twice.text.find(front_added) != std::string::npos);
+    for (const std::string& piece : added) CHECK(twice.text.find(piece) != std::string::npos);
+    const CardUpdate thrice = update_card(read_card(twice.text), changed, other);
+    CHECK(thrice.text == twice.text);
+    CHECK(thrice.changes.empty());
+  }
+}
+
+TEST_CASE("update: cards in pieces never crash it") {
+  const CardFacts facts = sample_facts();
+  const CardText fresh = compose_card(facts, CardStyle::kFull, "");
+  const std::string whole = render_card(fresh);
+  for (std::size_t cut = 0; cut <= whole.size(); ++cut) {
+    try {
+      const CardUpdate update = update_card(read_card(whole.substr(0, cut)), fresh, facts);
+      const CardUpdate again = update_card(read_card(update.text), fresh, facts);
+      CHECK(again.text == update.text);
+    } catch (const Error& error) {
+      CHECK(error.kind() == ErrorKind::kMalformed);
+    }
+  }
+}
+
+TEST_CASE("lint: what we write is what the Hub takes") {
+  const std::string card = render_card(compose_card(sample_facts(), CardStyle::kFull, ""));
+  CHECK(lint_card(read_card(card)).empty());
+  CHECK(fix_card(read_card(card)) == card);
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "card/yaml.h"
+
+#include <doctest/doctest.h>
+
+#include "testing.h"
+
+using namespace mu;
+using Kind = YamlValue::Kind;
+
+TEST_CASE("yaml: strings that a dialect would turn into something else are quoted") {
+  // facts: each of these is a number, a date, a truth value, null or an error for PyYAML or js-yaml.
+  for (const char* text :
+       {"no",   "Yes",   "on",    "OFF",        "y",          "1e5",  "1e-05", "1.0e-05", "0o7",
+        "007",  "1_000", "12:30", "2024-01-15", "=",          "<<",   "true",  "null",    "~",
+        "0x1f", ".inf",  ".5",    "1.",         "+1",         "3.1",  "",      " ",       "a: b",
+        "a #b", "- a",   "[a",    "{a",         "*a",         "&a",   "!a",    "@a",      "`a",
+        "%a",   "'a",    "\"a",   "a:",         "3dtopia-xl", "a\nb", "?",     "|",       ">"}) {
+    CAPTURE(text);
+    CHECK(yaml_string(text).front() == '"');
+    const YamlValue value = parse_yaml(yaml_string(text), 1);
+    CHECK(value.kind == Kind::kString);
+    CHECK(value.text == text);
+  }
+}
+
+TEST_CASE("yaml: ids, tags, licences and addresses stay plain") {
+  for (const char* text : {"owner/name", "base_model:adapter:org/x", "apache-2.0", "https://a.b/c",
+                           "two words", "llama3.1", "_x"}) {
+    CHECK(yaml_string(text) == text);
+    CHECK(parse_yaml(text, 1).text == text);
+  }
+}
+
+TEST_CASE("yaml: control characters and broken UTF-8 are refused, odd ones are escaped") {
+  using testing::error_of;
+  CHECK(error_of([] { yaml_string("a\x01"); }) == ErrorKind::kUsage);
+  CHECK(error_of([] { yaml_string("a\xFF"); }) == ErrorKind::kUsage);
+  CHECK(yaml_string("\xC2\x85\xE2\x80\xA8\xEF\xBB\xBF") == "\"\\u0085\\u2028\\uFEFF\"");
+  CHECK(yaml_string("h\xC3\xA9") == "\"h\xC3\xA9\"");
+}
+
+TEST_CASE("yaml: numbers are numbers in both dialects") {
+  CHECK(yaml_number(1e-05) == "1.0e-05");
+  CHECK(yaml_number(0.5) == "0.5");
+  CHECK(yaml_number(2.5e-7) == "2.5e-07");
+  for (const double number : {1e-05, 1e30, 0.25, -3.0})
+    CHECK(parse_yaml(yaml_number(number), 1).kind == Kind::kNumber);
+}
+
+TEST_CASE("yaml: values know their lines, duplicates and aliases are refused by line") {
+  const YamlValue root = parse_yaml("a: 1\nb:\n- x\n- no\nc: {d: 2024-01-01}\n", 3);
+  CHECK(root.find("b")->items[1].line == 6);
+  CHECK(root.find("b")->items[1].kind == Kind::kString);
+  CHECK(root.find("c")->is_flow);
+  CHECK(root.find("c")->find("d")->kind == Kind::kDate);
+  const auto what = [](const char* text) {
+    try {
+      parse_yaml(text, 2);
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  CHECK(what("a: 1\na: 2\n").starts_with("line 3: the key 'a' stands twice"));
+  CHECK(what("a: *b\n").starts_with("line 2: "));
+  CHECK(what("a: &b c\n").starts_with("line 2: "));
+  CHECK(what("a: 1\n...\nb: 2\n").find("more than one") != std::string::npos);
+  CHECK(what("a: [\n").starts_with("line "));
+  CHECK(what(std::string(200, '[').c_str()).starts_with("line 2: nested too deeply"));
+}

@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: Apache-2.0
+// card-gen: the model card. Options and a folder become facts, facts a card; the card is printed, written
+// into the folder, compared with the one that lies there, or judged.
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "card/card_text.h"
+#include "card/gather.h"
+#include "card/lint.h"
+#include "card/plot.h"
+#include "card/report.h"
+#include "card/update.h"
+#include "cli/app.h"
+#include "cli/console.h"
+#include "cli/run.h"
+#include "os/file.h"
+#include "os/folder.h"
+#include "os/stage.h"
+
+namespace {
+
+using namespace mu;
+
+constexpr ProgramText kText = {
+    "card-gen", "Write the model card of a fine-tuned model, from its folder and options.",
+    "[FOLDER | --lint FILE]", "card-gen -i out --base owner/name --dataset owner/data"};
+
+struct Options {
+  std::vector<std::string> operands;
+  CardOptions card;
+  std::optional<std::string> style, plot, facts;
+  bool in_place = false, check = false, lint = false, fix = false, preview = false, explain = false,
+       strict = false;
+  CommonOptions common;
+};
+
+void add_fact_options(App& app, CardOptions& c) {
+  app.group("Model");
+  app.list("--base", "ID[@REV]", c.base, "the model it was made from (several: a merge)");
+  app.value("--relation", "KIND", c.relation, "adapter, finetune, merge or quantized");
+  app.value("--name", "NAME", c.name, "title (default: the repository's or folder's name)");
+  app.value("--repo", "OWNER/NAME", c.repo, "where it will be published; used in the snippets");
+  app.value("--license", "ID", c.license, "an identifier of the Hub, such as apache-2.0");
+  app.value("--license-name", "TEXT", c.license_name, "with --license other");
+  app.value("--license-link", "URL", c.license_link, "with --license other");
+  app.list("--language", "CODE", c.languages, "ISO 639 (repeatable)");
+  app.list("--tag", "TAG", c.tags, "one more tag (repeatable)");
+  app.value("--library", "NAME", c.library, "library_name (peft or transformers)");
+  app.value("--pipeline-tag", "TASK", c.pipeline_tag, "the task, such as text-generation");
+  app.list("--set", "KEY=VALUE", c.set, "any other front matter key (repeatable)");
+  app.group("Training");
+  app.list("--dataset", "ID", c.datasets, "trained on this (repeatable)");
+  app.value("--method", "METHOD", c.method, "sft, dpo, grpo … as TRL's tags");
+  app.value("--wandb", "URL", c.wandb, "the run at Weights & Biases");
+  app.value("--comet", "URL", c.comet, "the run at Comet");
+  app.value("--trackio", "URL", c.trackio, "the run at Trackio");
+  app.value("--tensorboard", "URL", c.tensorboard, "the run's TensorBoard");
+  app.list("--eval", "FILE", c.eval_files, "results of lm-eval or a trainer (repeatable)");
+  app.list("--library-version", "NAME=V", c.library_versions, "a version that was used (repeatable)");
+  app.list("--author", "NAME", c.authors, "who made it (repeatable)");
+  app.value("--citation", "TEXT", c.citation, "how to cite it");
+  app.value("--source-revision", "REV", c.source_revision, "commit of the training code");
+}
+
+Options parse_options(int argc, char** argv) {
+  Options o;
+  App app(kText);
+  app.operands(o.operands);
+  add_fact_options(app, o.card);
+  app.group("Output");
+  app.flag("-i,--in-place", o.in_place, "update FOLDER/README.md, keep what people wrote");
+  app.flag("--check", o.check, "exit 1 when card and folder disagree, and say where");
+  app.flag("--lint", o.lint, "judge a card (FILE or -) as the Hub would");
+  app.flag("--fix", o.fix, "with --lint: mend what can be mended safely");
+  app.value("--style", "STYLE", o.style, "full (default), trl or minimal");
+  app.optional_value("--plot", "FILE", "loss.svg", o.plot, "write the loss curve as an SVG (loss.svg)");
+  app.flag("--preview", o.preview, "show the loss curve on stderr");
+  app.flag("--explain", o.explain, "print each fact and its source instead of a card");
+  app.value("--facts", "FILE", o.facts, "more facts: a document of st-inspect --json, or -");
+  app.flag("--provenance", o.card.hash_weights, "hash the weights (reads all of them)");
+  app.flag("--strict", o.strict, "exit 3 when something could not be learned");
+  app.common(o.common, "j");
+  app.parse(argc, argv);
+  if (o.operands.size() > 1) throw usage("one FOLDER at a time").hint("see card-gen --help");
+  const bool said = !o.card.base.empty() || !o.card.datasets.empty() || o.card.name || o.card.repo ||
+                    o.facts || o.card.method;
+  if (o.operands.empty() && (o.in_place || o.check || o.lint))
+    throw usage(o.lint ? "--lint needs a FILE, or -" : "name a FOLDER");
+  if (o.operands.empty() && !said)
+    throw usage("name a FOLDER, or give at least --base").hint("see card-gen --help");
+  if (o.fix && !o.lint) throw usage("--fix goes with --lint");
+  if (o.in_place + o.check + o.lint + o.explain > 1)
+    throw usage("-i, --check, --lint and --explain exclude one another");
+  if (o.style && *o.style != "full" && *o.style != "trl" && *o.style != "minimal")
+    throw usage("--style takes full, trl or minimal");
+  return o;
+}
+
+std::string read_text(const std::string& path, std::uint64_t limit) {
+  return path == "-" ? read_whole_stream(0, limit, "standard input") : read_whole_file(path, limit);
+}
+
+// Faults of a card are told with the file they are in.
+CardFile open_card(const std::string& path) {
+  try {
+    return read_card(read_text(path, kMaxCardBytes));
+  } catch (Error& error) {
+    throw error.in_file(escape_name(path));
+  }
+}
+
+void write_file(const std::string& path, std::string_view text) {
+  StagedFile staged(path, true);
+  staged.file().write_at(0, std::as_bytes(std::span(text)));
+  staged.commit();
+}
+
+int lint(const Options& o) {
+  const std::string& path = o.operands.front();
+  CardFile card = open_card(path);
+  if (o.fix) {
+    const std::string fixed = fix_card(card);
+    if (path == "-") {
+      out(fixed);
+    } else if (fixed != card.text) {
+      write_file(path, fixed);
+    }
+    card = read_card(fixed);
+  }
+  const std::vector<LintFinding> findings = lint_card(card);
+  const std::string name = path == "-" ? "standard input" : path;
+  const std::string report = o.common.json ? lint_json(findings, name) : lint_text(findings, name);
+  if (o.fix && path == "-") {
+    for (const std::string_view line : split(trim(report), '\n')) {
+      if (!line.empty()) print_note(line);
+    }
+  } else {
+    out(report);
+  }
+  for (const LintFinding& finding : findings) {
+    if (finding.rule->is_error) return 1;
+  }
+  return 0;
+}
+
+CardFacts gather(const Options& o) {
+  CardFacts facts;
+  add_options(facts, o.card);
+  if (!o.operands.empty()) add_folder(facts, o.operands.front(), o.card);
+  if (o.facts) add_inspection(facts, read_text(*o.facts, 256U << 20));
+  for (const std::string& file : o.card.eval_files) {
+    try {
+      add_evaluation_file(facts, read_text(file, 256U << 20), file);
+    } catch (Error& error) {
+      throw error.in_file(escape_name(file));
+    }
+  }
+  add_conclusions(facts);
+  return facts;
+}
+
+// The shell has emptied the folder's own card when it is what stdout was sent to.
+void warn_of_own_card(const std::string& folder) {
+  struct stat card {
+  }, target{};
+  if (::stat(join_path(folder, "README.md").c_str(), &card) != 0 || ::fstat(STDOUT_FILENO, &target) != 0)
+    return;
+  if (card.st_dev == target.st_dev && card.st_ino == target.st_ino) {
+    print_warning(
+        "stdout is the folder's own README.md, which the shell has emptied; card-gen -i FOLDER updates a "
+        "card and keeps what people wrote");
+  } else if (card.st_size > 0) {
+    print_note("a card lies in the folder; card-gen -i FOLDER updates it and keeps what people wrote");
+  }
+}
+
+void print_notes(const CardFacts& facts) {
+  for (const std::string& line : facts.notes) print_note(line);
+  for (const std::string& line : facts.unknown) print_warning("not learned: " + line);
+}
+
+int update(const Options& o, const CardText& card, const CardFacts& facts) {
+  const std::string path = join_path(o.operands.front(), "README.md");
+  const bool there = exists(path);
+  const CardFile old = there ? open_card(path) : CardFile{};
+  if (!there || trim(old.text).empty()) {
+    if (o.check) {
+      out("README.md: " + std::string(there ? "is empty" : "is missing") + "\n");
+      return 1;
+    }
+    write_file(path, render_card(card));
+    print_note("wrote " + escape_name(path));
+    return 0;
+  }
+  CardUpdate result;
+  try {
+    result = update_card(old, card, facts);
+  } catch (Error& error) {
+    throw error.in_file(escape_name(path));
+  }
+  for (const std::string& line : result.kept) print_note(line);
+  if (o.check) {
+    for (const std::string& line : result.changes) out(line + "\n");
+    return result.changes.empty() ? 0 : 1;
+  }
+  for (const std::string& line : result.changes) print_detail(line);
+  if (result.text != old.text) write_file(path, result.text);
+  print_note(result.text == old.text
+                 ? escape_name(path) + " is up to date"
+                 : fmt::format("updated {}, {}", escape_name(path), plural(result.changes.size(), "change")));
+  return 0;
+}
+
+CardStyle style_of(std::string_view name) {
+  return name == "trl" ? CardStyle::kTrl : name == "minimal" ? CardStyle::kMinimal : CardStyle::kFull;
+}
+
+// Beside the card, unless a path was given.
+std::string plot_path(const Options& o, const std::string& plot) {
+  const bool beside = o.in_place && (!o.plot || plot.find('/') == std::string::npos);
+  return beside ? join_path(o.operands.front(), base_name(plot)) : plot;
+}
+
+int generate(const Options& o) {
+  const bool writes = o.in_place || o.check;
+  if (!o.operands.empty() && !writes) warn_of_own_card(o.operands.front());
+  CardFacts facts = gather(o);
+  // A card in place remembers how it was made.
+  const auto remembered = [&](std::string_view name, const std::optional<std::string>& said) {
+    if (!writes || !said) return said ? *said : writes ? facts.text(name) : std::string();
+    std::erase_if(facts.given, [&](const Fact& fact) { return fact.name == name; });
+    facts.given.push_back({std::string(name), {*said}, false, false, "option"});
+    return *said;
+  };
+  const std::string plot = remembered("plot", o.plot);
+  const CardText card = compose_card(facts, style_of(remembered("style", o.style)), base_name(plot));
+  // A remembered curve is only drawn where there is one; it is drawn before anything is written.
+  const bool draws = !plot.empty() && !o.check && (o.plot || !facts.train_curve.empty());
+  const std::string svg = draws ? loss_svg(facts) : "";
+  if (o.preview) {
+    if (const std::string line = loss_blocks(facts, 60); !line.empty()) print_note(line);
+  }
+  print_notes(facts);
+  int code = 0;
+  if (o.common.json) {
+    out(facts_json(facts));
+  } else if (o.explain) {
+    out(facts_text(facts));
+  } else if (writes) {
+    code = update(o, card, facts);
+  } else {
+    out(render_card(card));
+  }
+  if (!svg.empty()) write_file(plot_path(o, plot), svg);
+  return code == 0 && o.strict && !facts.unknown.empty() ? 3 : code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return mu::run("card-gen", [&] {
+    const Options options = parse_options(argc, argv);
+    return options.lint ? lint(options) : generate(options);
+  });
+}
