@@ -25,7 +25,8 @@ std::string identity_token(HttpClient& client, const std::string& endpoint) {
   const HttpResponse response = client.send(request);
   if (!response.ok())
     throw Error(ErrorKind::kRemote, fmt::format("the CI's token service answers {}", response.status));
-  const std::string* value = parse_answer(response, "get an identity token").find_string("value");
+  const JsonValue answer = parse_answer(response, "get an identity token");
+  const std::string* value = answer.find_string("value");
   if (value == nullptr) throw Error(ErrorKind::kRemote, "the CI's token service gives no token");
   return *value;
 }
