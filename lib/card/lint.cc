@@ -86,9 +86,14 @@ class Linter {
         add("CG-LANGUAGE", line,
             fmt::format("\"{}\" with value {} is no ISO 639 code{}", where, shown(text),
                         better ? "; did you mean " + *better : ""));
+      } else if (const std::optional<std::string_view> meant = doubted_language(text)) {
+        add("CG-DOUBT", line,
+            fmt::format("\"{}\": {} is another language's code than is usually meant; did you mean {}", where,
+                        text, *meant));
       }
     });
     texts();
+    types();
     tags();
     if (const YamlValue* index = card_.data.find("model-index")) model_index(*index);
     if (card_.data.find("license") == nullptr) add("CG-NOLICENSE", card_.yaml_line, "no licence is declared");
@@ -146,6 +151,30 @@ class Linter {
                       shown(relation->text)));
   }
 
+  // Keys that hold lists, maps or numbers.
+  void types() {
+    for (const std::string_view key : {"metrics", "language_bcp47"})
+      strings(key, [](const std::string&, const std::string&, std::size_t) {});
+    const auto must = [&](std::string_view key, bool good, std::string_view what) {
+      const YamlValue* value = card_.data.find(key);
+      if (value != nullptr && !good) add("CG-TYPE", value->line, fmt::format("\"{}\" must be {}", key, what));
+    };
+    const auto kind = [&](std::string_view key) {
+      const YamlValue* value = card_.data.find(key);
+      return value == nullptr ? Kind::kNull : value->kind;
+    };
+    must("widget", kind("widget") == Kind::kList, "an array");
+    must("buckets", kind("buckets") == Kind::kList, "an array");
+    must("extra_gated_fields", kind("extra_gated_fields") == Kind::kMap, "an object");
+    must("inference", kind("inference") == Kind::kMap || kind("inference") == Kind::kBool,
+         "a boolean or an object");
+    const YamlValue* carbon = card_.data.find("co2_eq_emissions");
+    const YamlValue* grams =
+        carbon != nullptr && carbon->kind == Kind::kMap ? carbon->find("emissions") : carbon;
+    must("co2_eq_emissions", grams != nullptr && grams->kind == Kind::kNumber,
+         "a number of grams, or an object with one as emissions");
+  }
+
   void tags() {
     const YamlValue* value = card_.data.find("tags");
     if (value == nullptr) return;
@@ -160,32 +189,20 @@ class Linter {
     }
   }
 
-  // A plain scalar that PyYAML (YAML 1.1) and the Hub (1.2) read differently.
+  // Plain scalars that PyYAML (YAML 1.1) and the Hub (1.2) read as values of different types.
   void dialects(const YamlValue& value, const std::string& where) {
     for (const YamlValue::Member& member : value.members) dialects(member.value, where + "." + member.key);
     for (std::size_t i = 0; i < value.items.size(); ++i)
       dialects(value.items[i], fmt::format("{}[{}]", where, i));
-    if (!value.is_string()) return;
-    std::string lower = value.text;
-    for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-    constexpr std::array<std::string_view, 4> kWords = {"yes", "no", "on", "off"};
-    if (std::find(kWords.begin(), kWords.end(), lower) == kWords.end()) return;
-    const std::string_view line = line_text(value.line);
-    if (line.find("\"" + value.text + "\"") != std::string_view::npos ||
-        line.find("'" + value.text + "'") != std::string_view::npos)
-      return;
-    add("CG-DIALECT", value.line,
-        fmt::format("\"{}\": {} is a text for the Hub and a truth value for Python", where,
-                    shown(value.text)));
-  }
-
-  [[nodiscard]] std::string_view line_text(std::size_t number) const {
-    std::size_t at = 0;
-    for (std::size_t line = 1; line < number && at < card_.text.size(); ++line) {
-      const std::size_t end = card_.text.find('\n', at);
-      at = end == std::string::npos ? card_.text.size() : end + 1;
-    }
-    return std::string_view(card_.text).substr(at, card_.text.find('\n', at) - at);
+    if (!value.is_plain) return;
+    constexpr std::array<std::string_view, 5> kNames = {"nothing", "a truth value", "a number", "a date",
+                                                        "a text"};
+    const Kind python = python_kind(value.text);
+    if (python != value.kind)
+      add("CG-DIALECT", value.line,
+          fmt::format("\"{}\": {} is {} for the Hub and {} for Python", where, shown(value.text),
+                      kNames[static_cast<std::size_t>(value.kind)],
+                      kNames[static_cast<std::size_t>(python)]));
   }
 
   void require(const YamlValue* value, const std::string& where, Kind kind, std::size_t line) {
@@ -237,9 +254,22 @@ class Linter {
     if (source != nullptr) require(source->find("url"), where + ".source.url", Kind::kString, source->line);
   }
 
+  // A region without its end: card-gen -i would not know what is its own.
+  void region(std::string_view line, std::size_t number) {
+    constexpr std::string_view kBegin = "<!-- card-gen:begin ", kClose = " -->";
+    const std::string_view marker = trim(line);
+    if (!marker.starts_with(kBegin) || !marker.ends_with(kClose)) return;
+    const std::string_view name = marker.substr(kBegin.size(), marker.size() - kBegin.size() - kClose.size());
+    const std::string end = fmt::format("<!-- card-gen:end {} -->", name);
+    if (card_.text.find(end, static_cast<std::size_t>(marker.data() - card_.text.data())) ==
+        std::string::npos)
+      add("CG-REGION", number, fmt::format("the region {} is never closed", shown(name)));
+  }
+
   void body() {
     std::size_t number = 1;
     for (const std::string_view line : split(card_.text, '\n')) {
+      region(line, number);
       if (line.find("[More Information Needed]") != std::string_view::npos ||
           trim(line) == "More information needed")
         add("CG-PLACEHOLDER", number, "a placeholder where nothing was written");
@@ -280,6 +310,7 @@ const std::vector<LintRule>& lint_rules() {
       {"CG-RELATION", true, false, "use one of the four words"},
       {"CG-INDEX", true, false, "complete or quote the entry, or leave model-index out"},
       {"CG-TOKEN", true, false, "remove it and revoke the token"},
+      {"CG-REGION", true, false, "put its end marker back, or take the begin away"},
       {"CG-BLANK", true, false, "add keys or remove the two fences"},
       {"CG-EMPTY", false, false, "card-gen -i FOLDER adds it"},
       {"CG-TASK", false, false, "use a task of https://huggingface.co/tasks"},
@@ -291,6 +322,7 @@ const std::vector<LintRule>& lint_rules() {
       {"CG-NONE", false, false, "name the model or remove the line; card-gen -i FOLDER mends it"},
       {"CG-PLACEHOLDER", false, true, "write the part or remove it"},
       {"CG-PATH", false, false, "name an id or remove it"},
+      {"CG-DOUBT", false, false, "check the code"},
       {"CG-BRACKET", false, false, "write one item a line"},
       {"CG-DIALECT", false, true, "put it in quotes"},
       {"CG-BOM", false, true, "save the file without it"},

@@ -28,6 +28,10 @@ std::string mended_lines(const CardFile& card, const CardKey& key) {
   const auto wrong = [&](auto known) {
     return std::any_of(texts.begin(), texts.end(), [&](const std::string& t) { return !known(t); });
   };
+  // A text for the Hub that Python reads as something else.
+  if (value.is_plain && value.is_string() && key.key != "language" &&
+      python_kind(value.text) != YamlValue::Kind::kString)
+    return yaml_entry(key.key, value.text);
   if (key.key == "license" && wrong([](const std::string& t) { return license_name(t).has_value(); }))
     return better_entry(value, "license", [](const std::string& t) {
       return license_name(t) ? t : suggest_license(t).value_or(t);

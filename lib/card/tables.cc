@@ -95,6 +95,12 @@ std::optional<std::string> suggest_language(std::string_view text) {
   return stem;
 }
 
+std::optional<std::string_view> doubted_language(std::string_view code) {
+  if (code == "kr") return "ko";
+  if (code == "se") return "sv";
+  return std::nullopt;
+}
+
 const Trainer* trainer_by_tag(std::string_view tag) {
   for (const Trainer& trainer : trainers()) {
     if (trainer.tag == tag) return &trainer;

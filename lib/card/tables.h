@@ -23,6 +23,9 @@ bool is_pipeline_tag(std::string_view tag);
 std::optional<std::string> suggest_license(std::string_view text);
 std::optional<std::string> suggest_language(std::string_view text);
 
+// The code that is usually meant by one that is valid but another language's: "kr" is Kanuri, Korean is "ko".
+std::optional<std::string_view> doubted_language(std::string_view code);
+
 struct Trainer {
   std::string_view config;                   // class without "Config": "SFT"
   std::string_view tag, name, arxiv, title;  // the last two may be empty

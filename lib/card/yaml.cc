@@ -9,6 +9,7 @@
 #include <array>
 #include <cctype>
 #include <cmath>
+#include <cstdlib>
 #include <istream>
 #include <sstream>
 
@@ -32,11 +33,15 @@ bool all_digits(std::string_view text) {
 bool is_number(std::string_view text) {
   if (!text.empty() && (text.front() == '-' || text.front() == '+')) text.remove_prefix(1);
   if (is_one_of(text, {".inf", ".Inf", ".INF", ".nan", ".NaN", ".NAN"})) return true;
-  if (text.size() > 2 && text[0] == '0' && (text[1] == 'x' || text[1] == 'o' || text[1] == 'b')) {
-    return text.substr(2).find_first_not_of("0123456789abcdefABCDEF") == std::string_view::npos;
+  for (const auto& [start, digits] : std::initializer_list<std::pair<std::string_view, std::string_view>>{
+           {"0x", "0123456789abcdefABCDEF"}, {"0o", "01234567"}, {"0b", "01"}}) {
+    if (text.starts_with(start))
+      return text.size() > 2 && text.find_first_not_of(digits, 2) == std::string_view::npos;
   }
   const std::size_t exponent = text.find_first_of("eE");
   if (exponent != std::string_view::npos) {
+    // js-yaml leaves a number that is beyond doubles a text.
+    if (std::isinf(std::strtod(std::string(text).c_str(), nullptr))) return false;
     std::string_view power = text.substr(exponent + 1);
     if (!power.empty() && (power.front() == '-' || power.front() == '+')) power.remove_prefix(1);
     if (!all_digits(power)) return false;
@@ -63,6 +68,51 @@ YamlValue::Kind resolve(std::string_view text) {
   return is_date(text) ? Kind::kDate : Kind::kString;
 }
 
+// Digits and underscores, a digit first.
+bool is_spaced_digits(std::string_view text) {
+  return !text.empty() && text.front() >= '0' && text.front() <= '9' &&
+         text.find_first_not_of("0123456789_") == std::string_view::npos;
+}
+
+// Base 60: 12:30, 1:30:00.5.
+bool is_sexagesimal(std::string_view text) {
+  std::vector<std::string_view> parts = split(text, ':');
+  if (parts.size() < 2 || !is_spaced_digits(parts.front())) return false;
+  if (const std::size_t dot = parts.back().find('.'); dot != std::string_view::npos) {
+    if (parts.back().find_first_not_of("0123456789_", dot + 1) != std::string_view::npos) return false;
+    parts.back() = parts.back().substr(0, dot);
+  }
+  return std::all_of(parts.begin() + 1, parts.end(), [](std::string_view part) {
+    return all_digits(part) && (part.size() == 1 || (part.size() == 2 && part[0] <= '5'));
+  });
+}
+
+// YAML 1.1's numbers: underscores, octal with a leading 0, base 60; a float has a dot, and a sign in its
+// exponent.
+bool is_python_number(std::string_view text) {
+  if (!text.empty() && (text.front() == '-' || text.front() == '+')) text.remove_prefix(1);
+  if (is_one_of(text, {".inf", ".Inf", ".INF", ".nan", ".NaN", ".NAN"})) return true;
+  if (text.starts_with("0x"))
+    return text.find_first_not_of("0123456789abcdefABCDEF_", 2) == std::string_view::npos;
+  if (text.starts_with("0b")) return text.find_first_not_of("01_", 2) == std::string_view::npos;
+  if (is_sexagesimal(text)) return true;
+  const std::size_t dot = text.find('.');
+  if (dot == std::string_view::npos)
+    return is_spaced_digits(text) &&
+           (text.front() != '0' || text.find_first_of("89") == std::string_view::npos);
+  const std::string_view whole = text.substr(0, dot);
+  std::string_view part = text.substr(dot + 1);
+  if (const std::size_t e = part.find_first_of("eE"); e != std::string_view::npos) {
+    const std::string_view power = part.substr(e + 1);
+    if (power.empty() || (power.front() != '-' && power.front() != '+') || !all_digits(power.substr(1)))
+      return false;
+    part = part.substr(0, e);
+  }
+  return (whole.empty() || is_spaced_digits(whole)) &&
+         part.find_first_not_of("0123456789_") == std::string_view::npos &&
+         (!whole.empty() || is_spaced_digits(part));
+}
+
 // Builds the tree from events, since yaml-cpp's own nodes keep the first of equal keys and say nothing.
 class Builder : public YAML::EventHandler {
  public:
@@ -79,8 +129,11 @@ class Builder : public YAML::EventHandler {
     refuse_anchor(mark, anchor);
     if (tag != "?" && tag != "!" && !tag.empty() && tag != "tag:yaml.org,2002:str")
       throw malformed(fmt::format("the tag {} is not read", escape_name(tag))).at(place(mark));
-    add(YamlValue{
-        .kind = tag == "?" ? resolve(text) : YamlValue::Kind::kString, .text = text, .line = line(mark)});
+    const bool plain = tag == "?";
+    add(YamlValue{.kind = plain ? resolve(text) : YamlValue::Kind::kString,
+                  .text = text,
+                  .line = line(mark),
+                  .is_plain = plain});
   }
   void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
                        YAML::EmitterStyle::value style) override {
@@ -212,6 +265,19 @@ YamlValue parse_yaml(std::string_view text, std::size_t first_line) {
     const std::size_t line = first_line + static_cast<std::size_t>(std::max(error.mark.line, 0));
     throw malformed("not valid YAML: " + error.msg).at(fmt::format("line {}", line));
   }
+}
+
+YamlValue::Kind python_kind(std::string_view plain) {
+  using Kind = YamlValue::Kind;
+  if (is_one_of(plain, {"", "~", "null", "Null", "NULL", "=", "<<"})) return Kind::kNull;
+  for (const std::string_view word : {"true", "false", "yes", "no", "on", "off"}) {
+    std::string title(word), upper(word);
+    title[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(title[0])));
+    for (char& c : upper) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+    if (is_one_of(plain, {word, title, upper})) return Kind::kBool;
+  }
+  if (is_python_number(plain)) return Kind::kNumber;
+  return is_date(plain) ? Kind::kDate : Kind::kString;
 }
 
 std::string yaml_string(std::string_view text) {

@@ -15,9 +15,10 @@ namespace mu {
 struct YamlValue {
   enum class Kind : std::uint8_t { kNull, kBool, kNumber, kDate, kString, kList, kMap };
   Kind kind = Kind::kNull;
-  std::string text{};    // of a scalar, without quotes
-  std::size_t line = 1;  // where it stands
-  bool is_flow = false;  // [a] or {k: v}
+  std::string text{};     // of a scalar, without quotes
+  std::size_t line = 1;   // where it stands
+  bool is_flow = false;   // [a] or {k: v}
+  bool is_plain = false;  // a scalar without quotes
   std::vector<YamlValue> items{};
   struct Member;
   std::vector<Member> members{};  // in order; keys are unique
@@ -38,6 +39,9 @@ struct YamlValue::Member {
 // Parses one document whose first line is number `first_line`. An empty one is null. Throws kMalformed at
 // "line N".
 YamlValue parse_yaml(std::string_view text, std::size_t first_line);
+
+// What PyYAML (YAML 1.1) makes of an unquoted scalar; kNull also for "=" and "<<", which it refuses.
+YamlValue::Kind python_kind(std::string_view plain);
 
 // A string as a scalar: plain where both dialects read it back as this string, else double-quoted.
 // Throws kUsage for control characters other than tab and newline, and for what is not UTF-8.

@@ -270,8 +270,14 @@ J
   check CG-PATH 0 '---\na: b\n---\nsee /home/me/x\n'
   check CG-BRACKET 0 '---\ntags:\n- a [b, c]\n---\n'
   check CG-DIALECT 0 '---\nlanguage: no\n---\n'
+  check CG-DIALECT 0 '---\nversion: 1e5\n---\n'
+  check CG-DOUBT 0 '---\nlanguage: kr\n---\n'
+  check CG-REGION 1 '---\na: b\n---\n<!-- card-gen:begin usage -->\n# x\n'
+  for line in 'metrics: {a: b}' 'language_bcp47: 3' 'widget: x' 'buckets: x' 'extra_gated_fields: x' 'inference: [1]' 'co2_eq_emissions: lots' 'co2_eq_emissions: {source: x}'; do
+    check CG-TYPE 1 "---\n$line\n---\n"
+  done
   check CG-BOM 0 '\xef\xbb\xbf---\na: b\n---\n'
-  printf -- '---\nlanguage: "no"\nlicense: mit\nbase_model: a/b\nbase_model_relation: finetune\nlibrary_name: transformers\npipeline_tag: text-generation\ndatasets: x/y\ntags: [a]\n---\ntext\n' > good.md
+  printf -- '---\nlanguage: "no"\nlicense: mit\nbase_model: a/b\nbase_model_relation: finetune\nlibrary_name: transformers\npipeline_tag: text-generation\ndatasets: x/y\ntags: [a]\nmetrics: [accuracy]\nwidget: [{text: hello}]\ninference: false\nco2_eq_emissions: {emissions: 12}\nversion: "1e5"\n---\n<!-- card-gen:begin usage -->\ntext\n<!-- card-gen:end usage -->\n' > good.md
   expect 0 card-gen --lint good.md
   [ -z "$output" ]
   expect 1 card-gen --lint --json - <<< $'---\ntags: x\n---'
@@ -279,7 +285,7 @@ J
 }
 
 @test "--fix mends what is safe and nothing else" {
-  printf -- '\xef\xbb\xbf---\n# c\nlicense: Apache-2.0\nlanguage: no\ntags: one\nlicence: license\nodd:   [kept]\n---\ntext\n[More Information Needed]\n' > c.md
+  printf -- '\xef\xbb\xbf---\n# c\nlicense: Apache-2.0\nlanguage: no\ntags: one\nlicence: license\nodd:   [kept]\nrelease: off\n---\ntext\n[More Information Needed]\n' > c.md
   expect 0 card-gen --lint --fix c.md
   diff - c.md <<'MD'
 ---
@@ -289,6 +295,7 @@ language: "no"
 tags:
 - one
 odd:   [kept]
+release: "off"
 ---
 text
 MD

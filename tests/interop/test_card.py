@@ -64,6 +64,38 @@ def test_any_string_survives_js_yaml(hostile_card, tmp_path):
     assert [data[f"k{i}"] for i in range(len(strings))] == strings
 
 
+def test_the_linter_knows_which_scalars_the_two_readers_take_for_different_things(tmp_path, run):
+    if not shutil.which("node") or not (VENV / "node_modules/js-yaml").is_dir():
+        pytest.skip("no node or js-yaml")
+    rng = random.Random(11)
+    scalars = ["no", "Yes", "ON", "oFF", "1e5", "1.0e-05", "1.5e3", "0o7", "007", "089", "1_000", "1_0.5", "12:30", "1:30:00.5", "190:20:30", "12:99",
+               "2024-01-15", "=", "true", "TRUE", "tRUE", "null", "~", "0x1f", "0b101", "0b12", "-.inf", ".nan", ".5", "1.", "+1", "-1.5", "1.5.2", "v1",
+               "1-2", "1e", "e5", "y", "n", ".", "-", "0", "00", "-0", "1__0", "_1", "1.e5", "1.e+5", ".5e1", ".5e+1"]
+    scalars += ["".join(rng.choice("0123456789._:+-eExob") for _ in range(rng.randint(1, 6))) for _ in range(600)]
+    script = ("const y=require(process.argv[1]),f=require('fs');console.log(JSON.stringify(f.readFileSync(process.argv[2],'utf8').split('\\n').map(s=>{"
+              "try{const v=y.load('a: '+s).a;return v===null?'NoneType':v instanceof Date?'date':typeof v}catch(e){return 'error'}})))")
+    (tmp_path / "scalars").write_text("\n".join(scalars))
+    ours = {"boolean": "bool", "number": "number", "string": "str", "NoneType": "NoneType", "date": "date", "object": "map", "error": "error"}
+    hub = [ours[t] for t in json.loads(subprocess.run(["node", "-e", script, str(VENV / "node_modules/js-yaml"), tmp_path / "scalars"],
+                                                      capture_output=True, check=True).stdout)]
+
+    def python(text):
+        try:
+            kind = type(yaml.safe_load(f"a: {text}")["a"]).__name__
+        except (yaml.YAMLError, ValueError, TypeError):
+            return "error"
+        return {"int": "number", "float": "number", "datetime": "date", "dict": "map", "list": "list"}.get(kind, kind)
+
+    # What one of them refuses is another matter than what both read.
+    both = [(s, h, python(s)) for s, h in zip(scalars, hub) if h in ("bool", "number", "str", "NoneType", "date") and python(s) not in ("error", "map", "list")]
+    card = tmp_path / "README.md"
+    card.write_text("---\n" + "".join(f"k{i}: {s}\n" for i, (s, _, _) in enumerate(both)) + "---\n")
+    found = json.loads(run("card-gen", "--lint", "--json", card).stdout)["findings"]
+    flagged = {int(f["line"]) - 2 for f in found if f["rule"] == "CG-DIALECT"}
+    wrong = [(s, h, p, i in flagged) for i, (s, h, p) in enumerate(both) if (h != p) != (i in flagged)]
+    assert len(both) > 300 and not wrong
+
+
 @pytest.mark.parametrize("name", ["full-run/checkpoint-40", "lora-run/checkpoint-40", "sharded", "tied", "base"])
 @pytest.mark.parametrize("style", ["full", "trl", "minimal"])
 def test_cards_of_fixtures_are_read_and_judged_sound(fixtures, run, name, style):

@@ -24,6 +24,28 @@ TEST_CASE("yaml: strings that a dialect would turn into something else are quote
   }
 }
 
+TEST_CASE("yaml: plain scalars as the Hub and as Python read them") {
+  struct Row {
+    const char* text;
+    Kind hub, python;
+  };
+  for (const Row& row :
+       {Row{"no", Kind::kString, Kind::kBool}, Row{"oFF", Kind::kString, Kind::kString},
+        Row{"1e5", Kind::kNumber, Kind::kString}, Row{"1.0e-05", Kind::kNumber, Kind::kNumber},
+        Row{"0o7", Kind::kNumber, Kind::kString}, Row{"0b12", Kind::kString, Kind::kString},
+        Row{"089", Kind::kNumber, Kind::kString}, Row{"1_000", Kind::kString, Kind::kNumber},
+        Row{"12:30", Kind::kString, Kind::kNumber}, Row{"12:99", Kind::kString, Kind::kString},
+        Row{"1:3.x", Kind::kString, Kind::kString}, Row{"2024-01-15", Kind::kDate, Kind::kDate},
+        Row{"66e850", Kind::kString, Kind::kString}, Row{"True", Kind::kBool, Kind::kBool}}) {
+    CAPTURE(row.text);
+    const YamlValue value = parse_yaml(row.text, 1);
+    CHECK(value.is_plain);
+    CHECK(value.kind == row.hub);
+    CHECK(python_kind(row.text) == row.python);
+  }
+  CHECK_FALSE(parse_yaml("\"no\"", 1).is_plain);
+}
+
 TEST_CASE("yaml: ids, tags, licences and addresses stay plain") {
   for (const char* text : {"owner/name", "base_model:adapter:org/x", "apache-2.0", "https://a.b/c",
                            "two words", "llama3.1", "_x"}) {
