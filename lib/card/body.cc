@@ -166,8 +166,10 @@ std::string adapter_region(const CardFacts& facts) {
                        (facts.has("use_rslora") ? ", rank-stabilised (rsLoRA)" : ""));
   list.add("Rank", plain_fact(facts, "lora_r"));
   if (facts.has("lora_alpha"))
-    list.add("Alpha", fmt::format("{} (scaling {:.4g})", facts.text("lora_alpha"),
-                                  facts.number("lora_scaling").value_or(1)));
+    list.add("Alpha", facts.text("lora_alpha") +
+                          (facts.has("lora_scaling")
+                               ? fmt::format(" (scaling {:.4g})", facts.number("lora_scaling").value_or(1))
+                               : ""));
   list.add("Dropout", plain_fact(facts, "lora_dropout"));
   list.add("On", codes(facts.list("target_modules")));
   list.add("On parameters", codes(facts.list("target_parameters")));

@@ -198,6 +198,25 @@ void add_inspection(CardFacts& facts, std::string_view json) {
   if (schema == nullptr || !schema->starts_with("modelutils.st-inspect/"))
     throw malformed("--facts takes a document of st-inspect --json");
   constexpr std::string_view kSource = "st-inspect";
+  const JsonValue* adapter = root.find("adapter");
+  if (adapter != nullptr) {
+    facts.add("kind", "adapter", kSource);
+    if (const std::string* type = adapter->find_string("peft_type")) facts.add("peft_type", *type, kSource);
+    const JsonValue* rank = adapter->find("r");
+    const JsonValue* alpha = adapter->find("lora_alpha");
+    const std::optional<double> r = rank == nullptr ? std::nullopt : rank->as_double();
+    const std::optional<double> a = alpha == nullptr ? std::nullopt : alpha->as_double();
+    if (r) facts.add_number("lora_r", *r, kSource);
+    if (a) facts.add_number("lora_alpha", *a, kSource);
+  }
+  if (const std::string* path = root.find_string("path"); path != nullptr && *path != "-") {
+    std::string_view name = *path;
+    while (name.ends_with('/')) name.remove_suffix(1);
+    name.remove_prefix(name.rfind('/') + 1);
+    // A model's own name stands in folders alone; of a file or "." nothing can be told.
+    if (root.find("files") != nullptr && !name.empty() && name != "." && name != "..")
+      facts.add("folder_name", std::string(name), kSource);
+  }
   if (const JsonValue* list = root.find("architectures"); list != nullptr && !list->items().empty()) {
     if (const std::string* text = list->items().front().as_string())
       facts.add("architecture", *text, kSource);
@@ -205,7 +224,8 @@ void add_inspection(CardFacts& facts, std::string_view json) {
   if (const std::string* type = root.find_string("model_type")) facts.add("model_type", *type, kSource);
   for (const std::string_view key : {"parameters", "bytes"}) {
     if (const std::optional<std::uint64_t> number = root.find_u64(key))
-      facts.add_number(key, static_cast<double>(*number), kSource);
+      facts.add_number(adapter != nullptr && key == "parameters" ? "adapter_parameters" : key,
+                       static_cast<double>(*number), kSource);
   }
   if (const JsonValue* list = root.find("dtypes")) {
     std::vector<std::string> dtypes;

@@ -43,6 +43,15 @@ std::string auto_class(const CardFacts& facts) {
   return task == "FEATURE_EXTRACTION" ? "AutoModel" : "AutoModelForCausalLM";
 }
 
+// An encoder-decoder answers with nothing but its answer; a chat template is not for it.
+std::string sequence_to_sequence() {
+  return fmt::format(
+      "inputs = tokenizer({}, return_tensors=\"pt\").to(model.device)\n"
+      "outputs = model.generate(**inputs, max_new_tokens=128)\n"
+      "print(tokenizer.decode(outputs[0], skip_special_tokens=True))\n",
+      python_text("The first rule of a laboratory notebook is"));
+}
+
 std::string adapter_code(const CardFacts& facts) {
   const std::string id = python_text(model_id(facts)), base = facts.text("base_model");
   const std::string loader = auto_class(facts);
@@ -65,7 +74,8 @@ std::string adapter_code(const CardFacts& facts) {
   const bool own_tokenizer = facts.has("has_tokenizer") || base.empty();
   code += fmt::format("tokenizer = AutoTokenizer.from_pretrained({})\n\n",
                       own_tokenizer ? id : python_text(base));
-  if (loader != "AutoModelForCausalLM" && loader != "AutoModelForSeq2SeqLM")
+  if (loader == "AutoModelForSeq2SeqLM") return code + sequence_to_sequence();
+  if (loader != "AutoModelForCausalLM")
     return code +
            "outputs = model(**tokenizer(\"A sentence to judge.\", return_tensors=\"pt\"))\nprint(outputs)\n";
   return code + generate_with_model(facts) +
@@ -77,6 +87,14 @@ std::string full_code(const CardFacts& facts) {
   const std::string id = python_text(model_id(facts));
   const std::string task = facts.has("pipeline_tag") ? facts.text("pipeline_tag") : "text-generation";
   const std::string trust = facts.has("custom_code") ? ", trust_remote_code=True" : "";
+  // Of the text models of this name (T5, BART) pipeline("text-generation") gives the question back.
+  if (task == "text-generation" && facts.text("architecture").ends_with("ForConditionalGeneration"))
+    return fmt::format(
+               "from transformers import AutoModelForSeq2SeqLM, AutoTokenizer\n\n"
+               "tokenizer = AutoTokenizer.from_pretrained({0}{1})\n"
+               "model = AutoModelForSeq2SeqLM.from_pretrained({0}, dtype=\"auto\"{1})\n\n",
+               id, trust) +
+           sequence_to_sequence();
   const std::string head = fmt::format(
       "from transformers import pipeline\n\npipe = pipeline({}, model={}{})\n", python_text(task), id, trust);
   if (task == "text-generation" && facts.has("chat_template"))
@@ -117,7 +135,8 @@ std::string serving(const CardFacts& facts) {
   std::string out;
   if (!is_adapter(facts)) {
     out += "Served with vLLM:\n\n" + md_block("sh", "vllm serve " + id);
-    if (facts.text("quantization").empty())
+    const bool sequence = facts.text("architecture").ends_with("ForConditionalGeneration");
+    if (facts.text("quantization").empty() && !sequence)
       out += "\nWith llama.cpp, after conversion (`convert_hf_to_gguf.py` takes the downloaded folder):\n\n" +
              md_block("sh",
                       "python convert_hf_to_gguf.py FOLDER --outfile model.gguf\nllama-server -m model.gguf");
@@ -145,7 +164,10 @@ std::string serving(const CardFacts& facts) {
 
 std::string usage_region(const CardFacts& facts) {
   const bool named = facts.has("kind") || facts.has("repo");
-  if (!named) return "";
+  // A folder without config, weights and task: nothing says how to load what is not there.
+  const bool unknown = facts.text("kind").starts_with("model") && !facts.has("repo") &&
+                       !facts.has("architecture") && !facts.has("parameters") && !facts.has("pipeline_tag");
+  if (!named || unknown) return "";
   std::string out =
       "## Usage\n\n" + md_block("python", is_adapter(facts) ? adapter_code(facts) : full_code(facts));
   const std::string lines = serving(facts);

@@ -326,6 +326,13 @@ MD
   st-inspect --json model > f.json
   expect 0 bash -c "card-gen --facts - --base a/b --name m < f.json"
   has output "Parameters: 39,072"
+  cp -r "$FIXTURES/lora-run/checkpoint-40" adapter
+  expect 0 bash -c "st-inspect --json adapter | card-gen --facts - --base a/b"
+  has output "base_model_relation: adapter"
+  has output "library_name: peft"
+  has output "# adapter"
+  has output "Trained parameters: 1,664"
+  lacks output scaling
   expect 0 bash -c "card-gen -q model --base a/b --license mit | card-gen --lint -"
   [ -z "$output" ]
 }

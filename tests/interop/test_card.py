@@ -122,6 +122,7 @@ def run_snippet(text, where, cache):
     result = subprocess.run([sys.executable, "-c", code], cwd=where, env=environment, capture_output=True)
     assert result.returncode == 0, result.stderr.decode()
     assert result.stdout.strip() != b"" or "decode" in code
+    return result.stdout.decode()
 
 
 @pytest.mark.parametrize("chat", [True, False])
@@ -143,6 +144,28 @@ def test_the_snippet_of_an_adapter_runs_offline(fixtures, tmp_path, run):
     (repo / "refs/main").write_text(commit)
     text = run("card-gen", tmp_path / "adapter", "--base", "owner/base").stdout.decode()
     run_snippet(text, tmp_path, tmp_path / "cache")
+
+
+def test_the_snippets_of_an_encoder_decoder_run_offline(fixtures, tmp_path, run):
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
+
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repo = tmp_path / "cache/models--owner--t5"
+    shutil.copytree(fixtures / "base", repo / "snapshots" / commit)
+    (repo / "refs").mkdir()
+    (repo / "refs/main").write_text(commit)
+    model = T5ForConditionalGeneration(T5Config(vocab_size=320, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2, decoder_start_token_id=2))
+    model.save_pretrained(repo / "snapshots" / commit)
+    tokenizer = AutoTokenizer.from_pretrained(fixtures / "base")
+    answer = model.eval().generate(**tokenizer("The first rule of a laboratory notebook is", return_tensors="pt"), max_new_tokens=128)
+    expected = tokenizer.decode(answer[0], skip_special_tokens=True).strip()
+    shutil.copytree(repo / "snapshots" / commit, tmp_path / "model")
+    text = run("card-gen", tmp_path / "model").stdout.decode()
+    assert run_snippet(text, tmp_path, tmp_path / "cache").strip() == expected
+    get_peft_model(model, LoraConfig(r=2, target_modules=["q"], task_type="SEQ_2_SEQ_LM")).save_pretrained(tmp_path / "adapter")
+    text = run("card-gen", tmp_path / "adapter", "--base", "owner/t5").stdout.decode()
+    assert run_snippet(text, tmp_path, tmp_path / "cache").strip() == expected
 
 
 def test_a_card_of_peft_is_mended_and_kept(fixtures, tmp_path, run):
