@@ -67,17 +67,6 @@ std::string plain_fact(const CardFacts& facts, std::string_view name) {
   return facts.has(name) ? md_text(facts.text(name)) : "";
 }
 
-std::string method_sentence(const CardFacts& facts) {
-  const Trainer* trainer = trainer_by_tag(facts.text("method"));
-  if (trainer == nullptr) return "";
-  std::string out = fmt::format("Trained with {} ({})", md_link("TRL", "https://github.com/huggingface/trl"),
-                                trainer->name);
-  if (!trainer->arxiv.empty())
-    out += ", the method of " +
-           md_link(trainer->title, fmt::format("https://huggingface.co/papers/{}", trainer->arxiv));
-  return out + ".\n";
-}
-
 std::string run_links(const CardFacts& facts) {
   std::string out;
   const auto add = [&](std::string_view fact, std::string_view name) {
@@ -254,30 +243,6 @@ std::string provenance_region(const CardFacts& facts) {
   for (const std::string& line : facts.list("sha256"))
     list.add("SHA-256 of " + md_code(line.substr(66)), md_code(line.substr(0, 64)));
   return list.under("## Provenance");
-}
-
-std::string citation_region(const CardFacts& facts) {
-  std::string out;
-  if (facts.has("citation")) out += md_block("bibtex", facts.text("citation"));
-  const Trainer* trainer = trainer_by_tag(facts.text("method"));
-  if (trainer != nullptr && !trainer->arxiv.empty())
-    out += (out.empty() ? "" : "\n") +
-           fmt::format("{}: {}, {}.\n", trainer->name, trainer->title,
-                       md_link(fmt::format("arXiv:{}", trainer->arxiv),
-                               fmt::format("https://arxiv.org/abs/{}", trainer->arxiv)));
-  if (trainer != nullptr) {
-    out += (out.empty() ? "" : "\n") + std::string("TRL:\n\n") +
-           md_block("bibtex",
-                    "@software{vonwerra2020trl,\n"
-                    "  title  = {{TRL: Transformers Reinforcement Learning}},\n"
-                    "  author = {von Werra, Leandro and Belkada, Younes and Tunstall, Lewis and Beeching, "
-                    "Edward and Thrush, Tristan and "
-                    "Lambert, Nathan and Huang, Shengyi and Rasul, Kashif and Gallouédec, Quentin},\n"
-                    "  license = {Apache-2.0},\n"
-                    "  url    = {https://github.com/huggingface/trl},\n"
-                    "  year   = {2020}\n}");
-  }
-  return out.empty() ? "" : "## Citation\n\n" + out;
 }
 
 std::string trl_procedure(const CardFacts& facts) {

@@ -65,6 +65,7 @@ std::string evaluation_region(const CardFacts& facts);
 std::string versions_region(const CardFacts& facts);
 std::string provenance_region(const CardFacts& facts);
 std::string citation_region(const CardFacts& facts);
+std::string method_sentence(const CardFacts& facts);  // part of others
 // The parts of TRL's own card, under its headings.
 std::string trl_quick_start(const CardFacts& facts);
 std::string trl_procedure(const CardFacts& facts);

@@ -283,11 +283,13 @@ void add_conclusions(CardFacts& facts) {
   if (facts.has("custom_code")) tags.emplace_back("custom_code");
   if (facts.has("trackio")) tags.push_back("trackio:" + facts.text("trackio"));
   const std::vector<std::string> own = facts.list("tags");
+  const std::string source =
+      own.empty() ? std::string(kSource) : facts.find("tags")->source + " and the other facts";
   for (const std::string& tag : own) {
     if (std::find(tags.begin(), tags.end(), tag) == tags.end()) tags.push_back(tag);
   }
   std::erase_if(facts.facts, [](const Fact& fact) { return fact.name == "tags"; });
-  facts.add_list("tags", tags, own.empty() ? std::string(kSource) : "option --tag and the other facts");
+  facts.add_list("tags", tags, source);
 
   std::string name = facts.text("repo");
   name = name.substr(name.find('/') + 1);

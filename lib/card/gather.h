@@ -23,6 +23,11 @@ std::optional<BaseName> base_from_name(std::string_view name, const std::string&
 // The snapshot of a model in the local Hugging Face cache, or nothing.
 std::optional<std::string> cached_snapshot(std::string_view id);
 
+// What a card that lies in the folder says and the files don't. Placeholders and paths are no facts.
+void add_existing_card(CardFacts& facts, const std::string& path, const std::string& folder);
+// What options of earlier runs said, as the card at `path` remembers it.
+void add_given(CardFacts& facts, const std::string& path);
+
 void add_adapter_config(CardFacts& facts, const JsonValue& config, const std::string& folder);
 // Counts as the Hub does (huggingface.js, parse-safetensors-metadata.ts).
 void add_parameters(CardFacts& facts, const Weights& weights, const JsonValue* config, bool adapter);

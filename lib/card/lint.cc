@@ -8,6 +8,7 @@
 
 #include "base/json_write.h"
 #include "base/text.h"
+#include "card/placeholders.h"
 #include "card/tables.h"
 #include "model/pickled.h"
 
@@ -270,9 +271,7 @@ class Linter {
     std::size_t number = 1;
     for (const std::string_view line : split(card_.text, '\n')) {
       region(line, number);
-      if (line.find("[More Information Needed]") != std::string_view::npos ||
-          trim(line) == "More information needed")
-        add("CG-PLACEHOLDER", number, "a placeholder where nothing was written");
+      if (is_placeholder(line)) add("CG-PLACEHOLDER", number, "a placeholder where nothing was written");
       if (line.find("(https://huggingface.co/None)") != std::string_view::npos ||
           line.find("model=\"None\"") != std::string_view::npos)
         add("CG-NONE", number, "a link or a name that is the word None");

@@ -3,6 +3,7 @@
 
 #include "base/text.h"
 #include "card/lint.h"
+#include "card/placeholders.h"
 #include "card/tables.h"
 
 namespace mu {
@@ -45,21 +46,6 @@ std::string mended_lines(const CardFile& card, const CardKey& key) {
   });
 }
 
-std::string without_placeholders(std::string_view body) {
-  std::string out;
-  for (std::size_t at = 0; at < body.size();) {
-    const std::size_t end = body.find('\n', at);
-    const std::size_t next = end == std::string_view::npos ? body.size() : end + 1;
-    const std::string_view line = body.substr(at, next - at);
-    const std::string_view words = trim(line);
-    if (words.find("[More Information Needed]") == std::string_view::npos &&
-        words != "More information needed")
-      out += line;
-    at = next;
-  }
-  return out;
-}
-
 }  // namespace
 
 std::string fix_card(const CardFile& card) {
@@ -78,7 +64,8 @@ std::string fix_card(const CardFile& card) {
   }
   const std::size_t body = std::max(at, card.body_begin);
   return out + card.text.substr(at, body - at) +
-         without_placeholders(std::string_view(card.text).substr(body));
+         without_placeholders(std::string_view(card.text).substr(body),
+                              [](std::string_view) { return std::nullopt; });
 }
 
 }  // namespace mu

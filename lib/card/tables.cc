@@ -34,7 +34,8 @@ const std::vector<Trainer>& trainers() {
   static const std::vector<Trainer> table = [] {
     std::vector<Trainer> list;
     for (const std::string_view line : lines_of(card_data::trainers))
-      list.push_back({column(line, 0), column(line, 1), column(line, 2), column(line, 3), column(line, 4)});
+      list.push_back({column(line, 0), column(line, 1), column(line, 2), column(line, 3), column(line, 4),
+                      column(line, 5), column(line, 6), column(line, 7)});
     return list;
   }();
   return table;
@@ -65,6 +66,11 @@ bool is_language(std::string_view code) {
 bool is_pipeline_tag(std::string_view tag) {
   const std::vector<std::string_view> lines = lines_of(card_data::pipeline_tags);
   return std::find(lines.begin(), lines.end(), tag) != lines.end();
+}
+
+bool is_template_hint(std::string_view hash) {
+  const std::vector<std::string_view> lines = lines_of(card_data::template_hints);
+  return std::find(lines.begin(), lines.end(), hash) != lines.end();
 }
 
 std::optional<std::string> suggest_license(std::string_view text) {

@@ -11,7 +11,7 @@
 namespace mu {
 
 namespace card_data {
-extern const std::string_view licenses, languages, pipeline_tags, trainers, hyperparameters;
+extern const std::string_view licenses, languages, pipeline_tags, template_hints, trainers, hyperparameters;
 }
 
 // The name of a licence the Hub knows; nothing for any other identifier. Matching is exact.
@@ -26,9 +26,15 @@ std::optional<std::string> suggest_language(std::string_view text);
 // The code that is usually meant by one that is valid but another language's: "kr" is Kanuri, Korean is "ko".
 std::optional<std::string_view> doubted_language(std::string_view code);
 
+// Whether a comment is one of the hints in huggingface_hub's template, by short_hash() of its text.
+bool is_template_hint(std::string_view hash);
+
 struct Trainer {
-  std::string_view config;                   // class without "Config": "SFT"
-  std::string_view tag, name, arxiv, title;  // the last two may be empty
+  std::string_view config;  // class without "Config": "SFT"
+  std::string_view tag, name;
+  // Of its paper, empty where it has none: the id on arXiv (or the address of a page), title, key of its
+  // entry in a bibliography, year, authors joined by " and ".
+  std::string_view paper, title, key, year, authors;
 };
 const Trainer* trainer_by_tag(std::string_view tag);
 const Trainer* trainer_by_config(std::string_view config);

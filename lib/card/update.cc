@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "card/markdown.h"
+#include "card/placeholders.h"
 #include "card/tables.h"
 #include "card/yaml.h"
 #include "os/folder.h"
@@ -384,6 +385,9 @@ class Updater {
                            : facts_.text("folder_name").empty() ? facts_.text("name")
                                                                 : facts_.text("folder_name");
     replace_all(body, "model=\"None\"", "model=" + python_text(id), "the usage names no model");
+    if (!datasets.empty())
+      replace_all(body, " on an unknown dataset.", " on " + link(datasets.front(), "datasets/") + ".",
+                  "the dataset is known");
     mend_placeholders(body);
   }
 
@@ -395,29 +399,16 @@ class Updater {
                                     {"**Finetuned from model", "base_model"},
                                     {"**Language(s)", "language"},
                                     {"**Model type:**", "architecture"}};
-    std::string out;
-    bool any = false;
-    for (std::size_t at = 0; at < body.size();) {
-      const std::size_t end = body.find('\n', at);
-      const std::size_t next = end == std::string::npos ? body.size() : end + 1;
-      const std::string_view line = std::string_view(body).substr(at, next - at);
-      at = next;
-      const std::size_t mark = line.find("[More Information Needed]");
-      const bool alone = trim(line) == "More information needed";
-      if (mark == std::string_view::npos && !alone) {
-        out += line;
-        continue;
-      }
-      any = true;
+    std::string mended = without_placeholders(body, [&](std::string_view label) {
+      std::optional<std::string> value;
       for (const Row& row : kRows) {
-        if (mark == std::string_view::npos || line.find(row.label) == std::string_view::npos ||
-            !facts_.has(row.fact))
-          continue;
-        out += std::string(line.substr(0, mark)) + md_text(join(facts_.list(row.fact), ", ")) + old_.eol;
+        if (label.find(row.label) != std::string_view::npos && facts_.has(row.fact))
+          value = md_text(join(facts_.list(row.fact), ", "));
       }
-    }
-    if (!any) return;
-    body = std::move(out);
+      return value;
+    });
+    if (mended == body) return;
+    body = std::move(mended);
     change("placeholders stand where nothing was written");
   }
 

@@ -58,7 +58,7 @@ TEST_CASE("tables: ids, licences, languages") {
   for (const char* code : {"EN", "zh-CN", "english", "ger", "iw", "", "a", "aa:"})
     CHECK_FALSE(is_language(code));
   CHECK(suggest_language("zh-CN") == "zh");
-  CHECK(trainer_by_config("DPO")->arxiv == "2305.18290");
+  CHECK(trainer_by_config("DPO")->paper == "2305.18290");
   CHECK(hyperparameters().size() > 40);
 }
 

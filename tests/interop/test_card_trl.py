@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TRL's own cards: what they say stands in ours, what is wrong in them is mended, and our table of trainers is TRL's."""
+import ast
+import importlib
+import importlib.util
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+import unicodedata
+
+import pytest
+from huggingface_hub import ModelCard
+
+TRL = pathlib.Path(importlib.util.find_spec("trl").origin).parent
+OLDER = {"bco", "minillm", "nash-md", "ppo", "prm", "ssd", "xpo"}  # of earlier releases
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def trainer_classes():
+    """Every trainer of TRL as {tag: attributes}, with what it inherits, read from the sources: some need more than is installed."""
+    classes = {}
+    for path in TRL.rglob("*_trainer.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                own = {s.targets[0].id: eval(ast.unparse(s.value), {"textwrap": textwrap}) for s in node.body
+                       if isinstance(s, ast.Assign) and isinstance(s.targets[0], ast.Name) and s.targets[0].id in ("_tag_names", "_name", "_paper")}
+                module = ".".join(path.relative_to(TRL.parent).with_suffix("").parts)
+                # A class of the same name that only adds to another is no trainer of its own.
+                if own or node.name not in classes:
+                    classes[node.name] = {"own": own, "bases": [ast.unparse(b) for b in node.bases], "doc": ast.get_docstring(node) or "",
+                                          "module": module, "class": node.name}
+
+    def inherited(name, what):
+        if name not in classes:
+            return None
+        if what in classes[name]["own"]:
+            return classes[name]["own"][what]
+        return next((v for v in (inherited(b, what) for b in classes[name]["bases"]) if v is not None), None)
+
+    found = {}
+    for name, c in classes.items():
+        if c["own"].get("_tag_names"):
+            library, tag = c["own"]["_tag_names"]
+            assert library == "trl"
+            found[tag] = {**c, "name": inherited(name, "_name"), "paper": inherited(name, "_paper") or {}}
+    return found
+
+
+TRAINERS = trainer_classes()
+
+
+def plain(text):
+    """Letters of a BibTeX value without accents, braces and escapes."""
+    text = re.sub(r"\\?[{}\"'`^~\\]", "", text)
+    return re.sub(r"\W+", " ", "".join(c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c))).strip().lower()
+
+
+def bibliography(text):
+    """{key: {field: value}} of the BibTeX in a card."""
+    entries = {}
+    for block in re.findall(r"```bibtex\n(.*?)\n```", text, re.DOTALL):
+        key, fields = re.match(r"@\w+\{([^,]+),(.*)\}\s*$", block, re.DOTALL).groups()
+        entries[key] = {m[1].lower(): plain(m[2]) for m in re.finditer(r"^\s*(\w+)\s*=\s*(.*?),?\s*$", fields, re.MULTILINE)}
+    return entries
+
+
+def facts_of(text):
+    """What a card states, whichever program wrote it."""
+    card = ModelCard(text)
+    data = card.data.to_dict()
+    as_list = lambda value: [value] if isinstance(value, str) else list(value or [])
+    versions = re.search(r"^### Framework versions\n\n((?:- .*\n?)+)", card.text, re.MULTILINE)
+    return {
+        "base": as_list(data.get("base_model")), "datasets": as_list(data.get("datasets")), "tags": set(data.get("tags") or []),
+        "links": set(re.findall(r"\]\((https://[^)\s]+)\)", card.text)), "code model": set(re.findall(r"model=\"([^\"]*)\"", card.text)),
+        "versions": dict(re.match(r"- (.*?):? (\S+)$", line).groups() for line in versions[1].splitlines()) if versions else {},
+        "bibliography": bibliography(card.text),
+    }
+
+
+def assert_all_kept(theirs, ours):
+    for key in ("base", "datasets"):
+        assert theirs[key] == ours[key]
+    for key in ("tags", "links", "code model"):
+        assert theirs[key] <= ours[key], key
+    assert theirs["versions"].items() <= ours["versions"].items()
+    titles = {entry["title"]: entry for entry in ours["bibliography"].values()}
+    for entry in theirs["bibliography"].values():
+        same = titles[entry["title"]]
+        assert same["year"] == entry["year"]
+        assert same["author"] == entry["author"]
+
+
+def card_of_trl(tag, **more):
+    from trl.trainer.utils import generate_model_card
+
+    paper = TRAINERS[tag]["paper"]
+    given = dict(base_model="owner/base", model_name="out", hub_model_id="me/out", dataset_name="owner/data", tags=["trl", tag, "mine", "hf_jobs"],
+                 wandb_url="https://wandb.ai/me/p/runs/1", trackio_url="https://me-t.hf.space?project=p&runs=r&sidebar=collapsed",
+                 comet_url="https://www.comet.com/me/p/1", trainer_name=TRAINERS[tag]["name"], trainer_citation=paper.get("citation"),
+                 paper_title=paper.get("title"), paper_id=paper.get("id"), template_file="rm_model_card.md" if tag == "reward-trainer" else None)
+    return str(generate_model_card(**{**given, **more}))
+
+
+# TRL prints GRPO's paper on GMPO's cards: it inherits what it should not.
+@pytest.mark.parametrize("tag", sorted(TRAINERS.keys() - {"gmpo"}))
+@pytest.mark.parametrize("style", ["full", "trl"])
+def test_every_fact_of_trls_card_is_in_ours(fixtures, tmp_path, run, tag, style):
+    shutil.copytree(fixtures / "full-run/checkpoint-40", tmp_path / "out")
+    (tmp_path / "out/training_args.bin").unlink()  # it says sft
+    readme = tmp_path / "out/README.md"
+    readme.write_text(card_of_trl(tag))
+    theirs = facts_of(readme.read_text())
+    assert len(theirs["versions"]) == 5 and len(theirs["links"]) >= 6
+    # A new card, and TRL's with ours worked in.
+    assert_all_kept(theirs, facts_of(run("card-gen", tmp_path / "out", "--style", style).stdout.decode()))
+    before = readme.read_text()
+    run("card-gen", "-i", tmp_path / "out", "--style", style)
+    after = readme.read_text()
+    assert_all_kept(theirs, facts_of(after))
+    body = before.split("\n---\n", 1)[1]
+    assert body in after
+    assert "licence:" not in after
+    run("card-gen", "-i", tmp_path / "out")
+    assert readme.read_text() == after
+    run("card-gen", "--check", tmp_path / "out")
+
+
+def test_the_table_of_trainers_is_trls(run):
+    assert len(TRAINERS) >= 20
+    known = set(re.search(r"not one of (.*)", run("card-gen", "--base", "a/b", "--method", "?", code=2).stderr.decode())[1].split(", "))
+    assert known == TRAINERS.keys() | OLDER
+    for tag, trainer in TRAINERS.items():
+        text = run("card-gen", "--base", "a/b", "--method", tag).stdout.decode()
+        name, paper = trainer["name"], trainer["paper"]
+        own_paper = re.search(r"huggingface.co/papers/(\d{4}\.\d{5})", trainer["doc"])
+        if "_paper" not in trainer["own"] and own_paper:  # a paper of its own, but the class forgot to say so
+            name, paper = trainer["class"].removesuffix("Trainer"), {"id": own_paper[1]}
+        assert f"({name})" in text, tag
+        assert {"generated_from_trainer", "trl", tag} <= set(ModelCard(text).data.tags)
+        cited = bibliography(text)
+        assert len(cited) == (2 if paper else 1), tag
+        if "id" in paper:
+            assert f"https://huggingface.co/papers/{paper['id']})" in text, tag
+        if "title" in paper:
+            assert paper["title"] in text.replace("\\*", "*"), tag
+        if "citation" in paper:
+            theirs = next(iter(bibliography(f"```bibtex\n{paper['citation']}\n```").values()))
+            ours = next(e for k, e in cited.items() if k != "vonwerra2020trl")
+            assert {k: theirs[k] for k in ("title", "author", "year")} == {k: ours[k] for k in ("title", "author", "year")}, tag
+
+
+@pytest.mark.parametrize("tag", sorted(TRAINERS))
+def test_the_method_is_read_from_each_trainers_arguments(tmp_path, run, tag):
+    import torch
+
+    trainer = TRAINERS[tag]
+    config = trainer["class"].removesuffix("Trainer") + "Config"
+    module = importlib.import_module(trainer["module"].removesuffix("_trainer") + "_config")
+    arguments = object.__new__(getattr(module, config))  # as a pickle has them: the class and its attributes
+    arguments.learning_rate = 0.125
+    torch.save(arguments, tmp_path / "training_args.bin")
+    (tmp_path / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
+    text = run("card-gen", "--explain", tmp_path).stdout.decode()
+    assert f"method = {tag}\t(training_args.bin)" in text
+
+
+@pytest.fixture
+def cache(fixtures, tmp_path):
+    """The base model as owner/base in a cache of the Hub."""
+    repo = tmp_path / "cache/models--owner--base"
+    shutil.copytree(fixtures / "base", repo / "snapshots" / COMMIT)
+    (repo / "refs").mkdir()
+    (repo / "refs/main").write_text(COMMIT)
+    return tmp_path / "cache"
+
+
+TRAIN = """
+import sys
+from datasets import Dataset
+from peft import LoraConfig
+from trl import SFTConfig, SFTTrainer
+
+base, out, lora = sys.argv[1:]
+arguments = SFTConfig(output_dir=out, max_steps=2, logging_steps=1, per_device_train_batch_size=1, report_to="none", use_cpu=True, bf16=False,
+                      max_length=32, gradient_checkpointing=False, save_strategy="no", disable_tqdm=True)
+peft = LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM") if lora == "lora" else None
+trainer = SFTTrainer(base, arguments, train_dataset=Dataset.from_dict({"text": ["one two three four", "five six seven"] * 2}), peft_config=peft)
+trainer.train()
+trainer.create_model_card(model_name="out", dataset_name="owner/data", tags="mine")
+trainer.save_model()
+trainer.save_state()
+"""
+
+
+def train(base, out, cache, lora="full"):
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(cache), "HF_HOME": str(cache), "CUDA_VISIBLE_DEVICES": ""}
+    result = subprocess.run([sys.executable, "-c", TRAIN, str(base), str(out), lora], env=environment, capture_output=True)
+    assert result.returncode == 0, result.stderr.decode()
+    return environment
+
+
+def run_code(text, where, environment):
+    code = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
+    result = subprocess.run([sys.executable, "-c", code], cwd=where, env=environment, capture_output=True)
+    assert result.returncode == 0, result.stderr.decode()
+
+
+@pytest.mark.parametrize("lora", ["full", "lora"])
+def test_a_run_of_trls_own_trainer(fixtures, tmp_path, run, cache, lora):
+    environment = train("owner/base", tmp_path / "out", cache, lora)
+    readme = tmp_path / "out/README.md"
+    before = readme.read_text()
+    assert 'model="None"' in before
+    run("card-gen", "-i", tmp_path / "out", "--base", "owner/base", "--dataset", "owner/data", "--license", "mit")
+    after = readme.read_text()
+    theirs, ours = facts_of(before), facts_of(after)
+    assert ours["base"] == ["owner/base"] and ours["datasets"] == ["owner/data"]
+    assert theirs["tags"] <= ours["tags"] and {"trl", "sft", "mine"} <= ours["tags"]
+    assert theirs["versions"].items() <= ours["versions"].items()
+    assert theirs["bibliography"] == ours["bibliography"]
+    assert "None" not in after and "licence:" not in after
+    assert ("lora" in ours["tags"]) == (lora == "lora")
+    run_code(after, tmp_path, environment)  # TRL's quick start, which now names the folder
+    run("card-gen", "-i", tmp_path / "out")
+    assert readme.read_text() == after
+    lint = run("card-gen", "--lint", readme).stdout
+    assert lint == b""
+
+
+def test_a_local_base_is_never_shown_and_dead_links_are_mended(fixtures, tmp_path, run, cache):
+    shutil.copytree(fixtures / "base", tmp_path / "secret-base")
+    train(tmp_path / "secret-base", tmp_path / "out", cache, "lora")
+    readme = tmp_path / "out/README.md"
+    assert "None" in readme.read_text()
+    run("card-gen", "-i", tmp_path / "out")
+    text = readme.read_text()
+    assert "None" not in text and "secret-base" not in text and "base_model: " not in text
+    run("card-gen", "-i", tmp_path / "out", "--base", "owner/base", "--dataset", "owner/data")
+    facts = facts_of(readme.read_text())
+    assert facts["base"] == ["owner/base"] and "base_model:adapter:owner/base" in facts["tags"] and facts["datasets"] == ["owner/data"]
