@@ -31,7 +31,7 @@ void add_run_pages(CardFacts& facts, std::string_view body) {
   for (const Row& row : kRows) {
     const std::size_t badge = body.find(row.badge);
     if (badge == std::string_view::npos) continue;
-    const std::string_view line = body.substr(badge, body.find('\n', badge) - badge);
+    const std::string_view line = trim(body.substr(badge, body.find('\n', badge) - badge));
     const std::size_t open = line.find("](");
     if (open == std::string_view::npos || !line.ends_with(')')) continue;
     const std::string_view url = line.substr(open + 2, line.size() - open - 3);

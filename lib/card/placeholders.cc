@@ -67,11 +67,15 @@ std::vector<Line> classified(std::string_view body) {
   return lines;
 }
 
-// The end of what belongs to the heading at `i`, deeper headings included.
+// The end of what belongs to the heading at `i`, deeper headings included; PEFT appends its versions below
+// whatever stands last.
 std::size_t section_end(const std::vector<Line>& lines, std::size_t i) {
+  const auto is_other = [&](const Line& line) {
+    return line.kind == Kind::kHeading &&
+           (line.level <= lines[i].level || trim(line.text) == "### Framework versions");
+  };
   std::size_t end = i + 1;
-  while (end < lines.size() && !(lines[end].kind == Kind::kHeading && lines[end].level <= lines[i].level))
-    ++end;
+  while (end < lines.size() && !is_other(lines[end])) ++end;
   return end;
 }
 

@@ -385,6 +385,8 @@ class Updater {
                            : facts_.text("folder_name").empty() ? facts_.text("name")
                                                                 : facts_.text("folder_name");
     replace_all(body, "model=\"None\"", "model=" + python_text(id), "the usage names no model");
+    replace_all(body, "# Model Card for Model ID", "# " + md_text(facts_.text("name")),
+                "the title names no model");
     if (!datasets.empty())
       replace_all(body, " on an unknown dataset.", " on " + link(datasets.front(), "datasets/") + ".",
                   "the dataset is known");

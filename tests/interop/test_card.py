@@ -185,7 +185,9 @@ def test_a_card_of_peft_is_mended_and_kept(fixtures, tmp_path, run):
     assert after.data.base_model == "owner/base" and after.data.library_name == "peft"
     good = {t for t in before.data.tags if not t.startswith("base_model:adapter:")}
     assert good | {"base_model:adapter:owner/base", "lora", "transformers"} <= set(after.data.tags)
-    assert all(line in after.text for line in re.findall(r"^## .*$", before.text, re.MULTILINE))
+    # Nobody has written anything: of the template's headings those stay that facts fill.
+    headings = re.findall(r"^#+ .*$", after.text.split("<!-- card-gen:begin")[0], re.MULTILINE)
+    assert headings == ["# out", "## Model Details", "### Model Description", "### Framework versions"]
     once = readme.read_bytes()
     run("card-gen", "-i", tmp_path / "out")
     assert readme.read_bytes() == once
@@ -198,16 +200,45 @@ def test_a_card_of_transformers_is_mended_and_kept(fixtures, tmp_path, run):
 
     shutil.copytree(fixtures / "full-run/checkpoint-40", tmp_path / "out")
     summary = TrainingSummary(model_name="tuned", language="en", license="mit", finetuned_from="owner/base", tasks=["text-generation"],
-                              tags=["mine"], hyperparameters={"learning_rate": 2e-5}, eval_results={"Loss": 2.5})
+                              tags=["mine"], hyperparameters={"learning_rate": 2e-5}, eval_results={"Loss": 2.5}, eval_lines=[])
     readme = tmp_path / "out/README.md"
     readme.write_text(summary.to_model_card())
     before = metadata_load(readme)
     run("card-gen", "-i", tmp_path / "out")
     after, text = metadata_load(readme), readme.read_text()
     assert "More information needed" not in text and "learning_rate: 2e-05" in text
+    headings = re.findall(r"^#+ .*$", text.split("<!-- card-gen:begin")[0], re.MULTILINE)
+    assert headings == ["# tuned", "## Training procedure", "### Training hyperparameters", "### Framework versions"]
     assert all(after[k] == v for k, v in before.items() if k not in ("tags",))
     assert set(before["tags"]) <= set(after["tags"])
     run("card-gen", "--check", tmp_path / "out")
+
+
+def test_the_hints_of_the_template_are_known(run, tmp_path):
+    import huggingface_hub
+    from huggingface_hub import ModelCardData
+
+    template = pathlib.Path(huggingface_hub.__file__).parent / "templates/modelcard_template.md"
+    card = ModelCard.from_template(ModelCardData(tags=["a"]), template_path=template)
+    (tmp_path / "README.md").write_text(str(card))
+    run("card-gen", "--lint", "--fix", tmp_path / "README.md", code=None)
+    # All but the title and its own hints, which are no comment on a gap.
+    left = [line for line in ModelCard.load(tmp_path / "README.md").text.splitlines() if line.strip()]
+    assert [line for line in left if not line.startswith("<!--")] == ["# Model Card for Model ID"]
+
+
+@pytest.mark.parametrize("words", ["Ask Anna.", "<!-- ask Anna -->", "- **Developed by:** Anna", "```\n# not a heading\n```", "| a |\n|---|"])
+def test_people_who_wrote_into_the_template_keep_their_words(run, tmp_path, words):
+    import huggingface_hub
+    from huggingface_hub import ModelCardData
+
+    template = pathlib.Path(huggingface_hub.__file__).parent / "templates/modelcard_template.md"
+    card = str(ModelCard.from_template(ModelCardData(license="mit"), template_path=template))
+    (tmp_path / "README.md").write_text(card.replace("### Direct Use\n", f"### Direct Use\n\n{words}\n"))
+    (tmp_path / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
+    run("card-gen", "-i", tmp_path)
+    text = (tmp_path / "README.md").read_text()
+    assert f"## Uses\n" in text and f"### Direct Use\n\n{words}\n" in text and "## Glossary" not in text
 
 
 def test_keys_that_people_wrote_survive_the_library_and_us(fixtures, tmp_path, run):
