@@ -93,6 +93,7 @@ std::string summary_region(const CardFacts& facts) {
     out = std::string(what) + linked(bases);
     if (facts.has("base_model_revision"))
       out += " (revision " + md_code(facts.text("base_model_revision")) + ")";
+    if (facts.has("merge_method")) out += " (mergekit, " + md_code(facts.text("merge_method")) + ")";
   } else if (facts.has("architecture") || facts.text("kind").starts_with("adapter")) {
     out = facts.text("kind").starts_with("adapter")
               ? std::string("An adapter")
@@ -187,7 +188,10 @@ std::string tokenizer_region(const CardFacts& facts) {
   list.add("Roles it names", codes(facts.list("chat_roles")));
   list.add("Marks it writes", codes(facts.list("chat_markers")));
   list.add("It knows", join(facts.list("chat_features"), ", "));
-  return list.under("## Tokenizer");
+  std::string out = list.under("## Tokenizer");
+  if (!out.empty() && facts.has("chat_example"))
+    out += "\nA question as the model sees it:\n\n" + md_block("text", facts.text("chat_example"));
+  return out;
 }
 
 std::string hyperparameter_region(const CardFacts& facts) {
@@ -205,8 +209,8 @@ std::string hyperparameter_region(const CardFacts& facts) {
   if (!changed.empty())
     out +=
         "Those that differ from the defaults:\n\n" + md_table({"name", "value", "default"}, changed) + "\n";
-  return out + "<details>\n<summary>All</summary>\n\n" + md_table({"name", "value", "default"}, all) +
-         "\n</details>\n";
+  return out + fmt::format("<details>\n<summary>All {}</summary>\n\n{}\n</details>\n", all.size(),
+                           md_table({"name", "value", "default"}, all));
 }
 
 std::string evaluation_region(const CardFacts& facts) {

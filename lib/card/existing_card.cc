@@ -91,6 +91,7 @@ bool is_sound_given(const Fact& fact) {
 
 void add_existing_card(CardFacts& facts, const std::string& path, const std::string& folder) {
   const CardFile card = read_card(read_whole_file(path, kMaxCardBytes));
+  require_mapping(card);
   const auto texts = [&](std::string_view key) {
     const YamlValue* value = card.data.find(key);
     return value == nullptr ? std::vector<std::string>() : value->texts();

@@ -245,19 +245,21 @@ void add_conclusions(CardFacts& facts) {
   const bool adapter =
       facts.text("kind").starts_with("adapter") || facts.text("base_model_relation") == "adapter";
   if (facts.has("base_model")) {
-    const bool merge = facts.list("base_model").size() > 1;
+    const bool merge = facts.list("base_model").size() > 1 || facts.has("merge_method");
+    const bool quantised = facts.has("quantization") || facts.has("gguf_file");
     if (!facts.has("kind") && !facts.has("base_model_relation") && !merge)
       facts.notes.emplace_back(
           "without a FOLDER the model is taken for a finetune of its base; --relation says otherwise");
     facts.add("base_model_relation",
-              adapter                     ? "adapter"
-              : merge                     ? "merge"
-              : facts.has("quantization") ? "quantized"
-                                          : "finetune",
+              adapter     ? "adapter"
+              : merge     ? "merge"
+              : quantised ? "quantized"
+                          : "finetune",
               kSource);
-    facts.add("library_name", adapter ? "peft" : "transformers", kSource);
   }
-  if (facts.has("kind")) facts.add("library_name", adapter ? "peft" : "transformers", kSource);
+  // GGUF is a format of several programs, none of which the Hub takes for a library.
+  if ((facts.has("kind") || facts.has("base_model")) && !facts.has("gguf_file"))
+    facts.add("library_name", adapter ? "peft" : "transformers", kSource);
   const std::string method = facts.text("method");
   if (!method.empty() && !facts.has("kind"))
     facts.add("pipeline_tag", method == "reward-trainer" ? "text-classification" : "text-generation",
@@ -279,6 +281,7 @@ void add_conclusions(CardFacts& facts) {
   if (adapter) tags.emplace_back("transformers");
   if (!method.empty()) tags.emplace_back("trl");
   if (!method.empty()) tags.push_back(method);
+  if (facts.has("merge_method")) tags.insert(tags.end(), {"mergekit", "merge"});
   if (facts.has("unsloth_version")) tags.emplace_back("unsloth");
   if (facts.has("custom_code")) tags.emplace_back("custom_code");
   if (facts.has("trackio")) tags.push_back("trackio:" + facts.text("trackio"));

@@ -20,7 +20,7 @@ struct Fact {
 };
 
 struct UsedHyperparameter {
-  std::string_view name;
+  std::string name;
   std::string value;
   std::string fallback;  // the library's default; empty where there is none
   bool differs = false;
@@ -90,6 +90,10 @@ void add_options(CardFacts& facts, const CardOptions& options);
 
 // Adds what a folder says. Files that can't be read are noted in `unknown`. Throws kIo when it is no folder.
 void add_folder(CardFacts& facts, const std::string& path, const CardOptions& options);
+
+// Adds what the base model's own files in the local cache of the Hub say: licence, task, parameters (of an
+// adapter's base).
+void add_cached_base(CardFacts& facts, bool adapter);
 
 // Adds what st-inspect --json said. Throws kMalformed.
 void add_inspection(CardFacts& facts, std::string_view json);

@@ -91,12 +91,15 @@ CardFile read_card(std::string text) {
   card.yaml_line = line_at(card.text, card.yaml_begin);
   card.data = parse_yaml(std::string_view(card.text).substr(card.yaml_begin, card.yaml_end - card.yaml_begin),
                          card.yaml_line);
-  if (card.data.kind == YamlValue::Kind::kNull) return card;
-  if (card.data.kind != YamlValue::Kind::kMap)
+  if (card.data.kind == YamlValue::Kind::kMap && !card.data.is_flow) find_keys(card);
+  return card;
+}
+
+void require_mapping(const CardFile& card) {
+  const YamlValue::Kind kind = card.data.kind;
+  if (kind != YamlValue::Kind::kNull && kind != YamlValue::Kind::kMap)
     throw malformed("the front matter must be a mapping of keys to values")
         .at(fmt::format("line {}", card.data.line));
-  if (!card.data.is_flow) find_keys(card);
-  return card;
 }
 
 }  // namespace mu

@@ -26,7 +26,7 @@ struct CardFile {
   std::size_t yaml_begin = 0, yaml_end = 0;  // bytes between the fences
   std::size_t yaml_line = 1;                 // number of the first line of YAML
   std::size_t body_begin = 0;
-  YamlValue data;             // a map, or null without front matter
+  YamlValue data;             // null without front matter; a map where require_mapping() has passed
   std::vector<CardKey> keys;  // in order
 
   [[nodiscard]] std::string_view body() const { return std::string_view(text).substr(body_begin); }
@@ -38,9 +38,10 @@ struct CardFile {
 
 inline constexpr std::size_t kMaxCardBytes = 16U << 20;
 
-// Throws kMalformed at "line N" for YAML that can't be read, duplicate keys, and front matter that is no
-// mapping.
+// Throws kMalformed at "line N" for YAML that can't be read and for duplicate keys.
 CardFile read_card(std::string text);
+// Throws kMalformed at "line N" for front matter that is a list or a bare value: it has no keys to edit.
+void require_mapping(const CardFile& card);
 
 // Number of the line in which a byte stands.
 std::size_t line_at(std::string_view text, std::size_t byte);

@@ -58,6 +58,16 @@ bool has_weights(const Folder& folder) {
   });
 }
 
+// The first GGUF file of a folder that holds no other weights, or nothing.
+std::string only_gguf(const Folder& folder) {
+  std::string first;
+  for (const FolderFile& file : folder.files) {
+    if (file.role == FileRole::kWeights || file.role == FileRole::kTorchWeights) return "";
+    if (first.empty() && file.name.ends_with(".gguf")) first = file.name;
+  }
+  return first;
+}
+
 std::optional<Weights> open_weights_of(CardFacts& facts, const Folder& folder) {
   std::optional<Weights> weights;
   try_to(facts, "parameters", [&] {
@@ -87,12 +97,20 @@ std::string task_of(std::string_view architecture, const JsonValue& config) {
                                   {"ForTokenClassification", "token-classification"},
                                   {"ForQuestionAnswering", "question-answering"},
                                   {"ForMaskedLM", "fill-mask"},
-                                  {"ForMultipleChoice", "multiple-choice"}};
+                                  {"ForMultipleChoice", "multiple-choice"},
+                                  {"ForImageClassification", "image-classification"},
+                                  {"ForObjectDetection", "object-detection"},
+                                  {"ForSemanticSegmentation", "image-segmentation"},
+                                  {"ForDepthEstimation", "depth-estimation"},
+                                  {"ForAudioClassification", "audio-classification"},
+                                  {"ForCTC", "automatic-speech-recognition"}};
   for (const Row& row : kRows) {
     if (architecture.ends_with(row.suffix)) return std::string(row.task);
   }
   if (architecture.ends_with("ForConditionalGeneration")) {
     if (config.find("vision_config") != nullptr) return "image-text-to-text";
+    if (architecture.starts_with("Whisper") || architecture.starts_with("Moonshine"))
+      return "automatic-speech-recognition";
     return config.find("audio_config") != nullptr ? "audio-text-to-text" : "text-generation";
   }
   return architecture.ends_with("Model") ? "feature-extraction" : "";
@@ -128,33 +146,6 @@ void add_config(CardFacts& facts, const JsonValue& config, const std::string& fo
       facts.add("base_model_revision", base->revision, "config.json _name_or_path");
     }
   }
-}
-
-void add_cached_base(CardFacts& facts, bool adapter) {
-  if (facts.list("base_model").size() != 1) return;
-  const std::optional<std::string> snapshot = cached_snapshot(facts.text("base_model"));
-  if (!snapshot) return;
-  constexpr std::string_view kSource = "the base model in the local cache";
-  const std::string card_path = join_path(*snapshot, "README.md");
-  if (exists(card_path)) {
-    const CardFile card = read_card(read_whole_file(card_path, kMaxCardBytes));
-    if (const YamlValue* license = card.data.find("license");
-        license != nullptr && license_name(license->text))
-      facts.add("license", license->text, kSource);
-    for (const std::string_view key : {"license_name", "license_link"}) {
-      const YamlValue* value = card.data.find(key);
-      if (value != nullptr && value->is_string() && facts.text("license") == "other")
-        facts.add(key, value->text, kSource);
-    }
-  }
-  if (!adapter) return;
-  const Folder base = scan_folder(*snapshot);
-  if (!has_weights(base)) return;
-  CardFacts counted;
-  std::optional<Weights> weights = open_weights_of(counted, base);
-  if (!weights) return;
-  add_parameters(counted, *weights, nullptr, false);
-  facts.add_number("base_parameters", counted.number("parameters").value_or(0), kSource);
 }
 
 void add_tokenizer(CardFacts& facts, const Folder& folder) {
@@ -208,6 +199,7 @@ void add_tokenizer(CardFacts& facts, const Folder& folder) {
       markers.push_back(std::move(marker));
   }
   facts.add_list("chat_markers", markers, source);
+  facts.add("chat_example", chat_example(chat, facts.text("bos_token"), facts.text("eos_token")), source);
 }
 
 void add_processes(CardFacts& facts, const Folder& folder) {
@@ -304,6 +296,41 @@ void add_run(CardFacts& facts, const Folder& folder, const Folder& run) {
 
 }  // namespace
 
+void add_cached_base(CardFacts& facts, bool adapter) {
+  if (facts.list("base_model").size() != 1) return;
+  const std::optional<std::string> snapshot = cached_snapshot(facts.text("base_model"));
+  if (!snapshot) return;
+  constexpr std::string_view kSource = "the base model in the local cache";
+  const std::string card_path = join_path(*snapshot, "README.md");
+  if (exists(card_path)) {
+    const CardFile card = read_card(read_whole_file(card_path, kMaxCardBytes));
+    if (const YamlValue* license = card.data.find("license");
+        license != nullptr && license_name(license->text))
+      facts.add("license", license->text, kSource);
+    for (const std::string_view key : {"license_name", "license_link"}) {
+      const YamlValue* value = card.data.find(key);
+      if (value != nullptr && value->is_string() && facts.text("license") == "other")
+        facts.add(key, value->text, kSource);
+    }
+  }
+  const std::string config_path = join_path(*snapshot, "config.json");
+  if (!facts.has("pipeline_tag") && exists(config_path)) {
+    const JsonDocument config = parse_json(read_whole_file(config_path, kMaxJson));
+    const JsonValue* list = config.root.find("architectures");
+    const std::string* name =
+        list == nullptr || list->items().empty() ? nullptr : list->items().front().as_string();
+    if (name != nullptr) facts.add("pipeline_tag", task_of(*name, config.root), kSource);
+  }
+  if (!adapter) return;
+  const Folder base = scan_folder(*snapshot);
+  if (!has_weights(base)) return;
+  CardFacts counted;
+  std::optional<Weights> weights = open_weights_of(counted, base);
+  if (!weights) return;
+  add_parameters(counted, *weights, nullptr, false);
+  facts.add_number("base_parameters", counted.number("parameters").value_or(0), kSource);
+}
+
 void add_folder(CardFacts& facts, const std::string& path, const CardOptions& options) {
   const Folder folder = scan_folder(path);
   const std::optional<std::string> checkpoint = last_checkpoint(folder);
@@ -335,6 +362,11 @@ void add_folder(CardFacts& facts, const std::string& path, const CardOptions& op
     add_parameters(facts, *weights, config ? &*config : nullptr, adapter);
     if (options.hash_weights) try_to(facts, "provenance", [&] { add_hashes(facts, *weights); });
   }
+  if (model.has("mergekit_config.yml"))
+    try_to(facts, "merge", [&] {
+      add_merge_recipe(facts, read_whole_file(model.path_of("mergekit_config.yml"), kMaxCardBytes), path);
+    });
+  facts.add("gguf_file", only_gguf(model), "the folder's files");
   add_run(facts, folder, run);
   // Broken YAML here is an error where the card is edited; for facts it is one source less.
   if (folder.has("README.md"))

@@ -29,6 +29,12 @@ void add_existing_card(CardFacts& facts, const std::string& path, const std::str
 void add_given(CardFacts& facts, const std::string& path);
 
 void add_adapter_config(CardFacts& facts, const JsonValue& config, const std::string& folder);
+// The models of a merge. Throws kMalformed.
+void add_merge_recipe(CardFacts& facts, std::string_view text, const std::string& folder);
+// What a template makes of one question, where that can be read off it without running it: literals, the
+// special tokens, role and content of each message, and the prompt for an answer. Empty for any other
+// template.
+std::string chat_example(std::string_view chat, std::string_view bos, std::string_view eos);
 // Counts as the Hub does (huggingface.js, parse-safetensors-metadata.ts).
 void add_parameters(CardFacts& facts, const Weights& weights, const JsonValue* config, bool adapter);
 void add_training_arguments(CardFacts& facts, const TrainingArguments& arguments);

@@ -32,6 +32,11 @@ class Linter {
       add("CG-EMPTY", 1, "the front matter is never closed");
     } else if (card_.has_front_matter && card_.data.kind == Kind::kNull) {
       add("CG-BLANK", card_.yaml_line, "the YAML metadata are blank");
+    } else if (card_.has_front_matter && card_.data.kind == Kind::kList) {
+      add("CG-OBJECT", card_.data.line, "\"value\" must be of type object, not a list");
+    } else if (card_.has_front_matter && card_.data.kind != Kind::kMap) {
+      add("CG-OBJECT", card_.data.line,
+          fmt::format("the YAML metadata are {}, not keys with values", shown(card_.data.text)));
     } else if (!card_.has_front_matter || card_.data.members.empty()) {
       add("CG-EMPTY", 1, "there is no front matter");
     } else {
@@ -311,6 +316,7 @@ const std::vector<LintRule>& lint_rules() {
       {"CG-TOKEN", true, false, "remove it and revoke the token"},
       {"CG-REGION", true, false, "put its end marker back, or take the begin away"},
       {"CG-BLANK", true, false, "add keys or remove the two fences"},
+      {"CG-OBJECT", true, false, "write keys with values, one a line"},
       {"CG-EMPTY", false, false, "card-gen -i FOLDER adds it"},
       {"CG-TASK", false, false, "use a task of https://huggingface.co/tasks"},
       {"CG-NOLICENSE", false, false, "declare the licence, as a rule that of the base model"},

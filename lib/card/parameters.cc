@@ -98,6 +98,10 @@ void add_parameters(CardFacts& facts, const Weights& weights, const JsonValue* c
     const bool full_copy = adapter && tensor.name.find("lora_") == std::string::npos;
     (full_copy ? saved : total) += count;
     by_dtype[std::string(type_name(tensor))] += count;
+    const bool head = tensor.name.find(".score.") != std::string::npos ||
+                      tensor.name.find(".classifier.") != std::string::npos;
+    if (full_copy && head && tensor.shape.size() == 2)
+      facts.add_number("labels", static_cast<double>(tensor.shape[0]), kSource);
     if (const std::optional<std::string> layer = layer_of(tensor.name)) layers.insert(*layer);
   }
   facts.add_number(adapter ? "adapter_parameters" : "parameters", total, kSource);

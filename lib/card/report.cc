@@ -22,7 +22,7 @@ std::string facts_text(const CardFacts& facts) {
     out += fmt::format("{} = {}\t({})\n", escape_name(fact.name), escape_name(join(fact.values, ", ")),
                        escape_name(fact.source));
   for (const UsedHyperparameter& used : facts.hyperparameters)
-    out += fmt::format("{} = {}\t(training_args.bin)\n", used.name, escape_name(used.value));
+    out += fmt::format("{} = {}\t(training_args.bin)\n", escape_name(used.name), escape_name(used.value));
   return out;
 }
 

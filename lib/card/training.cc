@@ -99,6 +99,35 @@ std::string argument_text(const TrainingArguments& arguments, std::string_view n
   return is_local_path(text) || text.find("***") != std::string::npos || text.size() > 200 ? "" : text;
 }
 
+// Names of places, runs and accounts; the values of secrets read "***" and are left out by argument_text().
+bool is_private(std::string_view name) {
+  for (const std::string_view end :
+       {"_dir", "_path", "_file", "_name", "_id", "_organization", "_strategy_config"}) {
+    if (name.ends_with(end)) return true;
+  }
+  for (const std::string_view own : {"project", "deepspeed", "resume_from_checkpoint", "local_rank",
+                                     "report_to", "fsdp_config", "deepspeed_plugin"}) {
+    if (name == own) return true;
+  }
+  return name.starts_with("hub_") || name.starts_with("push_to_hub");
+}
+
+// All that the table does not know, by name.
+void add_other_arguments(CardFacts& facts, const TrainingArguments& arguments) {
+  std::vector<std::string> names = arguments.names();
+  std::sort(names.begin(), names.end());
+  for (const std::string& name : names) {
+    const bool known = std::any_of(hyperparameters().begin(), hyperparameters().end(),
+                                   [&](const Hyperparameter& h) { return h.name == name; });
+    const bool named =
+        name.size() < 64 &&
+        name.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") ==
+            std::string::npos;
+    std::string value = known || !named || is_private(name) ? "" : argument_text(arguments, name);
+    if (!value.empty()) facts.hyperparameters.push_back({name, std::move(value), "", false});
+  }
+}
+
 std::string class_stem(std::string_view class_name) {
   std::string_view name = class_name.substr(class_name.rfind('.') + 1);
   if (name.ends_with("Config")) name.remove_suffix(6);
@@ -152,8 +181,10 @@ void add_training_arguments(CardFacts& facts, const TrainingArguments& arguments
     const std::string_view fallback = trl ? parameter.trl_fallback : parameter.fallback;
     std::string numeric(fallback);
     const bool differs = value != fallback;
-    facts.hyperparameters.push_back({parameter.name, std::move(value), std::move(numeric), differs});
+    facts.hyperparameters.push_back(
+        {std::string(parameter.name), std::move(value), std::move(numeric), differs});
   }
+  add_other_arguments(facts, arguments);
   for (const std::string_view token : {"hub_token", "push_to_hub_token"}) {
     if (arguments.text(token))
       facts.notes.push_back(fmt::format("training_args.bin holds a {}: do not publish that file", token));

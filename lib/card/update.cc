@@ -86,6 +86,7 @@ class Updater {
       throw malformed("the front matter opened by '---' is never closed")
           .at("line 1")
           .hint("close it with a line of three dashes");
+    require_mapping(old_);
     if (old_.data.is_flow)
       throw refused("the front matter is a flow mapping {…}, which can't be edited by lines");
     new_state_.present = true;

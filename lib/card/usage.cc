@@ -66,10 +66,12 @@ std::string adapter_code(const CardFacts& facts) {
     std::string revision;
     if (facts.has("base_model_revision"))
       revision = ", revision=" + python_text(facts.text("base_model_revision"));
+    // The head of a classifier lies in the adapter; the base is made with one of the same size.
+    const std::string labels = facts.has("labels") ? ", num_labels=" + facts.text("labels") : "";
     code = fmt::format(
         "from peft import PeftModel\nfrom transformers import {0}, AutoTokenizer\n\n"
         "base = {0}.from_pretrained({1}{2}, dtype=\"auto\")\nmodel = PeftModel.from_pretrained(base, {3})\n",
-        loader, python_text(base), revision, id);
+        loader, python_text(base), revision + labels, id);
   }
   const bool own_tokenizer = facts.has("has_tokenizer") || base.empty();
   code += fmt::format("tokenizer = AutoTokenizer.from_pretrained({})\n\n",
@@ -81,6 +83,48 @@ std::string adapter_code(const CardFacts& facts) {
   return code + generate_with_model(facts) +
          "outputs = model.generate(**inputs, max_new_tokens=128)\n"
          "print(tokenizer.decode(outputs[0][inputs[\"input_ids\"].shape[1]:], skip_special_tokens=True))\n";
+}
+
+// What the pipelines of Transformers 5 take, by task; tasks without one get no code rather than code that
+// fails.
+std::string pipeline_call(std::string_view task, bool chat) {
+  if (task == "text-generation" && chat)
+    return fmt::format(
+        "messages = [{{\"role\": \"user\", \"content\": {}}}]\n"
+        "print(pipe(messages, max_new_tokens=128, return_full_text=False)[0][\"generated_text\"])\n",
+        python_text(kQuestion));
+  if (task == "text-generation")
+    return "print(pipe(\"The first rule of a laboratory notebook is\", "
+           "max_new_tokens=64)[0][\"generated_text\"])\n";
+  if (task == "image-text-to-text")
+    return "messages = [{\"role\": \"user\", \"content\": [{\"type\": \"image\", \"url\": \"photo.jpg\"}, "
+           "{\"type\": \"text\", \"text\": \"What is in this picture?\"}]}]\n"
+           "print(pipe(text=messages, max_new_tokens=128, return_full_text=False)[0][\"generated_text\"])\n";
+  if (task == "fill-mask") return "print(pipe(f\"Write it into the {pipe.tokenizer.mask_token}.\"))\n";
+  for (const std::string_view text : {"text-classification", "token-classification", "feature-extraction"}) {
+    if (task == text) return "print(pipe(\"A sentence to judge.\"))\n";
+  }
+  for (const std::string_view image : {"image-classification", "object-detection", "image-segmentation",
+                                       "depth-estimation", "image-feature-extraction"}) {
+    if (task == image) return "print(pipe(\"photo.jpg\"))\n";
+  }
+  for (const std::string_view audio : {"automatic-speech-recognition", "audio-classification"}) {
+    if (task == audio) return "print(pipe(\"speech.wav\"))\n";
+  }
+  return "";
+}
+
+std::string question_answering(const std::string& id, const std::string& trust) {
+  return fmt::format(
+      "import torch\nfrom transformers import AutoModelForQuestionAnswering, AutoTokenizer\n\n"
+      "tokenizer = AutoTokenizer.from_pretrained({0}{1})\n"
+      "model = AutoModelForQuestionAnswering.from_pretrained({0}{1})\n\n"
+      "inputs = tokenizer(\"Where are results written?\", \"Results are written into the notebook.\", "
+      "return_tensors=\"pt\")\n"
+      "with torch.no_grad():\n    outputs = model(**inputs)\n"
+      "start, end = int(outputs.start_logits.argmax()), int(outputs.end_logits.argmax())\n"
+      "print(tokenizer.decode(inputs[\"input_ids\"][0][start:end + 1]))\n",
+      id, trust);
 }
 
 std::string full_code(const CardFacts& facts) {
@@ -95,19 +139,12 @@ std::string full_code(const CardFacts& facts) {
                "model = AutoModelForSeq2SeqLM.from_pretrained({0}, dtype=\"auto\"{1})\n\n",
                id, trust) +
            sequence_to_sequence();
-  const std::string head = fmt::format(
-      "from transformers import pipeline\n\npipe = pipeline({}, model={}{})\n", python_text(task), id, trust);
-  if (task == "text-generation" && facts.has("chat_template"))
-    return head +
-           fmt::format(
-               "messages = [{{\"role\": \"user\", \"content\": {}}}]\n"
-               "print(pipe(messages, max_new_tokens=128, return_full_text=False)[0][\"generated_text\"])\n",
-               python_text(kQuestion));
-  if (task == "text-generation")
-    return head +
-           "print(pipe(\"The first rule of a laboratory notebook is\", "
-           "max_new_tokens=64)[0][\"generated_text\"])\n";
-  return head + "print(pipe(\"A sentence to judge.\"))\n";
+  if (task == "question-answering") return question_answering(id, trust);
+  const std::string call = pipeline_call(task, facts.has("chat_template"));
+  if (call.empty()) return "";
+  return fmt::format("from transformers import pipeline\n\npipe = pipeline({}, model={}{})\n",
+                     python_text(task), id, trust) +
+         call;
 }
 
 // vLLM takes ranks in steps.
@@ -130,13 +167,18 @@ std::string shell_word(const std::string& text) {
 }
 
 std::string serving(const CardFacts& facts) {
-  if (facts.has("pipeline_tag") && facts.text("pipeline_tag") != "text-generation") return "";
+  const std::string task = facts.text("pipeline_tag");
+  if (!task.empty() && task != "text-generation" && task != "image-text-to-text") return "";
   const std::string id = shell_word(model_id(facts)), base = facts.text("base_model");
   std::string out;
+  if (facts.has("gguf_file"))
+    return "With llama.cpp:\n\n" +
+           md_block("sh", facts.has("repo") ? "llama-server -hf " + id
+                                            : "llama-server -m " + shell_word(facts.text("gguf_file")));
   if (!is_adapter(facts)) {
     out += "Served with vLLM:\n\n" + md_block("sh", "vllm serve " + id);
     const bool sequence = facts.text("architecture").ends_with("ForConditionalGeneration");
-    if (facts.text("quantization").empty() && !sequence)
+    if (facts.text("quantization").empty() && !sequence && task != "image-text-to-text")
       out += "\nWith llama.cpp, after conversion (`convert_hf_to_gguf.py` takes the downloaded folder):\n\n" +
              md_block("sh",
                       "python convert_hf_to_gguf.py FOLDER --outfile model.gguf\nllama-server -m model.gguf");
@@ -168,10 +210,13 @@ std::string usage_region(const CardFacts& facts) {
   const bool unknown = facts.text("kind").starts_with("model") && !facts.has("repo") &&
                        !facts.has("architecture") && !facts.has("parameters") && !facts.has("pipeline_tag");
   if (!named || unknown) return "";
-  std::string out =
-      "## Usage\n\n" + md_block("python", is_adapter(facts) ? adapter_code(facts) : full_code(facts));
-  const std::string lines = serving(facts);
-  return lines.empty() ? out : out + "\n" + lines;
+  const std::string code = facts.has("gguf_file") ? ""
+                           : is_adapter(facts)    ? adapter_code(facts)
+                                                  : full_code(facts);
+  std::string out;
+  if (!code.empty()) out += "\n" + md_block("python", code);
+  if (const std::string lines = serving(facts); !lines.empty()) out += "\n" + lines;
+  return out.empty() ? "" : "## Usage\n" + out;
 }
 
 std::string trl_quick_start(const CardFacts& facts) {

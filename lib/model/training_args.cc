@@ -35,6 +35,14 @@ TrainingArguments TrainingArguments::read(InputFile file) {
   return arguments;
 }
 
+std::vector<std::string> TrainingArguments::names() const {
+  std::vector<std::string> names;
+  for (const PickledField& field : fields_) {
+    if (!field.name.starts_with('_')) names.emplace_back(field.name);
+  }
+  return names;
+}
+
 PickleId TrainingArguments::find(std::string_view name) const {
   const auto found = std::find_if(fields_.begin(), fields_.end(),
                                   [name](const PickledField& field) { return field.name == name; });

@@ -24,6 +24,9 @@ class TrainingArguments {
 
   std::string class_name;  // "trl.trainer.sft_config.SFTConfig"
 
+  // Every argument the file holds, in its order; what __init__ added for itself ("_n_gpu") is none.
+  [[nodiscard]] std::vector<std::string> names() const;
+
   // Values by the name of the argument; nothing when it is absent, None, or of another type.
   // A text, or the value of an enum ("steps" of an IntervalStrategy), whose name is given where the pickle
   // holds only that ("STEPS"). Whole secrets, and tokens inside other texts, read "***".

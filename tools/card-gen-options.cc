@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "card-gen-options.h"
+
+#include "base/error.h"
+
+namespace mu {
+namespace {
+
+constexpr ProgramText kText = {
+    "card-gen", "Write the model card of a fine-tuned model, from its folder and options.",
+    "[FOLDER | --lint FILE]", "card-gen -i out --base owner/name --dataset owner/data"};
+
+void add_fact_options(App& app, CardOptions& c) {
+  app.group("Model");
+  app.list("--base", "ID[@REV]", c.base, "the model it was made from (several: a merge)");
+  app.value("--relation", "KIND", c.relation, "adapter, finetune, merge or quantized");
+  app.value("--name", "NAME", c.name, "title (default: the repository's or folder's name)");
+  app.value("--repo", "OWNER/NAME", c.repo, "where it will be published; used in the snippets");
+  app.value("--license", "ID", c.license, "an identifier of the Hub, such as apache-2.0");
+  app.value("--license-name", "TEXT", c.license_name, "with --license other");
+  app.value("--license-link", "URL", c.license_link, "with --license other");
+  app.list("--language", "CODE", c.languages, "ISO 639 (repeatable)");
+  app.list("--tag", "TAG", c.tags, "one more tag (repeatable)");
+  app.value("--library", "NAME", c.library, "library_name (peft or transformers)");
+  app.value("--pipeline-tag", "TASK", c.pipeline_tag, "the task, such as text-generation");
+  app.list("--set", "KEY=VALUE", c.set, "any other front matter key (repeatable)");
+  app.group("Training");
+  app.list("--dataset", "ID", c.datasets, "trained on this (repeatable)");
+  app.value("--method", "METHOD", c.method, "sft, dpo, grpo … as TRL's tags");
+  app.value("--wandb", "URL", c.wandb, "the run at Weights & Biases");
+  app.value("--comet", "URL", c.comet, "the run at Comet");
+  app.value("--trackio", "URL", c.trackio, "the run at Trackio");
+  app.value("--tensorboard", "URL", c.tensorboard, "the run's TensorBoard");
+  app.list("--eval", "FILE", c.eval_files, "results of lm-eval or a trainer (repeatable)");
+  app.list("--library-version", "NAME=V", c.library_versions, "a version that was used (repeatable)");
+  app.list("--author", "NAME", c.authors, "who made it (repeatable)");
+  app.value("--citation", "TEXT", c.citation, "how to cite it");
+  app.value("--source-revision", "REV", c.source_revision, "commit of the training code");
+}
+
+}  // namespace
+
+CardGenOptions parse_card_options(int argc, char** argv) {
+  CardGenOptions o;
+  App app(kText);
+  app.operands(o.operands);
+  add_fact_options(app, o.card);
+  app.group("Output");
+  app.flag("-i,--in-place", o.in_place, "update FOLDER/README.md, keep what people wrote");
+  app.flag("--check", o.check, "exit 1 when card and folder disagree, and say where");
+  app.flag("--lint", o.lint, "judge a card (FILE or -) as the Hub would");
+  app.flag("--fix", o.fix, "with --lint: mend what can be mended safely");
+  app.value("--style", "STYLE", o.style, "full (default), trl or minimal");
+  app.optional_value("--plot", "FILE", "loss.svg", o.plot, "write the loss curve as an SVG (loss.svg)");
+  app.flag("--preview", o.preview, "show the loss curve on stderr");
+  app.flag("--explain", o.explain, "print each fact and its source instead of a card");
+  app.value("--facts", "FILE", o.facts, "more facts: a document of st-inspect --json, or -");
+  app.flag("--provenance", o.card.hash_weights, "hash the weights (reads all of them)");
+  app.flag("--strict", o.strict, "exit 3 when something could not be learned");
+  app.common(o.common, "j");
+  app.parse(argc, argv);
+  if (o.operands.size() > 1) throw usage("one FOLDER at a time").hint("see card-gen --help");
+  const bool said = !o.card.base.empty() || !o.card.datasets.empty() || o.card.name || o.card.repo ||
+                    o.facts || o.card.method;
+  if (o.operands.empty() && (o.in_place || o.check || o.lint))
+    throw usage(o.lint ? "--lint needs a FILE, or -" : "name a FOLDER");
+  if (o.operands.empty() && !said)
+    throw usage("name a FOLDER, or give at least --base").hint("see card-gen --help");
+  if (o.fix && !o.lint) throw usage("--fix goes with --lint");
+  if (o.in_place + o.check + o.lint + o.explain > 1)
+    throw usage("-i, --check, --lint and --explain exclude one another");
+  if (o.style && *o.style != "full" && *o.style != "trl" && *o.style != "minimal")
+    throw usage("--style takes full, trl or minimal");
+  return o;
+}
+
+}  // namespace mu
