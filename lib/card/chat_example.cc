@@ -31,6 +31,7 @@ std::optional<std::vector<Part>> parts_of(std::string_view chat) {
       open = chat.find('{', open + 1);
     if (open != std::string_view::npos && open + 2 >= chat.size()) return std::nullopt;
     std::string text(chat.substr(at, open == std::string_view::npos ? open : open - at));
+    const bool at_line = at == 0 || (drop_newline && text.starts_with('\n'));
     if (drop_newline && text.starts_with('\n')) text.erase(0, 1);
     if (strip_next) text.erase(0, std::min(text.find_first_not_of(" \t\r\n"), text.size()));
     if (open == std::string_view::npos) {
@@ -50,7 +51,7 @@ std::optional<std::vector<Part>> parts_of(std::string_view chat) {
         text.pop_back();
     } else if (sort != '{') {
       const std::size_t line = text.find_last_not_of(" \t");
-      if (line == std::string::npos ? parts.empty() : text[line] == '\n')
+      if (line == std::string::npos ? at_line : text[line] == '\n')
         text.resize(line == std::string::npos ? 0 : line + 1);
     }
     strip_next = inside.ends_with('-');

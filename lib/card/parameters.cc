@@ -7,6 +7,7 @@
 #include <map>
 #include <set>
 
+#include "base/glob.h"
 #include "base/text.h"
 #include "card/gather.h"
 #include "weights/layout.h"
@@ -14,11 +15,36 @@
 namespace mu {
 namespace {
 
+// Which modules a group of compressed-tensors packs, and into how many bits.
+struct Group {
+  std::vector<std::string> targets;  // "Linear" (all that are packed), a name, or "re:" and a pattern
+  std::uint64_t bits = 0;
+};
+
 struct Quantisation {
   std::string method;
   std::uint64_t bits = 0;
-  bool four_bit = false, packed = false;
+  bool four_bit = false, packed = false, four_bit_experts = false;
+  std::vector<Group> groups;
+  std::vector<std::string> exempt;  // modules that are not quantised
 };
+
+std::vector<std::string> texts_of(const JsonValue* list) {
+  std::vector<std::string> out;
+  if (list == nullptr) return out;
+  for (const JsonValue& item : list->items()) {
+    if (const std::string* text = item.as_string()) out.push_back(*text);
+  }
+  return out;
+}
+
+void add_groups(Quantisation& q, const JsonValue& groups) {
+  for (const JsonValue::Member& member : groups.members()) {
+    const JsonValue* weights = member.value.find("weights");
+    if (weights == nullptr || !weights->find_u64("num_bits")) continue;
+    q.groups.push_back({texts_of(member.value.find("targets")), *weights->find_u64("num_bits")});
+  }
+}
 
 Quantisation quantisation_of(const JsonValue* config) {
   Quantisation q;
@@ -31,15 +57,59 @@ Quantisation quantisation_of(const JsonValue* config) {
   q.method = method == nullptr ? "unknown" : *method;
   q.bits = settings->find_u64("bits").value_or(4);
   q.four_bit = settings->find_true("load_in_4bit") || q.method == "mxfp4";
+  const std::string* experts = settings->find_string("expert_dtype");
+  q.four_bit_experts = experts != nullptr && experts->find("fp4") != std::string::npos;
   if (const std::string* format = settings->find_string("format"))
     q.packed = format->ends_with("pack-quantized");
-  if (const JsonValue* groups = settings->find("config_groups"); q.packed && groups != nullptr) {
-    for (const JsonValue::Member& group : groups->members()) {
-      const JsonValue* weights = group.value.find("weights");
-      if (weights != nullptr && weights->find_u64("num_bits")) q.bits = *weights->find_u64("num_bits");
+  if (const JsonValue* groups = settings->find("config_groups"); q.packed && groups != nullptr)
+    add_groups(q, *groups);
+  q.exempt = texts_of(settings->find("modules_to_not_convert"));
+  for (std::string& name : q.exempt) {
+    if (name.find('*') == std::string::npos) name = "*" + name + "*";  // any part of a name
+  }
+  for (std::string& name : texts_of(settings->find("ignore"))) q.exempt.push_back(std::move(name));
+  return q;
+}
+
+// A name, a glob, or a simple "re:" pattern: of regular expressions the dots and stars that such lists use.
+bool names(const std::string& pattern, std::string_view module) {
+  if (!pattern.starts_with("re:")) return Glob(pattern).matches(module);
+  std::string glob;
+  for (std::size_t i = 3; i < pattern.size(); ++i) {
+    const char c = pattern[i];
+    if (c == '.' && i + 1 < pattern.size() && pattern[i + 1] == '*') {
+      glob += '*';
+      ++i;
+    } else if (c == '\\' && i + 1 < pattern.size()) {
+      glob += pattern[++i];
+    } else if (c == '.') {
+      glob += '?';
+    } else if (c == '$' && i + 1 == pattern.size()) {
+      return Glob(glob).matches(module);
+    } else if (c != '^') {
+      if (std::string_view("+*?()[]{}|").find(c) != std::string_view::npos) return false;
+      glob += c;
     }
   }
-  return q;
+  return Glob(glob + "*").matches(module);  // re.match reads from the start and stops where it likes
+}
+
+bool any_names(const std::vector<std::string>& patterns, std::string_view module) {
+  return std::any_of(patterns.begin(), patterns.end(),
+                     [&](const std::string& pattern) { return names(pattern, module); });
+}
+
+std::uint64_t packed_bits(const Quantisation& q, std::string_view module) {
+  const auto takes = [&](const Group& group) {
+    return std::find(group.targets.begin(), group.targets.end(), "Linear") != group.targets.end() ||
+           any_names(group.targets, module);
+  };
+  // A group that names the module counts before one that takes all.
+  for (const Group& group : q.groups) {
+    if (any_names(group.targets, module)) return group.bits;
+  }
+  const auto found = std::find_if(q.groups.begin(), q.groups.end(), takes);
+  return found != q.groups.end() ? found->bits : q.groups.empty() ? q.bits : 0;
 }
 
 bool is_scale(std::string_view last) {
@@ -56,7 +126,9 @@ std::uint64_t factor(const Tensor& tensor, const Quantisation& q) {
   if (q.method.empty()) return 1;
   const std::string_view name = tensor.name;
   const std::string_view last = name.substr(name.rfind('.') + 1);
+  const std::string_view module = name.substr(0, name.size() - std::min(name.size(), last.size() + 1));
   if (is_scale(last)) return 0;
+  if (any_names(q.exempt, module)) return 1;
   if (q.method == "bitsandbytes") {
     if (last == "absmax" || last == "quant_map" || last == "nested_absmax" || last == "nested_quant_map" ||
         last.starts_with("bitsandbytes__"))
@@ -65,14 +137,22 @@ std::uint64_t factor(const Tensor& tensor, const Quantisation& q) {
   }
   if (q.method == "gptq" || q.method == "awq") {
     if (last == "qzeros" || last == "g_idx" || last == "scales") return 0;
+    if (tensor.dtype == Dtype::kU8) return q.bits == 2 ? 4 : q.bits == 4 ? 2 : 1;
     return last == "qweight" && q.bits > 0 && q.bits <= 32 ? 32 / q.bits : 1;
   }
   if (q.method == "mxfp4" && tensor.dtype == Dtype::kU8) {
     if (name.ends_with("_scales")) return 0;
     return name.find("_blocks") != std::string_view::npos ? 2 : 1;
   }
-  if (q.packed && is_integer(tensor.dtype) && q.bits > 0)
-    return std::max<std::uint64_t>(1, bits(tensor.dtype) / q.bits);
+  if (q.packed && is_integer(tensor.dtype)) {
+    const std::uint64_t width = packed_bits(q, module);
+    return width == 0 ? 1 : std::max<std::uint64_t>(1, bits(tensor.dtype) / width);
+  }
+  if (q.method == "fp8" && q.four_bit_experts) {
+    const bool routed = name.find(".experts.") != std::string_view::npos &&
+                        name.find("shared_experts") == std::string_view::npos;
+    return routed && bits(tensor.dtype) == 8 ? 2 : 1;
+  }
   return tensor.dtype == Dtype::kU8 && q.four_bit ? 2 : 1;
 }
 

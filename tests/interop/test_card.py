@@ -168,6 +168,110 @@ def test_the_snippets_of_an_encoder_decoder_run_offline(fixtures, tmp_path, run)
     assert run_snippet(text, tmp_path, tmp_path / "cache").strip() == expected
 
 
+@pytest.mark.parametrize("template", [
+    None,
+    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}",
+    "{{- bos_token }}\n{%- for message in messages %}\n  {{ message.role }}: {{ message[\"content\"] }}\n{% endfor %}\n",
+    "{% for m in messages %}\n  {# a word #}\n<{{ m.role -}}  \n>\n\n{{ m.content + '\\t\\'' }}\n  {% endfor %}\n{% if add_generation_prompt %}\nA:\n{% endif %}\n\n",
+    "{ {{ bos_token }} }{% for m in messages -%}  \n x{{- m['content'] }}\n{%- endfor %}",
+])
+def test_the_rendered_question_is_what_the_tokenizer_writes(fixtures, tmp_path, run, template):
+    from transformers import AutoTokenizer
+
+    shutil.copytree(fixtures / "base", tmp_path / "model")
+    if template is not None:
+        (tmp_path / "model/chat_template.jinja").write_text(template)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
+    question = "Which three habits make a good laboratory notebook?"
+    expected = tokenizer.apply_chat_template([{"role": "user", "content": question}], tokenize=False, add_generation_prompt=True)
+    facts = json.loads(run("card-gen", "--json", tmp_path / "model").stdout)["facts"]
+    assert next(f["value"] for f in facts if f["name"] == "chat_example") == expected
+
+
+def tiny(kind, **more):
+    import transformers
+
+    common = dict(vocab_size=320, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, pad_token_id=0)
+    config = getattr(transformers, kind[0])(**{**common, **more})
+    return getattr(transformers, kind[1])(config)
+
+
+@pytest.mark.parametrize("kind, more, task", [
+    (("LlamaConfig", "LlamaForSequenceClassification"), {"num_labels": 1}, "text-classification"),
+    (("BertConfig", "BertForTokenClassification"), {}, "token-classification"),
+    (("BertConfig", "BertForQuestionAnswering"), {}, "question-answering"),
+    (("BertConfig", "BertForMaskedLM"), {}, "fill-mask"),
+    (("BertConfig", "BertModel"), {}, "feature-extraction"),
+])
+def test_the_snippets_of_other_tasks_run_offline(fixtures, tmp_path, run, kind, more, task):
+    shutil.copytree(fixtures / "base", tmp_path / "model")
+    (tmp_path / "model/model.safetensors").unlink()
+    tiny(kind, **more).save_pretrained(tmp_path / "model")
+    if task == "fill-mask":
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
+        tokenizer.add_special_tokens({"mask_token": tokenizer.unk_token or tokenizer.eos_token})
+        tokenizer.save_pretrained(tmp_path / "model")
+    text = run("card-gen", tmp_path / "model", "--base", "a/b").stdout.decode()
+    assert ModelCard(text).data.pipeline_tag == task
+    run_snippet(text, tmp_path, tmp_path / "cache")
+
+
+def test_the_snippet_of_a_reward_adapter_runs_offline(fixtures, tmp_path, run):
+    from peft import LoraConfig, get_peft_model
+
+    repo = tmp_path / "cache/models--owner--base"
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    shutil.copytree(fixtures / "base", repo / "snapshots" / commit)
+    (repo / "refs").mkdir()
+    (repo / "refs/main").write_text(commit)
+    from transformers import LlamaForSequenceClassification
+
+    model = LlamaForSequenceClassification.from_pretrained(fixtures / "base", num_labels=1)
+    get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"], task_type="SEQ_CLS")).save_pretrained(tmp_path / "adapter")
+    text = run("card-gen", tmp_path / "adapter", "--base", "owner/base").stdout.decode()
+    assert "num_labels=1" in text
+    assert "logits" in run_snippet(text, tmp_path, tmp_path / "cache")
+
+
+def test_every_snippet_compiles_and_names_what_is_there(tmp_path, run):
+    """Tasks whose models are too large to make here: the code is Python, the classes and pipelines exist."""
+    import ast
+
+    import transformers
+    from transformers.pipelines import SUPPORTED_TASKS
+
+    seen = 0
+    tasks = [line for line in (pathlib.Path(__file__).resolve().parents[2] / "lib/card/data/pipeline_tags.txt").read_text().split("\n") if line and line[0] != "#"]
+    for task in tasks:
+        text = run("card-gen", "--base", "a/b", "--repo", "me/it", "--pipeline-tag", task).stdout.decode()
+        for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+            seen += 1
+            names = [a.name for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom) and node.module == "transformers" for a in node.names]
+            assert names and all(hasattr(transformers, name) for name in names), code
+            for call in re.findall(r"pipeline\(\"([^\"]*)\"", code):
+                assert call in SUPPORTED_TASKS
+            assert "None" not in code and "me/it" in code
+    assert seen >= 12
+
+
+@pytest.mark.parametrize("files, lines", [
+    ("full-run/checkpoint-40", ["vllm serve me/it", "python convert_hf_to_gguf.py FOLDER --outfile model.gguf", "llama-server -m model.gguf"]),
+    ("lora-run/checkpoint-40", ["vllm serve a/b --enable-lora --max-lora-rank 8 --lora-modules adapter=me/it",
+                                "python convert_lora_to_gguf.py FOLDER --outfile adapter.gguf", "llama-server -m base.gguf --lora adapter.gguf"]),
+    ("formats/tiny.gguf", ["llama-server -hf me/it"]),
+])
+def test_the_lines_for_servers(fixtures, tmp_path, run, files, lines):
+    (tmp_path / "x").mkdir()
+    source = fixtures / files
+    shutil.copytree(source, tmp_path / "x", dirs_exist_ok=True) if source.is_dir() else shutil.copy(source, tmp_path / "x")
+    text = run("card-gen", tmp_path / "x", "--base", "a/b", "--repo", "me/it").stdout.decode()
+    shell = [line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+    assert shell == lines
+
+
 def test_a_card_of_peft_is_mended_and_kept(fixtures, tmp_path, run):
     import torch
     from peft import LoraConfig, get_peft_model

@@ -103,6 +103,45 @@ TEST_CASE("parameters: counted as the Hub counts") {
               R"({"quantization_config":{"quant_method":"gptq","bits":4}})") == 80);
   CHECK(count({{"x_blocks", Dtype::kU8, {8}, 0, 0, 8}, {"x_scales", Dtype::kU8, {8}, 0, 0, 8}},
               R"({"quantization_config":{"quant_method":"mxfp4"}})") == 16);
+  // compressed-tensors: two groups, a module left out, scales beside them.
+  const std::vector<Tensor> packed = {{"m.0.up.weight_packed", Dtype::kI32, {10}, 0, 0, 40},
+                                      {"m.0.up.weight_scale", Dtype::kBF16, {5}, 0, 0, 10},
+                                      {"m.0.up.weight_shape", Dtype::kI64, {2}, 0, 0, 16},
+                                      {"m.1.down.weight_packed", Dtype::kI32, {10}, 0, 0, 40},
+                                      {"lm_head.weight", Dtype::kI32, {7}, 0, 0, 28}};
+  CHECK(
+      count(packed, R"({"quantization_config":{"quant_method":"compressed-tensors","format":"pack-quantized",
+      "ignore":["lm_head"],"config_groups":{"a":{"targets":["Linear"],"weights":{"num_bits":4}},
+      "b":{"targets":["re:.*down$"],"weights":{"num_bits":8}}}}})") == 80 + 40 + 7);
+  CHECK(count(packed, R"({"text_config":{"quantization_config":{"quant_method":"compressed-tensors",
+      "format":"pack-quantized","ignore":["re:.*head"],"config_groups":{"a":{"targets":["re:m\\.0.*"],
+      "weights":{"num_bits":4}}}}}})") == 80 + 10 + 7);
+  CHECK(count({{"l.weight", Dtype::kU8, {10}, 0, 0, 10}, {"head.weight", Dtype::kU8, {10}, 0, 0, 10}},
+              R"({"quantization_config":{"quant_method":"bitsandbytes","load_in_4bit":true,
+              "modules_to_not_convert":["head"]}})") == 30);
+  CHECK(count({{"m.experts.0.w", Dtype::kI8, {10}, 0, 0, 10},
+               {"m.shared_experts.w", Dtype::kI8, {10}, 0, 0, 10}},
+              R"({"quantization_config":{"quant_method":"fp8","expert_dtype":"fp4"}})") == 30);
+}
+
+TEST_CASE("chat example: read off a plain template, nothing off any other") {
+  const std::string question = "Which three habits make a good laboratory notebook?";
+  CHECK(chat_example(
+            "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] + eos_token }}{% endfor %}"
+            "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}",
+            "<s>", "</s>") == "<|user|>" + question + "</s><|assistant|>");
+  CHECK(chat_example("{{- bos_token }}\n{%- for message in messages %}\n  {{ message.role }}: {{ "
+                     "message[\"content\"] }}\n"
+                     "{% endfor %}\n",
+                     "<s>", "") == "<s>  user: " + question + "\n");
+  for (const char* other :
+       {"", "hello", "{% for m in messages %}{% if m.role == 'user' %}x{% endif %}{% endfor %}",
+        "{{ m.content }}", "{% for m in messages %}{{ m.content | trim }}{% endfor %}",
+        "{% for m in messages %}{{ m.content }}", "{% for m in messages %}{{ eos_token }}{% endfor %}", "{{",
+        "{%", "{", "{% for m in messages %}{{ 'a }}{% endfor %}",
+        "{% for m in tools %}{{ m.content }}{% endfor %}",
+        "{% for m in messages %}<!-- card-gen:end usage -->{% endfor %}"})
+    CHECK(chat_example(other, "", "") == "");
 }
 
 TEST_CASE("training: named evaluations, NaN, resumed runs, no summary") {
