@@ -50,7 +50,7 @@ class Linter {
 
  private:
   void add(std::string_view id, std::size_t line, std::string message) {
-    found_.push_back({&rule(id), line, std::move(message)});
+    found_.push_back({&rule(id), line, std::move(message), rule(id).is_fixable});
   }
 
   static std::string shown(std::string_view text) { return "'" + escape_name(shorten(text, 60)) + "'"; }
@@ -209,6 +209,7 @@ class Linter {
           fmt::format("\"{}\": {} is {} for the Hub and {} for Python", where, shown(value.text),
                       kNames[static_cast<std::size_t>(value.kind)],
                       kNames[static_cast<std::size_t>(python)]));
+    if (python != value.kind) found_.back().is_fixable = value.is_string();  // else both may be meant
   }
 
   void require(const YamlValue* value, const std::string& where, Kind kind, std::size_t line) {
@@ -360,7 +361,7 @@ std::string lint_json(const std::vector<LintFinding>& findings, std::string_view
   for (const LintFinding& finding : findings) {
     json.begin_object().member("line", finding.line).member("rule", finding.rule->id);
     json.member("severity", finding.rule->is_error ? "error" : "warning").member("message", finding.message);
-    json.member("advice", finding.rule->advice).member("fixable", finding.rule->is_fixable).end_object();
+    json.member("advice", finding.rule->advice).member("fixable", finding.is_fixable).end_object();
   }
   json.end_array().end_object();
   return out + "\n";

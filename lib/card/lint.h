@@ -13,8 +13,8 @@ namespace mu {
 
 struct LintRule {
   std::string_view id;
-  bool is_error;  // the Hub refuses the card, or it gives a secret away
-  bool is_fixable;
+  bool is_error;    // the Hub refuses the card, or it gives a secret away
+  bool is_fixable;  // as a rule; a finding may be where it can't be
   std::string_view advice;
 };
 const std::vector<LintRule>& lint_rules();
@@ -23,6 +23,7 @@ struct LintFinding {
   const LintRule* rule;
   std::size_t line;
   std::string message;
+  bool is_fixable;
 };
 // In the order of lines.
 std::vector<LintFinding> lint_card(const CardFile& card);

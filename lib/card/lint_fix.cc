@@ -9,41 +9,63 @@
 namespace mu {
 namespace {
 
-// The values of a key with each replaced where there is something better.
-template <typename Better>
-std::string better_entry(const YamlValue& value, std::string_view key, Better better) {
-  std::vector<std::string> texts = value.texts();
-  for (std::string& text : texts) text = better(text);
-  if (value.kind == YamlValue::Kind::kList) return yaml_entry(key, texts);
-  return texts.empty() ? "" : yaml_entry(key, texts.front());
+// A plain scalar written anew on its own line, with all that stands around it (comments, brackets) kept. One
+// that is not found there (it goes on over several lines) stays.
+void replace_scalar(std::string& lines, std::size_t first_line, const YamlValue& value,
+                    const std::string& better) {
+  std::size_t begin = 0;
+  for (std::size_t line = first_line; line < value.line; ++line) {
+    begin = lines.find('\n', begin);
+    if (begin++ == std::string::npos) return;
+  }
+  const std::size_t end = std::min(lines.find('\n', begin), lines.size());
+  for (std::size_t at = lines.find(value.text, begin); at < end && !value.text.empty();
+       at = lines.find(value.text, at + 1)) {
+    const std::size_t after = at + value.text.size();
+    const bool whole =
+        at > begin && std::string_view(" [,").find(lines[at - 1]) != std::string_view::npos &&
+        (after == lines.size() || std::string_view(" \r\n,]}").find(lines[after]) != std::string_view::npos);
+    if (!whole) continue;
+    lines.replace(at, value.text.size(), better);
+    return;
+  }
+}
+
+// Calls each(value) for every plain scalar, the last in the text first, so that lines stay where they were.
+template <typename Each>
+void each_plain(const YamlValue& value, Each each) {
+  for (auto member = value.members.rbegin(); member != value.members.rend(); ++member)
+    each_plain(member->value, each);
+  for (auto item = value.items.rbegin(); item != value.items.rend(); ++item) each_plain(*item, each);
+  if (value.is_plain) each(value);
+}
+
+std::optional<std::string> better_identifier(std::string_view key, const std::string& text) {
+  if (key == "license" && !license_name(text)) return suggest_license(text);
+  if (key == "language" && !is_language(text)) return suggest_language(text);
+  return std::nullopt;
 }
 
 std::string mended_lines(const CardFile& card, const CardKey& key) {
   const YamlValue& value = *card.data.find(key.key);
-  const std::vector<std::string> texts = value.texts();
-  const std::string as_it_is(card.lines_of(key));
+  std::string lines(card.lines_of(key));
   const bool licensed = card.find("license") != nullptr;
   if (key.key == "licence" && (value.text == "license" || licensed)) return "";
   if (key.key == "licence" && license_name(value.text)) return yaml_entry("license", value.text);
-  if (key.key == "tags" && value.is_string()) return yaml_entry("tags", texts);
-  const auto wrong = [&](auto known) {
-    return std::any_of(texts.begin(), texts.end(), [&](const std::string& t) { return !known(t); });
-  };
-  // A text for the Hub that Python reads as something else.
-  if (value.is_plain && value.is_string() && key.key != "language" &&
-      python_kind(value.text) != YamlValue::Kind::kString)
-    return yaml_entry(key.key, value.text);
-  if (key.key == "license" && wrong([](const std::string& t) { return license_name(t).has_value(); }))
-    return better_entry(value, "license", [](const std::string& t) {
-      return license_name(t) ? t : suggest_license(t).value_or(t);
-    });
-  if (key.key != "language" || texts.empty()) return as_it_is;
-  std::string lower = texts.front();
-  for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  if (!wrong([](const std::string& t) { return is_language(t) && t != "no"; })) return as_it_is;
-  return better_entry(value, "language", [](const std::string& t) {
-    return is_language(t) ? t : suggest_language(t).value_or(t);
+  if (key.key == "tags" && value.is_string()) return yaml_entry("tags", value.texts());
+  // A quoted identifier stands alone on its line, as a rule; with a comment it is left to its author.
+  if (value.is_string() && !value.is_plain && lines.find('#') == std::string::npos) {
+    if (const std::optional<std::string> better = better_identifier(key.key, value.text))
+      return yaml_entry(key.key, *better);
+  }
+  const std::size_t first = line_at(card.text, key.begin);
+  each_plain(value, [&](const YamlValue& scalar) {
+    const std::optional<std::string> better = better_identifier(key.key, scalar.text);
+    // A text for the Hub that Python reads as something else.
+    const bool misread = scalar.is_string() && python_kind(scalar.text) != YamlValue::Kind::kString;
+    if (better || misread) replace_scalar(lines, first, scalar, yaml_string(better.value_or(scalar.text)));
   });
+  return lines;
 }
 
 }  // namespace

@@ -15,9 +15,59 @@
 namespace mu {
 namespace {
 
+// Names of modules as quantisation settings list them: whole names, globs, and simple "re:" patterns. Made
+// ready once, for lists and models are long.
+class Modules {
+ public:
+  void add_name(std::string name) { names_.insert(std::move(name)); }
+  void add_glob(std::string_view glob) {
+    constexpr std::size_t kMost = 1000;  // each is tried on each tensor
+    if (globs_.size() < kMost) globs_.emplace_back(glob);
+  }
+  void add(const std::string& pattern);
+  [[nodiscard]] bool has(std::string_view module) const {
+    return names_.contains(module) || matches_any(globs_, module);
+  }
+
+ private:
+  std::set<std::string, std::less<>> names_;
+  std::vector<Glob> globs_;
+};
+
+// Of regular expressions the dots and stars that such lists use; others name nothing.
+std::optional<std::string> glob_of(std::string_view expression) {
+  std::string glob;
+  for (std::size_t i = 0; i < expression.size(); ++i) {
+    const char c = expression[i];
+    const char next = i + 1 < expression.size() ? expression[i + 1] : '\0';
+    if (c == '.' && next == '*') {
+      glob += '*';
+      ++i;
+    } else if (c == '\\' && next != '\0') {
+      glob += next;
+      ++i;
+    } else if (c == '.') {
+      glob += '?';
+    } else if (c == '$' && next == '\0') {
+      return glob;
+    } else if (std::string_view("+*?()[]{}|$").find(c) != std::string_view::npos) {
+      return std::nullopt;
+    } else if (c != '^') {
+      glob += c;
+    }
+  }
+  return glob + "*";  // re.match reads from the start and stops where it likes
+}
+
+void Modules::add(const std::string& pattern) {
+  if (!pattern.starts_with("re:")) return add_name(pattern);
+  if (const std::optional<std::string> glob = glob_of(std::string_view(pattern).substr(3))) add_glob(*glob);
+}
+
 // Which modules a group of compressed-tensors packs, and into how many bits.
 struct Group {
-  std::vector<std::string> targets;  // "Linear" (all that are packed), a name, or "re:" and a pattern
+  Modules targets;
+  bool takes_all = false;  // "Linear", the class of what is packed
   std::uint64_t bits = 0;
 };
 
@@ -26,7 +76,7 @@ struct Quantisation {
   std::uint64_t bits = 0;
   bool four_bit = false, packed = false, four_bit_experts = false;
   std::vector<Group> groups;
-  std::vector<std::string> exempt;  // modules that are not quantised
+  Modules exempt;  // what is not quantised
 };
 
 std::vector<std::string> texts_of(const JsonValue* list) {
@@ -42,7 +92,14 @@ void add_groups(Quantisation& q, const JsonValue& groups) {
   for (const JsonValue::Member& member : groups.members()) {
     const JsonValue* weights = member.value.find("weights");
     if (weights == nullptr || !weights->find_u64("num_bits")) continue;
-    q.groups.push_back({texts_of(member.value.find("targets")), *weights->find_u64("num_bits")});
+    Group group;
+    group.bits = *weights->find_u64("num_bits");
+    for (const std::string& target : texts_of(member.value.find("targets"))) {
+      group.takes_all = group.takes_all || target == "Linear";
+      group.targets.add(target);
+    }
+    q.groups.push_back(std::move(group));
+    if (q.groups.size() == 64) return;
   }
 }
 
@@ -63,53 +120,21 @@ Quantisation quantisation_of(const JsonValue* config) {
     q.packed = format->ends_with("pack-quantized");
   if (const JsonValue* groups = settings->find("config_groups"); q.packed && groups != nullptr)
     add_groups(q, *groups);
-  q.exempt = texts_of(settings->find("modules_to_not_convert"));
-  for (std::string& name : q.exempt) {
-    if (name.find('*') == std::string::npos) name = "*" + name + "*";  // any part of a name
-  }
-  for (std::string& name : texts_of(settings->find("ignore"))) q.exempt.push_back(std::move(name));
+  for (const std::string& part : texts_of(settings->find("modules_to_not_convert")))
+    q.exempt.add_glob(part.find('*') == std::string::npos ? "*" + part + "*" : part);
+  for (const std::string& name : texts_of(settings->find("ignore"))) q.exempt.add(name);
   return q;
 }
 
-// A name, a glob, or a simple "re:" pattern: of regular expressions the dots and stars that such lists use.
-bool names(const std::string& pattern, std::string_view module) {
-  if (!pattern.starts_with("re:")) return Glob(pattern).matches(module);
-  std::string glob;
-  for (std::size_t i = 3; i < pattern.size(); ++i) {
-    const char c = pattern[i];
-    if (c == '.' && i + 1 < pattern.size() && pattern[i + 1] == '*') {
-      glob += '*';
-      ++i;
-    } else if (c == '\\' && i + 1 < pattern.size()) {
-      glob += pattern[++i];
-    } else if (c == '.') {
-      glob += '?';
-    } else if (c == '$' && i + 1 == pattern.size()) {
-      return Glob(glob).matches(module);
-    } else if (c != '^') {
-      if (std::string_view("+*?()[]{}|").find(c) != std::string_view::npos) return false;
-      glob += c;
-    }
-  }
-  return Glob(glob + "*").matches(module);  // re.match reads from the start and stops where it likes
-}
-
-bool any_names(const std::vector<std::string>& patterns, std::string_view module) {
-  return std::any_of(patterns.begin(), patterns.end(),
-                     [&](const std::string& pattern) { return names(pattern, module); });
-}
-
 std::uint64_t packed_bits(const Quantisation& q, std::string_view module) {
-  const auto takes = [&](const Group& group) {
-    return std::find(group.targets.begin(), group.targets.end(), "Linear") != group.targets.end() ||
-           any_names(group.targets, module);
-  };
+  if (q.groups.empty()) return q.bits;
   // A group that names the module counts before one that takes all.
   for (const Group& group : q.groups) {
-    if (any_names(group.targets, module)) return group.bits;
+    if (group.targets.has(module)) return group.bits;
   }
-  const auto found = std::find_if(q.groups.begin(), q.groups.end(), takes);
-  return found != q.groups.end() ? found->bits : q.groups.empty() ? q.bits : 0;
+  const auto all =
+      std::find_if(q.groups.begin(), q.groups.end(), [](const Group& group) { return group.takes_all; });
+  return all == q.groups.end() ? 0 : all->bits;
 }
 
 bool is_scale(std::string_view last) {
@@ -128,7 +153,7 @@ std::uint64_t factor(const Tensor& tensor, const Quantisation& q) {
   const std::string_view last = name.substr(name.rfind('.') + 1);
   const std::string_view module = name.substr(0, name.size() - std::min(name.size(), last.size() + 1));
   if (is_scale(last)) return 0;
-  if (any_names(q.exempt, module)) return 1;
+  if (q.exempt.has(module)) return 1;
   if (q.method == "bitsandbytes") {
     if (last == "absmax" || last == "quant_map" || last == "nested_absmax" || last == "nested_quant_map" ||
         last.starts_with("bitsandbytes__"))

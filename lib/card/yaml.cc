@@ -193,6 +193,8 @@ class Builder : public YAML::EventHandler {
       top.key_line = value.line;
       top.has_key = true;
     } else {
+      // Nothing is found only where the next thing begins.
+      if (value.kind == YamlValue::Kind::kNull && value.text.empty()) value.line = top.key_line;
       top.value.members.push_back({std::move(top.key), top.key_line, std::move(value)});
       top.has_key = false;
     }
