@@ -127,7 +127,7 @@ std::string model_region(const CardFacts& facts) {
     list.add("Weights", text);
   }
   if (const std::optional<double> parameters = facts.number("parameters");
-      parameters && !facts.has("quantization"))
+      parameters && !facts.has("quantization") && !facts.has("gguf_file"))
     list.add("Memory for the weights alone",
              fmt::format("{} in 16 bits, {} in 8, {} in 4", size_of(*parameters * 2), size_of(*parameters),
                          size_of(*parameters / 2)));

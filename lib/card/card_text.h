@@ -66,6 +66,8 @@ std::string versions_region(const CardFacts& facts);
 std::string provenance_region(const CardFacts& facts);
 std::string citation_region(const CardFacts& facts);
 std::string method_sentence(const CardFacts& facts);  // part of others
+// The repository, else where the model lies as seen from beside its folder: what a reader can type.
+std::string model_id(const CardFacts& facts);
 // The parts of TRL's own card, under its headings.
 std::string trl_quick_start(const CardFacts& facts);
 std::string trl_procedure(const CardFacts& facts);

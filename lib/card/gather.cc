@@ -74,6 +74,9 @@ std::optional<Weights> open_weights_of(CardFacts& facts, const Folder& folder) {
     if (!has_weights(folder)) {
       const std::optional<ShardedState> shares = find_sharded_state(folder.path);
       if (shares) weights = open_sharded_state(*shares, "", false);
+      if (shares)
+        facts.notes.emplace_back(
+            "the weights are shares of a run's ranks, which no library loads; st-pack makes them whole");
       if (!shares) throw malformed("no weights lie in this folder").in_file(escape_name(folder.path));
       return;
     }
@@ -346,6 +349,11 @@ void add_folder(CardFacts& facts, const std::string& path, const CardOptions& op
   if (checkpoint) kind += " run";
   facts.add("kind", kind, "the folder's files");
   facts.add("folder_name", folder_name(path), "the folder's name");
+  const std::string own_name(base_name(tidy_path(path)));
+  if (own_name.starts_with("checkpoint-") && facts.text("folder_name") != own_name)
+    facts.add("model_path", facts.text("folder_name") + "/" + own_name, "the folder's name");
+  if (&model == &run && checkpoint)
+    facts.add("model_path", facts.text("folder_name") + "/" + *checkpoint, "the folder's files");
 
   if (folder.has("README.md"))
     try_to(facts, "the existing card", [&] { add_given(facts, folder.path_of("README.md")); });

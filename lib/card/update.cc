@@ -382,10 +382,7 @@ class Updater {
         value != nullptr && value->is_string() && is_local_path(value->text))
       replace_all(body, fmt::format("[{0}](https://huggingface.co/{0})", value->text), base,
                   "the link to the base model is a local path");
-    const std::string id = facts_.has("repo")                   ? facts_.text("repo")
-                           : facts_.text("folder_name").empty() ? facts_.text("name")
-                                                                : facts_.text("folder_name");
-    replace_all(body, "model=\"None\"", "model=" + python_text(id), "the usage names no model");
+    replace_all(body, "model=\"None\"", "model=" + python_text(model_id(facts_)), "the usage names no model");
     replace_all(body, "# Model Card for Model ID", "# " + md_text(facts_.text("name")),
                 "the title names no model");
     if (!datasets.empty())

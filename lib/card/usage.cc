@@ -8,14 +8,15 @@
 #include "card/markdown.h"
 
 namespace mu {
-namespace {
 
-// The repository, else the folder; what a reader can type.
 std::string model_id(const CardFacts& facts) {
-  return facts.has("repo")                   ? facts.text("repo")
-         : facts.text("folder_name").empty() ? facts.text("name")
-                                             : facts.text("folder_name");
+  for (const std::string_view name : {"repo", "model_path", "folder_name"}) {
+    if (!facts.text(name).empty()) return facts.text(name);
+  }
+  return facts.text("name");
 }
+
+namespace {
 
 bool is_adapter(const CardFacts& facts) {
   return facts.text("base_model_relation") == "adapter" || facts.text("kind").starts_with("adapter");

@@ -37,6 +37,70 @@ adapter() { cp -r "$FIXTURES/lora-run/checkpoint-40" adapter; }
   golden card-gen-minimal.md
 }
 
+@test "golden cards of every other kind of weights and folder" {
+  for kind in base tied torch/model-sharded zero2-run/checkpoint-1 zero3-run zero3-run/checkpoint-1 fsdp-run fsdp-run/checkpoint-1 full-run lora-run; do
+    rm -rf folder && mkdir folder && cp -r "$FIXTURES/$kind" "folder/${kind%%/*}"
+    rm -f folder/*/reference.safetensors
+    expect 0 card-gen "folder/${kind%%/*}" --base owner/base
+    golden "card-gen-kind-${kind//\//-}.md"
+  done
+  mkdir gguf && cp "$FIXTURES/formats/tiny.gguf" gguf/
+  expect 0 card-gen gguf --base owner/base
+  golden card-gen-kind-gguf.md
+  lacks output "library_name"
+  mkdir merge && cp "$FIXTURES"/base/*.json "$FIXTURES/base/model.safetensors" merge/
+  cat > merge/mergekit_config.yml <<'YAML'
+slices:
+- sources:
+  - model: one/model
+    layer_range: [0, 2]
+  - model: two/model+me/lora
+    layer_range: [0, 2]
+merge_method: slerp
+base_model: one/model
+parameters: {t: 0.5}
+YAML
+  expect 0 card-gen merge
+  golden card-gen-kind-merge.md
+}
+
+@test "golden card of the other options" {
+  model
+  cat > r.json <<'J'
+{"results": {"arc": {"acc,none": 0.5, "acc_stderr,none": 0.01}}, "n-shot": {"arc": 5}}
+J
+  SOURCE_DATE_EPOCH=86400 expect 0 card-gen model --base owner/base --relation quantized --library peft --pipeline-tag text-generation \
+    --license other --license-name mine-1 --license-link https://a.b/c --eval r.json --library-version TRL=1.16.0 --source-revision abc --provenance \
+    --plot --repo me/it --language en --language de
+  golden card-gen-other-options.md
+  grep -q polyline loss.svg
+  st-inspect --json model > f.json
+  expect 0 card-gen --facts f.json --base owner/base --explain
+  golden card-gen-explain.txt
+  SOURCE_DATE_EPOCH=86400 expect 0 card-gen --json --base owner/base --name n --dataset o/d --method dpo --eval r.json
+  golden card-gen.json
+}
+
+@test "secrets and places in the arguments never reach a card" {
+  model
+  expect 0 card-gen model --base a/b
+  for word in output_dir logging_dir run_name hub_ token_ /tmp /root; do lacks output "$word"; done
+  has output '| `use_cpu` | `true` |'
+  has output "<summary>All "
+}
+
+@test "the task and the licence of a cached base, from options alone" {
+  snapshot=hub/models--owner--base/snapshots/0123456789abcdef0123456789abcdef01234567
+  mkdir -p $snapshot && cp "$FIXTURES/base/config.json" $snapshot/
+  printf -- '---\nlicense: gemma\n---\n' > $snapshot/README.md
+  HF_HUB_CACHE=$PWD/hub expect 0 card-gen --base owner/base --dataset o/d
+  has output "license: gemma"
+  has output "pipeline_tag: text-generation"
+  printf x > $snapshot/config.json
+  HF_HUB_CACHE=$PWD/hub expect 0 card-gen --base owner/base
+  has stderr "not learned: the base model in the cache"
+}
+
 @test "nothing known but a title: no front matter rather than a blank one" {
   expect 0 card-gen --name only
   [ "${lines[0]}" = "# only" ]
@@ -240,43 +304,25 @@ J
   expect 4 card-gen --base a/b --eval bad.json
 }
 
-@test "--lint: a bad and a good case of every rule" {
-  check() { # RULE CODE TEXT
-    printf -- "$3" > c.md
-    expect "$2" card-gen --lint c.md
-    has output "[$1]"
-  }
-  check CG-BASE 1 '---\nbase_model: /home/u/x\n---\n'
-  check CG-DATASET 1 '---\ndatasets:\n- some prose here\n---\n'
-  check CG-LICENSE 1 '---\nlicense: Apache-2.0\n---\n'
-  has output "did you mean apache-2.0"
-  check CG-LINK 1 '---\nlicense_link: COPYING\n---\n'
-  check CG-LANGUAGE 1 '---\nlanguage: zh-CN\n---\n'
-  check CG-TAGS 1 '---\ntags: one\n---\n'
-  check CG-TYPE 1 '---\nlanguage:\n---\n'
-  check CG-RELATION 1 '---\nbase_model_relation: child\n---\n'
-  check CG-INDEX 1 '---\nmodel-index:\n- name: x\n  results:\n  - task: {type: t}\n    dataset: {type: d, name: n, config: 1}\n    metrics: []\n---\n'
-  check CG-TOKEN 1 '---\nlicense: mit\n---\nhf_abcdefghijklmnopqrstuvwxyzABCDEFGH\n'
-  check CG-BLANK 1 '---\n\n---\nx\n'
-  check CG-EMPTY 0 '# none\n'
-  check CG-TASK 0 '---\npipeline_tag: text2text-generation\n---\n'
-  check CG-NOLICENSE 0 '---\na: b\n---\n'
-  check CG-LICENCE 0 '---\nlicence: license\n---\n'
-  check CG-OTHER 0 '---\nlicense: other\n---\n'
-  check CG-NORELATION 0 '---\nbase_model: a/b\n---\n'
-  check CG-MISSING 0 '---\na: b\n---\n'
-  check CG-NONE 0 '---\nbase_model: None\n---\n'
-  check CG-PLACEHOLDER 0 '---\na: b\n---\n[More Information Needed]\n'
-  check CG-PATH 0 '---\na: b\n---\nsee /home/me/x\n'
-  check CG-BRACKET 0 '---\ntags:\n- a [b, c]\n---\n'
-  check CG-DIALECT 0 '---\nlanguage: no\n---\n'
-  check CG-DIALECT 0 '---\nversion: 1e5\n---\n'
-  check CG-DOUBT 0 '---\nlanguage: kr\n---\n'
-  check CG-REGION 1 '---\na: b\n---\n<!-- card-gen:begin usage -->\n# x\n'
+@test "--lint: exit 1 for errors, 0 for warnings, findings with line, rule and advice" {
+  printf -- '---\nlicense: Apache-2.0\n---\n' > c.md
+  expect 1 card-gen --lint c.md
+  has output "c.md:2: error: "
+  has output "did you mean apache-2.0 [CG-LICENSE]; "
+  printf -- '---\nlicense: mit\n---\n' > c.md
+  expect 0 card-gen --lint c.md
+  has output "[CG-MISSING]"
   for line in 'metrics: {a: b}' 'language_bcp47: 3' 'widget: x' 'buckets: x' 'extra_gated_fields: x' 'inference: [1]' 'co2_eq_emissions: lots' 'co2_eq_emissions: {source: x}'; do
-    check CG-TYPE 1 "---\n$line\n---\n"
+    printf -- '---\n%s\n---\n' "$line" > c.md
+    expect 1 card-gen --lint c.md
+    has output "[CG-TYPE]"
   done
-  check CG-BOM 0 '\xef\xbb\xbf---\na: b\n---\n'
+  for text in '---\n- a\n---\n' '---\na value\n---\n'; do
+    printf -- "$text" > c.md
+    expect 1 card-gen --lint c.md
+    has output "c.md:2: error: "
+    has output "[CG-OBJECT]"
+  done
   printf -- '---\nlanguage: "no"\nlicense: mit\nbase_model: a/b\nbase_model_relation: finetune\nlibrary_name: transformers\npipeline_tag: text-generation\ndatasets: x/y\ntags: [a]\nmetrics: [accuracy]\nwidget: [{text: hello}]\ninference: false\nco2_eq_emissions: {emissions: 12}\nversion: "1e5"\n---\n<!-- card-gen:begin usage -->\ntext\n<!-- card-gen:end usage -->\n' > good.md
   expect 0 card-gen --lint good.md
   [ -z "$output" ]
@@ -308,8 +354,12 @@ MD
   has output "# my-run"
   has output "Parameters: 39,072"
   has output "perplexity"
+  has output 'model="my-run/checkpoint-40"'
   expect 0 card-gen my-run/checkpoint-40 --base a/b
   has output "# my-run"
+  has output 'model="my-run/checkpoint-40"'
+  expect 0 card-gen "$FIXTURES/zero3-run/checkpoint-1" --base a/b
+  has stderr "st-pack makes them whole"
 }
 
 @test "hostile names stay inside their place" {

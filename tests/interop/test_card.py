@@ -135,6 +135,13 @@ def test_the_snippet_of_a_full_model_runs_offline(fixtures, tmp_path, run, chat)
     run_snippet(text, tmp_path, tmp_path / "cache")
 
 
+def test_the_snippet_of_a_run_runs_offline(fixtures, tmp_path, run):
+    shutil.copytree(fixtures / "full-run", tmp_path / "full-run")
+    text = run("card-gen", tmp_path / "full-run").stdout.decode()
+    assert "# full-run\n" in text
+    run_snippet(text, tmp_path, tmp_path / "cache")
+
+
 def test_the_snippet_of_an_adapter_runs_offline(fixtures, tmp_path, run):
     shutil.copytree(fixtures / "lora-run/checkpoint-40", tmp_path / "adapter")
     repo = tmp_path / "cache/models--owner--base"

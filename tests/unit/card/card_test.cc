@@ -3,8 +3,10 @@
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <random>
 
+#include "base/text.h"
 #include "card/card_text.h"
 #include "card/front_matter.h"
 #include "card/gather.h"
@@ -231,6 +233,134 @@ TEST_CASE("update: random human edits survive, and a second run changes nothing"
     const CardUpdate thrice = update_card(read_card(twice.text), changed, other);
     CHECK(thrice.text == twice.text);
     CHECK(thrice.changes.empty());
+  }
+}
+
+namespace {
+
+using Random = std::mt19937;
+
+bool chance(Random& random, unsigned of) {
+  return random() % of == 0;
+}
+
+// A block of the edited card and whether people wrote it.
+struct Block {
+  std::string text;
+  bool by_people;
+};
+
+void insert_somewhere(std::vector<Block>& blocks, Block block, Random& random) {
+  const auto at = static_cast<std::ptrdiff_t>(random() % (blocks.size() + 1));
+  blocks.insert(blocks.begin() + at, std::move(block));
+}
+
+// What an editor may do to the front matter: another order, other quotes, comments, keys of its own.
+std::vector<Block> edited_front(const CardFile& card, Random& random, int round) {
+  std::vector<Block> blocks;
+  for (const CardKey& key : card.keys) {
+    std::string lines(card.lines_of(key));
+    const YamlValue& value = *card.data.find(key.key);
+    const bool requoted = value.is_string() && chance(random, 3);
+    if (requoted) lines = key.key + ":   '" + value.text + "'  # by hand\n";
+    blocks.push_back({lines, requoted});
+  }
+  std::shuffle(blocks.begin(), blocks.end(), random);
+  for (const std::string& own :
+       {fmt::format("# comment {}\n", round), fmt::format("zz{}: [a,  'b']   # kept\n", round),
+        fmt::format("widget:\n  - text: \"hi {}\"\n    # why\n", round),
+        fmt::format("note: |\n  {}\n\n  --- more\n", round), fmt::format("odd-{}: yes\n", round)}) {
+    if (chance(random, 2)) insert_somewhere(blocks, {own, true}, random);
+  }
+  return blocks;
+}
+
+// And to the body: parts moved, taken away, put between.
+std::vector<Block> edited_body(std::string_view body, Random& random, int round,
+                               std::vector<std::string>& removed) {
+  std::vector<Block> blocks;
+  for (std::size_t at = 0; at < body.size();) {
+    const bool region = body.substr(at).starts_with("<!-- card-gen:begin ");
+    const std::size_t last = region ? body.find("<!-- card-gen:end ", at) : at;
+    const std::size_t end = std::min(body.find('\n', last), body.size() - 1) + 1;
+    const std::string text(body.substr(at, end - at));
+    at = end;
+    if (region && chance(random, 6)) {
+      removed.push_back(text.substr(0, text.find('\n')));
+    } else if (trim(text).empty() && chance(random, 4)) {
+      continue;
+    } else {
+      blocks.push_back({text, false});
+    }
+  }
+  std::shuffle(blocks.begin(), blocks.end(), random);
+  int number = 0;
+  for (const char* own :
+       {"Paragraph {} *of* <b>people</b>, `code`.\n", "## Heading {}\n",
+        "```yaml\n---\nlicense: no-{}\n---\n```\n", "<!-- a note {} -->\n", "| a {} | b |\n|---|---|\n",
+        "ünïcode {}  \n", "<!-- card-gen: {} is no mark -->\n", "- item {}\n  - below\n"}) {
+    if (chance(random, 2)) continue;
+    insert_somewhere(blocks, {fmt::format(fmt::runtime(own), round * 100 + number++), true}, random);
+  }
+  return blocks;
+}
+
+std::string crlf(std::string_view text) {
+  std::string out;
+  for (const char c : text) out += c == '\n' ? std::string("\r\n") : std::string(1, c);
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("update: whatever people do to a card, their bytes stay, in their order, and a second run rests") {
+  const CardFacts facts = sample_facts();
+  const CardText fresh = compose_card(facts, CardStyle::kFull, "");
+  CardFacts other = facts;
+  for (Fact& fact : other.facts) {
+    if (fact.name == "repo") fact.values = {"me/y"};
+  }
+  const CardText changed = compose_card(other, CardStyle::kFull, "");
+  Random random(11);
+  for (int round = 0; round < 600; ++round) {
+    const std::string whole = render_card(fresh);
+    const CardFile card = read_card(whole);
+    std::vector<std::string> removed;
+    const std::vector<Block> front = edited_front(card, random, round);
+    const std::vector<Block> body = edited_body(card.body(), random, round, removed);
+    const bool windows = chance(random, 3), marked = chance(random, 5);
+    std::string text = "---\n";
+    for (const Block& block : front) text += block.text;
+    text += "---\n";
+    for (const Block& block : body) text += block.text;
+    if (windows) text = crlf(text);
+    if (marked) text = "\xEF\xBB\xBF" + text;
+    CAPTURE(text);
+
+    const CardUpdate once = update_card(read_card(text), changed, other);
+    std::size_t at = 0;
+    for (const std::vector<Block>* part : {&front, &body}) {
+      for (const Block& block : *part) {
+        if (!block.by_people) continue;
+        CAPTURE(block.text);
+        const std::size_t found = once.text.find(windows ? crlf(block.text) : block.text, at);
+        REQUIRE(found != std::string::npos);
+        at = found + 1;
+      }
+    }
+    for (const std::string& mark : removed) CHECK(once.text.find(mark) == std::string::npos);
+    if (windows) {  // no bare line end has come in
+      std::size_t bare = 0;
+      for (std::size_t i = 0; i < once.text.size(); ++i)
+        bare += once.text[i] == '\n' && (i == 0 || once.text[i - 1] != '\r') ? 1 : 0;
+      CHECK(bare == 0);
+    }
+    const CardFile back = read_card(once.text);
+    CHECK_FALSE(back.has_bom);
+    CHECK(back.data.find("license")->text == "mit");
+    const CardUpdate again = update_card(back, changed, other);
+    CHECK(again.text == once.text);
+    CHECK(again.changes.empty());
   }
 }
 
