@@ -361,9 +361,11 @@ void add_folder(CardFacts& facts, const std::string& path, const CardOptions& op
   if (adapter)
     try_to(facts, "adapter",
            [&] { add_adapter_config(facts, read_object(model, "adapter_config.json"), path); });
-  if (model.has("config.json"))
+  // A run that kept weights of its own may have its config in the checkpoints alone.
+  const Folder& configured = model.has("config.json") ? model : run;
+  if (configured.has("config.json"))
     try_to(facts, "architecture", [&] {
-      config = read_object(model, "config.json");
+      config = read_object(configured, "config.json");
       add_config(facts, *config, path);
     });
   if (const std::optional<Weights> weights = open_weights_of(facts, model)) {
