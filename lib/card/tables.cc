@@ -127,12 +127,23 @@ std::string trainer_tags() {
   return join(tags, ", ");
 }
 
+std::string_view Hyperparameter::default_of(std::string_view config) const {
+  if (config.empty()) return fallback;
+  for (const std::string_view exception : split(exceptions, ' ')) {
+    const std::size_t equals = exception.find('=');
+    if (equals != std::string_view::npos && exception.substr(0, equals) == config)
+      return exception.substr(equals + 1);
+  }
+  return trl_fallback;
+}
+
 const std::vector<Hyperparameter>& hyperparameters() {
   static const std::vector<Hyperparameter> table = [] {
     std::vector<Hyperparameter> list;
     for (const std::string_view line : lines_of(card_data::hyperparameters)) {
       const std::string_view own = column(line, 2);
-      list.push_back({column(line, 0), column(line, 1), own.empty() ? column(line, 1) : own});
+      list.push_back(
+          {column(line, 0), column(line, 1), own.empty() ? column(line, 1) : own, column(line, 3)});
     }
     return list;
   }();

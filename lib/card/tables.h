@@ -42,6 +42,10 @@ std::string trainer_tags();  // "sft, dpo, …", for messages
 
 struct Hyperparameter {
   std::string_view name, fallback, trl_fallback;  // defaults; empty where there is none
+  std::string_view exceptions;                    // "DPO=1e-06 GRPO=1e-06": of single configurations of TRL
+
+  // By the stem of TRL's class ("DPO"); empty for Transformers' own arguments.
+  [[nodiscard]] std::string_view default_of(std::string_view config) const;
 };
 const std::vector<Hyperparameter>& hyperparameters();
 

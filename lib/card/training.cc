@@ -173,16 +173,16 @@ void add_training_arguments(CardFacts& facts, const TrainingArguments& arguments
   constexpr std::string_view kSource = "training_args.bin";
   facts.add("trainer", arguments.class_name.substr(arguments.class_name.rfind('.') + 1), kSource);
   const bool trl = arguments.class_name.starts_with("trl.");
-  const Trainer* trainer = trl ? trainer_by_config(class_stem(arguments.class_name)) : nullptr;
+  const std::string config = trl ? class_stem(arguments.class_name) : "";
+  const Trainer* trainer = trl ? trainer_by_config(config) : nullptr;
   if (trainer != nullptr) facts.add("method", std::string(trainer->tag), kSource);
   for (const Hyperparameter& parameter : hyperparameters()) {
     std::string value = argument_text(arguments, parameter.name);
     if (value.empty()) continue;
-    const std::string_view fallback = trl ? parameter.trl_fallback : parameter.fallback;
-    std::string numeric(fallback);
+    std::string fallback(parameter.default_of(config));
     const bool differs = value != fallback;
     facts.hyperparameters.push_back(
-        {std::string(parameter.name), std::move(value), std::move(numeric), differs});
+        {std::string(parameter.name), std::move(value), std::move(fallback), differs});
   }
   add_other_arguments(facts, arguments);
   for (const std::string_view token : {"hub_token", "push_to_hub_token"}) {

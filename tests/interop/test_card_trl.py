@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """TRL's own cards: what they say stands in ours, what is wrong in them is mended, and our table of trainers is TRL's."""
 import ast
+import dataclasses
 import importlib
 import importlib.util
+import json
 import os
 import pathlib
 import re
@@ -167,6 +169,44 @@ def test_the_method_is_read_from_each_trainers_arguments(tmp_path, run, tag):
     (tmp_path / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
     text = run("card-gen", "--explain", tmp_path).stdout.decode()
     assert f"method = {tag}\t(training_args.bin)" in text
+
+
+def shown(value):
+    """As a card writes a value; nothing for what it does not show."""
+    import enum
+
+    value = value.value if isinstance(value, enum.Enum) else value
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (int, float)):
+        return str(int(value)) if value == int(value) else repr(float(value))
+    return value if isinstance(value, str) else ""
+
+
+@pytest.mark.parametrize("tag", [None, *sorted(TRAINERS)])
+def test_the_defaults_are_those_of_the_class(tmp_path, run, tag):
+    import torch
+    from transformers import TrainingArguments
+
+    config = TrainingArguments
+    if tag is not None:
+        module = importlib.import_module(TRAINERS[tag]["module"].removesuffix("_trainer") + "_config")
+        config = getattr(module, TRAINERS[tag]["class"].removesuffix("Trainer") + "Config")
+    # Pickled without __init__, which resolves some of them by the machine it runs on.
+    arguments = object.__new__(config)
+    arguments.__dict__ = {f.name: f.default for f in dataclasses.fields(config) if f.default is not dataclasses.MISSING}
+    arguments.output_dir = "out"
+    if tag is not None:
+        arguments.bf16 = True  # what None becomes
+    torch.save(arguments, tmp_path / "training_args.bin")
+    (tmp_path / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
+    found = json.loads(run("card-gen", "--json", tmp_path).stdout)["hyperparameters"]
+    assert len(found) > 40
+    assert [(h["name"], h["value"], h["default"]) for h in found if h["differs"]] == []
+    known = {h["name"]: h["value"] for h in found}
+    for name in ("learning_rate", "weight_decay", "num_train_epochs", "loss_type", "beta"):
+        if shown(arguments.__dict__.get(name)):
+            assert float(known[name]) == float(shown(arguments.__dict__[name])) if known[name][0].isdigit() else known[name] == arguments.__dict__[name]
 
 
 @pytest.fixture
