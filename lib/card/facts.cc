@@ -246,7 +246,9 @@ void add_conclusions(CardFacts& facts) {
       facts.text("kind").starts_with("adapter") || facts.text("base_model_relation") == "adapter";
   if (facts.has("base_model")) {
     const bool merge = facts.list("base_model").size() > 1 || facts.has("merge_method");
-    const bool quantised = facts.has("quantization") || facts.has("gguf_file");
+    // What was trained in few bits is a finetune that is kept so.
+    const bool trained = facts.has("method") || facts.has("trainer") || facts.has("global_step");
+    const bool quantised = (facts.has("quantization") && !trained) || facts.has("gguf_file");
     if (!facts.has("kind") && !facts.has("base_model_relation") && !merge)
       facts.notes.emplace_back(
           "without a FOLDER the model is taken for a finetune of its base; --relation says otherwise");

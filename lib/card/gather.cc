@@ -138,6 +138,12 @@ void add_config(CardFacts& facts, const JsonValue& config, const std::string& fo
   const auto text = [&](std::string_view key, std::string_view fact) {
     if (const std::string* value = config.find_string(key)) facts.add(fact, *value, kSource);
   };
+  const JsonValue* quantised = config.find("quantization_config");
+  if (quantised == nullptr && inner != nullptr) quantised = inner->find("quantization_config");
+  if (quantised != nullptr && quantised->is_object() && !facts.text("kind").starts_with("adapter")) {
+    const std::string* method = quantised->find_string("quant_method");
+    facts.add("quantization", method == nullptr ? "unknown" : *method, kSource);
+  }
   text("model_type", "model_type");
   text("transformers_version", "version_Transformers");
   text("unsloth_version", "unsloth_version");

@@ -223,7 +223,6 @@ void add_parameters(CardFacts& facts, const Weights& weights, const JsonValue* c
   facts.add_number("files", static_cast<double>(weights.files.size()), kSource);
   if (adapter && !layers.empty())
     facts.add_number("layers_touched", static_cast<double>(layers.size()), kSource);
-  if (!q.method.empty() && !adapter) facts.add("quantization", q.method, "config.json");
 }
 
 }  // namespace mu

@@ -23,8 +23,9 @@ struct Line {
 
 // "**BibTeX:**" alone leads in what follows, as the template's own words do.
 bool is_hint(std::string_view text) {
+  constexpr std::size_t kShortest = 40;  // of the template's sentences: most lines need no hash
   return (text.starts_with("**") && text.ends_with(":**") && text.size() < 60) ||
-         is_template_hint(short_hash(text));
+         (text.size() >= kShortest && is_template_hint(short_hash(text)));
 }
 
 // What a line says besides the placeholder, "- **Label:**" and hints.

@@ -89,6 +89,20 @@ J
   has output "<summary>All "
 }
 
+@test "a quantised model is one, unless it was trained so" {
+  cp -r "$FIXTURES/base" model
+  python3 - <<'PY'
+import json
+p = "model/config.json"; d = json.load(open(p)); d["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_4bit": True}; json.dump(d, open(p, "w"))
+PY
+  expect 0 card-gen model --base a/b
+  has output "base_model_relation: quantized"
+  has output 'Quantisation: `bitsandbytes`'
+  cp "$FIXTURES/full-run/checkpoint-40/trainer_state.json" model/
+  expect 0 card-gen model --base a/b
+  has output "base_model_relation: finetune"
+}
+
 @test "the task and the licence of a cached base, from options alone" {
   snapshot=hub/models--owner--base/snapshots/0123456789abcdef0123456789abcdef01234567
   mkdir -p $snapshot && cp "$FIXTURES/base/config.json" $snapshot/
