@@ -226,12 +226,13 @@ std::string evaluation_region(const CardFacts& facts) {
 }
 
 std::string versions_region(const CardFacts& facts) {
-  Bullets list;
+  // Without a colon, as PEFT looks for its own line before it adds one.
+  std::string out;
   for (const Fact& fact : facts.facts) {
     if (fact.name.starts_with("version_"))
-      list.add(md_text(fact.name.substr(8)), md_text(fact.values.front()));
+      out += fmt::format("- {} {}\n", md_text(fact.name.substr(8)), md_text(fact.values.front()));
   }
-  return list.under("### Framework versions");
+  return out.empty() ? "" : "### Framework versions\n\n" + out;
 }
 
 std::string provenance_region(const CardFacts& facts) {

@@ -76,6 +76,11 @@ bool is_bad_tag(const std::string& tag) {
   return tag.starts_with(kAdapter) && is_bad_id(tag.substr(kAdapter.size()));
 }
 
+bool has_bad_tag(const YamlValue& tags) {
+  const std::vector<std::string> texts = tags.texts();
+  return std::any_of(texts.begin(), texts.end(), is_bad_tag);
+}
+
 class Updater {
  public:
   Updater(const CardFile& old, const CardText& fresh, const CardFacts& facts)
@@ -183,9 +188,9 @@ class Updater {
       replace(entry.lines, "the option says otherwise");
     } else if (owned) {
       replace(entry.lines, "the folder says otherwise");
-    } else if (entry.key == "tags" && (hash == nullptr || entry.by_option)) {
+    } else if (entry.key == "tags" && (hash == nullptr || entry.by_option || has_bad_tag(before))) {
       merge_tags(before, after, replace);
-    } else if (hash == nullptr && is_wrong(entry.key, before)) {
+    } else if (is_wrong(entry.key, before) && (hash == nullptr || entry.key != "library_name")) {
       replace(entry.lines, "what the card says is wrong");
     } else {
       result_.kept.push_back(fmt::format("{}: the card says {}, the folder {}; people's words stay",

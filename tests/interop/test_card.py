@@ -306,6 +306,29 @@ def test_a_card_of_peft_is_mended_and_kept(fixtures, tmp_path, run):
     assert run("card-gen", "--lint", readme).stdout == b""
 
 
+def test_peft_saves_again_over_our_card(fixtures, tmp_path, run):
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(fixtures / "base"), LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM"))
+    model.save_pretrained(tmp_path / "out")
+    readme = tmp_path / "out/README.md"
+    readme.unlink()
+    run("card-gen", "-i", tmp_path / "out", "--base", "owner/base", "--license", "mit", "--tag", "mine")
+    readme.write_text(readme.read_text().replace("# out\n", "# out\n\nPeople wrote this.\n"))
+    ours = readme.read_text()
+    model.save_pretrained(tmp_path / "out")  # writes the base's path, other tags, its version
+    assert str(fixtures) in readme.read_text()
+    run("card-gen", "-i", tmp_path / "out")
+    text = readme.read_text()
+    before, after = ModelCard(ours), ModelCard(text)
+    assert str(fixtures) not in text and after.data.base_model == "owner/base" and "People wrote this." in text
+    assert set(before.data.tags) <= set(after.data.tags)
+    assert text.count("PEFT") == ours.count("PEFT")
+    run("card-gen", "-i", tmp_path / "out")
+    assert readme.read_text() == text
+
+
 def test_a_card_of_transformers_is_mended_and_kept(fixtures, tmp_path, run):
     from transformers.modelcard import TrainingSummary
 
