@@ -96,7 +96,9 @@ std::string argument_text(const TrainingArguments& arguments, std::string_view n
   if (const std::optional<bool> flag = arguments.flag(name)) return *flag ? "true" : "false";
   if (const std::optional<double> number = arguments.number(name)) return fmt::format("{}", *number);
   const std::string text = arguments.text(name).value_or("");
-  return is_local_path(text) || text.find("***") != std::string::npos || text.size() > 200 ? "" : text;
+  if (name == "deepspeed") return text.empty() ? "" : "true";  // the value is where its settings lie
+  const bool place = is_local_path(text) || text.find_first_of("/\\") != std::string::npos;
+  return place || text.find("***") != std::string::npos || text.size() > 200 ? "" : text;
 }
 
 // Names of places, runs and accounts; the values of secrets read "***" and are left out by argument_text().

@@ -120,7 +120,9 @@ class Builder : public YAML::EventHandler {
 
   void OnDocumentStart(const YAML::Mark&) override {}
   void OnDocumentEnd() override {}
-  void OnNull(const YAML::Mark& mark, YAML::anchor_t) override { add(YamlValue{.line = line(mark)}); }
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t) override {
+    add(value_at(mark, YamlValue::Kind::kNull));
+  }
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
     throw malformed("aliases (*name) are not read").at(place(mark)).hint("write the value out");
   }
@@ -130,10 +132,10 @@ class Builder : public YAML::EventHandler {
     if (tag != "?" && tag != "!" && !tag.empty() && tag != "tag:yaml.org,2002:str")
       throw malformed(fmt::format("the tag {} is not read", escape_name(tag))).at(place(mark));
     const bool plain = tag == "?";
-    add(YamlValue{.kind = plain ? resolve(text) : YamlValue::Kind::kString,
-                  .text = text,
-                  .line = line(mark),
-                  .is_plain = plain});
+    YamlValue value = value_at(mark, plain ? resolve(text) : YamlValue::Kind::kString);
+    value.text = text;
+    value.is_plain = plain;
+    add(std::move(value));
   }
   void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
                        YAML::EmitterStyle::value style) override {
@@ -159,6 +161,12 @@ class Builder : public YAML::EventHandler {
   [[nodiscard]] std::size_t line(const YAML::Mark& mark) const {
     return first_line_ + static_cast<std::size_t>(std::max(mark.line, 0));
   }
+  [[nodiscard]] YamlValue value_at(const YAML::Mark& mark, YamlValue::Kind kind) const {
+    YamlValue value;
+    value.kind = kind;
+    value.line = line(mark);
+    return value;
+  }
   [[nodiscard]] std::string place(const YAML::Mark& mark) const { return fmt::format("line {}", line(mark)); }
   void refuse_anchor(const YAML::Mark& mark, YAML::anchor_t anchor) const {
     if (anchor != YAML::NullAnchor) throw malformed("anchors (&name) are not read").at(place(mark));
@@ -167,8 +175,8 @@ class Builder : public YAML::EventHandler {
             YAML::EmitterStyle::value style) {
     refuse_anchor(mark, anchor);
     if (stack_.size() >= kMaxDepth) throw malformed("nested too deeply").at(place(mark));
-    stack_.push_back(
-        {YamlValue{.kind = kind, .line = line(mark), .is_flow = style == YAML::EmitterStyle::Flow}});
+    stack_.push_back({value_at(mark, kind)});
+    stack_.back().value.is_flow = style == YAML::EmitterStyle::Flow;
   }
   void close() {
     YamlValue value = std::move(stack_.back().value);

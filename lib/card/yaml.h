@@ -21,7 +21,7 @@ struct YamlValue {
   bool is_plain = false;  // a scalar without quotes
   std::vector<YamlValue> items{};
   struct Member;
-  std::vector<Member> members{};  // in order; keys are unique
+  std::vector<Member> members;  // in order; keys are unique
 
   [[nodiscard]] const YamlValue* find(std::string_view key) const;
   [[nodiscard]] bool is_string() const { return kind == Kind::kString; }

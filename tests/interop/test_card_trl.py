@@ -209,6 +209,26 @@ def test_the_defaults_are_those_of_the_class(tmp_path, run, tag):
             assert float(known[name]) == float(shown(arguments.__dict__[name])) if known[name][0].isdigit() else known[name] == arguments.__dict__[name]
 
 
+def test_tokens_and_places_of_the_arguments_stay_out(tmp_path, run):
+    import torch
+    from trl import SFTConfig
+
+    token = "hf_" + "a1B2" * 8
+    folder = tmp_path / "out"
+    folder.mkdir()
+    arguments = object.__new__(SFTConfig)
+    arguments.__dict__ = {"output_dir": "/home/me/secret/out", "logging_dir": "secret/logs", "run_name": "secret-run", "hub_token": token, "hub_model_id": "me/secret",
+                          "chat_template_path": "/home/me/secret/t.jinja", "deepspeed": "secret/ds.json", "fsdp_config": {"secret": 1}, "warmup_steps": 3,
+                          "resume_from_checkpoint": "secret/checkpoint-1", "_n_gpu": 1, "extra": "~/secret", "other": f"x {token}", "log_level": "info",
+                          "wandb_api_key": "secret", "odd name": "secret", "project": "secret", "warm_start": "C:\\secret"}
+    torch.save(arguments, folder / "training_args.bin")
+    (folder / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
+    result = run("card-gen", folder, "--base", "a/b")
+    text = result.stdout.decode() + run("card-gen", "--json", folder).stdout.decode() + run("card-gen", "--explain", folder).stdout.decode()
+    assert "secret" not in text and token not in text and "`log_level`" in text and "`warmup_steps` | `3`" in text
+    assert b"hub_token: do not publish" in result.stderr
+
+
 @pytest.fixture
 def cache(fixtures, tmp_path):
     """The base model as owner/base in a cache of the Hub."""
