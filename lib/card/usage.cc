@@ -22,6 +22,12 @@ bool is_adapter(const CardFacts& facts) {
   return facts.text("base_model_relation") == "adapter" || facts.text("kind").starts_with("adapter");
 }
 
+// A folder without a tokenizer of its own was trained with its base's.
+std::string tokenizer_id(const CardFacts& facts) {
+  const bool lent = facts.has("kind") && !facts.has("has_tokenizer") && facts.list("base_model").size() == 1;
+  return lent ? facts.text("base_model") : model_id(facts);
+}
+
 constexpr std::string_view kQuestion = "Which three habits make a good laboratory notebook?";
 
 std::string generate_with_model(const CardFacts& facts) {
@@ -74,9 +80,8 @@ std::string adapter_code(const CardFacts& facts) {
         "base = {0}.from_pretrained({1}{2}, dtype=\"auto\")\nmodel = PeftModel.from_pretrained(base, {3})\n",
         loader, python_text(base), revision + labels, id);
   }
-  const bool own_tokenizer = facts.has("has_tokenizer") || base.empty();
   code += fmt::format("tokenizer = AutoTokenizer.from_pretrained({})\n\n",
-                      own_tokenizer ? id : python_text(base));
+                      python_text(facts.has("kind") || base.empty() ? tokenizer_id(facts) : base));
   if (loader == "AutoModelForSeq2SeqLM") return code + sequence_to_sequence();
   if (loader != "AutoModelForCausalLM")
     return code +
@@ -115,36 +120,40 @@ std::string pipeline_call(std::string_view task, bool chat) {
   return "";
 }
 
-std::string question_answering(const std::string& id, const std::string& trust) {
+std::string question_answering(const std::string& id, const std::string& tokenizer,
+                               const std::string& trust) {
   return fmt::format(
       "import torch\nfrom transformers import AutoModelForQuestionAnswering, AutoTokenizer\n\n"
-      "tokenizer = AutoTokenizer.from_pretrained({0}{1})\n"
+      "tokenizer = AutoTokenizer.from_pretrained({2}{1})\n"
       "model = AutoModelForQuestionAnswering.from_pretrained({0}{1})\n\n"
       "inputs = tokenizer(\"Where are results written?\", \"Results are written into the notebook.\", "
       "return_tensors=\"pt\")\n"
       "with torch.no_grad():\n    outputs = model(**inputs)\n"
       "start, end = int(outputs.start_logits.argmax()), int(outputs.end_logits.argmax())\n"
       "print(tokenizer.decode(inputs[\"input_ids\"][0][start:end + 1]))\n",
-      id, trust);
+      id, trust, tokenizer);
 }
 
 std::string full_code(const CardFacts& facts) {
-  const std::string id = python_text(model_id(facts));
+  const std::string id = python_text(model_id(facts)), tokenizer = python_text(tokenizer_id(facts));
   const std::string task = facts.has("pipeline_tag") ? facts.text("pipeline_tag") : "text-generation";
   const std::string trust = facts.has("custom_code") ? ", trust_remote_code=True" : "";
   // Of the text models of this name (T5, BART) pipeline("text-generation") gives the question back.
   if (task == "text-generation" && facts.text("architecture").ends_with("ForConditionalGeneration"))
     return fmt::format(
                "from transformers import AutoModelForSeq2SeqLM, AutoTokenizer\n\n"
-               "tokenizer = AutoTokenizer.from_pretrained({0}{1})\n"
+               "tokenizer = AutoTokenizer.from_pretrained({2}{1})\n"
                "model = AutoModelForSeq2SeqLM.from_pretrained({0}, dtype=\"auto\"{1})\n\n",
-               id, trust) +
+               id, trust, tokenizer) +
            sequence_to_sequence();
-  if (task == "question-answering") return question_answering(id, trust);
+  if (task == "question-answering") return question_answering(id, tokenizer, trust);
   const std::string call = pipeline_call(task, facts.has("chat_template"));
   if (call.empty()) return "";
-  return fmt::format("from transformers import pipeline\n\npipe = pipeline({}, model={}{})\n",
-                     python_text(task), id, trust) +
+  const bool reads_text = task.starts_with("text-") || task == "token-classification" ||
+                          task == "fill-mask" || task == "feature-extraction";
+  const std::string lent = reads_text && tokenizer != id ? ", tokenizer=" + tokenizer : "";
+  return fmt::format("from transformers import pipeline\n\npipe = pipeline({}, model={}{}{})\n",
+                     python_text(task), id, lent, trust) +
          call;
 }
 
@@ -177,7 +186,9 @@ std::string serving(const CardFacts& facts) {
            md_block("sh", facts.has("repo") ? "llama-server -hf " + id
                                             : "llama-server -m " + shell_word(facts.text("gguf_file")));
   if (!is_adapter(facts)) {
-    out += "Served with vLLM:\n\n" + md_block("sh", "vllm serve " + id);
+    const std::string tokenizer = shell_word(tokenizer_id(facts));
+    const std::string lent = tokenizer == id ? "" : " --tokenizer " + tokenizer;
+    out += "Served with vLLM:\n\n" + md_block("sh", "vllm serve " + id + lent);
     const bool sequence = facts.text("architecture").ends_with("ForConditionalGeneration");
     if (facts.text("quantization").empty() && !sequence && task != "image-text-to-text")
       out += "\nWith llama.cpp, after conversion (`convert_hf_to_gguf.py` takes the downloaded folder):\n\n" +

@@ -257,9 +257,27 @@ trainer.save_state()
 """
 
 
-def train(base, out, cache, lora="full"):
+TRANSFORMERS = """
+import sys
+import torch
+from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
+
+base, out, _ = sys.argv[1:]
+rows = [{"input_ids": torch.tensor(r), "labels": torch.tensor(r)} for r in ([5, 6, 7, 8], [9, 10, 11, 12])]
+arguments = TrainingArguments(output_dir=out, max_steps=4, logging_steps=1, eval_strategy="steps", eval_steps=2, save_strategy="no", report_to="none",
+                              use_cpu=True, per_device_train_batch_size=1, disable_tqdm=True, warmup_steps=1)
+trainer = Trainer(AutoModelForCausalLM.from_pretrained(base), arguments, train_dataset=rows, eval_dataset=rows)
+trainer.train()
+trainer.save_model()
+trainer.save_state()
+trainer.create_model_card(language="en", license="mit", tags="mine", model_name="out", finetuned_from="owner/base", tasks="text-generation",
+                          dataset="My data", dataset_tags="owner/data")
+"""
+
+
+def train(base, out, cache, lora="full", script=TRAIN):
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(cache), "HF_HOME": str(cache), "CUDA_VISIBLE_DEVICES": ""}
-    result = subprocess.run([sys.executable, "-c", TRAIN, str(base), str(out), lora], env=environment, capture_output=True)
+    result = subprocess.run([sys.executable, "-c", script, str(base), str(out), lora], env=environment, capture_output=True)
     assert result.returncode == 0, result.stderr.decode()
     return environment
 
@@ -303,3 +321,30 @@ def test_a_local_base_is_never_shown_and_dead_links_are_mended(fixtures, tmp_pat
     run("card-gen", "-i", tmp_path / "out", "--base", "owner/base", "--dataset", "owner/data")
     facts = facts_of(readme.read_text())
     assert facts["base"] == ["owner/base"] and "base_model:adapter:owner/base" in facts["tags"] and facts["datasets"] == ["owner/data"]
+
+
+def test_a_run_of_transformers_own_trainer(tmp_path, run, cache):
+    environment = train("owner/base", tmp_path / "out", cache, script=TRANSFORMERS)
+    readme = tmp_path / "out/README.md"
+    before = readme.read_text()
+    theirs = facts_of(before)
+    assert theirs["base"] == ["owner/base"] and theirs["datasets"] == ["owner/data"] and "mine" in theirs["tags"] and len(theirs["versions"]) == 4
+    fresh = run("card-gen", tmp_path / "out").stdout.decode()
+    assert_all_kept(theirs, facts_of(fresh))
+    assert ModelCard(fresh).data.license == "mit" and ModelCard(fresh).data.language == ["en"]
+    assert "| `warmup_steps` | `1` | `0` |" in fresh
+    # Each evaluation in Transformers' table is in ours.
+    table = re.search(r"### Training results\n\n((?:\|.*\n)+)", before)[1].splitlines()
+    losses = [line.split("|")[-2].strip() for line in table[2:]]
+    assert len(losses) == 2
+    ours = re.search(r"\| step \|.*\n((?:\|.*\n)+)", fresh)[1].replace("*", "")
+    numbers = [float(cell) for cell in re.findall(r"[\d.]+", ours)]
+    assert all(any(abs(float(loss) - number) < 0.001 for number in numbers) for loss in losses)
+    run("card-gen", "-i", tmp_path / "out")
+    after = readme.read_text()
+    kept = [line for line in before.split("---\n", 2)[2].splitlines() if line and line != "More information needed"]
+    hollow = {"## Model description", "## Intended uses & limitations", "## Training and evaluation data"}
+    assert [line for line in after.splitlines() if line in set(kept)] == [line for line in kept if line not in hollow]
+    assert "model-index" in ModelCard(after).data.to_dict() or "results: []" in after
+    run("card-gen", "--check", tmp_path / "out")
+    run_code(after, tmp_path, environment)
