@@ -20,7 +20,7 @@ bool is_https(std::string_view url) {
   return url.starts_with("https://") && url.find_first_of(" \n\t<>\"'") == std::string_view::npos;
 }
 
-// The badges of TRL's template link the run; its quick start names the repository.
+// The badges of TRL's template link the run.
 void add_run_pages(CardFacts& facts, std::string_view body) {
   struct Row {
     std::string_view badge, fact;
@@ -37,12 +37,17 @@ void add_run_pages(CardFacts& facts, std::string_view body) {
     const std::string_view url = line.substr(open + 2, line.size() - open - 3);
     if (is_https(url)) facts.add(row.fact, std::string(url), kSource);
   }
+}
+
+// Its quick start names the repository; a card that was copied along with the base names the base.
+void add_published_name(CardFacts& facts, std::string_view body) {
   constexpr std::string_view kModel = "model=\"";
   const std::size_t model = body.find(kModel);
   if (model == std::string_view::npos) return;
   const std::string_view id =
       body.substr(model + kModel.size(), body.find('"', model + kModel.size()) - model - kModel.size());
-  if (is_repo_id(id) && id.find('/') != std::string_view::npos) facts.add("repo", std::string(id), kSource);
+  if (is_repo_id(id) && id.find('/') != std::string_view::npos && id != facts.text("base_model"))
+    facts.add("repo", std::string(id), kSource);
 }
 
 // "- TRL: 1.0" of TRL, "- PEFT 0.1" of PEFT and Transformers.
@@ -124,6 +129,7 @@ void add_existing_card(CardFacts& facts, const std::string& path, const std::str
   // The next run will find a state and not read these again.
   const std::size_t before = facts.facts.size();
   add_run_pages(facts, card.body());
+  if (std::find(tags.begin(), tags.end(), "trl") != tags.end()) add_published_name(facts, card.body());
   facts.given.insert(facts.given.end(), facts.facts.begin() + static_cast<std::ptrdiff_t>(before),
                      facts.facts.end());
   add_versions(facts, card.body());

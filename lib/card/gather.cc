@@ -264,6 +264,22 @@ std::string folder_name(const std::string& path) {
   return above.empty() ? name : above;
 }
 
+// What the folder is, and where its model lies as seen from beside it.
+void add_place(CardFacts& facts, const Folder& folder, bool adapter,
+               const std::optional<std::string>& checkpoint, bool lies_in_checkpoint) {
+  std::string kind = adapter ? "adapter" : "model";
+  if (folder.has("optimizer.pt") || folder.has("optimizer.bin")) kind += " checkpoint";
+  if (checkpoint) kind += " run";
+  facts.add("kind", kind, "the folder's files");
+  const std::string name = folder_name(folder.path);
+  facts.add("folder_name", name, "the folder's name");
+  const std::string own(base_name(tidy_path(folder.path)));
+  if (own.starts_with("checkpoint-") && own != name)
+    facts.add("model_path", name + "/" + own, "the folder's name");
+  if (checkpoint && lies_in_checkpoint)
+    facts.add("model_path", name + "/" + *checkpoint, "the folder's files");
+}
+
 JsonValue read_object(const Folder& folder, std::string_view name) {
   try {
     JsonDocument document = parse_json(read_whole_file(folder.path_of(name), kMaxJson));
@@ -349,17 +365,7 @@ void add_folder(CardFacts& facts, const std::string& path, const CardOptions& op
   const Folder& model = own_model || !checkpoint ? folder : run;
   const bool adapter = model.has("adapter_config.json") && !model.has("model.safetensors") &&
                        !model.has("model.safetensors.index.json");
-  const bool at_checkpoint = folder.has("optimizer.pt") || folder.has("optimizer.bin");
-  std::string kind = adapter ? "adapter" : "model";
-  if (at_checkpoint) kind += " checkpoint";
-  if (checkpoint) kind += " run";
-  facts.add("kind", kind, "the folder's files");
-  facts.add("folder_name", folder_name(path), "the folder's name");
-  const std::string own_name(base_name(tidy_path(path)));
-  if (own_name.starts_with("checkpoint-") && facts.text("folder_name") != own_name)
-    facts.add("model_path", facts.text("folder_name") + "/" + own_name, "the folder's name");
-  if (&model == &run && checkpoint)
-    facts.add("model_path", facts.text("folder_name") + "/" + *checkpoint, "the folder's files");
+  add_place(facts, folder, adapter, checkpoint, &model == &run);
 
   if (folder.has("README.md"))
     try_to(facts, "the existing card", [&] { add_given(facts, folder.path_of("README.md")); });
@@ -378,10 +384,10 @@ void add_folder(CardFacts& facts, const std::string& path, const CardOptions& op
     add_parameters(facts, *weights, config ? &*config : nullptr, adapter);
     if (options.hash_weights) try_to(facts, "provenance", [&] { add_hashes(facts, *weights); });
   }
-  if (model.has("mergekit_config.yml"))
-    try_to(facts, "merge", [&] {
-      add_merge_recipe(facts, read_whole_file(model.path_of("mergekit_config.yml"), kMaxCardBytes), path);
-    });
+  constexpr std::string_view kRecipe = "mergekit_config.yml";
+  if (model.has(kRecipe))
+    try_to(facts, "merge",
+           [&] { add_merge_recipe(facts, read_whole_file(model.path_of(kRecipe), kMaxCardBytes), path); });
   facts.add("gguf_file", only_gguf(model), "the folder's files");
   add_run(facts, folder, run);
   // Broken YAML here is an error where the card is edited; for facts it is one source less.

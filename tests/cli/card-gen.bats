@@ -287,6 +287,18 @@ MD
   expect 0 card-gen --check model
 }
 
+@test "a card copied along with the base does not name this model" {
+  model && rm model/training_args.bin
+  printf -- '---\nlicense: mit\ntags: [trl, dpo]\n---\npipe = pipeline(model="owner/base")\n' > model/README.md
+  expect 0 card-gen model --base owner/base
+  has output 'pipeline("text-generation", model="model")'
+  sed -i 's|owner/base|me/mine|' model/README.md
+  expect 0 card-gen model --base owner/base
+  has output 'pipeline("text-generation", model="me/mine")'
+  has output "license: mit"
+  has output "(DPO)"
+}
+
 @test "weights that can't be read leave a card from the rest" {
   model
   truncate -s 100 model/model.safetensors
