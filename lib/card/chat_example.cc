@@ -129,7 +129,8 @@ std::optional<std::string> value_of(std::string_view expression, const Words& wo
 }  // namespace
 
 std::string chat_example(std::string_view chat, std::string_view bos, std::string_view eos) {
-  const std::optional<std::vector<Part>> parts = parts_of(chat);
+  constexpr std::size_t kLongest = 64U << 10;  // plain templates are short
+  const std::optional<std::vector<Part>> parts = chat.size() > kLongest ? std::nullopt : parts_of(chat);
   if (!parts) return "";
   enum class Where : std::uint8_t { kOutside, kLoop, kPrompt } where = Where::kOutside;
   std::string out, variable;
