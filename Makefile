@@ -6,7 +6,7 @@ SHELL := /bin/bash
 
 # Everything that building, testing and linting need on Debian 12, in one place.
 PACKAGES := g++ cmake ninja-build pkg-config libcli11-dev libfmt-dev nlohmann-json3-dev libssl-dev libcurl4-openssl-dev zlib1g-dev libyaml-cpp-dev \
-            doctest-dev libcpp-httplib-dev bats curl jq python3 python3-venv groff clang-format zsh fish
+            doctest-dev libcpp-httplib-dev bats curl jq openssl python3 python3-venv groff clang-format zsh fish
 PREFIX ?= /usr/local
 TESTS := tests/run-tests
 

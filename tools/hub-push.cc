@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <chrono>
 #include <memory>
 
 #include "base/duration.h"
@@ -16,7 +15,7 @@
 #include "cli/console.h"
 #include "cli/progress.h"
 #include "cli/run.h"
-#include "hub/oidc.h"
+#include "hub/connection.h"
 #include "hub/report.h"
 #include "net/environment.h"
 #include "os/file.h"
@@ -35,7 +34,7 @@ struct Options {
   std::vector<std::string> operands;
   std::vector<std::string> include, exclude, deletions, allow;
   std::optional<std::string> revision, type, endpoint, expect_parent, tag, message, description;
-  std::optional<std::string> limit_rate, max_wait, max_commit_files, every;
+  std::optional<std::string> limit_rate, max_wait, timeout, max_commit_files, every;
   bool make_private = false, make_public = false, create_pr = false, no_create = false;
   bool all = false, follow_symlinks = false, verify = false, insecure_http = false;
   CommonOptions common;
@@ -69,6 +68,7 @@ Options parse_options(int argc, char** argv) {
   app.flag("--verify", o.verify, "compare all hashes there; print a manifest");
   app.value("--limit-rate", "SIZE", o.limit_rate, "send at most this a second");
   app.value("--max-wait", "TIME", o.max_wait, "for a failing hub (120s)");
+  app.value("--timeout", "TIME", o.timeout, "give up a transfer that stands still so long (60s)");
   app.value("--max-files-per-commit", "N", o.max_commit_files, "more are several commits (20000)");
   app.flag("--insecure-http", o.insecure_http, "a token may go over plain http");
   app.common(o.common, "njpt");
@@ -153,36 +153,20 @@ PushListener listener(const Options& o, std::unique_ptr<Progress>& progress) {
       }};
 }
 
-HttpSettings http_settings(RateBucket* bucket) {
-  HttpSettings http;
-  http.user_agent = "hub-push/" MU_VERSION;
-  if (const std::string more = environment("HF_HUB_USER_AGENT_ORIGIN"); !more.empty())
-    http.user_agent += "; origin/" + more;
-  if (bucket != nullptr) {
-    http.pace = [bucket](std::uint64_t bytes) {
-      const auto now = std::chrono::steady_clock::now().time_since_epoch();
-      const double wait = bucket->take(bytes, std::chrono::duration<double>(now).count());
-      if (wait > 0) SessionClock::real().sleep(wait);
-    };
+ConnectionOptions connection_options(const Options& o) {
+  ConnectionOptions connection;
+  connection.user_agent = "hub-push/" MU_VERSION;
+  connection.endpoint = o.endpoint;
+  connection.insecure_http = o.insecure_http;
+  if (o.limit_rate) connection.rate = parse_size(*o.limit_rate);
+  if (o.max_wait) connection.max_wait_s = parse_duration(*o.max_wait);
+  if (o.timeout) {
+    connection.timeout_s = parse_duration(*o.timeout);
+    if (connection.timeout_s == 0U) throw usage("--timeout needs a time");
   }
-  if (console().verbose >= 2) http.trace = [](const std::string& line) { print_detail(line); };
-  return http;
-}
-
-SessionSettings session_settings(const Options& o, HttpClient& client) {
-  SessionSettings session;
-  session.endpoint = o.endpoint.value_or(hub_endpoint());
-  while (session.endpoint.ends_with('/')) session.endpoint.pop_back();
-  if (wants_oidc()) {
-    session.renew = [&client, endpoint = session.endpoint] { return exchange_oidc(client, endpoint); };
-    session.token = session.renew();
-  } else {
-    session.token = find_token();
-  }
-  session.insecure_http = o.insecure_http;
-  if (o.max_wait) session.max_wait_s = parse_duration(*o.max_wait);
-  session.warn = print_warning;
-  return session;
+  connection.warn = print_warning;
+  if (console().verbose >= 2) connection.trace = [](const std::string& line) { print_detail(line); };
+  return connection;
 }
 
 void print_result(const Options& o, const PushOptions& push, const PushResult& result) {
@@ -202,11 +186,8 @@ int push_once(const Options& o, const std::string& local, PushOptions push_to) {
   const FileChoice choice = choose(o, local, push_to, spooled);
   tell_choice(choice);
   if (choice.files.empty() && push_to.deletions.empty()) throw refused("no file is left to push");
-  std::unique_ptr<RateBucket> bucket;
-  if (o.limit_rate)
-    bucket = std::make_unique<RateBucket>(std::max<std::uint64_t>(parse_size(*o.limit_rate), 1));
-  HttpClient client(http_settings(bucket.get()));
-  HubSession session(session_settings(o, client), client);
+  HubConnection connection(connection_options(o));
+  HubSession& session = connection.session();
   if (!session.has_token() && !push_to.dry_run)
     throw Error(ErrorKind::kRemote, "there is no token").hint("set HF_TOKEN, or log in with hf auth login");
   HubApi api(session, push_to.repo);

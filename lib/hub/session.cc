@@ -200,6 +200,30 @@ void HubSession::note_warnings(const HttpResponse& response) {
   }
 }
 
+// Files are counted apart from all other calls.
+HubSession::Quota& HubSession::quota_of(const HttpRequest& request) {
+  return request.url.find("/resolve/") == std::string::npos ? api_quota_ : resolve_quota_;
+}
+
+void HubSession::note_rate_limit(const HttpResponse& response, Quota& quota) {
+  const std::string* header = response.header("ratelimit");
+  if (header == nullptr) return;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  quota = {parse_rate_limit(*header), settings_.clock.now()};
+}
+
+// A window that ends later than waiting is allowed is left to the server's own judgement.
+void HubSession::pace(Quota& quota, double& waited) {
+  double seconds = 0;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (!quota.limit) return;
+    seconds = pace_wait(*quota.limit, settings_.clock.now() - quota.told_at);
+  }
+  if (seconds > 0 && waited + seconds <= settings_.max_wait_s)
+    wait(seconds, waited, "few requests are left of the hub's quota");
+}
+
 std::string HubSession::current_token() {
   constexpr double kRenewBefore = 300;  // seconds
   const std::lock_guard<std::mutex> lock(mutex_);
@@ -212,15 +236,18 @@ std::string HubSession::current_token() {
 HttpResponse HubSession::try_until_final(HttpRequest& request, bool authorized, bool repeatable) {
   if (is_offline())
     throw Error(ErrorKind::kTemporary, "HF_HUB_OFFLINE is set: nothing is sent").hint("unset it to publish");
-  if (authorized && settings_.token && same_origin(request.url, settings_.endpoint))
+  const bool at_hub = same_origin(request.url, settings_.endpoint);
+  if (authorized && settings_.token && at_hub)
     request.headers.push_back({"Authorization", "Bearer " + current_token()});
   double waited = 0;
   for (unsigned failed = 1;; ++failed) {
     std::string why;
     std::optional<RetryWait> next;
+    if (at_hub) pace(quota_of(request), waited);
     try {
       HttpResponse response = client_.send(request);
       note_warnings(response);
+      if (at_hub) note_rate_limit(response, quota_of(request));
       next = wait_after(response, failed, settings_.clock.now(), settings_.clock.dice());
       if (!next || (!repeatable && response.status != 429)) return response;
       why = fmt::format("{} answers {}", origin(parse_url(request.url)), response.status);

@@ -81,12 +81,20 @@ class HubSession {
   HttpResponse follow(HttpRequest request, bool authorized, bool repeatable);
   void wait(double seconds, double& waited, const std::string& why) const;
   void note_warnings(const HttpResponse& response);
+  struct Quota {
+    std::optional<RateLimit> limit;  // as the hub told it last,
+    double told_at = 0;              // at this time
+  };
+  Quota& quota_of(const HttpRequest& request);
+  void note_rate_limit(const HttpResponse& response, Quota& quota);
+  void pace(Quota& quota, double& waited);
   std::string current_token();
 
   SessionSettings settings_;
   HttpClient& client_;
-  mutable std::mutex mutex_;  // guards warned_ and the token
+  mutable std::mutex mutex_;  // guards what follows and the token
   std::vector<std::string> warned_;
+  Quota api_quota_, resolve_quota_;
 };
 
 // What an answer says went wrong, from its headers and body, in one line; may be empty.

@@ -52,8 +52,8 @@ class HeaderList {
   curl_slist* list_ = nullptr;
 };
 
-// Whether another try may go better.
-bool is_temporary(CURLcode code) {
+// Whether another try may go better, or a file of ours is at fault; else nothing helps.
+ErrorKind kind_of(CURLcode code) {
   switch (code) {
     case CURLE_OPERATION_TIMEDOUT:
     case CURLE_COULDNT_CONNECT:
@@ -67,9 +67,11 @@ bool is_temporary(CURLcode code) {
     case CURLE_HTTP2_STREAM:
     case CURLE_SSL_CONNECT_ERROR:
     case CURLE_WEIRD_SERVER_REPLY:
-      return true;
+      return ErrorKind::kTemporary;
+    case CURLE_SSL_CACERT_BADFILE:
+      return ErrorKind::kIo;
     default:
-      return false;
+      return ErrorKind::kRemote;
   }
 }
 
@@ -196,8 +198,7 @@ class HttpClient::Connection {
     std::string why = error_[0] != '\0' ? error_ : libcurl().easy_strerror(code);
     if (code == CURLE_OPERATION_TIMEDOUT)
       why = fmt::format("no progress: {} of {} bytes sent", sent_, request_->body ? request_->body->size : 0);
-    Error error(is_temporary(code) ? ErrorKind::kTemporary : ErrorKind::kRemote,
-                fmt::format("{} {}: {}", request_->method, where, why));
+    Error error(kind_of(code), fmt::format("{} {}: {}", request_->method, where, why));
     if (code == CURLE_PEER_FAILED_VERIFICATION)
       error.hint("name the certificates to trust with SSL_CERT_FILE or CURL_CA_BUNDLE");
     return error;

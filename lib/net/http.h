@@ -66,7 +66,8 @@ class HttpClient {
   ~HttpClient();
 
   // Any answer is a result, whatever its status. Throws kTemporary when none came (no connection, cut,
-  // stalled), kRemote when none can come (certificate not trusted, no such protocol), Interrupted within a
+  // stalled), kRemote when none can come (certificate not trusted, no such protocol), kIo for a CA bundle
+  // that can't be read, Interrupted within a
   // fifth of a second of a signal, and what reading the body threw.
   HttpResponse send(const HttpRequest& request);
 

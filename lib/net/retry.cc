@@ -68,6 +68,15 @@ std::optional<RateLimit> parse_rate_limit(std::string_view header) {
   return RateLimit{*remaining, *reset};
 }
 
+double pace_wait(const RateLimit& limit, double age) {
+  constexpr std::uint64_t kFew = 10;      // requests
+  constexpr double kLongestSpread = 2.0;  // seconds
+  const double rest = static_cast<double>(limit.reset_s) - std::max(age, 0.0);
+  if (rest < 0 || limit.remaining >= kFew) return 0;
+  if (limit.remaining == 0) return rest + 1;  // times are whole seconds, rounded down
+  return std::min(kLongestSpread, rest / static_cast<double>(limit.remaining));
+}
+
 std::optional<double> parse_retry_after(std::string_view header, double now) {
   const std::string_view text = trim(header);
   if (const std::optional<std::uint64_t> seconds = number(text)) return static_cast<double>(*seconds);

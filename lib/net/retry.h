@@ -21,6 +21,11 @@ struct RateLimit {
 };
 std::optional<RateLimit> parse_rate_limit(std::string_view header);
 
+// How long to wait before the next request, `age` seconds after a server told this limit: until the window
+// ends when nothing is left, which saves a request that can only be refused; a share of the rest of it, at
+// most two seconds, when few are left, for others use the same quota; else nothing.
+double pace_wait(const RateLimit& limit, double age);
+
 // Seconds from a Retry-After header: a number, or a date (IMF-fixdate) counted from `now` (Unix seconds).
 std::optional<double> parse_retry_after(std::string_view header, double now);
 

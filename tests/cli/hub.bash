@@ -63,3 +63,24 @@ import json, sys
 for c in json.load(sys.stdin)["revisions"][sys.argv[1]]["commits"]:
     print(c["title"])' "${2:-main}"
 }
+
+# For setup(): a home of its own, without the user's caches and states.
+hub_home() {
+  PATH=$BIN_DIR:$PATH
+  cd "$BATS_TEST_TMPDIR" || exit
+  export HOME=$BATS_TEST_TMPDIR/home
+  unset XDG_CACHE_HOME XDG_STATE_HOME
+  mkdir home
+}
+
+# A small model: out/ with config, tokenizer and weights, which the Hub keeps in LFS.
+model() { cp -r "$FIXTURES/base" out; }
+
+# large FILE BYTES: bytes that differ from each other.
+large() { python3 -c 'import random, sys; random.seed(7); open(sys.argv[1], "wb").write(random.randbytes(int(sys.argv[2])))' "$@"; }
+
+# The files at the Hub are those here, byte for byte.
+same_files() { # ID FOLDER [REVISION]
+  hub_files "$1" "${3:-main}" | grep -v ' .gitattributes$' | sed -E 's/^([0-9a-f]{64}) [0-9]+ /\1  /' > there
+  (cd "$2" && sha256sum --quiet -c ../there && [ "$(find . -type f | wc -l)" = "$(wc -l < ../there)" ])
+}

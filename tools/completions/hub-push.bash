@@ -9,7 +9,7 @@ _hub_push() {
   if [[ $word == -* ]]; then
     mapfile -t COMPREPLY < <(compgen -W "--revision --type --repo-type --create-pr --private --no-private --no-create --endpoint --expect-parent --tag
       --include --exclude --delete --all --follow-symlinks --allow --message --commit-message --description
-      --commit-description --every --verify --limit-rate --max-wait --max-files-per-commit --insecure-http
+      --commit-description --every --verify --limit-rate --timeout --max-wait --max-files-per-commit --insecure-http
       --dry-run --json --threads --progress --no-progress --color --quiet --verbose --help --version" -- "$word")
   else
     mapfile -t COMPREPLY < <(compgen -f -- "$word")

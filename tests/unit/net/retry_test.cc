@@ -50,6 +50,20 @@ TEST_CASE("retry: a quota tells when it ends, and its waits are no tries") {
   CHECK(wait(answer(429, {{"retry-after", "soon"}})) == 60);
 }
 
+TEST_CASE("retry: requests slow down before a quota is used up, and stop while nothing is left") {
+  struct Row {
+    RateLimit limit;
+    double age, seconds;
+  };
+  for (const Row& row : {Row{{812, 143}, 0, 0}, Row{{10, 143}, 0, 0}, Row{{9, 9}, 0, 1}, Row{{9, 300}, 0, 2},
+                         Row{{2, 3}, 1, 1}, Row{{1, 3}, 4, 0}, Row{{0, 30}, 0, 31}, Row{{0, 30}, 20, 11},
+                         Row{{0, 30}, 31, 0}, Row{{0, 0}, 0, 1}, Row{{0, 30}, -5, 31}}) {
+    CAPTURE(row.limit.remaining);
+    CAPTURE(row.age);
+    CHECK(pace_wait(row.limit, row.age) == doctest::Approx(row.seconds));
+  }
+}
+
 TEST_CASE("retry: Retry-After of a 503 counts as a try") {
   const std::optional<RetryWait> wait = wait_after(answer(503, {{"retry-after", "3"}}), 1, 0, 0.5);
   REQUIRE(wait);
