@@ -50,7 +50,7 @@ std::optional<std::string> run_reason(std::string_view name, bool is_folder) {
     default:
       break;
   }
-  if (Glob("events.out.tfevents*").matches(name)) return std::string(why_left(FileRole::kLog));
+  if (name.starts_with("events.out.tfevents")) return std::string(why_left(FileRole::kLog));
   return std::nullopt;
 }
 

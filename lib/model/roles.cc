@@ -3,7 +3,8 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
+#include <optional>
+#include <vector>
 
 #include "base/glob.h"
 
@@ -107,18 +108,31 @@ bool is_checkpoint_name(std::string_view name) {
   return std::all_of(digits.begin(), digits.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
+// A rule made ready for folders of many files; most are plain names.
+struct Matcher {
+  Matcher(const Rule& rule) : name(rule.pattern), role(rule.role) {
+    if (name.find_first_of("*?[") != std::string_view::npos) glob.emplace(name);
+  }
+  [[nodiscard]] bool matches(std::string_view text) const {
+    return glob ? glob->matches(text) : text == name;
+  }
+
+  std::string_view name;
+  FileRole role;
+  std::optional<Glob> glob;
+};
+
 }  // namespace
 
 FileRole role_of(std::string_view name, bool is_folder) {
   if (name.starts_with('.')) return FileRole::kHidden;
   if (is_folder && is_checkpoint_name(name)) return FileRole::kCheckpoint;
-  const auto match = [name](const Rule& rule) { return Glob(rule.pattern).matches(name); };
-  if (is_folder) {
-    const auto rule = std::find_if(kFolders.begin(), kFolders.end(), match);
-    return rule == kFolders.end() ? FileRole::kOther : rule->role;
+  static const std::vector<Matcher> folders(kFolders.begin(), kFolders.end());
+  static const std::vector<Matcher> files(kFiles.begin(), kFiles.end());
+  for (const Matcher& matcher : is_folder ? folders : files) {
+    if (matcher.matches(name)) return matcher.role;
   }
-  const auto rule = std::find_if(kFiles.begin(), kFiles.end(), match);
-  return rule == kFiles.end() ? FileRole::kOther : rule->role;
+  return FileRole::kOther;
 }
 
 std::string_view role_name(FileRole role) {
