@@ -15,6 +15,7 @@
 #include "cli/console.h"
 #include "cli/progress.h"
 #include "cli/run.h"
+#include "hub/cache_push.h"
 #include "hub/connection.h"
 #include "hub/report.h"
 #include "net/environment.h"
@@ -36,6 +37,7 @@ struct Options {
   std::optional<std::string> revision, type, endpoint, expect_parent, tag, message, description;
   std::optional<std::string> limit_rate, max_wait, timeout, max_commit_files, every;
   bool make_private = false, make_public = false, create_pr = false, no_create = false;
+  bool link = false, prune = false;
   bool all = false, follow_symlinks = false, verify = false, insecure_http = false;
   CommonOptions common;
 };
@@ -51,9 +53,11 @@ Options parse_options(int argc, char** argv) {
   app.flag("--private", o.make_private, "a new repository is private");
   app.flag("--no-private", o.make_public, "a new repository is public");
   app.flag("--no-create", o.no_create, "never make a repository");
-  app.value("--endpoint", "URL", o.endpoint, "another hub than HF_ENDPOINT or huggingface.co");
+  app.value("--endpoint", "URL", o.endpoint, "another hub; file://DIR is a cache folder");
   app.value("--expect-parent", "SHA", o.expect_parent, "only upon this commit");
   app.value("--tag", "NAME", o.tag, "tag the commit");
+  app.flag("--link", o.link, "file://: hard links, not copies");
+  app.flag("--prune-revisions", o.prune, "file://: remove snapshots that no ref names");
   app.group("What");
   app.list("--include", "GLOB", o.include, "only such paths (repeatable)");
   app.list("--exclude", "GLOB", o.exclude, "no such paths (repeatable)");
@@ -114,6 +118,8 @@ PushOptions push_options(const Options& o) {
   push.tag = o.tag.value_or("");
   push.dry_run = o.common.dry_run;
   push.verify = o.verify;
+  push.link = o.link;
+  push.prune = o.prune;
   if (o.max_commit_files) push.max_commit_files = parse_count(*o.max_commit_files);
   if (o.common.threads > 0) push.jobs = o.common.threads;
   return push;
@@ -181,11 +187,8 @@ void print_result(const Options& o, const PushOptions& push, const PushResult& r
   }
 }
 
-int push_once(const Options& o, const std::string& local, PushOptions push_to) {
-  std::optional<InputFile> spooled;
-  const FileChoice choice = choose(o, local, push_to, spooled);
-  tell_choice(choice);
-  if (choice.files.empty() && push_to.deletions.empty()) throw refused("no file is left to push");
+PushResult push_to_hub(const Options& o, const FileChoice& choice, HashCache& cache, PushOptions& push_to,
+                       const PushListener& listener) {
   HubConnection connection(connection_options(o));
   HubSession& session = connection.session();
   if (!session.has_token() && !push_to.dry_run)
@@ -195,13 +198,23 @@ int push_once(const Options& o, const std::string& local, PushOptions push_to) {
     api.set_owner(api.whoami());
     push_to.repo = api.repo();
   }
-  HashCache cache(join_path(cache_home(), "hashes"));
   std::optional<Journal> journal;
   if (!push_to.dry_run) journal.emplace(journal_path(session.endpoint(), push_to));
+  return push(api, choice, cache, journal ? &*journal : nullptr, push_to, listener);
+}
+
+int push_once(const Options& o, const std::string& local, PushOptions push_to) {
+  std::optional<InputFile> spooled;
+  const FileChoice choice = choose(o, local, push_to, spooled);
+  tell_choice(choice);
+  if (choice.files.empty() && push_to.deletions.empty()) throw refused("no file is left to push");
+  HashCache cache(join_path(cache_home(), "hashes"));
   std::unique_ptr<Progress> progress;
+  const std::optional<std::string> folder = cache_of_endpoint(o.endpoint.value_or(hub_endpoint()));
+  if (!folder && (o.link || o.prune)) throw usage("--link and --prune-revisions are for file:// alone");
   try {
-    const PushResult result =
-        push(api, choice, cache, journal ? &*journal : nullptr, push_to, listener(o, progress));
+    const PushResult result = folder ? push_to_cache(*folder, choice, cache, push_to, listener(o, progress))
+                                     : push_to_hub(o, choice, cache, push_to, listener(o, progress));
     progress.reset();
     print_result(o, push_to, result);
   } catch (const Interrupted&) {

@@ -208,4 +208,26 @@ GuardFinding too_large_for_git(const std::string& file, std::uint64_t size) {
           fmt::format("{}, but the hub keeps it in git, which takes 10 MiB", format_size(size))};
 }
 
+void enforce_guard(const std::vector<GuardFinding>& findings, const std::vector<std::string>& allowed,
+                   const std::function<void(const std::string&)>& warning) {
+  constexpr std::size_t kShown = 20;
+  const auto text_of = [](const GuardFinding& finding) {
+    const std::string where = finding.file.empty() ? "" : escape_name(finding.file) + ": ";
+    return fmt::format("{}{} [{}]", where, finding.message, finding.rule->id);
+  };
+  std::vector<const GuardFinding*> stops;
+  for (const GuardFinding& finding : findings) {
+    if (finding.rule->stops && std::find(allowed.begin(), allowed.end(), finding.rule->id) == allowed.end()) {
+      stops.push_back(&finding);
+    } else {
+      warning(text_of(finding));
+    }
+  }
+  if (stops.empty()) return;
+  for (std::size_t i = 1; i < stops.size() && i < kShown; ++i) warning(text_of(*stops[i]));
+  const std::string more = stops.size() > 1 ? fmt::format(", and {} more", stops.size() - 1) : "";
+  throw refused(text_of(*stops.front()) + more)
+      .hint(fmt::format("leave it out with --exclude, or --allow {}", stops.front()->rule->id));
+}
+
 }  // namespace mu

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,6 +30,10 @@ struct GuardFinding {
 // Looks at the files: text files for secrets, pickles and weights by their headers. Never at more than
 // 10 MiB of a file. Throws kIo for a file that can't be read.
 std::vector<GuardFinding> guard_files(const FileChoice& choice, bool is_model);
+
+// Warns of each finding that stops nothing or is `allowed` by its id. Throws kRefused for the others.
+void enforce_guard(const std::vector<GuardFinding>& findings, const std::vector<std::string>& allowed,
+                   const std::function<void(const std::string&)>& warning);
 
 // A regular file that is too large for git; known when the hub has said how it stores it.
 GuardFinding too_large_for_git(const std::string& file, std::uint64_t size);

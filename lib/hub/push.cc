@@ -24,7 +24,7 @@ class Push {
       : api_(api), choice_(choice), cache_(cache), journal_(journal), o_(options), listener_(listener) {}
 
   PushResult run() {
-    apply_guard(guard_files(choice_, o_.repo.type == RepoType::kModel));
+    enforce_guard(guard_files(choice_, o_.repo.type == RepoType::kModel), o_.allowed, listener_.warning);
     if (o_.dry_run && !api_.session().has_token()) {
       result_.plan = plan_push(choice_, {}, {}, {}, {}, o_.prefix);
       return std::move(result_);
@@ -51,31 +51,6 @@ class Push {
   // The commit that holds what was pushed.
   [[nodiscard]] std::string head() const {
     return result_.commits.empty() ? parent_ : result_.commits.back();
-  }
-
-  void apply_guard(const std::vector<GuardFinding>& findings) const {
-    constexpr std::size_t kShown = 20;
-    std::vector<const GuardFinding*> stops;
-    for (const GuardFinding& finding : findings) {
-      const bool allowed =
-          std::find(o_.allowed.begin(), o_.allowed.end(), finding.rule->id) != o_.allowed.end();
-      if (finding.rule->stops && !allowed) {
-        stops.push_back(&finding);
-      } else {
-        listener_.warning(text_of(finding));
-      }
-    }
-    if (stops.empty()) return;
-    for (std::size_t i = 1; i < stops.size() && i < kShown; ++i) listener_.warning(text_of(*stops[i]));
-    Error error = refused(text_of(*stops.front()));
-    if (stops.size() > 1)
-      error = refused(fmt::format("{}, and {} more", text_of(*stops.front()), stops.size() - 1));
-    throw error.hint(fmt::format("leave it out with --exclude, or --allow {}", stops.front()->rule->id));
-  }
-
-  static std::string text_of(const GuardFinding& finding) {
-    const std::string where = finding.file.empty() ? "" : escape_name(finding.file) + ": ";
-    return fmt::format("{}{} [{}]", where, finding.message, finding.rule->id);
   }
 
   void prepare_revision() {
@@ -122,17 +97,9 @@ class Push {
     }
   }
 
-  std::optional<std::string> gitignore() const {
-    for (const LocalFile& file : choice_.files) {
-      if (file.name == ".gitignore" && file.stamp.size <= kMaxRegularFile)
-        return read_whole_file(file.path, kMaxRegularFile);
-    }
-    return std::nullopt;
-  }
-
   std::vector<PreuploadAnswer> ask() const {
     std::vector<PreuploadAnswer> answers(choice_.files.size());
-    const std::optional<std::string> ignore = gitignore();
+    const std::optional<std::string> ignore = root_file(choice_, ".gitignore");
     const std::size_t groups = (answers.size() + kPreuploadGroup - 1) / kPreuploadGroup;
     parallel_for(groups, o_.jobs, [&](std::size_t group) {
       const std::size_t begin = group * kPreuploadGroup,
@@ -160,7 +127,9 @@ class Push {
       answers = ask();
       if (!o_.deletions.empty()) remote = api_.list_files(base(), o_.prefix);
       check_regular(answers);
-      hash(answers);
+      std::vector<WantedHashes> wanted;
+      for (const PreuploadAnswer& answer : answers) wanted.push_back(wanted_hashes(answer));
+      hashes_ = hash_files(choice_, wanted, cache_, listener_);
     }
     result_.plan = plan_push(choice_, answers, hashes_, remote, o_.deletions, o_.prefix);
   }
@@ -172,39 +141,7 @@ class Push {
       if (!answers[i].lfs && !answers[i].ignored && file.stamp.size > kMaxRegularFile)
         findings.push_back(too_large_for_git(file.name, file.stamp.size));
     }
-    apply_guard(findings);
-  }
-
-  void hash(const std::vector<PreuploadAnswer>& answers) {
-    hashes_.assign(answers.size(), {});
-    std::vector<std::size_t> unknown;
-    std::uint64_t bytes = 0;
-    for (std::size_t i = 0; i < answers.size(); ++i) {
-      const WantedHashes wanted = wanted_hashes(answers[i]);
-      const FileStamp& stamp = choice_.files[i].stamp;
-      if (!wanted.sha256 && !wanted.blob) continue;
-      if (const std::optional<FileHashes> known = cache_.find(stamp)) {
-        hashes_[i] = *known;
-        if ((!wanted.sha256 || !known->sha256.empty()) && (!wanted.blob || !known->blob.empty())) continue;
-      }
-      unknown.push_back(i);
-      bytes += stamp.size;
-    }
-    const std::function<void(std::uint64_t)> on_bytes = listener_.progress("hashing", bytes);
-    // The largest first: a thread that begins it last would be waited for.
-    std::sort(unknown.begin(), unknown.end(), [this](std::size_t a, std::size_t b) {
-      return choice_.files[a].stamp.size > choice_.files[b].stamp.size;
-    });
-    parallel_for(unknown.size(), default_thread_count(), [&](std::size_t i) {
-      const LocalFile& file = choice_.files[unknown[i]];
-      hashes_[unknown[i]] = hash_file(file.path, file.stamp, wanted_hashes(answers[unknown[i]]), on_bytes);
-      cache_.add(file.stamp, hashes_[unknown[i]]);
-    });
-    try {
-      cache_.save();
-    } catch (const Error& error) {
-      listener_.warning(std::string("hashes are not remembered: ") + error.what());
-    }
+    enforce_guard(findings, o_.allowed, listener_.warning);
   }
 
   // What goes to storage, each content once.
@@ -344,6 +281,48 @@ class Push {
 };
 
 }  // namespace
+
+std::vector<FileHashes> hash_files(const FileChoice& choice, const std::vector<WantedHashes>& wanted,
+                                   HashCache& cache, const PushListener& listener) {
+  std::vector<FileHashes> hashes(choice.files.size());
+  std::vector<std::size_t> unknown;
+  std::uint64_t bytes = 0;
+  for (std::size_t i = 0; i < hashes.size(); ++i) {
+    const FileStamp& stamp = choice.files[i].stamp;
+    if (!wanted[i].sha256 && !wanted[i].blob) continue;
+    if (const std::optional<FileHashes> known = cache.find(stamp)) {
+      hashes[i] = *known;
+      if ((!wanted[i].sha256 || !known->sha256.empty()) && (!wanted[i].blob || !known->blob.empty()))
+        continue;
+    }
+    unknown.push_back(i);
+    bytes += stamp.size;
+  }
+  const std::function<void(std::uint64_t)> on_bytes = listener.progress("hashing", bytes);
+  // The largest first: a thread that begins it last would be waited for.
+  std::sort(unknown.begin(), unknown.end(), [&choice](std::size_t a, std::size_t b) {
+    return choice.files[a].stamp.size > choice.files[b].stamp.size;
+  });
+  parallel_for(unknown.size(), default_thread_count(), [&](std::size_t i) {
+    const LocalFile& file = choice.files[unknown[i]];
+    hashes[unknown[i]] = hash_file(file.path, file.stamp, wanted[unknown[i]], on_bytes);
+    cache.add(file.stamp, hashes[unknown[i]]);
+  });
+  try {
+    cache.save();
+  } catch (const Error& error) {
+    listener.warning(std::string("hashes are not remembered: ") + error.what());
+  }
+  return hashes;
+}
+
+std::optional<std::string> root_file(const FileChoice& choice, std::string_view name) {
+  for (const LocalFile& file : choice.files) {
+    if (file.name == name && file.stamp.size <= kMaxRegularFile)
+      return read_whole_file(file.path, kMaxRegularFile);
+  }
+  return std::nullopt;
+}
 
 PushResult push(HubApi& api, const FileChoice& choice, HashCache& cache, Journal* journal,
                 const PushOptions& options, const PushListener& listener) {

@@ -31,6 +31,8 @@ struct PushOptions {
   std::string tag;
   bool dry_run = false, verify = false;
   std::size_t max_commit_files = kMaxCommitFiles;
+  bool link = false;   // into a cache folder: hard links, not copies
+  bool prune = false;  // of a cache folder: remove snapshots that no ref names, and blobs of no snapshot
   unsigned jobs = 8;
 };
 
@@ -56,6 +58,14 @@ struct PushResult {
 // when it may go better later; then nothing was committed, save where several commits were announced.
 PushResult push(HubApi& api, const FileChoice& choice, HashCache& cache, Journal* journal,
                 const PushOptions& options, const PushListener& listener);
+
+// The hashes of the chosen files, from the cache or read, several files at once; beside choice.files. Throws
+// as hash_file does.
+std::vector<FileHashes> hash_files(const FileChoice& choice, const std::vector<WantedHashes>& wanted,
+                                   HashCache& cache, const PushListener& listener);
+
+// The text of a chosen file that will be called `name`, where there is one of at most 10 MiB.
+std::optional<std::string> root_file(const FileChoice& choice, std::string_view name);
 
 // Where the journal of a push lies.
 std::string journal_path(const std::string& endpoint, const PushOptions& options);

@@ -59,6 +59,14 @@ void remove_at(int parent, const char* name, const std::string& path) {
     throw io_error("remove", errno, escape_name(path));
 }
 
+void make_folders(const std::string& path, mode_t mode) {
+  if (::mkdir(path.c_str(), mode) == 0 || errno == EEXIST) return;
+  if (errno != ENOENT || parent_of(path) == path) throw io_error("make the folder", errno, escape_name(path));
+  make_folders(parent_of(path), mode);
+  if (::mkdir(path.c_str(), mode) != 0 && errno != EEXIST)
+    throw io_error("make the folder", errno, escape_name(path));
+}
+
 }  // namespace
 
 std::vector<FolderEntry> list_folder(const std::string& path) {
@@ -122,12 +130,12 @@ std::string tidy_path(const std::string& path) {
   return real.get();
 }
 
+void make_folders(const std::string& path) {
+  make_folders(path, 0777);
+}
+
 void make_private_folder(const std::string& path) {
-  if (::mkdir(path.c_str(), 0700) == 0 || errno == EEXIST) return;
-  if (errno != ENOENT || parent_of(path) == path) throw io_error("make the folder", errno, escape_name(path));
-  make_private_folder(parent_of(path));
-  if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST)
-    throw io_error("make the folder", errno, escape_name(path));
+  make_folders(path, 0700);
 }
 
 void remove_tree(const std::string& path) {

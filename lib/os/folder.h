@@ -30,7 +30,9 @@ std::string parent_of(std::string_view path);  // "." when there is no slash
 // The path without trailing slashes and, where its last part is "." or "..", as the folder's real path.
 std::string tidy_path(const std::string& path);
 
-// Makes a folder and those above it, for this user alone (0700). One that exists is fine. Throws kIo.
+// Makes a folder and those above it. One that exists is fine. Throws kIo.
+void make_folders(const std::string& path);
+// The same, those that are made for this user alone (0700).
 void make_private_folder(const std::string& path);
 
 // Removes a file or a folder with everything in it; links are removed, never followed, and the root of a

@@ -6,10 +6,10 @@
 #include <map>
 #include <set>
 
-#include "attributes.h"
 #include "base/error.h"
 #include "base/json_write.h"
 #include "base/text.h"
+#include "hub/attributes.h"
 #include "routes.h"
 
 namespace hub {
@@ -73,7 +73,7 @@ void read_file(const Call& call, const mu::JsonValue& value, const std::string& 
   }
   if (bytes.size() > call.hub.config.regular_limit) plan.too_large.push_back(path);
   if (bytes.substr(0, 8000).find('\0') != std::string::npos) plan.binary.push_back(path);
-  if (call.hub.config.kohaku && Attributes(default_attributes()).wants_lfs(path))
+  if (call.hub.config.kohaku && mu::Attributes(mu::default_attributes()).wants_lfs(path))
     throw call.refuse(400, fmt::format("File {} should be uploaded through LFS", path), "BadRequest");
   if (holds_token(call.hub, bytes))
     throw call.refuse(
@@ -189,15 +189,13 @@ Tree apply(const Call& call, const Plan& plan, const Tree& before) {
 
   // A line for each LFS path that no pattern covers.
   const auto at = files.find(".gitattributes");
-  std::string attributes = at == files.end() ? "" : at->second.content->text();
-  const std::size_t size = attributes.size();
-  const Attributes rules(attributes);
+  const std::string stored = at == files.end() ? "" : at->second.content->text();
+  std::vector<std::string> paths;
   for (const auto& [path, file] : plan.added) {
-    if (!file.is_lfs() || rules.wants_lfs(path)) continue;
-    if (!attributes.empty() && !attributes.ends_with('\n')) attributes += '\n';
-    attributes += path + " filter=lfs diff=lfs merge=lfs -text\n";
+    if (file.is_lfs()) paths.push_back(path);
   }
-  if (attributes.size() != size) files[".gitattributes"] = regular_file(std::move(attributes));
+  std::string attributes = mu::attributes_covering(stored, paths);
+  if (attributes != stored) files[".gitattributes"] = regular_file(std::move(attributes));
   return files;
 }
 

@@ -4,11 +4,11 @@
 
 #include <algorithm>
 
-#include "attributes.h"
 #include "base/bytes.h"
 #include "base/json_write.h"
 #include "base/text.h"
 #include "hash/git_blob.h"
+#include "hub/attributes.h"
 #include "routes.h"
 
 namespace hub {
@@ -73,10 +73,10 @@ Answer preupload(Call& call) {
     throw call.refuse(400, "\"files\" must contain less than or equal to 256 items");
   const std::string* own_ignore = document.root.find_string("gitIgnore");
   const std::string* own_attributes = document.root.find_string("gitAttributes");
-  const IgnoreRules ignore(own_ignore ? *own_ignore : stored_text(commit, ".gitignore"));
-  const Attributes attributes(kohaku           ? default_attributes()
-                              : own_attributes ? *own_attributes
-                                               : stored_text(commit, ".gitattributes"));
+  const mu::IgnoreRules ignore(own_ignore ? *own_ignore : stored_text(commit, ".gitignore"));
+  const mu::Attributes attributes(kohaku           ? mu::default_attributes()
+                                  : own_attributes ? *own_attributes
+                                                   : stored_text(commit, ".gitattributes"));
 
   std::string body;
   mu::JsonWriter json(body, 0);

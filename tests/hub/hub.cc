@@ -6,10 +6,10 @@
 #include <algorithm>
 #include <charconv>
 
-#include "attributes.h"
 #include "base/error.h"
 #include "base/json_write.h"
 #include "base/text.h"
+#include "hub/attributes.h"
 
 namespace hub {
 
@@ -75,7 +75,7 @@ Repo& Hub::add_repo(const std::string& type, const std::string& id, const std::s
   renamed.erase(key);
   if (!config.kohaku) {
     Tree files;
-    files[".gitattributes"] = regular_file(default_attributes());
+    files[".gitattributes"] = regular_file(mu::default_attributes());
     repo.branches["main"] = repo.add_commit("", std::move(files), "initial commit", "", owner).id;
   } else {
     repo.branches["main"] = "";

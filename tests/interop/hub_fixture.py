@@ -15,6 +15,12 @@ class Hub:
         words = dict(word.split("=", 1) for word in self.process.stdout.readline().split())
         self.url, self.storage = words["HUB"], words["STORAGE"]
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
     def stop(self):
         self.process.terminate()
         assert self.process.wait(10) == 0

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "attributes.h"
+#include "hub/attributes.h"
 
 #include "base/text.h"
 
-namespace hub {
+namespace mu {
 
 std::string default_attributes() {
   std::string text;
@@ -26,8 +26,8 @@ bool PathPattern::covers(std::string_view path) const {
 }
 
 Attributes::Attributes(std::string_view text) {
-  for (const std::string_view raw : mu::split(text, '\n')) {
-    const std::string_view line = mu::trim(raw);
+  for (const std::string_view raw : split(text, '\n')) {
+    const std::string_view line = trim(raw);
     const std::size_t blank = line.find(' ');
     if (line.empty() || line.front() == '#' || blank == std::string_view::npos) continue;
     const bool lfs = line.find("filter=lfs") != std::string_view::npos;
@@ -43,9 +43,19 @@ bool Attributes::wants_lfs(std::string_view path) const {
   return lfs;
 }
 
+std::string attributes_covering(std::string text, const std::vector<std::string>& lfs_paths) {
+  const Attributes rules(text);
+  for (const std::string& path : lfs_paths) {
+    if (rules.wants_lfs(path)) continue;
+    if (!text.empty() && !text.ends_with('\n')) text += '\n';
+    text += path + " filter=lfs diff=lfs merge=lfs -text\n";
+  }
+  return text;
+}
+
 IgnoreRules::IgnoreRules(std::string_view text) {
-  for (const std::string_view raw : mu::split(text, '\n')) {
-    std::string line(mu::trim(raw));
+  for (const std::string_view raw : split(text, '\n')) {
+    std::string line(trim(raw));
     if (line.empty() || line.front() == '#') continue;
     const bool negated = line.front() == '!';
     if (negated) line.erase(0, 1);
@@ -68,4 +78,4 @@ bool IgnoreRules::ignores(std::string_view path) const {
   return ignored;
 }
 
-}  // namespace hub
+}  // namespace mu

@@ -9,7 +9,7 @@
 
 #include "base/glob.h"
 
-namespace hub {
+namespace mu {
 
 // The .gitattributes of a fresh repository.
 std::string default_attributes();
@@ -20,7 +20,7 @@ struct PathPattern {
   [[nodiscard]] bool covers(std::string_view path) const;
 
   bool whole_path;
-  mu::Glob glob;
+  Glob glob;
 };
 
 class Attributes {
@@ -36,6 +36,9 @@ class Attributes {
   std::vector<Line> lines_;
 };
 
+// `text` with a line for each path that it does not send to LFS, as the Hub amends it at a commit.
+std::string attributes_covering(std::string text, const std::vector<std::string>& lfs_paths);
+
 class IgnoreRules {
  public:
   explicit IgnoreRules(std::string_view text);
@@ -49,4 +52,4 @@ class IgnoreRules {
   std::vector<Line> lines_;
 };
 
-}  // namespace hub
+}  // namespace mu
