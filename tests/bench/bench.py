@@ -238,6 +238,29 @@ def hub_rows(folder):
         hub.terminate()
 
 
+def cache_rows(folder):
+    """Pushing into a cache folder: `cp` and `sync -f`, and the hash that names a blob."""
+    os.environ.update(XDG_CACHE_HOME=str(folder / "cache"), HF_HOME=str(folder / "hf"))
+    one, many, cache = folder / "one", folder / "many", folder / "hub"
+    for target in (one, many):
+        target.mkdir()
+    subprocess.run(["sh", "-c", f"head -c 2147483648 /dev/urandom > {one}/a.bin; sync"], check=True)
+    for i in range(2000):
+        (many / f"{i}.txt").write_text(f"{i}\n")
+    push = lambda source: [BIN / "hub-push", "-q", "--endpoint", f"file://{cache}", source, "ada/b"]
+    fresh = lambda: [shutil.rmtree(path, ignore_errors=True) for path in (cache, folder / "cache")] and os.sync()
+    rival = ["sh", "-c", f"mkdir {cache} && openssl dgst -sha256 {one}/a.bin > /dev/null && cp --reflink=never {one}/a.bin {cache}/x && sync -f {cache}/x"]
+    compare("hub-push to file://, 2 GB / openssl, cp and sync", push(one), rival, fresh)
+    fresh()
+    subprocess.run(push(many), check=True, stdout=subprocess.DEVNULL)
+    time.sleep(2.1)  # hashes of files are remembered once they have settled
+    subprocess.run(push(many), check=True, stdout=subprocess.DEVNULL)
+    compare("hub-push to file://, 2,000 files, no change / cp", push(many), ["cp", "-r", many, folder / "copy"],
+            lambda: shutil.rmtree(folder / "copy", ignore_errors=True))
+    for path in (one, many, cache):
+        shutil.rmtree(path)
+
+
 def main():
     folder = pathlib.Path(tempfile.mkdtemp(prefix="mu-bench-"))
     large, wide, out = folder / "large.safetensors", folder / "wide.safetensors", folder / "out.safetensors"
@@ -276,6 +299,7 @@ def main():
         torch_file.unlink(), large.unlink(), wide.unlink()
         compare_shares(folder, python)
         prune_rows(folder)
+        cache_rows(folder)
         hub_rows(folder)
     finally:
         shutil.rmtree(folder)

@@ -104,8 +104,7 @@ def test_the_layout_is_what_a_download_leaves(cache, tmp_path):
     ours = push(folder, "ada/tiny", cache)
     downloads = tmp_path / "downloads"
     with Hub() as hub:
-        subprocess.run([BIN / "hub-push", folder, "ada/tiny"], check=True, capture_output=True,
-                       env={**os.environ, "HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_testwrite", "HOME": str(tmp_path)})
+        hub.push(tmp_path, folder, "ada/tiny")
         theirs = pathlib.Path(snapshot_download("ada/tiny", endpoint=hub.url, cache_dir=downloads, token="hf_testwrite"))
     a, b = layout(cache / "models--ada--tiny", ours.name), layout(downloads / "models--ada--tiny", theirs.name)
     assert a == b
@@ -120,8 +119,7 @@ def test_the_layout_is_what_a_download_leaves(cache, tmp_path):
     assert not scan_cache_dir(downloads).warnings
     # And the other way round: a download into the cache that was pushed to.
     with Hub() as hub:
-        subprocess.run([BIN / "hub-push", folder, "ada/tiny"], check=True, capture_output=True,
-                       env={**os.environ, "HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_testwrite", "HOME": str(tmp_path)})
+        hub.push(tmp_path, folder, "ada/tiny")
         again = pathlib.Path(snapshot_download("ada/tiny", endpoint=hub.url, cache_dir=cache, token="hf_testwrite"))
     assert (cache / "models--ada--tiny/refs/main").read_text() == again.name
     assert not scan_cache_dir(cache).warnings

@@ -1,17 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """hub-push and the official client on one repository: what either pushes the other reads, and neither pushes it again."""
-import os
 import pathlib
 import random
 import shutil
-import subprocess
 
 import pytest
 from huggingface_hub import HfApi, snapshot_download
 
 from hub_fixture import Hub
 
-BIN = pathlib.Path(os.environ["BIN_DIR"])
 FIXTURES = pathlib.Path(__file__).parents[1] / "fixtures"
 
 
@@ -32,19 +29,13 @@ def model(tmp_path):
     return folder
 
 
-def push(hub, tmp_path, *arguments):
-    env = {**os.environ, "HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_testwrite", "HOME": str(tmp_path), "no_proxy": "127.0.0.1"}
-    env.pop("HF_HUB_DISABLE_IMPLICIT_TOKEN", None)
-    return subprocess.run([BIN / "hub-push", *arguments], env=env, capture_output=True, text=True, check=True)
-
-
 def contents(folder):
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*")
             if p.is_file() and ".cache" not in p.parts and p.name != ".gitattributes"}
 
 
 def test_what_we_push_the_client_downloads(hub, model, tmp_path):
-    url = push(hub, tmp_path, model, "ada/tiny").stdout.strip()
+    url = hub.push(tmp_path, model, "ada/tiny").stdout.strip()
     api = HfApi(endpoint=hub.url, token="hf_testwrite")
     assert url.endswith(api.repo_info("ada/tiny").sha)
     there = snapshot_download("ada/tiny", endpoint=hub.url, token="hf_testwrite", local_dir=tmp_path / "there")
@@ -59,10 +50,10 @@ def test_what_the_client_pushes_we_find_the_same(hub, model, tmp_path):
     api.create_repo("ada/tiny")
     api.upload_folder(repo_id="ada/tiny", folder_path=model)
     hub.forget()
-    ours = push(hub, tmp_path, model, "ada/tiny")
+    ours = hub.push(tmp_path, model, "ada/tiny")
     assert "nothing to do" in ours.stderr and not hub.log(route="commit") and not hub.log(route="batch")
     (model / "deep" / "large.bin").write_bytes(b"x" * 20_000)
-    push(hub, tmp_path, "--delete", "empty*", "--exclude", "empty*", model, "ada/tiny")
+    hub.push(tmp_path, "--delete", "empty*", "--exclude", "empty*", model, "ada/tiny")
     (model / "empty.txt").unlink()
     there = snapshot_download("ada/tiny", endpoint=hub.url, token="hf_testwrite", local_dir=tmp_path / "there")
     assert contents(pathlib.Path(there)) == contents(model)
@@ -71,9 +62,9 @@ def test_what_the_client_pushes_we_find_the_same(hub, model, tmp_path):
 def test_pull_requests_and_tags(hub, model, tmp_path):
     api = HfApi(endpoint=hub.url, token="hf_testwrite")
     api.create_repo("ada/tiny")
-    url = push(hub, tmp_path, "--create-pr", "-m", "A title", model, "ada/tiny").stdout.strip()
+    url = hub.push(tmp_path, "--create-pr", "-m", "A title", model, "ada/tiny").stdout.strip()
     assert url.endswith("/ada/tiny/discussions/1")
     assert "config.json" in api.list_repo_files("ada/tiny", revision="refs/pr/1")
     assert "config.json" not in api.list_repo_files("ada/tiny")
-    push(hub, tmp_path, "--tag", "v1", model, "ada/tiny")
+    hub.push(tmp_path, "--tag", "v1", model, "ada/tiny")
     assert [tag.name for tag in api.list_repo_refs("ada/tiny").tags] == ["v1"]

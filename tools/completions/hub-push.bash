@@ -7,7 +7,7 @@ _hub_push() {
     --color) mapfile -t COMPREPLY < <(compgen -W "auto always never" -- "$word"); return ;;
   esac
   if [[ $word == -* ]]; then
-    mapfile -t COMPREPLY < <(compgen -W "--revision --type --repo-type --create-pr --private --no-private --no-create --endpoint --expect-parent --tag
+    mapfile -t COMPREPLY < <(compgen -W "--revision --type --repo-type --create-pr --private --no-private --no-create --endpoint --expect-parent --tag --link --prune-revisions
       --include --exclude --delete --all --follow-symlinks --allow --message --commit-message --description
       --commit-description --every --verify --limit-rate --timeout --max-wait --max-files-per-commit --insecure-http
       --dry-run --json --threads --progress --no-progress --color --quiet --verbose --help --version" -- "$word")
