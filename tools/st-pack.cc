@@ -29,7 +29,7 @@ constexpr ProgramText kText = {"st-pack",
 struct Options {
   std::vector<std::string> inputs;
   std::optional<std::string> output, names_from, max_shard_size, from, base, key;
-  std::optional<Part> part;
+  std::optional<Share> part;
   KnownBy known_by = KnownBy::kTime;
   std::vector<std::string> dtypes, select, exclude, rename, metadata;
   bool weights_only = false, verify = false, force = false, salvage = false;

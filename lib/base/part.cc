@@ -25,9 +25,9 @@ std::size_t parse_count(std::string_view text) {
 
 }  // namespace
 
-Part parse_part(std::string_view text) {
+Share parse_part(std::string_view text) {
   const std::size_t slash = text.find('/');
-  Part part{0, 0};
+  Share part{0, 0};
   if (slash != std::string_view::npos)
     part = {parse_count(text.substr(0, slash)), parse_count(text.substr(slash + 1))};
   if (part.index == 0 || part.count == 0 || part.index > part.count)
@@ -61,7 +61,7 @@ std::vector<std::vector<std::size_t>> cut_by_cost(const std::vector<std::uint64_
   return shares;
 }
 
-std::vector<std::size_t> units_of(const Part& part, const std::vector<std::uint64_t>& costs) {
+std::vector<std::size_t> units_of(const Share& part, const std::vector<std::uint64_t>& costs) {
   return std::move(cut_by_cost(costs, part.count)[part.index - 1]);
 }
 

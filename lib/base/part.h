@@ -13,14 +13,14 @@ namespace mu {
 
 inline constexpr std::size_t kMostParts = 1'000'000;
 
-struct Part {
+struct Share {
   std::size_t index = 1;  // 1 … count
   std::size_t count = 1;  // at most kMostParts
-  auto operator<=>(const Part&) const = default;
+  auto operator<=>(const Share&) const = default;
 };
 
 // Reads "I/N". Throws kUsage unless 1 <= I <= N <= kMostParts.
-Part parse_part(std::string_view text);
+Share parse_part(std::string_view text);
 
 // The units of each of `count` shares, every unit in exactly one, in rising order. The dearest unit goes
 // first, each to the share that has least so far (LPT; Graham 1969, "Bounds on multiprocessing timing
@@ -29,6 +29,6 @@ Part parse_part(std::string_view text);
 std::vector<std::vector<std::size_t>> cut_by_cost(const std::vector<std::uint64_t>& costs, std::size_t count);
 
 // The units of one share.
-std::vector<std::size_t> units_of(const Part& part, const std::vector<std::uint64_t>& costs);
+std::vector<std::size_t> units_of(const Share& part, const std::vector<std::uint64_t>& costs);
 
 }  // namespace mu

@@ -23,7 +23,7 @@ namespace mu {
 using Environment = std::function<std::string(const char* name)>;
 
 // Reads "I/N", "auto" or "auto/N". Throws kUsage, also where no engine says who this process is.
-Part parse_part_option(std::string_view text, const Environment& environment);
-Part parse_part_option(std::string_view text);  // with the environment of this process
+Share parse_part_option(std::string_view text, const Environment& environment);
+Share parse_part_option(std::string_view text);  // with the environment of this process
 
 }  // namespace mu

@@ -21,10 +21,17 @@ class Push {
  public:
   Push(HubApi& api, const FileChoice& choice, HashCache& cache, Journal* journal, const PushOptions& options,
        const PushListener& listener)
-      : api_(api), choice_(choice), cache_(cache), journal_(journal), o_(options), listener_(listener) {}
+      : api_(api),
+        all_(choice),
+        share_(options.part ? share_of(choice, *options.part) : FileChoice()),
+        choice_(options.part ? share_ : choice),
+        cache_(cache),
+        journal_(journal),
+        o_(options),
+        listener_(listener) {}
 
   PushResult run() {
-    apply_guard(guard_files(choice_, o_.repo.type == RepoType::kModel));
+    apply_guard(guard_files(all_, o_.repo.type == RepoType::kModel));
     if (o_.dry_run && !api_.session().has_token()) {
       result_.plan = plan_push(choice_, {}, {}, {}, {}, o_.prefix);
       return std::move(result_);
@@ -34,6 +41,11 @@ class Push {
     make_plan();
     if (o_.dry_run) {
       result_.bytes_to_send = count_bytes();
+      return std::move(result_);
+    }
+    if (o_.part) {
+      store();
+      journal_->remove();
       return std::move(result_);
     }
     if (!result_.plan.has_changes()) {
@@ -95,7 +107,7 @@ class Push {
       state = api_.find_revision(o_.revision);
     }
     if (state.found == RevisionState::Found::kNoRevision && o_.revision != "main") {
-      if (o_.dry_run) {
+      if (o_.dry_run || o_.part) {
         state = api_.find_revision("main");
         base_ = "main";
       } else {
@@ -123,7 +135,7 @@ class Push {
   }
 
   std::optional<std::string> gitignore() const {
-    for (const LocalFile& file : choice_.files) {
+    for (const LocalFile& file : all_.files) {
       if (file.name == ".gitignore" && file.stamp.size <= kMaxRegularFile)
         return read_whole_file(file.path, kMaxRegularFile);
     }
@@ -158,7 +170,7 @@ class Push {
     std::vector<RemoteFile> remote;
     if (!missing_repo_) {
       answers = ask();
-      if (!o_.deletions.empty()) remote = api_.list_files(base(), o_.prefix);
+      if (!o_.deletions.empty() && !o_.part) remote = api_.list_files(base(), o_.prefix);
       check_regular(answers);
       hash(answers);
     }
@@ -190,6 +202,7 @@ class Push {
       unknown.push_back(i);
       bytes += stamp.size;
     }
+    listener_.detail(fmt::format("{} to hash of {}", unknown.size(), plural(answers.size(), "file")));
     const std::function<void(std::uint64_t)> on_bytes = listener_.progress("hashing", bytes);
     // The largest first: a thread that begins it last would be waited for.
     std::sort(unknown.begin(), unknown.end(), [this](std::size_t a, std::size_t b) {
@@ -233,7 +246,7 @@ class Push {
     std::uint64_t total = 0;
     for (const LfsObject& object : list) total += object.size;
     UploadOptions upload;
-    upload.revision = o_.create_pr || o_.revision.starts_with("refs/pr/") ? "" : o_.revision;
+    upload.revision = o_.create_pr || o_.revision.starts_with("refs/pr/") ? "" : base();
     upload.jobs = o_.jobs;
     upload.on_bytes = listener_.progress("sending", total);
     upload.detail = listener_.detail;
@@ -331,7 +344,9 @@ class Push {
   }
 
   HubApi& api_;
-  const FileChoice& choice_;
+  const FileChoice& all_;
+  const FileChoice share_;
+  const FileChoice& choice_;  // what this run is about
   HashCache& cache_;
   Journal* journal_;
   const PushOptions& o_;

@@ -14,6 +14,7 @@
 #include "hub/hashes.h"
 #include "hub/lfs.h"
 #include "hub/plan.h"
+#include "hub/share.h"
 
 namespace mu {
 
@@ -32,6 +33,7 @@ struct PushOptions {
   bool dry_run = false, verify = false;
   std::size_t max_commit_files = kMaxCommitFiles;
   unsigned jobs = 8;
+  std::optional<Share> part;  // store the bytes of one share and commit nothing
 };
 
 // How a push tells what it does; every member may be called from any thread.

@@ -21,7 +21,7 @@ namespace {
 
 struct ShareName {
   std::string_view fingerprint;
-  Part part;
+  Share part;
 };
 
 // Reads "0123456789abcdef.2-of-7"; nothing for any other name.
@@ -46,12 +46,12 @@ std::optional<ShareName> parse_share_name(std::string_view name) {
 PartsFolder::PartsFolder(const std::string& out, std::string fingerprint)
     : path_(real_target(out) + ".parts"), fingerprint_(std::move(fingerprint)) {}
 
-std::string PartsFolder::path_of(const Part& part) const {
+std::string PartsFolder::path_of(const Share& part) const {
   return join_path(path_, fmt::format("{}.{}-of-{}", fingerprint_, part.index, part.count));
 }
 
-std::vector<Part> PartsFolder::find(bool discard_others) const {
-  std::vector<Part> found;
+std::vector<Share> PartsFolder::find(bool discard_others) const {
+  std::vector<Share> found;
   if (!exists(path_)) return found;
   if (!is_folder(path_)) throw refused("is no folder of shares").in_file(escape_name(path_));
   std::vector<std::string> others;

@@ -22,12 +22,12 @@ class PartsFolder {
 
   [[nodiscard]] const std::string& path() const { return path_; }
   [[nodiscard]] const std::string& fingerprint() const { return fingerprint_; }
-  [[nodiscard]] std::string path_of(const Part& part) const;
+  [[nodiscard]] std::string path_of(const Share& part) const;
 
   // Finished shares of this plan, however many it was cut into, sorted; none where there is no folder. Shares
   // of other plans are named and refused (kRefused), or removed with `discard_others`. What is no share is
   // always refused: it is not ours.
-  [[nodiscard]] std::vector<Part> find(bool discard_others) const;
+  [[nodiscard]] std::vector<Share> find(bool discard_others) const;
   // Makes the folder that shares are put in. Throws kIo.
   void make() const;
   // Removes the folder and all shares. Whoever still works on one finds its place gone.

@@ -45,7 +45,7 @@ struct TextOutput {
 
 // Of which plan a plan is one share (share.h).
 struct ShareOf {
-  Part part;
+  Share part;
   std::string fingerprint;
 };
 

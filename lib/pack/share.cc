@@ -106,7 +106,7 @@ std::string pack_fingerprint(const PackPlan& plan, const Input& input, KnownBy b
   return fingerprint.finish();
 }
 
-PackPlan plan_share(const PackPlan& plan, const Part& part, const std::string& fingerprint) {
+PackPlan plan_share(const PackPlan& plan, const Share& part, const std::string& fingerprint) {
   PackPlan share;
   share.share = ShareOf{part, fingerprint};
   share.kind = plan.kind;
@@ -119,7 +119,7 @@ PackPlan plan_share(const PackPlan& plan, const Part& part, const std::string& f
 
 FinishedShards find_finished(const PartsFolder& folder, const PackPlan& plan, bool discard_others) {
   FinishedShards finished;
-  for (const Part& part : folder.find(discard_others)) {
+  for (const Share& part : folder.find(discard_others)) {
     const std::string path = folder.path_of(part);
     try {
       finished.merge(read_share(path, plan_share(plan, part, folder.fingerprint())));
@@ -137,7 +137,7 @@ FinishedShards find_finished(const PartsFolder& folder, const PackPlan& plan, bo
 WriteResult write_share(const PackPlan& share, const PartsFolder& folder, const std::string& out,
                         const Input& input, const WriteOptions& options) {
   require_writable(share, input, out, options.force);
-  const std::vector<Part> found = folder.find(options.force);
+  const std::vector<Share> found = folder.find(options.force);
   const std::string path = folder.path_of(share.share->part);
   if (std::find(found.begin(), found.end(), share.share->part) != found.end()) {
     WriteResult result;

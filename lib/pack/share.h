@@ -22,7 +22,7 @@ std::string pack_fingerprint(const PackPlan& plan, const Input& input, KnownBy b
 
 // The part of a plan that one share does: its shards, balanced by bytes read and written. Index, configs and
 // other files are left to the run that finishes.
-PackPlan plan_share(const PackPlan& plan, const Part& part, const std::string& fingerprint);
+PackPlan plan_share(const PackPlan& plan, const Share& part, const std::string& fingerprint);
 
 // What lies finished in the shares of this plan. Throws kRefused for shares of other plans (see
 // PartsFolder::find) and for one whose files are not those of its plan.

@@ -158,6 +158,66 @@ same() { diff -r "$1" "$2" && [ ! -e "$2.parts" ] && [ -z "$(find . -name '.*.mu
   [ ! -e out.parts ]
 }
 
+@test "st-inspect: shares of statistics and hashes, combined in any order, print what one run prints" {
+  model m
+  for input in m "$FIXTURES/sharded" "$FIXTURES/full-run/checkpoint-40" "$FIXTURES/torch/"*.bin; do
+    st-inspect --names "$input" > /dev/null 2>&1 || continue
+    for n in 1 2 3 7 60; do
+      for i in $(seq $n); do st-inspect --stats --hash "$input" --part "$i/$n" > "part$i"; done
+      mapfile -t parts < <(seq -f part%g $n | shuf --random-source=<(yes $n))
+      cmp <(st-inspect --combine "${parts[@]}") <(st-inspect --stats --hash "$input")
+      cmp <(st-inspect --combine --json "${parts[@]}") <(st-inspect --stats --hash --json "$input")
+    done
+  done
+  for i in 2 1; do st-inspect --stats --sort size --filter '*1*' m --part $i/2 > "part$i"; done
+  cmp <(st-inspect --combine part1 part2) <(st-inspect --stats --sort size --filter '*1*' m)
+  for i in 2 1; do st-inspect --hash m --part $i/2 > "part$i"; done
+  cmp <(st-inspect --combine part2 part1) <(st-inspect --hash m)
+  cmp <(st-inspect --combine --check part2 part1) <(st-inspect --check --hash m)
+}
+
+@test "st-inspect: values that are not finite survive the way through a share" {
+  python3 - x.safetensors <<'PY'
+import json, struct, sys
+values = [float("nan"), float("inf"), -float("inf"), -0.0, 1e308, -1e308, 5e-324, 0.1]
+header = json.dumps({"a": {"dtype": "F64", "shape": [8], "data_offsets": [0, 64]}}).encode()
+open(sys.argv[1], "wb").write(struct.pack("<Q", len(header)) + header + struct.pack("<8d", *values))
+PY
+  st-inspect --stats x.safetensors --part 1/1 > part
+  cmp <(st-inspect --combine part) <(st-inspect --stats x.safetensors)
+  cmp <(st-inspect --combine --json part) <(st-inspect --stats --json x.safetensors)
+  expect 1 st-inspect --combine --fail-on nan part
+}
+
+@test "st-inspect: a share that is missing, of another plan, of a changed model, broken, is told" {
+  model m
+  for i in 1 2 3; do st-inspect --stats m --part $i/3 > "part$i"; done
+  expect 4 st-inspect --combine part1 part3
+  has stderr "a share is missing"
+  expect 0 st-inspect --combine part1 part2 part3 part2
+  st-inspect --stats --filter '*1*' m --part 1/3 > other
+  expect 5 st-inspect --combine part1 part2 part3 other
+  has stderr "other: is a share of another plan than part1"
+  expect 2 st-inspect --combine --hash part1 part2 part3
+  expect 4 st-inspect --combine m/config.json
+  head -c 500 part2 > cut
+  expect 4 st-inspect --combine part1 cut part3
+  sed 's/"unit": [0-9]*/"unit": 99/' part2 > odd
+  expect 4 st-inspect --combine part1 odd part3
+  sed 's/\[[0-9]*, \([0-9]*\)\]/[256,\1]/; s/\[[0-9]*,\([0-9]*\)\]/[256,\1]/' part2 > odd
+  expect 4 st-inspect --combine part1 odd part3
+  touch m/model-00002-of-00002.safetensors
+  expect 5 st-inspect --combine part1 part2 part3
+  has stderr "it has changed"
+  expect 2 st-inspect m --part 1/2
+  expect 2 st-inspect --stats m m --part 1/2
+  expect 2 st-inspect --stats - --part 1/2
+  expect 2 st-inspect -n m
+  expect 0 st-inspect --stats --hash m --part 1/2 -n
+  has output "file"
+  has output "stats"
+}
+
 @test "--part auto: what the engines set" {
   model m
   share() { env "$@" st-pack m -o out --max-shard-size 300KB -n --part "${AUTO:-auto}" | grep -oE 'share [0-9]+/[0-9]+'; }
@@ -167,4 +227,50 @@ same() { diff -r "$1" "$2" && [ ! -e "$2.parts" ] && [ -z "$(find . -name '.*.mu
   AUTO=auto/8
   [ "$(share JOB_COMPLETION_INDEX=7)" = "share 8/8" ]
   [ "$(share PARALLEL_SEQ=7)" = "share 7/8" ]
+}
+
+@test "hub-push: shares store, the run without --part makes the one commit and neither sends nor hashes again" {
+  start_hub --lfs-threshold 1000
+  export HOME=$BATS_TEST_TMPDIR/home
+  unset XDG_CACHE_HOME XDG_STATE_HOME
+  mkdir home
+  out=$FIXTURES/sharded
+  for share in 2/3 3/3 1/3 1/3; do
+    expect 0 hub-push "$out" ada/tiny --part $share
+    [ -z "$output" ]
+    has stderr "share $share: "
+    has stderr "nothing is committed"
+  done
+  [ "$(hub_count 'e["route"] == "commit"')" = 0 ]
+  [ "$(hub_count 'e["route"] == "storage-put"')" = "$(find "$out" -type f -size +1000c | wc -l)" ]
+  [ "$(find home -name 'hashes.*-of-3' | wc -l)" = 3 ]
+  hub_admin DELETE log
+  rm -rf home/.cache
+  expect 0 hub-push -v "$out" ada/tiny
+  has stderr "0 to hash of "
+  has stderr "; 0 B sent"
+  [ "$(hub_count 'e["route"] == "storage-put"')" = 0 ]
+  [ "$(hub_count 'e["route"] == "commit"')" = 1 ]
+  hub_files ada/tiny | grep -v ' .gitattributes$' | sed -E 's/^([0-9a-f]{64}) [0-9]+ /\1  /' > there
+  (cd "$out" && sha256sum --quiet -c "$BATS_TEST_TMPDIR/there" && [ "$(find . -type f | wc -l)" = "$(wc -l < "$BATS_TEST_TMPDIR/there")" ])
+  [ -z "$(find home -name 'hashes.*')" ] && [ -z "$(find home -name 'journal*' -not -name '*.lock')" ]
+}
+
+@test "hub-push: a share that is missing is sent at the end; a new branch waits for the commit; the guard stops shares too" {
+  start_hub --lfs-threshold 1000
+  model m
+  expect 0 hub-push m ada/tiny --revision next --part 1/2
+  expect 0 hub-push m ada/tiny --revision next --part 2/2 -n
+  [ "$(grep -c safetensors$ <<< "$output")" = 1 ]
+  hub_admin DELETE log
+  expect 0 hub-push m ada/tiny --revision next --delete '*.bin'
+  [ "$(hub_count 'e["route"] == "storage-put"')" = 1 ]
+  [ "$(hub_count 'e["route"] == "commit"')" = 1 ]
+  echo "hf_abcdefghijklmnopqrstuvwxyz01234567" > m/.env
+  hub_admin DELETE log
+  expect 5 hub-push m ada/other --part 2/2
+  [ "$(hub_count 'e["route"] == "storage-put"')" = 0 ]
+  expect 2 hub-push m ada/tiny --part 1/2 --every 10m
+  expect 2 hub-push - ada/tiny x --part 1/2
+  expect 2 hub-push m ada/tiny --part 3/2
 }

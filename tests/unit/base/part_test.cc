@@ -40,8 +40,8 @@ Costs llama_405b() {
 }  // namespace
 
 TEST_CASE("part: I/N is read whole or refused") {
-  CHECK(parse_part("1/1") == Part{1, 1});
-  CHECK(parse_part("7/512") == Part{7, 512});
+  CHECK(parse_part("1/1") == Share{1, 1});
+  CHECK(parse_part("7/512") == Share{7, 512});
   for (const char* text : {"", "/", "1", "1/", "/1", "0/1", "2/1", "1/0", "-1/2", "+1/2", " 1/2", "1/2 ",
                            "1/2/3", "1/1000001", "99999999999999999999/99999999999999999999"})
     CHECK_MESSAGE(error_of([&] { parse_part(text); }) == ErrorKind::kUsage, text);

@@ -15,7 +15,7 @@ namespace {
 const std::string kMine = "0123456789abcdef";
 const std::string kOther = "fedcba9876543210";
 
-void finish(const PartsFolder& parts, const Part& part, std::string_view text) {
+void finish(const PartsFolder& parts, const Share& part, std::string_view text) {
   parts.make();
   StagedFolder stage(parts.path_of(part), true);
   stage.create("f").write_at(0, as_bytes(text));
@@ -23,7 +23,7 @@ void finish(const PartsFolder& parts, const Part& part, std::string_view text) {
 }
 
 bool refuses(const PartsFolder& parts, bool discard_others) {
-  std::vector<Part> found;
+  std::vector<Share> found;
   return error_of([&] { found = parts.find(discard_others); }) == ErrorKind::kRefused;
 }
 
@@ -38,7 +38,7 @@ TEST_CASE("parts: shares of any cut are found, stages are not, and all go at onc
   finish(parts, {2, 3}, "");
   finish(parts, {1, 2}, "");
   const StagedFolder unfinished(parts.path_of({3, 3}), true);
-  CHECK(parts.find(false) == std::vector<Part>{{1, 2}, {2, 3}});
+  CHECK(parts.find(false) == std::vector<Share>{{1, 2}, {2, 3}});
   parts.remove();
   CHECK(list_folder(folder.path()).empty());
 }
@@ -61,7 +61,7 @@ TEST_CASE("parts: other plans' shares are refused by name or discarded; what is 
   finish(other, {1, 2}, "");
   CHECK(refuses(mine, false));
   CHECK(exists(other.path_of({1, 2})));
-  CHECK(mine.find(true) == std::vector<Part>{{1, 2}});
+  CHECK(mine.find(true) == std::vector<Share>{{1, 2}});
   CHECK_FALSE(exists(other.path_of({1, 2})));
   for (const char* name : {"notes", "0123456789abcdef.0-of-2", "0123456789abcdef.1-of-2x",
                            "0123456789ABCDEF.1-of-2", "0123456789abcdef-of-2", "0123456789abcdef.-of-"}) {
