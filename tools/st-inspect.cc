@@ -290,10 +290,11 @@ int measure(const Options& o, const Input& input, const std::vector<const Tensor
 
 int measure_part(const Options& o, const Input& input, const std::vector<const Tensor*>& tensors) {
   const MeasurePlan plan{input.name, o.filters, o.sort.value_or(""), o.stats, o.hash};
+  const ShareUnits units = share_units(plan, *o.part, input.weights, tensors);
   if (o.common.dry_run) {
-    out(share_text(share_units(plan, *o.part, input.weights, tensors), input.weights, tensors));
+    out(share_text(units, input.weights, tensors));
   } else {
-    Progress progress("measuring", 0, o.common.show_progress());
+    Progress progress("measuring", units.bytes, o.common.show_progress());
     out(measure_share(plan, *o.part, input.weights, tensors, o.common.thread_count(), progress));
   }
   return warn_of_danger(input) ? 4 : 0;

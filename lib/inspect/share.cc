@@ -130,8 +130,12 @@ MeasurePlan read_plan(const JsonValue& root) {
 ShareUnits share_units(const MeasurePlan& plan, const Share& part, const Weights& weights,
                        const std::vector<const Tensor*>& tensors) {
   ShareUnits units;
-  if (plan.stats) units.stats = units_of(part, tensor_sizes(tensors));
-  if (plan.hash) units.hashes = units_of(part, hash_costs(weights, tensors));
+  const auto cut = [&](std::vector<std::size_t>& chosen, const std::vector<std::uint64_t>& costs) {
+    chosen = units_of(part, costs);
+    for (const std::size_t unit : chosen) units.bytes += costs[unit];
+  };
+  if (plan.stats) cut(units.stats, tensor_sizes(tensors));
+  if (plan.hash) cut(units.hashes, hash_costs(weights, tensors));
   return units;
 }
 

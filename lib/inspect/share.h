@@ -27,6 +27,7 @@ struct MeasurePlan {
 // tensor of the list.
 struct ShareUnits {
   std::vector<std::size_t> stats, hashes;
+  std::uint64_t bytes = 0;  // to be read
 };
 ShareUnits share_units(const MeasurePlan& plan, const Share& part, const Weights& weights,
                        const std::vector<const Tensor*>& tensors);

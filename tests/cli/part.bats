@@ -160,8 +160,7 @@ same() { diff -r "$1" "$2" && [ ! -e "$2.parts" ] && [ -z "$(find . -name '.*.mu
 
 @test "st-inspect: shares of statistics and hashes, combined in any order, print what one run prints" {
   model m
-  for input in m "$FIXTURES/sharded" "$FIXTURES/full-run/checkpoint-40" "$FIXTURES/torch/"*.bin; do
-    st-inspect --names "$input" > /dev/null 2>&1 || continue
+  for input in m "$FIXTURES/sharded" "$FIXTURES/full-run/checkpoint-40" "$FIXTURES/torch/training.pth" "$FIXTURES/torch/odd-tensors.pt"; do
     for n in 1 2 3 7 60; do
       for i in $(seq $n); do st-inspect --stats --hash "$input" --part "$i/$n" > "part$i"; done
       mapfile -t parts < <(seq -f part%g $n | shuf --random-source=<(yes $n))
