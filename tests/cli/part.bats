@@ -259,6 +259,7 @@ PY
   start_hub --lfs-threshold 1000
   model m
   expect 0 hub-push m ada/tiny --revision next --part 1/2
+  [ "$(hub_admin GET 'repo?type=model&id=ada/tiny' | grep -c '"next"')" = 0 ]
   expect 0 hub-push m ada/tiny --revision next --part 2/2 -n
   [ "$(grep -c safetensors$ <<< "$output")" = 1 ]
   hub_admin DELETE log
