@@ -13,6 +13,7 @@
 #include "ckpt/scan.h"
 #include "cli/app.h"
 #include "cli/console.h"
+#include "cli/part.h"
 #include "cli/progress.h"
 #include "cli/run.h"
 #include "hub/cache_push.h"
@@ -39,11 +40,13 @@ struct Options {
   bool make_private = false, make_public = false, create_pr = false, no_create = false;
   bool link = false, prune = false;
   bool all = false, follow_symlinks = false, verify = false, insecure_http = false;
+  std::optional<Share> part;
   CommonOptions common;
 };
 
 Options parse_options(int argc, char** argv) {
   Options o;
+  std::optional<std::string> part;
   App app(kText);
   app.operands(o.operands);
   app.group("Where to");
@@ -74,6 +77,7 @@ Options parse_options(int argc, char** argv) {
   app.value("--max-wait", "TIME", o.max_wait, "for a failing hub (120s)");
   app.value("--timeout", "TIME", o.timeout, "give up a transfer that stands still so long (60s)");
   app.value("--max-files-per-commit", "N", o.max_commit_files, "more are several commits (20000)");
+  app.value("--part", "I/N|auto", part, "store share I of N; a run without commits");
   app.flag("--insecure-http", o.insecure_http, "a token may go over plain http");
   app.common(o.common, "njpt");
   app.parse(argc, argv);
@@ -82,6 +86,8 @@ Options parse_options(int argc, char** argv) {
   if (o.make_private && o.make_public) throw usage("--private and --no-private exclude each other");
   if (o.every && (o.create_pr || o.common.dry_run))
     throw usage("--every goes with neither --create-pr nor --dry-run");
+  if (part) o.part = parse_part_option(*part);
+  if (o.part && (o.every || o.operands[0] == "-")) throw usage("--part goes with neither --every nor -");
   if (o.create_pr && o.revision) throw usage("--create-pr and --revision exclude each other");
   return o;
 }
@@ -120,6 +126,7 @@ PushOptions push_options(const Options& o) {
   push.verify = o.verify;
   push.link = o.link;
   push.prune = o.prune;
+  push.part = o.part;
   if (o.max_commit_files) push.max_commit_files = parse_count(*o.max_commit_files);
   if (o.common.threads > 0) push.jobs = o.common.threads;
   return push;
@@ -178,6 +185,7 @@ ConnectionOptions connection_options(const Options& o) {
 void print_result(const Options& o, const PushOptions& push, const PushResult& result) {
   if (o.common.json) return out(push_json(result, push));
   if (push.dry_run) return out(push_plan_text(result));
+  if (push.part) return print_note(share_summary(result, *push.part));
   print_note(push_summary(result));
   if (push.verify) {
     out(push_manifest(result));
@@ -198,9 +206,16 @@ PushResult push_to_hub(const Options& o, const FileChoice& choice, HashCache& ca
     api.set_owner(api.whoami());
     push_to.repo = api.repo();
   }
+  const std::string journal_file = journal_path(session.endpoint(), push_to);
   std::optional<Journal> journal;
-  if (!push_to.dry_run) journal.emplace(journal_path(session.endpoint(), push_to));
-  return push(api, choice, cache, journal ? &*journal : nullptr, push_to, listener);
+  adopt_share_hashes(cache, journal_file, choice);
+  if (!push_to.dry_run && push_to.part)
+    leave_share_hashes(cache, journal_file, share_of(choice, *push_to.part), *push_to.part);
+  if (!push_to.dry_run)
+    journal.emplace(push_to.part ? share_journal_path(journal_file, *push_to.part) : journal_file);
+  PushResult result = push(api, choice, cache, journal ? &*journal : nullptr, push_to, listener);
+  if (!push_to.dry_run && !push_to.part) remove_share_hashes(journal_file);
+  return result;
 }
 
 int push_once(const Options& o, const std::string& local, PushOptions push_to) {
@@ -212,6 +227,7 @@ int push_once(const Options& o, const std::string& local, PushOptions push_to) {
   std::unique_ptr<Progress> progress;
   const std::optional<std::string> folder = cache_of_endpoint(o.endpoint.value_or(hub_endpoint()));
   if (!folder && (o.link || o.prune)) throw usage("--link and --prune-revisions are for file:// alone");
+  if (folder && o.part) throw usage("--part is for hubs: a cache folder is written at once");
   try {
     const PushResult result = folder ? push_to_cache(*folder, choice, cache, push_to, listener(o, progress))
                                      : push_to_hub(o, choice, cache, push_to, listener(o, progress));

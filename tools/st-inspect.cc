@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "cli/app.h"
 #include "cli/console.h"
+#include "cli/part.h"
 #include "cli/run.h"
 #include "cli/table.h"
 #include "inspect/check.h"
@@ -16,6 +17,7 @@
 #include "inspect/object.h"
 #include "inspect/report.h"
 #include "inspect/safety.h"
+#include "inspect/share.h"
 #include "inspect/slice.h"
 #include "weights/layout.h"
 
@@ -30,9 +32,10 @@ constexpr ProgramText kText = {
 struct Options {
   std::vector<std::string> paths, filters, maps;
   bool tensors = false, names = false, header = false, stats = false, hash = false, diff = false,
-       ignore_dtype = false;
+       ignore_dtype = false, combine = false;
   std::optional<std::string> tree, metadata, check, print, sort, fail_on, rtol, atol;
   CommonOptions common;
+  std::optional<Share> part;
   // Derived.
   std::vector<Glob> globs;
   SortKey sort_key = SortKey::kOffset;
@@ -84,6 +87,11 @@ void derive(Options& o) {
   }
   if (views_of(o) > 1)
     throw usage("these views exclude each other").hint("only --stats, --hash and --check go together");
+  if (o.part && (o.paths.size() != 1 || o.paths[0] == "-" || o.combine || o.check || !(o.stats || o.hash)))
+    throw usage("--part is for --stats and --hash of one PATH");
+  if (o.common.dry_run && !o.part) throw usage("-n belongs to --part");
+  if (o.combine && (views_of(o) > (o.stats || o.hash || o.check ? 1 : 0) || o.sort || !o.filters.empty()))
+    throw usage("--combine prints what its shares measured").hint("--filter and --sort go with --part");
   if (o.diff && o.paths.size() != 2)
     throw usage(fmt::format("--diff compares two inputs, not {}", o.paths.size()));
   if (!o.diff && (!o.maps.empty() || o.rtol || o.atol || o.ignore_dtype))
@@ -93,6 +101,7 @@ void derive(Options& o) {
 
 Options parse_options(int argc, char** argv) {
   Options o;
+  std::optional<std::string> part;
   App app(kText);
   app.operands(o.paths);
   app.group("Views (default: an overview)");
@@ -111,14 +120,17 @@ Options parse_options(int argc, char** argv) {
   app.list("--filter", "GLOB", o.filters, "only tensors with such names (repeatable)");
   app.value("--sort", "KEY", o.sort, "name, size, offset (default) or dtype");
   app.value("--fail-on", "nan,inf", o.fail_on, "exit 1 when --stats finds some");
+  app.value("--part", "I/N|auto", part, "measure share I of N (--stats, --hash), as JSON");
+  app.flag("--combine", o.combine, "operands are such shares: print what one run prints");
   app.group("With --diff");
   app.list("--map", "s/ERE/NEW/", o.maps, "rename the first input's tensors (repeatable)");
   app.value("--rtol", "X", o.rtol, "relative tolerance (0), as torch.allclose");
   app.value("--atol", "X", o.atol, "absolute tolerance (0)");
   app.flag("--ignore-dtype", o.ignore_dtype, "equal values in another dtype are no difference");
-  app.common(o.common, "j0pt");
+  app.common(o.common, "nj0pt");
   app.parse(argc, argv);
   if (o.paths.empty()) throw usage("name a PATH").hint("see st-inspect --help");
+  if (part) o.part = parse_part_option(*part);
   derive(o);
   return o;
 }
@@ -182,7 +194,7 @@ std::uint64_t bytes_of(const std::vector<const Tensor*>& tensors) {
 
 // On a terminal a table with a small histogram, else a TSV line a tensor as soon as it is known.
 TensorStats print_stats(const Options& o, const Input& input, const std::vector<const Tensor*>& tensors,
-                        Findings& findings, Measured& measured) {
+                        Findings& findings, Measured& measured, const CombinedShares* shares) {
   const bool table_wanted = out_is_terminal() && !o.common.json;
   Table table("llrrrrrrrrrll");
   table.row({"name", "dtype", "values", "min", "max", "mean", "std", "absmax", "zeros", "nan", "inf",
@@ -192,30 +204,31 @@ TensorStats print_stats(const Options& o, const Input& input, const std::vector<
     row.insert(row.begin(), {std::move(name), std::move(dtype)});
     return row;
   };
-  Progress progress("reading", bytes_of(tensors), o.common.show_progress());
-  const TensorStats total = measure_stats(
-      input.weights, tensors, o.common.thread_count(), progress,
-      [&](const Tensor& tensor, const TensorStats& stats) {
-        if (stats.not_boolean > 0) {
-          findings.add({"ST-BOOL", Level::kSpec, true,
-                        fmt::format("tensor '{}' has {} other than 0 and 1", escape_name(tensor.name),
-                                    plural(stats.not_boolean, "byte")),
-                        input.weights.files[tensor.source].name, tensor.offset});
-        }
-        if (o.common.json) {
-          measured.stats.push_back(stats_json(tensor.dtype, stats));
-          return;
-        }
-        std::vector<std::string> row =
-            row_of(escape_name(tensor.name), escape_name(type_text(tensor)), stats);
-        if (table_wanted) row.push_back(draw_magnitudes(stats, 16));
-        row.push_back(stats_remarks(tensor.dtype, stats));
-        if (table_wanted) {
-          table.row(std::move(row));
-        } else {
-          out(join(row, "\t") + "\n");
-        }
-      });
+  const OnStats on_stats = [&](const Tensor& tensor, const TensorStats& stats) {
+    if (stats.not_boolean > 0) {
+      findings.add({"ST-BOOL", Level::kSpec, true,
+                    fmt::format("tensor '{}' has {} other than 0 and 1", escape_name(tensor.name),
+                                plural(stats.not_boolean, "byte")),
+                    input.weights.files[tensor.source].name, tensor.offset});
+    }
+    if (o.common.json) {
+      measured.stats.push_back(stats_json(tensor.dtype, stats));
+      return;
+    }
+    std::vector<std::string> row = row_of(escape_name(tensor.name), escape_name(type_text(tensor)), stats);
+    if (table_wanted) row.push_back(draw_magnitudes(stats, 16));
+    row.push_back(stats_remarks(tensor.dtype, stats));
+    if (table_wanted) {
+      table.row(std::move(row));
+    } else {
+      out(join(row, "\t") + "\n");
+    }
+  };
+  const auto measured_now = [&] {
+    Progress progress("reading", bytes_of(tensors), o.common.show_progress());
+    return measure_stats(input.weights, tensors, o.common.thread_count(), progress, on_stats);
+  };
+  const TensorStats total = shares != nullptr ? shares->stats(tensors, on_stats) : measured_now();
   if (o.common.json) return total;
   std::vector<std::string> last = row_of("(total)", "-", total);
   if (table_wanted) last.push_back(draw_magnitudes(total, 16));
@@ -238,21 +251,26 @@ void print_hashes(const Input& input, const std::vector<const Tensor*>& tensors,
 }
 
 // --stats, --hash, --check and --json, in any combination.
-int measure(const Options& o, const Input& input, const std::vector<const Tensor*>& tensors) {
+int measure(const Options& o, const Input& input, const std::vector<const Tensor*>& tensors,
+            const CombinedShares* shares = nullptr) {
   const bool loadable = input.weights.findings.first_up_to(Level::kLoads) == nullptr;
   Findings findings = check_input(input);
   Measured measured;
   bool failed = false;
   if (o.stats && loadable) {
-    measured.total = print_stats(o, input, tensors, findings, measured);
+    measured.total = print_stats(o, input, tensors, findings, measured, shares);
     failed = (o.fail_on_nan && measured.total->nan > 0) ||
              (o.fail_on_inf && measured.total->positive_infinity + measured.total->negative_infinity > 0);
   }
   if (o.hash && loadable) {
-    std::uint64_t total = bytes_of(tensors);
-    for (const WeightsFile& file : input.weights.files) total += file.size;
-    Progress progress("hashing", total, o.common.show_progress());
-    measured.hashes = measure_hashes(input.weights, tensors, o.common.thread_count(), progress);
+    if (shares != nullptr) {
+      measured.hashes = shares->hashes(input.weights, tensors);
+    } else {
+      std::uint64_t total = bytes_of(tensors);
+      for (const WeightsFile& file : input.weights.files) total += file.size;
+      Progress progress("hashing", total, o.common.show_progress());
+      measured.hashes = measure_hashes(input.weights, tensors, o.common.thread_count(), progress);
+    }
     if (!o.common.json) print_hashes(input, tensors, *measured.hashes);
   }
   if (o.common.json) {
@@ -270,6 +288,38 @@ int measure(const Options& o, const Input& input, const std::vector<const Tensor
   return failed ? 1 : 0;
 }
 
+int measure_part(const Options& o, const Input& input, const std::vector<const Tensor*>& tensors) {
+  const MeasurePlan plan{input.name, o.filters, o.sort.value_or(""), o.stats, o.hash};
+  const ShareUnits units = share_units(plan, *o.part, input.weights, tensors);
+  if (o.common.dry_run) {
+    out(share_text(units, input.weights, tensors));
+  } else {
+    Progress progress("measuring", units.bytes, o.common.show_progress());
+    out(measure_share(plan, *o.part, input.weights, tensors, o.common.thread_count(), progress));
+  }
+  return warn_of_danger(input) ? 4 : 0;
+}
+
+// The shares say what was asked for; how to print it is asked for now.
+int combine(Options o) {
+  const CombinedShares shares(o.paths);
+  const MeasurePlan& plan = shares.plan();
+  if ((o.stats && !plan.stats) || (o.hash && !plan.hash))
+    throw usage("the shares don't hold what is asked for").in_file(escape_name(o.paths.front()));
+  o.paths = {plan.path};
+  o.filters = plan.filters;
+  if (!plan.sort.empty()) o.sort = plan.sort;
+  o.stats = plan.stats;
+  o.hash = plan.hash;
+  o.combine = false;
+  derive(o);
+  const Input input = open_input(plan.path, StreamData::kLeave);
+  input.weights.findings.throw_if_unloadable();
+  const std::vector<const Tensor*> tensors = choose_tensors(input.weights, o.globs, o.sort_key);
+  shares.require_whole(input.weights, tensors);
+  return measure(o, input, tensors, &shares);
+}
+
 StreamData stdin_data(const Options& o) {
   if (o.header || o.names) return StreamData::kLeave;
   return o.stats || o.hash || o.print ? StreamData::kSpool : StreamData::kCount;
@@ -280,6 +330,7 @@ int inspect(const Options& o, const std::string& path) {
   // --check reports what the reference refuses; every other view needs tensors that can be trusted.
   if (!o.check) input.weights.findings.throw_if_unloadable();
   const std::vector<const Tensor*> tensors = choose_tensors(input.weights, o.globs, o.sort_key);
+  if (o.part) return measure_part(o, input, tensors);
   if (o.print) {
     print_slice(input.weights, *o.print, o.common.json);
   } else if (o.header) {
@@ -315,6 +366,7 @@ int main(int argc, char** argv) {
   return mu::run("st-inspect", [&] {
     const Options o = parse_options(argc, argv);
     if (o.diff) return diff(o);
+    if (o.combine) return combine(o);
     return for_each_operand(o.paths, [&o](const std::string& path) { return inspect(o, path); });
   });
 }

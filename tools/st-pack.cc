@@ -9,12 +9,14 @@
 #include "base/text.h"
 #include "cli/app.h"
 #include "cli/console.h"
+#include "cli/part.h"
 #include "cli/run.h"
 #include "model/sharded.h"
 #include "model/wrappers.h"
 #include "os/file.h"
 #include "os/folder.h"
 #include "pack/report.h"
+#include "pack/share.h"
 
 namespace {
 
@@ -27,13 +29,22 @@ constexpr ProgramText kText = {"st-pack",
 struct Options {
   std::vector<std::string> inputs;
   std::optional<std::string> output, names_from, max_shard_size, from, base, key;
+  std::optional<Share> part;
+  KnownBy known_by = KnownBy::kTime;
   std::vector<std::string> dtypes, select, exclude, rename, metadata;
   bool weights_only = false, verify = false, force = false, salvage = false;
   CommonOptions common;
 };
 
+OutputKind kind_of(const std::string& output) {
+  if (output == "-") return OutputKind::kStream;
+  if (output.ends_with(".safetensors")) return OutputKind::kSafetensors;
+  return output.ends_with(".npy") ? OutputKind::kNpy : OutputKind::kFolder;
+}
+
 Options parse_options(int argc, char** argv) {
   Options o;
+  std::optional<std::string> part, fingerprint;
   App app(kText);
   app.operands(o.inputs);
   app.group("Output");
@@ -47,6 +58,9 @@ Options parse_options(int argc, char** argv) {
   app.value("--key", "PATH", o.key, "where the model lies in a distributed checkpoint (app.model)");
   app.value("--base", "DIR", o.base, "take config, tokenizer, and weights that were lost, from there");
   app.flag("--salvage", o.salvage, "take the tensors of a pickle that is dangerous to load");
+  app.group("Beyond one machine");
+  app.value("--part", "I/N|auto", part, "write share I of N beside OUT; a run without finishes");
+  app.value("--fingerprint", "time|content", fingerprint, "how shares know the input again (time)");
   app.group("Tensors");
   app.list("--dtype", "[GLOB=]TYPE", o.dtypes, "to bf16 f16 f32 f64 f8_e4m3 f8_e5m2 (repeatable)");
   app.list("--select", "GLOB", o.select, "only tensors with such names (repeatable)");
@@ -57,13 +71,11 @@ Options parse_options(int argc, char** argv) {
   app.parse(argc, argv);
   if (o.inputs.empty()) throw usage("name an INPUT").hint("see st-pack --help");
   if (!o.output || o.output->empty()) throw usage("name the output with -o OUT").hint("see st-pack --help");
+  if (part) o.part = parse_part_option(*part);
+  if (fingerprint) o.known_by = parse_known_by(*fingerprint);
+  if (o.part && kind_of(*o.output) != OutputKind::kFolder)
+    throw usage("--part needs a folder as output").hint("the unit of a share is a shard");
   return o;
-}
-
-OutputKind kind_of(const std::string& output) {
-  if (output == "-") return OutputKind::kStream;
-  if (output.ends_with(".safetensors")) return OutputKind::kSafetensors;
-  return output.ends_with(".npy") ? OutputKind::kNpy : OutputKind::kFolder;
 }
 
 Dtype target_dtype(std::string_view text) {
@@ -137,11 +149,9 @@ FolderOptions folder_options(const Options& o) {
           .key = o.key.value_or("")};
 }
 
-int pack(const Options& o) {
-  const OutputKind kind = kind_of(*o.output);
-  const PackOptions options = pack_options(o, kind);
-  Input input =
-      open_inputs(o.inputs, o.common.dry_run ? StreamData::kCount : StreamData::kSpool, folder_options(o));
+// Everything but the writing. The input loses wrapper names, and takes 16-bit copies where they are asked
+// for.
+PackPlan make_plan(const Options& o, const PackOptions& options, Input& input, OutputKind kind) {
   require_sound(input);
   require_state_dicts(input, o.salvage);
   std::vector<std::string> notes = left_out_notes(input);
@@ -157,29 +167,61 @@ int pack(const Options& o) {
   }
   PackPlan plan = plan_pack(input, options, kind, find_tied(input));
   plan.notes.insert(plan.notes.begin(), notes.begin(), notes.end());
+  return plan;
+}
+
+void report(const Options& o, const PackPlan& plan, const Input& input, const WriteResult& result,
+            const std::optional<Replacement>& replacement) {
+  const bool stream = plan.kind == OutputKind::kStream;
+  if (o.common.json && !stream) out(plan_json(plan, input, *o.output, replacement, &result));
+  if (!stream) {
+    const std::string lines = plan_text(plan, *o.output, replacement);
+    for (const std::string_view line : split(trim(lines), '\n')) print_detail(line);
+  }
+  for (const std::string& note : plan.notes) print_note(note);
+  print_losses(result);
+  if (!stream) print_note(summary_line(plan, *o.output));
+  if (result.digest) print_note("verified, content digest st-content-1:" + *result.digest);
+}
+
+// Where shares of this plan lie. Without --part only a folder that is there asks for the fingerprint.
+std::optional<PartsFolder> find_parts(const Options& o, const PackPlan& plan, const Input& input) {
+  if (plan.kind != OutputKind::kFolder) return std::nullopt;
+  if (!o.part && !exists(PartsFolder(*o.output, "").path())) return std::nullopt;
+  return PartsFolder(*o.output, pack_fingerprint(plan, input, o.known_by));
+}
+
+int pack(const Options& o) {
+  const OutputKind kind = kind_of(*o.output);
+  const PackOptions pack_to = pack_options(o, kind);
+  Input input =
+      open_inputs(o.inputs, o.common.dry_run ? StreamData::kCount : StreamData::kSpool, folder_options(o));
+  PackPlan plan = make_plan(o, pack_to, input, kind);
+  const std::optional<PartsFolder> parts = find_parts(o, plan, input);
+  if (o.part) plan = plan_share(plan, *o.part, parts->fingerprint());
   std::optional<Replacement> replacement;
-  if (o.force && kind == OutputKind::kFolder && is_folder(*o.output))
+  if (o.force && !o.part && kind == OutputKind::kFolder && is_folder(*o.output))
     replacement = plan_replacement(*o.output, plan);
   if (o.common.dry_run) {
     out(o.common.json ? plan_json(plan, input, *o.output, replacement, nullptr)
                       : plan_text(plan, *o.output, replacement));
     return 0;
   }
-  const WriteResult result = write_pack(plan, input, *o.output,
-                                        {.force = o.force,
-                                         .verify = o.verify,
-                                         .threads = o.common.thread_count(),
-                                         .progress = o.common.show_progress()});
-  if (o.common.json && kind != OutputKind::kStream)
-    out(plan_json(plan, input, *o.output, replacement, &result));
-  if (kind != OutputKind::kStream) {
-    const std::string lines = plan_text(plan, *o.output, replacement);
-    for (const std::string_view line : split(trim(lines), '\n')) print_detail(line);
+  const WriteOptions options = {.force = o.force,
+                                .verify = o.verify,
+                                .threads = o.common.thread_count(),
+                                .progress = o.common.show_progress()};
+  if (o.part) {
+    report(o, plan, input, write_share(plan, *parts, *o.output, input, options), std::nullopt);
+    return 0;
   }
-  for (const std::string& note : plan.notes) print_note(note);
-  print_losses(result);
-  if (kind != OutputKind::kStream) print_note(summary_line(plan, *o.output));
-  if (result.digest) print_note("verified, content digest st-content-1:" + *result.digest);
+  const FinishedShards finished = parts ? find_finished(*parts, plan, o.force) : FinishedShards();
+  const WriteResult result = write_pack(plan, input, *o.output, options, finished);
+  if (parts) parts->remove();
+  if (!finished.empty())
+    print_note(
+        fmt::format("{} of {} taken from shares", plural(finished.size(), "shard"), plan.weights.size()));
+  report(o, plan, input, result, replacement);
   return 0;
 }
 

@@ -73,14 +73,17 @@ FileHashes hash_file(const std::string& path, const FileStamp& stamp, WantedHash
   return hashes;
 }
 
-HashCache::HashCache(std::string path) : path_(std::move(path)) {
-  if (!exists(path_)) return;
-  const std::string text = read_whole_file(path_, kMaxTable);
+HashCache::HashCache(std::string path) : path_(std::move(path)), table_(read(path_)) {}
+
+HashCache::Table HashCache::read(const std::string& path) {
+  Table table;
+  if (!exists(path)) return table;
+  const std::string text = read_whole_file(path, kMaxTable);
   std::string_view rest = text;
   bool first = true;
   for (std::string_view line : split(rest, '\n')) {
     if (first) {
-      if (line != kHeader) return;
+      if (line != kHeader) return table;
       first = false;
       continue;
     }
@@ -92,8 +95,29 @@ HashCache::HashCache(std::string path) : path_(std::move(path)) {
     if (!numbers || blank == std::string_view::npos) continue;
     const std::string_view sha256 = line.substr(0, blank), blob = line.substr(blank + 1);
     if (!is_hex(sha256, 64) || !is_hex(blob, 40)) continue;
-    table_[stamp] = {sha256 == "-" ? "" : std::string(sha256), blob == "-" ? "" : std::string(blob)};
+    table[stamp] = {sha256 == "-" ? "" : std::string(sha256), blob == "-" ? "" : std::string(blob)};
   }
+  return table;
+}
+
+void HashCache::adopt(const std::string& path, const std::vector<FileStamp>& stamps) {
+  const auto anywhere = [](FileStamp stamp) {
+    stamp.id.device = 0;
+    return stamp;
+  };
+  Table other;
+  for (const auto& [stamp, hashes] : read(path)) other[anywhere(stamp)] = hashes;
+  for (const FileStamp& stamp : stamps) {
+    const auto found = other.find(anywhere(stamp));
+    if (found != other.end()) add(stamp, found->second);
+  }
+}
+
+void HashCache::divert(std::string path, const std::vector<FileStamp>& stamps) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  path_ = std::move(path);
+  saved_.emplace(stamps.begin(), stamps.end());
+  changed_ = true;
 }
 
 std::optional<FileHashes> HashCache::find(const FileStamp& stamp) const {
@@ -119,10 +143,12 @@ void HashCache::save() const {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (!changed_) return;
   std::string text = std::string(kHeader) + "\n";
-  for (const auto& [stamp, hashes] : table_)
+  for (const auto& [stamp, hashes] : table_) {
+    if (saved_ && !saved_->contains(stamp)) continue;
     text += fmt::format("{} {} {} {} {} {} {}\n", stamp.id.device, stamp.id.inode, stamp.size, stamp.mtime_ns,
                         stamp.ctime_ns, hashes.sha256.empty() ? "-" : hashes.sha256,
                         hashes.blob.empty() ? "-" : hashes.blob);
+  }
   make_private_folder(parent_of(path_));
   StagedFile file(path_, true);
   file.file().write_at(0, as_bytes(text));

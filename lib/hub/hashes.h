@@ -8,7 +8,9 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "os/file.h"
 
@@ -38,13 +40,22 @@ class HashCache {
 
   [[nodiscard]] std::optional<FileHashes> find(const FileStamp& stamp) const;
   void add(const FileStamp& stamp, const FileHashes& hashes);
+  // Takes what another table knows of files with these stamps, the device excepted: each machine numbers the
+  // devices of network file systems in its own way.
+  void adopt(const std::string& path, const std::vector<FileStamp>& stamps);
+  // From now on save() writes there, and only what is known of files with these stamps.
+  void divert(std::string path, const std::vector<FileStamp>& stamps);
   // Writes the table when something was added. Throws kIo.
   void save() const;
 
  private:
+  using Table = std::map<FileStamp, FileHashes>;
+  static Table read(const std::string& path);
+
   std::string path_;
   mutable std::mutex mutex_;
-  std::map<FileStamp, FileHashes> table_;
+  Table table_;
+  std::optional<std::set<FileStamp>> saved_;  // only these; nothing: all
   bool changed_ = false;
 };
 

@@ -21,10 +21,17 @@ class Push {
  public:
   Push(HubApi& api, const FileChoice& choice, HashCache& cache, Journal* journal, const PushOptions& options,
        const PushListener& listener)
-      : api_(api), choice_(choice), cache_(cache), journal_(journal), o_(options), listener_(listener) {}
+      : api_(api),
+        all_(choice),
+        share_(options.part ? share_of(choice, *options.part) : FileChoice()),
+        choice_(options.part ? share_ : choice),
+        cache_(cache),
+        journal_(journal),
+        o_(options),
+        listener_(listener) {}
 
   PushResult run() {
-    enforce_guard(guard_files(choice_, o_.repo.type == RepoType::kModel), o_.allowed, listener_.warning);
+    enforce_guard(guard_files(all_, o_.repo.type == RepoType::kModel), o_.allowed, listener_.warning);
     if (o_.dry_run && !api_.session().has_token()) {
       result_.plan = plan_push(choice_, {}, {}, {}, {}, o_.prefix);
       return std::move(result_);
@@ -34,6 +41,11 @@ class Push {
     make_plan();
     if (o_.dry_run) {
       result_.bytes_to_send = count_bytes();
+      return std::move(result_);
+    }
+    if (o_.part) {
+      store();
+      journal_->remove();
       return std::move(result_);
     }
     if (!result_.plan.has_changes()) {
@@ -70,7 +82,7 @@ class Push {
       state = api_.find_revision(o_.revision);
     }
     if (state.found == RevisionState::Found::kNoRevision && o_.revision != "main") {
-      if (o_.dry_run) {
+      if (o_.dry_run || o_.part) {
         state = api_.find_revision("main");
         base_ = "main";
       } else {
@@ -99,7 +111,7 @@ class Push {
 
   std::vector<PreuploadAnswer> ask() const {
     std::vector<PreuploadAnswer> answers(choice_.files.size());
-    const std::optional<std::string> ignore = root_file(choice_, ".gitignore");
+    const std::optional<std::string> ignore = root_file(all_, ".gitignore");
     const std::size_t groups = (answers.size() + kPreuploadGroup - 1) / kPreuploadGroup;
     parallel_for(groups, o_.jobs, [&](std::size_t group) {
       const std::size_t begin = group * kPreuploadGroup,
@@ -125,7 +137,7 @@ class Push {
     std::vector<RemoteFile> remote;
     if (!missing_repo_) {
       answers = ask();
-      if (!o_.deletions.empty()) remote = api_.list_files(base(), o_.prefix);
+      if (!o_.deletions.empty() && !o_.part) remote = api_.list_files(base(), o_.prefix);
       check_regular(answers);
       std::vector<WantedHashes> wanted;
       for (const PreuploadAnswer& answer : answers) wanted.push_back(wanted_hashes(answer));
@@ -170,7 +182,7 @@ class Push {
     std::uint64_t total = 0;
     for (const LfsObject& object : list) total += object.size;
     UploadOptions upload;
-    upload.revision = o_.create_pr || o_.revision.starts_with("refs/pr/") ? "" : o_.revision;
+    upload.revision = o_.create_pr || o_.revision.starts_with("refs/pr/") ? "" : base();
     upload.jobs = o_.jobs;
     upload.on_bytes = listener_.progress("sending", total);
     upload.detail = listener_.detail;
@@ -268,7 +280,9 @@ class Push {
   }
 
   HubApi& api_;
-  const FileChoice& choice_;
+  const FileChoice& all_;
+  const FileChoice share_;
+  const FileChoice& choice_;  // what this run is about
   HashCache& cache_;
   Journal* journal_;
   const PushOptions& o_;
@@ -298,6 +312,7 @@ std::vector<FileHashes> hash_files(const FileChoice& choice, const std::vector<W
     unknown.push_back(i);
     bytes += stamp.size;
   }
+  listener.detail(fmt::format("{} to hash of {}", unknown.size(), plural(hashes.size(), "file")));
   const std::function<void(std::uint64_t)> on_bytes = listener.progress("hashing", bytes);
   // The largest first: a thread that begins it last would be waited for.
   std::sort(unknown.begin(), unknown.end(), [&choice](std::size_t a, std::size_t b) {

@@ -14,6 +14,7 @@
 #include "hub/hashes.h"
 #include "hub/lfs.h"
 #include "hub/plan.h"
+#include "hub/share.h"
 
 namespace mu {
 
@@ -34,6 +35,7 @@ struct PushOptions {
   bool link = false;   // into a cache folder: hard links, not copies
   bool prune = false;  // of a cache folder: remove snapshots that no ref names, and blobs of no snapshot
   unsigned jobs = 8;
+  std::optional<Share> part;  // store the bytes of one share and commit nothing
 };
 
 // How a push tells what it does; every member may be called from any thread.

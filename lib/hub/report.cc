@@ -44,6 +44,12 @@ std::string push_json(const PushResult& result, const PushOptions& options) {
   json.begin_object().member("schema", "modelutils.hub-push/1");
   json.member("repo", options.repo.id).member("type", repo_type_name(options.repo.type));
   json.member("revision", options.revision).member("dry_run", options.dry_run);
+  if (options.part)
+    json.key("share")
+        .begin_object()
+        .member("index", options.part->index)
+        .member("count", options.part->count)
+        .end_object();
   json.key("url");
   if (result.url.empty()) {
     json.null();
@@ -89,6 +95,12 @@ std::string push_summary(const PushResult& result) {
   if (result.counts.stored_before > 0)
     text += fmt::format(", {} stored before", format_size(result.counts.stored_before));
   return text;
+}
+
+std::string share_summary(const PushResult& result, const Share& part) {
+  return fmt::format("share {}/{}: {} in storage, {} of it sent now; nothing is committed", part.index,
+                     part.count, format_size(result.counts.sent + result.counts.stored_before),
+                     format_size(result.counts.sent));
 }
 
 std::string push_manifest(const PushResult& result) {

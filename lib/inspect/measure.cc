@@ -107,24 +107,37 @@ TensorStats measure_stats(const Weights& weights, const std::vector<const Tensor
 
 Hashes measure_hashes(const Weights& weights, const std::vector<const Tensor*>& tensors, unsigned threads,
                       Progress& progress) {
-  Hashes hashes;
-  hashes.files.resize(weights.files.size());
-  hashes.tensors.resize(tensors.size());
   // Whole files first: each is one long job.
-  parallel_for(weights.files.size() + tensors.size(), threads, [&](std::size_t job) {
-    if (job < weights.files.size()) {
-      hashes.files[job] =
-          file_hash(*weights.files[job].file, [&progress](std::uint64_t bytes) { progress.add(bytes); });
+  std::vector<std::size_t> units(weights.files.size() + tensors.size());
+  std::iota(units.begin(), units.end(), 0);
+  return hashes_of_units(weights, tensors, measure_hash_units(weights, tensors, units, threads, progress));
+}
+
+std::vector<std::string> measure_hash_units(const Weights& weights, const std::vector<const Tensor*>& tensors,
+                                            const std::vector<std::size_t>& units, unsigned threads,
+                                            Progress& progress) {
+  std::vector<std::string> hashes(units.size());
+  parallel_for(units.size(), threads, [&](std::size_t job) {
+    const std::size_t unit = units[job];
+    if (unit < weights.files.size()) {
+      hashes[job] =
+          file_hash(*weights.files[unit].file, [&progress](std::uint64_t bytes) { progress.add(bytes); });
       return;
     }
-    const std::size_t i = job - weights.files.size();
-    const Tensor& tensor = *tensors[i];
-    hashes.tensors[i] = tensor_hash(type_name(tensor), tensor.shape, tensor.size,
-                                    [&](std::uint64_t at, std::span<std::byte> out) {
-                                      weights.read(tensor, at, out);
-                                      progress.add(out.size());
-                                    });
+    const Tensor& tensor = *tensors[unit - weights.files.size()];
+    hashes[job] = tensor_hash(type_name(tensor), tensor.shape, tensor.size,
+                              [&](std::uint64_t at, std::span<std::byte> out) {
+                                weights.read(tensor, at, out);
+                                progress.add(out.size());
+                              });
   });
+  return hashes;
+}
+
+Hashes hashes_of_units(const Weights& weights, const std::vector<const Tensor*>& tensors,
+                       const std::vector<std::string>& units) {
+  const auto first_tensor = units.begin() + static_cast<std::ptrdiff_t>(weights.files.size());
+  Hashes hashes{{units.begin(), first_tensor}, {first_tensor, units.end()}, ""};
   std::vector<std::pair<std::string, std::string>> named;
   named.reserve(tensors.size());
   for (std::size_t i = 0; i < tensors.size(); ++i) named.emplace_back(tensors[i]->name, hashes.tensors[i]);

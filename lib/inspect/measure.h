@@ -30,6 +30,15 @@ struct Hashes {
 Hashes measure_hashes(const Weights& weights, const std::vector<const Tensor*>& tensors, unsigned threads,
                       Progress& progress);
 
+// The same in pieces: a unit is a file of the set or, counted on from there, a tensor of the list. One hash
+// each.
+std::vector<std::string> measure_hash_units(const Weights& weights, const std::vector<const Tensor*>& tensors,
+                                            const std::vector<std::size_t>& units, unsigned threads,
+                                            Progress& progress);
+// From the hashes of all units.
+Hashes hashes_of_units(const Weights& weights, const std::vector<const Tensor*>& tensors,
+                       const std::vector<std::string>& units);
+
 // Text of one tensor's statistics: columns of a TSV line after the name and dtype.
 // count, min, max, mean, std, absmax, zeros, NaN, infinities, remarks.
 std::vector<std::string> stats_columns(const TensorStats& stats);

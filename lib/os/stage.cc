@@ -30,16 +30,6 @@ Error already_exists(const std::string& path, std::string_view what) {
   return refused(std::string(what)).in_file(escape_name(path)).hint("--force replaces it");
 }
 
-// Where the target really lies: its own name, or what it links to.
-std::string real_target(const std::string& target) {
-  const std::string tidy = tidy_path(target);
-  struct stat status {};
-  if (::lstat(tidy.c_str(), &status) != 0 || !S_ISLNK(status.st_mode)) return tidy;
-  const std::unique_ptr<char, decltype(&std::free)> real(::realpath(tidy.c_str(), nullptr), &std::free);
-  if (!real) throw io_error("follow the link", errno, escape_name(target));
-  return real.get();
-}
-
 void require_parent(const std::string& path) {
   const std::string parent = parent_of(path);
   if (!is_folder(parent))
@@ -113,7 +103,29 @@ void clean_one(const std::string& folder, const std::string& path, const StageNa
   remove_quietly(path);
 }
 
+// A hard link, or a copy where links are refused.
+void link_or_copy(const std::string& from, const std::string& to) {
+  if (::linkat(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), 0) == 0) return;
+  struct stat status {};
+  if (::lstat(from.c_str(), &status) != 0 || !S_ISREG(status.st_mode))
+    throw io_error("keep", errno, escape_name(from));
+  const InputFile in(from);
+  OutputFile out = create_file(to);
+  copy_file(in, out, {});
+  ::fchmod(out.fd(), in.mode());
+  out.sync();
+}
+
 }  // namespace
+
+std::string real_target(const std::string& target) {
+  const std::string tidy = tidy_path(target);
+  struct stat status {};
+  if (::lstat(tidy.c_str(), &status) != 0 || !S_ISLNK(status.st_mode)) return tidy;
+  const std::unique_ptr<char, decltype(&std::free)> real(::realpath(tidy.c_str(), nullptr), &std::free);
+  if (!real) throw io_error("follow the link", errno, escape_name(target));
+  return real.get();
+}
 
 void disable_exchange_for_tests(bool disabled) {
   exchange_disabled = disabled;
@@ -159,13 +171,17 @@ void StagedFile::commit() {
   sync_folder(parent_of(target_));
 }
 
+void require_free_folder(const std::string& target, bool force) {
+  if (!exists(target)) return;
+  if (!is_folder(target)) throw refused("is no folder").in_file(escape_name(target));
+  if (!force && !list_folder(target).empty()) throw already_exists(target, "is not empty");
+}
+
 StagedFolder::StagedFolder(const std::string& target, bool force) : target_(real_target(target)) {
   require_parent(target_);
   if (exists(target_)) {
-    if (!is_folder(target_)) throw refused("is no folder").in_file(escape_name(target_));
-    clean_stale_stages(target_);
-    const bool empty = list_folder(target_).empty();
-    if (!empty && !force) throw already_exists(target_, "is not empty");
+    if (is_folder(target_)) clean_stale_stages(target_);
+    require_free_folder(target_, force);
     replaces_ = true;
     in_place_ = is_mount_point(target_);
   }
@@ -196,19 +212,18 @@ OutputFile StagedFolder::create(const std::string& name) {
   return create_file(join_path(stage_, name));
 }
 
+std::string StagedFolder::path_of(const std::string& name) const {
+  return join_path(stage_, name);
+}
+
 void StagedFolder::keep(const std::string& name) {
   if (in_place_) return;  // it stays where it is
-  const std::string from = join_path(target_, name);
-  const std::string to = join_path(stage_, name);
-  if (::linkat(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), 0) == 0) return;
-  struct stat status {};
-  if (::lstat(from.c_str(), &status) != 0 || !S_ISREG(status.st_mode))
-    throw io_error("keep", errno, escape_name(from));
-  const InputFile in(from);
-  OutputFile out = create_file(to);
-  copy_file(in, out, {});
-  ::fchmod(out.fd(), in.mode());
-  out.sync();
+  link_or_copy(join_path(target_, name), join_path(stage_, name));
+}
+
+void StagedFolder::adopt(const std::string& path, const std::string& name) {
+  created_.push_back(name);
+  link_or_copy(path, join_path(stage_, name));
 }
 
 void StagedFolder::commit(const std::vector<std::string>& removed) {
@@ -237,6 +252,17 @@ void StagedFolder::commit(const std::vector<std::string>& removed) {
     throw io_error("exchange the folders", errno, escape_name(target_));
   }
   sync_folder(parent_of(target_));
+}
+
+bool StagedFolder::commit_if_first() {
+  sync_folder(stage_);
+  if (::rename(stage_.c_str(), target_.c_str()) != 0) {
+    if (errno == ENOTEMPTY || errno == EEXIST) return false;
+    throw io_error("rename into place", errno, escape_name(target_));
+  }
+  committed_ = true;
+  sync_folder(parent_of(target_));
+  return true;
 }
 
 void StagedFolder::commit_aside() {

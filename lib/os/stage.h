@@ -42,13 +42,20 @@ class StagedFolder {
 
   // A new file; `name` is relative, at most one folder deep, and never leads out. Sync it when it is written.
   OutputFile create(const std::string& name);
+  // Where a file of that name lies until the folder is in place.
+  [[nodiscard]] std::string path_of(const std::string& name) const;
   // Carries a file of the old folder over (a hard link, a copy where links are refused).
   void keep(const std::string& name);
+  // The same for a finished file from elsewhere, which stays there.
+  void adopt(const std::string& path, const std::string& name);
   // Puts the folder in place of the old one in one step (renameat2 EXCHANGE). Where the file system can't,
   // the old one is renamed aside first; a kill between the two renames is undone by the next run. A target
   // that is a mount point keeps its place: the files are renamed into it one by one, the last created last,
   // then `removed` are deleted.
   void commit(const std::vector<std::string>& removed);
+  // Puts the folder in place unless the target exists and is not empty by now: then it is given up. True when
+  // it was put in place.
+  bool commit_if_first();
 
  private:
   void commit_in_place(const std::vector<std::string>& removed);
@@ -59,6 +66,13 @@ class StagedFolder {
   bool replaces_ = false, committed_ = false;
   std::vector<std::string> created_;
 };
+
+// Where a target really lies: its own name without trailing slashes, or what it links to. Throws kIo.
+std::string real_target(const std::string& target);
+
+// Throws kRefused where StagedFolder would: `target` exists and is no folder, or holds something and `force`
+// is not given.
+void require_free_folder(const std::string& target, bool force);
 
 // Removes what killed runs left in `folder`, and brings back a folder that one had renamed aside. Called by
 // the constructors above.

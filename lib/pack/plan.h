@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/part.h"
 #include "model/input.h"
 #include "model/tied.h"
 #include "pack/gather.h"
@@ -42,6 +43,12 @@ struct TextOutput {
   std::string text;
 };
 
+// Of which plan a plan is one share (share.h).
+struct ShareOf {
+  Share part;
+  std::string fingerprint;
+};
+
 struct PackPlan {
   OutputKind kind = OutputKind::kFolder;
   std::vector<WeightsOutput> weights;
@@ -50,6 +57,7 @@ struct PackPlan {
   std::vector<TiedName> dropped;    // tied names that are written once
   std::vector<std::string> notes;   // what a user should know
   std::uint64_t total_bytes = 0;    // to be written
+  std::optional<ShareOf> share{};
 
   [[nodiscard]] std::uint64_t tensor_count() const;
 };

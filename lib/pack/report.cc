@@ -80,8 +80,12 @@ std::string plan_text(const PackPlan& plan, const std::string& out,
     for (const std::string& name : replacement->kept)
       table.row({"keep", escape_name(name), "", "in " + escape_name(out)});
   }
-  return table.text(0, 0) + fmt::format("{} in {}, {} to write\n", plural(plan.tensor_count(), "tensor"),
-                                        plural(plan.weights.size(), "file"), format_size(plan.total_bytes));
+  const std::string share = plan.share ? fmt::format("share {}/{} of plan {}: ", plan.share->part.index,
+                                                     plan.share->part.count, plan.share->fingerprint)
+                                       : "";
+  return table.text(0, 0) + share +
+         fmt::format("{} in {}, {} to write\n", plural(plan.tensor_count(), "tensor"),
+                     plural(plan.weights.size(), "file"), format_size(plan.total_bytes));
 }
 
 std::string plan_json(const PackPlan& plan, const Input& input, const std::string& out,
@@ -92,6 +96,13 @@ std::string plan_json(const PackPlan& plan, const Input& input, const std::strin
       .member("schema", "modelutils.st-pack/1")
       .member("input", input.name)
       .member("output", out);
+  if (plan.share)
+    json.key("share")
+        .begin_object()
+        .member("index", plan.share->part.index)
+        .member("count", plan.share->part.count)
+        .member("plan", plan.share->fingerprint)
+        .end_object();
   json.member("done", result != nullptr).member("total_bytes", plan.total_bytes);
   json.key("weights").begin_array();
   for (const WeightsOutput& file : plan.weights) {
@@ -140,6 +151,8 @@ std::string summary_line(const PackPlan& plan, const std::string& out) {
       std::count_if(plan.files.begin(), plan.files.end(), [](const GatheredFile& f) { return f.taken; }));
   std::string line = fmt::format("{}: {} in {}, {}", escape_name(out), plural(plan.tensor_count(), "tensor"),
                                  plural(plan.weights.size(), "weights file"), format_size(plan.total_bytes));
+  if (plan.share)
+    line = fmt::format("share {}/{} of ", plan.share->part.index, plan.share->part.count) + line;
   if (!plan.files.empty())
     line += fmt::format("; {} taken, {} left", plural(taken, "other file"),
                         group_digits(plan.files.size() - taken));

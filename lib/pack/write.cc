@@ -114,20 +114,47 @@ void write_text(StagedFolder& folder, const TextOutput& text) {
   file.sync();
 }
 
-WriteResult write_folder(const PackPlan& plan, const Input& input, const std::string& out,
-                         const WriteOptions& options, const TensorWriter& writer) {
-  WriteResult result;
-  Replacement replacement;
-  if (options.force && is_folder(out)) replacement = plan_replacement(out, plan);
-  StagedFolder folder(out, options.force);
+// The files of weights into a stage: finished ones as links, the others written.
+WriteResult stage_weights(const PackPlan& plan, const TensorWriter& writer, StagedFolder& folder,
+                          const FinishedShards& finished, const WriteOptions& options) {
+  WriteResult written;
+  PackPlan missing;
+  missing.total_bytes = plan.total_bytes;
+  std::map<std::string, CastReport> losses;
   std::vector<OutputFile> files;
   std::vector<std::string> paths;
   for (const WeightsOutput& file : plan.weights) {
-    files.push_back(folder.create(file.name));
-    paths.push_back(files.back().path());
+    paths.push_back(folder.path_of(file.name));
+    const auto found = finished.find(file.name);
+    if (found == finished.end()) {
+      files.push_back(folder.create(file.name));
+      missing.weights.push_back(file);
+    } else {
+      folder.adopt(found->second.path, file.name);
+      missing.total_bytes -= file.size;
+      losses.insert(found->second.losses.begin(), found->second.losses.end());
+    }
   }
-  write_files(plan, writer, files, parent_of(paths.empty() ? out : paths.front()), result);
+  write_files(missing, writer, files, folder.path_of(""), written);
+  losses.insert(written.losses.begin(), written.losses.end());
+  WriteResult result;
+  for (const WeightsOutput& file : plan.weights) {
+    for (const PackedTensor& tensor : file.tensors) {
+      const auto loss = losses.find(tensor.output.name);
+      if (loss != losses.end()) result.losses.push_back(*loss);
+    }
+  }
   if (options.verify) result.digest = verify_output(plan, writer, paths, options.threads);
+  return result;
+}
+
+WriteResult write_folder(const PackPlan& plan, const Input& input, const std::string& out,
+                         const WriteOptions& options, const TensorWriter& writer,
+                         const FinishedShards& finished) {
+  Replacement replacement;
+  if (options.force && is_folder(out)) replacement = plan_replacement(out, plan);
+  StagedFolder folder(out, options.force);
+  WriteResult result = stage_weights(plan, writer, folder, finished, options);
   std::set<std::string> texts;
   for (const TextOutput& text : plan.texts) texts.insert(text.name);
   for (const GatheredFile& file : plan.files) {
@@ -158,9 +185,16 @@ WriteResult write_single(const PackPlan& plan, const std::string& out, const Wri
 
 }  // namespace
 
+void require_writable(const PackPlan& plan, const Input& input, const std::string& out, bool force) {
+  refuse_own_input(plan, input, out);
+  require_free_folder(out, force);
+}
+
 WriteResult write_pack(const PackPlan& plan, const Input& input, const std::string& out,
-                       const WriteOptions& options) {
-  Progress progress("packing", plan.total_bytes, options.progress);
+                       const WriteOptions& options, const FinishedShards& finished) {
+  std::uint64_t to_write = plan.total_bytes;
+  for (const WeightsOutput& file : plan.weights) to_write -= finished.contains(file.name) ? file.size : 0;
+  Progress progress("packing", to_write, options.progress);
   const TensorWriter writer(input.weights, options.threads,
                             [&progress](std::uint64_t bytes) { progress.add(bytes); });
   if (plan.kind == OutputKind::kStream) {
@@ -169,8 +203,21 @@ WriteResult write_pack(const PackPlan& plan, const Input& input, const std::stri
     return result;
   }
   refuse_own_input(plan, input, out);
-  return plan.kind == OutputKind::kFolder ? write_folder(plan, input, out, options, writer)
+  return plan.kind == OutputKind::kFolder ? write_folder(plan, input, out, options, writer, finished)
                                           : write_single(plan, out, options, writer);
+}
+
+WriteResult write_shards(const PackPlan& plan, const Input& input, const std::string& out,
+                         const std::string& name, const std::function<std::string(const WriteResult&)>& text,
+                         const WriteOptions& options) {
+  Progress progress("packing", plan.total_bytes, options.progress);
+  const TensorWriter writer(input.weights, options.threads,
+                            [&progress](std::uint64_t bytes) { progress.add(bytes); });
+  StagedFolder folder(out, true);  // one that is there is left alone by commit_if_first
+  WriteResult result = stage_weights(plan, writer, folder, {}, options);
+  write_text(folder, {name, text(result)});
+  folder.commit_if_first();
+  return result;
 }
 
 }  // namespace mu

@@ -3,6 +3,8 @@
 // through fixed buffers on all threads, and the output appears whole or not at all.
 #pragma once
 
+#include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -20,16 +22,35 @@ struct WriteOptions {
   bool progress = false;
 };
 
+// A tensor whose values a cast changed beyond rounding.
+using CastLoss = std::pair<std::string, CastReport>;
+
 struct WriteResult {
-  // Tensors whose values a cast changed beyond rounding, in the order of the output.
-  std::vector<std::pair<std::string, CastReport>> losses;
+  std::vector<CastLoss> losses;       // in the order of the output
   std::optional<std::string> digest;  // the content digest of the output, when it was verified
 };
+
+// A file of weights that a share of the work has written already, by its name in the output.
+struct FinishedShard {
+  std::string path;
+  std::vector<CastLoss> losses;
+};
+using FinishedShards = std::map<std::string, FinishedShard>;
 
 // Writes to the folder or file `out`, or to standard output for kStream. Throws kRefused when `out` is part
 // of the input or exists without `force`, kIo when it can't be written, kIo when --verify finds other bytes
 // on the disk.
+// `finished` files of a folder are linked into it, not written.
 WriteResult write_pack(const PackPlan& plan, const Input& input, const std::string& out,
-                       const WriteOptions& options);
+                       const WriteOptions& options, const FinishedShards& finished = {});
+
+// Throws kRefused where write_pack would before it writes.
+void require_writable(const PackPlan& plan, const Input& input, const std::string& out, bool force);
+
+// Writes the planned files of weights alone to a folder, with one more file whose text is made of the result.
+// Where the folder is there by now, what was written is given up: somebody else has done the same.
+WriteResult write_shards(const PackPlan& plan, const Input& input, const std::string& out,
+                         const std::string& name, const std::function<std::string(const WriteResult&)>& text,
+                         const WriteOptions& options);
 
 }  // namespace mu

@@ -200,6 +200,24 @@ def compare_shares(folder, python):
     compare("st-pack DCP, 2 GB / cp and sync", [BIN / "st-pack", dcp, "-o", out], copy(dcp), fresh)
 
 
+def part_rows(folder, large):
+    """What cutting into shares brings and costs; the finishing run is counted in both."""
+    out, parts = folder / "cut", folder / "parts"
+    fresh = lambda: subprocess.run(["rm", "-rf", out, f"{out}.parts"], check=True) and os.sync()
+    pack = f"{BIN}/st-pack -q {large} -o {out} --dtype f8_e4m3 --max-shard-size 8MB"
+    inspect = f"{BIN}/st-inspect --hash -j 1"
+    shell = lambda script: ["bash", "-c", "set -e; " + script]
+    both = lambda one, two: f"{one} & {two}; wait $!; "
+    compare("st-pack -j 1, two shares at once / one run", shell(both(f"{pack} -j 1 --part 1/2", f"{pack} -j 1 --part 2/2") + f"{pack} -j 1"),
+            shell(f"{pack} -j 1"), fresh)
+    compare("st-inspect --hash -j 1, two shares / one run",
+            shell(both(f"{inspect} {large} --part 1/2 > {parts}1", f"{inspect} {large} --part 2/2 > {parts}2") + f"{inspect} --combine {parts}1 {parts}2"),
+            shell(f"{inspect} {large}"))
+    compare("st-pack -j 1, 64 shares in turn / one run", shell(f"for i in {{1..64}}; do {pack} -j 1 --part $i/64; done; {pack} -j 1"),
+            shell(f"{pack} -j 1"), fresh)
+    fresh()
+
+
 def card_rows(folder, python):
     """TRL's card has fewer facts than ours and reads none of the folder's files."""
     card = ("from trl.trainer.utils import generate_model_card\nprint(generate_model_card(base_model='a/b', model_name='m', hub_model_id='me/m', "
@@ -290,6 +308,7 @@ def main():
         compare("st-pack copy, new header / cp and sync", [BIN / "st-pack", large, "-o", out, "--metadata", "run=1"],
                 ["sh", "-c", f"cp --reflink=never {large} {out} && sync -f {out}"], fresh)
         compare("st-pack --dtype bf16, 2 GB / torch", [BIN / "st-pack", large, "-o", out, "--dtype", "bf16"], python(cast), fresh, pairs=3)
+        part_rows(folder, large)
         subprocess.run(python(f"import torch\nfrom safetensors.torch import load_file\ntorch.save(load_file({str(large)!r}), {str(torch_file)!r})"), check=True)
         os.sync()
         compare("st-inspect .bin, 1,000 tensors / torch", [BIN / "st-inspect", torch_file], python(pickling.format(str(torch_file))), times=3, pairs=3)

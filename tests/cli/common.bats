@@ -52,6 +52,13 @@ root=$BATS_TEST_DIRNAME/../..
   expect 2 st-pack x -o y --max-shard-size 5XB
   expect 2 st-pack x -o y.safetensors --max-shard-size 5GB
   expect 2 st-pack x -o - --verify
+  expect 2 st-pack x -o y --part 3/2
+  expect 2 st-pack x -o - --part 1/2
+  expect 2 st-pack x -o y --fingerprint size
+  expect 2 st-inspect x --part 1/2
+  expect 2 st-inspect --stats x -n
+  expect 2 st-inspect --combine --names x
+  expect 2 hub-push x a/b --part 1/0
   expect 2 card-gen -i
   expect 2 card-gen --base /home/me/model
   expect 2 card-gen --base "a sentence"

@@ -120,6 +120,7 @@ PY
   expect 0 hub-push --link out ada/tiny
   [ "$(snapshot)/copy.safetensors" -ef out/copy.safetensors ]
   expect 2 hub-push --link --endpoint http://127.0.0.1:1 out ada/tiny
+  expect 2 hub-push --part 1/2 out ada/tiny
 }
 
 @test "--prune-revisions removes what nothing refers to" {

@@ -4,11 +4,12 @@ _st_inspect() {
   case $previous in
     --sort) mapfile -t COMPREPLY < <(compgen -W "name size offset dtype" -- "$word"); return ;;
     --color) mapfile -t COMPREPLY < <(compgen -W "auto always never" -- "$word"); return ;;
+    --part) mapfile -t COMPREPLY < <(compgen -W "auto" -- "$word"); return ;;
     --fail-on) mapfile -t COMPREPLY < <(compgen -W "nan inf nan,inf" -- "$word"); return ;;
   esac
   if [[ $word == -* ]]; then
     mapfile -t COMPREPLY < <(compgen -W "--tensors --names --tree --header --metadata --print --stats --hash --check --diff
-      --filter --sort --fail-on --map --rtol --atol --ignore-dtype --json --null --threads --progress --no-progress --color
+      --filter --sort --fail-on --part --combine --dry-run --map --rtol --atol --ignore-dtype --json --null --threads --progress --no-progress --color
       --quiet --verbose --help --version" -- "$word")
   else
     mapfile -t COMPREPLY < <(compgen -f -- "$word")

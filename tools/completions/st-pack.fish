@@ -9,6 +9,8 @@ complete -c st-pack -l from -x -a "zero dcp" -d "the shares of the ranks, though
 complete -c st-pack -l key -x -d "where the model lies in a distributed checkpoint"
 complete -c st-pack -l base -r -d "take config, tokenizer, and weights that were lost, from there"
 complete -c st-pack -l salvage -d "take the tensors of a dangerous pickle"
+complete -c st-pack -l part -x -a "auto" -d "write share I of N"
+complete -c st-pack -l fingerprint -x -a "time content" -d "how shares know the input again"
 complete -c st-pack -l dtype -x -a "bf16 f16 f32 f64 f8_e4m3 f8_e5m2" -d "cast"
 complete -c st-pack -l select -x -d "only tensors with such names"
 complete -c st-pack -l exclude -x -d "no tensors with such names"

@@ -131,6 +131,22 @@ TEST_CASE("hashes: remembered for the very file, and only once it has settled") 
   REQUIRE(again.find(settled));
   CHECK(again.find(settled)->sha256 == hashes.sha256);
   CHECK_FALSE(again.find(stamp));
+  // Another machine numbers the device of a network file system differently; size and times must still fit.
+  FileStamp elsewhere = settled, changed = settled;
+  elsewhere.id.device += 1;
+  changed.ctime_ns += 1;
+  HashCache adopting(folder.path() + "/own");
+  adopting.adopt(table, {elsewhere, changed});
+  REQUIRE(adopting.find(elsewhere));
+  CHECK(adopting.find(elsewhere)->blob == hashes.blob);
+  CHECK_FALSE(adopting.find(changed));
+  // A share saves what it knows of its own files alone.
+  adopting.add(changed, hashes);
+  adopting.divert(folder.path() + "/share", {elsewhere});
+  adopting.save();
+  CHECK_FALSE(exists(folder.path() + "/own"));
+  CHECK(HashCache(folder.path() + "/share").find(elsewhere));
+  CHECK_FALSE(HashCache(folder.path() + "/share").find(changed));
   testing::put(table, "modelutils hashes 1\nnonsense\n1 2 3 4 5 zz zz\n");
   CHECK_FALSE(HashCache(table).find(settled));
 }

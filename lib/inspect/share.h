@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// Shares of measuring, for models that outgrow a machine: --part prints what it measured as one JSON document
+// (schema "modelutils.st-inspect.share/1", described in st-inspect(1)), --combine joins such documents. The
+// unit is a tensor for statistics, a file or a tensor for hashes. Numbers are kept to the last bit and joined
+// in the order and by the operations of a single run, so that not a digit differs.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/part.h"
+#include "inspect/measure.h"
+
+namespace mu {
+
+// What was asked for, enough to ask for it again.
+struct MeasurePlan {
+  std::string path;                  // as given
+  std::vector<std::string> filters;  // --filter
+  std::string sort;                  // --sort; empty: not given
+  bool stats = false, hash = false;
+};
+
+// Units of one share, in rising order. A unit of hashing is a file of the set or, counted on from there, a
+// tensor of the list.
+struct ShareUnits {
+  std::vector<std::size_t> stats, hashes;
+  std::uint64_t bytes = 0;  // to be read
+};
+ShareUnits share_units(const MeasurePlan& plan, const Share& part, const Weights& weights,
+                       const std::vector<const Tensor*>& tensors);
+// A line a unit: "stats|tensor|file", bytes, name.
+std::string share_text(const ShareUnits& units, const Weights& weights,
+                       const std::vector<const Tensor*>& tensors);
+
+// Measures a share and returns its document.
+std::string measure_share(const MeasurePlan& plan, const Share& part, const Weights& weights,
+                          const std::vector<const Tensor*>& tensors, unsigned threads, Progress& progress);
+
+// Documents of shares, joined.
+class CombinedShares {
+ public:
+  // Reads them. Throws kMalformed for what is no share, kRefused for one of another plan than the first.
+  explicit CombinedShares(const std::vector<std::string>& files);
+
+  [[nodiscard]] const MeasurePlan& plan() const { return plan_; }
+  // Throws kRefused when the input is not the one that was measured, kMalformed when a unit is in no share.
+  void require_whole(const Weights& weights, const std::vector<const Tensor*>& tensors) const;
+
+  // As measure_stats and measure_hashes, without reading anything.
+  [[nodiscard]] TensorStats stats(const std::vector<const Tensor*>& tensors, const OnStats& on_stats) const;
+  [[nodiscard]] Hashes hashes(const Weights& weights, const std::vector<const Tensor*>& tensors) const;
+
+ private:
+  void read(const std::string& file);
+
+  MeasurePlan plan_;
+  std::string first_, fingerprint_;
+  std::map<std::size_t, TensorStats> stats_;
+  std::map<std::size_t, std::string> hashes_;
+};
+
+}  // namespace mu

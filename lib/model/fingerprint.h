@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// The fingerprint of a plan: what tells shares of one piece of work from those of another. Two runs have the
+// same one when they would write the same bytes: the same program, what it was told, and the same inputs.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "hash/sha256.h"
+#include "weights/weights.h"
+
+namespace mu {
+
+// How an input is known: by size and time of change, which cost nothing, or by its bytes, for copies whose
+// times differ.
+enum class KnownBy : std::uint8_t { kTime, kContent };
+
+// Reads "time" or "content", the values of --fingerprint. Throws kUsage.
+KnownBy parse_known_by(std::string_view text);
+
+class Fingerprint {
+ public:
+  // `program` with the version of its plans, "st-pack 1".
+  explicit Fingerprint(std::string_view program) { add(program); }
+
+  void add(std::string_view text);
+  void add(std::uint64_t number);
+  // The file's own name and its size, with its time or its bytes. Folders above it may differ between
+  // machines.
+  void add(const InputFile& file, KnownBy by);
+  // All files of a set, in their order.
+  void add(const Weights& weights, KnownBy by);
+
+  // 16 hex digits. The object can't be used after it.
+  std::string finish();
+
+ private:
+  Sha256 hash_;
+};
+
+}  // namespace mu

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// Finished shares beside an output, on any file system that several machines see:
+//
+//   OUT.parts/FINGERPRINT.I-of-N/   the files of one share, put there by one rename when all are written
+//
+// No lock: two processes that do the same share write stages of their own, the first rename wins, and both
+// wrote the same bytes. No clock is compared. The name says to which plan a share belongs; what else it holds
+// is the program's business.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/part.h"
+
+namespace mu {
+
+class PartsFolder {
+ public:
+  // Of an output and the fingerprint of its plan. Touches nothing.
+  PartsFolder(const std::string& out, std::string fingerprint);
+
+  [[nodiscard]] const std::string& path() const { return path_; }
+  [[nodiscard]] const std::string& fingerprint() const { return fingerprint_; }
+  [[nodiscard]] std::string path_of(const Share& part) const;
+
+  // Finished shares of this plan, however many it was cut into, sorted; none where there is no folder. Shares
+  // of other plans are named and refused (kRefused), or removed with `discard_others`. What is no share is
+  // always refused: it is not ours.
+  [[nodiscard]] std::vector<Share> find(bool discard_others) const;
+  // Makes the folder that shares are put in. Throws kIo.
+  void make() const;
+  // Removes the folder and all shares. Whoever still works on one finds its place gone.
+  void remove() const;
+
+ private:
+  std::string path_, fingerprint_;
+};
+
+}  // namespace mu
