@@ -195,10 +195,10 @@ root=$BATS_TEST_DIRNAME/../..
 ./usr/share/man/man1/st-inspect.1
 ./usr/share/man/man1/st-pack.1
 ./usr/share/man/man7/modelutils.7
-./usr/share/zsh/vendor-completions/_card-gen
-./usr/share/zsh/vendor-completions/_ckpt-prune
-./usr/share/zsh/vendor-completions/_hub-push
-./usr/share/zsh/vendor-completions/_st-inspect
-./usr/share/zsh/vendor-completions/_st-pack
+./usr/share/zsh/site-functions/_card-gen
+./usr/share/zsh/site-functions/_ckpt-prune
+./usr/share/zsh/site-functions/_hub-push
+./usr/share/zsh/site-functions/_st-inspect
+./usr/share/zsh/site-functions/_st-pack
 LIST
 }
