@@ -325,7 +325,7 @@ def main():
         make("file", wide, 500_000, 2, 0)
         print(f"{'':48} {'ours':>12} {'rival':>12} {'faster':>9} {'goal':>6} {'our peak':>11}")
         starts(folder)
-        write_run(folder / "run")
+        make("run", folder / "run")
         card_rows(folder, python)
         compare("st-inspect, 1,000 tensors / /bin/true", [BIN / "st-inspect", large], ["/bin/true"], times=100)
         compare("st-inspect, 1,000 tensors / Python", [BIN / "st-inspect", large], python(listing.format(str(large))), times=20)
@@ -356,7 +356,7 @@ def main():
 
 if __name__ == "__main__":
     if sys.argv[1] == "--make":
-        {"file": lambda path, *numbers: write_file(path, *map(int, numbers)), "zero": write_zero, "dcp": write_dcp,
+        {"file": lambda path, *numbers: write_file(path, *map(int, numbers)), "run": lambda path: write_run(pathlib.Path(path)), "zero": write_zero, "dcp": write_dcp,
          "runs": lambda path, *numbers: write_runs(path, *map(int, numbers))}[sys.argv[2]](*sys.argv[3:])
     elif sys.argv[1] == "--markdown":
         markdown(json.loads(pathlib.Path(sys.argv[2]).read_text()))
