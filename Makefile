@@ -2,7 +2,7 @@
 # The friendly front over the CMake presets. `make help` lists what there is.
 SHELL := /bin/bash
 .DEFAULT_GOAL := all
-.PHONY: all setup test demo install interop bench asan tsan fuzz format format-check lint test-update clean help
+.PHONY: all setup test demo install interop bench asan tsan fuzz deb tarball wheel packages package-test format format-check lint test-update clean help
 
 # Everything that building, testing and linting need on Debian 12, in one place.
 PACKAGES := g++ cmake ninja-build pkg-config libcli11-dev libfmt-dev nlohmann-json3-dev libssl-dev libcurl4-openssl-dev zlib1g-dev libyaml-cpp-dev \
@@ -38,6 +38,26 @@ demo: all ## the whole pipeline on the checkpoint in tests/fixtures
 
 install: all ## install programs, man pages and completions (PREFIX, DESTDIR)
 	@cmake --install build/release --prefix $(PREFIX)
+
+BUILD_PACKAGES := lintian patchelf debootstrap man-db file
+deb: all ## a Debian package (build/release/packages)
+	@$(MAKE) -s setup PACKAGES="$(BUILD_PACKAGES)"
+	@cd build/release && cpack -G DEB -D CPACK_PACKAGING_INSTALL_PREFIX=/usr > packages.log 2>&1 || { cat packages.log; exit 1; }
+	@ls build/release/packages/*.deb
+
+tarball: all ## an archive that runs wherever it is unpacked
+	@cd build/release && cpack -G TGZ > packages.log 2>&1 || { cat packages.log; exit 1; }
+	@ls build/release/packages/*.tar.gz
+
+wheel: all ## a Python wheel with the programs and libcurl, for this machine's glibc or newer
+	@$(MAKE) -s setup PACKAGES="$(BUILD_PACKAGES)"
+	@rm -f build/release/packages/*.whl
+	@tools/packaging/make-wheel build/release build/release/packages
+
+packages: deb tarball wheel ## all three
+
+package-test: packages ## install each package in a clean place and run the demo with it
+	@tests/packaging/run build/release
 
 interop: all ## our files read by the reference libraries and theirs by us (Python, in a cached virtual environment)
 	@$(MAKE) -s setup PACKAGES="$(CLUSTER_PACKAGES)" || echo "interop: tests under the engines that are missing are left out" >&2

@@ -2,6 +2,11 @@
 #include "net/libcurl.h"
 
 #include <dlfcn.h>
+#include <unistd.h>
+
+#include <array>
+#include <string>
+#include <string_view>
 
 #include "base/error.h"
 
@@ -12,8 +17,22 @@
 namespace mu {
 namespace {
 
+// ../lib/modelutils/libcurl.so.4 as seen from the folder of the running program: where a package that can't
+// name libcurl as a dependency (the Python wheel) carries one. Empty when the program's place can't be told.
+std::string bundled() {
+  std::array<char, 4096> buffer{};
+  const ssize_t size = ::readlink("/proc/self/exe", buffer.data(), buffer.size());
+  if (size <= 0 || static_cast<size_t>(size) == buffer.size()) return {};
+  const std::string_view program(buffer.data(), static_cast<size_t>(size));
+  const std::string path =
+      std::string(program.substr(0, program.rfind('/'))) + "/../lib/modelutils/libcurl.so.4";
+  return ::access(path.c_str(), R_OK) == 0 ? path : std::string();
+}
+
 Libcurl load() {
-  void* library = ::dlopen("libcurl.so.4", RTLD_NOW | RTLD_LOCAL);
+  const std::string beside = bundled();
+  void* library = ::dlopen(beside.empty() ? "libcurl.so.4" : beside.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (library == nullptr && !beside.empty()) library = ::dlopen("libcurl.so.4", RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr)
     throw Error(ErrorKind::kIo, "libcurl is not installed")
         .hint("install libcurl4 (or libcurl.so.4 by its name here)");

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Times each of our commands and its rival in turn, whole processes, and prints medians and the median ratio of the pairs.
+"""bench.py BIN_DIR JSON: times each of our commands and its rival in turn, whole processes, and prints medians and the
+median ratio of the pairs beside the goal; the same, with the machine, goes to the file JSON.
+bench.py --markdown JSON: that file as a table for README.
 
 Ratios above 1 mean that ours is faster. Nothing is judged here: speed is read, not tested."""
 import array
@@ -20,6 +22,32 @@ import zipfile
 
 BIN = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else pathlib.Path()
 PAIRS = 5
+FIXTURES = pathlib.Path(__file__).resolve().parents[1] / "fixtures"
+ROWS = []
+
+# What each ratio should be at least; a row that is not named has no goal yet.
+GOALS = {
+    "card-gen, from options / TRL's card": 200,
+    "card-gen, 10 shards, 20,000 logs / TRL's card": 200,
+    "st-inspect, 1,000 tensors / Python": 50,
+    "st-inspect -t, 1,000 tensors / Python": 50,
+    "st-inspect, 500,000 tensors / Python opens": 1,
+    "st-inspect --hash, 2 GB / sha256sum": 1,
+    "st-pack copy, 2 GB / cp and sync": 1,
+    "st-pack copy, new header / cp and sync": 1,
+    "st-pack --dtype bf16, 2 GB / torch": 2,
+    "st-inspect .bin, 1,000 tensors / torch": 50,
+    "st-pack .bin, 2 GB / cp and sync": 1,
+    "st-pack .bin, 2 GB / torch": 2,
+    "st-pack ZeRO-3, 2 GB / zero_to_fp32": 5,
+    "st-pack ZeRO-3, 2 GB / cp and sync": 1,
+    "st-pack DCP, 2 GB / dcp_to_torch_save": 2,
+    "st-pack DCP, 2 GB / cp and sync": 1,
+    "ckpt-prune, 100 of 101, 8 MB each / rm -rf": 1,
+    "hub-push, 1 GiB cold / sha256sum and curl -T": 0.9,
+    "hub-push, 1 GiB cold / hf upload": 2,
+    "hub-push, 2,000 files, no change / hf upload": 10,
+}
 
 
 def write_file(path, count, elements, fill):
@@ -95,7 +123,7 @@ def write_runs(folder, runs, checkpoints, log_entries, optimizer_bytes):
             (path / "trainer_state.json").write_text(json.dumps(state, indent=2, sort_keys=True) + "\n")
 
 
-RANKS, MATRICES, ROWS, COLUMNS = 4, 125, 2000, 2000  # 2 GB of F32
+RANKS, MATRICES, HEIGHT, COLUMNS = 4, 125, 2000, 2000  # 2 GB of F32
 
 
 def write_zero(folder):
@@ -106,14 +134,14 @@ def write_zero(folder):
     tag.mkdir(parents=True)
     (tag.parent / "latest").write_text(tag.name)
     names = [f"model.layers.{i}.mlp.weight" for i in range(MATRICES)]
-    shapes = [collections.OrderedDict((name, torch.Size((ROWS, COLUMNS))) for name in names)]
+    shapes = [collections.OrderedDict((name, torch.Size((HEIGHT, COLUMNS))) for name in names)]
     for rank in range(RANKS):
         stem = f"zero_pp_rank_{rank}_mp_rank_00"
         module = collections.OrderedDict((name, torch.empty(0, dtype=torch.bfloat16)) for name in names)
         torch.save({"module": module, "buffer_names": [], "param_shapes": shapes, "frozen_param_shapes": {}, "frozen_param_fragments": {},
                     "shared_params": {}, "ds_version": "0.19.8", "global_steps": 1, "dp_world_size": RANKS, "mp_world_size": 1},
                    tag / f"{stem}_model_states.pt")
-        torch.save({"optimizer_state_dict": {"zero_stage": 3, "partition_count": RANKS, "fp32_flat_groups": [torch.randn(MATRICES * ROWS * COLUMNS // RANKS)]},
+        torch.save({"optimizer_state_dict": {"zero_stage": 3, "partition_count": RANKS, "fp32_flat_groups": [torch.randn(MATRICES * HEIGHT * COLUMNS // RANKS)]},
                     "ds_config": {}, "ds_version": "0.19.8"}, tag / f"bf16_{stem}_optim_states.pt")
 
 
@@ -124,7 +152,7 @@ def dcp_rank(rank, folder):
     from torch.distributed.tensor import DTensor, Shard
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}.rendezvous", rank=rank, world_size=RANKS)
     mesh = init_device_mesh("cpu", (RANKS,))
-    share = lambda: DTensor.from_local(torch.randn(ROWS // RANKS, COLUMNS), mesh, [Shard(0)])
+    share = lambda: DTensor.from_local(torch.randn(HEIGHT // RANKS, COLUMNS), mesh, [Shard(0)])
     dcp.save({"model": {f"model.layers.{i}.mlp.weight": share() for i in range(MATRICES)}}, checkpoint_id=folder)
     torch.distributed.destroy_process_group()
 
@@ -157,7 +185,50 @@ def compare(what, ours, rival, prepare=lambda: None, pairs=PAIRS, times=1):
     a, b = (statistics.median(row[i][0] for row in rows) for i in (0, 1))
     ratio = statistics.median(theirs[0] / mine[0] for mine, theirs in rows)
     memory = max(mine[1] for mine, _ in rows)
-    print(f"{what:44} {a * 1e3 / times:9.1f} ms {b * 1e3 / times:9.1f} ms {ratio:8.2f}x {memory:7.1f} MiB", flush=True)
+    goal = GOALS.get(what)
+    ROWS.append({"what": what, "ours_ms": a * 1e3 / times, "peer_ms": b * 1e3 / times, "ratio": ratio, "goal": goal, "peak_mib": memory})
+    print(f"{what:48} {a * 1e3 / times:9.1f} ms {b * 1e3 / times:9.1f} ms {ratio:8.2f}x {f'{goal}x' if goal else '':>6} {memory:7.1f} MiB", flush=True)
+
+
+def starts(folder):
+    """What each program costs beside /bin/true, in ms: the median of many, started in turn."""
+    checkpoint, run = FIXTURES / "full-run/checkpoint-40", FIXTURES / "full-run"
+    work = [["card-gen", "--base", "a/b", "--license", "mit", checkpoint], ["ckpt-prune", "--list", run], ["st-inspect", checkpoint],
+            ["st-pack", "-n", checkpoint, "-o", folder / "none"]]
+    tools = sorted(path.name for path in BIN.iterdir() if path.is_file() and os.access(path, os.X_OK))
+    null = [(os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_WRONLY, 0) for fd in (1, 2)]
+
+    def once(command):
+        start = time.perf_counter()
+        _, status = os.waitpid(os.posix_spawn(command[0], command, os.environ, file_actions=null), 0)
+        assert status == 0, command
+        return time.perf_counter() - start
+
+    for command in [[tool, "--help"] for tool in tools] + work:
+        ours = [str(BIN / command[0]), *map(str, command[1:])]
+        times = [(once(ours), once(["/bin/true"])) for _ in range(300)]
+        a, b = (statistics.median(pair[i] for pair in times) * 1e3 for i in (0, 1))
+        what = f"start: {command[0]} " + ("--help" if command[1] == "--help" else "on the fixture") + " / /bin/true"
+        ROWS.append({"what": what, "ours_ms": a, "peer_ms": b, "more_ms": a - b, "more_goal_ms": 1})
+        print(f"{what:48} {a:9.2f} ms {b:9.2f} ms {a - b:+6.2f} ms {'+1 ms':>6}", flush=True)
+
+
+def machine():
+    cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "unknown")
+    return {"cpu": cpu, "cores": os.cpu_count(), "kernel": os.uname().release, "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)}
+
+
+def markdown(report):
+    host = report["machine"]
+    print(f"Measured on {host['cores']} cores of {host['cpu']}, {host['memory_gib']} GiB, Linux {host['kernel']}; medians; repeat with `make bench`.\n")
+    print("| ours / what you would use instead | ours | theirs | times as fast | goal | our peak memory |\n|---|--:|--:|--:|--:|--:|")
+    for row in report["rows"]:
+        name = row["what"].replace("|", "\\|")
+        if "ratio" in row:
+            goal = f"{row['goal']}×" if row["goal"] else ""
+            print(f"| {name} | {row['ours_ms']:,.1f} ms | {row['peer_ms']:,.1f} ms | {row['ratio']:,.2f}× | {goal} | {row['peak_mib']:.0f} MiB |")
+        else:
+            print(f"| {name} | {row['ours_ms']:.2f} ms | {row['peer_ms']:.2f} ms | {row['more_ms']:+.2f} ms | ≤ +{row['more_goal_ms']} ms | |")
 
 
 def prune_rows(folder):
@@ -293,8 +364,9 @@ def main():
     try:
         make("file", large, 1000, 500_000, 1)
         make("file", wide, 500_000, 2, 0)
-        print(f"{'':44} {'ours':>12} {'rival':>12} {'faster':>9} {'our peak':>11}")
-        write_run(folder / "run")
+        print(f"{'':48} {'ours':>12} {'rival':>12} {'faster':>9} {'goal':>6} {'our peak':>11}")
+        starts(folder)
+        make("run", folder / "run")
         card_rows(folder, python)
         compare("st-inspect, 1,000 tensors / /bin/true", [BIN / "st-inspect", large], ["/bin/true"], times=100)
         compare("st-inspect, 1,000 tensors / Python", [BIN / "st-inspect", large], python(listing.format(str(large))), times=20)
@@ -322,11 +394,14 @@ def main():
         hub_rows(folder)
     finally:
         shutil.rmtree(folder)
+        pathlib.Path(sys.argv[2]).write_text(json.dumps({"machine": machine(), "rows": ROWS}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "--make":
-        {"file": lambda path, *numbers: write_file(path, *map(int, numbers)), "zero": write_zero, "dcp": write_dcp,
+        {"file": lambda path, *numbers: write_file(path, *map(int, numbers)), "run": lambda path: write_run(pathlib.Path(path)), "zero": write_zero, "dcp": write_dcp,
          "runs": lambda path, *numbers: write_runs(path, *map(int, numbers))}[sys.argv[2]](*sys.argv[3:])
+    elif sys.argv[1] == "--markdown":
+        markdown(json.loads(pathlib.Path(sys.argv[2]).read_text()))
     else:
         main()

@@ -508,14 +508,3 @@ print(peak)
 sys.exit(peak > 64)
 PY
 }
-
-@test "the examples of the man page run as printed" {
-  model
-  start_hub
-  sed -n '/^.SH EXAMPLES/,/^.SH SEE/p' "$BATS_TEST_DIRNAME/../../man/hub-push.1" | grep -vE '^\.' | sed 's/\\-/-/g' > examples
-  [ "$(wc -l < examples)" -ge 6 ]
-  while IFS= read -r line; do
-    echo "$line"
-    bash -o pipefail -c "$line" < /dev/null
-  done < examples
-}

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+# What README and the man pages print is run as printed, on the fixtures under the names used there.
+load helper
+load hub
+
+root=$BATS_TEST_DIRNAME/../..
+
+# The folders that documents speak of, a user's home with two runs, and a Hub.
+scene() {
+  cp -r "$FIXTURES/full-run" "$FIXTURES/zero3-run" "$FIXTURES/fsdp-run" "$FIXTURES/lora-run" .
+  cp -r full-run/checkpoint-40 .
+  export HOME=$PWD/home XDG_CACHE_HOME=$PWD/home/.cache XDG_STATE_HOME=$PWD/home/.state
+  mkdir -p "$HOME/runs"
+  cp -r full-run "$HOME/runs/llama"
+  cp -r full-run "$HOME/runs/other"
+  start_hub
+}
+
+# recipes FILE LEAST: all run, and there are not suspiciously few.
+recipes() {
+  python3 "$BATS_TEST_DIRNAME/recipes.py" "$1" > log || { cat log; return 1; }
+  [ "$(tail -n 1 log)" -ge "$2" ] || { cat log; return 1; }
+}
+
+@test "README: every command runs as printed and prints what is printed there" {
+  scene
+  recipes "$root/README.md" 35
+}
+
+@test "README: a document that is wrong is noticed" {
+  scene
+  printf '    $ st-inspect --check=hub checkpoint-40\n    something else\n' > wrong.md
+  expect 1 python3 "$BATS_TEST_DIRNAME/recipes.py" wrong.md
+  has stderr "something else"
+  printf '```sh\nst-inspect nowhere\n```\n' > wrong.md
+  expect 1 python3 "$BATS_TEST_DIRNAME/recipes.py" wrong.md
+  printf '```cron\n1 2 * * * st-inspect nowhere\n```\n' > wrong.md
+  expect 1 python3 "$BATS_TEST_DIRNAME/recipes.py" wrong.md
+}
+
+@test "man pages: the EXAMPLES of every program run as printed" {
+  for page in "$root"/man/*.1; do
+    mkdir "$BATS_TEST_TMPDIR/${page##*/}"
+    cd "$BATS_TEST_TMPDIR/${page##*/}"
+    scene
+    [ "${page##*/}" = st-pack.1 ] || st-pack -q checkpoint-40 -o out
+    recipes "$page" 6
+    stop_hub
+  done
+}

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+# What `cpack -G DEB` and `cpack -G TGZ` make of the installed tree. prepare.cmake adds what only one of them wants.
+set(CPACK_PACKAGE_VENDOR "modelutils")
+set(CPACK_PACKAGE_CONTACT "modelutils maintainers <maintainers@modelutils.invalid>" CACHE STRING "maintainer named by packages")
+set(CPACK_PACKAGE_VERSION ${PROJECT_VERSION})
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "coreutils for fine-tuned models")
+set(CPACK_PACKAGE_DIRECTORY ${PROJECT_BINARY_DIR}/packages)
+set(CPACK_PACKAGE_FILE_NAME modelutils-${PROJECT_VERSION}-linux-${CMAKE_SYSTEM_PROCESSOR})
+set(CPACK_STRIP_FILES ON)
+set(CPACK_PRE_BUILD_SCRIPTS ${CMAKE_CURRENT_LIST_DIR}/prepare.cmake)
+set(CPACK_MU_SOURCE ${PROJECT_SOURCE_DIR})
+
+set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
+set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
+# Loaded when the first URL is seen, so that no tool finds it among the linked libraries.
+set(CPACK_DEBIAN_PACKAGE_DEPENDS "libcurl4 (>= 7.66)")
+set(CPACK_DEBIAN_PACKAGE_SECTION science)
+set(CPACK_DEBIAN_PACKAGE_PRIORITY optional)
+set(CPACK_DEBIAN_PACKAGE_DESCRIPTION
+"Small programs that do what has to be done with model weights once training
+has written them: look into them, pack them as safetensors, write the model
+card, publish on the Hugging Face Hub, and delete checkpoints that are not
+worth keeping. No Python and no framework is needed.")
+include(CPack)

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+# Run by CPack over the staged tree, before it is packed. Archives get licence and README at the top; Debian gets what
+# its policy asks for: compressed manual pages and changelog, a copyright file, zsh completions where Debian looks.
+set(root ${CPACK_TEMPORARY_INSTALL_DIRECTORY})
+if(NOT CPACK_GENERATOR STREQUAL "DEB")
+  file(COPY ${CPACK_MU_SOURCE}/LICENSE ${CPACK_MU_SOURCE}/README.md ${CPACK_MU_SOURCE}/CHANGELOG.md DESTINATION ${root})
+  return()
+endif()
+
+set(usr ${root}/usr)
+file(RENAME ${usr}/share/zsh/site-functions ${usr}/share/zsh/vendor-completions)
+
+set(doc ${usr}/share/doc/modelutils)
+set(here ${CPACK_MU_SOURCE}/tools/packaging)
+file(MAKE_DIRECTORY ${doc})
+configure_file(${here}/copyright ${doc}/copyright COPYONLY)
+configure_file(${here}/changelog.in ${doc}/changelog @ONLY)
+file(GLOB pages ${usr}/share/man/man*/*)
+foreach(file ${pages} ${doc}/changelog)
+  execute_process(COMMAND gzip -9n ${file} COMMAND_ERROR_IS_FATAL ANY)
+endforeach()
