@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hub-push-options.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "base/duration.h"
+#include "base/error.h"
+#include "base/sizes.h"
+#include "base/text.h"
+#include "cli/console.h"
+
+namespace mu {
+namespace {
+
+constexpr ProgramText kText = {"hub-push", "Publish a model folder or file on the Hugging Face Hub.",
+                               "LOCAL REPO [PATH_IN_REPO]", "hub-push ./out user/repo"};
+
+std::size_t parse_count(const std::string& text) {
+  std::size_t value = 0;
+  const std::from_chars_result parsed = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size() || value == 0)
+    throw usage(fmt::format("'{}' is no number of files", escape_name(text)));
+  return value;
+}
+
+}  // namespace
+
+HubPushOptions parse_hub_push_options(int argc, char** argv) {
+  HubPushOptions o;
+  std::optional<std::string> part;
+  App app(kText);
+  app.operands(o.operands);
+  app.group("Where to");
+  app.value("--revision", "NAME", o.revision, "branch or refs/pr/N (main); a new branch is made");
+  app.value("--type,--repo-type", "TYPE", o.type, "model (default), dataset or space");
+  app.flag("--create-pr", o.create_pr, "open a pull request instead of writing to the branch");
+  app.flag("--private", o.make_private, "a new repository is private");
+  app.flag("--no-private", o.make_public, "a new repository is public");
+  app.flag("--no-create", o.no_create, "never make a repository");
+  app.value("--endpoint", "URL", o.endpoint, "another hub; file://DIR is a cache folder");
+  app.value("--expect-parent", "SHA", o.expect_parent, "only upon this commit");
+  app.value("--tag", "NAME", o.tag, "tag the commit");
+  app.flag("--link", o.link, "file://: hard links, not copies");
+  app.flag("--prune-revisions", o.prune, "file://: remove snapshots that no ref names");
+  app.group("What");
+  app.list("--include", "GLOB", o.include, "only such paths (repeatable)");
+  app.list("--exclude", "GLOB", o.exclude, "no such paths (repeatable)");
+  app.list("--delete", "GLOB", o.deletions, "delete such paths there (repeatable)");
+  app.flag("--all", o.all, "also what a training run keeps for itself");
+  app.flag("--follow-symlinks", o.follow_symlinks, "go into folders behind links");
+  app.list("--allow", "RULE", o.allow, "push in spite of this rule (repeatable)");
+  app.value("-m,--message,--commit-message", "TEXT", o.message, "title of the commit");
+  app.value("--description,--commit-description", "TEXT", o.description, "its description");
+  app.group("How");
+  app.value("--every", "TIME", o.every, "push the run's newest complete checkpoint again and again");
+  app.flag("--verify", o.verify, "compare all hashes there; print a manifest");
+  app.value("--limit-rate", "SIZE", o.limit_rate, "send at most this a second");
+  app.value("--max-wait", "TIME", o.max_wait, "for a failing hub (120s)");
+  app.value("--timeout", "TIME", o.timeout, "give up a transfer that stands still so long (60s)");
+  app.value("--max-files-per-commit", "N", o.max_commit_files, "more are several commits (20000)");
+  app.value("--part", "I/N|auto", part, "store share I of N; a run without commits");
+  app.flag("--insecure-http", o.insecure_http, "a token may go over plain http");
+  app.common(o.common, "njpt");
+  app.parse(argc, argv);
+  if (o.operands.size() < 2 || o.operands.size() > 3)
+    throw usage("name LOCAL and REPO").hint("see hub-push --help");
+  if (o.make_private && o.make_public) throw usage("--private and --no-private exclude each other");
+  if (o.every && (o.create_pr || o.common.dry_run))
+    throw usage("--every goes with neither --create-pr nor --dry-run");
+  if (part) o.part = parse_part_option(*part);
+  if (o.part && (o.every || o.operands[0] == "-")) throw usage("--part goes with neither --every nor -");
+  if (o.create_pr && o.revision) throw usage("--create-pr and --revision exclude each other");
+  return o;
+}
+
+PushOptions push_options(const HubPushOptions& o) {
+  PushOptions push;
+  push.repo = parse_repo(o.operands[1], o.type ? std::optional(parse_repo_type(*o.type)) : std::nullopt);
+  push.revision = o.revision.value_or("main");
+  if (push.revision.empty()) throw usage("--revision needs a name");
+  push.prefix = o.operands.size() > 2 ? parse_repo_path(o.operands[2]) : "";
+  push.message = {o.message.value_or("Upload with hub-push"), o.description.value_or("")};
+  if (trim(push.message.title).empty()) throw usage("the message is empty");
+  push.deletions = o.deletions;
+  push.allowed = o.allow;
+  for (const std::string& id : o.allow) {
+    const bool known = std::any_of(guard_rules().begin(), guard_rules().end(),
+                                   [&id](const GuardRule& rule) { return rule.id == id; });
+    if (!known)
+      throw usage(fmt::format("--allow: there is no rule '{}'", escape_name(id)))
+          .hint("hub-push(1) lists them");
+  }
+  if (o.make_private || o.make_public) push.make_private = o.make_private;
+  push.create = !o.no_create;
+  push.create_pr = o.create_pr;
+  push.expected_parent = o.expect_parent.value_or("");
+  push.tag = o.tag.value_or("");
+  push.dry_run = o.common.dry_run;
+  push.verify = o.verify;
+  push.link = o.link;
+  push.prune = o.prune;
+  push.part = o.part;
+  if (o.max_commit_files) push.max_commit_files = parse_count(*o.max_commit_files);
+  if (o.common.threads > 0) push.jobs = o.common.threads;
+  return push;
+}
+
+ConnectionOptions connection_options(const HubPushOptions& o) {
+  ConnectionOptions connection;
+  connection.user_agent = "hub-push/" MU_VERSION;
+  connection.endpoint = o.endpoint;
+  connection.insecure_http = o.insecure_http;
+  if (o.limit_rate) connection.rate = parse_size(*o.limit_rate);
+  if (o.max_wait) connection.max_wait_s = parse_duration(*o.max_wait);
+  if (o.timeout) {
+    connection.timeout_s = parse_duration(*o.timeout);
+    if (connection.timeout_s == 0U) throw usage("--timeout needs a time");
+  }
+  connection.warn = print_warning;
+  if (console().verbose >= 2) connection.trace = [](const std::string& line) { print_detail(line); };
+  return connection;
+}
+
+}  // namespace mu
