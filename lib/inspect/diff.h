@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/rename.h"
@@ -17,6 +19,8 @@ struct DiffOptions {
   std::vector<Rename> map;  // renames the tensors of A
   Tolerance tolerance;      // values within it count as equal
   bool ignore_dtype = false;
+  // Files of A and of B that are known to be the same, so that nothing of them has to be read.
+  std::set<std::pair<std::size_t, std::size_t>> same_files{};
 };
 
 enum class DiffKind : std::uint8_t { kOnlyInA, kOnlyInB, kShape, kDtype, kValues, kEqual };

@@ -231,6 +231,11 @@ class HttpClient::Connection {
   static std::size_t take_body(char* data, std::size_t, std::size_t size, void* self) {
     Connection& c = *static_cast<Connection*>(self);
     const bool fine = c.guarded([&] {
+      if (c.response_.body.size() + size > c.request_->max_answer && c.request_->ranged)
+        throw Error(ErrorKind::kRemote,
+                    fmt::format("{} ignores that a part is asked for, and sends all of it",
+                                printable_url(c.request_->url)))
+            .hint("download the file, and name it");
       if (c.response_.body.size() + size > c.request_->max_answer)
         throw Error(ErrorKind::kRemote, fmt::format("{}: the answer is longer than {} bytes",
                                                     printable_url(c.request_->url), c.request_->max_answer));

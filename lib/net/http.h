@@ -35,6 +35,7 @@ struct HttpRequest {
   std::optional<HttpBody> body;            // sent with its length, never chunked
   unsigned timeout_s = 0;                  // of the whole exchange; 0: none
   std::uint64_t max_answer = 64ULL << 20;  // bytes; more is an error
+  bool ranged = false;  // asks for a part: an answer of more than that is a server that ignores it
 };
 
 struct HttpResponse {

@@ -15,6 +15,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "os/far.h"
 #include "os/interrupt.h"
 
 namespace mu {
@@ -95,13 +96,26 @@ FileStamp stamp_of(const std::string& path) {
 }
 
 FileStamp InputFile::stamp() const {
+  if (far_ != nullptr) return {id_, size_, 0, 0};
   struct stat status {};
   if (::fstat(fd()->get(), &status) != 0) throw io_error("look at", errno, escape_name(path_));
   return stamp_of(status);
 }
 
-InputFile::InputFile(std::string path)
-    : InputFile(Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)), path) {}
+InputFile::InputFile(std::string path) {
+  const std::optional<FarPlace> place = find_far(path);
+  if (!place) {
+    *this = InputFile(Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)), path);
+    return;
+  }
+  const auto found = place->folder->find(place->below);
+  if (found == place->folder->end()) throw io_error("open", ENOENT, escape_name(path));
+  far_ = &found->second;
+  path_ = std::move(path);
+  size_ = far_->size;
+  id_ = {0, static_cast<ino_t>(reinterpret_cast<std::uintptr_t>(far_))};
+  mode_ = 0444;
+}
 
 InputFile InputFile::adopt(Fd fd, std::string name) {
   return {std::move(fd), std::move(name)};
@@ -125,10 +139,17 @@ void InputFile::park() {
 }
 
 std::shared_ptr<const Fd> InputFile::fd() const {
+  if (far_ != nullptr) throw malformed("lies elsewhere: download it first").in_file(escape_name(path_));
   return fd_ ? fd_ : parked_files().open(*this);
 }
 
 void InputFile::read_at(std::uint64_t offset, std::span<std::byte> out) const {
+  if (far_ != nullptr) {
+    if (offset > size_ || out.size() > size_ - offset)
+      throw Error(ErrorKind::kIo, fmt::format("ends at byte {} where more was expected", size_))
+          .in_file(escape_name(path_));
+    return far_->read(offset, out);
+  }
   const std::shared_ptr<const Fd> fd = this->fd();
   std::size_t done = 0;
   while (done < out.size()) {

@@ -15,6 +15,8 @@
 
 namespace mu {
 
+struct FarFile;  // far.h
+
 // Owns a file descriptor; -1 is none.
 class Fd {
  public:
@@ -51,7 +53,8 @@ struct FileStamp {
 FileStamp stamp_of(const struct stat& status);
 FileStamp stamp_of(const std::string& path);  // of what it leads to; throws kIo
 
-// A regular file open for reading. Safe to read from several threads.
+// A regular file open for reading, on this machine or hung in from elsewhere (far.h). Safe to read from
+// several threads.
 class InputFile {
  public:
   // Throws kIo: missing, no permission, a folder or a device.
@@ -72,13 +75,15 @@ class InputFile {
   [[nodiscard]] FileId id() const { return id_; }
   [[nodiscard]] mode_t mode() const { return mode_; }
   [[nodiscard]] FileStamp stamp() const;  // now; throws kIo
-  // The descriptor, open as long as the pointer lives. Throws kIo where a parked file can't be opened again.
+  // The descriptor, open as long as the pointer lives. Throws kIo where a parked file can't be opened again,
+  // and for a file that lies elsewhere.
   [[nodiscard]] std::shared_ptr<const Fd> fd() const;
 
  private:
   InputFile(Fd fd, std::string path);
 
   std::shared_ptr<const Fd> fd_;  // null when parked
+  const FarFile* far_ = nullptr;  // of a file that lies elsewhere, which has no descriptor
   std::string path_;
   std::uint64_t size_ = 0;
   FileId id_;

@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "base/sizes.h"
 #include "base/text.h"
+#include "os/far.h"
 #include "os/file.h"
 
 namespace mu {
@@ -67,9 +68,32 @@ void make_folders(const std::string& path, mode_t mode) {
     throw io_error("make the folder", errno, escape_name(path));
 }
 
+// The entries of a folder that lies elsewhere.
+std::vector<FolderEntry> list_far(const FarPlace& place) {
+  const std::string prefix = place.below.empty() ? "" : place.below + "/";
+  std::vector<FolderEntry> entries;
+  for (auto at = place.folder->lower_bound(prefix);
+       at != place.folder->end() && at->first.starts_with(prefix); ++at) {
+    const std::string_view rest = std::string_view(at->first).substr(prefix.size());
+    const std::string name(rest.substr(0, rest.find('/')));
+    const bool folder = name.size() < rest.size();
+    if (!name.empty() && (entries.empty() || entries.back().name != name))
+      entries.push_back({name, folder ? FolderEntry::Kind::kFolder : FolderEntry::Kind::kFile, false,
+                         folder ? 0 : at->second.size});
+  }
+  return entries;
+}
+
 }  // namespace
 
 std::vector<FolderEntry> list_folder(const std::string& path) {
+  if (const std::optional<FarPlace> place = find_far(path)) {
+    std::vector<FolderEntry> entries = list_far(*place);
+    if (entries.empty()) throw io_error("open", ENOENT, escape_name(path));
+    std::sort(entries.begin(), entries.end(),
+              [](const FolderEntry& a, const FolderEntry& b) { return a.name < b.name; });
+    return entries;
+  }
   const FolderStream folder(::opendir(path.c_str()));
   if (!folder) throw io_error("open", errno, escape_name(path));
   std::vector<FolderEntry> entries;
@@ -96,10 +120,13 @@ std::vector<FolderEntry> list_folder(const std::string& path) {
 }
 
 bool exists(const std::string& path) {
+  if (const std::optional<FarPlace> place = find_far(path))
+    return place->folder->contains(place->below) || !list_far(*place).empty();
   return ::access(path.c_str(), F_OK) == 0;
 }
 
 bool is_folder(const std::string& path) {
+  if (const std::optional<FarPlace> place = find_far(path)) return !list_far(*place).empty();
   struct stat status {};
   return ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
 }

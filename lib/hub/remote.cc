@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hub/remote.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "base/text.h"
+#include "hub/api.h"
+#include "hub/cache_layout.h"
+#include "net/url.h"
+#include "os/far.h"
+#include "os/file.h"
+#include "os/folder.h"
+#include "os/threads.h"
+
+namespace mu {
+namespace {
+
+constexpr std::uint64_t kFirst = 100'001;          // bytes asked for at first; most headers fit
+constexpr std::uint64_t kMaxHeader = 100'000'000;  // bytes, as the safetensors format has it
+constexpr std::uint64_t kBlock = 64U << 10;        // bytes read ahead of small reads
+constexpr std::uint64_t kMaxPiece = 16ULL << 20;   // bytes a request
+constexpr int kMaxHops = 5;
+
+std::optional<std::uint64_t> number(std::string_view text) {
+  std::uint64_t value = 0;
+  const std::from_chars_result parsed = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+// `Content-Range: bytes 0-99/1000`.
+struct ContentRange {
+  std::uint64_t begin, end, total;  // `end` is the last byte's place
+};
+std::optional<ContentRange> parse_content_range(std::string_view text) {
+  if (!text.starts_with("bytes ")) return std::nullopt;
+  text.remove_prefix(6);
+  const std::size_t dash = text.find('-'), slash = text.find('/');
+  if (dash == std::string_view::npos || slash == std::string_view::npos || slash < dash) return std::nullopt;
+  const std::optional<std::uint64_t> begin = number(text.substr(0, dash)),
+                                     end = number(text.substr(dash + 1, slash - dash - 1)),
+                                     total = number(text.substr(slash + 1));
+  if (!begin || !end || !total) return std::nullopt;
+  return ContentRange{*begin, *end, *total};
+}
+
+// One file behind a URL, read by ranges.
+class RangedFile {
+ public:
+  RangedFile(HubSession& session, std::string url, std::string name, std::optional<std::uint64_t> size)
+      : session_(session), url_(std::move(url)), name_(std::move(name)), size_(size) {}
+
+  [[nodiscard]] std::uint64_t size() const { return size_.value_or(0); }
+
+  // Its first bytes, which stay in memory: of safetensors the header and no more. Learns the size.
+  void read_head(bool is_safetensors) {
+    if (size_ == 0U) return;
+    std::string head = fetch(0, std::min(kFirst, size_.value_or(kFirst)));
+    if (is_safetensors && head.size() >= 8) {
+      std::uint64_t header = 0;
+      std::memcpy(&header, head.data(), 8);
+      if (header <= kMaxHeader && header + 8 <= size()) {
+        if (header + 8 > head.size()) head += fetch(head.size(), header + 8 - head.size());
+        head.resize(static_cast<std::size_t>(header + 8));
+      }
+    }
+    head.shrink_to_fit();
+    head_ = std::move(head);
+  }
+
+  void read(std::uint64_t offset, std::span<std::byte> out) {
+    if (offset + out.size() <= head_.size()) return copy(head_, offset, out);
+    if (out.size() < kBlock) {
+      const std::lock_guard<std::mutex> lock(block_mutex_);
+      if (offset < block_at_ || offset + out.size() > block_at_ + block_.size()) {
+        block_ = fetch(offset, std::min(kBlock, size() - offset));
+        block_at_ = offset;
+      }
+      return copy(block_, offset - block_at_, out);
+    }
+    for (std::uint64_t done = 0; done < out.size();) {
+      const std::uint64_t piece = std::min<std::uint64_t>(kMaxPiece, out.size() - done);
+      copy(fetch(offset + done, piece), 0,
+           out.subspan(static_cast<std::size_t>(done), static_cast<std::size_t>(piece)));
+      done += piece;
+    }
+  }
+
+ private:
+  static void copy(const std::string& from, std::uint64_t at, std::span<std::byte> out) {
+    std::memcpy(out.data(), from.data() + at, out.size());
+  }
+
+  Error senseless(std::string_view why) const {
+    return Error(ErrorKind::kRemote, fmt::format("cannot read {}: {}", escape_name(name_), why))
+        .hint("download the file, and name it");
+  }
+
+  HttpResponse ask(const std::string& url, std::uint64_t offset, std::uint64_t size, bool authorized) {
+    HttpRequest request;
+    request.url = url;
+    request.headers.push_back({"Range", fmt::format("bytes={}-{}", offset, offset + size - 1)});
+    request.headers.push_back({"Accept-Encoding", "identity"});
+    request.max_answer = size;
+    request.ranged = true;
+    return session_.send_url(std::move(request), authorized);
+  }
+
+  // Where the hub sends us on to, without the token; asked for again when a link has grown too old.
+  HttpResponse answer(std::uint64_t offset, std::uint64_t size) {
+    std::string place;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      place = place_;
+    }
+    if (!place.empty()) {
+      HttpResponse response = ask(place, offset, size, false);
+      if (response.status != 403 && response.status != 401) return response;
+    }
+    std::string url = url_;
+    for (int hops = 0; hops <= kMaxHops; ++hops) {
+      HttpResponse response = ask(url, offset, size, true);
+      const std::string* location = response.header("location");
+      if (response.status < 300 || response.status >= 400 || location == nullptr) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        place_ = same_origin(url, url_) ? "" : url;
+        return response;
+      }
+      url = resolve_location(url, *location);
+    }
+    throw senseless(fmt::format("more than {} redirects", kMaxHops));
+  }
+
+  std::string fetch(std::uint64_t offset, std::uint64_t size) {
+    HttpResponse response = answer(offset, size);
+    if (response.status == 200 && offset == 0 && (!size_ || *size_ == response.body.size())) {
+      check_same(response);
+      size_ = response.body.size();
+      return std::move(response.body);
+    }
+    if (response.status == 200) throw senseless("the server ignores that a part is asked for");
+    if (response.status == 416) throw senseless("it has become shorter");
+    if (response.status != 206) throw session_.error({.what = "read " + escape_name(name_)}, response);
+    const std::string* header = response.header("content-range");
+    const std::optional<ContentRange> range = header == nullptr ? std::nullopt : parse_content_range(*header);
+    if (!range) throw senseless("the server does not say which part it sends");
+    const std::uint64_t expected = std::min(size, range->total > offset ? range->total - offset : 0);
+    if (range->begin != offset || expected == 0 || range->end != offset + expected - 1 ||
+        response.body.size() != expected)
+      throw senseless(
+          fmt::format("bytes {} to {} were asked for, and others came", offset, offset + size - 1));
+    if (size_ && range->total != *size_)
+      throw senseless(fmt::format("it has {} bytes, not {}", range->total, *size_));
+    check_same(response);
+    size_ = range->total;
+    return std::move(response.body);
+  }
+
+  void check_same(const HttpResponse& response) {
+    const std::string* tag = response.header("etag");
+    if (tag == nullptr) return;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (!tag_.empty() && tag_ != *tag)
+      throw Error(ErrorKind::kTemporary, fmt::format("{} changed while it was read", escape_name(name_)))
+          .hint("try again");
+    tag_ = *tag;
+  }
+
+  HubSession& session_;
+  std::string url_, name_;
+  std::optional<std::uint64_t> size_;
+  std::string head_;
+  std::mutex mutex_;  // guards place_ and tag_
+  std::string place_, tag_;
+  std::mutex block_mutex_;
+  std::string block_;
+  std::uint64_t block_at_ = 0;
+};
+
+FarFile far_file(const std::shared_ptr<RangedFile>& file) {
+  return {file->size(), [file](std::uint64_t offset, std::span<std::byte> out) { file->read(offset, out); }};
+}
+
+// The files of the folder that is looked at, whose heads are wanted.
+bool is_looked_at(const RemoteFile& file, const std::string& path) {
+  if (!file.path.ends_with(".safetensors")) return false;
+  return file.path == path ||
+         (path.empty() ? file.path.find('/') == std::string::npos : parent_of(file.path) == path);
+}
+
+RemoteHashes hang_in_repo(HubSession& session, const RemotePlace& place, unsigned jobs) {
+  HubApi api(session, place.repo);
+  const RevisionState state = api.find_revision(place.revision);
+  if (state.found != RevisionState::Found::kYes || state.commit.empty())
+    throw Error(ErrorKind::kRemote,
+                fmt::format("there is no {} at {}, or this token may not see it",
+                            state.found == RevisionState::Found::kNoRevision ? escape_name(place.revision)
+                                                                             : place.repo.id,
+                            session.endpoint()));
+  const std::vector<RemoteFile> listing = api.list_files(state.commit, "");
+  std::vector<std::shared_ptr<RangedFile>> files;
+  std::vector<std::size_t> heads;
+  RemoteHashes hashes;
+  for (const RemoteFile& file : listing) {
+    const std::string name = place.name + "/" + file.path;
+    files.push_back(std::make_shared<RangedFile>(
+        session,
+        fmt::format("{}{}/resolve/{}/{}", session.endpoint(), place.repo.web_path(), state.commit,
+                    percent_encode_path(file.path)),
+        name, file.size));
+    if (is_looked_at(file, place.path)) heads.push_back(files.size() - 1);
+    if (!file.sha256.empty()) hashes[name] = file.sha256;
+  }
+  parallel_for(heads.size(), jobs, [&](std::size_t i) { files[heads[i]]->read_head(true); });
+  FarFolder folder;
+  for (std::size_t i = 0; i < files.size(); ++i) folder.emplace(listing[i].path, far_file(files[i]));
+  hang_in(place.name, std::move(folder));
+  return hashes;
+}
+
+void hang_in_url(HubSession& session, const std::string& url) {
+  const auto file = std::make_shared<RangedFile>(session, url, url, std::nullopt);
+  file->read_head(url.ends_with(".safetensors"));
+  hang_in(url, {{"", far_file(file)}});
+}
+
+}  // namespace
+
+bool is_remote_name(std::string_view text) {
+  return text.starts_with("hf://") || text.starts_with("https://") || text.starts_with("http://");
+}
+
+RemotePlace parse_place(std::string_view text) {
+  std::string_view rest = text.substr(text.find("://") + 3);
+  RemotePlace place;
+  std::vector<std::string_view> parts = split(rest, '/');
+  const bool typed =
+      !parts.empty() && (parts[0] == "datasets" || parts[0] == "spaces" || parts[0] == "models");
+  const std::size_t names = typed ? 3 : 2;
+  if (parts.size() < names)
+    throw usage(fmt::format("'{}' names no repository: hf://owner/name", escape_name(text)));
+  std::size_t size = 0;
+  for (std::size_t i = 0; i < names; ++i) size += parts[i].size() + 1;
+  const std::string_view repo = rest.substr(0, size - 1);
+  place.name = std::string(text.substr(0, text.find("://") + 3 + repo.size()));
+  const std::size_t at = repo.find('@');
+  place.repo =
+      parse_repo(typed && parts[0] == "models" ? repo.substr(7, at == std::string_view::npos ? at : at - 7)
+                                               : repo.substr(0, at),
+                 std::nullopt);
+  if (at != std::string_view::npos) {
+    place.revision = std::string(repo.substr(at + 1));
+    for (std::size_t slash = place.revision.find("%2F"); slash != std::string::npos;
+         slash = place.revision.find("%2F"))
+      place.revision.replace(slash, 3, "/");
+    if (place.revision.empty()) throw usage(fmt::format("'{}' names no revision after @", escape_name(text)));
+  }
+  if (rest.size() > size) place.path = parse_repo_path(rest.substr(size));
+  return place;
+}
+
+RemoteHashes hang_in_remote(HubSession& session, std::string_view text, unsigned jobs) {
+  if (text.starts_with("hf://")) return hang_in_repo(session, parse_place(text), jobs);
+  hang_in_url(session, std::string(text));
+  return {};
+}
+
+void hang_in_cached(const std::string& cache_folder, const RemotePlace& place) {
+  const CachedRepo repo(cache_folder, place.repo);
+  const std::optional<std::string> commit = repo.find_revision(place.revision);
+  if (!commit)
+    throw Error(ErrorKind::kIo, fmt::format("{} at {} is not in the cache {}", place.repo.id,
+                                            escape_name(place.revision), escape_name(cache_folder)))
+        .hint("unset HF_HUB_OFFLINE to read it from the hub");
+  FarFolder folder;
+  for (const CachedFile& file : repo.files(*commit, [](const std::string&) {})) {
+    const auto local = std::make_shared<std::optional<InputFile>>();
+    const auto once = std::make_shared<std::once_flag>();
+    const std::string path = join_path(repo.snapshot_path(*commit), file.name);
+    folder.emplace(file.name,
+                   FarFile{file.size, [local, once, path](std::uint64_t offset, std::span<std::byte> out) {
+                             std::call_once(*once, [&] { local->emplace(path); });
+                             (*local)->read_at(offset, out);
+                           }});
+  }
+  hang_in(place.name, std::move(folder));
+}
+
+}  // namespace mu

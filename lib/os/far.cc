@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "os/far.h"
+
+namespace mu {
+namespace {
+
+std::map<std::string, FarFolder, std::less<>>& hung_in() {
+  static std::map<std::string, FarFolder, std::less<>> folders;
+  return folders;
+}
+
+}  // namespace
+
+void hang_in(const std::string& name, FarFolder files) {
+  hung_in()[name] = std::move(files);
+}
+
+std::optional<FarPlace> find_far(std::string_view path) {
+  if (path.find("://") == std::string_view::npos) return std::nullopt;
+  while (path.ends_with('/')) path.remove_suffix(1);
+  for (const auto& [name, folder] : hung_in()) {
+    if (!path.starts_with(name)) continue;
+    if (path.size() == name.size()) return FarPlace{&folder, ""};
+    if (path[name.size()] == '/') return FarPlace{&folder, std::string(path.substr(name.size() + 1))};
+  }
+  return std::nullopt;
+}
+
+}  // namespace mu
