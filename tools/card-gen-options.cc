@@ -13,6 +13,8 @@ constexpr ProgramText kText = {
 void add_fact_options(App& app, CardOptions& c) {
   app.group("Model");
   app.list("--base", "ID[@REV]", c.base, "the model it was made from (several: a merge)");
+  app.value("--base-from", "PLACE", c.base_folder,
+            "where its card is read: hf://owner/name or a folder");
   app.value("--relation", "KIND", c.relation, "adapter, finetune, merge or quantized");
   app.value("--name", "NAME", c.name, "title (default: the repository's or folder's name)");
   app.value("--repo", "OWNER/NAME", c.repo, "where it will be published; used in the snippets");
@@ -61,7 +63,7 @@ CardGenOptions parse_card_options(int argc, char** argv) {
   app.parse(argc, argv);
   if (o.operands.size() > 1) throw usage("one FOLDER at a time").hint("see card-gen --help");
   const bool said = !o.card.base.empty() || !o.card.datasets.empty() || o.card.name || o.card.repo ||
-                    o.facts || o.card.method;
+                    o.facts || o.card.method || o.card.base_folder;
   if (o.operands.empty() && (o.in_place || o.check || o.lint))
     throw usage(o.lint ? "--lint needs a FILE, or -" : "name a FOLDER");
   if (o.operands.empty() && !said)

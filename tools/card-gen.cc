@@ -19,6 +19,7 @@
 #include "os/file.h"
 #include "os/folder.h"
 #include "os/stage.h"
+#include "remote.h"
 
 namespace {
 
@@ -73,24 +74,38 @@ int lint(const Options& o) {
 }
 
 // A base that lies in the cache but can't be read is one source less.
-void learn_from_cache(CardFacts& facts) {
+void learn_from_cache(CardFacts& facts, const CardOptions& card) {
   try {
-    add_cached_base(facts, false);
+    add_base_model(facts, card, false);
   } catch (const Error& error) {
+    if (card.base_folder) throw;
     facts.unknown.push_back(std::string("the base model in the cache: ") + error.what());
   }
 }
 
+// Where the base model lies names it too, when that is a hub.
+void find_base(CardOptions& card) {
+  const std::string& place = *card.base_folder;
+  reach(place);
+  if (!is_folder(place))
+    throw Error(ErrorKind::kIo, "is not a folder or repository of a model").in_file(escape_name(place));
+  if (!place.starts_with("hf://") || !card.base.empty()) return;
+  const RemotePlace at = parse_place(place);
+  card.base.push_back(at.revision == "main" ? at.repo.id : at.repo.id + "@" + at.revision);
+}
+
 CardFacts gather(const Options& o) {
   CardFacts facts;
-  add_options(facts, o.card);
+  CardOptions card = o.card;
+  if (card.base_folder) find_base(card);
+  add_options(facts, card);
   if (!o.operands.empty()) {
-    add_folder(facts, o.operands.front(), o.card);
+    add_folder(facts, o.operands.front(), card);
   } else {
-    learn_from_cache(facts);
+    learn_from_cache(facts, card);
   }
   if (o.facts) add_inspection(facts, read_text(*o.facts, 256U << 20));
-  for (const std::string& file : o.card.eval_files) {
+  for (const std::string& file : card.eval_files) {
     try {
       add_evaluation_file(facts, read_text(file, 256U << 20), file);
     } catch (Error& error) {

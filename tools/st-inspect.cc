@@ -19,7 +19,7 @@
 #include "inspect/safety.h"
 #include "inspect/share.h"
 #include "inspect/slice.h"
-#include "st-inspect-remote.h"
+#include "remote.h"
 #include "weights/layout.h"
 
 namespace {
@@ -316,6 +316,7 @@ int combine(Options o) {
   o.hash = plan.hash;
   o.combine = false;
   derive(o);
+  reach(plan.path);
   const Input input = open_input(plan.path, StreamData::kLeave);
   input.weights.findings.throw_if_unloadable();
   const std::vector<const Tensor*> tensors = choose_tensors(input.weights, o.globs, o.sort_key);

@@ -79,6 +79,10 @@ bool is_sound_given(const Fact& fact) {
   if (is_one_of({"wandb", "comet", "trackio", "tensorboard"}))
     return all([](const std::string& v) { return is_https(v); });
   if (name == "license") return all([](const std::string& v) { return license_name(v).has_value(); });
+  if (name == "base_parameters")
+    return all([](const std::string& v) {
+      return v.size() < 16 && v.find_first_not_of("0123456789") == std::string::npos;
+    });
   if (name == "language") return all([](const std::string& v) { return is_language(v); });
   if (name == "method") return all([](const std::string& v) { return trainer_by_tag(v) != nullptr; });
   if (name == "base_model_relation")

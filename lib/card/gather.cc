@@ -319,41 +319,78 @@ void add_run(CardFacts& facts, const Folder& folder, const Folder& run) {
     });
 }
 
+CardFile read_base_card(const std::string& path) {
+  try {
+    return read_card(read_whole_file(path, kMaxCardBytes));
+  } catch (Error& error) {
+    throw error.in_file(escape_name(path));
+  }
+}
+
+void add_base_license(CardFacts& facts, const CardFile& card, std::string_view source) {
+  if (const YamlValue* license = card.data.find("license");
+      license != nullptr && license_name(license->text))
+    facts.add("license", license->text, source);
+  for (const std::string_view key : {"license_name", "license_link"}) {
+    const YamlValue* value = card.data.find(key);
+    if (value != nullptr && value->is_string() && facts.text("license") == "other")
+      facts.add(key, value->text, source);
+  }
+}
+
+// Those that describe the model; the ones with a colon say how the base itself was made.
+void add_base_tags(CardFacts& facts, const CardFile& card, std::string_view source) {
+  const YamlValue* value = card.data.find("tags");
+  if (value == nullptr) return;
+  std::vector<std::string> tags = facts.list("tags");
+  for (const std::string& tag : value->texts()) {
+    if (tag.find(':') == std::string::npos && trainer_by_tag(tag) == nullptr &&
+        std::find(tags.begin(), tags.end(), tag) == tags.end())
+      tags.push_back(tag);
+  }
+  std::erase_if(facts.facts, [](const Fact& fact) { return fact.name == "tags"; });
+  facts.add_list("tags", tags, source);
+}
+
+void add_base_parameters(CardFacts& facts, const std::string& folder, std::string_view source) {
+  const Folder base = scan_folder(folder);
+  if (!has_weights(base)) return;
+  CardFacts counted;
+  const std::optional<Weights> weights = open_weights_of(counted, base);
+  if (!weights) return;
+  add_parameters(counted, *weights, nullptr, false);
+  facts.add_number("base_parameters", counted.number("parameters").value_or(0), source);
+}
+
 }  // namespace
 
-void add_cached_base(CardFacts& facts, bool adapter) {
-  if (facts.list("base_model").size() != 1) return;
-  const std::optional<std::string> snapshot = cached_snapshot(facts.text("base_model"));
-  if (!snapshot) return;
-  constexpr std::string_view kSource = "the base model in the local cache";
-  const std::string card_path = join_path(*snapshot, "README.md");
+void add_base_model(CardFacts& facts, const CardOptions& options, bool adapter) {
+  const std::optional<std::string> folder =
+      options.base_folder                        ? options.base_folder
+      : facts.list("base_model").size() == 1 ? cached_snapshot(facts.text("base_model"))
+                                             : std::nullopt;
+  if (!folder) return;
+  const std::string source =
+      options.base_folder ? "option --base-from" : "the base model in the local cache";
+  const std::string card_path = join_path(*folder, "README.md");
   if (exists(card_path)) {
-    const CardFile card = read_card(read_whole_file(card_path, kMaxCardBytes));
-    if (const YamlValue* license = card.data.find("license");
-        license != nullptr && license_name(license->text))
-      facts.add("license", license->text, kSource);
-    for (const std::string_view key : {"license_name", "license_link"}) {
-      const YamlValue* value = card.data.find(key);
-      if (value != nullptr && value->is_string() && facts.text("license") == "other")
-        facts.add(key, value->text, kSource);
-    }
+    const CardFile card = read_base_card(card_path);
+    add_base_license(facts, card, source);
+    if (options.base_folder) add_base_tags(facts, card, source);
   }
-  const std::string config_path = join_path(*snapshot, "config.json");
+  const std::string config_path = join_path(*folder, "config.json");
   if (!facts.has("pipeline_tag") && exists(config_path)) {
     const JsonDocument config = parse_json(read_whole_file(config_path, kMaxJson));
     const JsonValue* list = config.root.find("architectures");
     const std::string* name =
         list == nullptr || list->items().empty() ? nullptr : list->items().front().as_string();
-    if (name != nullptr) facts.add("pipeline_tag", task_of(*name, config.root), kSource);
+    if (name != nullptr) facts.add("pipeline_tag", task_of(*name, config.root), source);
   }
-  if (!adapter) return;
-  const Folder base = scan_folder(*snapshot);
-  if (!has_weights(base)) return;
-  CardFacts counted;
-  std::optional<Weights> weights = open_weights_of(counted, base);
-  if (!weights) return;
-  add_parameters(counted, *weights, nullptr, false);
-  facts.add_number("base_parameters", counted.number("parameters").value_or(0), kSource);
+  if (adapter) add_base_parameters(facts, *folder, source);
+  // Said by an option, and remembered as such.
+  if (options.base_folder)
+    std::copy_if(facts.facts.begin(), facts.facts.end(), std::back_inserter(facts.given),
+                 [&](const Fact& fact) { return fact.source == source; });
 }
 
 void add_folder(CardFacts& facts, const std::string& path, const CardOptions& options) {
@@ -393,7 +430,11 @@ void add_folder(CardFacts& facts, const std::string& path, const CardOptions& op
   // Broken YAML here is an error where the card is edited; for facts it is one source less.
   if (folder.has("README.md"))
     try_to(facts, "the existing card", [&] { add_existing_card(facts, folder.path_of("README.md"), path); });
-  try_to(facts, "the base model in the cache", [&] { add_cached_base(facts, adapter); });
+  if (options.base_folder) {
+    add_base_model(facts, options, adapter);
+  } else {
+    try_to(facts, "the base model in the cache", [&] { add_base_model(facts, options, adapter); });
+  }
   try_to(facts, "tokenizer", [&] { add_tokenizer(facts, model); });
   if (model.has("tokenizer.json") || model.has("tokenizer_config.json"))
     facts.add("has_tokenizer", "true", "the folder's files");

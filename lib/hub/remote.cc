@@ -61,6 +61,7 @@ class RangedFile {
       : session_(session), url_(std::move(url)), name_(std::move(name)), size_(size) {}
 
   [[nodiscard]] std::uint64_t size() const { return size_.value_or(0); }
+  [[nodiscard]] std::string_view head() const { return head_; }
 
   // Its first bytes, which stay in memory: of safetensors the header and no more. Learns the size.
   void read_head(bool is_safetensors) {
@@ -102,7 +103,8 @@ class RangedFile {
   }
 
   Error senseless(std::string_view why) const {
-    return Error(ErrorKind::kRemote, fmt::format("cannot read {}: {}", escape_name(name_), why))
+    return Error(ErrorKind::kRemote, std::string(why))
+        .in_file(escape_name(name_))
         .hint("download the file, and name it");
   }
 
@@ -113,7 +115,11 @@ class RangedFile {
     request.headers.push_back({"Accept-Encoding", "identity"});
     request.max_answer = size;
     request.ranged = true;
-    return session_.send_url(std::move(request), authorized);
+    try {
+      return session_.send_url(std::move(request), authorized);
+    } catch (Error& error) {
+      throw error.in_file(escape_name(name_));
+    }
   }
 
   // Where the hub sends us on to, without the token; asked for again when a link has grown too old.
@@ -143,6 +149,9 @@ class RangedFile {
 
   std::string fetch(std::uint64_t offset, std::uint64_t size) {
     HttpResponse response = answer(offset, size);
+    const std::string* type = response.header("content-type");
+    if (response.status == 200 && type != nullptr && type->starts_with("text/html"))
+      throw senseless("the server sends a web page instead");
     if (response.status == 200 && offset == 0 && (!size_ || *size_ == response.body.size())) {
       check_same(response);
       size_ = response.body.size();
@@ -150,7 +159,11 @@ class RangedFile {
     }
     if (response.status == 200) throw senseless("the server ignores that a part is asked for");
     if (response.status == 416) throw senseless("it has become shorter");
-    if (response.status != 206) throw session_.error({.what = "read " + escape_name(name_)}, response);
+    if (response.status != 206) {
+      HubRequest request;
+      request.what = "read " + escape_name(name_);
+      throw session_.error(request, response);
+    }
     const std::string* header = response.header("content-range");
     const std::optional<ContentRange> range = header == nullptr ? std::nullopt : parse_content_range(*header);
     if (!range) throw senseless("the server does not say which part it sends");
@@ -171,7 +184,8 @@ class RangedFile {
     if (tag == nullptr) return;
     const std::lock_guard<std::mutex> lock(mutex_);
     if (!tag_.empty() && tag_ != *tag)
-      throw Error(ErrorKind::kTemporary, fmt::format("{} changed while it was read", escape_name(name_)))
+      throw Error(ErrorKind::kTemporary, "changed while it was read")
+          .in_file(escape_name(name_))
           .hint("try again");
     tag_ = *tag;
   }
@@ -188,7 +202,8 @@ class RangedFile {
 };
 
 FarFile far_file(const std::shared_ptr<RangedFile>& file) {
-  return {file->size(), [file](std::uint64_t offset, std::span<std::byte> out) { file->read(offset, out); }};
+  return {file->size(), [file](std::uint64_t offset, std::span<std::byte> out) { file->read(offset, out); },
+          file->head()};
 }
 
 // The files of the folder that is looked at, whose heads are wanted.
@@ -229,16 +244,15 @@ RemoteHashes hang_in_repo(HubSession& session, const RemotePlace& place, unsigne
 }
 
 void hang_in_url(HubSession& session, const std::string& url) {
+  const Url parsed = parse_url(url);
+  if (parsed.scheme == "http" && !is_loopback(parsed))
+    throw usage(fmt::format("'{}' would be read without encryption", escape_name(url))).hint("use https://");
   const auto file = std::make_shared<RangedFile>(session, url, url, std::nullopt);
   file->read_head(url.ends_with(".safetensors"));
   hang_in(url, {{"", far_file(file)}});
 }
 
 }  // namespace
-
-bool is_remote_name(std::string_view text) {
-  return text.starts_with("hf://") || text.starts_with("https://") || text.starts_with("http://");
-}
 
 RemotePlace parse_place(std::string_view text) {
   std::string_view rest = text.substr(text.find("://") + 3);
@@ -291,7 +305,8 @@ void hang_in_cached(const std::string& cache_folder, const RemotePlace& place) {
                    FarFile{file.size, [local, once, path](std::uint64_t offset, std::span<std::byte> out) {
                              std::call_once(*once, [&] { local->emplace(path); });
                              (*local)->read_at(offset, out);
-                           }});
+                           },
+                           {}});
   }
   hang_in(place.name, std::move(folder));
 }

@@ -14,9 +14,6 @@
 
 namespace mu {
 
-// True for names that begin with hf://, https:// or http://.
-bool is_remote_name(std::string_view text);
-
 // "hf://[datasets/|spaces/]owner/name[@revision][/path]"; the "/" of a revision is written %2F.
 struct RemotePlace {
   Repo repo;

@@ -232,9 +232,7 @@ class HttpClient::Connection {
     Connection& c = *static_cast<Connection*>(self);
     const bool fine = c.guarded([&] {
       if (c.response_.body.size() + size > c.request_->max_answer && c.request_->ranged)
-        throw Error(ErrorKind::kRemote,
-                    fmt::format("{} ignores that a part is asked for, and sends all of it",
-                                printable_url(c.request_->url)))
+        throw Error(ErrorKind::kRemote, "the server ignores that a part is asked for, and sends all of it")
             .hint("download the file, and name it");
       if (c.response_.body.size() + size > c.request_->max_answer)
         throw Error(ErrorKind::kRemote, fmt::format("{}: the answer is longer than {} bytes",

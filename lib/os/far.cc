@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "os/far.h"
 
+#include "base/error.h"
+#include "base/text.h"
+
 namespace mu {
 namespace {
 
@@ -15,6 +18,10 @@ void hang_in(const std::string& name, FarFolder files) {
   hung_in()[name] = std::move(files);
 }
 
+bool is_far_name(std::string_view path) {
+  return path.starts_with("hf://") || path.starts_with("https://") || path.starts_with("http://");
+}
+
 std::optional<FarPlace> find_far(std::string_view path) {
   if (path.find("://") == std::string_view::npos) return std::nullopt;
   while (path.ends_with('/')) path.remove_suffix(1);
@@ -24,6 +31,13 @@ std::optional<FarPlace> find_far(std::string_view path) {
     if (path[name.size()] == '/') return FarPlace{&folder, std::string(path.substr(name.size() + 1))};
   }
   return std::nullopt;
+}
+
+void require_near(std::string_view path) {
+  if (is_far_name(path))
+    throw Error(ErrorKind::kIo, "does not lie on this machine")
+        .in_file(escape_name(path))
+        .hint("download it first (hf download, curl); st-inspect looks at it there");
 }
 
 }  // namespace mu

@@ -105,6 +105,7 @@ FileStamp InputFile::stamp() const {
 InputFile::InputFile(std::string path) {
   const std::optional<FarPlace> place = find_far(path);
   if (!place) {
+    require_near(path);
     *this = InputFile(Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)), path);
     return;
   }
@@ -141,6 +142,13 @@ void InputFile::park() {
 std::shared_ptr<const Fd> InputFile::fd() const {
   if (far_ != nullptr) throw malformed("lies elsewhere: download it first").in_file(escape_name(path_));
   return fd_ ? fd_ : parked_files().open(*this);
+}
+
+std::string InputFile::read_start(std::uint64_t limit) const {
+  if (far_ != nullptr && !far_->start.empty()) return std::string(far_->start.substr(0, limit));
+  std::string start(static_cast<std::size_t>(std::min(size_, limit)), '\0');
+  read_at(0, std::as_writable_bytes(std::span(start)));
+  return start;
 }
 
 void InputFile::read_at(std::uint64_t offset, std::span<std::byte> out) const {

@@ -72,6 +72,8 @@ class InputFile {
 
   [[nodiscard]] const std::string& path() const { return path_; }
   [[nodiscard]] std::uint64_t size() const { return size_; }  // bytes, when it was opened
+  // Its first bytes, up to `limit`; of a file that lies elsewhere those that are here already, if any are.
+  [[nodiscard]] std::string read_start(std::uint64_t limit) const;
   [[nodiscard]] FileId id() const { return id_; }
   [[nodiscard]] mode_t mode() const { return mode_; }
   [[nodiscard]] FileStamp stamp() const;  // now; throws kIo

@@ -94,6 +94,7 @@ std::vector<FolderEntry> list_folder(const std::string& path) {
               [](const FolderEntry& a, const FolderEntry& b) { return a.name < b.name; });
     return entries;
   }
+  require_near(path);
   const FolderStream folder(::opendir(path.c_str()));
   if (!folder) throw io_error("open", errno, escape_name(path));
   std::vector<FolderEntry> entries;

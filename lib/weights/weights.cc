@@ -79,8 +79,7 @@ bool is_pickle_name(std::string_view path) {
 
 // Told by the first bytes, and by the name where these say nothing.
 void add_any(Weights& weights, InputFile input) {
-  std::string start(static_cast<std::size_t>(std::min<std::uint64_t>(input.size(), kFirstRead)), '\0');
-  input.read_at(0, writable(start, 0));
+  std::string start = input.read_start(kFirstRead);
   // What is called so must be so: loaders don't look further.
   if (input.path().ends_with(".safetensors"))
     return add_safetensors(weights, std::move(input), std::move(start));

@@ -102,6 +102,8 @@ void spoil_answer(const Hub& hub, Request& request, const Fault& fault, Answer& 
   if (fault.kind == "garbage") answer.body = "{\"success\": tru\x01 <<<";
   if (fault.kind == "empty") answer.body.clear();
   if (fault.kind == "html") {
+    answer.status = 200;
+    answer.content = nullptr;
     answer.body = "<!doctype html><html><body>Sign in to this network</body></html>";
     answer.replace("Content-Type", "text/html; charset=utf-8");
   }

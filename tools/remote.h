@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// st-inspect's way to files that lie elsewhere.
+// The programs' way to models that lie elsewhere.
 #pragma once
 
 #include <cstddef>
@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "hub/remote.h"
 #include "weights/weights.h"
 
 namespace mu {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "st-inspect-remote.h"
+#include "remote.h"
 
 #include <optional>
 
@@ -8,6 +8,7 @@
 #include "hub/connection.h"
 #include "hub/remote.h"
 #include "net/environment.h"
+#include "os/far.h"
 #include "weights/digest.h"
 
 namespace mu {
@@ -26,7 +27,7 @@ HubSession& session() {
   static std::optional<HubConnection> connection;
   if (!connection) {
     ConnectionOptions options;
-    options.user_agent = "st-inspect/" MU_VERSION;
+    options.user_agent = console().program + "/" MU_VERSION;
     options.warn = print_warning;
     if (console().verbose >= 2) options.trace = [](const std::string& line) { print_detail(line); };
     connection.emplace(options);
@@ -37,7 +38,7 @@ HubSession& session() {
 }  // namespace
 
 void reach(const std::string& operand) {
-  if (!is_remote_name(operand)) return;
+  if (!is_far_name(operand)) return;
   const std::optional<std::string> cache = cache_of_endpoint(hub_endpoint());
   if (operand.starts_with("hf://") && (cache || is_offline()))
     return hang_in_cached(cache.value_or(hub_cache_home()), parse_place(operand));
@@ -50,7 +51,7 @@ std::set<std::pair<std::size_t, std::size_t>> same_files(const Weights& a, const
   const auto told = [](const WeightsFile& file) { return hashes().contains(file.name); };
   const auto hash_of = [](const WeightsFile& file) -> const std::string& {
     std::string& hash = hashes()[file.name];
-    if (hash.empty() && file.file) hash = file_hash(*file.file, {});
+    if (hash.empty() && file.file) hash = file_hash(*file.file, [](std::uint64_t) {});
     return hash;
   };
   for (std::size_t i = 0; i < a.files.size(); ++i) {

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+# Models read where they lie, against the strict local Hub: hf:// names and URLs, by ranges.
+load helper
+load hub
+
+setup() { hub_home; }
+
+# A repository ada/tiny of $1 (a folder), and an empty log.
+published() {
+  start_hub "${@:2}"
+  cp -r "$FIXTURES/$1" out
+  expect 0 hub-push -q out ada/tiny
+  hub_admin DELETE log > /dev/null
+}
+
+# No storage saw a token, and no log line holds one.
+no_leak() { [ "$(hub_count 'e["leak"] or (e["port"] == "storage" and e["authorization"])')" = 0 ]; }
+
+@test "a repository: one look-up, one listing, one header, and the views of a folder" {
+  published base
+  expect 0 st-inspect hf://ada/tiny
+  has output "model of LlamaForCausalLM (llama)"
+  has output "39,072 parameters"
+  [ "$(hub_count 'e["route"] == "info"')" = 1 ]
+  [ "$(hub_count 'e["route"] == "tree"')" = 1 ]
+  [ "$(hub_count 'e["port"] == "storage"')" = 1 ]
+  no_leak
+  for view in --names -t --tree --metadata --json --hash --stats --check=hub; do
+    expect 0 st-inspect "$view" out
+    sed -e 's#out\b#X#g' <<< "$output" | grep -v '^ *"bytes_read"' > here
+    expect 0 st-inspect "$view" hf://ada/tiny
+    sed -e 's#hf://ada/tiny\b#X#g' <<< "$output" | grep -v '^ *"bytes_read"' > there
+    [ "$view" = --json ] || cmp here there
+  done
+  no_leak
+}
+
+@test "one file costs two requests, from a repository four; its weights are not read" {
+  published base
+  expect 0 st-inspect -t "$HF_ENDPOINT/ada/tiny/resolve/main/model.safetensors"
+  [ "$(hub_count)" = 2 ]
+  no_leak
+  hub_admin DELETE log > /dev/null
+  expect 0 st-inspect -t hf://ada/tiny/model.safetensors
+  [ "${#lines[@]}" = 21 ]
+  [ "$(hub_count)" = 4 ]
+  [ "$(hub_count 'e["range"] and e["range"] != "bytes=0-100000"')" = 0 ]
+}
+
+@test "a header longer than the first range is read by a second one" {
+  start_hub
+  mkdir out
+  python3 - <<'PY'
+import json, struct
+header = json.dumps({f"layer.{i}.weight": {"dtype": "F32", "shape": [1], "data_offsets": [4 * i, 4 * i + 4]} for i in range(4000)}).encode()
+header += b" " * (-len(header) % 8)
+open("out/model.safetensors", "wb").write(struct.pack("<Q", len(header)) + header + bytes(16000))
+PY
+  expect 0 hub-push -q out ada/long
+  hub_admin DELETE log > /dev/null
+  expect 0 st-inspect --names hf://ada/long
+  [ "${#lines[@]}" = 4000 ]
+  [ "$(hub_count 'e["port"] == "storage"')" = 2 ]
+}
+
+@test "revisions, shards, folders below, data sets; a page of the listing is followed by the next" {
+  published sharded --page 3
+  expect 0 st-inspect -t out
+  cut -f 1-5 <<< "$output" > here
+  expect 0 st-inspect -t hf://ada/tiny
+  cut -f 1-5 <<< "$output" > there
+  cmp here there
+  expect 0 st-inspect -t hf://ada/tiny/model.safetensors.index.json
+  cut -f 1-5 <<< "$output" > there
+  cmp here there
+  expect 0 hub-push -q --revision dev/x "$FIXTURES/base" ada/tiny below
+  expect 0 st-inspect --check=hub hf://ada/tiny@dev%2Fx/below
+  commit=$(hub_admin GET 'repo?id=ada/tiny' | python3 -c 'import json, sys; print(json.load(sys.stdin)["revisions"]["main"]["commit"])')
+  expect 0 st-inspect --names "hf://ada/tiny@$commit"
+  expect 0 hub-push -q --type dataset "$FIXTURES/base" ada/data
+  expect 0 st-inspect --names hf://datasets/ada/data/model.safetensors
+  expect 7 st-inspect hf://ada/tiny/below
+  has stderr "hf://ada/tiny/below: cannot open"
+}
+
+@test "--diff reads no weights where the Hub tells their SHA-256" {
+  published base
+  expect 0 st-inspect --diff hf://ada/tiny out
+  has output "same: 21 tensors"
+  [ "$(hub_count 'e["port"] == "storage"')" = 1 ]
+  hub_admin DELETE log > /dev/null
+  expect 0 st-inspect --diff out hf://ada/tiny
+  [ "$(hub_count 'e["port"] == "storage"')" = 1 ]
+  expect 0 hub-push -q --revision other out ada/tiny
+  hub_admin DELETE log > /dev/null
+  expect 0 st-inspect --diff hf://ada/tiny hf://ada/tiny@other
+  [ "$(hub_count 'e["port"] == "storage"')" = 2 ]
+  printf X | dd of=out/model.safetensors bs=1 seek=150000 conv=notrunc status=none
+  expect 1 st-inspect --diff hf://ada/tiny out
+  has output "different: 0 only in A, 0 only in B, 0 in shape, 0 in dtype, 1 in values, 20 equal"
+}
+
+@test "private repositories want the token, which never reaches storage or another host" {
+  start_hub
+  expect 0 hub-push -q --private "$FIXTURES/base" ada/secret
+  expect 0 st-inspect --names hf://ada/secret
+  no_leak
+  expect 6 env -u HF_TOKEN st-inspect hf://ada/secret
+  has stderr "set HF_TOKEN"
+  expect 6 env HF_TOKEN=hf_testpr st-inspect hf://ada/secret
+  has stderr "there is no ada/secret at $HF_ENDPOINT, or this token may not see it"
+  hub_admin DELETE log > /dev/null
+  expect 6 st-inspect "$HF_STORAGE/nowhere.safetensors"
+  no_leak
+  expect 2 st-inspect http://example.org/model.safetensors
+  has stderr "without encryption"
+}
+
+@test "gated, unknown and wrongly named" {
+  published base
+  hub_fault resolve status '"status":403,"code":"GatedRepo","message":"Access to model ada/tiny is restricted"'
+  expect 6 st-inspect hf://ada/tiny
+  has stderr "Access to model ada/tiny is restricted"
+  has stderr "ask for access on the repository's page"
+  expect 6 st-inspect hf://ada/none
+  has stderr "there is no ada/none at $HF_ENDPOINT"
+  expect 6 st-inspect hf://ada/tiny@none
+  has stderr "there is no none at"
+  expect 7 st-inspect hf://ada/tiny/none.safetensors
+  for name in hf://ada hf:// hf://ada/tiny@ hf://ada/../x hf://ada/tiny/../x; do expect 2 st-inspect "$name"; done
+}
+
+@test "servers that ignore ranges, lie, run in circles or send a page are named" {
+  published base
+  for fault in ignore-range:"the server ignores that a part is asked for" wrong-range:"others came" html:"a web page"; do
+    hub_fault storage-get "${fault%%:*}"
+    expect 6 st-inspect --names hf://ada/tiny/model.safetensors
+    has stderr "${fault#*:}"
+  done
+  hub_fault resolve redirect-loop '"times":-1'
+  expect 6 st-inspect --names hf://ada/tiny/model.safetensors
+  has stderr "redirects"
+  hub_admin DELETE fault > /dev/null
+  hub_fault storage-get truncate '"times":-1'
+  expect 75 st-inspect --names hf://ada/tiny/model.safetensors
+  hub_admin DELETE fault > /dev/null
+  hub_fault storage-get wrong-etag '"after":1'
+  expect 75 st-inspect --hash hf://ada/tiny/model.safetensors
+  has stderr "changed while it was read"
+}
+
+@test "a failing storage is tried again, and a link that grew old is asked for again" {
+  published base
+  hub_fault storage-get status '"status":503,"times":2'
+  expect 0 st-inspect --names hf://ada/tiny
+  hub_fault storage-get expired '"after":1'
+  expect 0 st-inspect --hash hf://ada/tiny
+  [ "$(hub_count 'e["fault"] == "expired"')" = 1 ]
+}
+
+@test "HF_HUB_OFFLINE and a file:// endpoint: the cache of the libraries is read, without a request" {
+  published base
+  expect 0 hub-push -q --endpoint "file://$PWD/cache" out ada/tiny
+  expect 0 env HF_ENDPOINT="file://$PWD/cache" st-inspect --names hf://ada/tiny
+  expect 0 env HF_HUB_OFFLINE=1 HF_HUB_CACHE="$PWD/cache" st-inspect --check=hub hf://ada/tiny
+  expect 0 env HF_HUB_OFFLINE=1 HF_HUB_CACHE="$PWD/cache" st-inspect --diff hf://ada/tiny out
+  expect 7 env HF_HUB_OFFLINE=1 HF_HUB_CACHE="$PWD/cache" st-inspect hf://ada/none
+  has stderr "unset HF_HUB_OFFLINE"
+  [ "$(hub_count)" = 0 ]
+  expect 75 env HF_HUB_OFFLINE=1 st-inspect "$HF_ENDPOINT/x.safetensors"
+  [ "$(hub_count)" = 0 ]
+}
+
+@test "card-gen --base-from reads the card of a base where it lies" {
+  start_hub
+  cp -r "$FIXTURES/base" out
+  printf '%s\n' --- 'license: apache-2.0' 'tags:' '- tiny-words' '- base_model:ada/first' --- '# Tiny' > out/README.md
+  expect 0 hub-push -q out ada/tiny
+  hub_admin DELETE log > /dev/null
+  expect 0 card-gen --base-from hf://ada/tiny --name child
+  has output "license: apache-2.0"
+  has output "base_model: ada/tiny"
+  has output "- tiny-words"
+  [[ $output != *ada/first* ]]
+  [ "$(hub_count 'e["range"]')" -le 4 ]
+  cp -r "$FIXTURES/lora-run/checkpoint-40" adapter
+  expect 0 card-gen -i --base-from out --base ada/tiny adapter
+  grep -qxF -- "- tiny-words" adapter/README.md
+  expect 0 card-gen --check adapter
+  expect 0 card-gen -i adapter
+  grep -qxF -- "license: apache-2.0" adapter/README.md
+  grep -qxF -- "- tiny-words" adapter/README.md
+  expect 6 card-gen --base-from hf://ada/none
+  expect 7 card-gen --base-from nowhere
+  printf '%s\n' --- 'tags: [' --- > out/README.md
+  expect 4 card-gen --base-from out --name x
+  has stderr "out/README.md"
+}
+
+@test "programs that write say that a model elsewhere must be downloaded" {
+  published base
+  expect 7 st-pack hf://ada/tiny -o x
+  has stderr "hf://ada/tiny: does not lie on this machine; download it first"
+  expect 7 hub-push hf://ada/tiny ada/x
+  [ ! -e x ]
+}
