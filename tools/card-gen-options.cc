@@ -13,8 +13,7 @@ constexpr ProgramText kText = {
 void add_fact_options(App& app, CardOptions& c) {
   app.group("Model");
   app.list("--base", "ID[@REV]", c.base, "the model it was made from (several: a merge)");
-  app.value("--base-from", "PLACE", c.base_folder,
-            "where its card is read: hf://owner/name or a folder");
+  app.value("--base-from", "PLACE", c.base_folder, "where its card is read: hf://owner/name or a folder");
   app.value("--relation", "KIND", c.relation, "adapter, finetune, merge or quantized");
   app.value("--name", "NAME", c.name, "title (default: the repository's or folder's name)");
   app.value("--repo", "OWNER/NAME", c.repo, "where it will be published; used in the snippets");

@@ -14,7 +14,7 @@
 namespace mu {
 namespace {
 
-constexpr unsigned kConnections = 16;
+constexpr unsigned kConnections = 32;
 
 // SHA-256 of files by name: what hubs told, and what was hashed to compare with it.
 RemoteHashes& hashes() {

@@ -81,7 +81,7 @@ struct CardOptions {
   std::vector<std::string> datasets, languages, tags, set, library_versions, authors, eval_files;
   std::optional<std::string> wandb, comet, trackio, tensorboard, citation, source_revision;
   std::optional<std::string> base_folder;  // where the base model's files are; else the cache is looked at
-  std::string facts_json;  // a document of st-inspect --json
+  std::string facts_json;                  // a document of st-inspect --json
   bool hash_weights = false;
 };
 
@@ -93,8 +93,8 @@ void add_options(CardFacts& facts, const CardOptions& options);
 void add_folder(CardFacts& facts, const std::string& path, const CardOptions& options);
 
 // Adds what the base model's own files say, in the folder that was named or the local cache of the Hub:
-// licence, task, parameters (of an adapter's base); where a folder was named, also the tags its authors chose.
-// Throws kMalformed, kIo.
+// licence, task, parameters (of an adapter's base); where a folder was named, also the tags its authors
+// chose. Throws kMalformed, kIo.
 void add_base_model(CardFacts& facts, const CardOptions& options, bool adapter);
 
 // Adds what st-inspect --json said. Throws kMalformed.

@@ -328,8 +328,7 @@ CardFile read_base_card(const std::string& path) {
 }
 
 void add_base_license(CardFacts& facts, const CardFile& card, std::string_view source) {
-  if (const YamlValue* license = card.data.find("license");
-      license != nullptr && license_name(license->text))
+  if (const YamlValue* license = card.data.find("license"); license != nullptr && license_name(license->text))
     facts.add("license", license->text, source);
   for (const std::string_view key : {"license_name", "license_link"}) {
     const YamlValue* value = card.data.find(key);
@@ -365,13 +364,12 @@ void add_base_parameters(CardFacts& facts, const std::string& folder, std::strin
 }  // namespace
 
 void add_base_model(CardFacts& facts, const CardOptions& options, bool adapter) {
-  const std::optional<std::string> folder =
-      options.base_folder                        ? options.base_folder
-      : facts.list("base_model").size() == 1 ? cached_snapshot(facts.text("base_model"))
-                                             : std::nullopt;
+  const std::optional<std::string> folder = options.base_folder ? options.base_folder
+                                            : facts.list("base_model").size() == 1
+                                                ? cached_snapshot(facts.text("base_model"))
+                                                : std::nullopt;
   if (!folder) return;
-  const std::string source =
-      options.base_folder ? "option --base-from" : "the base model in the local cache";
+  const std::string source = options.base_folder ? "option --base-from" : "the base model in the local cache";
   const std::string card_path = join_path(*folder, "README.md");
   if (exists(card_path)) {
     const CardFile card = read_base_card(card_path);

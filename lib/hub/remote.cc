@@ -301,12 +301,12 @@ void hang_in_cached(const std::string& cache_folder, const RemotePlace& place) {
     const auto local = std::make_shared<std::optional<InputFile>>();
     const auto once = std::make_shared<std::once_flag>();
     const std::string path = join_path(repo.snapshot_path(*commit), file.name);
-    folder.emplace(file.name,
-                   FarFile{file.size, [local, once, path](std::uint64_t offset, std::span<std::byte> out) {
-                             std::call_once(*once, [&] { local->emplace(path); });
-                             (*local)->read_at(offset, out);
-                           },
-                           {}});
+    folder.emplace(file.name, FarFile{file.size,
+                                      [local, once, path](std::uint64_t offset, std::span<std::byte> out) {
+                                        std::call_once(*once, [&] { local->emplace(path); });
+                                        (*local)->read_at(offset, out);
+                                      },
+                                      {}});
   }
   hang_in(place.name, std::move(folder));
 }

@@ -47,6 +47,7 @@ GOALS = {
     "hub-push, 1 GiB cold / sha256sum and curl -T": 0.9,
     "hub-push, 1 GiB cold / hf upload": 2,
     "hub-push, 2,000 files, no change / hf upload": 10,
+    "st-inspect hf://, 100 shards, 20 ms / curl in turn": 10,
 }
 
 
@@ -350,6 +351,38 @@ def cache_rows(folder):
         shutil.rmtree(path)
 
 
+def remote_rows(folder, python):
+    """Headers of 100 shards from a hub that takes 20 ms for each answer."""
+    hub = subprocess.Popen([BIN / "../tests/hub/test_hub", "--port", "0"], stdout=subprocess.PIPE, text=True)
+    url = hub.stdout.readline().split()[0].removeprefix("HUB=")
+    os.environ.update(HF_ENDPOINT=url, HF_TOKEN="hf_testwrite", HF_HOME=str(folder / "hf"), no_proxy="127.0.0.1")
+    model = folder / "shards"
+    model.mkdir()
+    weight_map = {}
+    for shard in range(100):
+        name = f"model-{shard + 1:05}-of-00100.safetensors"
+        header = {f"model.layers.{shard}.w{i}.weight": {"dtype": "BF16", "shape": [1024], "data_offsets": [2048 * i, 2048 * (i + 1)]} for i in range(100)}
+        raw = json.dumps(header).encode()
+        (model / name).write_bytes(struct.pack("<Q", len(raw)) + raw + bytes(204_800))
+        weight_map.update(dict.fromkeys(header, name))
+    (model / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    try:
+        subprocess.run([BIN / "hub-push", "-q", model, "ada/shards"], check=True, stdout=subprocess.DEVNULL)
+        for route in ("*", "storage-*"):
+            subprocess.run(["curl", "-sS", "--data-binary", json.dumps({"route": route, "kind": "stall", "seconds": 0.02, "times": -1}), f"{url}/_admin/fault"],
+                           stdout=subprocess.DEVNULL, check=True)
+        ours = [BIN / "st-inspect", "-t", "hf://ada/shards"]
+        one = ["curl", "-sSL", "-H", "Range: bytes=0-100000", "-H", "Authorization: Bearer hf_testwrite"]
+        for name in sorted(set(weight_map.values())):
+            one += [f"{url}/ada/shards/resolve/main/{name}", "-o", "/dev/null"]
+        compare("st-inspect hf://, 100 shards, 20 ms / curl in turn", ours, one, pairs=3)
+        compare("st-inspect hf://, 100 shards, 20 ms / huggingface_hub", ours,
+                python("from huggingface_hub import HfApi\nfor k, v in HfApi().get_safetensors_metadata('ada/shards').files_metadata.items():\n  for n, t in v.tensors.items(): print(n, t.dtype, t.shape)"), pairs=3)
+    finally:
+        hub.terminate()
+        shutil.rmtree(model)
+
+
 def main():
     folder = pathlib.Path(tempfile.mkdtemp(prefix="mu-bench-"))
     large, wide, out = folder / "large.safetensors", folder / "wide.safetensors", folder / "out.safetensors"
@@ -391,6 +424,7 @@ def main():
         compare_shares(folder, python)
         prune_rows(folder)
         cache_rows(folder)
+        remote_rows(folder, python)
         hub_rows(folder)
     finally:
         shutil.rmtree(folder)

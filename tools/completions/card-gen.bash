@@ -9,7 +9,7 @@ _card_gen() {
     --color) mapfile -t COMPREPLY < <(compgen -W "auto always never" -- "$word"); return ;;
   esac
   if [[ $word == -* ]]; then
-    mapfile -t COMPREPLY < <(compgen -W "--base --relation --name --repo --license --license-name --license-link --language --tag --library --pipeline-tag --set --dataset --method --wandb --comet --trackio --tensorboard --eval --library-version --author --citation --source-revision --in-place --check --lint --fix --style --plot --preview --explain --facts --provenance --strict --json --color --quiet --verbose --help --version" -- "$word")
+    mapfile -t COMPREPLY < <(compgen -W "--base --base-from --relation --name --repo --license --license-name --license-link --language --tag --library --pipeline-tag --set --dataset --method --wandb --comet --trackio --tensorboard --eval --library-version --author --citation --source-revision --in-place --check --lint --fix --style --plot --preview --explain --facts --provenance --strict --json --color --quiet --verbose --help --version" -- "$word")
   else
     mapfile -t COMPREPLY < <(compgen -f -- "$word")
   fi

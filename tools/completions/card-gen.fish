@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 complete -c card-gen -l base -x -d "the model it was made from"
+complete -c card-gen -l base-from -r -d "where the base model lies"
 complete -c card-gen -l relation -x -a "adapter finetune merge quantized" -d "to the base model"
 complete -c card-gen -l name -x -d "title"
 complete -c card-gen -l repo -x -d "where it will be published"
