@@ -78,7 +78,7 @@ void learn_from_cache(CardFacts& facts, const CardOptions& card) {
   try {
     add_base_model(facts, card, false);
   } catch (const Error& error) {
-    if (card.base_folder) throw;
+    if (card.base_folder || error.kind() == ErrorKind::kIo) throw;
     facts.unknown.push_back(std::string("the base model in the cache: ") + error.what());
   }
 }

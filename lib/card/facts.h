@@ -89,7 +89,8 @@ struct CardOptions {
 // knows, addresses that are no https URL, control characters.
 void add_options(CardFacts& facts, const CardOptions& options);
 
-// Adds what a folder says. Files that can't be read are noted in `unknown`. Throws kIo when it is no folder.
+// Adds what a folder says. Files that make no sense are noted in `unknown`. Throws kIo when it is no folder,
+// or something in it can't be read.
 void add_folder(CardFacts& facts, const std::string& path, const CardOptions& options);
 
 // Adds what the base model's own files say, in the folder that was named or the local cache of the Hub:

@@ -29,6 +29,8 @@ void try_to(CardFacts& facts, std::string_view what, Read read) {
   try {
     read();
   } catch (const Error& error) {
+    // A card that forgets what a disk could not give today is worse than none.
+    if (error.kind() == ErrorKind::kIo) throw;
     facts.unknown.push_back(fmt::format("{}: {}", what, error.what()));
   }
 }

@@ -22,7 +22,7 @@ namespace {
 // something that fails: reading gives nothing, writing is refused.
 void fill_closed_streams() {
   for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
-    if (::fcntl(fd, F_GETFD) >= 0) continue;
+    if (::fcntl(fd, F_GETFD) >= 0 || errno != EBADF) continue;
     if (::open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd) std::_Exit(7);
   }
 }

@@ -29,9 +29,9 @@ bool is_hex(std::string_view text) {
 
 // A folder of the layout, or nothing at all.
 void require_plain_folder(const std::string& path) {
-  struct stat status {};
-  if (::lstat(path.c_str(), &status) != 0 || S_ISDIR(status.st_mode)) return;
-  throw malformed(S_ISLNK(status.st_mode) ? "is a link, which a cache does not have there" : "is no folder")
+  const std::optional<struct stat> status = find_status(path, false);
+  if (!status || S_ISDIR(status->st_mode)) return;
+  throw malformed(S_ISLNK(status->st_mode) ? "is a link, which a cache does not have there" : "is no folder")
       .in_file(escape_name(path));
 }
 

@@ -117,8 +117,11 @@ class CachePush {
       result_.created_repo = true;
     }
     make_folders(repo_.cache());
-    if (const std::string tag = join_path(repo_.cache(), "CACHEDIR.TAG"); !exists(tag))
-      write_file(tag, as_bytes(kTag));
+    if (const std::string tag = join_path(repo_.cache(), "CACHEDIR.TAG"); !exists(tag)) {
+      StagedFile staged(tag, true);
+      staged.file().write_at(0, as_bytes(kTag));
+      staged.commit();
+    }
     make_folders(parent_of(lock_path("x")));
     FileLock lock(lock_path("push.lock"));
     for (const char* part : {"snapshots", "blobs", "refs"}) make_folders(join_path(repo_.folder(), part));

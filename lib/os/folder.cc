@@ -68,6 +68,11 @@ void make_folders(const std::string& path, mode_t mode) {
     throw io_error("make the folder", errno, escape_name(path));
 }
 
+// Whether a look that failed with `code` says that there is nothing: no such name, a link that leads nowhere.
+bool is_absence(int code) {
+  return code == ENOENT || code == ENOTDIR || code == ELOOP || code == ENAMETOOLONG;
+}
+
 // The entries of a folder that lies elsewhere.
 std::vector<FolderEntry> list_far(const FarPlace& place) {
   const std::string prefix = place.below.empty() ? "" : place.below + "/";
@@ -106,6 +111,8 @@ std::vector<FolderEntry> list_folder(const std::string& path) {
     }
     struct stat status {};
     const bool found = ::fstatat(::dirfd(folder.get()), entry->d_name, &status, 0) == 0;
+    if (!found && !is_absence(errno))
+      throw io_error("look at", errno, escape_name(join_path(path, entry->d_name)));
     const FolderEntry::Kind kind = !found                    ? FolderEntry::Kind::kOther
                                    : S_ISREG(status.st_mode) ? FolderEntry::Kind::kFile
                                    : S_ISDIR(status.st_mode) ? FolderEntry::Kind::kFolder
@@ -120,16 +127,23 @@ std::vector<FolderEntry> list_folder(const std::string& path) {
   return entries;
 }
 
+std::optional<struct stat> find_status(const std::string& path, bool follow) {
+  struct stat status {};
+  if ((follow ? ::stat : ::lstat)(path.c_str(), &status) == 0) return status;
+  if (!is_absence(errno) && errno != EACCES) throw io_error("look at", errno, escape_name(path));
+  return std::nullopt;
+}
+
 bool exists(const std::string& path) {
   if (const std::optional<FarPlace> place = find_far(path))
     return place->folder->contains(place->below) || !list_far(*place).empty();
-  return ::access(path.c_str(), F_OK) == 0;
+  return find_status(path).has_value();
 }
 
 bool is_folder(const std::string& path) {
   if (const std::optional<FarPlace> place = find_far(path)) return !list_far(*place).empty();
-  struct stat status {};
-  return ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
+  const std::optional<struct stat> status = find_status(path);
+  return status && S_ISDIR(status->st_mode);
 }
 
 std::string join_path(std::string_view folder, std::string_view name) {

@@ -2,7 +2,10 @@
 // Folders and paths.
 #pragma once
 
+#include <sys/stat.h>
+
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,6 +23,10 @@ struct FolderEntry {
 // The entries of a folder, sorted bytewise, "." and ".." left out. Throws kIo, and kMalformed beyond a
 // million.
 std::vector<FolderEntry> list_folder(const std::string& path);
+
+// What a path is, of a link what it leads to unless `follow` is off; nothing when there is no such thing or
+// its folder may not be searched. Throws kIo when it can't be told.
+std::optional<struct stat> find_status(const std::string& path, bool follow = true);
 
 bool exists(const std::string& path);     // links followed
 bool is_folder(const std::string& path);  // links followed

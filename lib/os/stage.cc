@@ -88,8 +88,8 @@ void remove_quietly(const std::string& path) noexcept {
 }
 
 bool is_old(const std::string& path) {
-  struct stat status {};
-  return ::lstat(path.c_str(), &status) == 0 && std::time(nullptr) - status.st_mtime > kForeignStageAge;
+  const std::optional<struct stat> status = find_status(path, false);
+  return status && std::time(nullptr) - status->st_mtime > kForeignStageAge;
 }
 
 // What can't be cleaned up now (another owner, a busy mount) is no reason not to work: the next run tries
@@ -120,8 +120,8 @@ void link_or_copy(const std::string& from, const std::string& to) {
 
 std::string real_target(const std::string& target) {
   const std::string tidy = tidy_path(target);
-  struct stat status {};
-  if (::lstat(tidy.c_str(), &status) != 0 || !S_ISLNK(status.st_mode)) return tidy;
+  const std::optional<struct stat> status = find_status(tidy, false);
+  if (!status || !S_ISLNK(status->st_mode)) return tidy;
   const std::unique_ptr<char, decltype(&std::free)> real(::realpath(tidy.c_str(), nullptr), &std::free);
   if (!real) throw io_error("follow the link", errno, escape_name(target));
   return real.get();
@@ -146,10 +146,8 @@ StagedFile::StagedFile(const std::string& target, bool force)
   require_parent(target_);
   if (is_folder(target_)) throw refused("is a folder").in_file(escape_name(target_));
   if (!force && exists(target_)) throw already_exists(target_, "exists already");
-  struct stat status {};
-  if (::stat(target_.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
+  if (const std::optional<struct stat> status = find_status(target_); status && !S_ISREG(status->st_mode))
     throw refused("is no regular file").in_file(escape_name(target_));
-  }
   stage_ = stage_beside(target_);
   file_ = create_file(stage_);
 }
@@ -159,8 +157,7 @@ StagedFile::~StagedFile() {
 }
 
 void StagedFile::commit() {
-  struct stat old {};
-  if (::stat(target_.c_str(), &old) == 0) ::fchmod(file_.fd(), old.st_mode & 07777);
+  if (const std::optional<struct stat> old = find_status(target_)) ::fchmod(file_.fd(), old->st_mode & 07777);
   file_.sync();
   if (force_) {
     rename_or_throw(stage_, target_);
@@ -232,8 +229,8 @@ void StagedFolder::commit(const std::vector<std::string>& removed) {
   }
   sync_folder(stage_);
   if (in_place_) return commit_in_place(removed);
-  struct stat old {};
-  if (replaces_ && ::stat(target_.c_str(), &old) == 0) ::chmod(stage_.c_str(), old.st_mode & 07777);
+  if (const std::optional<struct stat> old = find_status(target_); replaces_ && old)
+    ::chmod(stage_.c_str(), old->st_mode & 07777);
   // An empty folder is simply taken over; so is a missing one.
   if (::rename(stage_.c_str(), target_.c_str()) == 0) {
     committed_ = true;

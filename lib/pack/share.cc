@@ -64,8 +64,7 @@ std::map<std::string, CastReport> read_losses(const std::string& path) {
 
 // A share is whole by its rename; somebody may still have cleaned up in it.
 void require_planned(const std::string& path, const WeightsOutput& planned) {
-  struct stat status {};
-  if (::lstat(path.c_str(), &status) == 0 && S_ISLNK(status.st_mode))
+  if (const std::optional<struct stat> status = find_status(path, false); status && S_ISLNK(status->st_mode))
     throw refused("is a link").in_file(escape_name(path));
   const InputFile file(path);
   std::string prefix(planned.prefix.size(), '\0');

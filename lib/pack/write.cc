@@ -23,9 +23,8 @@ namespace mu {
 namespace {
 
 std::optional<FileId> id_of(const std::string& path) {
-  struct stat status {};
-  if (::stat(path.c_str(), &status) != 0) return std::nullopt;
-  return FileId{status.st_dev, status.st_ino};
+  const std::optional<struct stat> status = find_status(path);
+  return status ? std::optional(FileId{status->st_dev, status->st_ino}) : std::nullopt;
 }
 
 // Writing onto what is being read would lose it.

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every system call that a program makes fails once, by an error of the disk and for want of space: what it promises of its
+# exit status, of old output and of litter holds each time (tests/faults/every-call).
+load helper
+load hub
+
+setup() {
+  hub_home
+  export XDG_CACHE_HOME=@cache XDG_STATE_HOME=@state
+  every=$BATS_TEST_DIRNAME/../faults/every-call
+  [ -e "$BIN_DIR/../tests/faults/libfaulty.so" ] || skip "a build with sanitizers"
+  mkdir scene
+}
+
+# faults LEAST [OPTIONS] COMMAND...: at least so many faults were injected.
+faults() {
+  local least=$1
+  shift
+  run "$every" "$@"
+  [ "$status" = 0 ] && [ "${lines[-1]}" -ge "$least" ] || { echo "$output"; return 1; }
+}
+
+@test "every-call notices what is lost, half written, or said to be done" {
+  echo old > scene/a
+  run "$every" scene sh -c 'cat a > b; true'
+  [ "$status" = 1 ]
+  has output "ended with 0, undone"
+  run "$every" scene sh -c 'printf 12 > a; cat a > /dev/null && printf 1234 > a'
+  [ "$status" = 1 ]
+  has output "left a, neither old nor new"
+}
+
+@test "st-pack: a new folder, one that is replaced, one file, shards" {
+  cp -r "$FIXTURES/lora-run/checkpoint-40" scene/in
+  rm scene/in/optimizer.pt scene/in/training_args.bin
+  faults 300 scene st-pack -q in -o out
+  faults 200 scene st-pack -q in --weights-only -o x.safetensors
+  faults 300 scene st-pack -q in --max-shard-size 2KB -o out
+  mkdir scene/out
+  echo mine > scene/out/mine.txt
+  echo old > scene/out/config.json
+  faults 400 scene st-pack -q --force in -o out
+}
+
+@test "st-pack: shares of ranks" {
+  cp -r "$FIXTURES/fsdp-run" scene/in
+  faults 300 scene st-pack -q in/checkpoint-1 -o out
+}
+
+@test "st-inspect: what is printed with 0 is all of it" {
+  cp "$FIXTURES/base/model.safetensors" "$FIXTURES/base/config.json" scene
+  faults 50 scene st-inspect --hash --stats .
+  faults 50 scene st-inspect --json .
+}
+
+@test "card-gen: a card is the old or the new one" {
+  cp -r "$FIXTURES/lora-run/checkpoint-40" scene/out
+  (cd scene && card-gen -q -i out --base ada/b && echo "by hand" >> out/README.md)
+  faults 200 scene card-gen -q -i out --base ada/c --plot
+}
+
+@test "ckpt-prune: nothing is lost that the plan keeps" {
+  cp -r "$FIXTURES/full-run" scene/run
+  rm -r scene/run/checkpoint-20
+  rm scene/run/*/tokenizer* scene/run/*/*.bin scene/run/*/*.jinja scene/run/*/rng_state.pth
+  faults 400 --keeps scene ckpt-prune --keep 1 run
+}
+
+@test "hub-push: a cache folder" {
+  cp -r "$FIXTURES/tied" scene/out
+  faults 300 scene hub-push -q --endpoint file://hub out ada/tiny
+  (cd scene && hub-push -q --endpoint file://hub out ada/tiny && echo more > out/notes.txt)
+  faults 300 scene hub-push -q --endpoint file://hub out ada/tiny
+}
+
+@test "hub-push: a commit happens once or not at all" {
+  cp -r "$FIXTURES/tied" scene/out
+  start_hub
+  expect 0 hub-push -q scene/out ada/tiny
+  faults 200 scene hub-push -q out ada/tiny
+  [ "$(hub_titles ada/tiny | wc -l)" -le 2 ]
+}
