@@ -33,18 +33,18 @@ faults() {
 @test "st-pack: a new folder, one that is replaced, one file, shards" {
   cp -r "$FIXTURES/lora-run/checkpoint-40" scene/in
   rm scene/in/optimizer.pt scene/in/training_args.bin
-  faults 300 scene st-pack -q in -o out
-  faults 200 scene st-pack -q in --weights-only -o x.safetensors
-  faults 300 scene st-pack -q in --max-shard-size 2KB -o out
+  faults 180 scene st-pack -q in -o out
+  faults 100 scene st-pack -q in --weights-only -o x.safetensors
+  faults 180 scene st-pack -q in --max-shard-size 2KB -o out
   mkdir scene/out
   echo mine > scene/out/mine.txt
   echo old > scene/out/config.json
-  faults 400 scene st-pack -q --force in -o out
+  faults 200 scene st-pack -q --force in -o out
 }
 
 @test "st-pack: shares of ranks" {
   cp -r "$FIXTURES/fsdp-run" scene/in
-  faults 300 scene st-pack -q in/checkpoint-1 -o out
+  faults 150 scene st-pack -q in/checkpoint-1 -o out
 }
 
 @test "st-inspect: what is printed with 0 is all of it" {
@@ -56,27 +56,27 @@ faults() {
 @test "card-gen: a card is the old or the new one" {
   cp -r "$FIXTURES/lora-run/checkpoint-40" scene/out
   (cd scene && card-gen -q -i out --base ada/b && echo "by hand" >> out/README.md)
-  faults 200 scene card-gen -q -i out --base ada/c --plot
+  faults 150 scene card-gen -q -i out --base ada/c --plot
 }
 
 @test "ckpt-prune: nothing is lost that the plan keeps" {
   cp -r "$FIXTURES/full-run" scene/run
   rm -r scene/run/checkpoint-20
   rm scene/run/*/tokenizer* scene/run/*/*.bin scene/run/*/*.jinja scene/run/*/rng_state.pth
-  faults 400 --keeps scene ckpt-prune --keep 1 run
+  faults 250 --keeps scene ckpt-prune --keep 1 run
 }
 
 @test "hub-push: a cache folder" {
   cp -r "$FIXTURES/tied" scene/out
-  faults 300 scene hub-push -q --endpoint file://hub out ada/tiny
+  faults 150 scene hub-push -q --endpoint file://hub out ada/tiny
   (cd scene && hub-push -q --endpoint file://hub out ada/tiny && echo more > out/notes.txt)
-  faults 300 scene hub-push -q --endpoint file://hub out ada/tiny
+  faults 150 scene hub-push -q --endpoint file://hub out ada/tiny
 }
 
 @test "hub-push: a commit happens once or not at all" {
   cp -r "$FIXTURES/tied" scene/out
   start_hub
   expect 0 hub-push -q scene/out ada/tiny
-  faults 200 scene hub-push -q out ada/tiny
+  faults 120 scene hub-push -q out ada/tiny
   [ "$(hub_titles ada/tiny | wc -l)" -le 2 ]
 }
