@@ -17,6 +17,7 @@
 #include "os/folder.h"
 #include "pack/report.h"
 #include "pack/share.h"
+#include "st-pack-adapter.h"
 
 namespace {
 
@@ -31,7 +32,7 @@ struct Options {
   std::optional<std::string> output, names_from, max_shard_size, from, base, key;
   std::optional<Share> part;
   KnownBy known_by = KnownBy::kTime;
-  std::vector<std::string> dtypes, select, exclude, rename, metadata;
+  std::vector<std::string> dtypes, select, exclude, rename, metadata, adapters;
   bool weights_only = false, verify = false, force = false, salvage = false;
   CommonOptions common;
 };
@@ -57,6 +58,7 @@ Options parse_options(int argc, char** argv) {
   app.value("--from", "zero|dcp", o.from, "the ranks' shares, though whole weights lie beside");
   app.value("--key", "PATH", o.key, "where the model lies in a distributed checkpoint (app.model)");
   app.value("--base", "DIR", o.base, "take config, tokenizer, and weights that were lost, from there");
+  app.list("--adapter", "DIR[:SCALE]", o.adapters, "merge this LoRA adapter (repeatable)");
   app.flag("--salvage", o.salvage, "take the tensors of a pickle that is dangerous to load");
   app.group("Beyond one machine");
   app.value("--part", "I/N|auto", part, "write share I of N beside OUT; a run without finishes");
@@ -151,7 +153,8 @@ FolderOptions folder_options(const Options& o) {
 
 // Everything but the writing. The input loses wrapper names, and takes 16-bit copies where they are asked
 // for.
-PackPlan make_plan(const Options& o, const PackOptions& options, Input& input, OutputKind kind) {
+PackPlan make_plan(const Options& o, PackOptions options, const std::vector<AdapterUse>& adapters,
+                   Input& input, OutputKind kind) {
   require_sound(input);
   require_state_dicts(input, o.salvage);
   std::vector<std::string> notes = left_out_notes(input);
@@ -165,7 +168,11 @@ PackPlan make_plan(const Options& o, const PackOptions& options, Input& input, O
     if (finding.level == Level::kSpec)
       print_warning(fmt::format("{}: {} [{}]", escape_name(finding.file), finding.message, finding.rule));
   }
-  PackPlan plan = plan_pack(input, options, kind, find_tied(input));
+  std::vector<TiedName> tied = find_tied(input);
+  if (!adapters.empty()) {
+    for (std::string& line : merge_into(input, adapters, tied, options.unties)) notes.push_back(std::move(line));
+  }
+  PackPlan plan = plan_pack(input, options, kind, tied);
   plan.notes.insert(plan.notes.begin(), notes.begin(), notes.end());
   return plan;
 }
@@ -185,10 +192,12 @@ void report(const Options& o, const PackPlan& plan, const Input& input, const Wr
 }
 
 // Where shares of this plan lie. Without --part only a folder that is there asks for the fingerprint.
-std::optional<PartsFolder> find_parts(const Options& o, const PackPlan& plan, const Input& input) {
+std::optional<PartsFolder> find_parts(const Options& o, const PackPlan& plan, const Input& input,
+                                      const std::vector<AdapterUse>& adapters) {
   if (plan.kind != OutputKind::kFolder) return std::nullopt;
   if (!o.part && !exists(PartsFolder(*o.output, "").path())) return std::nullopt;
-  return PartsFolder(*o.output, pack_fingerprint(plan, input, o.known_by));
+  return PartsFolder(*o.output, pack_fingerprint(plan, input, o.known_by,
+                                                  adapters.empty() ? "" : adapter_recipe(adapters, o.known_by)));
 }
 
 int pack(const Options& o) {
@@ -196,8 +205,11 @@ int pack(const Options& o) {
   const PackOptions pack_to = pack_options(o, kind);
   Input input =
       open_inputs(o.inputs, o.common.dry_run ? StreamData::kCount : StreamData::kSpool, folder_options(o));
-  PackPlan plan = make_plan(o, pack_to, input, kind);
-  const std::optional<PartsFolder> parts = find_parts(o, plan, input);
+  const std::vector<AdapterUse> adapters = open_adapters(o.adapters);
+  if (!adapters.empty() && input.is_adapter())
+    throw usage("--adapter needs the base model as input, and this is an adapter").in_file(escape_name(input.name));
+  PackPlan plan = make_plan(o, pack_to, adapters, input, kind);
+  const std::optional<PartsFolder> parts = find_parts(o, plan, input, adapters);
   if (o.part) plan = plan_share(plan, *o.part, parts->fingerprint());
   std::optional<Replacement> replacement;
   if (o.force && !o.part && kind == OutputKind::kFolder && is_folder(*o.output))

@@ -15,6 +15,7 @@
 #include "model/tied.h"
 #include "os/threads.h"
 #include "tensor/decode.h"
+#include "tensor/format.h"
 #include "weights/layout.h"
 
 namespace mu {

@@ -110,11 +110,4 @@ std::vector<FoldedGroup> fold_tensors(const std::vector<const Tensor*>& tensors)
   return folded;
 }
 
-std::string shape_text(const std::vector<std::uint64_t>& shape) {
-  std::string text = "[";
-  for (std::size_t i = 0; i < shape.size(); ++i)
-    fmt::format_to(std::back_inserter(text), "{}{}", i > 0 ? ", " : "", shape[i]);
-  return text + "]";
-}
-
 }  // namespace mu

@@ -21,7 +21,6 @@ struct FoldedGroup {
 // In the order in which their first members stand in `tensors`.
 std::vector<FoldedGroup> fold_tensors(const std::vector<const Tensor*>& tensors);
 
-// "[320, 32]"
-std::string shape_text(const std::vector<std::uint64_t>& shape);
+
 
 }  // namespace mu

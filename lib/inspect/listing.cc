@@ -17,6 +17,7 @@
 #include "inspect/object.h"
 #include "inspect/safety.h"
 #include "os/folder.h"
+#include "tensor/format.h"
 #include "weights/layout.h"
 
 namespace mu {

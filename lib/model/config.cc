@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/config.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 
@@ -95,6 +97,14 @@ std::string with_dtype(const ModelConfig& config, std::string_view torch_name) {
   return text;
 }
 
+std::string with_untied_embeddings(const std::string& text) {
+  const JsonValue root = parse_object(text);
+  if (const JsonValue* tie = root.find("tie_word_embeddings")) return replace_json(text, *tie, "false");
+  std::string edited = text;
+  const bool empty = root.members().empty();
+  return edited.insert(root.begin() + 1, fmt::format("\n  \"tie_word_embeddings\": false{}", empty ? "" : ","));
+}
+
 std::vector<std::string> auto_map_files(const JsonValue& root) {
   std::vector<std::string> files;
   const JsonValue* map = root.find("auto_map");
@@ -115,6 +125,7 @@ AdapterConfig parse_adapter_config(std::string_view text) {
   config.rank = root.find_u64("r");
   config.alpha = number_of(root, "lora_alpha");
   config.target_modules = strings_of(root.find("target_modules"));
+  config.bias = string_or_empty(root, "bias");
   return config;
 }
 

@@ -31,6 +31,9 @@ ModelConfig parse_model_config(std::string text);
 // and in sub-configs; everything else stays byte for byte.
 std::string with_dtype(const ModelConfig& config, std::string_view torch_name);
 
+// The text of a config with tie_word_embeddings set to false; everything else stays byte for byte.
+std::string with_untied_embeddings(const std::string& text);
+
 // Python files (without folders) that an auto_map of this document names: "modeling_x.XModel" ->
 // "modeling_x.py". Names that point into other repositories ("owner/name--modeling_x.XModel") are not here.
 std::vector<std::string> auto_map_files(const JsonValue& root);
@@ -41,6 +44,7 @@ struct AdapterConfig {
   std::optional<std::uint64_t> rank;
   std::optional<double> alpha;
   std::vector<std::string> target_modules;
+  std::string bias;  // "none", "all", "lora_only"; which biases of the base model are trained
 };
 AdapterConfig parse_adapter_config(std::string_view text);
 

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "model/adapter_names.h"
 #include "model/pickled.h"
 #include "model/sharded.h"
 #include "model/tied.h"
@@ -83,11 +84,17 @@ void open_shares(Input& input, const ShardedState& state, const FolderOptions& o
   input.choice = {{std::string(base_name(state.path))}, false, adapter, adapter ? "adapter_model" : "model"};
   if (!adapter) return;
   input.weights.lost.clear();  // of the base model
-  for (std::string& note : keep_adapter_tensors(input.weights))
-    input.weights.notes.push_back(std::move(note));
-  if (input.weights.tensors.empty())
-    throw malformed("it holds no adapter, though adapter_config.json lies beside")
-        .in_file(escape_name(state.path));
+  Findings told_later;
+  const std::optional<AdapterConfig> config =
+      read_json(*input.folder, "adapter_config.json", told_later, parse_adapter_config);
+  try {
+    const AdapterChoice kept = keep_adapter(input.weights, options.adapter, config ? config->bias : "none");
+    if (kept.base_tensors > 0)
+      input.weights.notes.push_back(fmt::format("{} of the base model left out: this is a LoRA run",
+                                                plural(kept.base_tensors, "tensor")));
+  } catch (Error& error) {
+    throw error.in_file(escape_name(state.path));
+  }
 }
 
 std::optional<ShardedState> find_shares(const std::string& path, const FolderOptions& options) {

@@ -37,6 +37,7 @@ struct FolderOptions {
   // lost ones; empty: the input's own.
   std::string base{};
   std::string key{};        // where in the tree of a distributed checkpoint the model lies (DcpOptions)
+  std::string adapter{};    // of shares of a LoRA run, which adapter; empty: the only one
   bool everything = false;  // of shares, the optimizer's side too
 };
 

@@ -52,19 +52,6 @@ void refuse_other_kinds(const std::string& folder, const std::vector<FolderEntry
   }
 }
 
-bool replace_part(std::string& name, std::string_view part, std::string_view by) {
-  const std::size_t at = name.find(part);
-  if (at == std::string::npos) return false;
-  name.replace(at, part.size(), by);
-  return true;
-}
-
-bool is_adapter_tensor(std::string_view name) {
-  return name.find("lora_") != std::string_view::npos ||
-         name.find(".modules_to_save.") != std::string_view::npos ||
-         name.find("trainable_tokens_") != std::string_view::npos;
-}
-
 }  // namespace
 
 std::optional<ShardedState> find_sharded_state(const std::string& folder) {
@@ -123,12 +110,6 @@ Weights open_sharded_state(const ShardedState& state, const std::string& key, bo
   return open_dcp_pieces(state.path);
 }
 
-bool holds_only_adapter(const Weights& weights) {
-  return !weights.tensors.empty() &&
-         std::all_of(weights.tensors.begin(), weights.tensors.end(),
-                     [](const Tensor& tensor) { return is_adapter_tensor(tensor.name); });
-}
-
 bool are_placeholders(const Weights& weights) {
   const auto is_empty = [](const Tensor& tensor) { return tensor.shape == std::vector<std::uint64_t>{0}; };
   // No weight is a vector without elements.
@@ -138,22 +119,6 @@ bool are_placeholders(const Weights& weights) {
   return !weights.tensors.empty() &&
          (std::all_of(weights.tensors.begin(), weights.tensors.end(), is_empty) ||
           std::any_of(weights.tensors.begin(), weights.tensors.end(), is_empty_weight));
-}
-
-std::vector<std::string> keep_adapter_tensors(Weights& weights) {
-  std::vector<std::string> notes;
-  const std::size_t before = weights.tensors.size();
-  std::erase_if(weights.tensors, [](const Tensor& tensor) { return !is_adapter_tensor(tensor.name); });
-  if (weights.tensors.size() < before)
-    notes.push_back(fmt::format("{} of the base model left out: this is a LoRA run",
-                                plural(before - weights.tensors.size(), "tensor")));
-  for (Tensor& tensor : weights.tensors) {
-    replace_part(tensor.name, ".modules_to_save.default.", ".");
-    replace_part(tensor.name, ".default.", ".");
-    if (tensor.name.ends_with(".default")) tensor.name.erase(tensor.name.size() - 8);
-    if (!tensor.name.starts_with("base_model.model.")) tensor.name.insert(0, "base_model.model.");
-  }
-  return notes;
 }
 
 std::optional<std::string> use_training_copies(Weights& weights, Dtype dtype, unsigned threads, bool strict) {

@@ -25,18 +25,11 @@ std::optional<ShardedState> find_sharded_state(const std::string& folder);
 // optimizer's side, under the names of the whole tree.
 Weights open_sharded_state(const ShardedState& state, const std::string& key, bool everything);
 
-// From the names of a training process to those that PEFT saves: only LoRA tensors and modules to save are
-// kept, the adapter's name ("default") goes. Returns a sentence on what was left out, or nothing.
-std::vector<std::string> keep_adapter_tensors(Weights& weights);
-
 // Of the tensors that were put together from fp32 masters, those whose cast to `dtype` equals what the model
 // file of the training holds are taken from there instead. Reads both, with `threads`. Returns a sentence, or
 // nothing where no file holds them. Where they differ, files are mixed or the save fell into a step: throws
 // kMalformed (ZR-MASTER) when `strict`, else the masters are cast.
 std::optional<std::string> use_training_copies(Weights& weights, Dtype dtype, unsigned threads, bool strict);
-
-// True when all names are those of an adapter.
-bool holds_only_adapter(const Weights& weights);
 
 // True when weights are what ZeRO stage 3 leaves in their place: empty tensors of shape [0]. Small ones may
 // be whole all the same (stage3_param_persistence_threshold).

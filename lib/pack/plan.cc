@@ -112,10 +112,12 @@ void plan_config(PackPlan& plan, const Input& input, const PackOptions& options)
     return file.name == "config.json" && file.taken;
   });
   const std::optional<Dtype> dtype = config_dtype(plan, options);
-  if (config == plan.files.end() || !input.config || !dtype) return;
-  std::string text = with_dtype(*input.config, torch_name(*dtype));
+  if (config == plan.files.end() || !input.config || !(dtype || options.unties)) return;
+  std::string text = dtype ? with_dtype(*input.config, torch_name(*dtype)) : input.config->text;
+  if (options.unties) text = with_untied_embeddings(text);
   if (text == input.config->text) return;
-  config->reason = fmt::format("config, its dtype set to {}", torch_name(*dtype));
+  config->reason = dtype ? fmt::format("config, its dtype set to {}", torch_name(*dtype)) : "config";
+  if (options.unties) config->reason += ", tie_word_embeddings set to false";
   config->size = text.size();
   plan.texts.insert(plan.texts.begin(), {config->name, std::move(text)});
 }

@@ -25,6 +25,7 @@ struct PackOptions {
   // --metadata: a key with its value, or a key to drop. In the order given.
   std::vector<std::pair<std::string, std::optional<std::string>>> metadata;
   bool weights_only = false;
+  bool unties = false;  // the embeddings that the config ties are no longer the same
 };
 
 enum class OutputKind : std::uint8_t { kFolder, kSafetensors, kNpy, kStream };

@@ -91,7 +91,8 @@ FinishedShards read_share(const std::string& path, const PackPlan& share) {
 
 }  // namespace
 
-std::string pack_fingerprint(const PackPlan& plan, const Input& input, KnownBy by) {
+std::string pack_fingerprint(const PackPlan& plan, const Input& input, KnownBy by,
+                             std::string_view recipe) {
   Fingerprint fingerprint("st-pack 1");
   for (const WeightsOutput& file : plan.weights) {
     fingerprint.add(file.name);
@@ -102,6 +103,7 @@ std::string pack_fingerprint(const PackPlan& plan, const Input& input, KnownBy b
     }
   }
   fingerprint.add(input.weights, by);
+  if (!recipe.empty()) fingerprint.add(recipe);
   return fingerprint.finish();
 }
 

@@ -6,6 +6,7 @@
 
 #include <map>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -17,8 +18,9 @@
 
 namespace mu {
 
-// Of all that decides the bytes of the shards: their headers, which tensor comes from where, and the inputs.
-std::string pack_fingerprint(const PackPlan& plan, const Input& input, KnownBy by);
+// Of all that decides the bytes of the shards: their headers, which tensor comes from where, the inputs, and
+// `recipe`, which says what is made of them.
+std::string pack_fingerprint(const PackPlan& plan, const Input& input, KnownBy by, std::string_view recipe = {});
 
 // The part of a plan that one share does: its shards, balanced by bytes read and written. Index, configs and
 // other files are left to the run that finishes.

@@ -80,4 +80,11 @@ std::string format_element(Dtype dtype, std::span<const std::byte> data, std::si
   return format_float(value, is_integer(dtype));
 }
 
+std::string shape_text(const std::vector<std::uint64_t>& shape) {
+  std::string text = "[";
+  for (std::size_t i = 0; i < shape.size(); ++i)
+    fmt::format_to(std::back_inserter(text), "{}{}", i > 0 ? ", " : "", shape[i]);
+  return text + "]";
+}
+
 }  // namespace mu

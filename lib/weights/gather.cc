@@ -238,7 +238,7 @@ void flip_signs(std::span<std::byte> data, std::size_t last, std::size_t step) {
 void gather(const Tensor& tensor, std::uint64_t at, std::span<std::byte> out, const ReadSource& read_source) {
   const Layout& layout = *tensor.layout;
   const std::size_t element = element_bytes(tensor);
-  if (layout.boxes.empty() || element == 0) return read_source(tensor.source, tensor.offset + at, out);
+  if ((layout.boxes.empty() && !layout.compute) || element == 0) return read_source(tensor.source, tensor.offset + at, out);
   if (at % element != 0 || out.size() % element != 0) {
     // Whole elements around what is asked for.
     const std::uint64_t begin = at - at % element;
@@ -248,6 +248,7 @@ void gather(const Tensor& tensor, std::uint64_t at, std::span<std::byte> out, co
     std::memcpy(out.data(), whole.data() + (at - begin), out.size());
     return;
   }
+  if (layout.compute) return layout.compute(at, out);
   const std::uint64_t first = at / element, last = first + out.size() / element;
   for (const Box& box : layout.boxes) {
     if (std::find(box.size.begin(), box.size.end(), 0U) != box.size.end()) continue;
@@ -265,6 +266,7 @@ void gather(const Tensor& tensor, std::uint64_t at, std::span<std::byte> out, co
 
 std::vector<ByteRange> byte_ranges(const Tensor& tensor) {
   const Layout* layout = tensor.layout.get();
+  if (layout != nullptr && layout->compute) return {};
   if (layout == nullptr || layout->boxes.empty()) return {{tensor.source, tensor.offset, tensor.size}};
   if (layout->swap_bytes || layout->conjugate || layout->negate || layout->inflated) return {};
   if (tensor.size == 0) return {{tensor.source, 0, 0}};

@@ -5,9 +5,12 @@
 #pragma once
 
 #include <compare>
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -38,6 +41,9 @@ struct Layout {
   bool conjugate = false;    // complex values are stored conjugated (torch's conj bit)
   bool negate = false;       // values are stored negated (torch's neg bit)
   std::shared_ptr<InflatedMember> inflated{};  // offsets count in this, not in the file
+  // Of a tensor that is made from others as it is read: fills `out` from byte `at`. Thread safe. The rest of
+  // the layout, and the tensor's source and offset, only say where it came from.
+  std::function<void(std::uint64_t at, std::span<std::byte> out)> compute{};
 };
 
 // A run of bytes in one file.

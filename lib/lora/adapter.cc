@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lora/adapter.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <unordered_map>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "model/adapter_names.h"
+#include "os/file.h"
+#include "os/folder.h"
+
+namespace mu {
+namespace {
+
+constexpr std::uint64_t kMaxConfig = 16U << 20;  // bytes
+
+// Where a factor belongs, or null for one that is not known.
+const Tensor** slot_of(LoraModule& module, std::string_view leaf) {
+  if (leaf == "lora_A.weight") return &module.a;
+  if (leaf == "lora_B.weight") return &module.b;
+  if (leaf == "lora_B.bias") return &module.bias;
+  if (leaf == "lora_magnitude_vector") return &module.magnitude;
+  if (leaf == "lora_embedding_A") return module.is_embedding = true, &module.a;
+  if (leaf == "lora_embedding_B") return module.is_embedding = true, &module.b;
+  return nullptr;
+}
+
+[[noreturn]] void fail(const LoraModule& module, const std::string& why) {
+  throw malformed(fmt::format("{}: {}", escape_name(module.name), why));
+}
+
+bool is_floating_tensor(const Tensor& tensor) {
+  return tensor.dtype == Dtype::kF32 || tensor.dtype == Dtype::kF16 || tensor.dtype == Dtype::kBF16 ||
+         tensor.dtype == Dtype::kF64;
+}
+
+void check_module(LoraModule& module, const LoraConfig& config) {
+  const std::string kind = module.is_embedding ? "lora_embedding_" : "lora_";
+  if (module.a == nullptr || module.b == nullptr)
+    fail(module, fmt::format("has {}{} but no {}{}", kind, module.a == nullptr ? "B" : "A", kind,
+                             module.a == nullptr ? "A" : "B"));
+  for (const Tensor* tensor : {module.a, module.b, module.bias, module.magnitude}) {
+    if (tensor != nullptr && !is_floating_tensor(*tensor))
+      fail(module, fmt::format("{} factors are not supported", short_name(tensor->dtype)));
+  }
+  const auto &a = module.a->shape, &b = module.b->shape;
+  if (a.size() != b.size() || a.size() < 2) fail(module, "factors that are no matrices");
+  if (a.size() > 2) fail(module, "factors of a convolution are not supported");
+  if (a[0] == 0 || a[1] == 0 || b[0] == 0 || b[1] == 0)
+    fail(module, "an empty factor, as ZeRO stage 3 leaves it: its values are in the shares of the ranks");
+  if (a[0] != b[1])
+    fail(module, fmt::format("lora_A has {} rows and lora_B {} columns: a slice of a rank, or torn", a[0], b[1]));
+  module.rank = a[0];
+  if (module.magnitude != nullptr && module.magnitude->element_count() != b[0])
+    fail(module, "a magnitude vector of another length than lora_B has rows");
+  if (module.bias != nullptr && module.bias->element_count() != b[0])
+    fail(module, "a bias of another length than lora_B has rows");
+  if (config.use_dora && module.magnitude == nullptr && !module.is_embedding)
+    fail(module, "no magnitude vector, though use_dora is set");
+  module.scale = config.scale_of(module.name);
+}
+
+bool is_target_parameter(const LoraModule& module, const LoraConfig& config) {
+  return config.target_modules.empty() && !config.target_parameters.empty() &&
+         module.name.find("experts") != std::string::npos;
+}
+
+void read_rows(Adapter& adapter, const std::string& module, const Tensor& tensor) {
+  for (const auto& [key, ids] : adapter.config.trainable_tokens) {
+    if (module != key && !module.ends_with("." + key)) continue;
+    if (tensor.shape.size() != 2 || tensor.shape[0] != ids.size())
+      throw malformed(fmt::format("{}: {} trained rows for {} token ids", escape_name(module),
+                                  tensor.shape.empty() ? 0 : tensor.shape[0], ids.size()));
+    adapter.rows.push_back({module, ids, &tensor});
+    return;
+  }
+  throw malformed(fmt::format("{}: trained rows, but the config does not say of which tokens", escape_name(module)));
+}
+
+}  // namespace
+
+void find_lora_modules(Adapter& adapter) {
+  std::unordered_map<std::string, std::size_t> place;
+  for (const Tensor& tensor : adapter.weights.tensors) {
+    const AdapterName name = parse_adapter_name(tensor.name);
+    if (!name.adapter.empty())
+      throw malformed(fmt::format("'{}' is a name of a training process", escape_name(tensor.name)))
+          .hint("lora-extract saves the adapter under its own names");
+    if (name.part == AdapterPart::kTokens) {
+      read_rows(adapter, name.module, tensor);
+    } else if (name.part != AdapterPart::kFactor) {
+      // An embedding's own weight, saved beside its factors, is the base's.
+      if (name.of_layer && name.leaf == "weight") continue;
+      adapter.replaced.push_back({name.module + (name.module.empty() ? "" : ".") + name.leaf, &tensor});
+    } else {
+      const auto [at, fresh] = place.try_emplace(name.module, adapter.modules.size());
+      if (fresh) adapter.modules.push_back({.name = name.module});
+      LoraModule& module = adapter.modules[at->second];
+      const Tensor** slot = slot_of(module, name.leaf);
+      if (slot == nullptr)
+        throw malformed(fmt::format("'{}' belongs to a variant of LoRA that is not supported", escape_name(tensor.name)));
+      *slot = &tensor;
+    }
+  }
+  for (LoraModule& module : adapter.modules) {
+    if (is_target_parameter(module, adapter.config)) continue;  // judged beside the base: merge.h
+    check_module(module, adapter.config);
+  }
+  if (adapter.modules.empty() && adapter.replaced.empty() && adapter.rows.empty())
+    throw malformed("it holds no adapter");
+}
+
+Adapter open_adapter(const std::string& path) {
+  Adapter adapter;
+  adapter.name = path;
+  const std::string config = join_path(path, "adapter_config.json");
+  if (!is_folder(path) || !exists(config))
+    throw Error(ErrorKind::kIo, "is no folder with an adapter_config.json").in_file(escape_name(path));
+  try {
+    adapter.config = parse_lora_config(read_whole_file(config, kMaxConfig));
+  } catch (Error& error) {
+    throw error.in_file(escape_name(config));
+  }
+  Input input = open_input(path, StreamData::kCount);
+  require_sound(input);
+  require_state_dicts(input, false);
+  adapter.weights = std::move(input.weights);
+  try {
+    find_lora_modules(adapter);
+  } catch (Error& error) {
+    throw error.in_file(escape_name(adapter.weights.files.front().name));
+  }
+  return adapter;
+}
+
+}  // namespace mu

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// A saved LoRA adapter as plain data: which module of the base model gets which factors, and what is replaced
+// whole. Source: PEFT 0.21, tuners/lora/layer.py and utils/save_and_load.py.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "lora/config.h"
+#include "model/input.h"
+
+namespace mu {
+
+// Shapes as PEFT saves them; pointers borrow from Adapter::weights.
+struct LoraModule {
+  std::string name;  // path in the base model: "model.layers.0.self_attn.q_proj"
+  const Tensor* a = nullptr;          // [r, in]; of an embedding [r, vocabulary]
+  const Tensor* b = nullptr;          // [out, r]; of an embedding [dimension, r]
+  const Tensor* bias = nullptr;       // [out], of lora_bias
+  const Tensor* magnitude = nullptr;  // [out], of DoRA
+  bool is_embedding = false;
+  std::uint64_t rank = 0;  // rows of `a`
+  double scale = 0;        // of B A
+};
+
+// A tensor of the base model that the adapter brings whole (modules_to_save, biases).
+struct ReplacedTensor {
+  std::string name;  // "lm_head.weight"
+  const Tensor* tensor;
+};
+
+// Rows of an embedding that were trained: they replace those of the base.
+struct ReplacedRows {
+  std::string module;  // "model.embed_tokens"
+  std::vector<std::uint64_t> ids;
+  const Tensor* rows;  // [ids, dimension]
+};
+
+struct Adapter {
+  std::string name;  // as given
+  LoraConfig config;
+  Weights weights;
+  std::vector<LoraModule> modules;  // in the order of the file
+  std::vector<ReplacedTensor> replaced;
+  std::vector<ReplacedRows> rows;
+};
+
+// Opens a folder with adapter_config.json and adapter_model.safetensors or .bin. Throws kMalformed: another
+// kind of adapter, half a pair, factors that don't fit one another or the config, by name; kIo.
+Adapter open_adapter(const std::string& path);
+
+// The modules of an opened adapter's tensors, whose names must be as PEFT saves them. Throws kMalformed.
+void find_lora_modules(Adapter& adapter);
+
+}  // namespace mu

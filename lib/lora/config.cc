@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lora/config.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <cmath>
+#include <regex>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/json_write.h"
+#include "base/text.h"
+
+namespace mu {
+namespace {
+
+std::vector<std::string> strings(const JsonValue* value) {
+  std::vector<std::string> list;
+  if (value == nullptr) return list;
+  if (const std::string* one = value->as_string()) return {*one};
+  for (const JsonValue& item : value->items()) {
+    if (const std::string* text = item.as_string()) list.push_back(*text);
+  }
+  return list;
+}
+
+std::vector<std::pair<std::string, double>> pattern(const JsonValue& root, std::string_view key) {
+  std::vector<std::pair<std::string, double>> list;
+  const JsonValue* value = root.find(key);
+  if (value == nullptr) return list;
+  for (const JsonValue::Member& member : value->members()) {
+    const std::optional<double> number = member.value.as_double();
+    if (!number || !std::isfinite(*number))
+      throw malformed(fmt::format("{}: '{}' has no number", key, escape_name(member.key)));
+    list.emplace_back(member.key, *number);
+  }
+  return list;
+}
+
+bool is_plain(std::string_view key) {
+  return key.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") ==
+         std::string_view::npos;
+}
+
+// PEFT matches `(.*\.)?(KEY)$`. Names without special characters but the dot are compared as they are: a dot
+// that stands for another character is nothing anybody means.
+bool matches(const std::string& key, std::string_view module) {
+  if (is_plain(key))
+    return module == key || (module.size() > key.size() && module.ends_with(key) &&
+                             module[module.size() - key.size() - 1] == '.');
+  // The matcher recurses: a long text is a deep stack.
+  if (key.size() > 200 || module.size() > 500)
+    throw malformed(fmt::format("the pattern '{}' is not followed: it or the name it is for is too long", escape_name(key.substr(0, 60))));
+  try {
+    const std::regex expression("(.*\\.)?(" + key + ")", std::regex::ECMAScript);
+    return std::regex_match(module.begin(), module.end(), expression);
+  } catch (const std::regex_error&) {
+    throw malformed(fmt::format("the pattern '{}' is no regular expression that is understood", escape_name(key)));
+  }
+}
+
+double look_up(const std::vector<std::pair<std::string, double>>& list, std::string_view module,
+               double fallback) {
+  for (const auto& [key, value] : list) {
+    if (matches(key, module)) return value;
+  }
+  return fallback;
+}
+
+// Variants whose weights mean something other than B A, or whose base is not the published one.
+constexpr std::array<std::string_view, 9> kVariants = {
+    "alora_invocation_tokens", "arrow_config", "kasa_config", "monteclora_config", "use_bdlora",
+    "use_qalora",              "velora_config", "layer_replication", "loftq_config"};
+
+void refuse_variants(const JsonValue& root) {
+  for (const std::string_view key : kVariants) {
+    const JsonValue* value = root.find(key);
+    if (value == nullptr || value->kind() == JsonValue::Kind::kNull || value->as_bool() == false) continue;
+    if (value->is_object() && value->members().empty()) continue;
+    throw malformed(fmt::format("{} is set: this variant of LoRA is not supported", key));
+  }
+}
+
+}  // namespace
+
+double LoraConfig::rank_of(std::string_view module) const {
+  return look_up(rank_pattern, module, static_cast<double>(rank));
+}
+
+double LoraConfig::alpha_of(std::string_view module) const {
+  return look_up(alpha_pattern, module, alpha);
+}
+
+double LoraConfig::scale_of(std::string_view module) const {
+  const double r = rank_of(module);
+  return alpha_of(module) / (use_rslora ? std::sqrt(r) : r);
+}
+
+LoraConfig parse_lora_config(std::string text) {
+  const JsonDocument document = parse_json(text);
+  const JsonValue& root = document.root;
+  if (!root.is_object()) throw malformed("not a JSON object");
+  const std::string* type = root.find_string("peft_type");
+  if (type == nullptr || *type != "LORA")
+    throw malformed(type == nullptr ? std::string("peft_type is missing")
+                                    : fmt::format("an adapter of kind {}: only LORA is supported", escape_name(*type)));
+  refuse_variants(root);
+  LoraConfig config;
+  const std::optional<std::uint64_t> rank = root.find_u64("r");
+  const JsonValue* alpha = root.find("lora_alpha");
+  config.rank = rank.value_or(8);
+  config.alpha = alpha == nullptr ? 8 : alpha->as_double().value_or(8);
+  if (config.rank == 0 || config.rank > 1U << 20 || !std::isfinite(config.alpha))
+    throw malformed("r or lora_alpha makes no sense");
+  config.rank_pattern = pattern(root, "rank_pattern");
+  config.alpha_pattern = pattern(root, "alpha_pattern");
+  for (const auto& [key, value] : config.rank_pattern) {
+    if (value < 1) throw malformed(fmt::format("rank_pattern: '{}' is below 1", escape_name(key)));
+  }
+  config.use_rslora = root.find_true("use_rslora");
+  config.use_dora = root.find_true("use_dora");
+  config.lora_bias = root.find_true("lora_bias");
+  config.fan_in_fan_out = root.find_true("fan_in_fan_out");
+  if (const std::string* bias = root.find_string("bias")) config.bias = *bias;
+  config.target_modules = strings(root.find("target_modules"));
+  config.target_parameters = strings(root.find("target_parameters"));
+  config.modules_to_save = strings(root.find("modules_to_save"));
+  if (const JsonValue* tokens = root.find("trainable_token_indices")) {
+    const auto ids = [](const JsonValue& list) {
+      std::vector<std::uint64_t> numbers;
+      for (const JsonValue& item : list.items()) {
+        const std::optional<std::uint64_t> id = item.as_u64();
+        if (!id) throw malformed("trainable_token_indices holds something other than token ids");
+        numbers.push_back(*id);
+      }
+      return numbers;
+    };
+    if (tokens->is_array()) config.trainable_tokens["embed_tokens"] = ids(*tokens);
+    for (const JsonValue::Member& member : tokens->members())
+      config.trainable_tokens[member.key] = ids(member.value);
+  }
+  if (const std::string* base = root.find_string("base_model_name_or_path")) config.base_model = *base;
+  if (const std::string* task = root.find_string("task_type")) config.task_type = *task;
+  config.text = std::move(text);
+  return config;
+}
+
+std::string lora_config_text(const LoraConfig& config) {
+  std::string out;
+  JsonWriter json(out);
+  const auto number = [&json](double value) {
+    if (value == std::floor(value) && std::abs(value) < 1e15)
+      json.value(static_cast<std::int64_t>(value));
+    else
+      json.value(value);
+  };
+  const auto list = [&json](std::string_view key, const std::vector<std::string>& values) {
+    json.key(key);
+    if (values.empty()) {
+      json.null();
+      return;
+    }
+    json.begin_array();
+    for (const std::string& value : values) json.value(value);
+    json.end_array();
+  };
+  const auto patterns = [&](std::string_view key, const std::vector<std::pair<std::string, double>>& values) {
+    json.key(key).begin_object();
+    for (const auto& [name, value] : values) {
+      json.key(name);
+      number(value);
+    }
+    json.end_object();
+  };
+  const auto text_or_null = [&json](std::string_view key, const std::string& value) {
+    json.key(key);
+    if (value.empty())
+      json.null();
+    else
+      json.value(value);
+  };
+  json.begin_object();
+  patterns("alpha_pattern", config.alpha_pattern);
+  json.key("auto_mapping").null();
+  text_or_null("base_model_name_or_path", config.base_model);
+  json.member("bias", config.bias);
+  json.member("fan_in_fan_out", config.fan_in_fan_out);
+  json.member("inference_mode", true);
+  json.member("init_lora_weights", true);
+  json.key("layers_pattern").null();
+  json.key("layers_to_transform").null();
+  json.key("lora_alpha");
+  number(config.alpha);
+  if (config.lora_bias) json.member("lora_bias", true);
+  json.key("lora_dropout").raw("0.0");
+  list("modules_to_save", config.modules_to_save);
+  json.member("peft_type", "LORA");
+  json.member("r", config.rank);
+  patterns("rank_pattern", config.rank_pattern);
+  json.key("revision").null();
+  list("target_modules", config.target_modules);
+  if (!config.target_parameters.empty()) list("target_parameters", config.target_parameters);
+  text_or_null("task_type", config.task_type);
+  if (config.use_dora) json.member("use_dora", true);
+  if (config.use_rslora) json.member("use_rslora", true);
+  json.end_object();
+  return out;
+}
+
+}  // namespace mu

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lora/merged_tensor.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "lora/product.h"
+#include "os/interrupt.h"
+#include "tensor/cast.h"
+#include "tensor/decode.h"
+
+namespace mu {
+namespace {
+
+// A factor in fp32, checked.
+std::vector<float> load(const Adapter& adapter, const LoraModule& module, const Tensor& tensor) {
+  std::vector<std::byte> bytes(static_cast<std::size_t>(tensor.size));
+  adapter.weights.read(tensor, 0, bytes);
+  std::vector<float> values(static_cast<std::size_t>(tensor.element_count()));
+  if (fits_float(tensor.dtype)) {
+    decode(tensor.dtype, bytes, std::span(values));
+  } else {
+    std::vector<double> wide(values.size());
+    decode(tensor.dtype, bytes, std::span(wide));
+    std::transform(wide.begin(), wide.end(), values.begin(), [](double v) { return static_cast<float>(v); });
+  }
+  if (!std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); }))
+    throw malformed(fmt::format("'{}' holds NaN or infinity", escape_name(tensor.name)))
+        .in_file(escape_name(module.name + " of " + adapter.name));
+  return values;
+}
+
+}  // namespace
+
+// L [experts, rows, r] and R [experts, r, columns] of the stored tensor, and the factor of DoRA an output.
+struct MergedTensor::Factors {
+  std::uint64_t rows, rank, columns;  // of one expert
+  std::vector<float> left, right;
+  std::vector<float> magnitudes;  // m / ||W0 + delta||; by row, or by column when transposed
+  bool by_column = false;
+
+  // Adds the delta to `values`, elements [first, first + values.size()) of the tensor.
+  void add(std::uint64_t first, std::span<float> values, float scale) const {
+    std::size_t done = 0;
+    while (done < values.size()) {
+      const std::uint64_t element = first + done, row = element / columns, column = element % columns;
+      // Whole rows of one expert go together.
+      const std::uint64_t expert = row / rows;
+      std::uint64_t many = 1;
+      std::uint64_t width = std::min<std::uint64_t>(columns - column, values.size() - done);
+      if (width == columns)
+        many = std::min((values.size() - done) / columns, (expert + 1) * rows - row);
+      add_product({left.data() + row * rank, right.data() + expert * rank * columns + column, values.data() + done,
+                   static_cast<std::size_t>(many), static_cast<std::size_t>(width), static_cast<std::size_t>(rank),
+                   static_cast<std::size_t>(columns), scale});
+      done += static_cast<std::size_t>(many * width);
+    }
+  }
+
+  void apply_magnitudes(std::uint64_t first, std::span<float> values) const {
+    if (magnitudes.empty()) return;
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const std::uint64_t element = first + i;
+      values[i] *= magnitudes[static_cast<std::size_t>(by_column ? element % columns : element / columns)];
+    }
+  }
+};
+
+MergedTensor::MergedTensor(const Weights& base, Tensor tensor, std::vector<MergeStep> steps,
+                           std::vector<RowsStep> rows)
+    : base_(base),
+      tensor_(std::move(tensor)),
+      columns_(tensor_.shape.empty() ? 1 : tensor_.shape.back()),
+      steps_(std::move(steps)),
+      rows_(std::move(rows)),
+      factors_(steps_.size()) {}
+
+MergedTensor::~MergedTensor() = default;
+
+void MergedTensor::decode_base(std::uint64_t first, std::span<float> values) const {
+  const std::uint64_t element = bits(tensor_.dtype) / 8;
+  thread_local std::vector<std::byte> bytes;
+  bytes.resize(values.size() * static_cast<std::size_t>(element));
+  base_.read(tensor_, first * element, bytes);
+  CastReport report;
+  if (fits_float(tensor_.dtype))
+    decode(tensor_.dtype, bytes, values);
+  else
+    cast(tensor_.dtype, Dtype::kF32, bytes, std::as_writable_bytes(values), report);
+}
+
+// Factors live as long as somebody reads the tensor: each thread keeps the last ones it used.
+std::shared_ptr<const MergedTensor::Factors> MergedTensor::factors_of(std::size_t step) {
+  thread_local std::array<std::shared_ptr<const Factors>, 4> latest;
+  thread_local std::size_t next = 0;
+  const auto keep = [&](std::shared_ptr<const Factors> factors) {
+    if (std::find(latest.begin(), latest.end(), factors) == latest.end()) latest[next++ % latest.size()] = factors;
+    return factors;
+  };
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (std::shared_ptr<const Factors> there = factors_[step].lock()) return keep(std::move(there));
+  const MergeStep& s = steps_[step];
+  const LoraModule& module = *s.module;
+  const DeltaShape& shape = s.shape;
+  const std::vector<float> a = load(*s.adapter, module, *module.a), b = load(*s.adapter, module, *module.b);
+  auto made = std::make_shared<Factors>();
+  Factors& f = *made;
+  f.rank = module.a->shape[0] / shape.experts;
+  f.rows = shape.transposed ? shape.in : shape.out;
+  f.columns = shape.transposed ? shape.out : shape.in;
+  f.by_column = shape.transposed;
+  const auto r = static_cast<std::size_t>(f.rank), experts = static_cast<std::size_t>(shape.experts),
+             in = static_cast<std::size_t>(shape.in), out = static_cast<std::size_t>(shape.out);
+  f.left.resize(experts * static_cast<std::size_t>(f.rows) * r);
+  f.right.resize(experts * r * static_cast<std::size_t>(f.columns));
+  const auto a_at = [&](std::size_t e, std::size_t k, std::size_t i) { return a[(e * r + k) * in + i]; };
+  const auto b_at = [&](std::size_t e, std::size_t o, std::size_t k) { return b[o * r * experts + k * experts + e]; };
+  for (std::size_t e = 0; e < experts; ++e) {
+    for (std::size_t k = 0; k < r; ++k) {
+      for (std::size_t i = 0; i < in; ++i)
+        (shape.transposed ? f.left[(e * in + i) * r + k] : f.right[(e * r + k) * in + i]) = a_at(e, k, i);
+      for (std::size_t o = 0; o < out; ++o)
+        (shape.transposed ? f.right[(e * r + k) * out + o] : f.left[(e * out + o) * r + k]) = b_at(e, o, k);
+    }
+  }
+  if (module.magnitude != nullptr) {
+    const std::vector<float> magnitude = load(*s.adapter, module, *module.magnitude);
+    std::vector<double> squares(out);
+    std::vector<float> values;
+    const std::uint64_t count = tensor_.element_count(), step_size = std::max<std::uint64_t>(1, (1U << 18) / f.columns) * f.columns;
+    for (std::uint64_t at = 0; at < count; at += step_size) {
+      check_interrupt();
+      values.resize(static_cast<std::size_t>(std::min(step_size, count - at)));
+      decode_base(at, values);
+      f.add(at, values, s.scale);
+      for (std::size_t i = 0; i < values.size(); ++i) {
+        const std::uint64_t element = at + i;
+        const auto o = static_cast<std::size_t>(f.by_column ? element % f.columns : element / f.columns);
+        squares[o] += static_cast<double>(values[i]) * static_cast<double>(values[i]);
+      }
+    }
+    f.magnitudes.resize(out);
+    for (std::size_t o = 0; o < out; ++o) {
+      const auto norm = static_cast<float>(std::sqrt(squares[o]));
+      if (norm == 0) throw malformed("a row of zeros has no direction for DoRA").in_file(escape_name(module.name));
+      f.magnitudes[o] = magnitude[o] / norm;
+    }
+  }
+  factors_[step] = made;
+  return keep(std::move(made));
+}
+
+void MergedTensor::add_steps(std::uint64_t first, std::span<float> values) {
+  for (std::size_t i = 0; i < steps_.size(); ++i) {
+    const MergeStep& step = steps_[i];
+    if (step.is_bias) {
+      const std::vector<float> bias = load(*step.adapter, *step.module, *step.module->bias);
+      for (std::size_t k = 0; k < values.size(); ++k)
+        values[k] += step.scale * bias[static_cast<std::size_t>(first) + k];
+      continue;
+    }
+    const std::shared_ptr<const Factors> factors = factors_of(i);
+    factors->add(first, values, step.scale);
+    factors->apply_magnitudes(first, values);
+  }
+}
+
+void MergedTensor::replace_rows(std::uint64_t first, std::span<float> values) {
+  for (const RowsStep& step : rows_) {
+    const ReplacedRows& rows = *step.rows;
+    std::vector<float> row(static_cast<std::size_t>(columns_));
+    for (std::size_t k = 0; k < rows.ids.size(); ++k) {
+      const std::uint64_t begin = rows.ids[k] * columns_, end = begin + columns_;
+      if (end <= first || begin >= first + values.size()) continue;
+      const std::uint64_t element = bits(rows.rows->dtype) / 8;
+      std::vector<std::byte> bytes(static_cast<std::size_t>(columns_ * element));
+      step.adapter->weights.read(*rows.rows, k * columns_ * element, bytes);
+      CastReport report;
+      cast(rows.rows->dtype, Dtype::kF32, bytes, std::as_writable_bytes(std::span(row)), report);
+      const std::uint64_t from = std::max(begin, first), to = std::min<std::uint64_t>(end, first + values.size());
+      std::copy(row.begin() + static_cast<std::ptrdiff_t>(from - begin),
+                row.begin() + static_cast<std::ptrdiff_t>(to - begin),
+                values.begin() + static_cast<std::ptrdiff_t>(from - first));
+    }
+  }
+}
+
+void MergedTensor::read(std::uint64_t at, std::span<std::byte> out) {
+  const std::uint64_t element = bits(tensor_.dtype) / 8;
+  thread_local std::vector<float> values;
+  values.resize(out.size() / static_cast<std::size_t>(element));
+  const std::uint64_t first = at / element;
+  decode_base(first, values);
+  add_steps(first, values);
+  replace_rows(first, values);
+  CastReport report;
+  cast(Dtype::kF32, tensor_.dtype, std::as_bytes(std::span(values)), out, report);
+  if (report.overflowed > 0)
+    throw malformed(fmt::format("the merged values of '{}' are beyond what {} holds", escape_name(tensor_.name),
+                                short_name(tensor_.dtype)))
+        .hint("name a wider type for it: --dtype");
+}
+
+}  // namespace mu

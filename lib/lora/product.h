@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// The product of thin factors, added to a matrix.
+#pragma once
+
+#include <cstddef>
+
+namespace mu {
+
+// values[m, n] += scale * left[m, k] right[k, n], all row-major; rows of `right` lie `stride` apart. Each
+// element's sum runs over k in order, products are rounded before they are added: the same bits everywhere.
+struct Product {
+  const float* left;
+  const float* right;
+  float* values;
+  std::size_t m, n, k, stride;
+  float scale;
+};
+void add_product(const Product& product);
+
+}  // namespace mu

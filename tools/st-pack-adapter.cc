@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "st-pack-adapter.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <cmath>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "os/folder.h"
+
+namespace mu {
+namespace {
+
+// A colon that a number follows sets the scale; a folder that is called so comes first.
+AdapterUse parse_use(const std::string& text) {
+  AdapterUse use;
+  std::string path = text;
+  const std::size_t colon = text.rfind(':');
+  if (colon != std::string::npos && colon > 0 && !exists(text)) {
+    const std::string_view number = std::string_view(text).substr(colon + 1);
+    const std::from_chars_result parsed =
+        std::from_chars(number.data(), number.data() + number.size(), use.scale);
+    if (parsed.ec != std::errc() || parsed.ptr != number.data() + number.size() || !std::isfinite(use.scale))
+      throw usage(fmt::format("--adapter takes DIR or DIR:SCALE, not '{}'", escape_name(text)));
+    path = text.substr(0, colon);
+  }
+  use.adapter = std::make_shared<const Adapter>(open_adapter(path));
+  return use;
+}
+
+}  // namespace
+
+std::vector<AdapterUse> open_adapters(const std::vector<std::string>& options) {
+  std::vector<AdapterUse> uses;
+  for (const std::string& option : options) uses.push_back(parse_use(option));
+  return uses;
+}
+
+std::vector<std::string> merge_into(Input& base, const std::vector<AdapterUse>& uses,
+                                    std::vector<TiedName>& tied, bool& unties) {
+  MergeResult result = merge_adapters(base, uses, tied);
+  unties = result.unties;
+  std::vector<std::string> lines;
+  for (const AdapterUse& use : uses) {
+    const LoraConfig& config = use.adapter->config;
+    lines.push_back(fmt::format("{}: {} of rank {}{}{}{}", escape_name(use.adapter->name),
+                                plural(use.adapter->modules.size(), "module"), config.rank,
+                                config.use_rslora ? ", rsLoRA" : "", config.use_dora ? ", DoRA" : "",
+                                use.scale == 1 ? "" : fmt::format(", times {}", use.scale)));
+  }
+  lines.push_back(fmt::format("{} of the base merged{}", plural(result.merged, "tensor"),
+                              result.replaced > 0 ? fmt::format(", {} replaced", result.replaced) : ""));
+  for (std::string& note : result.notes) lines.push_back(std::move(note));
+  return lines;
+}
+
+std::string adapter_recipe(const std::vector<AdapterUse>& uses, KnownBy by) {
+  Fingerprint recipe("adapters 1");
+  for (const AdapterUse& use : uses) {
+    recipe.add(use.adapter->config.text);
+    recipe.add(fmt::format("{}", use.scale));
+    recipe.add(use.adapter->weights, by);
+  }
+  return recipe.finish();
+}
+
+}  // namespace mu
