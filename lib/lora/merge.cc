@@ -203,19 +203,64 @@ class Merger {
     if (depth >= parameters.size())
       fail(module.name, "the base has no such module, and target_parameters no parameter of it that is known");
     const std::string& path = parameters[parameters.size() - 1 - depth];
-    const Tensor& tensor = require(module.name, in_file(path));
     if (module.a == nullptr || module.b == nullptr)
       fail(module.name, module.a == nullptr ? "has lora_B but no lora_A" : "has lora_A but no lora_B");
+    if (find(in_file(path)) == nullptr && add_single_experts(module, container, path)) return;
+    const Tensor& tensor = require(module.name, in_file(path));
     const std::vector<std::uint64_t>&a = module.a->shape, &b = module.b->shape, &w = tensor.shape;
     if (w.size() != 3 || w[0] == 0 || a.size() != 2 || b.size() != 2 || a[0] == 0 || a[0] != b[1] || a[0] % w[0] != 0)
       fail(module.name, fmt::format("factors that fit no stack of experts of {}", shape_text(w)));
-    DeltaShape shape{.experts = w[0], .out = b[0], .in = a[1], .transposed = false};
+    DeltaShape shape{.experts = w[0], .of_experts = w[0], .out = b[0], .in = a[1]};
     const bool plain = w[1] == shape.out && w[2] == shape.in, turned = w[1] == shape.in && w[2] == shape.out;
     if (!plain && !turned)
       fail(module.name, fmt::format("a delta of {} x {} for experts of {}", shape.out, shape.in, shape_text(w)));
     shape.transposed = plain && turned ? is_one_of(model_type_, kTransposedExperts) : turned;
     const auto scale = static_cast<float>(config.scale_of(path) * use_->scale);
     work_[tensor.name].steps.push_back({use_->adapter, &module, shape, scale, false});
+  }
+
+  // Files that keep each expert's matrices apart, under the names of older versions: gate and up are the
+  // halves of gate_up_proj. False when the base has none of these.
+  bool add_single_experts(const LoraModule& module, const std::string& container, const std::string& path) {
+    struct Naming {
+      std::string_view folder, gate, up, down;
+    };
+    const std::string parent = container.substr(0, container.rfind('.'));  // "model.layers.0.mlp"
+    for (const Naming& naming : {Naming{"experts", "gate_proj", "up_proj", "down_proj"},
+                                 Naming{"experts", "w1", "w3", "w2"},
+                                 Naming{"block_sparse_moe.experts", "w1", "w3", "w2"}}) {
+      const std::string stem =
+          in_file(naming.folder == "experts" ? container : parent.substr(0, parent.rfind('.') + 1) + std::string(naming.folder));
+      const auto name_of = [&](std::uint64_t expert, std::string_view matrix) {
+        return fmt::format("{}.{}.{}.weight", stem, expert, matrix);
+      };
+      std::uint64_t experts = 0;
+      while (find(name_of(experts, naming.down)) != nullptr) ++experts;
+      if (experts == 0) continue;
+      const bool down = path.ends_with("down_proj");
+      const std::vector<std::string_view> matrices =
+          down ? std::vector{naming.down} : std::vector{naming.gate, naming.up};
+      const std::vector<std::uint64_t>&a = module.a->shape, &b = module.b->shape;
+      if (a.size() != 2 || b.size() != 2 || a[0] == 0 || a[0] != b[1] || a[0] % experts != 0)
+        fail(module.name, fmt::format("factors that fit no stack of {} experts", experts));
+      const auto scale = static_cast<float>(use_->adapter->config.scale_of(path) * use_->scale);
+      for (std::uint64_t expert = 0; expert < experts; ++expert) {
+        for (std::size_t i = 0; i < matrices.size(); ++i) {
+          const Tensor& tensor = require(module.name, name_of(expert, matrices[i]));
+          const DeltaShape shape{.of_experts = experts,
+                                 .first_expert = expert,
+                                 .first_out = i * (b[0] / matrices.size()),
+                                 .out = b[0] / matrices.size(),
+                                 .in = a[1]};
+          if (tensor.shape != std::vector{shape.out, shape.in})
+            fail(module.name, fmt::format("a delta of {} x {} for '{}' of {}", shape.out, shape.in,
+                                          escape_name(tensor.name), shape_text(tensor.shape)));
+          work_[tensor.name].steps.push_back({use_->adapter, &module, shape, scale, false});
+        }
+      }
+      return true;
+    }
+    return false;
   }
 
   void add_rows(const ReplacedRows& rows) {

@@ -36,6 +36,20 @@ std::vector<float> load(const Adapter& adapter, const LoraModule& module, const 
   return values;
 }
 
+struct LoadedPair {
+  const LoraModule* module;
+  std::vector<float> a, b;
+};
+
+// The experts of a layer come one after the other, out of the same factors.
+std::shared_ptr<const LoadedPair> load_pair(const Adapter& adapter, const LoraModule& module) {
+  thread_local std::shared_ptr<const LoadedPair> latest;
+  if (!latest || latest->module != &module)
+    latest = std::make_shared<const LoadedPair>(
+        LoadedPair{&module, load(adapter, module, *module.a), load(adapter, module, *module.b)});
+  return latest;
+}
+
 }  // namespace
 
 // L [experts, rows, r] and R [experts, r, columns] of the stored tensor, and the factor of DoRA an output.
@@ -108,19 +122,22 @@ std::shared_ptr<const MergedTensor::Factors> MergedTensor::factors_of(std::size_
   const MergeStep& s = steps_[step];
   const LoraModule& module = *s.module;
   const DeltaShape& shape = s.shape;
-  const std::vector<float> a = load(*s.adapter, module, *module.a), b = load(*s.adapter, module, *module.b);
+  const std::shared_ptr<const LoadedPair> loaded = load_pair(*s.adapter, module);
+  const std::vector<float>&a = loaded->a, &b = loaded->b;
   auto made = std::make_shared<Factors>();
   Factors& f = *made;
-  f.rank = module.a->shape[0] / shape.experts;
+  f.rank = module.a->shape[0] / shape.of_experts;
   f.rows = shape.transposed ? shape.in : shape.out;
   f.columns = shape.transposed ? shape.out : shape.in;
   f.by_column = shape.transposed;
   const auto r = static_cast<std::size_t>(f.rank), experts = static_cast<std::size_t>(shape.experts),
+             total = static_cast<std::size_t>(shape.of_experts), from = static_cast<std::size_t>(shape.first_expert),
+             row = static_cast<std::size_t>(shape.first_out),
              in = static_cast<std::size_t>(shape.in), out = static_cast<std::size_t>(shape.out);
   f.left.resize(experts * static_cast<std::size_t>(f.rows) * r);
   f.right.resize(experts * r * static_cast<std::size_t>(f.columns));
-  const auto a_at = [&](std::size_t e, std::size_t k, std::size_t i) { return a[(e * r + k) * in + i]; };
-  const auto b_at = [&](std::size_t e, std::size_t o, std::size_t k) { return b[o * r * experts + k * experts + e]; };
+  const auto a_at = [&](std::size_t e, std::size_t k, std::size_t i) { return a[((from + e) * r + k) * in + i]; };
+  const auto b_at = [&](std::size_t e, std::size_t o, std::size_t k) { return b[((row + o) * r + k) * total + from + e]; };
   for (std::size_t e = 0; e < experts; ++e) {
     for (std::size_t k = 0; k < r; ++k) {
       for (std::size_t i = 0; i < in; ++i)

@@ -15,7 +15,10 @@ namespace mu {
 
 // How the factors of a module lie towards the tensor as it is stored.
 struct DeltaShape {
-  std::uint64_t experts = 1;  // of a stack of matrices; lora_A expert-major, lora_B with the expert innermost
+  std::uint64_t experts = 1;  // in the tensor
+  // Factors of a stack of experts: lora_A expert-major, lora_B with the expert innermost.
+  std::uint64_t of_experts = 1, first_expert = 0;
+  std::uint64_t first_out = 0;  // row of lora_B at which the tensor begins
   std::uint64_t out = 0, in = 0;  // of one delta B A
   bool transposed = false;        // the tensor holds [in, out]
 };
