@@ -242,6 +242,28 @@ std::vector<TiedName> find_tied(const Input& input) {
   return tied;
 }
 
+namespace {
+
+// What the options say of the folder's files.
+void apply_options(PackPlan& plan, const PackOptions& options) {
+  for (GatheredFile& file : plan.files) {
+    const std::vector<FileRole>& left = options.left_roles;
+    if (!file.taken || std::find(left.begin(), left.end(), file.role) == left.end()) continue;
+    file.taken = false;
+    file.reason = fmt::format("{} of another model", role_name(file.role));
+  }
+  for (const TextOutput& text : options.texts) {
+    std::erase_if(plan.files, [&text](const GatheredFile& file) { return file.name == text.name; });
+    const FileRole role = role_of(text.name, false);
+    plan.files.push_back({text.name, text.text.size(), true, role, std::string(role_name(role))});
+    plan.texts.push_back(text);
+  }
+  std::sort(plan.files.begin(), plan.files.end(),
+            [](const GatheredFile& a, const GatheredFile& b) { return a.name < b.name; });
+}
+
+}  // namespace
+
 PackPlan plan_pack(const Input& input, const PackOptions& options, OutputKind kind,
                    const std::vector<TiedName>& tied) {
   refuse_cast_of_quantized(input, options);
@@ -260,6 +282,7 @@ PackPlan plan_pack(const Input& input, const PackOptions& options, OutputKind ki
     plan_npy(plan, std::move(tensors));
   } else if (kind == OutputKind::kFolder) {
     plan.files = gather_files(input, options.weights_only);
+    apply_options(plan, options);
     plan_shards(plan, std::move(tensors), options, input, input.choice.stem);
     plan_config(plan, input, options);
   } else {

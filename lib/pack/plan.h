@@ -17,6 +17,12 @@
 
 namespace mu {
 
+// A small file whose text is known already: the index, an edited config.
+struct TextOutput {
+  std::string name;
+  std::string text;
+};
+
 inline constexpr std::uint64_t kDefaultShardSize = 5'000'000'000;  // bytes; huggingface_hub's "5GB"
 
 struct PackOptions {
@@ -25,6 +31,8 @@ struct PackOptions {
   // --metadata: a key with its value, or a key to drop. In the order given.
   std::vector<std::pair<std::string, std::optional<std::string>>> metadata;
   bool weights_only = false;
+  std::vector<TextOutput> texts{};   // files of the output folder whose text is given
+  std::vector<FileRole> left_roles{};  // of the input folder's files, those that stay behind
   bool unties = false;  // the embeddings that the config ties are no longer the same
 };
 
@@ -36,12 +44,6 @@ struct WeightsOutput {
   std::string prefix;                 // length and header
   std::vector<PackedTensor> tensors;  // in file order
   std::uint64_t size = 0;             // bytes of the whole file
-};
-
-// A small file whose text is known already: the index, an edited config.
-struct TextOutput {
-  std::string name;
-  std::string text;
 };
 
 // Of which plan a plan is one share (share.h).

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lora/extract.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <set>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/json_write.h"
+#include "base/text.h"
+#include "model/adapter_names.h"
+#include "os/file.h"
+#include "os/folder.h"
+#include "os/interrupt.h"
+#include "tensor/stats.h"
+
+namespace mu {
+namespace {
+
+constexpr std::uint64_t kMaxConfig = 16U << 20;  // bytes
+
+std::string last_part(const std::string& module) {
+  return module.substr(module.rfind('.') + 1);
+}
+
+// The folder of a named adapter, which PEFT keeps below that of the default one.
+std::string place_of(const std::string& path, const std::string& adapter) {
+  if (adapter.empty() || adapter == "default" || !is_folder(path)) return path;
+  const std::string below = join_path(path, adapter);
+  const bool has_weights =
+      exists(join_path(below, "adapter_model.safetensors")) || exists(join_path(below, "adapter_model.bin"));
+  return has_weights ? below : path;
+}
+
+// adapter_config.json beside the weights, or in the folder of the named adapter.
+std::string find_config(const Input& input, const std::string& adapter) {
+  const std::string folder = input.folder ? input.folder->path : parent_of(input.name);
+  for (const std::string& at : {adapter.empty() ? folder : join_path(folder, adapter), folder}) {
+    const std::string path = join_path(at, "adapter_config.json");
+    if (exists(path)) return path;
+  }
+  return {};
+}
+
+bool has_factors(const Weights& weights) {
+  return std::any_of(weights.tensors.begin(), weights.tensors.end(), [](const Tensor& tensor) {
+    const AdapterPart part = parse_adapter_name(tensor.name).part;
+    return part == AdapterPart::kFactor || part == AdapterPart::kTokens;
+  });
+}
+
+void require_finite(const Weights& weights) {
+  std::vector<std::byte> buffer;
+  for (const Tensor& tensor : weights.tensors) {
+    if (!is_floating(tensor.dtype)) continue;
+    TensorStats stats;
+    for (std::uint64_t at = 0; at < tensor.size; at += kStatsPiece) {
+      check_interrupt();
+      buffer.resize(static_cast<std::size_t>(std::min<std::uint64_t>(kStatsPiece, tensor.size - at)));
+      weights.read(tensor, at, buffer);
+      merge_stats(stats, piece_stats(tensor.dtype, buffer));
+    }
+    const std::uint64_t infinite = stats.positive_infinity + stats.negative_infinity;
+    if (stats.nan + infinite > 0)
+      throw malformed(fmt::format("'{}' holds {} NaN and {} infinite values", escape_name(tensor.name), stats.nan,
+                                  infinite))
+          .in_file(escape_name(weights.files[tensor.source].name));
+  }
+}
+
+std::string with_base_id(const std::string& text, const std::string& id) {
+  const JsonDocument document = parse_json(text);
+  const JsonValue* old = document.root.find("base_model_name_or_path");
+  std::string quoted;
+  append_json_string_ascii(quoted, id);
+  if (old != nullptr) return replace_json(text, *old, quoted);
+  std::string edited = text;
+  return edited.insert(document.root.begin() + 1, fmt::format("\n  \"base_model_name_or_path\": {},", quoted));
+}
+
+}  // namespace
+
+LoraConfig make_config(const std::vector<LoraModule>& modules, const std::vector<ReplacedTensor>& replaced,
+                       const std::vector<std::string>& base_modules, double alpha) {
+  LoraConfig config;
+  std::map<std::uint64_t, std::size_t> ranks;
+  for (const LoraModule& module : modules) ++ranks[module.rank];
+  const auto most = std::max_element(ranks.begin(), ranks.end(),
+                                     [](const auto& a, const auto& b) { return a.second < b.second; });
+  config.rank = most == ranks.end() ? 8 : most->first;
+  config.alpha = alpha;
+  std::set<std::string> targets, names;
+  for (const LoraModule& module : modules) {
+    names.insert(module.name);
+    config.use_dora = config.use_dora || module.magnitude != nullptr;
+    config.lora_bias = config.lora_bias || module.bias != nullptr;
+    if (module.rank != config.rank) config.rank_pattern.emplace_back(module.name, static_cast<double>(module.rank));
+  }
+  // Longest first: a short path that ends another one would be taken for it.
+  std::stable_sort(config.rank_pattern.begin(), config.rank_pattern.end(),
+                   [](const auto& a, const auto& b) { return a.first.size() > b.first.size(); });
+  std::set<std::string> shared;  // last parts that modules which are no targets have too
+  for (const std::string& module : base_modules) {
+    if (!names.contains(module)) shared.insert(last_part(module));
+  }
+  for (const std::string& name : names) {
+    const std::string last = last_part(name);
+    targets.insert(!base_modules.empty() && !shared.contains(last) ? last : name);
+  }
+  config.target_modules.assign(targets.begin(), targets.end());
+  std::set<std::string> saved;
+  for (const ReplacedTensor& tensor : replaced) {
+    const std::string module = tensor.name.substr(0, tensor.name.rfind('.'));
+    if (tensor.name.ends_with(".bias") && names.contains(module)) {
+      config.bias = config.bias == "all" ? "all" : "lora_only";
+    } else {
+      saved.insert(last_part(module));
+    }
+  }
+  config.modules_to_save.assign(saved.begin(), saved.end());
+  return config;
+}
+
+Extraction extract_adapter(const std::string& path, const ExtractOptions& options) {
+  Extraction result;
+  const std::string place = place_of(path, options.adapter);
+  FolderOptions folder_options;
+  if (place == path) folder_options.adapter = options.adapter;
+  result.input = open_input(place, StreamData::kSpool, folder_options);
+  Input& input = result.input;
+  require_sound(input);
+  require_state_dicts(input, false);
+  const std::string config_path = find_config(input, place == path ? options.adapter : "");
+  std::string text = config_path.empty() ? "" : read_whole_file(config_path, kMaxConfig);
+  Adapter adapter;
+  adapter.name = path;
+  std::vector<std::string> base_modules;
+  try {
+    if (!text.empty()) adapter.config = parse_lora_config(text);
+  } catch (Error& error) {
+    throw error.in_file(escape_name(config_path));
+  }
+  try {
+    // Shares of a LoRA run lose their base when they are opened.
+    const bool bare = place != path || (!input.weights.origin.empty() && input.is_adapter());
+    if (!has_factors(input.weights) && adapter.config.modules_to_save.empty())
+      throw malformed("no LoRA tensors are in it").hint("--base and --tuned find an adapter between two models");
+    AdapterChoice choice = keep_adapter(input.weights, bare ? "" : options.adapter, adapter.config.bias);
+    if (choice.base_tensors > 0)
+      result.notes.push_back(fmt::format("{} of the base model left out", plural(choice.base_tensors, "tensor")));
+    base_modules = std::move(choice.base_names);
+  } catch (Error& error) {
+    throw error.in_file(escape_name(input.name));
+  }
+  require_finite(input.weights);
+  // Borrowed for a moment: modules point at the tensors' places, which moving the list does not change.
+  adapter.weights.tensors = std::move(input.weights.tensors);
+  try {
+    find_lora_modules(adapter);
+  } catch (Error& error) {
+    throw error.in_file(escape_name(input.name));
+  }
+  input.weights.tensors = std::move(adapter.weights.tensors);
+  result.modules = std::move(adapter.modules);
+  if (text.empty()) {
+    if (!options.alpha)
+      throw malformed("no adapter_config.json lies beside it, and the weights don't tell lora_alpha")
+          .in_file(escape_name(path))
+          .hint("give the alpha of the training with --alpha");
+    result.config = make_config(result.modules, adapter.replaced, base_modules, *options.alpha);
+    result.config.base_model = options.base_id;
+    result.config_text = lora_config_text(result.config);
+    result.made_config = true;
+    result.notes.push_back("adapter_config.json is made: target modules and ranks are those of the tensors");
+  } else {
+    if (options.alpha && *options.alpha != adapter.config.alpha)
+      throw usage(fmt::format("--alpha {} is not the {} of {}", *options.alpha, adapter.config.alpha,
+                              escape_name(config_path)));
+    result.config_text = options.base_id.empty() ? text : with_base_id(text, options.base_id);
+    result.config = parse_lora_config(result.config_text);
+  }
+  const std::string& base = result.config.base_model;
+  if (base.starts_with('/') || base.starts_with('.') || base.starts_with('~') || base.find('\\') != std::string::npos)
+    result.notes.push_back(fmt::format("the config names the base as {}, a path: --base-id OWNER/NAME sets what others find", escape_name(base)));
+  input.choice.is_adapter = true;
+  input.choice.stem = "adapter_model";
+  return result;
+}
+
+}  // namespace mu

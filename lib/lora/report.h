@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// What lora-extract found, as text for people and as JSON for programs (schema "modelutils.lora-extract/1").
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lora/extract.h"
+
+namespace mu {
+
+// A line a module: rank, scale, shapes.
+std::string modules_text(const Extraction& extraction);
+
+// "6 modules of rank 4, alpha 8, 1,664 parameters".
+std::string extraction_line(const Extraction& extraction);
+
+// `files` are names and bytes of what is, or will be, written.
+std::string extraction_json(const Extraction& extraction, const std::string& out, bool done,
+                            const std::vector<std::pair<std::string, std::uint64_t>>& files);
+
+}  // namespace mu
