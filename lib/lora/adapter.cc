@@ -70,15 +70,14 @@ bool is_target_parameter(const LoraModule& module, const LoraConfig& config) {
 }
 
 void read_rows(Adapter& adapter, const std::string& module, const Tensor& tensor) {
-  for (const auto& [key, ids] : adapter.config.trainable_tokens) {
-    if (module != key && !module.ends_with("." + key)) continue;
-    if (tensor.shape.size() != 2 || tensor.shape[0] != ids.size())
-      throw malformed(fmt::format("{}: {} trained rows for {} token ids", escape_name(module),
-                                  tensor.shape.empty() ? 0 : tensor.shape[0], ids.size()));
-    adapter.rows.push_back({module, ids, &tensor});
-    return;
-  }
-  throw malformed(fmt::format("{}: trained rows, but the config does not say of which tokens", escape_name(module)));
+  const std::vector<std::uint64_t>* const ids = adapter.config.tokens_of(module);
+  if (ids == nullptr)
+    throw malformed(
+        fmt::format("{}: trained rows, but the config does not say of which tokens", escape_name(module)));
+  if (tensor.shape.size() != 2 || tensor.shape[0] != ids->size())
+    throw malformed(fmt::format("{}: {} trained rows for {} token ids", escape_name(module),
+                                tensor.shape.empty() ? 0 : tensor.shape[0], ids->size()));
+  adapter.rows.push_back({module, *ids, &tensor});
 }
 
 }  // namespace

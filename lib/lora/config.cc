@@ -92,6 +92,13 @@ double LoraConfig::alpha_of(std::string_view module) const {
   return look_up(alpha_pattern, module, alpha);
 }
 
+const std::vector<std::uint64_t>* LoraConfig::tokens_of(std::string_view module) const {
+  for (const auto& [key, ids] : trainable_tokens) {
+    if (module == key || module.ends_with("." + key)) return &ids;
+  }
+  return nullptr;
+}
+
 double LoraConfig::scale_of(std::string_view module) const {
   const double r = rank_of(module);
   return alpha_of(module) / (use_rslora ? std::sqrt(r) : r);

@@ -30,6 +30,8 @@ struct LoraConfig {
   // Of a module path: its own pattern's value, else that of all (get_pattern_key of PEFT).
   [[nodiscard]] double rank_of(std::string_view module) const;
   [[nodiscard]] double alpha_of(std::string_view module) const;
+  // The ids of the trained rows of an embedding, or null.
+  [[nodiscard]] const std::vector<std::uint64_t>* tokens_of(std::string_view module) const;
   // alpha / r, or alpha / sqrt(r) of rsLoRA.
   [[nodiscard]] double scale_of(std::string_view module) const;
 };

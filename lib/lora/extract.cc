@@ -156,6 +156,12 @@ Extraction extract_adapter(const std::string& path, const ExtractOptions& option
   } catch (Error& error) {
     throw error.in_file(escape_name(input.name));
   }
+  // What is tied to an embedding has its rows too; they are not saved.
+  if (!adapter.config.trainable_tokens.empty())
+    std::erase_if(input.weights.tensors, [&](const Tensor& tensor) {
+      const AdapterName name = parse_adapter_name(tensor.name);
+      return name.part == AdapterPart::kTokens && adapter.config.tokens_of(name.module) == nullptr;
+    });
   require_finite(input.weights);
   // Borrowed for a moment: modules point at the tensors' places, which moving the list does not change.
   adapter.weights.tensors = std::move(input.weights.tensors);
