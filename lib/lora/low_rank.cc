@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lora/low_rank.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#define EIGEN_MPL2_ONLY
+#define EIGEN_DONT_PARALLELIZE
+#include <Eigen/Dense>
+
+#include "os/interrupt.h"
+
+namespace mu {
+namespace {
+
+using Double = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+// Splitmix64 (Steele, Lea, Flood 2014): the n-th number of a seed, without those before.
+std::uint64_t random_bits(std::uint64_t seed, std::uint64_t n) {
+  std::uint64_t z = seed + (n + 1) * 0x9E3779B97F4A7C15ULL;
+  z = (z ^ (z >> 30U)) * 0xBF58476D1CE4E5B9ULL;
+  z = (z ^ (z >> 27U)) * 0x94D049BB133111EBULL;
+  return z ^ (z >> 31U);
+}
+
+// Signs are as good as normal values here, and the same on every machine.
+std::vector<float> random_signs(std::size_t count, std::uint64_t seed) {
+  std::vector<float> signs(count);
+  for (std::size_t i = 0; i < count; ++i) signs[i] = (random_bits(seed, i / 64) >> (i % 64) & 1U) != 0 ? 1.0F : -1.0F;
+  return signs;
+}
+
+// Columns of a growing basis, kept block by block, each [rows, width] row-major.
+struct Blocks {
+  std::size_t rows = 0;
+  std::vector<std::vector<float>> blocks;
+  std::vector<std::size_t> widths;
+
+  [[nodiscard]] std::size_t width() const {
+    std::size_t sum = 0;
+    for (const std::size_t w : widths) sum += w;
+    return sum;
+  }
+};
+
+class Krylov {
+ public:
+  Krylov(const Products& products, std::span<const float> a, std::size_t m, std::size_t n,
+         const LowRankOptions& options)
+      : p_(products), a_(a), m_(m), n_(n), o_(options) {}
+
+  LowRank run(double total) {
+    LowRank result;
+    result.total = total;
+    const std::size_t rank = std::min({o_.rank, m_, n_});
+    const std::size_t wanted = std::clamp<std::size_t>((rank / 2 + 15) / 16 * 16, 16, 128);
+    const std::size_t block = std::min({wanted, m_, n_});
+    std::vector<float> y(m_ * block);
+    p_.multiply(a_, m_, n_, random_signs(n_ * block, o_.seed), block, y, o_.threads);
+    std::size_t width = orthonormalise(y, block, total);
+    std::vector<double> captured;
+    result.gap = 1;
+    for (std::size_t j = 0; width > 0; ++j) {
+      check_interrupt();
+      q_.rows = m_;
+      q_.blocks.push_back(std::move(y));
+      q_.widths.push_back(width);
+      std::vector<float> z(n_ * width);
+      p_.multiply_transposed(a_, m_, n_, q_.blocks.back(), width, z, o_.threads);
+      z_.rows = n_;
+      z_.blocks.push_back(std::move(z));
+      z_.widths.push_back(width);
+      extend_gram();
+      const bool full = q_.width() >= std::min(m_, n_);
+      if (j >= 2 || full) {
+        const SymmetricEigen eigen = symmetric_eigen(gram(), q_.width());
+        double sum = 0;
+        for (std::size_t i = 0; i < std::min(rank, eigen.values.size()); ++i) sum += std::max(0.0, eigen.values[i]);
+        captured.push_back(sum);
+        if (full || j + 1 >= o_.max_blocks || (captured.size() >= 2 && is_done(captured, total, result.gap))) {
+          if (full) result.gap = 0;
+          break;
+        }
+      }
+      y.assign(m_ * width, 0);
+      p_.multiply(a_, m_, n_, z_.blocks.back(), width, y, o_.threads);
+      width = orthonormalise(y, width, total);
+      if (width == 0) result.gap = 0;  // the space holds all of the matrix
+    }
+    finish(result, rank);
+    return result;
+  }
+
+ private:
+  // Estimates what more blocks would add from how fast the sums converge; trusted threefold.
+  bool is_done(const std::vector<double>& captured, double total, double& gap) const {
+    const std::size_t last = captured.size() - 1;
+    const double step = std::max(0.0, captured[last] - captured[last - 1]);
+    const double before = last >= 2 ? std::max(0.0, captured[last - 1] - captured[last - 2]) : 0;
+    const double ratio = before > 0 ? std::min(step / before, 0.95) : 0.95;
+    const double remaining = step * ratio / (1 - ratio), error = total - captured[last];
+    if (error <= total * 1e-12) return gap = 0, true;
+    gap = remaining >= error ? 1 : 1 - std::sqrt((error - remaining) / error);
+    return last >= 2 && 3 * gap <= o_.gap;
+  }
+
+  // Makes the columns of y orthonormal, to each other and to the basis; those that are no more than rounding
+  // go. Returns how many are left.
+  std::size_t orthonormalise(std::vector<float>& y, std::size_t width, double total) const {
+    for (int pass = 0; pass < 2 && width > 0; ++pass) {
+      for (std::size_t i = 0; i < q_.blocks.size(); ++i) {
+        std::vector<float> overlap(q_.widths[i] * width), part(m_ * width);
+        p_.multiply_transposed(q_.blocks[i], m_, q_.widths[i], y, width, overlap, 1);
+        p_.multiply(q_.blocks[i], m_, q_.widths[i], overlap, width, part, o_.threads);
+        for (std::size_t k = 0; k < y.size(); ++k) y[k] -= part[k];
+      }
+      width = whiten(y, width, pass == 0 ? total : 0);
+    }
+    return width;
+  }
+
+  // Y <- Y D^-1/2 V L^-1/2 with the eigenpairs of the scaled Gram matrix (Stathopoulos and Wu 2002).
+  std::size_t whiten(std::vector<float>& y, std::size_t width, double total) const {
+    std::vector<float> small(width * width);
+    p_.multiply_transposed(y, m_, width, y, width, small, 1);
+    std::vector<double> scale(width), scaled(width * width);
+    double largest = 0;
+    for (std::size_t i = 0; i < width; ++i) largest = std::max(largest, static_cast<double>(small[i * width + i]));
+    // Columns are of A Z, which is of the size of A A^T Q.
+    const double floor = std::max(largest * 1e-12, total * total * 1e-22);
+    for (std::size_t i = 0; i < width; ++i) {
+      const double d = small[i * width + i];
+      scale[i] = d > floor ? 1 / std::sqrt(d) : 0;
+    }
+    for (std::size_t i = 0; i < width; ++i) {
+      for (std::size_t k = 0; k < width; ++k) scaled[i * width + k] = scale[i] * small[i * width + k] * scale[k];
+    }
+    const SymmetricEigen eigen = symmetric_eigen(scaled, width);
+    std::size_t kept = 0;
+    while (kept < width && eigen.values[kept] > 3e-6 * std::max(eigen.values[0], 1e-300)) ++kept;
+    if (kept == 0 || eigen.values[0] <= 0) return 0;
+    std::vector<float> turn(width * kept);
+    for (std::size_t i = 0; i < width; ++i) {
+      for (std::size_t k = 0; k < kept; ++k)
+        turn[i * kept + k] =
+            static_cast<float>(scale[i] * eigen.vectors[k * width + i] / std::sqrt(eigen.values[k]));
+    }
+    std::vector<float> next(m_ * kept);
+    p_.multiply(y, m_, width, turn, kept, next, o_.threads);
+    y = std::move(next);
+    return kept;
+  }
+
+  // Products of the newest block of Z with all of them.
+  void extend_gram() {
+    const std::size_t newest = z_.blocks.size() - 1, width = z_.widths[newest];
+    gram_.emplace_back();
+    for (std::size_t i = 0; i <= newest; ++i) {
+      std::vector<float> part(z_.widths[i] * width);
+      p_.multiply_transposed(z_.blocks[i], n_, z_.widths[i], z_.blocks[newest], width, part, 1);
+      gram_.back().push_back(std::move(part));
+    }
+  }
+
+  std::vector<double> gram() const {
+    const std::size_t size = q_.width();
+    std::vector<double> full(size * size);
+    std::size_t column = 0;
+    for (std::size_t j = 0; j < gram_.size(); ++j) {
+      std::size_t row = 0;
+      for (std::size_t i = 0; i <= j; ++i) {
+        for (std::size_t r = 0; r < z_.widths[i]; ++r) {
+          for (std::size_t c = 0; c < z_.widths[j]; ++c) {
+            const double value = gram_[j][i][r * z_.widths[j] + c];
+            full[(row + r) * size + column + c] = value;
+            full[(column + c) * size + row + r] = value;
+          }
+        }
+        row += z_.widths[i];
+      }
+      column += z_.widths[j];
+    }
+    return full;
+  }
+
+  void finish(LowRank& result, std::size_t rank) const {
+    const std::size_t size = q_.width();
+    if (size == 0) return;
+    const SymmetricEigen eigen = symmetric_eigen(gram(), size);
+    for (const double value : eigen.values) result.values.push_back(std::sqrt(std::max(0.0, value)));
+    std::size_t kept = std::min(rank, size);
+    while (kept > 0 && result.values[kept - 1] <= 1e-6 * result.values[0]) --kept;
+    result.rank = kept;
+    for (std::size_t i = 0; i < kept; ++i) result.captured += result.values[i] * result.values[i];
+    // U = Q Y and W = Z Y; left = U sqrt(s), right = (W / sqrt(s))^T.
+    std::vector<float> w(n_ * kept);
+    result.left.assign(m_ * kept, 0);
+    std::size_t first = 0;
+    for (std::size_t block = 0; block < q_.blocks.size(); ++block) {
+      const std::size_t width = q_.widths[block];
+      std::vector<float> to_left(width * kept), to_right(width * kept);
+      for (std::size_t i = 0; i < width; ++i) {
+        for (std::size_t k = 0; k < kept; ++k) {
+          const double y = eigen.vectors[k * size + first + i], root = std::sqrt(result.values[k]);
+          to_left[i * kept + k] = static_cast<float>(y * root);
+          to_right[i * kept + k] = static_cast<float>(y / root);
+        }
+      }
+      std::vector<float> part(std::max(m_, n_) * kept);
+      p_.multiply(q_.blocks[block], m_, width, to_left, kept, std::span(part).first(m_ * kept), o_.threads);
+      for (std::size_t i = 0; i < m_ * kept; ++i) result.left[i] += part[i];
+      p_.multiply(z_.blocks[block], n_, width, to_right, kept, std::span(part).first(n_ * kept), o_.threads);
+      for (std::size_t i = 0; i < n_ * kept; ++i) w[i] += part[i];
+      first += width;
+    }
+    result.right.resize(kept * n_);
+    for (std::size_t i = 0; i < n_; ++i) {
+      for (std::size_t k = 0; k < kept; ++k) result.right[k * n_ + i] = w[i * kept + k];
+    }
+  }
+
+  const Products& p_;
+  std::span<const float> a_;
+  std::size_t m_, n_;
+  LowRankOptions o_;
+  Blocks q_, z_;
+  std::vector<std::vector<std::vector<float>>> gram_;  // [j][i]: Z_i^T Z_j, i <= j
+};
+
+// By the Gram matrix of the short side in fp64, for matrices whose rank is not low.
+LowRank approximate_small(std::span<const float> a, std::size_t m, std::size_t n, std::size_t rank, double total) {
+  const Double matrix =
+      Eigen::Map<const Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>>(
+          a.data(), static_cast<Eigen::Index>(m), static_cast<Eigen::Index>(n))
+          .cast<double>();
+  const bool wide = m <= n;
+  const std::size_t size = std::min(m, n);
+  const Double product = wide ? Double(matrix * matrix.transpose()) : Double(matrix.transpose() * matrix);
+  const SymmetricEigen eigen =
+      symmetric_eigen(std::span(product.data(), static_cast<std::size_t>(product.size())), size);
+  LowRank result;
+  result.total = total;
+  for (const double value : eigen.values) result.values.push_back(std::sqrt(std::max(0.0, value)));
+  std::size_t kept = std::min(rank, size);
+  while (kept > 0 && result.values[kept - 1] <= 1e-7 * result.values[0]) --kept;
+  result.rank = kept;
+  result.left.resize(m * kept);
+  result.right.resize(kept * n);
+  for (std::size_t k = 0; k < kept; ++k) {
+    result.captured += result.values[k] * result.values[k];
+    const Eigen::Map<const Eigen::VectorXd> vector(eigen.vectors.data() + k * size, static_cast<Eigen::Index>(size));
+    const Eigen::VectorXd other = wide ? Eigen::VectorXd(matrix.transpose() * vector) : Eigen::VectorXd(matrix * vector);
+    const double root = std::sqrt(result.values[k]);
+    for (std::size_t i = 0; i < m; ++i) {
+      const auto at = static_cast<Eigen::Index>(i);
+      result.left[i * kept + k] = static_cast<float>(wide ? vector[at] * root : other[at] / root);
+    }
+    for (std::size_t i = 0; i < n; ++i) {
+      const auto at = static_cast<Eigen::Index>(i);
+      result.right[k * n + i] = static_cast<float>(wide ? other[at] / root : vector[at] * root);
+    }
+  }
+  return result;
+}
+
+}  // namespace
+
+SymmetricEigen symmetric_eigen(std::span<const double> matrix, std::size_t n) {
+  const auto size = static_cast<Eigen::Index>(n);
+  const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(
+      Eigen::Map<const Eigen::MatrixXd>(matrix.data(), size, size));
+  SymmetricEigen result;
+  result.vectors.resize(n * n);
+  for (std::size_t k = 0; k < n; ++k) {
+    const auto from = static_cast<Eigen::Index>(n - 1 - k);
+    result.values.push_back(solver.eigenvalues()[from]);
+    for (std::size_t i = 0; i < n; ++i) result.vectors[k * n + i] = solver.eigenvectors()(static_cast<Eigen::Index>(i), from);
+  }
+  return result;
+}
+
+LowRank approximate(const Products& products, std::span<const float> a, std::size_t m, std::size_t n,
+                    const LowRankOptions& options) {
+  double total = 0;
+  for (const float value : a) total += static_cast<double>(value) * static_cast<double>(value);
+  if (total == 0) return {};
+  const std::size_t size = std::min(m, n);
+  if (3 * options.rank >= size || size <= 96) return approximate_small(a, m, n, options.rank, total);
+  return Krylov(products, a, m, n, options).run(total);
+}
+
+double squared_error(const Products& products, std::span<const float> a, std::size_t m, std::size_t n,
+                     std::span<const float> left, std::span<const float> right, std::size_t rank,
+                     unsigned threads) {
+  constexpr std::size_t kRows = 256;
+  double sum = 0;
+  std::vector<float> product(std::min(kRows, m) * n);
+  for (std::size_t row = 0; row < m; row += kRows) {
+    const std::size_t rows = std::min(kRows, m - row);
+    if (rank > 0)
+      products.multiply(left.subspan(row * rank, rows * rank), rows, rank, right, n, product, threads);
+    else
+      std::fill(product.begin(), product.end(), 0.0F);
+    const float* values = a.data() + row * n;
+    for (std::size_t i = 0; i < rows * n; ++i) {
+      const double difference = static_cast<double>(values[i]) - static_cast<double>(product[i]);
+      sum += difference * difference;
+    }
+  }
+  return sum;
+}
+
+double spectral_norm(const Products& products, std::span<const float> a, std::size_t m, std::size_t n,
+                     std::uint64_t seed, unsigned rounds, unsigned threads) {
+  const std::size_t width = std::min<std::size_t>({8, m, n});
+  std::vector<float> x = random_signs(n * width, seed), y(m * width);
+  double norm = 0;
+  for (unsigned round = 0; round < rounds; ++round) {
+    products.multiply(a, m, n, x, width, y, threads);
+    products.multiply_transposed(a, m, n, y, width, x, threads);
+    // Rayleigh: the largest eigenvalue of (Y^T Y) of an orthonormal X. X is made so by its Gram matrix.
+    std::vector<float> small(width * width);
+    products.multiply_transposed(x, n, width, x, width, small, 1);
+    const std::vector<double> wide(small.begin(), small.end());
+    const SymmetricEigen eigen = symmetric_eigen(wide, width);
+    if (eigen.values[0] <= 0) return 0;
+    std::vector<float> turn(width * width);
+    for (std::size_t i = 0; i < width; ++i) {
+      for (std::size_t k = 0; k < width; ++k)
+        turn[i * width + k] = eigen.values[k] > 1e-12 * eigen.values[0]
+                                  ? static_cast<float>(eigen.vectors[k * width + i] / std::sqrt(eigen.values[k]))
+                                  : 0.0F;
+    }
+    std::vector<float> next(n * width);
+    products.multiply(x, n, width, turn, width, next, threads);
+    x = std::move(next);
+    products.multiply(a, m, n, x, width, y, threads);
+    products.multiply_transposed(y, m, width, y, width, small, 1);
+    const std::vector<double> last(small.begin(), small.end());
+    norm = std::sqrt(std::max(0.0, symmetric_eigen(last, width).values[0]));
+  }
+  return norm;
+}
+
+}  // namespace mu
