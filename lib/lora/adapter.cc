@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "lora/families.h"
 #include "model/adapter_names.h"
 #include "os/file.h"
 #include "os/folder.h"
@@ -33,18 +34,13 @@ const Tensor** slot_of(LoraModule& module, std::string_view leaf) {
   throw malformed(fmt::format("{}: {}", escape_name(module.name), why));
 }
 
-bool is_floating_tensor(const Tensor& tensor) {
-  return tensor.dtype == Dtype::kF32 || tensor.dtype == Dtype::kF16 || tensor.dtype == Dtype::kBF16 ||
-         tensor.dtype == Dtype::kF64;
-}
-
 void check_module(LoraModule& module, const LoraConfig& config) {
   const std::string kind = module.is_embedding ? "lora_embedding_" : "lora_";
   if (module.a == nullptr || module.b == nullptr)
     fail(module, fmt::format("has {}{} but no {}{}", kind, module.a == nullptr ? "B" : "A", kind,
                              module.a == nullptr ? "A" : "B"));
   for (const Tensor* tensor : {module.a, module.b, module.bias, module.magnitude}) {
-    if (tensor != nullptr && !is_floating_tensor(*tensor))
+    if (tensor != nullptr && !is_plain_float(tensor->dtype))
       fail(module, fmt::format("{} factors are not supported", short_name(tensor->dtype)));
   }
   const auto &a = module.a->shape, &b = module.b->shape;

@@ -9,6 +9,7 @@
 #define EIGEN_DONT_PARALLELIZE
 #include <Eigen/Dense>
 
+#include "lora/random.h"
 #include "os/interrupt.h"
 
 namespace mu {
@@ -16,18 +17,10 @@ namespace {
 
 using Double = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
-// Splitmix64 (Steele, Lea, Flood 2014): the n-th number of a seed, without those before.
-std::uint64_t random_bits(std::uint64_t seed, std::uint64_t n) {
-  std::uint64_t z = seed + (n + 1) * 0x9E3779B97F4A7C15ULL;
-  z = (z ^ (z >> 30U)) * 0xBF58476D1CE4E5B9ULL;
-  z = (z ^ (z >> 27U)) * 0x94D049BB133111EBULL;
-  return z ^ (z >> 31U);
-}
-
 // Signs are as good as normal values here, and the same on every machine.
 std::vector<float> random_signs(std::size_t count, std::uint64_t seed) {
   std::vector<float> signs(count);
-  for (std::size_t i = 0; i < count; ++i) signs[i] = (random_bits(seed, i / 64) >> (i % 64) & 1U) != 0 ? 1.0F : -1.0F;
+  for (std::size_t i = 0; i < count; ++i) signs[i] = random_sign(seed, i) ? 1.0F : -1.0F;
   return signs;
 }
 

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "lora/families.h"
 #include "lora/merged_tensor.h"
 #include "tensor/cast.h"
 #include "tensor/format.h"
@@ -18,23 +19,9 @@
 namespace mu {
 namespace {
 
-// Whose linear layers are Conv1D, stored [in, out].
-constexpr std::array<std::string_view, 5> kConv1D = {"gpt2", "openai-gpt", "imagegpt", "decision_transformer",
-                                                     "clvp"};
-// Whose experts are stored [experts, in, out].
-constexpr std::array<std::string_view, 3> kTransposedExperts = {"gpt_oss", "llama4", "llama4_text"};
 // Parameters of a stack of experts in the order in which they are registered; their wrappers nest the other
 // way round, the last one outermost.
 constexpr std::array<std::string_view, 2> kExpertParameters = {"gate_up_proj", "down_proj"};
-
-template <std::size_t N>
-bool is_one_of(std::string_view text, const std::array<std::string_view, N>& list) {
-  return std::find(list.begin(), list.end(), text) != list.end();
-}
-
-bool is_mergeable(Dtype dtype) {
-  return dtype == Dtype::kF32 || dtype == Dtype::kF16 || dtype == Dtype::kBF16 || dtype == Dtype::kF64;
-}
 
 // "lm_head.weight" beside "model.embed_tokens.weight", with the prefix both have.
 std::string output_name_of(std::string_view input) {
@@ -155,7 +142,7 @@ class Merger {
           .in_file(escape_name(use_->adapter->name))
           .hint(trained_on.empty() ? "is it the base this adapter was trained on?"
                                    : "the adapter was trained on " + escape_name(trained_on));
-    if (!is_mergeable(tensor->dtype))
+    if (!is_plain_float(tensor->dtype))
       fail(module, fmt::format("the base's '{}' is {}: merge into the weights as they were before they were quantised",
                                escape_name(name), type_text(*tensor)));
     return *tensor;
@@ -171,7 +158,7 @@ class Merger {
     shape.in = module.a->shape[1];
     const std::vector<std::uint64_t> plain = {shape.out, shape.in}, turned = {shape.in, shape.out};
     // PEFT corrects a wrong flag by the layer's class. Here the family tells, and the shape.
-    const bool conv1d = is_one_of(model_type_, kConv1D) || (model_type_.empty() && config.fan_in_fan_out);
+    const bool conv1d = is_conv1d_family(model_type_) || (model_type_.empty() && config.fan_in_fan_out);
     shape.transposed = module.is_embedding || (conv1d && tensor.shape == turned);
     if (tensor.shape != (shape.transposed ? turned : plain))
       fail(module.name, fmt::format("a delta of {} x {} for a tensor of {}", shape.out, shape.in,
@@ -214,7 +201,7 @@ class Merger {
     const bool plain = w[1] == shape.out && w[2] == shape.in, turned = w[1] == shape.in && w[2] == shape.out;
     if (!plain && !turned)
       fail(module.name, fmt::format("a delta of {} x {} for experts of {}", shape.out, shape.in, shape_text(w)));
-    shape.transposed = plain && turned ? is_one_of(model_type_, kTransposedExperts) : turned;
+    shape.transposed = plain && turned ? has_transposed_experts(model_type_) : turned;
     const auto scale = static_cast<float>(config.scale_of(path) * use_->scale);
     work_[tensor.name].steps.push_back({use_->adapter, &module, shape, scale, false});
   }
@@ -305,7 +292,7 @@ class Merger {
     Tensor* const old = at == place_.end() ? nullptr : &base_.weights.tensors[at->second];
     const Dtype dtype = old != nullptr ? old->dtype : base_.weights.tensors.front().dtype;
     Tensor tensor = *replaced.tensor;
-    if (!is_mergeable(dtype) || !is_mergeable(tensor.dtype))
+    if (!is_plain_float(dtype) || !is_plain_float(tensor.dtype))
       fail(replaced.name, "is not of a floating type that can be exchanged");
     if (old != nullptr && tensor.shape != old->shape)
       fail(replaced.name, fmt::format("a tensor of {} for one of {}", shape_text(tensor.shape), shape_text(old->shape)));

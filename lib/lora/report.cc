@@ -4,9 +4,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/json_write.h"
 #include "base/text.h"
+#include "cli/table.h"
 
 namespace mu {
 namespace {
@@ -23,6 +25,17 @@ std::string ranks_text(const Extraction& extraction) {
   if (low == extraction.modules.end()) return "";
   return low->rank == high->rank ? fmt::format(" of rank {}", low->rank)
                                  : fmt::format(" of ranks {} to {}", low->rank, high->rank);
+}
+
+// At most 48 values, a block lower for each power of two below the largest.
+std::string draw_spectrum(const std::vector<double>& values) {
+  constexpr std::string_view kBlocks[] = {"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
+  std::string text;
+  for (std::size_t i = 0; i < std::min<std::size_t>(48, values.size()); ++i) {
+    const double height = values[i] > 0 ? 7 + std::log2(values[i] / values[0]) : 0;
+    text += kBlocks[static_cast<std::size_t>(std::clamp(height, 0.0, 7.0))];
+  }
+  return text;
 }
 
 }  // namespace
@@ -71,6 +84,75 @@ std::string extraction_json(const Extraction& extraction, const std::string& out
   for (const auto& [name, bytes] : files) json.begin_object().member("file", name).member("bytes", bytes).end_object();
   json.end_array().key("notes").begin_array();
   for (const std::string& note : extraction.notes) json.value(note);
+  json.end_array().end_object();
+  return text + "\n";
+}
+
+std::string pair_text(const PairResult& result, bool spectra) {
+  Table table(spectra ? "lrrrrl" : "lrrrr");
+  std::vector<std::string> head = {"module", "rank", "error", "energy", "gap"};
+  if (spectra) head.emplace_back("singular values");
+  table.row(std::move(head));
+  for (const ModuleReport& module : result.modules) {
+    std::vector<std::string> row = {escape_name(module.name), std::to_string(module.rank),
+                                    fmt::format("{:.3g}", module.error), fmt::format("{:.4f}", module.energy),
+                                    module.gap == 0 ? "exact" : fmt::format("{:.2g} %", 100 * module.gap)};
+    if (spectra) row.push_back(draw_spectrum(module.values));
+    table.row(std::move(row));
+  }
+  return table.text(0, 0);
+}
+
+std::vector<std::string> pair_notes(const PairResult& result) {
+  const auto names = [](const std::vector<std::string>& list) {
+    constexpr std::size_t kShown = 5;
+    std::string text;
+    for (std::size_t i = 0; i < std::min(kShown, list.size()); ++i) text += (i > 0 ? ", " : "") + escape_name(list[i]);
+    return text + (list.size() > kShown ? fmt::format(" and {} more", list.size() - kShown) : "");
+  };
+  std::vector<std::string> lines = result.notes;
+  if (result.unchanged > 0) lines.push_back(fmt::format("{} unchanged and left out", plural(result.unchanged, "module")));
+  if (!result.whole.empty())
+    lines.push_back(fmt::format("{} along whole: {}", result.whole.size() == 1 ? "1 tensor goes" : fmt::format("{} tensors go", result.whole.size()), names(result.whole)));
+  return lines;
+}
+
+std::string pair_json(const PairResult& result, const std::string& base, const std::string& tuned,
+                      const std::string& out, bool done,
+                      const std::vector<std::pair<std::string, std::uint64_t>>& files) {
+  std::string text;
+  JsonWriter json(text);
+  json.begin_object()
+      .member("schema", "modelutils.lora-extract/1")
+      .member("mode", "pair")
+      .member("base", base)
+      .member("tuned", tuned)
+      .member("output", out)
+      .member("done", done)
+      .member("rank", result.config.rank)
+      .member("alpha", result.config.alpha)
+      .member("kernel", result.kernel)
+      .member("unchanged", result.unchanged);
+  json.key("modules").begin_array();
+  for (const ModuleReport& module : result.modules) {
+    json.begin_object().member("name", module.name).key("shape").numbers({module.m, module.n});
+    json.member("rank", module.rank)
+        .member("norm", module.norm)
+        .member("error", module.error)
+        .member("energy", module.energy)
+        .member("gap", module.gap);
+    json.key("values").begin_array();
+    for (const double value : module.values) json.value(value);
+    json.end_array().end_object();
+  }
+  json.end_array();
+  for (const auto& [key, names] : {std::pair("whole", &result.whole), std::pair("lost", &result.lost)}) {
+    json.key(key).begin_array();
+    for (const std::string& name : *names) json.value(name);
+    json.end_array();
+  }
+  json.key("files").begin_array();
+  for (const auto& [name, bytes] : files) json.begin_object().member("file", name).member("bytes", bytes).end_object();
   json.end_array().end_object();
   return text + "\n";
 }

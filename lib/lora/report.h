@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "lora/extract.h"
+#include "lora/pair.h"
 
 namespace mu {
 
@@ -20,5 +21,16 @@ std::string extraction_line(const Extraction& extraction);
 // `files` are names and bytes of what is, or will be, written.
 std::string extraction_json(const Extraction& extraction, const std::string& out, bool done,
                             const std::vector<std::pair<std::string, std::uint64_t>>& files);
+
+// Of a pair, a row a module: rank, error, energy, gap; with `spectra` the singular values as blocks, each a
+// power of two below the largest.
+std::string pair_text(const PairResult& result, bool spectra);
+
+// What is lost, and what goes along whole: one line each, the first names.
+std::vector<std::string> pair_notes(const PairResult& result);
+
+std::string pair_json(const PairResult& result, const std::string& base, const std::string& tuned,
+                      const std::string& out, bool done,
+                      const std::vector<std::pair<std::string, std::uint64_t>>& files);
 
 }  // namespace mu

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lora/pair_plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <set>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "lora/families.h"
+#include "model/tied.h"
+#include "tensor/format.h"
+#include "weights/layout.h"
+
+namespace mu {
+namespace {
+
+// Last parts of names under which families keep their input embeddings.
+constexpr std::array<std::string_view, 12> kEmbeddings = {
+    "embed_tokens",        "wte",  "wpe",    "word_embeddings",     "tok_embeddings",        "embed_in",
+    "shared",              "embeddings", "embed_positions", "position_embeddings", "token_type_embeddings", "embed_tokens_per_layer"};
+
+std::string_view last_part(std::string_view name) { return name.substr(name.rfind('.') + 1); }
+
+bool is_embedding(std::string_view module) {
+  return std::find(kEmbeddings.begin(), kEmbeddings.end(), last_part(module)) != kEmbeddings.end();
+}
+
+// Whether rows of it belong to tokens: what grows with the vocabulary.
+bool has_vocabulary(std::string_view module) {
+  return is_embedding(module) || last_part(module) == "lm_head" || last_part(module) == "embed_out";
+}
+
+bool matches_any(const std::vector<Glob>& globs, const std::string& name) {
+  return std::any_of(globs.begin(), globs.end(), [&](const Glob& glob) { return glob.matches(name); });
+}
+
+class Planner {
+ public:
+  Planner(const Input& base, const Input& tuned, const PairOptions& options)
+      : base_(base), tuned_(tuned), o_(options) {}
+
+  PairPlan plan() {
+    for (const Input* side : {&base_, &tuned_}) {
+      if (side->config && side->config->quantized)
+        throw malformed("config.json has a quantization_config: differences of quantised weights mean nothing")
+            .in_file(escape_name(side->name));
+    }
+    plan_.conv1d = tuned_.config && is_conv1d_family(tuned_.config->model_type);
+    plan_.task_type = task_type();
+    by_name_ = tensors_by_name(base_.weights);
+    find_prefix();
+    const bool tied = tuned_.config && tuned_.config->tie_word_embeddings.value_or(false);
+    const TensorsByName tuned_names = tensors_by_name(tuned_.weights);
+    for (const Tensor& tensor : tuned_.weights.tensors) {
+      if (tied && !kept_name_of(tensor.name, tuned_names).empty()) continue;  // stands for the embedding
+      add(tensor);
+    }
+    for (const Tensor& tensor : base_.weights.tensors) {
+      if (seen_.contains(tensor.name)) continue;
+      if (tied && !kept_name_of(tensor.name, by_name_).empty()) continue;
+      unlike_.push_back(fmt::format("'{}' is in the base alone", escape_name(tensor.name)));
+    }
+    if (!unlike_.empty()) refuse();
+    return std::move(plan_);
+  }
+
+ private:
+  std::string task_type() const {
+    if (!tuned_.config || tuned_.config->architectures.empty()) return "";
+    const std::string& name = tuned_.config->architectures.front();
+    if (name.ends_with("ForCausalLM") || name.ends_with("LMHeadModel")) return "CAUSAL_LM";
+    if (name.ends_with("ForSequenceClassification")) return "SEQ_CLS";
+    if (name.ends_with("ForTokenClassification")) return "TOKEN_CLS";
+    if (name.ends_with("ForQuestionAnswering")) return "QUESTION_ANS";
+    return "";
+  }
+
+  const Tensor* find(const std::string& name) const {
+    std::string there = name;
+    if (!add_.empty()) there = add_ + there;
+    if (!strip_.empty() && there.starts_with(strip_)) there.erase(0, strip_.size());
+    const auto found = by_name_.find(there);
+    return found == by_name_.end() ? nullptr : found->second;
+  }
+
+  // One side may have been saved without the head, and its names lack the first part.
+  void find_prefix() {
+    const auto misses = [&] {
+      return std::count_if(tuned_.weights.tensors.begin(), tuned_.weights.tensors.end(),
+                           [&](const Tensor& tensor) { return find(tensor.name) == nullptr; });
+    };
+    auto best = misses();
+    if (best == 0) return;
+    std::string best_add, best_strip;
+    for (const std::string_view prefix : {"model.", "transformer.", "language_model.", "base_model."}) {
+      for (const bool adds : {true, false}) {
+        (adds ? add_ : strip_) = prefix;
+        if (const auto count = misses(); count < best) {
+          best = count;
+          best_add = add_;
+          best_strip = strip_;
+        }
+        add_.clear();
+        strip_.clear();
+      }
+    }
+    add_ = best_add;
+    strip_ = best_strip;
+    if (!add_.empty() || !strip_.empty())
+      plan_.notes.push_back(fmt::format("the {}'s names begin with '{}', the other's don't", add_.empty() ? "tuned model" : "base",
+                                        add_.empty() ? strip_ : add_));
+  }
+
+  void add(const Tensor& tensor) {
+    PairTensor pair;
+    pair.name = tensor.name;
+    pair.tuned = &tensor;
+    pair.base = find(tensor.name);
+    const std::size_t dot = tensor.name.rfind('.');
+    const std::string leaf(last_part(tensor.name));
+    pair.module = leaf == "weight" || leaf == "bias" ? tensor.name.substr(0, dot) : tensor.name;
+    if (pair.base != nullptr) seen_.insert(pair.base->name);
+    classify(pair, leaf);
+    plan_.tensors.push_back(std::move(pair));
+  }
+
+  void classify(PairTensor& pair, const std::string& leaf) {
+    using Embeddings = PairOptions::Embeddings;
+    const std::vector<std::uint64_t>& shape = pair.tuned->shape;
+    const bool matrix = leaf == "weight" && shape.size() == 2;
+    for (const Tensor* side : {pair.base, pair.tuned}) {
+      if (side == nullptr || !matrix || is_plain_float(side->dtype)) continue;
+      throw malformed(fmt::format("'{}' is {}: differences of quantised weights mean nothing",
+                                  escape_name(side->name), type_text(*side)))
+          .in_file(escape_name(side == pair.base ? base_.name : tuned_.name));
+    }
+    if (pair.base == nullptr) {
+      if (matches_any(o_.full_modules, pair.module)) {
+        pair.kind = PairKind::kFull;
+      } else {
+        unlike_.push_back(fmt::format("'{}' is in the tuned model alone", escape_name(pair.name)));
+      }
+      return;
+    }
+    const bool words = has_vocabulary(pair.module);
+    if (pair.base->shape != shape) {
+      const bool grown = matrix && words && pair.base->shape.size() == 2 && pair.base->shape[1] == shape[1];
+      if (!grown) {
+        unlike_.push_back(fmt::format("'{}' is {} in the base and {} in the tuned model", escape_name(pair.name),
+                                      shape_text(pair.base->shape), shape_text(shape)));
+        return;
+      }
+      pair.extended = true;
+      if (o_.embeddings == Embeddings::kUnsaid || o_.embeddings == Embeddings::kLora)
+        throw malformed(fmt::format("'{}' has {} rows in the base and {} in the tuned model: the vocabulary changed",
+                                    escape_name(pair.name), pair.base->shape[0], shape[0]))
+            .in_file(escape_name(tuned_.name))
+            .hint("--embeddings full takes embeddings along whole, --embeddings skip leaves what changed in them behind");
+    }
+    const bool excluded = matches_any(o_.excludes, pair.module) ||
+                          (!o_.targets.empty() && !matches_any(o_.targets, pair.module));
+    if (matches_any(o_.full_modules, pair.module)) {
+      pair.kind = PairKind::kFull;
+    } else if (leaf == "bias") {
+      pair.kind = o_.biases ? PairKind::kBias : PairKind::kOther;
+    } else if (!matrix || excluded) {
+      pair.kind = PairKind::kOther;
+    } else if (!words) {
+      pair.kind = PairKind::kLinear;
+      pair.transposed = plan_.conv1d && is_conv1d_layer(last_part(pair.module));
+    } else if (o_.embeddings == Embeddings::kFull) {
+      pair.kind = PairKind::kFull;
+    } else if (o_.embeddings == Embeddings::kLora) {
+      pair.kind = is_embedding(pair.module) ? PairKind::kEmbedding : PairKind::kLinear;
+      pair.transposed = pair.kind == PairKind::kEmbedding;
+    }
+  }
+
+  [[noreturn]] void refuse() const {
+    constexpr std::size_t kShown = 5;
+    std::string list;
+    for (std::size_t i = 0; i < std::min(kShown, unlike_.size()); ++i) list += (i > 0 ? "; " : "") + unlike_[i];
+    if (unlike_.size() > kShown) list += fmt::format("; and {} more", unlike_.size() - kShown);
+    throw malformed("the models don't match: " + list)
+        .in_file(escape_name(tuned_.name))
+        .hint("is it the base this model was tuned from? --full-modules GLOB takes new modules along whole");
+  }
+
+  const Input& base_;
+  const Input& tuned_;
+  const PairOptions& o_;
+  TensorsByName by_name_;
+  std::set<std::string> seen_;
+  std::string add_, strip_;  // what the base's names have in front, or lack
+  std::vector<std::string> unlike_;
+  PairPlan plan_;
+};
+
+}  // namespace
+
+PairPlan plan_pair(const Input& base, const Input& tuned, const PairOptions& options) {
+  return Planner(base, tuned, options).plan();
+}
+
+}  // namespace mu

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lora-extract-options.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <cmath>
+
+#include "base/error.h"
+#include "base/text.h"
+
+namespace mu {
+namespace {
+
+constexpr ProgramText kText = {
+    "lora-extract", "Take the LoRA adapter out of a training checkpoint, or find it between two models.",
+    "CHECKPOINT -o OUT | --base BASE --tuned TUNED -o OUT", "lora-extract checkpoint-500 -o adapter"};
+
+double number_of(std::string_view text, std::string_view option) {
+  double value = 0;
+  const std::from_chars_result parsed = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size() || !std::isfinite(value) || value <= 0)
+    throw usage(fmt::format("{} takes a number above 0, not '{}'", option, escape_name(text)));
+  return value;
+}
+
+std::size_t rank_of(std::string_view text, std::string_view option) {
+  const double value = number_of(text, option);
+  if (value != std::floor(value) || value > 65536)
+    throw usage(fmt::format("{} takes a whole number up to 65536, not '{}'", option, escape_name(text)));
+  return static_cast<std::size_t>(value);
+}
+
+RankChoice parse_rank(const std::string& text) {
+  RankChoice choice;
+  constexpr std::string_view kEnergy = "energy=";
+  if (text == "auto") {
+    choice.by = RankChoice::By::kNoise;
+  } else if (text.starts_with(kEnergy)) {
+    choice.by = RankChoice::By::kEnergy;
+    choice.energy = number_of(std::string_view(text).substr(kEnergy.size()), "--rank energy=");
+    if (choice.energy > 1) throw usage("--rank energy= takes a share of 1, such as 0.95");
+  } else {
+    choice.rank = rank_of(text, "--rank");
+  }
+  return choice;
+}
+
+PairOptions::Embeddings parse_embeddings(const std::string& text) {
+  using Embeddings = PairOptions::Embeddings;
+  if (text == "skip") return Embeddings::kSkip;
+  if (text == "lora") return Embeddings::kLora;
+  if (text == "full") return Embeddings::kFull;
+  throw usage(fmt::format("--embeddings takes skip, lora or full, not '{}'", escape_name(text)));
+}
+
+}  // namespace
+
+LoraExtractOptions parse_lora_options(int argc, char** argv) {
+  LoraExtractOptions o;
+  std::optional<std::string> output, adapter, alpha, base_id, dtype, rank, max_rank, embeddings, bias, svd, tolerance, kernel;
+  std::vector<std::string> targets, excludes, full_modules;
+  App app(kText);
+  app.operands(o.operands);
+  app.group("Output");
+  app.value("-o,--output", "OUT", output, "the adapter's folder");
+  app.value("--dtype", "TYPE", dtype, "bf16, f16 or f32 (default: as they are)");
+  app.value("--base-id", "ID", base_id, "the base model that adapter_config.json names");
+  app.flag("--weights-only", o.weights_only, "leave tokenizer and chat template behind");
+  app.flag("--force", o.force, "replace what exists");
+  app.flag("--verify", o.verify, "reread the output and compare it");
+  app.group("Out of a checkpoint");
+  app.value("--adapter", "NAME", adapter, "which of several adapters");
+  app.value("--alpha", "N", alpha, "lora_alpha, where no config tells it (of a pair: the rank)");
+  app.group("Between two models");
+  app.value("--base", "BASE", o.base, "the model before");
+  app.value("--tuned", "TUNED", o.tuned, "the model after");
+  app.value("--rank", "N|auto|energy=X", rank, "64; auto: what stands out of the noise");
+  app.value("--max-rank", "N", max_rank, "of auto and energy (128)");
+  app.list("--target", "GLOB", targets, "only these modules (repeatable)");
+  app.list("--exclude", "GLOB", excludes, "not these modules (repeatable)");
+  app.value("--embeddings", "HOW", embeddings, "skip (default), lora or full");
+  app.value("--bias", "none|all", bias, "take biases along (none)");
+  app.list("--full-modules", "GLOB", full_modules, "take these along whole (repeatable)");
+  app.value("--svd", "fast|exact", svd, "how close to the optimum (fast: 0.25 %)");
+  app.value("--tolerance", "X", tolerance, "exit 1 if a module's relative error is above X");
+  app.value("--kernel", "NAME", kernel, "auto, avx512, avx2 or baseline");
+  app.common(o.common, "njpt");
+  app.parse(argc, argv);
+  if (o.base.has_value() != o.tuned.has_value()) throw usage("--base and --tuned go together");
+  if (o.base && !o.operands.empty()) throw usage("a CHECKPOINT, or --base and --tuned");
+  if (!o.base && o.operands.size() != 1)
+    throw usage("name one CHECKPOINT, or --base and --tuned").hint("see lora-extract --help");
+  if (!output || output->empty()) throw usage("name the output with -o OUT").hint("see lora-extract --help");
+  if (output->ends_with(".safetensors") || *output == "-")
+    throw usage("OUT is a folder: an adapter is its tensors and their config");
+  o.output = *output;
+  o.adapter = adapter.value_or("");
+  o.base_id = base_id.value_or("");
+  if (alpha) o.alpha = number_of(*alpha, "--alpha");
+  if (dtype) {
+    o.dtype = parse_user_dtype(*dtype);
+    if (o.dtype != Dtype::kBF16 && o.dtype != Dtype::kF16 && o.dtype != Dtype::kF32)
+      throw usage(fmt::format("--dtype takes bf16, f16 or f32, not '{}'", escape_name(*dtype)));
+  }
+  const bool of_pair = rank || max_rank || embeddings || bias || svd || tolerance || kernel || !targets.empty() ||
+                       !excludes.empty() || !full_modules.empty();
+  if (of_pair && !o.base) throw usage("--rank and what chooses modules go with --base and --tuned");
+  if (o.base && adapter) throw usage("--adapter goes with a CHECKPOINT");
+  if (rank) o.rank = parse_rank(*rank);
+  if (max_rank) o.rank.most = rank_of(*max_rank, "--max-rank");
+  if (o.base && o.alpha && o.rank.by != RankChoice::By::kNumber)
+    throw usage("--alpha of a pair goes with a number as --rank");
+  if (embeddings) o.pair.embeddings = parse_embeddings(*embeddings);
+  if (bias && *bias != "none" && *bias != "all") throw usage("--bias takes none or all");
+  o.pair.biases = bias == "all";
+  for (const std::string& glob : targets) o.pair.targets.emplace_back(glob);
+  for (const std::string& glob : excludes) o.pair.excludes.emplace_back(glob);
+  for (const std::string& glob : full_modules) o.pair.full_modules.emplace_back(glob);
+  if (svd && *svd != "fast" && *svd != "exact") throw usage("--svd takes fast or exact");
+  o.exact = svd == "exact";
+  if (tolerance) o.tolerance = number_of(*tolerance, "--tolerance");
+  if (kernel) o.kernel = *kernel;
+  return o;
+}
+
+PackOptions lora_pack_options(const LoraExtractOptions& o, std::string config_text) {
+  PackOptions options;
+  options.max_shard_size = 0;  // no loader knows sharded adapters
+  options.weights_only = o.weights_only;
+  options.texts = {{"adapter_config.json", std::move(config_text)}};
+  options.left_roles = {FileRole::kConfig, FileRole::kGenerationConfig, FileRole::kNamedAdapter, FileRole::kCode};
+  return options;
+}
+
+std::vector<std::pair<std::string, std::uint64_t>> written_files(const PackPlan& plan) {
+  std::vector<std::pair<std::string, std::uint64_t>> files;
+  for (const WeightsOutput& file : plan.weights) files.emplace_back(file.name, file.size);
+  for (const GatheredFile& file : plan.files) {
+    if (file.taken) files.emplace_back(file.name, file.size);
+  }
+  return files;
+}
+
+}  // namespace mu

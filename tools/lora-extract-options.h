@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a user of lora-extract can say.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cli/app.h"
+#include "lora/pair.h"
+#include "pack/plan.h"
+
+namespace mu {
+
+struct LoraExtractOptions {
+  std::vector<std::string> operands;
+  std::string output;
+  std::string adapter, base_id;
+  std::optional<double> alpha;
+  std::optional<Dtype> dtype;
+  bool force = false, verify = false, weights_only = false;
+  // Between two models.
+  std::optional<std::string> base, tuned;
+  PairOptions pair;
+  RankChoice rank;
+  std::optional<double> tolerance;
+  std::string kernel = "auto";
+  bool exact = false;
+  CommonOptions common;
+};
+
+// Throws kUsage.
+LoraExtractOptions parse_lora_options(int argc, char** argv);
+
+// How the adapter's folder is packed.
+PackOptions lora_pack_options(const LoraExtractOptions& options, std::string config_text);
+
+// Names and bytes of what a plan writes.
+std::vector<std::pair<std::string, std::uint64_t>> written_files(const PackPlan& plan);
+
+// --base and --tuned.
+int extract_pair_mode(const LoraExtractOptions& options);
+
+}  // namespace mu

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+// lora-extract --base BASE --tuned TUNED: the adapter between two models.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "cli/console.h"
+#include "cli/progress.h"
+#include "lora-extract-options.h"
+#include "lora/report.h"
+#include "os/stage.h"
+#include "pack/report.h"
+
+namespace mu {
+namespace {
+
+Input open_model(const std::string& path) {
+  if (path == "-") throw usage("--base and --tuned name files or folders");
+  Input input = open_input(path, StreamData::kCount);
+  require_sound(input);
+  require_state_dicts(input, false);
+  if (input.is_adapter())
+    throw malformed("is an adapter, not a model").in_file(escape_name(path)).hint("merge it first: st-pack BASE --adapter DIR");
+  return input;
+}
+
+// The id that a cache of the Hugging Face libraries keeps a model under; a path is never written.
+std::string id_of(const std::string& path) {
+  for (const std::string_view part : split(path, '/')) {
+    if (!part.starts_with("models--")) continue;
+    std::string id(part.substr(8));
+    if (const std::size_t dashes = id.find("--"); dashes != std::string::npos) id.replace(dashes, 2, "/");
+    return id;
+  }
+  return "";
+}
+
+void print_lost(const PairResult& result) {
+  if (result.lost.empty()) return;
+  constexpr std::size_t kShown = 5;
+  std::string names;
+  for (std::size_t i = 0; i < std::min(kShown, result.lost.size()); ++i)
+    names += (i > 0 ? ", " : "") + escape_name(result.lost[i]);
+  print_warning(fmt::format("{} changed and {} no part of the adapter: {}{}; --embeddings, --bias and --full-modules take them along",
+                            plural(result.lost.size(), "tensor"), result.lost.size() == 1 ? "is" : "are", names,
+                            result.lost.size() > kShown ? ", …" : ""));
+}
+
+// What would be extracted, before anything large is read.
+std::string dry_text(const PairPlan& plan) {
+  std::string text;
+  std::uint64_t matrices = 0, bytes = 0;
+  for (const PairTensor& pair : plan.tensors) {
+    if (pair.kind == PairKind::kOther) continue;
+    const bool matrix = pair.kind == PairKind::kLinear || pair.kind == PairKind::kEmbedding;
+    matrices += matrix ? 1 : 0;
+    bytes += pair.tuned->size + (pair.base != nullptr ? pair.base->size : 0);
+    text += fmt::format("{}\t{}\n", matrix ? "factors" : "whole", escape_name(pair.module));
+  }
+  return text + fmt::format("{} to compare, {} bytes to read\n", plural(matrices, "matrix pair"), group_digits(bytes));
+}
+
+}  // namespace
+
+int extract_pair_mode(const LoraExtractOptions& o) {
+  const Input base = open_model(*o.base);
+  Input tuned = open_model(*o.tuned);
+  const PairPlan plan = plan_pair(base, tuned, o.pair);
+  if (o.common.dry_run) {
+    out(dry_text(plan));
+    return 0;
+  }
+  if (!o.force) require_free_folder(o.output, false);
+  std::uint64_t bytes = 0;
+  for (const PairTensor& pair : plan.tensors) bytes += pair.tuned->size;
+  PairRunOptions options{.rank = o.rank,
+                         .alpha = o.alpha,
+                         .dtype = o.dtype,
+                         .exact = o.exact,
+                         .kernel = o.kernel,
+                         .base_id = o.base_id.empty() ? id_of(*o.base) : o.base_id,
+                         .threads = o.common.thread_count(),
+                         .on_bytes = {}};
+  PairResult result = [&] {
+    Progress progress("extracting", bytes, o.common.show_progress());
+    options.on_bytes = [&progress](std::uint64_t done) { progress.add(done); };
+    return extract_pair(base, std::move(tuned), plan, options);
+  }();
+  if (result.modules.empty() && result.whole.empty()) {
+    print_lost(result);
+    print_note(result.lost.empty() ? "no difference" : "no difference in what an adapter can hold");
+    return 1;
+  }
+  const PackPlan packed = plan_pack(result.input, lora_pack_options(o, lora_config_text(result.config)), OutputKind::kFolder, {});
+  write_pack(packed, result.input, o.output,
+             {.force = o.force, .verify = o.verify, .threads = o.common.thread_count(), .progress = false});
+  if (o.common.json)
+    out(pair_json(result, *o.base, *o.tuned, o.output, true, written_files(packed)));
+  else
+    out(pair_text(result, console().verbose > 0));
+  for (const std::string& note : pair_notes(result)) print_note(note);
+  print_lost(result);
+  print_note(fmt::format("{}: {} of rank {}, kernel {}", escape_name(o.output), plural(result.modules.size(), "module"),
+                         result.config.rank, result.kernel));
+  if (!o.tolerance) return 0;
+  const auto misses = std::count_if(result.modules.begin(), result.modules.end(),
+                                    [&](const ModuleReport& module) { return module.error > *o.tolerance; });
+  if (misses > 0)
+    print_warning(fmt::format("{} above the tolerance of {:g}", plural(static_cast<std::uint64_t>(misses), "module"), *o.tolerance));
+  return misses > 0 ? 1 : 0;
+}
+
+}  // namespace mu
