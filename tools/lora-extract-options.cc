@@ -14,7 +14,7 @@ namespace {
 
 constexpr ProgramText kText = {
     "lora-extract", "Take the LoRA adapter out of a training checkpoint, or find it between two models.",
-    "CHECKPOINT -o OUT | --base BASE --tuned TUNED -o OUT", "lora-extract checkpoint-500 -o adapter"};
+    "CHECKPOINT -o OUT | --base BASE --tuned TUNED -o OUT | --resize N ADAPTER -o OUT | --compare A B", "lora-extract checkpoint-500 -o adapter"};
 
 double number_of(std::string_view text, std::string_view option) {
   double value = 0;
@@ -58,7 +58,7 @@ PairOptions::Embeddings parse_embeddings(const std::string& text) {
 
 LoraExtractOptions parse_lora_options(int argc, char** argv) {
   LoraExtractOptions o;
-  std::optional<std::string> output, adapter, alpha, base_id, dtype, rank, max_rank, embeddings, bias, svd, tolerance, kernel;
+  std::optional<std::string> output, adapter, alpha, base_id, dtype, rank, max_rank, embeddings, bias, svd, tolerance, kernel, resize;
   std::vector<std::string> targets, excludes, full_modules;
   App app(kText);
   app.operands(o.operands);
@@ -83,14 +83,23 @@ LoraExtractOptions parse_lora_options(int argc, char** argv) {
   app.value("--bias", "none|all", bias, "take biases along (none)");
   app.list("--full-modules", "GLOB", full_modules, "take these along whole (repeatable)");
   app.value("--svd", "fast|exact", svd, "how close to the optimum (fast: 0.25 %)");
-  app.value("--tolerance", "X", tolerance, "exit 1 if a module's relative error is above X");
+  app.value("--tolerance", "X", tolerance, "exit 1 where a module's error is above X");
   app.value("--kernel", "NAME", kernel, "auto, avx512, avx2 or baseline");
+  app.group("Adapters alone");
+  app.value("--resize", "N", resize, "write ADAPTER at this rank");
+  app.flag("--compare", o.compare, "how far A and B are from one another; exit 1 if they differ");
   app.common(o.common, "njpt");
   app.parse(argc, argv);
   if (o.base.has_value() != o.tuned.has_value()) throw usage("--base and --tuned go together");
   if (o.base && !o.operands.empty()) throw usage("a CHECKPOINT, or --base and --tuned");
-  if (!o.base && o.operands.size() != 1)
-    throw usage("name one CHECKPOINT, or --base and --tuned").hint("see lora-extract --help");
+  if (resize) o.resize = rank_of(*resize, "--resize");
+  if ((o.resize ? 1 : 0) + (o.compare ? 1 : 0) + (o.base ? 1 : 0) > 1)
+    throw usage("--base and --tuned, --resize and --compare exclude one another");
+  if (!o.base && o.operands.size() != (o.compare ? 2U : 1U))
+    throw usage(o.compare ? "--compare takes two adapters"
+                          : "name one CHECKPOINT, or --base and --tuned").hint("see lora-extract --help");
+  if (tolerance) o.tolerance = number_of(*tolerance, "--tolerance");
+  if (o.compare) return o;
   if (!output || output->empty()) throw usage("name the output with -o OUT").hint("see lora-extract --help");
   if (output->ends_with(".safetensors") || *output == "-")
     throw usage("OUT is a folder: an adapter is its tensors and their config");
@@ -119,7 +128,6 @@ LoraExtractOptions parse_lora_options(int argc, char** argv) {
   for (const std::string& glob : full_modules) o.pair.full_modules.emplace_back(glob);
   if (svd && *svd != "fast" && *svd != "exact") throw usage("--svd takes fast or exact");
   o.exact = svd == "exact";
-  if (tolerance) o.tolerance = number_of(*tolerance, "--tolerance");
   if (kernel) o.kernel = *kernel;
   return o;
 }

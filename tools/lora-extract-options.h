@@ -26,6 +26,9 @@ struct LoraExtractOptions {
   RankChoice rank;
   std::optional<double> tolerance;
   std::string kernel = "auto";
+  // Adapters alone.
+  std::optional<std::size_t> resize;
+  bool compare = false;
   bool exact = false;
   CommonOptions common;
 };
@@ -41,5 +44,8 @@ std::vector<std::pair<std::string, std::uint64_t>> written_files(const PackPlan&
 
 // --base and --tuned.
 int extract_pair_mode(const LoraExtractOptions& options);
+// --resize N ADAPTER, --compare A B.
+int resize_mode(const LoraExtractOptions& options);
+int compare_mode(const LoraExtractOptions& options);
 
 }  // namespace mu

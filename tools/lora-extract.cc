@@ -18,6 +18,8 @@ using Options = LoraExtractOptions;
 
 int extract(const Options& o) {
   if (o.base) return extract_pair_mode(o);
+  if (o.resize) return resize_mode(o);
+  if (o.compare) return compare_mode(o);
   Extraction extraction = extract_adapter(o.operands.front(), {o.adapter, o.alpha, o.base_id});
   PackOptions options = lora_pack_options(o, extraction.config_text);
   options.selection.dtype = o.dtype;

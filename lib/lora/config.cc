@@ -153,6 +153,19 @@ LoraConfig parse_lora_config(std::string text) {
   return config;
 }
 
+std::string with_config_values(std::string text, const std::vector<std::pair<std::string, std::string>>& values) {
+  for (const auto& [key, json] : values) {
+    const JsonDocument document = parse_json(text);
+    if (const JsonValue* old = document.root.find(key)) {
+      text = replace_json(text, *old, json);
+    } else {
+      const bool empty = document.root.members().empty();
+      text.insert(document.root.begin() + 1, fmt::format("\n  \"{}\": {}{}", key, json, empty ? "\n" : ","));
+    }
+  }
+  return text;
+}
+
 std::string lora_config_text(const LoraConfig& config) {
   std::string out;
   JsonWriter json(out);

@@ -9,7 +9,6 @@
 #include <set>
 
 #include "base/error.h"
-#include "base/json.h"
 #include "base/json_write.h"
 #include "base/text.h"
 #include "model/adapter_names.h"
@@ -70,16 +69,6 @@ void require_finite(const Weights& weights) {
                                   infinite))
           .in_file(escape_name(weights.files[tensor.source].name));
   }
-}
-
-std::string with_base_id(const std::string& text, const std::string& id) {
-  const JsonDocument document = parse_json(text);
-  const JsonValue* old = document.root.find("base_model_name_or_path");
-  std::string quoted;
-  append_json_string_ascii(quoted, id);
-  if (old != nullptr) return replace_json(text, *old, quoted);
-  std::string edited = text;
-  return edited.insert(document.root.begin() + 1, fmt::format("\n  \"base_model_name_or_path\": {},", quoted));
 }
 
 }  // namespace
@@ -186,7 +175,10 @@ Extraction extract_adapter(const std::string& path, const ExtractOptions& option
     if (options.alpha && *options.alpha != adapter.config.alpha)
       throw usage(fmt::format("--alpha {} is not the {} of {}", *options.alpha, adapter.config.alpha,
                               escape_name(config_path)));
-    result.config_text = options.base_id.empty() ? text : with_base_id(text, options.base_id);
+    std::string quoted;
+    append_json_string_ascii(quoted, options.base_id);
+    result.config_text =
+        options.base_id.empty() ? text : with_config_values(text, {{"base_model_name_or_path", quoted}});
     result.config = parse_lora_config(result.config_text);
   }
   const std::string& base = result.config.base_model;

@@ -157,4 +157,70 @@ std::string pair_json(const PairResult& result, const std::string& base, const s
   return text + "\n";
 }
 
+std::string comparison_text(const std::vector<ModuleComparison>& modules) {
+  Table table("lrrrrr");
+  table.row({"module", "distance", "cosine", "largest angle", "mean angle", "ranks"});
+  for (const ModuleComparison& module : modules) {
+    if (!module.in_a || !module.in_b) {
+      table.row({escape_name(module.name), module.in_a ? "only in A" : "only in B"});
+      continue;
+    }
+    table.row({escape_name(module.name), fmt::format("{:.3g}", module.distance), fmt::format("{:.6f}", module.cosine),
+               fmt::format("{:.2f}°", module.largest_angle), fmt::format("{:.2f}°", module.mean_angle),
+               fmt::format("{}, {}", module.rank_a, module.rank_b)});
+  }
+  return table.text(0, 0);
+}
+
+std::string comparison_json(const std::vector<ModuleComparison>& modules, const std::string& a, const std::string& b) {
+  std::string text;
+  JsonWriter json(text);
+  json.begin_object().member("schema", "modelutils.lora-extract/1").member("mode", "compare").member("a", a).member("b", b);
+  json.key("modules").begin_array();
+  for (const ModuleComparison& module : modules)
+    json.begin_object()
+        .member("name", module.name)
+        .member("in_a", module.in_a)
+        .member("in_b", module.in_b)
+        .member("rank_a", module.rank_a)
+        .member("rank_b", module.rank_b)
+        .member("distance", module.distance)
+        .member("cosine", module.cosine)
+        .member("largest_angle", module.largest_angle)
+        .member("mean_angle", module.mean_angle)
+        .end_object();
+  json.end_array().end_object();
+  return text + "\n";
+}
+
+std::string resized_text(const Resized& resized) {
+  Table table("lrrr");
+  table.row({"module", "rank", "was", "error"});
+  for (const ResizedModule& module : resized.modules)
+    table.row({escape_name(module.name), std::to_string(module.rank), std::to_string(module.old_rank),
+               fmt::format("{:.3g}", module.error)});
+  return table.text(0, 0);
+}
+
+std::string resized_json(const Resized& resized, const std::string& input, const std::string& out, bool done) {
+  std::string text;
+  JsonWriter json(text);
+  json.begin_object()
+      .member("schema", "modelutils.lora-extract/1")
+      .member("mode", "resize")
+      .member("input", input)
+      .member("output", out)
+      .member("done", done);
+  json.key("modules").begin_array();
+  for (const ResizedModule& module : resized.modules)
+    json.begin_object()
+        .member("name", module.name)
+        .member("old_rank", module.old_rank)
+        .member("rank", module.rank)
+        .member("error", module.error)
+        .end_object();
+  json.end_array().end_object();
+  return text + "\n";
+}
+
 }  // namespace mu

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "lora/compare.h"
 #include "lora/extract.h"
 #include "lora/pair.h"
 
@@ -28,6 +29,13 @@ std::string pair_text(const PairResult& result, bool spectra);
 
 // What is lost, and what goes along whole: one line each, the first names.
 std::vector<std::string> pair_notes(const PairResult& result);
+
+// Rows of a comparison: distance, cosine, angles, ranks.
+std::string comparison_text(const std::vector<ModuleComparison>& modules);
+std::string comparison_json(const std::vector<ModuleComparison>& modules, const std::string& a, const std::string& b);
+// Rows of a resized adapter: ranks and what was lost.
+std::string resized_text(const Resized& resized);
+std::string resized_json(const Resized& resized, const std::string& input, const std::string& out, bool done);
 
 std::string pair_json(const PairResult& result, const std::string& base, const std::string& tuned,
                       const std::string& out, bool done,

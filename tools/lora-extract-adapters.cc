@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// lora-extract --resize and --compare: adapters without a base.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "cli/console.h"
+#include "lora-extract-options.h"
+#include "lora/report.h"
+#include "pack/report.h"
+
+namespace mu {
+
+int resize_mode(const LoraExtractOptions& o) {
+  const std::string& path = o.operands.front();
+  const auto adapter = std::make_shared<const Adapter>(open_adapter(path));
+  const Resized resized = resize_adapter(adapter, open_input(path, StreamData::kCount), *o.resize);
+  PackOptions options = lora_pack_options(o, resized.config_text);
+  options.selection.dtype = o.dtype;
+  const PackPlan plan = plan_pack(resized.input, options, OutputKind::kFolder, {});
+  if (!o.common.dry_run)
+    write_pack(plan, resized.input, o.output,
+               {.force = o.force, .verify = o.verify, .threads = o.common.thread_count(), .progress = false});
+  out(o.common.json ? resized_json(resized, path, o.output, !o.common.dry_run) : resized_text(resized));
+  if (!o.common.dry_run)
+    print_note(fmt::format("{}: {} of rank {}", escape_name(o.output), plural(resized.modules.size(), "module"), *o.resize));
+  return 0;
+}
+
+int compare_mode(const LoraExtractOptions& o) {
+  const Adapter a = open_adapter(o.operands[0]), b = open_adapter(o.operands[1]);
+  const std::vector<ModuleComparison> modules = compare_adapters(a, b);
+  out(o.common.json ? comparison_json(modules, a.name, b.name) : comparison_text(modules));
+  const double tolerance = o.tolerance.value_or(1e-6);
+  const auto differing =
+      std::count_if(modules.begin(), modules.end(), [&](const ModuleComparison& m) { return !(m.distance <= tolerance); });
+  print_note(differing == 0 ? fmt::format("same to {:g}: {}", tolerance, plural(modules.size(), "module"))
+                            : fmt::format("{} of {} differ by more than {:g}", differing, plural(modules.size(), "module"), tolerance));
+  return differing == 0 ? 0 : 1;
+}
+
+}  // namespace mu
