@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .PHONY: all setup test demo install interop bench asan tsan fuzz deb tarball wheel packages package-test format format-check lint test-update clean help
 
 # Everything that building, testing and linting need on Debian 12, in one place.
-PACKAGES := g++ cmake ninja-build pkg-config libcli11-dev libfmt-dev nlohmann-json3-dev libssl-dev libcurl4-openssl-dev zlib1g-dev libyaml-cpp-dev \
+PACKAGES := g++ cmake ninja-build pkg-config libcli11-dev libfmt-dev nlohmann-json3-dev libssl-dev libcurl4-openssl-dev zlib1g-dev libyaml-cpp-dev libeigen3-dev \
             doctest-dev libcpp-httplib-dev bats curl jq openssl python3 python3-venv groff clang-format zsh fish
 # Engines that the interop suite runs shares under; without them those tests are left out.
 CLUSTER_PACKAGES := parallel openmpi-bin slurm-wlm munge

@@ -25,7 +25,8 @@ int resize_mode(const LoraExtractOptions& o) {
                {.force = o.force, .verify = o.verify, .threads = o.common.thread_count(), .progress = false});
   out(o.common.json ? resized_json(resized, path, o.output, !o.common.dry_run) : resized_text(resized));
   if (!o.common.dry_run)
-    print_note(fmt::format("{}: {} of rank {}", escape_name(o.output), plural(resized.modules.size(), "module"), *o.resize));
+    print_note(fmt::format("{}: {} of rank {}", escape_name(o.output),
+                           plural(resized.modules.size(), "module"), *o.resize));
   return 0;
 }
 
@@ -34,10 +35,11 @@ int compare_mode(const LoraExtractOptions& o) {
   const std::vector<ModuleComparison> modules = compare_adapters(a, b);
   out(o.common.json ? comparison_json(modules, a.name, b.name) : comparison_text(modules));
   const double tolerance = o.tolerance.value_or(1e-6);
-  const auto differing =
-      std::count_if(modules.begin(), modules.end(), [&](const ModuleComparison& m) { return !(m.distance <= tolerance); });
+  const auto differing = std::count_if(modules.begin(), modules.end(),
+                                       [&](const ModuleComparison& m) { return !(m.distance <= tolerance); });
   print_note(differing == 0 ? fmt::format("same to {:g}: {}", tolerance, plural(modules.size(), "module"))
-                            : fmt::format("{} of {} differ by more than {:g}", differing, plural(modules.size(), "module"), tolerance));
+                            : fmt::format("{} of {} differ by more than {:g}", differing,
+                                          plural(modules.size(), "module"), tolerance));
   return differing == 0 ? 0 : 1;
 }
 

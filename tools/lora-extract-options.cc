@@ -14,12 +14,13 @@ namespace {
 
 constexpr ProgramText kText = {
     "lora-extract", "Take the LoRA adapter out of a training checkpoint, or find it between two models.",
-    "CHECKPOINT -o OUT | --base BASE --tuned TUNED -o OUT | --resize N ADAPTER -o OUT | --compare A B", "lora-extract checkpoint-500 -o adapter"};
+    "CHECKPOINT -o OUT | --base A --tuned B -o OUT", "lora-extract checkpoint-500 -o adapter"};
 
 double number_of(std::string_view text, std::string_view option) {
   double value = 0;
   const std::from_chars_result parsed = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size() || !std::isfinite(value) || value <= 0)
+  if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size() || !std::isfinite(value) ||
+      value <= 0)
     throw usage(fmt::format("{} takes a number above 0, not '{}'", option, escape_name(text)));
   return value;
 }
@@ -58,7 +59,8 @@ PairOptions::Embeddings parse_embeddings(const std::string& text) {
 
 LoraExtractOptions parse_lora_options(int argc, char** argv) {
   LoraExtractOptions o;
-  std::optional<std::string> output, adapter, alpha, base_id, dtype, rank, max_rank, embeddings, bias, svd, tolerance, kernel, resize;
+  std::optional<std::string> output, adapter, alpha, base_id, dtype, rank, max_rank, embeddings, bias, svd,
+      tolerance, kernel, resize;
   std::vector<std::string> targets, excludes, full_modules;
   App app(kText);
   app.operands(o.operands);
@@ -71,7 +73,7 @@ LoraExtractOptions parse_lora_options(int argc, char** argv) {
   app.flag("--verify", o.verify, "reread the output and compare it");
   app.group("Out of a checkpoint");
   app.value("--adapter", "NAME", adapter, "which of several adapters");
-  app.value("--alpha", "N", alpha, "lora_alpha, where no config tells it (of a pair: the rank)");
+  app.value("--alpha", "N", alpha, "lora_alpha, where no config tells it");
   app.group("Between two models");
   app.value("--base", "BASE", o.base, "the model before");
   app.value("--tuned", "TUNED", o.tuned, "the model after");
@@ -87,7 +89,7 @@ LoraExtractOptions parse_lora_options(int argc, char** argv) {
   app.value("--kernel", "NAME", kernel, "auto, avx512, avx2 or baseline");
   app.group("Adapters alone");
   app.value("--resize", "N", resize, "write ADAPTER at this rank");
-  app.flag("--compare", o.compare, "how far A and B are from one another; exit 1 if they differ");
+  app.flag("--compare", o.compare, "how far two adapters are apart");
   app.common(o.common, "njpt");
   app.parse(argc, argv);
   if (o.base.has_value() != o.tuned.has_value()) throw usage("--base and --tuned go together");
@@ -96,8 +98,8 @@ LoraExtractOptions parse_lora_options(int argc, char** argv) {
   if ((o.resize ? 1 : 0) + (o.compare ? 1 : 0) + (o.base ? 1 : 0) > 1)
     throw usage("--base and --tuned, --resize and --compare exclude one another");
   if (!o.base && o.operands.size() != (o.compare ? 2U : 1U))
-    throw usage(o.compare ? "--compare takes two adapters"
-                          : "name one CHECKPOINT, or --base and --tuned").hint("see lora-extract --help");
+    throw usage(o.compare ? "--compare takes two adapters" : "name one CHECKPOINT, or --base and --tuned")
+        .hint("see lora-extract --help");
   if (tolerance) o.tolerance = number_of(*tolerance, "--tolerance");
   if (o.compare) return o;
   if (!output || output->empty()) throw usage("name the output with -o OUT").hint("see lora-extract --help");
@@ -112,8 +114,8 @@ LoraExtractOptions parse_lora_options(int argc, char** argv) {
     if (o.dtype != Dtype::kBF16 && o.dtype != Dtype::kF16 && o.dtype != Dtype::kF32)
       throw usage(fmt::format("--dtype takes bf16, f16 or f32, not '{}'", escape_name(*dtype)));
   }
-  const bool of_pair = rank || max_rank || embeddings || bias || svd || tolerance || kernel || !targets.empty() ||
-                       !excludes.empty() || !full_modules.empty();
+  const bool of_pair = rank || max_rank || embeddings || bias || svd || tolerance || kernel ||
+                       !targets.empty() || !excludes.empty() || !full_modules.empty();
   if (of_pair && !o.base) throw usage("--rank and what chooses modules go with --base and --tuned");
   if (o.base && adapter) throw usage("--adapter goes with a CHECKPOINT");
   if (rank) o.rank = parse_rank(*rank);
@@ -137,7 +139,8 @@ PackOptions lora_pack_options(const LoraExtractOptions& o, std::string config_te
   options.max_shard_size = 0;  // no loader knows sharded adapters
   options.weights_only = o.weights_only;
   options.texts = {{"adapter_config.json", std::move(config_text)}};
-  options.left_roles = {FileRole::kConfig, FileRole::kGenerationConfig, FileRole::kNamedAdapter, FileRole::kCode};
+  options.left_roles = {FileRole::kConfig, FileRole::kGenerationConfig, FileRole::kNamedAdapter,
+                        FileRole::kCode};
   return options;
 }
 

@@ -22,7 +22,9 @@ Input open_model(const std::string& path) {
   require_sound(input);
   require_state_dicts(input, false);
   if (input.is_adapter())
-    throw malformed("is an adapter, not a model").in_file(escape_name(path)).hint("merge it first: st-pack BASE --adapter DIR");
+    throw malformed("is an adapter, not a model")
+        .in_file(escape_name(path))
+        .hint("merge it first: st-pack BASE --adapter DIR");
   return input;
 }
 
@@ -43,9 +45,11 @@ void print_lost(const PairResult& result) {
   std::string names;
   for (std::size_t i = 0; i < std::min(kShown, result.lost.size()); ++i)
     names += (i > 0 ? ", " : "") + escape_name(result.lost[i]);
-  print_warning(fmt::format("{} changed and {} no part of the adapter: {}{}; --embeddings, --bias and --full-modules take them along",
-                            plural(result.lost.size(), "tensor"), result.lost.size() == 1 ? "is" : "are", names,
-                            result.lost.size() > kShown ? ", …" : ""));
+  print_warning(
+      fmt::format("{} changed and {} no part of the adapter: {}{}; --embeddings, --bias and --full-modules "
+                  "take them along",
+                  plural(result.lost.size(), "tensor"), result.lost.size() == 1 ? "is" : "are", names,
+                  result.lost.size() > kShown ? ", …" : ""));
 }
 
 // What would be extracted, before anything large is read.
@@ -59,7 +63,8 @@ std::string dry_text(const PairPlan& plan) {
     bytes += pair.tuned->size + (pair.base != nullptr ? pair.base->size : 0);
     text += fmt::format("{}\t{}\n", matrix ? "factors" : "whole", escape_name(pair.module));
   }
-  return text + fmt::format("{} to compare, {} bytes to read\n", plural(matrices, "matrix pair"), group_digits(bytes));
+  return text + fmt::format("{} to compare, {} bytes to read\n", plural(matrices, "matrix pair"),
+                            group_digits(bytes));
 }
 
 }  // namespace
@@ -93,7 +98,8 @@ int extract_pair_mode(const LoraExtractOptions& o) {
     print_note(result.lost.empty() ? "no difference" : "no difference in what an adapter can hold");
     return 1;
   }
-  const PackPlan packed = plan_pack(result.input, lora_pack_options(o, lora_config_text(result.config)), OutputKind::kFolder, {});
+  const PackPlan packed =
+      plan_pack(result.input, lora_pack_options(o, lora_config_text(result.config)), OutputKind::kFolder, {});
   write_pack(packed, result.input, o.output,
              {.force = o.force, .verify = o.verify, .threads = o.common.thread_count(), .progress = false});
   if (o.common.json)
@@ -102,13 +108,14 @@ int extract_pair_mode(const LoraExtractOptions& o) {
     out(pair_text(result, console().verbose > 0));
   for (const std::string& note : pair_notes(result)) print_note(note);
   print_lost(result);
-  print_note(fmt::format("{}: {} of rank {}, kernel {}", escape_name(o.output), plural(result.modules.size(), "module"),
-                         result.config.rank, result.kernel));
+  print_note(fmt::format("{}: {} of rank {}, kernel {}", escape_name(o.output),
+                         plural(result.modules.size(), "module"), result.config.rank, result.kernel));
   if (!o.tolerance) return 0;
   const auto misses = std::count_if(result.modules.begin(), result.modules.end(),
                                     [&](const ModuleReport& module) { return module.error > *o.tolerance; });
   if (misses > 0)
-    print_warning(fmt::format("{} above the tolerance of {:g}", plural(static_cast<std::uint64_t>(misses), "module"), *o.tolerance));
+    print_warning(fmt::format("{} above the tolerance of {:g}",
+                              plural(static_cast<std::uint64_t>(misses), "module"), *o.tolerance));
   return misses > 0 ? 1 : 0;
 }
 

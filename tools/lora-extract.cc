@@ -43,7 +43,8 @@ int extract(const Options& o) {
   for (const std::string& note : extraction.notes) print_note(note);
   for (const std::string& note : plan.notes) print_note(note);
   for (const auto& [tensor, report] : result.losses) print_warning(loss_text(tensor, report));
-  print_note(fmt::format("{}{}", o.common.dry_run ? "" : escape_name(o.output) + ": ", extraction_line(extraction)));
+  print_note(
+      fmt::format("{}{}", o.common.dry_run ? "" : escape_name(o.output) + ": ", extraction_line(extraction)));
   if (result.digest) print_note("verified, content digest st-content-1:" + *result.digest);
   return 0;
 }

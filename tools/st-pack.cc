@@ -170,7 +170,8 @@ PackPlan make_plan(const Options& o, PackOptions options, const std::vector<Adap
   }
   std::vector<TiedName> tied = find_tied(input);
   if (!adapters.empty()) {
-    for (std::string& line : merge_into(input, adapters, tied, options.unties)) notes.push_back(std::move(line));
+    for (std::string& line : merge_into(input, adapters, tied, options.unties))
+      notes.push_back(std::move(line));
   }
   PackPlan plan = plan_pack(input, options, kind, tied);
   plan.notes.insert(plan.notes.begin(), notes.begin(), notes.end());
@@ -196,8 +197,9 @@ std::optional<PartsFolder> find_parts(const Options& o, const PackPlan& plan, co
                                       const std::vector<AdapterUse>& adapters) {
   if (plan.kind != OutputKind::kFolder) return std::nullopt;
   if (!o.part && !exists(PartsFolder(*o.output, "").path())) return std::nullopt;
-  return PartsFolder(*o.output, pack_fingerprint(plan, input, o.known_by,
-                                                  adapters.empty() ? "" : adapter_recipe(adapters, o.known_by)));
+  return PartsFolder(*o.output,
+                     pack_fingerprint(plan, input, o.known_by,
+                                      adapters.empty() ? "" : adapter_recipe(adapters, o.known_by)));
 }
 
 int pack(const Options& o) {
@@ -207,7 +209,8 @@ int pack(const Options& o) {
       open_inputs(o.inputs, o.common.dry_run ? StreamData::kCount : StreamData::kSpool, folder_options(o));
   const std::vector<AdapterUse> adapters = open_adapters(o.adapters);
   if (!adapters.empty() && input.is_adapter())
-    throw usage("--adapter needs the base model as input, and this is an adapter").in_file(escape_name(input.name));
+    throw usage("--adapter needs the base model as input, and this is an adapter")
+        .in_file(escape_name(input.name));
   PackPlan plan = make_plan(o, pack_to, adapters, input, kind);
   const std::optional<PartsFolder> parts = find_parts(o, plan, input, adapters);
   if (o.part) plan = plan_share(plan, *o.part, parts->fingerprint());

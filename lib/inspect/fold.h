@@ -21,6 +21,4 @@ struct FoldedGroup {
 // In the order in which their first members stand in `tensors`.
 std::vector<FoldedGroup> fold_tensors(const std::vector<const Tensor*>& tensors);
 
-
-
 }  // namespace mu

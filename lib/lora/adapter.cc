@@ -49,7 +49,8 @@ void check_module(LoraModule& module, const LoraConfig& config) {
   if (a[0] == 0 || a[1] == 0 || b[0] == 0 || b[1] == 0)
     fail(module, "an empty factor, as ZeRO stage 3 leaves it: its values are in the shares of the ranks");
   if (a[0] != b[1])
-    fail(module, fmt::format("lora_A has {} rows and lora_B {} columns: a slice of a rank, or torn", a[0], b[1]));
+    fail(module,
+         fmt::format("lora_A has {} rows and lora_B {} columns: a slice of a rank, or torn", a[0], b[1]));
   module.rank = a[0];
   if (module.magnitude != nullptr && module.magnitude->element_count() != b[0])
     fail(module, "a magnitude vector of another length than lora_B has rows");
@@ -97,7 +98,8 @@ void find_lora_modules(Adapter& adapter) {
       LoraModule& module = adapter.modules[at->second];
       const Tensor** slot = slot_of(module, name.leaf);
       if (slot == nullptr)
-        throw malformed(fmt::format("'{}' belongs to a variant of LoRA that is not supported", escape_name(tensor.name)));
+        throw malformed(
+            fmt::format("'{}' belongs to a variant of LoRA that is not supported", escape_name(tensor.name)));
       *slot = &tensor;
     }
   }

@@ -14,7 +14,7 @@ namespace mu {
 
 // Shapes as PEFT saves them; pointers borrow from Adapter::weights.
 struct LoraModule {
-  std::string name;  // path in the base model: "model.layers.0.self_attn.q_proj"
+  std::string name;                   // path in the base model: "model.layers.0.self_attn.q_proj"
   const Tensor* a = nullptr;          // [r, in]; of an embedding [r, vocabulary]
   const Tensor* b = nullptr;          // [out, r]; of an embedding [dimension, r]
   const Tensor* bias = nullptr;       // [out], of lora_bias

@@ -30,7 +30,8 @@ Matrix load(const Adapter& adapter, const Tensor& tensor) {
   std::vector<double> values(static_cast<std::size_t>(tensor.element_count()));
   decode(tensor.dtype, bytes, std::span(values));
   if (!std::all_of(values.begin(), values.end(), [](double v) { return std::isfinite(v); }))
-    throw malformed(fmt::format("'{}' holds NaN or infinity", escape_name(tensor.name))).in_file(escape_name(adapter.name));
+    throw malformed(fmt::format("'{}' holds NaN or infinity", escape_name(tensor.name)))
+        .in_file(escape_name(adapter.name));
   return Eigen::Map<const Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>>(
       values.data(), static_cast<Eigen::Index>(tensor.shape[0]), static_cast<Eigen::Index>(tensor.shape[1]));
 }
@@ -39,7 +40,8 @@ Matrix load(const Adapter& adapter, const Tensor& tensor) {
 struct Delta {
   Matrix a, b;  // [r, in], [out, r] with the scale in it
 
-  Delta(const Adapter& adapter, const LoraModule& module) : a(load(adapter, *module.a)), b(load(adapter, *module.b)) {
+  Delta(const Adapter& adapter, const LoraModule& module)
+      : a(load(adapter, *module.a)), b(load(adapter, *module.b)) {
     b *= module.scale;
   }
 };
@@ -72,7 +74,8 @@ std::vector<float> row_major(const Matrix& m, std::uint64_t rows, std::uint64_t 
   std::vector<float> values(static_cast<std::size_t>(rows * columns));
   for (Eigen::Index i = 0; i < std::min<Eigen::Index>(m.rows(), static_cast<Eigen::Index>(rows)); ++i) {
     for (Eigen::Index k = 0; k < std::min<Eigen::Index>(m.cols(), static_cast<Eigen::Index>(columns)); ++k)
-      values[static_cast<std::size_t>(i) * columns + static_cast<std::size_t>(k)] = static_cast<float>(m(i, k));
+      values[static_cast<std::size_t>(i) * columns + static_cast<std::size_t>(k)] =
+          static_cast<float>(m(i, k));
   }
   return values;
 }
@@ -84,7 +87,8 @@ struct Cut {
 };
 Cut cut_delta(const Delta& delta, std::uint64_t rank) {
   const Eigen::HouseholderQR<Matrix> left(delta.b), right(delta.a.transpose());
-  const Eigen::Index rows = std::min(delta.b.rows(), delta.b.cols()), columns = std::min(delta.a.rows(), delta.a.cols());
+  const Eigen::Index rows = std::min(delta.b.rows(), delta.b.cols()),
+                     columns = std::min(delta.a.rows(), delta.a.cols());
   const Matrix r_left = left.matrixQR().topRows(rows).template triangularView<Eigen::Upper>();
   const Matrix r_right = right.matrixQR().topRows(columns).template triangularView<Eigen::Upper>();
   const Eigen::JacobiSVD<Matrix> svd(r_left * r_right.transpose(), Eigen::ComputeThinU | Eigen::ComputeThinV);
@@ -134,15 +138,20 @@ std::vector<ModuleComparison> compare_adapters(const Adapter& a, const Adapter& 
     if (one.in_a && one.in_b) {
       const LoraModule &x = *pair.first, &y = *pair.second;
       if (x.a->shape[1] != y.a->shape[1] || x.b->shape[0] != y.b->shape[0])
-        throw malformed(fmt::format("{}: the adapters' deltas differ in shape", escape_name(name))).in_file(escape_name(b.name));
+        throw malformed(fmt::format("{}: the adapters' deltas differ in shape", escape_name(name)))
+            .in_file(escape_name(b.name));
       const Delta left(a, x), right(b, y);
       const double aa = inner(left, left), bb = inner(right, right), ab = inner(left, right);
       const double largest = std::max(aa, bb);
       // In place of aa - 2 ab + bb, which cancels: the norm of [B1, -B2] [A1; A2].
-      Matrix columns(left.b.rows(), left.b.cols() + right.b.cols()), rows(left.a.rows() + right.a.rows(), left.a.cols());
+      Matrix columns(left.b.rows(), left.b.cols() + right.b.cols()),
+          rows(left.a.rows() + right.a.rows(), left.a.cols());
       columns << left.b, -right.b;
       rows << left.a, right.a;
-      const Matrix small = Matrix(Eigen::HouseholderQR<Matrix>(columns).matrixQR().topRows(std::min(columns.rows(), columns.cols())).triangularView<Eigen::Upper>()) *
+      const Matrix small = Matrix(Eigen::HouseholderQR<Matrix>(columns)
+                                      .matrixQR()
+                                      .topRows(std::min(columns.rows(), columns.cols()))
+                                      .triangularView<Eigen::Upper>()) *
                            rows;
       one.distance = largest > 0 ? small.norm() / std::sqrt(largest) : 0;
       one.cosine = aa > 0 && bb > 0 ? ab / std::sqrt(aa * bb) : 0;
@@ -161,12 +170,15 @@ Resized resize_adapter(const std::shared_ptr<const Adapter>& adapter, Input inpu
   for (const LoraModule& module : adapter->modules) {
     check_interrupt();
     if (module.a == nullptr || module.b == nullptr || !adapter->config.target_parameters.empty())
-      throw malformed(fmt::format("{}: stacks of experts are not resized", escape_name(module.name))).in_file(escape_name(adapter->name));
+      throw malformed(fmt::format("{}: stacks of experts are not resized", escape_name(module.name)))
+          .in_file(escape_name(adapter->name));
     Cut cut = cut_delta(Delta(*adapter, module), rank);
     cut.report.name = module.name;
     cut.report.old_rank = module.rank;
-    made.emplace(module.a, made_tensor(*module.a, {rank, module.a->shape[1]}, row_major(cut.a, rank, module.a->shape[1])));
-    made.emplace(module.b, made_tensor(*module.b, {module.b->shape[0], rank}, row_major(cut.b, module.b->shape[0], rank)));
+    made.emplace(module.a, made_tensor(*module.a, {rank, module.a->shape[1]},
+                                       row_major(cut.a, rank, module.a->shape[1])));
+    made.emplace(module.b, made_tensor(*module.b, {module.b->shape[0], rank},
+                                       row_major(cut.b, module.b->shape[0], rank)));
     // The bias of lora_bias is scaled as the delta is.
     if (module.bias != nullptr && module.scale != 1) {
       std::vector<std::byte> bytes(static_cast<std::size_t>(module.bias->size));
@@ -179,8 +191,10 @@ Resized resize_adapter(const std::shared_ptr<const Adapter>& adapter, Input inpu
     }
     result.modules.push_back(std::move(cut.report));
   }
-  std::vector<std::pair<std::string, std::string>> values = {
-      {"r", std::to_string(rank)}, {"lora_alpha", std::to_string(rank)}, {"rank_pattern", "{}"}, {"alpha_pattern", "{}"}};
+  std::vector<std::pair<std::string, std::string>> values = {{"r", std::to_string(rank)},
+                                                             {"lora_alpha", std::to_string(rank)},
+                                                             {"rank_pattern", "{}"},
+                                                             {"alpha_pattern", "{}"}};
   if (adapter->config.use_rslora) values.emplace_back("use_rslora", "false");
   result.config_text = with_config_values(adapter->config.text, values);
   input.weights.tensors.clear();

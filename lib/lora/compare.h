@@ -16,8 +16,8 @@ struct ModuleComparison {
   std::string name;
   bool in_a = false, in_b = false;
   std::uint64_t rank_a = 0, rank_b = 0;
-  double distance = 0;       // ||dA - dB||_F / max(||dA||_F, ||dB||_F)
-  double cosine = 0;         // of the deltas as vectors
+  double distance = 0;  // ||dA - dB||_F / max(||dA||_F, ||dB||_F)
+  double cosine = 0;    // of the deltas as vectors
   // Largest and mean principal angle between the spaces that the deltas write to, in degrees; of as many
   // dimensions as the smaller rank has.
   double largest_angle = 0, mean_angle = 0;
@@ -33,13 +33,14 @@ struct ResizedModule {
 };
 
 struct Resized {
-  Input input;        // tensors of the adapter, made as they are read
+  Input input;              // tensors of the adapter, made as they are read
   std::string config_text;  // one rank for all, alpha = rank
   std::vector<ResizedModule> modules;
 };
 
-// The best adapter of rank `rank`: the deltas' largest singular values. The adapter's other tensors come along.
-// Takes the opened folder's input, whose tensors `adapter` describes. Throws kMalformed for stacks of experts.
+// The best adapter of rank `rank`: the deltas' largest singular values. The adapter's other tensors come
+// along. Takes the opened folder's input, whose tensors `adapter` describes. Throws kMalformed for stacks of
+// experts.
 Resized resize_adapter(const std::shared_ptr<const Adapter>& adapter, Input input, std::uint64_t rank);
 
 }  // namespace mu

@@ -51,12 +51,14 @@ bool matches(const std::string& key, std::string_view module) {
                              module[module.size() - key.size() - 1] == '.');
   // The matcher recurses: a long text is a deep stack.
   if (key.size() > 200 || module.size() > 500)
-    throw malformed(fmt::format("the pattern '{}' is not followed: it or the name it is for is too long", escape_name(key.substr(0, 60))));
+    throw malformed(fmt::format("the pattern '{}' is not followed: it or the name it is for is too long",
+                                escape_name(key.substr(0, 60))));
   try {
     const std::regex expression("(.*\\.)?(" + key + ")", std::regex::ECMAScript);
     return std::regex_match(module.begin(), module.end(), expression);
   } catch (const std::regex_error&) {
-    throw malformed(fmt::format("the pattern '{}' is no regular expression that is understood", escape_name(key)));
+    throw malformed(
+        fmt::format("the pattern '{}' is no regular expression that is understood", escape_name(key)));
   }
 }
 
@@ -70,8 +72,9 @@ double look_up(const std::vector<std::pair<std::string, double>>& list, std::str
 
 // Variants whose weights mean something other than B A, or whose base is not the published one.
 constexpr std::array<std::string_view, 9> kVariants = {
-    "alora_invocation_tokens", "arrow_config", "kasa_config", "monteclora_config", "use_bdlora",
-    "use_qalora",              "velora_config", "layer_replication", "loftq_config"};
+    "alora_invocation_tokens", "arrow_config",      "kasa_config",
+    "monteclora_config",       "use_bdlora",        "use_qalora",
+    "velora_config",           "layer_replication", "loftq_config"};
 
 void refuse_variants(const JsonValue& root) {
   for (const std::string_view key : kVariants) {
@@ -110,8 +113,9 @@ LoraConfig parse_lora_config(std::string text) {
   if (!root.is_object()) throw malformed("not a JSON object");
   const std::string* type = root.find_string("peft_type");
   if (type == nullptr || *type != "LORA")
-    throw malformed(type == nullptr ? std::string("peft_type is missing")
-                                    : fmt::format("an adapter of kind {}: only LORA is supported", escape_name(*type)));
+    throw malformed(type == nullptr
+                        ? std::string("peft_type is missing")
+                        : fmt::format("an adapter of kind {}: only LORA is supported", escape_name(*type)));
   refuse_variants(root);
   LoraConfig config;
   const std::optional<std::uint64_t> rank = root.find_u64("r");
@@ -153,7 +157,8 @@ LoraConfig parse_lora_config(std::string text) {
   return config;
 }
 
-std::string with_config_values(std::string text, const std::vector<std::pair<std::string, std::string>>& values) {
+std::string with_config_values(std::string text,
+                               const std::vector<std::pair<std::string, std::string>>& values) {
   for (const auto& [key, json] : values) {
     const JsonDocument document = parse_json(text);
     if (const JsonValue* old = document.root.find(key)) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // adapter_config.json of a LoRA adapter: what decides which deltas its tensors mean, read from any version of
-// PEFT and written in the form that every version from 0.6 on reads. Source: PEFT 0.21, tuners/lora/config.py.
+// PEFT and written in the form that every version from 0.6 on reads. Source: PEFT 0.21,
+// tuners/lora/config.py.
 #pragma once
 
 #include <cstdint>
@@ -39,9 +40,10 @@ struct LoraConfig {
 // Throws kMalformed for what is no LoRA: other kinds of adapters, variants whose deltas are not B A, by name.
 LoraConfig parse_lora_config(std::string text);
 
-// The text of a config with the values of some keys exchanged for others, given as JSON; keys that are missing
-// are added. Everything else stays byte for byte.
-std::string with_config_values(std::string text, const std::vector<std::pair<std::string, std::string>>& values);
+// The text of a config with the values of some keys exchanged for others, given as JSON; keys that are
+// missing are added. Everything else stays byte for byte.
+std::string with_config_values(std::string text,
+                               const std::vector<std::pair<std::string, std::string>>& values);
 
 // The keys that PEFT 0.6 knew, and newer ones where a feature needs them; sorted, indented by two.
 std::string lora_config_text(const LoraConfig& config);

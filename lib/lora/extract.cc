@@ -65,8 +65,8 @@ void require_finite(const Weights& weights) {
     }
     const std::uint64_t infinite = stats.positive_infinity + stats.negative_infinity;
     if (stats.nan + infinite > 0)
-      throw malformed(fmt::format("'{}' holds {} NaN and {} infinite values", escape_name(tensor.name), stats.nan,
-                                  infinite))
+      throw malformed(fmt::format("'{}' holds {} NaN and {} infinite values", escape_name(tensor.name),
+                                  stats.nan, infinite))
           .in_file(escape_name(weights.files[tensor.source].name));
   }
 }
@@ -87,7 +87,8 @@ LoraConfig make_config(const std::vector<LoraModule>& modules, const std::vector
     names.insert(module.name);
     config.use_dora = config.use_dora || module.magnitude != nullptr;
     config.lora_bias = config.lora_bias || module.bias != nullptr;
-    if (module.rank != config.rank) config.rank_pattern.emplace_back(module.name, static_cast<double>(module.rank));
+    if (module.rank != config.rank)
+      config.rank_pattern.emplace_back(module.name, static_cast<double>(module.rank));
   }
   // Longest first: a short path that ends another one would be taken for it.
   std::stable_sort(config.rank_pattern.begin(), config.rank_pattern.end(),
@@ -137,10 +138,12 @@ Extraction extract_adapter(const std::string& path, const ExtractOptions& option
     // Shares of a LoRA run lose their base when they are opened.
     const bool bare = place != path || (!input.weights.origin.empty() && input.is_adapter());
     if (!has_factors(input.weights) && adapter.config.modules_to_save.empty())
-      throw malformed("no LoRA tensors are in it").hint("--base and --tuned find an adapter between two models");
+      throw malformed("no LoRA tensors are in it")
+          .hint("--base and --tuned find an adapter between two models");
     AdapterChoice choice = keep_adapter(input.weights, bare ? "" : options.adapter, adapter.config.bias);
     if (choice.base_tensors > 0)
-      result.notes.push_back(fmt::format("{} of the base model left out", plural(choice.base_tensors, "tensor")));
+      result.notes.push_back(
+          fmt::format("{} of the base model left out", plural(choice.base_tensors, "tensor")));
     base_modules = std::move(choice.base_names);
   } catch (Error& error) {
     throw error.in_file(escape_name(input.name));
@@ -182,8 +185,11 @@ Extraction extract_adapter(const std::string& path, const ExtractOptions& option
     result.config = parse_lora_config(result.config_text);
   }
   const std::string& base = result.config.base_model;
-  if (base.starts_with('/') || base.starts_with('.') || base.starts_with('~') || base.find('\\') != std::string::npos)
-    result.notes.push_back(fmt::format("the config names the base as {}, a path: --base-id OWNER/NAME sets what others find", escape_name(base)));
+  if (base.starts_with('/') || base.starts_with('.') || base.starts_with('~') ||
+      base.find('\\') != std::string::npos)
+    result.notes.push_back(
+        fmt::format("the config names the base as {}, a path: --base-id OWNER/NAME sets what others find",
+                    escape_name(base)));
   input.choice.is_adapter = true;
   input.choice.stem = "adapter_model";
   return result;

@@ -13,9 +13,9 @@
 namespace mu {
 
 struct ExtractOptions {
-  std::string adapter;                 // which of several; empty: the only one
-  std::optional<double> alpha;         // where no config tells it
-  std::string base_id;                 // what the config names as base model; empty: as it was
+  std::string adapter;          // which of several; empty: the only one
+  std::optional<double> alpha;  // where no config tells it
+  std::string base_id;          // what the config names as base model; empty: as it was
 };
 
 struct Extraction {
@@ -27,14 +27,14 @@ struct Extraction {
   std::vector<std::string> notes;
 };
 
-// Opens a checkpoint, an adapter folder (of several, NAME/ below it) or a weights file. Throws kMalformed where
-// no adapter is in it, several leave it open, half a pair is missing, values are not finite, or no config tells
-// alpha.
+// Opens a checkpoint, an adapter folder (of several, NAME/ below it) or a weights file. Throws kMalformed
+// where no adapter is in it, several leave it open, half a pair is missing, values are not finite, or no
+// config tells alpha.
 Extraction extract_adapter(const std::string& path, const ExtractOptions& options);
 
 // A config for an adapter whose training left none: ranks, DoRA and target modules as the tensors have them.
-// `base_modules` are paths of the base's modules, as far as they are known: a target is named by its last part
-// where all modules that end so are targets, else in full.
+// `base_modules` are paths of the base's modules, as far as they are known: a target is named by its last
+// part where all modules that end so are targets, else in full.
 LoraConfig make_config(const std::vector<LoraModule>& modules, const std::vector<ReplacedTensor>& replaced,
                        const std::vector<std::string>& base_modules, double alpha);
 

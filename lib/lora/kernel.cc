@@ -15,7 +15,9 @@ using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMa
 using In = Eigen::Map<const Matrix, 0, Eigen::OuterStride<>>;
 using Out = Eigen::Map<Matrix>;
 
-Eigen::Index index(std::size_t n) { return static_cast<Eigen::Index>(n); }
+Eigen::Index index(std::size_t n) {
+  return static_cast<Eigen::Index>(n);
+}
 
 }  // namespace
 
@@ -26,9 +28,8 @@ extern "C" void MU_KERNEL(mu_prepare)() {
 
 extern "C" void MU_KERNEL(mu_multiply)(const float* a, std::size_t stride, std::size_t m, std::size_t n,
                                        const float* x, std::size_t b, float* y) {
-  Out(y, index(m), index(b)).noalias() =
-      In(a, index(m), index(n), Eigen::OuterStride<>(index(stride))) *
-      In(x, index(n), index(b), Eigen::OuterStride<>(index(b)));
+  Out(y, index(m), index(b)).noalias() = In(a, index(m), index(n), Eigen::OuterStride<>(index(stride))) *
+                                         In(x, index(n), index(b), Eigen::OuterStride<>(index(b)));
 }
 
 extern "C" void MU_KERNEL(mu_multiply_transposed)(const float* a, std::size_t stride, std::size_t m,

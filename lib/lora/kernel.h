@@ -9,12 +9,12 @@
 using MuMultiply = void(const float* a, std::size_t stride, std::size_t m, std::size_t n, const float* x,
                         std::size_t b, float* y);
 // z[n, b] = a[m, n]^T q[m, b]
-using MuMultiplyTransposed = void(const float* a, std::size_t stride, std::size_t m, std::size_t n, const float* q,
-                                  std::size_t b, float* z);
+using MuMultiplyTransposed = void(const float* a, std::size_t stride, std::size_t m, std::size_t n,
+                                  const float* q, std::size_t b, float* z);
 
-#define MU_DECLARE_KERNEL(SUFFIX)                     \
-  extern "C" void mu_prepare_##SUFFIX();              \
-  extern "C" MuMultiply mu_multiply_##SUFFIX;         \
+#define MU_DECLARE_KERNEL(SUFFIX)             \
+  extern "C" void mu_prepare_##SUFFIX();      \
+  extern "C" MuMultiply mu_multiply_##SUFFIX; \
   extern "C" MuMultiplyTransposed mu_multiply_transposed_##SUFFIX;
 MU_DECLARE_KERNEL(baseline)
 MU_DECLARE_KERNEL(avx2)

@@ -69,9 +69,11 @@ class Krylov {
       if (j >= 2 || full) {
         const SymmetricEigen eigen = symmetric_eigen(gram(), q_.width());
         double sum = 0;
-        for (std::size_t i = 0; i < std::min(rank, eigen.values.size()); ++i) sum += std::max(0.0, eigen.values[i]);
+        for (std::size_t i = 0; i < std::min(rank, eigen.values.size()); ++i)
+          sum += std::max(0.0, eigen.values[i]);
         captured.push_back(sum);
-        if (full || j + 1 >= o_.max_blocks || (captured.size() >= 2 && is_done(captured, total, result.gap))) {
+        if (full || j + 1 >= o_.max_blocks ||
+            (captured.size() >= 2 && is_done(captured, total, result.gap))) {
           if (full) result.gap = 0;
           break;
         }
@@ -119,7 +121,8 @@ class Krylov {
     p_.multiply_transposed(y, m_, width, y, width, small, 1);
     std::vector<double> scale(width), scaled(width * width);
     double largest = 0;
-    for (std::size_t i = 0; i < width; ++i) largest = std::max(largest, static_cast<double>(small[i * width + i]));
+    for (std::size_t i = 0; i < width; ++i)
+      largest = std::max(largest, static_cast<double>(small[i * width + i]));
     // Columns are of A Z, which is of the size of A A^T Q.
     const double floor = std::max(largest * 1e-12, total * total * 1e-22);
     for (std::size_t i = 0; i < width; ++i) {
@@ -127,7 +130,8 @@ class Krylov {
       scale[i] = d > floor ? 1 / std::sqrt(d) : 0;
     }
     for (std::size_t i = 0; i < width; ++i) {
-      for (std::size_t k = 0; k < width; ++k) scaled[i * width + k] = scale[i] * small[i * width + k] * scale[k];
+      for (std::size_t k = 0; k < width; ++k)
+        scaled[i * width + k] = scale[i] * small[i * width + k] * scale[k];
     }
     const SymmetricEigen eigen = symmetric_eigen(scaled, width);
     std::size_t kept = 0;
@@ -222,7 +226,8 @@ class Krylov {
 };
 
 // By the Gram matrix of the short side in fp64, for matrices whose rank is not low.
-LowRank approximate_small(std::span<const float> a, std::size_t m, std::size_t n, std::size_t rank, double total) {
+LowRank approximate_small(std::span<const float> a, std::size_t m, std::size_t n, std::size_t rank,
+                          double total) {
   const Double matrix =
       Eigen::Map<const Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>>(
           a.data(), static_cast<Eigen::Index>(m), static_cast<Eigen::Index>(n))
@@ -242,8 +247,10 @@ LowRank approximate_small(std::span<const float> a, std::size_t m, std::size_t n
   result.right.resize(kept * n);
   for (std::size_t k = 0; k < kept; ++k) {
     result.captured += result.values[k] * result.values[k];
-    const Eigen::Map<const Eigen::VectorXd> vector(eigen.vectors.data() + k * size, static_cast<Eigen::Index>(size));
-    const Eigen::VectorXd other = wide ? Eigen::VectorXd(matrix.transpose() * vector) : Eigen::VectorXd(matrix * vector);
+    const Eigen::Map<const Eigen::VectorXd> vector(eigen.vectors.data() + k * size,
+                                                   static_cast<Eigen::Index>(size));
+    const Eigen::VectorXd other =
+        wide ? Eigen::VectorXd(matrix.transpose() * vector) : Eigen::VectorXd(matrix * vector);
     const double root = std::sqrt(result.values[k]);
     for (std::size_t i = 0; i < m; ++i) {
       const auto at = static_cast<Eigen::Index>(i);
@@ -268,7 +275,8 @@ SymmetricEigen symmetric_eigen(std::span<const double> matrix, std::size_t n) {
   for (std::size_t k = 0; k < n; ++k) {
     const auto from = static_cast<Eigen::Index>(n - 1 - k);
     result.values.push_back(solver.eigenvalues()[from]);
-    for (std::size_t i = 0; i < n; ++i) result.vectors[k * n + i] = solver.eigenvectors()(static_cast<Eigen::Index>(i), from);
+    for (std::size_t i = 0; i < n; ++i)
+      result.vectors[k * n + i] = solver.eigenvectors()(static_cast<Eigen::Index>(i), from);
   }
   return result;
 }
@@ -321,9 +329,10 @@ double spectral_norm(const Products& products, std::span<const float> a, std::si
     std::vector<float> turn(width * width);
     for (std::size_t i = 0; i < width; ++i) {
       for (std::size_t k = 0; k < width; ++k)
-        turn[i * width + k] = eigen.values[k] > 1e-12 * eigen.values[0]
-                                  ? static_cast<float>(eigen.vectors[k * width + i] / std::sqrt(eigen.values[k]))
-                                  : 0.0F;
+        turn[i * width + k] =
+            eigen.values[k] > 1e-12 * eigen.values[0]
+                ? static_cast<float>(eigen.vectors[k * width + i] / std::sqrt(eigen.values[k]))
+                : 0.0F;
     }
     std::vector<float> next(n * width);
     products.multiply(x, n, width, turn, width, next, threads);

@@ -14,20 +14,20 @@ namespace mu {
 
 struct LowRankOptions {
   std::size_t rank = 64;
-  double gap = 0.0025;          // of the error over the optimum, at which iterating stops
+  double gap = 0.0025;  // of the error over the optimum, at which iterating stops
   std::size_t max_blocks = 10;
-  std::uint64_t seed = 0;       // of the first block's signs
+  std::uint64_t seed = 0;  // of the first block's signs
   unsigned threads = 1;
 };
 
 struct LowRank {
-  std::size_t rank = 0;         // columns below; less than asked for where the matrix has no more
-  std::vector<float> left;      // [m, rank], U sqrt(s)
-  std::vector<float> right;     // [rank, n], sqrt(s) V^T
-  std::vector<double> values;   // singular values that were found, largest first; more than `rank`
-  double total = 0;             // squared Frobenius norm of the matrix
-  double captured = 0;          // of it, what the first `rank` values hold
-  double gap = 0;               // estimate of the error over the optimum, relative; 0: exact
+  std::size_t rank = 0;        // columns below; less than asked for where the matrix has no more
+  std::vector<float> left;     // [m, rank], U sqrt(s)
+  std::vector<float> right;    // [rank, n], sqrt(s) V^T
+  std::vector<double> values;  // singular values that were found, largest first; more than `rank`
+  double total = 0;            // squared Frobenius norm of the matrix
+  double captured = 0;         // of it, what the first `rank` values hold
+  double gap = 0;              // estimate of the error over the optimum, relative; 0: exact
 };
 
 // Of a[m, n], row-major, finite.
@@ -36,7 +36,8 @@ LowRank approximate(const Products& products, std::span<const float> a, std::siz
 
 // ||a - left right||_F^2 with the factors as they are given.
 double squared_error(const Products& products, std::span<const float> a, std::size_t m, std::size_t n,
-                     std::span<const float> left, std::span<const float> right, std::size_t rank, unsigned threads);
+                     std::span<const float> left, std::span<const float> right, std::size_t rank,
+                     unsigned threads);
 
 // Eigenvalues (largest first) and, by row, eigenvectors of a symmetric matrix [n, n].
 struct SymmetricEigen {

@@ -26,8 +26,9 @@ constexpr std::array<std::string_view, 2> kExpertParameters = {"gate_up_proj", "
 // "lm_head.weight" beside "model.embed_tokens.weight", with the prefix both have.
 std::string output_name_of(std::string_view input) {
   constexpr std::string_view kInput = "model.embed_tokens.weight";
-  return input.ends_with(kInput) ? std::string(input.substr(0, input.size() - kInput.size())) + "lm_head.weight"
-                                 : "lm_head.weight";
+  return input.ends_with(kInput)
+             ? std::string(input.substr(0, input.size() - kInput.size())) + "lm_head.weight"
+             : "lm_head.weight";
 }
 
 class Merger {
@@ -53,8 +54,8 @@ class Merger {
       Tensor& tensor = base_.weights.tensors[place_.at(name)];
       result_.merged += work.steps.empty() ? 0 : 1;
       result_.replaced += work.rows.empty() ? 0 : 1;
-      auto merged = std::make_shared<MergedTensor>(base_.weights, tensor, std::move(work.steps),
-                                                   std::move(work.rows));
+      auto merged =
+          std::make_shared<MergedTensor>(base_.weights, tensor, std::move(work.steps), std::move(work.rows));
       give(tensor, [merged](std::uint64_t at, std::span<std::byte> out) { merged->read(at, out); });
     }
     for (Tensor& tensor : added_) base_.weights.tensors.push_back(std::move(tensor));
@@ -74,7 +75,8 @@ class Merger {
   }
 
   [[noreturn]] void fail(const std::string& module, const std::string& why) const {
-    throw malformed(fmt::format("{}: {}", escape_name(module), why)).in_file(escape_name(use_->adapter->name));
+    throw malformed(fmt::format("{}: {}", escape_name(module), why))
+        .in_file(escape_name(use_->adapter->name));
   }
 
   void note(std::string text) {
@@ -106,7 +108,8 @@ class Merger {
     const std::string& name = use_->adapter->modules.front().name;
     strip_ = name.find('.') + 1;
     if (strip_ > 0 && fits()) {
-      note(fmt::format("the base's names lack '{}', which the adapter's begin with", escape_name(name.substr(0, strip_))));
+      note(fmt::format("the base's names lack '{}', which the adapter's begin with",
+                       escape_name(name.substr(0, strip_))));
       return;
     }
     strip_ = 0;
@@ -143,8 +146,10 @@ class Merger {
           .hint(trained_on.empty() ? "is it the base this adapter was trained on?"
                                    : "the adapter was trained on " + escape_name(trained_on));
     if (!is_plain_float(tensor->dtype))
-      fail(module, fmt::format("the base's '{}' is {}: merge into the weights as they were before they were quantised",
-                               escape_name(name), type_text(*tensor)));
+      fail(
+          module,
+          fmt::format("the base's '{}' is {}: merge into the weights as they were before they were quantised",
+                      escape_name(name), type_text(*tensor)));
     return *tensor;
   }
 
@@ -181,26 +186,29 @@ class Merger {
     std::vector<std::string> parameters;
     for (const std::string_view parameter : kExpertParameters) {
       const std::string path = container + "." + std::string(parameter);
-      const bool is_target =
-          std::any_of(config.target_parameters.begin(), config.target_parameters.end(), [&](const std::string& target) {
+      const bool is_target = std::any_of(
+          config.target_parameters.begin(), config.target_parameters.end(), [&](const std::string& target) {
             return path == target || (path.ends_with(target) && path[path.size() - target.size() - 1] == '.');
           });
       if (is_target) parameters.push_back(path);
     }
     if (depth >= parameters.size())
-      fail(module.name, "the base has no such module, and target_parameters no parameter of it that is known");
+      fail(module.name,
+           "the base has no such module, and target_parameters no parameter of it that is known");
     const std::string& path = parameters[parameters.size() - 1 - depth];
     if (module.a == nullptr || module.b == nullptr)
       fail(module.name, module.a == nullptr ? "has lora_B but no lora_A" : "has lora_A but no lora_B");
     if (find(in_file(path)) == nullptr && add_single_experts(module, container, path)) return;
     const Tensor& tensor = require(module.name, in_file(path));
     const std::vector<std::uint64_t>&a = module.a->shape, &b = module.b->shape, &w = tensor.shape;
-    if (w.size() != 3 || w[0] == 0 || a.size() != 2 || b.size() != 2 || a[0] == 0 || a[0] != b[1] || a[0] % w[0] != 0)
+    if (w.size() != 3 || w[0] == 0 || a.size() != 2 || b.size() != 2 || a[0] == 0 || a[0] != b[1] ||
+        a[0] % w[0] != 0)
       fail(module.name, fmt::format("factors that fit no stack of experts of {}", shape_text(w)));
     DeltaShape shape{.experts = w[0], .of_experts = w[0], .out = b[0], .in = a[1]};
     const bool plain = w[1] == shape.out && w[2] == shape.in, turned = w[1] == shape.in && w[2] == shape.out;
     if (!plain && !turned)
-      fail(module.name, fmt::format("a delta of {} x {} for experts of {}", shape.out, shape.in, shape_text(w)));
+      fail(module.name,
+           fmt::format("a delta of {} x {} for experts of {}", shape.out, shape.in, shape_text(w)));
     shape.transposed = plain && turned ? has_transposed_experts(model_type_) : turned;
     const auto scale = static_cast<float>(config.scale_of(path) * use_->scale);
     work_[tensor.name].steps.push_back({use_->adapter, &module, shape, scale, false});
@@ -213,11 +221,12 @@ class Merger {
       std::string_view folder, gate, up, down;
     };
     const std::string parent = container.substr(0, container.rfind('.'));  // "model.layers.0.mlp"
-    for (const Naming& naming : {Naming{"experts", "gate_proj", "up_proj", "down_proj"},
-                                 Naming{"experts", "w1", "w3", "w2"},
-                                 Naming{"block_sparse_moe.experts", "w1", "w3", "w2"}}) {
-      const std::string stem =
-          in_file(naming.folder == "experts" ? container : parent.substr(0, parent.rfind('.') + 1) + std::string(naming.folder));
+    for (const Naming& naming :
+         {Naming{"experts", "gate_proj", "up_proj", "down_proj"}, Naming{"experts", "w1", "w3", "w2"},
+          Naming{"block_sparse_moe.experts", "w1", "w3", "w2"}}) {
+      const std::string stem = in_file(naming.folder == "experts" ? container
+                                                                  : parent.substr(0, parent.rfind('.') + 1) +
+                                                                        std::string(naming.folder));
       const auto name_of = [&](std::uint64_t expert, std::string_view matrix) {
         return fmt::format("{}.{}.{}.weight", stem, expert, matrix);
       };
@@ -277,7 +286,8 @@ class Merger {
     if (!ties_ || !(is_input || is_tied_output)) return;
     std::erase_if(tied_, [&](const TiedName& pair) { return pair.dropped == name || pair.kept == name; });
     result_.unties = true;
-    note(fmt::format("{} was trained apart from what it is tied to: tie_word_embeddings becomes false", escape_name(name)));
+    note(fmt::format("{} was trained apart from what it is tied to: tie_word_embeddings becomes false",
+                     escape_name(name)));
     if (!is_input || place_.contains(output) || replaces(output)) return;
     Tensor old = base_.weights.tensors[place_.at(name)];
     old.name = output;
@@ -295,13 +305,15 @@ class Merger {
     if (!is_plain_float(dtype) || !is_plain_float(tensor.dtype))
       fail(replaced.name, "is not of a floating type that can be exchanged");
     if (old != nullptr && tensor.shape != old->shape)
-      fail(replaced.name, fmt::format("a tensor of {} for one of {}", shape_text(tensor.shape), shape_text(old->shape)));
+      fail(replaced.name,
+           fmt::format("a tensor of {} for one of {}", shape_text(tensor.shape), shape_text(old->shape)));
     tensor.name = name;
     tensor.source = old != nullptr ? old->source : 0;
     tensor.offset = old != nullptr ? old->offset : 0;
     tensor.size = tensor.element_count() * bits(dtype) / 8;
     tensor.dtype = dtype;
-    give(tensor, [adapter = use_->adapter, from = replaced.tensor, dtype](std::uint64_t begin, std::span<std::byte> out) {
+    give(tensor, [adapter = use_->adapter, from = replaced.tensor, dtype](std::uint64_t begin,
+                                                                          std::span<std::byte> out) {
       if (from->dtype == dtype) return adapter->weights.read(*from, begin, out);
       std::vector<std::byte> bytes(out.size() * bits(from->dtype) / bits(dtype));
       adapter->weights.read(*from, begin * bits(from->dtype) / bits(dtype), bytes);
@@ -331,7 +343,8 @@ class Merger {
 
 MergeResult merge_adapters(Input& base, const std::vector<AdapterUse>& uses, std::vector<TiedName>& tied) {
   if (base.config && base.config->quantized)
-    throw malformed("config.json has a quantization_config: adapters are merged into the weights as they were before")
+    throw malformed(
+        "config.json has a quantization_config: adapters are merged into the weights as they were before")
         .in_file(escape_name(base.name));
   if (base.weights.tensors.empty()) throw malformed("holds no tensors").in_file(escape_name(base.name));
   Merger merger(base, tied);

@@ -27,9 +27,9 @@ struct MergeResult {
 };
 
 // Adapters are applied in the order given. `tied` are the pairs of find_tied(base); pairs that no longer
-// hold the same bytes are taken out of it. Throws kMalformed when a module has no tensor in the base or one of
-// another shape, for quantised weights, and, as tensors are read, for factors that are not finite; nothing of
-// `base` is read here but the tensors' descriptions.
+// hold the same bytes are taken out of it. Throws kMalformed when a module has no tensor in the base or one
+// of another shape, for quantised weights, and, as tensors are read, for factors that are not finite; nothing
+// of `base` is read here but the tensors' descriptions.
 MergeResult merge_adapters(Input& base, const std::vector<AdapterUse>& uses, std::vector<TiedName>& tied);
 
 }  // namespace mu

@@ -68,11 +68,10 @@ struct MergedTensor::Factors {
       const std::uint64_t expert = row / rows;
       std::uint64_t many = 1;
       std::uint64_t width = std::min<std::uint64_t>(columns - column, values.size() - done);
-      if (width == columns)
-        many = std::min((values.size() - done) / columns, (expert + 1) * rows - row);
-      add_product({left.data() + row * rank, right.data() + expert * rank * columns + column, values.data() + done,
-                   static_cast<std::size_t>(many), static_cast<std::size_t>(width), static_cast<std::size_t>(rank),
-                   static_cast<std::size_t>(columns), scale});
+      if (width == columns) many = std::min((values.size() - done) / columns, (expert + 1) * rows - row);
+      add_product({left.data() + row * rank, right.data() + expert * rank * columns + column,
+                   values.data() + done, static_cast<std::size_t>(many), static_cast<std::size_t>(width),
+                   static_cast<std::size_t>(rank), static_cast<std::size_t>(columns), scale});
       done += static_cast<std::size_t>(many * width);
     }
   }
@@ -114,7 +113,8 @@ std::shared_ptr<const MergedTensor::Factors> MergedTensor::factors_of(std::size_
   thread_local std::array<std::shared_ptr<const Factors>, 4> latest;
   thread_local std::size_t next = 0;
   const auto keep = [&](std::shared_ptr<const Factors> factors) {
-    if (std::find(latest.begin(), latest.end(), factors) == latest.end()) latest[next++ % latest.size()] = factors;
+    if (std::find(latest.begin(), latest.end(), factors) == latest.end())
+      latest[next++ % latest.size()] = factors;
     return factors;
   };
   const std::lock_guard<std::mutex> lock(mutex_);
@@ -131,13 +131,18 @@ std::shared_ptr<const MergedTensor::Factors> MergedTensor::factors_of(std::size_
   f.columns = shape.transposed ? shape.out : shape.in;
   f.by_column = shape.transposed;
   const auto r = static_cast<std::size_t>(f.rank), experts = static_cast<std::size_t>(shape.experts),
-             total = static_cast<std::size_t>(shape.of_experts), from = static_cast<std::size_t>(shape.first_expert),
-             row = static_cast<std::size_t>(shape.first_out),
-             in = static_cast<std::size_t>(shape.in), out = static_cast<std::size_t>(shape.out);
+             total = static_cast<std::size_t>(shape.of_experts),
+             from = static_cast<std::size_t>(shape.first_expert),
+             row = static_cast<std::size_t>(shape.first_out), in = static_cast<std::size_t>(shape.in),
+             out = static_cast<std::size_t>(shape.out);
   f.left.resize(experts * static_cast<std::size_t>(f.rows) * r);
   f.right.resize(experts * r * static_cast<std::size_t>(f.columns));
-  const auto a_at = [&](std::size_t e, std::size_t k, std::size_t i) { return a[((from + e) * r + k) * in + i]; };
-  const auto b_at = [&](std::size_t e, std::size_t o, std::size_t k) { return b[((row + o) * r + k) * total + from + e]; };
+  const auto a_at = [&](std::size_t e, std::size_t k, std::size_t i) {
+    return a[((from + e) * r + k) * in + i];
+  };
+  const auto b_at = [&](std::size_t e, std::size_t o, std::size_t k) {
+    return b[((row + o) * r + k) * total + from + e];
+  };
   for (std::size_t e = 0; e < experts; ++e) {
     for (std::size_t k = 0; k < r; ++k) {
       for (std::size_t i = 0; i < in; ++i)
@@ -150,7 +155,8 @@ std::shared_ptr<const MergedTensor::Factors> MergedTensor::factors_of(std::size_
     const std::vector<float> magnitude = load(*s.adapter, module, *module.magnitude);
     std::vector<double> squares(out);
     std::vector<float> values;
-    const std::uint64_t count = tensor_.element_count(), step_size = std::max<std::uint64_t>(1, (1U << 18) / f.columns) * f.columns;
+    const std::uint64_t count = tensor_.element_count(),
+                        step_size = std::max<std::uint64_t>(1, (1U << 18) / f.columns) * f.columns;
     for (std::uint64_t at = 0; at < count; at += step_size) {
       check_interrupt();
       values.resize(static_cast<std::size_t>(std::min(step_size, count - at)));
@@ -165,7 +171,8 @@ std::shared_ptr<const MergedTensor::Factors> MergedTensor::factors_of(std::size_
     f.magnitudes.resize(out);
     for (std::size_t o = 0; o < out; ++o) {
       const auto norm = static_cast<float>(std::sqrt(squares[o]));
-      if (norm == 0) throw malformed("a row of zeros has no direction for DoRA").in_file(escape_name(module.name));
+      if (norm == 0)
+        throw malformed("a row of zeros has no direction for DoRA").in_file(escape_name(module.name));
       f.magnitudes[o] = magnitude[o] / norm;
     }
   }
@@ -200,7 +207,8 @@ void MergedTensor::replace_rows(std::uint64_t first, std::span<float> values) {
       step.adapter->weights.read(*rows.rows, k * columns_ * element, bytes);
       CastReport report;
       cast(rows.rows->dtype, Dtype::kF32, bytes, std::as_writable_bytes(std::span(row)), report);
-      const std::uint64_t from = std::max(begin, first), to = std::min<std::uint64_t>(end, first + values.size());
+      const std::uint64_t from = std::max(begin, first),
+                          to = std::min<std::uint64_t>(end, first + values.size());
       std::copy(row.begin() + static_cast<std::ptrdiff_t>(from - begin),
                 row.begin() + static_cast<std::ptrdiff_t>(to - begin),
                 values.begin() + static_cast<std::ptrdiff_t>(from - first));
@@ -219,8 +227,8 @@ void MergedTensor::read(std::uint64_t at, std::span<std::byte> out) {
   CastReport report;
   cast(Dtype::kF32, tensor_.dtype, std::as_bytes(std::span(values)), out, report);
   if (report.overflowed > 0)
-    throw malformed(fmt::format("the merged values of '{}' are beyond what {} holds", escape_name(tensor_.name),
-                                short_name(tensor_.dtype)))
+    throw malformed(fmt::format("the merged values of '{}' are beyond what {} holds",
+                                escape_name(tensor_.name), short_name(tensor_.dtype)))
         .hint("name a wider type for it: --dtype");
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // One tensor of a base model with deltas added, made as it is read: W <- W + s L R for each adapter in turn,
-// under DoRA W <- m / ||W0 + s L R|| (W + s L R), rows replaced at the end. In fp32, rounded once to the base's
-// type; sums run in a fixed order, so that results are the same on any machine and for any number of threads.
+// under DoRA W <- m / ||W0 + s L R|| (W + s L R), rows replaced at the end. In fp32, rounded once to the
+// base's type; sums run in a fixed order, so that results are the same on any machine and for any number of
+// threads.
 #pragma once
 
 #include <memory>
@@ -18,7 +19,7 @@ struct DeltaShape {
   std::uint64_t experts = 1;  // in the tensor
   // Factors of a stack of experts: lora_A expert-major, lora_B with the expert innermost.
   std::uint64_t of_experts = 1, first_expert = 0;
-  std::uint64_t first_out = 0;  // row of lora_B at which the tensor begins
+  std::uint64_t first_out = 0;    // row of lora_B at which the tensor begins
   std::uint64_t out = 0, in = 0;  // of one delta B A
   bool transposed = false;        // the tensor holds [in, out]
 };

@@ -24,9 +24,9 @@
 namespace mu {
 namespace {
 
-constexpr std::uint64_t kPiece = 1U << 20;           // elements read at once
-constexpr std::uint64_t kAlone = 96ULL << 20;        // elements of a matrix that gets the machine for itself
-constexpr std::uint64_t kMost = 1ULL << 32;          // elements of a matrix
+constexpr std::uint64_t kPiece = 1U << 20;     // elements read at once
+constexpr std::uint64_t kAlone = 96ULL << 20;  // elements of a matrix that gets the machine for itself
+constexpr std::uint64_t kMost = 1ULL << 32;    // elements of a matrix
 
 // FNV-1a: a seed from a name.
 std::uint64_t seed_of(std::string_view name) {
@@ -81,7 +81,11 @@ struct Waiting {
 class Extractor {
  public:
   Extractor(const Input& base, const Input& tuned, const PairPlan& plan, const PairRunOptions& options)
-      : base_(base.weights), tuned_(tuned.weights), plan_(plan), o_(options), products_(options.kernel),
+      : base_(base.weights),
+        tuned_(tuned.weights),
+        plan_(plan),
+        o_(options),
+        products_(options.kernel),
         spool_(std::make_shared<Spool>()) {}
 
   void run() {
@@ -95,7 +99,8 @@ class Extractor {
     std::stable_sort(small.begin(), small.end(), [&](std::size_t a, std::size_t b) {
       return plan_.tensors[a].tuned->element_count() > plan_.tensors[b].tuned->element_count();
     });
-    const auto inner = static_cast<unsigned>(std::max<std::size_t>(1, o_.threads / std::max<std::size_t>(1, matrices())));
+    const auto inner =
+        static_cast<unsigned>(std::max<std::size_t>(1, o_.threads / std::max<std::size_t>(1, matrices())));
     for (const std::size_t i : large) work(i, o_.threads);
     parallel_for(small.size(), o_.threads, [&](std::size_t k) { work(small[k], inner); });
   }
@@ -118,7 +123,8 @@ class Extractor {
       if (pair.name.ends_with(".weight")) base_modules.push_back(pair.module);
       if (matrix && waiting_[i].rank > 0) {
         add_factors(tensors, pair, waiting_[i], rank);
-        modules.push_back({.name = pair.module, .is_embedding = pair.kind == PairKind::kEmbedding, .rank = rank});
+        modules.push_back(
+            {.name = pair.module, .is_embedding = pair.kind == PairKind::kEmbedding, .rank = rank});
         result.modules.push_back(std::move(reports_[i]));
       } else if (matrix) {
         ++result.unchanged;
@@ -154,9 +160,10 @@ class Extractor {
 
  private:
   std::size_t matrices() const {
-    return static_cast<std::size_t>(std::count_if(plan_.tensors.begin(), plan_.tensors.end(), [](const PairTensor& pair) {
-      return pair.kind == PairKind::kLinear || pair.kind == PairKind::kEmbedding;
-    }));
+    return static_cast<std::size_t>(
+        std::count_if(plan_.tensors.begin(), plan_.tensors.end(), [](const PairTensor& pair) {
+          return pair.kind == PairKind::kLinear || pair.kind == PairKind::kEmbedding;
+        }));
   }
 
   void work(std::size_t i, unsigned threads) {
@@ -188,11 +195,13 @@ class Extractor {
 
   void factorise(std::size_t i, unsigned threads) {
     const PairTensor& pair = plan_.tensors[i];
-    const auto m = static_cast<std::size_t>(pair.tuned->shape[0]), n = static_cast<std::size_t>(pair.tuned->shape[1]);
+    const auto m = static_cast<std::size_t>(pair.tuned->shape[0]),
+               n = static_cast<std::size_t>(pair.tuned->shape[1]);
     const std::uint64_t count = pair.tuned->element_count();
     if (count == 0) return;
     if (count > kMost)
-      throw malformed(fmt::format("'{}' is larger than what fits memory", escape_name(pair.name))).hint("--exclude leaves it out");
+      throw malformed(fmt::format("'{}' is larger than what fits memory", escape_name(pair.name)))
+          .hint("--exclude leaves it out");
     const bool needs_tuned = o_.rank.by == RankChoice::By::kNoise;
     std::vector<float> delta(static_cast<std::size_t>(count)), tuned(needs_tuned ? delta.size() : 0), other;
     for (std::uint64_t at = 0; at < count; at += kPiece) {
@@ -202,7 +211,8 @@ class Extractor {
       other.resize(size);
       read_floats(tuned_, *pair.tuned, at, values);
       require_finite(values, *pair.tuned, tuned_);
-      if (needs_tuned) std::copy(values.begin(), values.end(), tuned.begin() + static_cast<std::ptrdiff_t>(at));
+      if (needs_tuned)
+        std::copy(values.begin(), values.end(), tuned.begin() + static_cast<std::ptrdiff_t>(at));
       read_floats(base_, *pair.base, at, other);
       require_finite(other, *pair.base, base_);
       for (std::size_t k = 0; k < size; ++k) values[k] -= other[k];
@@ -244,8 +254,9 @@ class Extractor {
     spool_->append(std::as_bytes(std::span(b)));
   }
 
-  LowRank approximate_delta(const PairTensor& pair, std::span<const float> delta, std::span<const float> tuned,
-                            std::size_t m, std::size_t n, unsigned threads) const {
+  LowRank approximate_delta(const PairTensor& pair, std::span<const float> delta,
+                            std::span<const float> tuned, std::size_t m, std::size_t n,
+                            unsigned threads) const {
     const std::uint64_t seed = seed_of(pair.module);
     LowRankOptions options{.rank = o_.rank.rank, .seed = seed, .threads = threads};
     if (o_.exact) {
@@ -257,9 +268,10 @@ class Extractor {
     for (;;) {
       LowRank found = approximate(products_, delta, m, n, options);
       if (found.total == 0) return found;
-      std::size_t rank = o_.rank.by == RankChoice::By::kEnergy
-                             ? energy_rank(found, o_.rank.energy)
-                             : noise_rank(products_, delta, tuned, m, n, pair.tuned->dtype, found, seed + 1, threads);
+      std::size_t rank =
+          o_.rank.by == RankChoice::By::kEnergy
+              ? energy_rank(found, o_.rank.energy)
+              : noise_rank(products_, delta, tuned, m, n, pair.tuned->dtype, found, seed + 1, threads);
       // Nothing above the noise: the difference is real all the same, and its largest part stands for it.
       rank = std::max<std::size_t>(rank, 1);
       if (rank >= found.rank && options.rank < std::min({o_.rank.most, m, n})) {
@@ -291,7 +303,8 @@ class Extractor {
   }
 
   // Rows or columns beyond the module's own rank are zero.
-  void add_factors(std::vector<Tensor>& tensors, const PairTensor& pair, const Waiting& w, std::size_t rank) const {
+  void add_factors(std::vector<Tensor>& tensors, const PairTensor& pair, const Waiting& w,
+                   std::size_t rank) const {
     const bool embedding = pair.kind == PairKind::kEmbedding;
     const auto add = [&](const char* name, std::size_t rows, std::size_t columns, std::size_t own_rows,
                          std::size_t own_columns, std::uint64_t offset) {

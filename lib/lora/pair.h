@@ -17,9 +17,9 @@ namespace mu {
 
 struct RankChoice {
   enum class By : std::uint8_t { kNumber, kNoise, kEnergy } by = By::kNumber;
-  std::size_t rank = 64;      // kNumber
-  double energy = 0.95;       // kEnergy: share of the squared norm
-  std::size_t most = 128;     // kNoise, kEnergy
+  std::size_t rank = 64;   // kNumber
+  double energy = 0.95;    // kEnergy: share of the squared norm
+  std::size_t most = 128;  // kNoise, kEnergy
 };
 
 struct PairRunOptions {
@@ -35,17 +35,17 @@ struct PairRunOptions {
 
 struct ModuleReport {
   std::string name;
-  std::size_t m = 0, n = 0;   // as stored
+  std::size_t m = 0, n = 0;  // as stored
   std::size_t rank = 0;
-  double norm = 0;            // Frobenius norm of the difference
-  double error = 0;           // of the factors as stored, relative to it
-  double energy = 0;          // share of the squared norm that the factors hold
-  double gap = 0;             // estimate of the error over the optimum of that rank
-  std::vector<double> values; // singular values, largest first
+  double norm = 0;             // Frobenius norm of the difference
+  double error = 0;            // of the factors as stored, relative to it
+  double energy = 0;           // share of the squared norm that the factors hold
+  double gap = 0;              // estimate of the error over the optimum of that rank
+  std::vector<double> values;  // singular values, largest first
 };
 
 struct PairResult {
-  Input input;                        // the adapter's tensors, read from where they wait
+  Input input;  // the adapter's tensors, read from where they wait
   LoraConfig config;
   std::vector<ModuleReport> modules;  // in the order of the tuned model
   std::vector<std::string> whole;     // tensors that go along whole

@@ -18,11 +18,22 @@ namespace mu {
 namespace {
 
 // Last parts of names under which families keep their input embeddings.
-constexpr std::array<std::string_view, 12> kEmbeddings = {
-    "embed_tokens",        "wte",  "wpe",    "word_embeddings",     "tok_embeddings",        "embed_in",
-    "shared",              "embeddings", "embed_positions", "position_embeddings", "token_type_embeddings", "embed_tokens_per_layer"};
+constexpr std::array<std::string_view, 12> kEmbeddings = {"embed_tokens",
+                                                          "wte",
+                                                          "wpe",
+                                                          "word_embeddings",
+                                                          "tok_embeddings",
+                                                          "embed_in",
+                                                          "shared",
+                                                          "embeddings",
+                                                          "embed_positions",
+                                                          "position_embeddings",
+                                                          "token_type_embeddings",
+                                                          "embed_tokens_per_layer"};
 
-std::string_view last_part(std::string_view name) { return name.substr(name.rfind('.') + 1); }
+std::string_view last_part(std::string_view name) {
+  return name.substr(name.rfind('.') + 1);
+}
 
 bool is_embedding(std::string_view module) {
   return std::find(kEmbeddings.begin(), kEmbeddings.end(), last_part(module)) != kEmbeddings.end();
@@ -45,7 +56,8 @@ class Planner {
   PairPlan plan() {
     for (const Input* side : {&base_, &tuned_}) {
       if (side->config && side->config->quantized)
-        throw malformed("config.json has a quantization_config: differences of quantised weights mean nothing")
+        throw malformed(
+            "config.json has a quantization_config: differences of quantised weights mean nothing")
             .in_file(escape_name(side->name));
     }
     plan_.conv1d = tuned_.config && is_conv1d_family(tuned_.config->model_type);
@@ -110,8 +122,8 @@ class Planner {
     add_ = best_add;
     strip_ = best_strip;
     if (!add_.empty() || !strip_.empty())
-      plan_.notes.push_back(fmt::format("the {}'s names begin with '{}', the other's don't", add_.empty() ? "tuned model" : "base",
-                                        add_.empty() ? strip_ : add_));
+      plan_.notes.push_back(fmt::format("the {}'s names begin with '{}', the other's don't",
+                                        add_.empty() ? "tuned model" : "base", add_.empty() ? strip_ : add_));
   }
 
   void add(const Tensor& tensor) {
@@ -149,16 +161,20 @@ class Planner {
     if (pair.base->shape != shape) {
       const bool grown = matrix && words && pair.base->shape.size() == 2 && pair.base->shape[1] == shape[1];
       if (!grown) {
-        unlike_.push_back(fmt::format("'{}' is {} in the base and {} in the tuned model", escape_name(pair.name),
-                                      shape_text(pair.base->shape), shape_text(shape)));
+        unlike_.push_back(fmt::format("'{}' is {} in the base and {} in the tuned model",
+                                      escape_name(pair.name), shape_text(pair.base->shape),
+                                      shape_text(shape)));
         return;
       }
       pair.extended = true;
       if (o_.embeddings == Embeddings::kUnsaid || o_.embeddings == Embeddings::kLora)
-        throw malformed(fmt::format("'{}' has {} rows in the base and {} in the tuned model: the vocabulary changed",
-                                    escape_name(pair.name), pair.base->shape[0], shape[0]))
+        throw malformed(
+            fmt::format("'{}' has {} rows in the base and {} in the tuned model: the vocabulary changed",
+                        escape_name(pair.name), pair.base->shape[0], shape[0]))
             .in_file(escape_name(tuned_.name))
-            .hint("--embeddings full takes embeddings along whole, --embeddings skip leaves what changed in them behind");
+            .hint(
+                "--embeddings full takes embeddings along whole, --embeddings skip leaves what changed in "
+                "them behind");
     }
     const bool excluded = matches_any(o_.excludes, pair.module) ||
                           (!o_.targets.empty() && !matches_any(o_.targets, pair.module));
@@ -182,7 +198,8 @@ class Planner {
   [[noreturn]] void refuse() const {
     constexpr std::size_t kShown = 5;
     std::string list;
-    for (std::size_t i = 0; i < std::min(kShown, unlike_.size()); ++i) list += (i > 0 ? "; " : "") + unlike_[i];
+    for (std::size_t i = 0; i < std::min(kShown, unlike_.size()); ++i)
+      list += (i > 0 ? "; " : "") + unlike_[i];
     if (unlike_.size() > kShown) list += fmt::format("; and {} more", unlike_.size() - kShown);
     throw malformed("the models don't match: " + list)
         .in_file(escape_name(tuned_.name))

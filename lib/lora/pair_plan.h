@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an adapter between two models will hold: a pure function of their lists of tensors. Modules follow from
-// names and shapes alone, so that no table of architectures is needed.
+// What an adapter between two models will hold: a pure function of their lists of tensors. Modules follow
+// from names and shapes alone, so that no table of architectures is needed.
 #pragma once
 
 #include <cstdint>
@@ -25,10 +25,10 @@ struct PairTensor {
   std::string name;    // of the tuned model, "model.layers.0.self_attn.q_proj.weight"
   std::string module;  // without ".weight" and the like
   PairKind kind = PairKind::kOther;
-  const Tensor* base = nullptr;   // null: new in the tuned model
+  const Tensor* base = nullptr;  // null: new in the tuned model
   const Tensor* tuned = nullptr;
-  bool transposed = false;        // stored [in, out]: Conv1D, embeddings
-  bool extended = false;          // rows were added
+  bool transposed = false;  // stored [in, out]: Conv1D, embeddings
+  bool extended = false;    // rows were added
 };
 
 struct PairOptions {

@@ -25,12 +25,16 @@ struct Kernel {
 constexpr Kernel kKernels[] = {
 #if defined(__x86_64__)
     {"avx512",
-     [] { return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("fma"); },
+     [] {
+       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+              __builtin_cpu_supports("fma");
+     },
      mu_prepare_avx512, mu_multiply_avx512, mu_multiply_transposed_avx512},
     {"avx2", [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }, mu_prepare_avx2,
      mu_multiply_avx2, mu_multiply_transposed_avx2},
 #endif
-    {"baseline", [] { return true; }, mu_prepare_baseline, mu_multiply_baseline, mu_multiply_transposed_baseline},
+    {"baseline", [] { return true; }, mu_prepare_baseline, mu_multiply_baseline,
+     mu_multiply_transposed_baseline},
 };
 
 }  // namespace

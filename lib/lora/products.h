@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products with a large matrix, by the kernel that fits this machine or the one that was asked for. Work is cut
-// at fixed places, so that any number of threads gives the same bits; kernels differ from one another in the
-// last digits.
+// Products with a large matrix, by the kernel that fits this machine or the one that was asked for. Work is
+// cut at fixed places, so that any number of threads gives the same bits; kernels differ from one another in
+// the last digits.
 #pragma once
 
 #include <cstddef>
@@ -15,15 +15,15 @@ namespace mu {
 
 class Products {
  public:
-  // `kernel`: "auto", "avx512", "avx2" or "baseline". Throws kUsage for a name that is none, and for what this
-  // machine can't run.
+  // `kernel`: "auto", "avx512", "avx2" or "baseline". Throws kUsage for a name that is none, and for what
+  // this machine can't run.
   explicit Products(std::string_view kernel);
 
   [[nodiscard]] std::string_view name() const { return name_; }
 
   // y[m, b] = a[m, n] x[n, b], all row-major and dense.
-  void multiply(std::span<const float> a, std::size_t m, std::size_t n, std::span<const float> x, std::size_t b,
-                std::span<float> y, unsigned threads) const;
+  void multiply(std::span<const float> a, std::size_t m, std::size_t n, std::span<const float> x,
+                std::size_t b, std::span<float> y, unsigned threads) const;
   // z[n, b] = a[m, n]^T q[m, b]
   void multiply_transposed(std::span<const float> a, std::size_t m, std::size_t n, std::span<const float> q,
                            std::size_t b, std::span<float> z, unsigned threads) const;

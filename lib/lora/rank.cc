@@ -67,13 +67,14 @@ std::size_t noise_rank(const Products& products, std::span<const float> delta, s
     return static_cast<std::size_t>(
         std::count_if(found.values.begin(), found.values.end(), [&](double s) { return s > threshold; }));
   };
-  const std::size_t most = above(kRoundingMargin * rounding_edge(products, tuned, m, n, dtype, seed, threads));
+  const std::size_t most =
+      above(kRoundingMargin * rounding_edge(products, tuned, m, n, dtype, seed, threads));
   // From nothing upwards: from above it does not converge.
   std::size_t rank = 0;
   while (rank < most) {
-    const std::size_t next =
-        std::min({most, found.rank,
-                  above(kFlipMargin * flip_edge(products, delta, m, n, found, rank, seed + 7 + rank, threads))});
+    const std::size_t next = std::min(
+        {most, found.rank,
+         above(kFlipMargin * flip_edge(products, delta, m, n, found, rank, seed + 7 + rank, threads))});
     if (next <= rank) break;
     rank = next;
   }

@@ -20,8 +20,9 @@ std::uint64_t parameters_of(const Extraction& extraction) {
 }
 
 std::string ranks_text(const Extraction& extraction) {
-  const auto [low, high] = std::minmax_element(extraction.modules.begin(), extraction.modules.end(),
-                                               [](const LoraModule& a, const LoraModule& b) { return a.rank < b.rank; });
+  const auto [low, high] =
+      std::minmax_element(extraction.modules.begin(), extraction.modules.end(),
+                          [](const LoraModule& a, const LoraModule& b) { return a.rank < b.rank; });
   if (low == extraction.modules.end()) return "";
   return low->rank == high->rank ? fmt::format(" of rank {}", low->rank)
                                  : fmt::format(" of ranks {} to {}", low->rank, high->rank);
@@ -43,9 +44,10 @@ std::string draw_spectrum(const std::vector<double>& values) {
 std::string modules_text(const Extraction& extraction) {
   std::string text;
   for (const LoraModule& module : extraction.modules)
-    text += fmt::format("{}\trank {}\tscale {:g}\t{} x {}{}{}\n", escape_name(module.name), module.rank, module.scale,
-                        module.b == nullptr ? 0 : module.b->shape[0], module.a == nullptr ? 0 : module.a->shape[1],
-                        module.is_embedding ? "\tembedding" : "", module.magnitude != nullptr ? "\tDoRA" : "");
+    text += fmt::format(
+        "{}\trank {}\tscale {:g}\t{} x {}{}{}\n", escape_name(module.name), module.rank, module.scale,
+        module.b == nullptr ? 0 : module.b->shape[0], module.a == nullptr ? 0 : module.a->shape[1],
+        module.is_embedding ? "\tembedding" : "", module.magnitude != nullptr ? "\tDoRA" : "");
   return text;
 }
 
@@ -81,7 +83,8 @@ std::string extraction_json(const Extraction& extraction, const std::string& out
         .member("dora", module.magnitude != nullptr)
         .end_object();
   json.end_array().key("files").begin_array();
-  for (const auto& [name, bytes] : files) json.begin_object().member("file", name).member("bytes", bytes).end_object();
+  for (const auto& [name, bytes] : files)
+    json.begin_object().member("file", name).member("bytes", bytes).end_object();
   json.end_array().key("notes").begin_array();
   for (const std::string& note : extraction.notes) json.value(note);
   json.end_array().end_object();
@@ -107,13 +110,18 @@ std::vector<std::string> pair_notes(const PairResult& result) {
   const auto names = [](const std::vector<std::string>& list) {
     constexpr std::size_t kShown = 5;
     std::string text;
-    for (std::size_t i = 0; i < std::min(kShown, list.size()); ++i) text += (i > 0 ? ", " : "") + escape_name(list[i]);
+    for (std::size_t i = 0; i < std::min(kShown, list.size()); ++i)
+      text += (i > 0 ? ", " : "") + escape_name(list[i]);
     return text + (list.size() > kShown ? fmt::format(" and {} more", list.size() - kShown) : "");
   };
   std::vector<std::string> lines = result.notes;
-  if (result.unchanged > 0) lines.push_back(fmt::format("{} unchanged and left out", plural(result.unchanged, "module")));
+  if (result.unchanged > 0)
+    lines.push_back(fmt::format("{} unchanged and left out", plural(result.unchanged, "module")));
   if (!result.whole.empty())
-    lines.push_back(fmt::format("{} along whole: {}", result.whole.size() == 1 ? "1 tensor goes" : fmt::format("{} tensors go", result.whole.size()), names(result.whole)));
+    lines.push_back(fmt::format(
+        "{} along whole: {}",
+        result.whole.size() == 1 ? "1 tensor goes" : fmt::format("{} tensors go", result.whole.size()),
+        names(result.whole)));
   return lines;
 }
 
@@ -152,7 +160,8 @@ std::string pair_json(const PairResult& result, const std::string& base, const s
     json.end_array();
   }
   json.key("files").begin_array();
-  for (const auto& [name, bytes] : files) json.begin_object().member("file", name).member("bytes", bytes).end_object();
+  for (const auto& [name, bytes] : files)
+    json.begin_object().member("file", name).member("bytes", bytes).end_object();
   json.end_array().end_object();
   return text + "\n";
 }
@@ -165,17 +174,23 @@ std::string comparison_text(const std::vector<ModuleComparison>& modules) {
       table.row({escape_name(module.name), module.in_a ? "only in A" : "only in B"});
       continue;
     }
-    table.row({escape_name(module.name), fmt::format("{:.3g}", module.distance), fmt::format("{:.6f}", module.cosine),
-               fmt::format("{:.2f}°", module.largest_angle), fmt::format("{:.2f}°", module.mean_angle),
+    table.row({escape_name(module.name), fmt::format("{:.3g}", module.distance),
+               fmt::format("{:.6f}", module.cosine), fmt::format("{:.2f}°", module.largest_angle),
+               fmt::format("{:.2f}°", module.mean_angle),
                fmt::format("{}, {}", module.rank_a, module.rank_b)});
   }
   return table.text(0, 0);
 }
 
-std::string comparison_json(const std::vector<ModuleComparison>& modules, const std::string& a, const std::string& b) {
+std::string comparison_json(const std::vector<ModuleComparison>& modules, const std::string& a,
+                            const std::string& b) {
   std::string text;
   JsonWriter json(text);
-  json.begin_object().member("schema", "modelutils.lora-extract/1").member("mode", "compare").member("a", a).member("b", b);
+  json.begin_object()
+      .member("schema", "modelutils.lora-extract/1")
+      .member("mode", "compare")
+      .member("a", a)
+      .member("b", b);
   json.key("modules").begin_array();
   for (const ModuleComparison& module : modules)
     json.begin_object()
@@ -202,7 +217,8 @@ std::string resized_text(const Resized& resized) {
   return table.text(0, 0);
 }
 
-std::string resized_json(const Resized& resized, const std::string& input, const std::string& out, bool done) {
+std::string resized_json(const Resized& resized, const std::string& input, const std::string& out,
+                         bool done) {
   std::string text;
   JsonWriter json(text);
   json.begin_object()

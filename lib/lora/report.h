@@ -32,7 +32,8 @@ std::vector<std::string> pair_notes(const PairResult& result);
 
 // Rows of a comparison: distance, cosine, angles, ranks.
 std::string comparison_text(const std::vector<ModuleComparison>& modules);
-std::string comparison_json(const std::vector<ModuleComparison>& modules, const std::string& a, const std::string& b);
+std::string comparison_json(const std::vector<ModuleComparison>& modules, const std::string& a,
+                            const std::string& b);
 // Rows of a resized adapter: ranks and what was lost.
 std::string resized_text(const Resized& resized);
 std::string resized_json(const Resized& resized, const std::string& input, const std::string& out, bool done);

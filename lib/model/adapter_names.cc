@@ -37,8 +37,7 @@ Segments module_segments(std::string_view name) {
     return segments.size() > 2 && segments[0] == a && segments[1] == b;
   };
   const auto drop = [&](std::ptrdiff_t count) { segments.erase(segments.begin(), segments.begin() + count); };
-  while (segments.size() > 1 &&
-         std::find(kLeading.begin(), kLeading.end(), segments[0]) != kLeading.end()) {
+  while (segments.size() > 1 && std::find(kLeading.begin(), kLeading.end(), segments[0]) != kLeading.end()) {
     const bool numbered = segments[0] == "0";
     if (numbered && segments[1] != "auto_model") break;
     drop(numbered ? 2 : 1);
@@ -144,8 +143,7 @@ AdapterChoice keep_adapter(Weights& weights, const std::string& adapter, std::st
   AdapterChoice choice;
   choice.adapters.assign(adapters.begin(), adapters.end());
   const std::string list = join(choice.adapters, ", ");
-  if (layers.empty() && adapters.empty())
-    throw malformed("no LoRA tensors are in it");
+  if (layers.empty() && adapters.empty()) throw malformed("no LoRA tensors are in it");
   if (!adapter.empty()) {
     if (!adapters.contains(adapter) && !(bare && adapters.empty() && adapter == "default"))
       throw malformed(adapters.empty() ? "its names carry no adapter's name"

@@ -14,19 +14,20 @@ namespace mu {
 
 // What a name in a state dict of a LoRA run stands for.
 enum class AdapterPart : std::uint8_t {
-  kFactor,   // lora_A, lora_B, lora_embedding_*, lora_magnitude_vector and other lora_* children
-  kSaved,    // a module of modules_to_save, trained whole
-  kTokens,   // rows of an embedding: trainable_tokens_delta
-  kBias,     // a bias of the base model, which `bias` of the config may make a part of the adapter
-  kBase,     // of the base model
+  kFactor,  // lora_A, lora_B, lora_embedding_*, lora_magnitude_vector and other lora_* children
+  kSaved,   // a module of modules_to_save, trained whole
+  kTokens,  // rows of an embedding: trainable_tokens_delta
+  kBias,    // a bias of the base model, which `bias` of the config may make a part of the adapter
+  kBase,    // of the base model
 };
 
 struct AdapterName {
   AdapterPart part = AdapterPart::kBase;
   std::string name;     // as PEFT saves it, with "base_model.model."
   std::string adapter;  // "default"; empty where the name carries none, as in saved adapters
-  std::string module;   // path in the base model, "model.layers.0.self_attn.q_proj"; of kBase the tensor's name
-  std::string leaf;     // below the module: "lora_A.weight", "weight", "bias"
+  std::string
+      module;        // path in the base model, "model.layers.0.self_attn.q_proj"; of kBase the tensor's name
+  std::string leaf;  // below the module: "lora_A.weight", "weight", "bias"
   bool of_layer = false;  // "base_layer" stood in it: the tensor of a layer that has LoRA factors
 };
 
@@ -35,15 +36,15 @@ AdapterName parse_adapter_name(std::string_view name);
 
 // What stands for a LoRA run in a full state dict.
 struct AdapterChoice {
-  std::string adapter;                // which one is kept, "default"; empty where names carry none
-  std::vector<std::string> adapters;  // all that there are, sorted
-  std::uint64_t base_tensors = 0;     // of the base model, left out
+  std::string adapter;                  // which one is kept, "default"; empty where names carry none
+  std::vector<std::string> adapters;    // all that there are, sorted
+  std::uint64_t base_tensors = 0;       // of the base model, left out
   std::vector<std::string> base_names;  // of these, as module paths without "base_model.model."
 };
 
 // Keeps the tensors of one adapter under the names that PEFT saves, in the order they were in. `bias` is the
-// config's ("none", "all", "lora_only"). Without `adapter` the only one there is. Throws kMalformed when there
-// is none, when several leave it open, or two tensors get one name.
+// config's ("none", "all", "lora_only"). Without `adapter` the only one there is. Throws kMalformed when
+// there is none, when several leave it open, or two tensors get one name.
 AdapterChoice keep_adapter(Weights& weights, const std::string& adapter, std::string_view bias);
 
 // True when all names are those of an adapter.

@@ -102,7 +102,8 @@ std::string with_untied_embeddings(const std::string& text) {
   if (const JsonValue* tie = root.find("tie_word_embeddings")) return replace_json(text, *tie, "false");
   std::string edited = text;
   const bool empty = root.members().empty();
-  return edited.insert(root.begin() + 1, fmt::format("\n  \"tie_word_embeddings\": false{}", empty ? "" : ","));
+  return edited.insert(root.begin() + 1,
+                       fmt::format("\n  \"tie_word_embeddings\": false{}", empty ? "" : ","));
 }
 
 std::vector<std::string> auto_map_files(const JsonValue& root) {

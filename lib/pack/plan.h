@@ -31,9 +31,9 @@ struct PackOptions {
   // --metadata: a key with its value, or a key to drop. In the order given.
   std::vector<std::pair<std::string, std::optional<std::string>>> metadata;
   bool weights_only = false;
-  std::vector<TextOutput> texts{};   // files of the output folder whose text is given
+  std::vector<TextOutput> texts{};     // files of the output folder whose text is given
   std::vector<FileRole> left_roles{};  // of the input folder's files, those that stay behind
-  bool unties = false;  // the embeddings that the config ties are no longer the same
+  bool unties = false;                 // the embeddings that the config ties are no longer the same
 };
 
 enum class OutputKind : std::uint8_t { kFolder, kSafetensors, kNpy, kStream };

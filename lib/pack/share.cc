@@ -91,8 +91,7 @@ FinishedShards read_share(const std::string& path, const PackPlan& share) {
 
 }  // namespace
 
-std::string pack_fingerprint(const PackPlan& plan, const Input& input, KnownBy by,
-                             std::string_view recipe) {
+std::string pack_fingerprint(const PackPlan& plan, const Input& input, KnownBy by, std::string_view recipe) {
   Fingerprint fingerprint("st-pack 1");
   for (const WeightsOutput& file : plan.weights) {
     fingerprint.add(file.name);

@@ -20,7 +20,8 @@ namespace mu {
 
 // Of all that decides the bytes of the shards: their headers, which tensor comes from where, the inputs, and
 // `recipe`, which says what is made of them.
-std::string pack_fingerprint(const PackPlan& plan, const Input& input, KnownBy by, std::string_view recipe = {});
+std::string pack_fingerprint(const PackPlan& plan, const Input& input, KnownBy by,
+                             std::string_view recipe = {});
 
 // The part of a plan that one share does: its shards, balanced by bytes read and written. Index, configs and
 // other files are left to the run that finishes.

@@ -238,7 +238,8 @@ void flip_signs(std::span<std::byte> data, std::size_t last, std::size_t step) {
 void gather(const Tensor& tensor, std::uint64_t at, std::span<std::byte> out, const ReadSource& read_source) {
   const Layout& layout = *tensor.layout;
   const std::size_t element = element_bytes(tensor);
-  if ((layout.boxes.empty() && !layout.compute) || element == 0) return read_source(tensor.source, tensor.offset + at, out);
+  if ((layout.boxes.empty() && !layout.compute) || element == 0)
+    return read_source(tensor.source, tensor.offset + at, out);
   if (at % element != 0 || out.size() % element != 0) {
     // Whole elements around what is asked for.
     const std::uint64_t begin = at - at % element;

@@ -2,7 +2,7 @@
 # Manners that every program has, and that its documents agree.
 load helper
 
-tools="card-gen ckpt-prune hub-push st-inspect st-pack"
+tools="card-gen ckpt-prune hub-push lora-extract st-inspect st-pack"
 root=$BATS_TEST_DIRNAME/../..
 
 @test "--help fits a screen, --version is one line, both on stdout" {
@@ -59,6 +59,20 @@ root=$BATS_TEST_DIRNAME/../..
   expect 2 st-inspect --stats x -n
   expect 2 st-inspect --combine --names x
   expect 2 hub-push x a/b --part 1/0
+  expect 2 lora-extract x
+  expect 2 lora-extract x y -o z
+  expect 2 lora-extract --base x -o z
+  expect 2 lora-extract --base x --tuned y -o z.safetensors
+  expect 2 lora-extract --base x --tuned y -o z --rank 0
+  expect 2 lora-extract --base x --tuned y -o z --rank energy=2
+  expect 2 lora-extract --base x --tuned y -o z --rank auto --alpha 8
+  expect 2 lora-extract --base x --tuned y -o z --svd slow
+  expect 2 lora-extract --base x --tuned y -o z --embeddings all
+  expect 2 lora-extract x -o z --rank 4
+  expect 2 lora-extract x -o z --alpha none
+  expect 2 lora-extract x -o z --dtype i8
+  expect 2 lora-extract --compare x
+  expect 2 lora-extract --compare --resize 4 x y
   expect 2 card-gen -i
   expect 2 card-gen --base /home/me/model
   expect 2 card-gen --base "a sentence"
@@ -162,27 +176,32 @@ root=$BATS_TEST_DIRNAME/../..
 ./usr/bin/card-gen
 ./usr/bin/ckpt-prune
 ./usr/bin/hub-push
+./usr/bin/lora-extract
 ./usr/bin/st-inspect
 ./usr/bin/st-pack
 ./usr/share/bash-completion/completions/card-gen
 ./usr/share/bash-completion/completions/ckpt-prune
 ./usr/share/bash-completion/completions/hub-push
+./usr/share/bash-completion/completions/lora-extract
 ./usr/share/bash-completion/completions/st-inspect
 ./usr/share/bash-completion/completions/st-pack
 ./usr/share/fish/vendor_completions.d/card-gen.fish
 ./usr/share/fish/vendor_completions.d/ckpt-prune.fish
 ./usr/share/fish/vendor_completions.d/hub-push.fish
+./usr/share/fish/vendor_completions.d/lora-extract.fish
 ./usr/share/fish/vendor_completions.d/st-inspect.fish
 ./usr/share/fish/vendor_completions.d/st-pack.fish
 ./usr/share/man/man1/card-gen.1
 ./usr/share/man/man1/ckpt-prune.1
 ./usr/share/man/man1/hub-push.1
+./usr/share/man/man1/lora-extract.1
 ./usr/share/man/man1/st-inspect.1
 ./usr/share/man/man1/st-pack.1
 ./usr/share/man/man7/modelutils.7
 ./usr/share/zsh/site-functions/_card-gen
 ./usr/share/zsh/site-functions/_ckpt-prune
 ./usr/share/zsh/site-functions/_hub-push
+./usr/share/zsh/site-functions/_lora-extract
 ./usr/share/zsh/site-functions/_st-inspect
 ./usr/share/zsh/site-functions/_st-pack
 LIST

@@ -7,7 +7,7 @@ root=$BATS_TEST_DIRNAME/../..
 
 # The folders that documents speak of, a user's home with two runs, and a Hub.
 scene() {
-  cp -r "$FIXTURES/full-run" "$FIXTURES/zero3-run" "$FIXTURES/fsdp-run" "$FIXTURES/lora-run" .
+  cp -r "$FIXTURES/full-run" "$FIXTURES/zero3-run" "$FIXTURES/fsdp-run" "$FIXTURES/lora-run" "$FIXTURES/pair" .
   cp -r full-run/checkpoint-40 .
   export HOME=$PWD/home XDG_CACHE_HOME=$PWD/home/.cache XDG_STATE_HOME=$PWD/home/.state
   mkdir -p "$HOME/runs"
@@ -24,7 +24,7 @@ recipes() {
 
 @test "README: every command runs as printed and prints what is printed there" {
   scene
-  recipes "$root/README.md" 35
+  recipes "$root/README.md" 42
 }
 
 @test "README: a document that is wrong is noticed" {
@@ -44,6 +44,7 @@ recipes() {
     cd "$BATS_TEST_TMPDIR/${page##*/}"
     scene
     [ "${page##*/}" = st-pack.1 ] || st-pack -q checkpoint-40 -o out
+    [ "${page##*/}" = lora-extract.1 ] || lora-extract -q --base pair/base --tuned pair/tuned --rank auto -o found > /dev/null
     # Those that read from a hub find a model there.
     grep -q '^hub' <<< "${page##*/}" || hub-push -q full-run/checkpoint-40 ada/tiny > /dev/null
     recipes "$page" 6

@@ -15,7 +15,9 @@ namespace {
 
 using Float = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
-std::span<const float> values_of(const Float& m) { return {m.data(), static_cast<std::size_t>(m.size())}; }
+std::span<const float> values_of(const Float& m) {
+  return {m.data(), static_cast<std::size_t>(m.size())};
+}
 
 Eigen::MatrixXd orthonormal(Eigen::Index rows, Eigen::Index columns, unsigned seed) {
   std::mt19937 random(seed);
@@ -39,18 +41,20 @@ double error_of(const Products& products, const Float& a, const LowRank& found) 
 }
 
 LowRank run(const Products& products, const Float& a, LowRankOptions options) {
-  return approximate(products, values_of(a), static_cast<std::size_t>(a.rows()), static_cast<std::size_t>(a.cols()),
-                     options);
+  return approximate(products, values_of(a), static_cast<std::size_t>(a.rows()),
+                     static_cast<std::size_t>(a.cols()), options);
 }
 
 }  // namespace
 
 TEST_CASE("known spectra are met to the gap that is asked for, in every shape") {
   const Products products("auto");
-  for (const auto& [m, n] : {std::pair<Eigen::Index, Eigen::Index>{400, 300}, {300, 700}, {37, 5}, {1, 50}, {50, 1}}) {
+  for (const auto& [m, n] :
+       {std::pair<Eigen::Index, Eigen::Index>{400, 300}, {300, 700}, {37, 5}, {1, 50}, {50, 1}}) {
     for (const double power : {1.0, 0.5, 0.25, 0.0}) {
       std::vector<double> s;
-      for (Eigen::Index i = 1; i <= std::min(m, n); ++i) s.push_back(std::pow(static_cast<double>(i), -power));
+      for (Eigen::Index i = 1; i <= std::min(m, n); ++i)
+        s.push_back(std::pow(static_cast<double>(i), -power));
       const Float a = with_spectrum(m, n, s);
       for (const std::size_t rank : {1U, 8U, 16U, 64U}) {
         CAPTURE(m);
@@ -106,7 +110,8 @@ TEST_CASE("kernels agree, and --kernel names what runs") {
       const Products products(kernel);
       CHECK(products.name() == kernel);
       CHECK(error_of(products, a, run(products, a, {.rank = 16})) ==
-            doctest::Approx(error_of(Products("baseline"), a, run(Products("baseline"), a, {.rank = 16}))).epsilon(1e-3));
+            doctest::Approx(error_of(Products("baseline"), a, run(Products("baseline"), a, {.rank = 16})))
+                .epsilon(1e-3));
     } catch (const std::exception&) {  // not on this machine
       CHECK(kernel != "baseline");
     }

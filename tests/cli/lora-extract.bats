@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+# lora-extract, and st-pack --adapter. What PEFT makes of the same is compared in the interop suite.
+load helper
+
+pair() { lora-extract -q --base "$FIXTURES/pair/base" --tuned "$FIXTURES/pair/tuned" "$@"; }
+
+# edit FILE PYTHON: changes the tensors t (name to [dtype, shape, bytes]) of a safetensors file.
+edit() {
+  python3 - "$@" <<'PY'
+import json, struct, sys
+path, code = sys.argv[1:]
+data = open(path, "rb").read()
+size = struct.unpack("<Q", data[:8])[0]
+header = json.loads(data[8:8 + size])
+meta = header.pop("__metadata__", None)
+t = {k: [v["dtype"], v["shape"], data[8 + size + v["data_offsets"][0]:8 + size + v["data_offsets"][1]]] for k, v in header.items()}
+exec(code)
+out, at = ({"__metadata__": meta} if meta else {}), 0
+for k, (dtype, shape, raw) in t.items():
+    out[k] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + len(raw)]}
+    at += len(raw)
+text = json.dumps(out).encode()
+text += b" " * (-len(text) % 8)
+open(path, "wb").write(struct.pack("<Q", len(text)) + text + b"".join(v[2] for v in t.values()))
+PY
+}
+
+@test "a checkpoint of a LoRA run gives the adapter as it was saved, tokenizer along" {
+  expect 0 lora-extract "$FIXTURES/lora-run/checkpoint-40" -o out --verify
+  has stderr "6 modules of rank 4, alpha 8, 1,664 parameters"
+  for name in adapter_model.safetensors adapter_config.json tokenizer.json; do cmp out/$name "$FIXTURES/lora-run/checkpoint-40/$name"; done
+  [ ! -e out/optimizer.pt ] && [ ! -e out/trainer_state.json ]
+  expect 5 lora-extract "$FIXTURES/lora-run/checkpoint-40" -o out
+  expect 0 lora-extract --force "$FIXTURES/lora-run/checkpoint-40" -o out
+  expect 0 lora-extract --weights-only --dtype bf16 --base-id me/base "$FIXTURES/lora-run/checkpoint-40" -o half
+  [ "$(ls half | tr '\n' ' ')" = "adapter_config.json adapter_model.safetensors " ]
+  grep -q '"base_model_name_or_path": "me/base"' half/adapter_config.json
+  expect 0 st-inspect -t half
+  has output BF16
+  expect 0 lora-extract -n "$FIXTURES/lora-run/checkpoint-40" -o none
+  has output "leave  optimizer.pt"
+  [ ! -e none ]
+  expect 0 lora-extract --json -n "$FIXTURES/lora-run/checkpoint-40" -o none
+  python3 -c 'import json, sys; d = json.load(sys.stdin); assert d["schema"] == "modelutils.lora-extract/1" and len(d["modules"]) == 6 and not d["done"]' <<< "$output"
+}
+
+@test "what holds no adapter, half of one, or values that are none is refused by name" {
+  expect 4 lora-extract "$FIXTURES/base" -o out
+  has stderr "no LoRA tensors are in it; --base and --tuned"
+  cp -r "$FIXTURES/lora-run/checkpoint-40" half
+  edit half/adapter_model.safetensors 'del t[sorted(t)[0]]'
+  expect 4 lora-extract half -o out
+  has stderr "model.layers.0.mlp.down_proj: has lora_B but no lora_A"
+  cp -r "$FIXTURES/lora-run/checkpoint-40" nan
+  edit nan/adapter_model.safetensors 'k = sorted(t)[3]; t[k][2] = struct.pack("<f", float("nan")) + t[k][2][4:]'
+  expect 4 lora-extract nan -o out
+  has stderr "holds 1 NaN and 0 infinite values"
+  cp -r "$FIXTURES/lora-run/checkpoint-40" other
+  sed -i 's/"LORA"/"LOHA"/' other/adapter_config.json
+  expect 4 lora-extract other -o out
+  has stderr "an adapter of kind LOHA"
+  cp -r "$FIXTURES/lora-run/checkpoint-40" slice
+  edit slice/adapter_model.safetensors 'k = [k for k in sorted(t) if "lora_A" in k][0]; t[k] = [t[k][0], [2, t[k][1][1]], t[k][2][:len(t[k][2]) // 2]]'
+  expect 4 lora-extract slice -o out
+  has stderr "lora_A has 2 rows and lora_B 4 columns"
+  rm slice/adapter_config.json
+  cp "$FIXTURES/lora-run/checkpoint-40/adapter_model.safetensors" slice
+  expect 4 lora-extract slice -o out
+  has stderr "give the alpha of the training with --alpha"
+  expect 0 lora-extract slice --alpha 8 -o out
+  expect 0 lora-extract --compare out "$FIXTURES/lora-run/checkpoint-40"
+  expect 4 lora-extract slice --adapter other --alpha 8 -o out2
+  [ ! -e out2 ]
+  if [ -w /dev/shm ] && [ "$(id -u)" = 0 ] && unshare -m true 2> /dev/null; then
+    mkdir small
+    expect 7 unshare -m bash -c "mount -t tmpfs -o size=16k none small && lora-extract '$FIXTURES/lora-run/checkpoint-40' -o small/out; code=\$?; [ -z \"\$(ls -A small)\" ] || exit 99; exit \$code"
+  fi
+}
+
+@test "between two models: auto finds the true rank of every module" {
+  expect 0 lora-extract --base "$FIXTURES/pair/base" --tuned "$FIXTURES/pair/tuned" --rank auto -o out
+  [ "$(awk 'NR > 1 && $2 == 4' <<< "$output" | wc -l)" = 14 ]
+  [ "${#lines[@]}" = 15 ]
+  has stderr "2 tensors changed and are no part of the adapter: model.layers.1.input_layernorm.weight"
+  grep -q '"r": 4' out/adapter_config.json
+  grep -q '"lora_alpha": 4' out/adapter_config.json
+  grep -q '"base_model_name_or_path": null' out/adapter_config.json
+  [ "$(grep -c '_proj"' out/adapter_config.json)" = 7 ]
+  expect 0 lora-extract -v --base "$FIXTURES/pair/base" --tuned "$FIXTURES/pair/tuned" --rank energy=0.99 -o energy
+  has output █
+  expect 0 st-pack -q "$FIXTURES/pair/base" --adapter out -o merged
+  expect 0 st-inspect --diff --rtol 0.02 --atol 0.0005 --filter '*proj*' merged "$FIXTURES/pair/tuned" || expect 1 st-inspect --diff --rtol 0.02 --atol 0.0005 merged "$FIXTURES/pair/tuned"
+}
+
+@test "merge, extract, merge again; the bytes are the same for any number of threads" {
+  expect 0 lora-extract --base "$FIXTURES/base" --tuned "$FIXTURES/lora-merged" --rank 4 --tolerance 1e-6 -o found
+  has stderr "8 modules unchanged and left out"
+  expect 1 lora-extract --compare --tolerance 1e-9 found "$FIXTURES/lora-adapter"
+  expect 0 lora-extract --compare --tolerance 1e-5 found "$FIXTURES/lora-adapter"
+  expect 0 st-pack -q "$FIXTURES/base" --adapter found -o again
+  expect 0 st-inspect --diff --rtol 1e-6 --atol 1e-8 again "$FIXTURES/lora-merged"
+  for threads in 1 2 5; do
+    pair --rank 8 --kernel baseline -j $threads -o t$threads
+    cmp t1/adapter_model.safetensors t$threads/adapter_model.safetensors
+  done
+  pair --rank 8 --svd exact --alpha 16 --dtype f32 -o scaled
+  expect 1 lora-extract --compare scaled t1
+  expect 0 lora-extract --compare --tolerance 0.02 scaled t1
+}
+
+@test "targets, whole modules, embeddings, tolerance" {
+  pair --rank 4 --target '*self_attn*' --exclude '*k_proj' -o out
+  [ "$(st-inspect --names out | wc -l)" = 12 ]
+  ! grep -q k_proj out/adapter_config.json
+  pair --rank 4 --full-modules '*norm' --embeddings lora -o whole
+  grep -q 'model.layers.1.input_layernorm' whole/adapter_config.json
+  expect 1 lora-extract --base "$FIXTURES/pair/base" --tuned "$FIXTURES/pair/tuned" --rank 1 --tolerance 0.1 -o small
+  has stderr "14 modules above the tolerance of 0.1"
+  [ -e small/adapter_model.safetensors ]
+  expect 0 lora-extract -n --base "$FIXTURES/pair/base" --tuned "$FIXTURES/pair/tuned" -o none
+  has output "14 matrix pairs to compare"
+  [ ! -e none ]
+  expect 0 lora-extract --json --base "$FIXTURES/pair/base" --tuned "$FIXTURES/pair/tuned" -o json
+  python3 -c 'import json, sys; d = json.load(sys.stdin); assert d["mode"] == "pair" and len(d["modules"]) == 14 and d["lost"] and d["modules"][0]["error"] < 0.01' <<< "$output"
+}
+
+@test "models that don't match, are the same, hold NaN or grew are told, and nothing is written" {
+  expect 1 lora-extract --base "$FIXTURES/pair/base" --tuned "$FIXTURES/pair/base" -o out
+  has stderr "no difference"
+  expect 4 lora-extract --base "$FIXTURES/base" --tuned "$FIXTURES/pair/tuned" -o out
+  has stderr "the models don't match: 'lm_head.weight' is [320, 32] in the base and [320, 64] in the tuned model"
+  has stderr "and 16 more"
+  cp -r "$FIXTURES/pair/tuned" nan
+  edit nan/model.safetensors 'k = "model.layers.1.mlp.up_proj.weight"; t[k][2] = b"\xc0\x7f" + t[k][2][2:]'
+  expect 4 lora-extract --base "$FIXTURES/pair/base" --tuned nan -o out
+  has stderr "'model.layers.1.mlp.up_proj.weight' holds NaN or infinity"
+  cp -r "$FIXTURES/pair/tuned" grown
+  edit grown/model.safetensors 'for k in ("lm_head.weight", "model.embed_tokens.weight"): t[k] = [t[k][0], [322, 64], t[k][2] + bytes(256)]'
+  expect 4 lora-extract --base "$FIXTURES/pair/base" --tuned grown -o out
+  has stderr "the vocabulary changed; --embeddings full"
+  [ ! -e out ]
+  expect 0 lora-extract -q --base "$FIXTURES/pair/base" --tuned grown --embeddings full -o out
+  grep -q embed_tokens out/adapter_config.json
+  cp -r "$FIXTURES/pair/tuned" quantised
+  sed -i 's/{/{"quantization_config": {"bits": 4},/' quantised/config.json
+  expect 4 lora-extract --base "$FIXTURES/pair/base" --tuned quantised -o out2
+  has stderr "quantization_config"
+  expect 4 lora-extract --base "$FIXTURES/pair/base" --tuned "$FIXTURES/lora-adapter" -o out2
+  has stderr "is an adapter"
+}
+
+@test "--resize keeps the largest values; a rank that is high enough changes nothing" {
+  expect 0 lora-extract --resize 2 "$FIXTURES/lora-adapter" -o two
+  has output "model.layers.0.mlp.down_proj"
+  grep -q '"r": 2' two/adapter_config.json
+  expect 1 lora-extract --compare two "$FIXTURES/lora-adapter"
+  expect 0 lora-extract --resize 9 "$FIXTURES/lora-adapter" -o nine
+  expect 0 lora-extract --compare nine "$FIXTURES/lora-adapter"
+  expect 0 lora-extract --json --compare nine "$FIXTURES/lora-adapter"
+  python3 -c 'import json, sys; d = json.load(sys.stdin); assert all(m["distance"] < 1e-6 and m["rank_a"] == 9 for m in d["modules"])' <<< "$output"
+  expect 5 lora-extract --resize 9 "$FIXTURES/lora-adapter" -o nine
+}
+
+@test "st-pack --adapter merges, by any scale, in one file or many, and says what it did" {
+  expect 0 st-pack "$FIXTURES/base" --adapter "$FIXTURES/lora-adapter" -o out --verify
+  has stderr "6 modules of rank 4"
+  has stderr "6 tensors of the base merged"
+  expect 0 st-inspect --diff --rtol 1e-6 --atol 1e-8 out "$FIXTURES/lora-merged"
+  expect 0 st-pack -q "$FIXTURES/base" --adapter "$FIXTURES/lora-adapter:0.5" --adapter "$FIXTURES/lora-adapter:0.5" --max-shard-size 40KB -o halves
+  expect 0 st-inspect --diff --rtol 1e-6 --atol 1e-8 halves "$FIXTURES/lora-merged"
+  expect 0 st-pack -q "$FIXTURES/base" --adapter "$FIXTURES/lora-adapter:0" -o none
+  expect 0 st-inspect --diff none "$FIXTURES/base"
+  expect 0 st-pack -q "$FIXTURES/base" --adapter "$FIXTURES/lora-adapter" -o - > piped.safetensors
+  expect 0 st-pack -q "$FIXTURES/base" --adapter "$FIXTURES/lora-adapter" --dtype bf16 -o half
+  expect 0 st-pack -n "$FIXTURES/base" --adapter "$FIXTURES/lora-adapter" -o dry
+  [ ! -e dry ]
+}
+
+@test "st-pack --adapter refuses a base that is not the adapter's, and adapters it does not know" {
+  expect 4 st-pack "$FIXTURES/pair/base" --adapter "$FIXTURES/lora-adapter" -o out
+  has stderr "model.layers.0.mlp.down_proj: a delta of 32 x 64 for a tensor of [64, 160]"
+  cp -r "$FIXTURES/base" renamed
+  edit renamed/model.safetensors 't = {k.replace("q_proj", "query"): v for k, v in t.items()}'
+  expect 4 st-pack renamed --adapter "$FIXTURES/lora-adapter" -o out
+  has stderr "model.layers.0.self_attn.q_proj: the base has no tensor 'model.layers.0.self_attn.q_proj.weight'"
+  has stderr "was trained on base"
+  expect 7 st-pack "$FIXTURES/base" --adapter "$FIXTURES/base" -o out
+  expect 2 st-pack "$FIXTURES/base" --adapter "$FIXTURES/lora-adapter:much" -o out
+  expect 2 st-pack "$FIXTURES/lora-adapter" --adapter "$FIXTURES/lora-adapter" -o out
+  cp -r "$FIXTURES/lora-run/checkpoint-40" other
+  sed -i 's/"use_dora": false/"use_bdlora": true/' other/adapter_config.json
+  expect 4 st-pack "$FIXTURES/base" --adapter other -o out
+  has stderr "use_bdlora is set: this variant of LoRA is not supported"
+  cp -r "$FIXTURES/lora-run/checkpoint-40" nan
+  edit nan/adapter_model.safetensors 'k = sorted(t)[3]; t[k][2] = struct.pack("<f", float("inf")) + t[k][2][4:]'
+  expect 4 st-pack "$FIXTURES/base" --adapter nan -o out
+  has stderr "holds NaN or infinity"
+  [ ! -e out ]
+  is_empty "$(mktemp -d)"
+}
