@@ -11,6 +11,7 @@
 
 #include "lora/random.h"
 #include "os/interrupt.h"
+#include "os/threads.h"
 
 namespace mu {
 namespace {
@@ -22,6 +23,19 @@ std::vector<float> random_signs(std::size_t count, std::uint64_t seed) {
   std::vector<float> signs(count);
   for (std::size_t i = 0; i < count; ++i) signs[i] = random_sign(seed, i) ? 1.0F : -1.0F;
   return signs;
+}
+
+// A sum of sums over panels of fixed size, in their order.
+template <class Sum>
+double sum_of_panels(std::size_t count, unsigned threads, Sum panel_sum) {
+  constexpr std::size_t kPanel = 1U << 20;
+  std::vector<double> sums((count + kPanel - 1) / kPanel);
+  parallel_for(sums.size(), threads, [&](std::size_t panel) {
+    sums[panel] = panel_sum(panel * kPanel, std::min(count, (panel + 1) * kPanel));
+  });
+  double sum = 0;
+  for (const double part : sums) sum += part;
+  return sum;
 }
 
 // Columns of a growing basis, kept block by block, each [rows, width] row-major.
@@ -283,8 +297,11 @@ SymmetricEigen symmetric_eigen(std::span<const double> matrix, std::size_t n) {
 
 LowRank approximate(const Products& products, std::span<const float> a, std::size_t m, std::size_t n,
                     const LowRankOptions& options) {
-  double total = 0;
-  for (const float value : a) total += static_cast<double>(value) * static_cast<double>(value);
+  const double total = sum_of_panels(a.size(), options.threads, [&](std::size_t first, std::size_t last) {
+    double sum = 0;
+    for (std::size_t i = first; i < last; ++i) sum += static_cast<double>(a[i]) * static_cast<double>(a[i]);
+    return sum;
+  });
   if (total == 0) return {};
   const std::size_t size = std::min(m, n);
   if (3 * options.rank >= size || size <= 96) return approximate_small(a, m, n, options.rank, total);
@@ -294,21 +311,31 @@ LowRank approximate(const Products& products, std::span<const float> a, std::siz
 double squared_error(const Products& products, std::span<const float> a, std::size_t m, std::size_t n,
                      std::span<const float> left, std::span<const float> right, std::size_t rank,
                      unsigned threads) {
-  constexpr std::size_t kRows = 256;
-  double sum = 0;
-  std::vector<float> product(std::min(kRows, m) * n);
-  for (std::size_t row = 0; row < m; row += kRows) {
-    const std::size_t rows = std::min(kRows, m - row);
-    if (rank > 0)
-      products.multiply(left.subspan(row * rank, rows * rank), rows, rank, right, n, product, threads);
-    else
-      std::fill(product.begin(), product.end(), 0.0F);
+  constexpr std::size_t kRows = 64;
+  std::vector<double> sums((m + kRows - 1) / kRows);
+  parallel_for(sums.size(), threads, [&](std::size_t panel) {
+    const std::size_t row = panel * kRows, rows = std::min(kRows, m - row);
+    thread_local std::vector<float> product;
+    product.assign(rows * n, 0.0F);
+    if (rank > 0) products.multiply(left.subspan(row * rank, rows * rank), rows, rank, right, n, product, 1);
     const float* values = a.data() + row * n;
-    for (std::size_t i = 0; i < rows * n; ++i) {
-      const double difference = static_cast<double>(values[i]) - static_cast<double>(product[i]);
-      sum += difference * difference;
+    // In eight lanes, so that additions need not wait for one another.
+    double lanes[8] = {};
+    const std::size_t count = rows * n, whole = count / 8 * 8;
+    for (std::size_t i = 0; i < whole; i += 8) {
+      for (std::size_t k = 0; k < 8; ++k) {
+        const double difference = static_cast<double>(values[i + k]) - static_cast<double>(product[i + k]);
+        lanes[k] += difference * difference;
+      }
     }
-  }
+    for (std::size_t i = whole; i < count; ++i) {
+      const double difference = static_cast<double>(values[i]) - static_cast<double>(product[i]);
+      lanes[0] += difference * difference;
+    }
+    for (const double lane : lanes) sums[panel] += lane;
+  });
+  double sum = 0;
+  for (const double part : sums) sum += part;
   return sum;
 }
 

@@ -203,11 +203,13 @@ class Extractor {
       throw malformed(fmt::format("'{}' is larger than what fits memory", escape_name(pair.name)))
           .hint("--exclude leaves it out");
     const bool needs_tuned = o_.rank.by == RankChoice::By::kNoise;
-    std::vector<float> delta(static_cast<std::size_t>(count)), tuned(needs_tuned ? delta.size() : 0), other;
-    for (std::uint64_t at = 0; at < count; at += kPiece) {
+    std::vector<float> delta(static_cast<std::size_t>(count)), tuned(needs_tuned ? delta.size() : 0);
+    parallel_for(static_cast<std::size_t>((count + kPiece - 1) / kPiece), threads, [&](std::size_t piece) {
       check_interrupt();
+      const std::uint64_t at = piece * kPiece;
       const auto size = static_cast<std::size_t>(std::min(kPiece, count - at));
       const std::span<float> values = std::span(delta).subspan(static_cast<std::size_t>(at), size);
+      thread_local std::vector<float> other;
       other.resize(size);
       read_floats(tuned_, *pair.tuned, at, values);
       require_finite(values, *pair.tuned, tuned_);
@@ -216,7 +218,7 @@ class Extractor {
       read_floats(base_, *pair.base, at, other);
       require_finite(other, *pair.base, base_);
       for (std::size_t k = 0; k < size; ++k) values[k] -= other[k];
-    }
+    });
     LowRank found = approximate_delta(pair, delta, tuned, m, n, threads);
     if (found.total == 0 || found.rank == 0) return;
     const Dtype dtype = o_.dtype.value_or(pair.tuned->dtype == Dtype::kF64 ? Dtype::kF32 : pair.tuned->dtype);

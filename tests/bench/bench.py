@@ -47,6 +47,11 @@ GOALS = {
     "hub-push, 1 GiB cold / sha256sum and curl -T": 0.9,
     "hub-push, 1 GiB cold / hf upload": 2,
     "hub-push, 2,000 files, no change / hf upload": 10,
+    "lora-extract, 4096 x 4096, r 64 / torch.svd_lowrank(72, 4)": 1,
+    "lora-extract, 4096 x 4096, r 64 / LAPACK": 30,
+    "lora-extract, 8 of 2048 x 4096, 2 threads / 1": 1.8,
+    "st-pack --adapter, 1.1 GB / PEFT": 3,
+    "st-pack --adapter, 1.1 GB / cp and sync": 0.8,
     "st-inspect hf://, 100 shards, 20 ms / curl in turn": 10,
 }
 
@@ -351,6 +356,51 @@ def cache_rows(folder):
         shutil.rmtree(path)
 
 
+def lora_rows(folder, python):
+    """A pair of one large matrix beside LAPACK and torch, and merging into a model of 1 GB beside PEFT and cp."""
+    work = folder / "lora"
+    work.mkdir()
+    subprocess.run(python(f"""
+import torch
+from safetensors.torch import save_file
+torch.manual_seed(1)
+w = torch.randn(4096, 4096) * 0.02
+d = torch.randn(4096, 16) @ torch.randn(16, 4096) * 5e-5
+save_file({{'m.weight': w.bfloat16()}}, {str(work / 'a.safetensors')!r}, {{'format': 'pt'}})
+save_file({{'m.weight': (w.bfloat16().float() + d).bfloat16()}}, {str(work / 'b.safetensors')!r}, {{'format': 'pt'}})
+c = {{f'l.{{i}}.weight': torch.randn(2048, 4096) * 0.02 for i in range(8)}}
+save_file({{k: v.bfloat16() for k, v in c.items()}}, {str(work / 'c.safetensors')!r}, {{'format': 'pt'}})
+save_file({{k: (v.bfloat16().float() + torch.randn(2048, 16) @ torch.randn(16, 4096) * 5e-5).bfloat16() for k, v in c.items()}}, {str(work / 'd.safetensors')!r}, {{'format': 'pt'}})
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM, LlamaConfig
+model = AutoModelForCausalLM.from_config(LlamaConfig(hidden_size=2048, intermediate_size=5632, num_hidden_layers=10, num_attention_heads=16, num_key_value_heads=16, vocab_size=8000)).bfloat16()
+model.save_pretrained({str(work / 'base')!r})
+peft = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules=['q_proj', 'v_proj'], task_type='CAUSAL_LM'))
+for name, p in peft.named_parameters():
+    if 'lora_B' in name: p.data.normal_(0, 0.01)
+peft.save_pretrained({str(work / 'adapter')!r})
+"""), check=True, stdout=subprocess.DEVNULL)
+    out = work / "out"
+    fresh = lambda: shutil.rmtree(out, ignore_errors=True) or os.sync()
+    load = f"import torch; from safetensors.torch import load_file; a, b = (load_file(f'{work}/{{n}}.safetensors')['m.weight'].float() for n in 'ab'); d = b - a\n"
+    extract = [BIN / "lora-extract", "-q", "--base", work / "a.safetensors", "--tuned", work / "b.safetensors", "--rank", "64", "-o", out]
+    compare("lora-extract, 4096 x 4096, r 64 / torch.svd_lowrank(72, 4)", extract, python(load + "torch.svd_lowrank(d, q=72, niter=4)"), fresh, pairs=3)
+    compare("lora-extract, 4096 x 4096, r 64 / LAPACK", extract, python(load + "torch.linalg.svd(d, full_matrices=False)"), fresh, pairs=1)
+    compare("lora-extract, 4096 x 4096, 2 threads / 1", extract, [*extract, "-j", "1"], fresh, pairs=3)
+    many = [BIN / "lora-extract", "-q", "--base", work / "c.safetensors", "--tuned", work / "d.safetensors", "--rank", "64", "-o", out]
+    compare("lora-extract, 8 of 2048 x 4096, 2 threads / 1", many, [*many, "-j", "1"], fresh, pairs=3)
+    merge = [BIN / "st-pack", "-q", work / "base", "--adapter", work / "adapter", "-o", out]
+    peft = (f"from transformers import AutoModelForCausalLM; from peft import PeftModel; import torch\n"
+            f"PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained('{work}/base', dtype=torch.bfloat16), '{work}/adapter').merge_and_unload().save_pretrained('{out}')")
+    compare("st-pack --adapter, 1.1 GB / PEFT", merge, python(peft), fresh, pairs=3)
+    compare("st-pack --adapter, 1.1 GB / cp and sync", merge,
+            ["sh", "-c", f"mkdir {out} && cp --reflink=never {work}/base/model.safetensors {out} && sync -f {out}"], fresh)
+    pair = [BIN / "lora-extract", "-q", "--base", work / "base", "--tuned", work / "tuned", "--rank", "16", "-o", out]
+    subprocess.run([*merge[:-1], work / "tuned"], check=True)
+    compare("lora-extract, pair of 1.1 GB, 20 changed / cat", pair, ["sh", "-c", f"cat {work}/base/*.safetensors {work}/tuned/*.safetensors > /dev/null"], fresh, pairs=3)
+    shutil.rmtree(work)
+
+
 def remote_rows(folder, python):
     """Headers of 100 shards from a hub that takes 20 ms for each answer."""
     hub = subprocess.Popen([BIN / "../tests/hub/test_hub", "--port", "0"], stdout=subprocess.PIPE, text=True)
@@ -424,6 +474,7 @@ def main():
         compare_shares(folder, python)
         prune_rows(folder)
         cache_rows(folder)
+        lora_rows(folder, python)
         remote_rows(folder, python)
         hub_rows(folder)
     finally:

@@ -47,9 +47,12 @@ TEST_CASE("scales by patterns: the first key that ends the path, in the file's o
 }
 
 TEST_CASE("what is no LoRA that is known is refused by name") {
-  for (const std::string text : {R"({"peft_type": "IA3"})", R"({"r": 8})", "[]", "{", R"({"peft_type": "LORA", "r": 0})",
-                                 R"({"peft_type": "LORA", "use_qalora": true})", R"({"peft_type": "LORA", "loftq_config": {"bits": 4}})",
-                                 R"({"peft_type": "LORA", "rank_pattern": {"a": "b"}})", R"({"peft_type": "LORA", "rank_pattern": {"a": 0}})"}) {
+  for (const std::string text :
+       {R"({"peft_type": "IA3"})", R"({"r": 8})", "[]", "{", R"({"peft_type": "LORA", "r": 0})",
+        R"({"peft_type": "LORA", "use_qalora": true})",
+        R"({"peft_type": "LORA", "loftq_config": {"bits": 4}})",
+        R"({"peft_type": "LORA", "rank_pattern": {"a": "b"}})",
+        R"({"peft_type": "LORA", "rank_pattern": {"a": 0}})"}) {
     CAPTURE(text);
     CHECK(error_of([&] { parse_lora_config(text); }) == ErrorKind::kMalformed);
   }
@@ -59,9 +62,11 @@ TEST_CASE("what is no LoRA that is known is refused by name") {
 
 TEST_CASE("a made config names modules by their last part where that selects no other") {
   std::vector<LoraModule> modules;
-  for (const char* name : {"model.0.q_proj", "model.1.q_proj", "model.0.up_proj"}) modules.push_back({.name = name, .rank = 4});
+  for (const char* name : {"model.0.q_proj", "model.1.q_proj", "model.0.up_proj"})
+    modules.push_back({.name = name, .rank = 4});
   modules[1].rank = 2;
-  const LoraConfig config = make_config(modules, {}, {"model.0.q_proj", "model.1.q_proj", "model.0.up_proj", "model.1.up_proj"}, 4);
+  const LoraConfig config =
+      make_config(modules, {}, {"model.0.q_proj", "model.1.q_proj", "model.0.up_proj", "model.1.up_proj"}, 4);
   CHECK(config.target_modules == std::vector<std::string>{"model.0.up_proj", "q_proj"});
   CHECK(config.rank == 4);
   CHECK(config.rank_pattern == std::vector<std::pair<std::string, double>>{{"model.1.q_proj", 2}});
@@ -72,6 +77,7 @@ TEST_CASE("a made config names modules by their last part where that selects no 
 }
 
 TEST_CASE("values of a config are exchanged and added, the rest stays") {
-  CHECK(with_config_values(R"({"r": 8, "x": [1,  2]})", {{"r", "2"}, {"y", "\"z\""}}) == "{\n  \"y\": \"z\",\"r\": 2, \"x\": [1,  2]}");
+  CHECK(with_config_values(R"({"r": 8, "x": [1,  2]})", {{"r", "2"}, {"y", "\"z\""}}) ==
+        "{\n  \"y\": \"z\",\"r\": 2, \"x\": [1,  2]}");
   CHECK(with_config_values("{}", {{"y", "1"}}) == "{\n  \"y\": 1\n}");
 }

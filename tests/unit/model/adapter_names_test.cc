@@ -18,26 +18,45 @@ TEST_CASE("names of a training process become those that PEFT saves") {
   };
   const std::string q = "model.layers.0.self_attn.q_proj";
   for (const Row& row : {
-           Row{"base_model.model.m.q.lora_A.default.weight", AdapterPart::kFactor, "base_model.model.m.q.lora_A.weight", "default", "m.q"},
-           {"base_model.model.m.q.lora_A.weight", AdapterPart::kFactor, "base_model.model.m.q.lora_A.weight", "", "m.q"},
-           {"base_model.model.m.q.lora_B.default.bias", AdapterPart::kFactor, "base_model.model.m.q.lora_B.bias", "default", "m.q"},
-           {"base_model.model.m.e.lora_embedding_A.default", AdapterPart::kFactor, "base_model.model.m.e.lora_embedding_A", "default", "m.e"},
-           {"base_model.model.m.e.lora_embedding_B", AdapterPart::kFactor, "base_model.model.m.e.lora_embedding_B", "", "m.e"},
-           {"m.q.lora_magnitude_vector.default.weight", AdapterPart::kFactor, "base_model.model.m.q.lora_magnitude_vector", "default", "m.q"},
-           {"m.q.lora_magnitude_vector.other", AdapterPart::kFactor, "base_model.model.m.q.lora_magnitude_vector", "other", "m.q"},
-           {"m.q.lora_magnitude_vector", AdapterPart::kFactor, "base_model.model.m.q.lora_magnitude_vector", "", "m.q"},
-           {"base_model.model.h.modules_to_save.default.weight", AdapterPart::kSaved, "base_model.model.h.weight", "default", "h"},
-           {"base_model.model.h.modules_to_save.x.dense.bias", AdapterPart::kSaved, "base_model.model.h.dense.bias", "x", "h"},
-           {"base_model.model.e.token_adapter.trainable_tokens_delta.default", AdapterPart::kTokens, "base_model.model.e.token_adapter.trainable_tokens_delta", "default", "e"},
-           {"base_model.model.m.q.base_layer.weight", AdapterPart::kBase, "base_model.model.m.q.base_layer.weight", "", "m.q"},
-           {"base_model.model.m.q.base_layer.bias", AdapterPart::kBias, "base_model.model.m.q.base_layer.bias", "", "m.q"},
-           {"base_model.model.h.original_module.weight", AdapterPart::kBase, "base_model.model.h.original_module.weight", "", "h"},
-           {"base_model.model.h.original_module.bias", AdapterPart::kBase, "base_model.model.h.original_module.bias", "", "h"},
-           {"module._orig_mod.base_model.model.m._fsdp_wrapped_module.q.lora_A.default.weight", AdapterPart::kFactor, "base_model.model.m.q.lora_A.weight", "default", "m.q"},
-           {"model.base_model.model.m.q.lora_A.default.weight", AdapterPart::kFactor, "base_model.model.m.q.lora_A.weight", "default", "m.q"},
-           {"0.auto_model.m.q.lora_A.default.weight", AdapterPart::kFactor, "base_model.model.m.q.lora_A.weight", "default", "m.q"},
+           Row{"base_model.model.m.q.lora_A.default.weight", AdapterPart::kFactor,
+               "base_model.model.m.q.lora_A.weight", "default", "m.q"},
+           {"base_model.model.m.q.lora_A.weight", AdapterPart::kFactor, "base_model.model.m.q.lora_A.weight",
+            "", "m.q"},
+           {"base_model.model.m.q.lora_B.default.bias", AdapterPart::kFactor,
+            "base_model.model.m.q.lora_B.bias", "default", "m.q"},
+           {"base_model.model.m.e.lora_embedding_A.default", AdapterPart::kFactor,
+            "base_model.model.m.e.lora_embedding_A", "default", "m.e"},
+           {"base_model.model.m.e.lora_embedding_B", AdapterPart::kFactor,
+            "base_model.model.m.e.lora_embedding_B", "", "m.e"},
+           {"m.q.lora_magnitude_vector.default.weight", AdapterPart::kFactor,
+            "base_model.model.m.q.lora_magnitude_vector", "default", "m.q"},
+           {"m.q.lora_magnitude_vector.other", AdapterPart::kFactor,
+            "base_model.model.m.q.lora_magnitude_vector", "other", "m.q"},
+           {"m.q.lora_magnitude_vector", AdapterPart::kFactor, "base_model.model.m.q.lora_magnitude_vector",
+            "", "m.q"},
+           {"base_model.model.h.modules_to_save.default.weight", AdapterPart::kSaved,
+            "base_model.model.h.weight", "default", "h"},
+           {"base_model.model.h.modules_to_save.x.dense.bias", AdapterPart::kSaved,
+            "base_model.model.h.dense.bias", "x", "h"},
+           {"base_model.model.e.token_adapter.trainable_tokens_delta.default", AdapterPart::kTokens,
+            "base_model.model.e.token_adapter.trainable_tokens_delta", "default", "e"},
+           {"base_model.model.m.q.base_layer.weight", AdapterPart::kBase,
+            "base_model.model.m.q.base_layer.weight", "", "m.q"},
+           {"base_model.model.m.q.base_layer.bias", AdapterPart::kBias,
+            "base_model.model.m.q.base_layer.bias", "", "m.q"},
+           {"base_model.model.h.original_module.weight", AdapterPart::kBase,
+            "base_model.model.h.original_module.weight", "", "h"},
+           {"base_model.model.h.original_module.bias", AdapterPart::kBase,
+            "base_model.model.h.original_module.bias", "", "h"},
+           {"module._orig_mod.base_model.model.m._fsdp_wrapped_module.q.lora_A.default.weight",
+            AdapterPart::kFactor, "base_model.model.m.q.lora_A.weight", "default", "m.q"},
+           {"model.base_model.model.m.q.lora_A.default.weight", AdapterPart::kFactor,
+            "base_model.model.m.q.lora_A.weight", "default", "m.q"},
+           {"0.auto_model.m.q.lora_A.default.weight", AdapterPart::kFactor,
+            "base_model.model.m.q.lora_A.weight", "default", "m.q"},
            // A module may be called as an adapter is.
-           {"base_model.model.default.q.lora_A.default.weight", AdapterPart::kFactor, "base_model.model.default.q.lora_A.weight", "default", "default.q"},
+           {"base_model.model.default.q.lora_A.default.weight", AdapterPart::kFactor,
+            "base_model.model.default.q.lora_A.weight", "default", "default.q"},
        }) {
     CAPTURE(row.text);
     const AdapterName name = parse_adapter_name(row.text);
@@ -49,7 +68,8 @@ TEST_CASE("names of a training process become those that PEFT saves") {
 }
 
 TEST_CASE("of odd names nothing worse than a base tensor is made") {
-  for (const std::string_view text : {"", ".", "lora_A", "lora_.weight", "a.lora_A.b.c.d.weight", "modules_to_save", "modules_to_save.x",
-                                      "trainable_tokens_delta", "base_model.model.", "0.0.0"})
+  for (const std::string_view text :
+       {"", ".", "lora_A", "lora_.weight", "a.lora_A.b.c.d.weight", "modules_to_save", "modules_to_save.x",
+        "trainable_tokens_delta", "base_model.model.", "0.0.0"})
     CHECK(parse_adapter_name(text).name.size() < 100);
 }
