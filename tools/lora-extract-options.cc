@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "cli/part.h"
 
 namespace mu {
 namespace {
@@ -60,7 +61,7 @@ PairOptions::Embeddings parse_embeddings(const std::string& text) {
 LoraExtractOptions parse_lora_options(int argc, char** argv) {
   LoraExtractOptions o;
   std::optional<std::string> output, adapter, alpha, base_id, dtype, rank, max_rank, embeddings, bias, svd,
-      tolerance, kernel, resize;
+      tolerance, kernel, resize, part, fingerprint;
   std::vector<std::string> targets, excludes, full_modules;
   App app(kText);
   app.operands(o.operands);
@@ -87,6 +88,8 @@ LoraExtractOptions parse_lora_options(int argc, char** argv) {
   app.value("--svd", "fast|exact", svd, "how close to the optimum (fast: 0.25 %)");
   app.value("--tolerance", "X", tolerance, "exit 1 where a module's error is above X");
   app.value("--kernel", "NAME", kernel, "auto, avx512, avx2 or baseline");
+  app.value("--part", "I/N|auto", part, "do share I of N beside OUT; a run without finishes");
+  app.value("--fingerprint", "time|content", fingerprint, "how shares know the models again (time)");
   app.group("Adapters alone");
   app.value("--resize", "N", resize, "write ADAPTER at this rank");
   app.flag("--compare", o.compare, "how far two adapters are apart");
@@ -114,8 +117,8 @@ LoraExtractOptions parse_lora_options(int argc, char** argv) {
     if (o.dtype != Dtype::kBF16 && o.dtype != Dtype::kF16 && o.dtype != Dtype::kF32)
       throw usage(fmt::format("--dtype takes bf16, f16 or f32, not '{}'", escape_name(*dtype)));
   }
-  const bool of_pair = rank || max_rank || embeddings || bias || svd || tolerance || kernel ||
-                       !targets.empty() || !excludes.empty() || !full_modules.empty();
+  const bool of_pair = rank || max_rank || embeddings || bias || svd || tolerance || kernel || part ||
+                       fingerprint || !targets.empty() || !excludes.empty() || !full_modules.empty();
   if (of_pair && !o.base) throw usage("--rank and what chooses modules go with --base and --tuned");
   if (o.base && adapter) throw usage("--adapter goes with a CHECKPOINT");
   if (rank) o.rank = parse_rank(*rank);
@@ -130,6 +133,8 @@ LoraExtractOptions parse_lora_options(int argc, char** argv) {
   for (const std::string& glob : full_modules) o.pair.full_modules.emplace_back(glob);
   if (svd && *svd != "fast" && *svd != "exact") throw usage("--svd takes fast or exact");
   o.exact = svd == "exact";
+  if (part) o.part = parse_part_option(*part);
+  if (fingerprint) o.known_by = parse_known_by(*fingerprint);
   if (kernel) o.kernel = *kernel;
   return o;
 }

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "cli/app.h"
-#include "lora/pair.h"
+#include "lora/pair_share.h"
 #include "pack/plan.h"
 
 namespace mu {
@@ -30,6 +30,8 @@ struct LoraExtractOptions {
   std::optional<std::size_t> resize;
   bool compare = false;
   bool exact = false;
+  std::optional<Share> part;
+  KnownBy known_by = KnownBy::kTime;
   CommonOptions common;
 };
 

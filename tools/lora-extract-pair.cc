@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -10,6 +11,7 @@
 #include "cli/progress.h"
 #include "lora-extract-options.h"
 #include "lora/report.h"
+#include "os/folder.h"
 #include "os/stage.h"
 #include "pack/report.h"
 
@@ -53,12 +55,13 @@ void print_lost(const PairResult& result) {
 }
 
 // What would be extracted, before anything large is read.
-std::string dry_text(const PairPlan& plan) {
+std::string dry_text(const PairPlan& plan, const std::vector<std::size_t>& units) {
   std::string text;
   std::uint64_t matrices = 0, bytes = 0;
-  for (const PairTensor& pair : plan.tensors) {
+  for (const std::size_t unit : units) {
+    const PairTensor& pair = plan.tensors[unit];
     if (pair.kind == PairKind::kOther) continue;
-    const bool matrix = pair.kind == PairKind::kLinear || pair.kind == PairKind::kEmbedding;
+    const bool matrix = is_matrix(pair);
     matrices += matrix ? 1 : 0;
     bytes += pair.tuned->size + (pair.base != nullptr ? pair.base->size : 0);
     text += fmt::format("{}\t{}\n", matrix ? "factors" : "whole", escape_name(pair.module));
@@ -67,32 +70,62 @@ std::string dry_text(const PairPlan& plan) {
                             group_digits(bytes));
 }
 
+std::vector<FoundTensor> work(const LoraExtractOptions& o, const Input& base, const Input& tuned,
+                              const PairPlan& plan, const std::vector<std::size_t>& units,
+                              PairRunOptions options) {
+  std::uint64_t bytes = 0;
+  for (const std::size_t unit : units) bytes += plan.tensors[unit].tuned->size;
+  Progress progress("extracting", bytes, o.common.show_progress());
+  options.on_bytes = [&progress](std::uint64_t done) { progress.add(done); };
+  return factorise(base, tuned, plan, units, options);
+}
+
+int extract_share(const LoraExtractOptions& o, const PartsFolder& parts, const Input& base,
+                  const Input& tuned, const PairPlan& plan, const std::vector<std::size_t>& units,
+                  const PairRunOptions& options) {
+  const std::vector<Share> there = parts.find(o.force);
+  const bool done = std::find(there.begin(), there.end(), *o.part) != there.end();
+  if (!done) write_pair_share(parts, *o.part, work(o, base, tuned, plan, units, options));
+  print_note(fmt::format("{}: share {} of {}, {}{}", escape_name(o.output), o.part->index, o.part->count,
+                         plural(units.size(), "tensor"), done ? ", done already" : ""));
+  return 0;
+}
+
 }  // namespace
 
 int extract_pair_mode(const LoraExtractOptions& o) {
   const Input base = open_model(*o.base);
   Input tuned = open_model(*o.tuned);
   const PairPlan plan = plan_pair(base, tuned, o.pair);
-  if (o.common.dry_run) {
-    out(dry_text(plan));
-    return 0;
-  }
-  if (!o.force) require_free_folder(o.output, false);
-  std::uint64_t bytes = 0;
-  for (const PairTensor& pair : plan.tensors) bytes += pair.tuned->size;
+  const bool shared = o.part || exists(PartsFolder(o.output, "").path());
   PairRunOptions options{.rank = o.rank,
                          .alpha = o.alpha,
                          .dtype = o.dtype,
                          .exact = o.exact,
-                         .kernel = o.kernel,
+                         // Machines may differ: what each of them has.
+                         .kernel = shared && o.kernel == "auto" ? "avx2" : o.kernel,
                          .base_id = o.base_id.empty() ? id_of(*o.base) : o.base_id,
                          .threads = o.common.thread_count(),
                          .on_bytes = {}};
-  PairResult result = [&] {
-    Progress progress("extracting", bytes, o.common.show_progress());
-    options.on_bytes = [&progress](std::uint64_t done) { progress.add(done); };
-    return extract_pair(base, std::move(tuned), plan, options);
-  }();
+  std::vector<std::size_t> units(plan.tensors.size());
+  std::iota(units.begin(), units.end(), 0U);
+  if (o.part) units = pair_units(plan, *o.part);
+  if (o.common.dry_run) {
+    out(dry_text(plan, units));
+    return 0;
+  }
+  if (!o.force) require_free_folder(o.output, false);
+  const PartsFolder parts(o.output, shared ? pair_fingerprint(plan, options, base, tuned, o.known_by) : "");
+  if (o.part) return extract_share(o, parts, base, tuned, plan, units, options);
+  std::vector<FoundTensor> found =
+      shared ? read_pair_shares(parts, plan, o.force) : std::vector<FoundTensor>(plan.tensors.size());
+  const std::size_t all = units.size();
+  std::erase_if(units, [&](std::size_t unit) { return found[unit].done; });
+  if (units.size() < all)
+    print_note(fmt::format("{} of {} taken from shares", all - units.size(), plural(all, "tensor")));
+  std::vector<FoundTensor> more = work(o, base, tuned, plan, units, options);
+  for (const std::size_t unit : units) found[unit] = std::move(more[unit]);
+  const PairResult result = assemble_pair(std::move(tuned), plan, std::move(found), options);
   if (result.modules.empty() && result.whole.empty()) {
     print_lost(result);
     print_note(result.lost.empty() ? "no difference" : "no difference in what an adapter can hold");
@@ -102,6 +135,7 @@ int extract_pair_mode(const LoraExtractOptions& o) {
       plan_pack(result.input, lora_pack_options(o, lora_config_text(result.config)), OutputKind::kFolder, {});
   write_pack(packed, result.input, o.output,
              {.force = o.force, .verify = o.verify, .threads = o.common.thread_count(), .progress = false});
+  if (shared) parts.remove();
   if (o.common.json)
     out(pair_json(result, *o.base, *o.tuned, o.output, true, written_files(packed)));
   else

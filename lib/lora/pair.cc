@@ -71,13 +71,6 @@ std::vector<float> transpose(std::span<const float> values, std::size_t rows, st
   return out;
 }
 
-// Factors of one module as they wait: A [rank, in], then B [out, rank], in fp32.
-struct Waiting {
-  std::uint64_t offset = 0;
-  std::size_t rank = 0, in = 0, out = 0;
-  Dtype dtype = Dtype::kF32;
-};
-
 class Extractor {
  public:
   Extractor(const Input& base, const Input& tuned, const PairPlan& plan, const PairRunOptions& options)
@@ -88,94 +81,38 @@ class Extractor {
         products_(options.kernel),
         spool_(std::make_shared<Spool>()) {}
 
-  void run() {
-    waiting_.resize(plan_.tensors.size());
-    reports_.resize(plan_.tensors.size());
-    changed_.resize(plan_.tensors.size());
+  std::vector<FoundTensor> run(const std::vector<std::size_t>& units) {
+    found_.resize(plan_.tensors.size());
     std::vector<std::size_t> small, large;
-    for (std::size_t i = 0; i < plan_.tensors.size(); ++i)
+    for (const std::size_t i : units)
       (plan_.tensors[i].tuned->element_count() > kAlone ? large : small).push_back(i);
     // The largest first, so that no thread is left with one at the end.
     std::stable_sort(small.begin(), small.end(), [&](std::size_t a, std::size_t b) {
       return plan_.tensors[a].tuned->element_count() > plan_.tensors[b].tuned->element_count();
     });
-    const auto inner =
-        static_cast<unsigned>(std::max<std::size_t>(1, o_.threads / std::max<std::size_t>(1, matrices())));
+    const auto inner = static_cast<unsigned>(
+        std::max<std::size_t>(1, o_.threads / std::max<std::size_t>(1, matrices(units))));
     for (const std::size_t i : large) work(i, o_.threads);
     parallel_for(small.size(), o_.threads, [&](std::size_t k) { work(small[k], inner); });
-  }
-
-  PairResult assemble(Input tuned) {
-    PairResult result;
-    result.kernel = products_.name();
-    const std::size_t rank = uniform_rank();
-    std::vector<Tensor> tensors;
-    std::vector<LoraModule> modules;
-    std::vector<ReplacedTensor> replaced;
-    std::vector<std::string> base_modules;
-    std::set<std::string> targets;
-    for (std::size_t i = 0; i < plan_.tensors.size(); ++i) {
-      if (waiting_[i].rank > 0) targets.insert(plan_.tensors[i].module);
-    }
-    for (std::size_t i = 0; i < plan_.tensors.size(); ++i) {
-      const PairTensor& pair = plan_.tensors[i];
-      const bool matrix = pair.kind == PairKind::kLinear || pair.kind == PairKind::kEmbedding;
-      if (pair.name.ends_with(".weight")) base_modules.push_back(pair.module);
-      if (matrix && waiting_[i].rank > 0) {
-        add_factors(tensors, pair, waiting_[i], rank);
-        modules.push_back(
-            {.name = pair.module, .is_embedding = pair.kind == PairKind::kEmbedding, .rank = rank});
-        result.modules.push_back(std::move(reports_[i]));
-      } else if (matrix) {
-        ++result.unchanged;
-      } else if (changed_[i] == 0) {
-        continue;
-      } else if (pair.kind == PairKind::kOther) {
-        result.lost.push_back(pair.name);
-      } else {
-        Tensor tensor = *pair.tuned;
-        const bool layer = pair.kind == PairKind::kBias && targets.contains(pair.module);
-        tensor.name = "base_model.model." + (layer ? pair.module + ".base_layer.bias" : pair.name);
-        if (pair.kind == PairKind::kFull) replaced.push_back({pair.name, nullptr});
-        tensors.push_back(std::move(tensor));
-        result.whole.push_back(pair.name);
-        biases_ = biases_ || pair.kind == PairKind::kBias;
-      }
-    }
-    result.config = make_config(modules, {}, base_modules, o_.alpha.value_or(static_cast<double>(rank)));
-    result.config.rank = rank;
-    result.config.modules_to_save = saved_modules(replaced, base_modules);
-    result.config.bias = biases_ ? "all" : "none";
-    result.config.fan_in_fan_out = plan_.conv1d;
-    result.config.task_type = plan_.task_type;
-    result.config.base_model = o_.base_id;
-    tuned.weights.tensors = std::move(tensors);
-    tuned.weights.index.reset();
-    tuned.choice.is_adapter = true;
-    tuned.choice.stem = "adapter_model";
-    result.input = std::move(tuned);
-    result.notes = plan_.notes;
-    return result;
+    return std::move(found_);
   }
 
  private:
-  std::size_t matrices() const {
-    return static_cast<std::size_t>(
-        std::count_if(plan_.tensors.begin(), plan_.tensors.end(), [](const PairTensor& pair) {
-          return pair.kind == PairKind::kLinear || pair.kind == PairKind::kEmbedding;
-        }));
+  std::size_t matrices(const std::vector<std::size_t>& units) const {
+    return static_cast<std::size_t>(std::count_if(
+        units.begin(), units.end(), [&](std::size_t i) { return is_matrix(plan_.tensors[i]); }));
   }
 
   void work(std::size_t i, unsigned threads) {
     check_interrupt();
     const PairTensor& pair = plan_.tensors[i];
-    if (pair.kind == PairKind::kLinear || pair.kind == PairKind::kEmbedding)
+    FoundTensor& found = found_[i];
+    found.done = true;
+    if (is_matrix(pair))
       factorise(i, threads);
     else
-      changed_[i] = pair.base == nullptr || pair.base->dtype != pair.tuned->dtype || pair.extended ||
-                            !same_bytes(*pair.base, *pair.tuned)
-                        ? 1
-                        : 0;
+      found.changed = pair.base == nullptr || pair.base->dtype != pair.tuned->dtype || pair.extended ||
+                      !same_bytes(*pair.base, *pair.tuned);
     if (o_.on_bytes) o_.on_bytes(pair.tuned->size);
   }
 
@@ -222,7 +159,8 @@ class Extractor {
     LowRank found = approximate_delta(pair, delta, tuned, m, n, threads);
     if (found.total == 0 || found.rank == 0) return;
     const Dtype dtype = o_.dtype.value_or(pair.tuned->dtype == Dtype::kF64 ? Dtype::kF32 : pair.tuned->dtype);
-    ModuleReport& report = reports_[i];
+    found_[i].changed = true;
+    ModuleReport& report = found_[i].report;
     report.name = pair.module;
     report.m = m;
     report.n = n;
@@ -242,8 +180,12 @@ class Extractor {
     report.error = std::sqrt(squared / found.total);
     report.energy = std::max(0.0, 1 - squared / found.total);
     report.values = std::move(found.values);
-    Waiting& waiting = waiting_[i];
-    waiting = {0, found.rank, pair.transposed ? m : n, pair.transposed ? n : m, dtype};
+    FoundTensor& waiting = found_[i];
+    waiting.rank = found.rank;
+    waiting.in = pair.transposed ? m : n;
+    waiting.out = pair.transposed ? n : m;
+    waiting.dtype = dtype;
+    waiting.read = [spool = spool_](std::uint64_t at, std::span<std::byte> out) { spool->read_at(at, out); };
     std::vector<float> a = std::move(found.right), b = std::move(found.left);
     if (pair.transposed) {
       std::vector<float> turned = transpose(b, m, found.rank);
@@ -297,67 +239,6 @@ class Extractor {
     found.rank = rank;
   }
 
-  // One rank for all modules: the only layout that every reader scales alike.
-  std::size_t uniform_rank() const {
-    std::size_t most = 0;
-    for (const Waiting& waiting : waiting_) most = std::max(most, waiting.rank);
-    return o_.rank.by == RankChoice::By::kNumber && o_.alpha ? o_.rank.rank : std::max<std::size_t>(most, 1);
-  }
-
-  // Rows or columns beyond the module's own rank are zero.
-  void add_factors(std::vector<Tensor>& tensors, const PairTensor& pair, const Waiting& w,
-                   std::size_t rank) const {
-    const bool embedding = pair.kind == PairKind::kEmbedding;
-    const auto add = [&](const char* name, std::size_t rows, std::size_t columns, std::size_t own_rows,
-                         std::size_t own_columns, std::uint64_t offset) {
-      Tensor tensor{.name = "base_model.model." + pair.module + "." + name,
-                    .dtype = w.dtype,
-                    .shape = {rows, columns},
-                    .source = pair.tuned->source,
-                    .offset = 0,
-                    .size = rows * columns * bits(w.dtype) / 8};
-      auto layout = std::make_shared<Layout>();
-      layout->compute = [spool = spool_, dtype = w.dtype, columns, own_rows, own_columns, offset](
-                            std::uint64_t at, std::span<std::byte> out) {
-        const std::size_t element = bits(dtype) / 8;
-        std::vector<float> values(out.size() / element), row(own_columns);
-        const std::size_t first = static_cast<std::size_t>(at) / element;
-        for (std::size_t done = 0; done < values.size();) {
-          const std::size_t r = (first + done) / columns, c = (first + done) % columns;
-          const std::size_t width = std::min(columns - c, values.size() - done);
-          if (r < own_rows && c < own_columns) {
-            const std::size_t have = std::min(width, own_columns - c);
-            spool->read_at(offset + (r * own_columns + c) * sizeof(float),
-                           std::as_writable_bytes(std::span(values).subspan(done, have)));
-          }
-          done += width;
-        }
-        CastReport report;
-        cast(Dtype::kF32, dtype, std::as_bytes(std::span(values)), out, report);
-      };
-      tensor.layout = std::move(layout);
-      tensors.push_back(std::move(tensor));
-    };
-    add(embedding ? "lora_embedding_A" : "lora_A.weight", rank, w.in, w.rank, w.in, w.offset);
-    add(embedding ? "lora_embedding_B" : "lora_B.weight", w.out, rank, w.out, w.rank,
-        w.offset + w.rank * w.in * sizeof(float));
-  }
-
-  // By their last part where all modules of that name go along whole, else in full.
-  static std::vector<std::string> saved_modules(const std::vector<ReplacedTensor>& replaced,
-                                                const std::vector<std::string>& base_modules) {
-    const auto last = [](const std::string& name) { return name.substr(name.rfind('.') + 1); };
-    std::set<std::string> whole, list;
-    for (const ReplacedTensor& tensor : replaced) whole.insert(tensor.name.substr(0, tensor.name.rfind('.')));
-    for (const std::string& module : whole) {
-      const bool all = std::all_of(base_modules.begin(), base_modules.end(), [&](const std::string& other) {
-        return last(other) != last(module) || whole.contains(other);
-      });
-      list.insert(all ? last(module) : module);
-    }
-    return {list.begin(), list.end()};
-  }
-
   const Weights& base_;
   const Weights& tuned_;
   const PairPlan& plan_;
@@ -365,18 +246,14 @@ class Extractor {
   Products products_;
   std::shared_ptr<Spool> spool_;
   std::mutex mutex_;
-  std::vector<Waiting> waiting_;
-  std::vector<ModuleReport> reports_;
-  std::vector<std::uint8_t> changed_;
-  bool biases_ = false;
+  std::vector<FoundTensor> found_;
 };
 
 }  // namespace
 
-PairResult extract_pair(const Input& base, Input tuned, const PairPlan& plan, const PairRunOptions& options) {
-  Extractor extractor(base, tuned, plan, options);
-  extractor.run();
-  return extractor.assemble(std::move(tuned));
+std::vector<FoundTensor> factorise(const Input& base, const Input& tuned, const PairPlan& plan,
+                                   const std::vector<std::size_t>& units, const PairRunOptions& options) {
+  return Extractor(base, tuned, plan, options).run(units);
 }
 
 }  // namespace mu

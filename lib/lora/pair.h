@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -44,6 +45,19 @@ struct ModuleReport {
   std::vector<double> values;  // singular values, largest first
 };
 
+// What was found of one tensor of a plan.
+struct FoundTensor {
+  bool done = false;  // it was looked at
+  bool changed = false;
+  ModuleReport report;  // of a matrix that changed
+  // Its factors in fp32: A [rank, in], then B [out, rank], from byte `offset` of what `read` reads. rank 0:
+  // none.
+  std::size_t rank = 0, in = 0, out = 0;
+  Dtype dtype = Dtype::kF32;  // in which they are stored
+  std::uint64_t offset = 0;
+  std::function<void(std::uint64_t at, std::span<std::byte> out)> read;
+};
+
 struct PairResult {
   Input input;  // the adapter's tensors, read from where they wait
   LoraConfig config;
@@ -55,7 +69,13 @@ struct PairResult {
   std::vector<std::string> notes;
 };
 
-// Takes the tuned model over. Throws kMalformed for values that are not finite, by name.
-PairResult extract_pair(const Input& base, Input tuned, const PairPlan& plan, const PairRunOptions& options);
+// Looks at the tensors of the plan whose numbers are `units`, and leaves factors in a temporary file. The
+// result has an entry for each tensor of the plan. Throws kMalformed for values that are not finite, by name.
+std::vector<FoundTensor> factorise(const Input& base, const Input& tuned, const PairPlan& plan,
+                                   const std::vector<std::size_t>& units, const PairRunOptions& options);
+
+// The adapter of what was found, all of it. Takes the tuned model over.
+PairResult assemble_pair(Input tuned, const PairPlan& plan, std::vector<FoundTensor> found,
+                         const PairRunOptions& options);
 
 }  // namespace mu

@@ -31,6 +31,10 @@ struct PairTensor {
   bool extended = false;    // rows were added
 };
 
+inline bool is_matrix(const PairTensor& pair) {
+  return pair.kind == PairKind::kLinear || pair.kind == PairKind::kEmbedding;
+}
+
 struct PairOptions {
   enum class Embeddings : std::uint8_t { kUnsaid, kSkip, kLora, kFull } embeddings = Embeddings::kUnsaid;
   std::vector<Glob> targets, excludes;  // of module paths; no target means all

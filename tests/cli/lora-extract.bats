@@ -198,3 +198,33 @@ PY
   [ ! -e out ]
   is_empty "$(mktemp -d)"
 }
+
+@test "shares of the work: any number, in any order, done twice or missing, give the bytes of one run" {
+  grep -q avx2 /proc/cpuinfo || skip "no AVX2"
+  pair --rank auto --kernel avx2 -o whole
+  for n in 1 2 3 7; do
+    for i in $(seq "$n" | shuf); do pair --rank auto -o out --part "$i/$n"; done
+    pair --rank auto -o out --part "1/$n"
+    [ ! -e out ]
+    expect 0 lora-extract --base "$FIXTURES/pair/base" --tuned "$FIXTURES/pair/tuned" --rank auto -o out
+    has stderr "21 of 21 tensors taken from shares"
+    cmp out/adapter_model.safetensors whole/adapter_model.safetensors
+    cmp out/adapter_config.json whole/adapter_config.json
+    [ ! -e out.parts ]
+    rm -r out
+  done
+  pair --rank auto -o out --part 2/3
+  expect 5 lora-extract --base "$FIXTURES/pair/base" --tuned "$FIXTURES/pair/tuned" --rank 4 -o out
+  has stderr "out.parts"
+  pair --rank auto -o out -j 1
+  cmp out/adapter_model.safetensors whole/adapter_model.safetensors
+  rm -r out
+  pair --rank auto -o out --part 1/2
+  printf '{}' > out.parts/*/share.json
+  expect 5 lora-extract --base "$FIXTURES/pair/base" --tuned "$FIXTURES/pair/tuned" --rank auto -o out
+  has stderr "is no whole share"
+  expect 0 lora-extract -q --force --base "$FIXTURES/pair/base" --tuned "$FIXTURES/pair/tuned" --rank auto -o out
+  cmp out/adapter_model.safetensors whole/adapter_model.safetensors
+  expect 0 lora-extract -n --base "$FIXTURES/pair/base" --tuned "$FIXTURES/pair/tuned" -o no --part 1/14
+  expect 2 lora-extract "$FIXTURES/lora-run/checkpoint-40" -o no --part 1/2
+}

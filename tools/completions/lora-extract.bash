@@ -8,10 +8,12 @@ _lora_extract() {
     --bias) mapfile -t COMPREPLY < <(compgen -W "none all" -- "$word"); return ;;
     --svd) mapfile -t COMPREPLY < <(compgen -W "fast exact" -- "$word"); return ;;
     --kernel) mapfile -t COMPREPLY < <(compgen -W "auto avx512 avx2 baseline" -- "$word"); return ;;
+    --part) mapfile -t COMPREPLY < <(compgen -W "auto" -- "$word"); return ;;
+    --fingerprint) mapfile -t COMPREPLY < <(compgen -W "time content" -- "$word"); return ;;
     --color) mapfile -t COMPREPLY < <(compgen -W "auto always never" -- "$word"); return ;;
   esac
   if [[ $word == -* ]]; then
-    mapfile -t COMPREPLY < <(compgen -W "--output --dtype --base-id --weights-only --force --verify --adapter --alpha --base --tuned --rank --max-rank --target --exclude --embeddings --bias --full-modules --svd --tolerance --kernel --resize --compare --dry-run --json --threads --progress --no-progress --color --quiet --verbose --help --version" -- "$word")
+    mapfile -t COMPREPLY < <(compgen -W "--output --dtype --base-id --weights-only --force --verify --adapter --alpha --base --tuned --rank --max-rank --target --exclude --embeddings --bias --full-modules --svd --tolerance --kernel --part --fingerprint --resize --compare --dry-run --json --threads --progress --no-progress --color --quiet --verbose --help --version" -- "$word")
   else
     mapfile -t COMPREPLY < <(compgen -f -- "$word")
   fi
