@@ -3,13 +3,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <numeric>
 
 #include "base/error.h"
+#include "base/sizes.h"
 #include "base/text.h"
 #include "cli/console.h"
 #include "cli/progress.h"
 #include "lora-extract-options.h"
+#include "lora/low_rank.h"
 #include "lora/report.h"
 #include "os/folder.h"
 #include "os/stage.h"
@@ -55,19 +58,38 @@ void print_lost(const PairResult& result) {
 }
 
 // What would be extracted, before anything large is read.
-std::string dry_text(const PairPlan& plan, const std::vector<std::size_t>& units) {
+// Floating-point operations a second of one thread, from a product like those to come.
+double measured_rate(const std::string& kernel) {
+  constexpr std::size_t kSize = 1024, kWidth = 32;
+  const Products products(kernel);
+  const std::vector<float> a(kSize * kSize, 1.0F), x(kSize * kWidth, 1.0F);
+  std::vector<float> y(kSize * kWidth);
+  const auto begin = std::chrono::steady_clock::now();
+  for (int i = 0; i < 4; ++i) products.multiply(a, kSize, kSize, x, kWidth, y, 1);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return 4.0 * 2 * kSize * kSize * kWidth / std::max(seconds, 1e-9);
+}
+
+std::string dry_text(const LoraExtractOptions& o, const PairPlan& plan, const std::vector<std::size_t>& units,
+                     const PairRunOptions& options) {
   std::string text;
   std::uint64_t matrices = 0, bytes = 0;
+  double work = 0;
   for (const std::size_t unit : units) {
     const PairTensor& pair = plan.tensors[unit];
     if (pair.kind == PairKind::kOther) continue;
     const bool matrix = is_matrix(pair);
     matrices += matrix ? 1 : 0;
+    if (matrix)
+      work += work_of(static_cast<std::size_t>(pair.tuned->shape[0]),
+                      static_cast<std::size_t>(pair.tuned->shape[1]),
+                      o.rank.by == RankChoice::By::kNumber ? o.rank.rank : o.rank.most / 2);
     bytes += pair.tuned->size + (pair.base != nullptr ? pair.base->size : 0);
     text += fmt::format("{}\t{}\n", matrix ? "factors" : "whole", escape_name(pair.module));
   }
-  return text + fmt::format("{} to compare, {} bytes to read\n", plural(matrices, "matrix pair"),
-                            group_digits(bytes));
+  const double seconds = work / measured_rate(options.kernel) / options.threads;
+  return text + fmt::format("{} to compare, {} to read, about {} of work\n", plural(matrices, "matrix pair"),
+                            format_size(bytes), seconds < 1 ? "a second" : fmt::format("{:.0f} s", seconds));
 }
 
 std::vector<FoundTensor> work(const LoraExtractOptions& o, const Input& base, const Input& tuned,
@@ -111,7 +133,7 @@ int extract_pair_mode(const LoraExtractOptions& o) {
   std::iota(units.begin(), units.end(), 0U);
   if (o.part) units = pair_units(plan, *o.part);
   if (o.common.dry_run) {
-    out(dry_text(plan, units));
+    out(dry_text(o, plan, units, options));
     return 0;
   }
   if (!o.force) require_free_folder(o.output, false);

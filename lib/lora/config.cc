@@ -153,6 +153,11 @@ LoraConfig parse_lora_config(std::string text) {
   }
   if (const std::string* base = root.find_string("base_model_name_or_path")) config.base_model = *base;
   if (const std::string* task = root.find_string("task_type")) config.task_type = *task;
+  if (const std::string* how = root.find_string("init_lora_weights")) {
+    for (const std::string_view changing : {"pissa", "olora", "corda", "loftq", "lora_ga"}) {
+      if (how->starts_with(changing)) config.initialisation = *how;
+    }
+  }
   config.text = std::move(text);
   return config;
 }

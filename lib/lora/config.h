@@ -26,7 +26,8 @@ struct LoraConfig {
   std::map<std::string, std::vector<std::uint64_t>> trainable_tokens;
   std::string base_model;  // an id, or the path a run had it under
   std::string task_type = "CAUSAL_LM";
-  std::string text;  // as it was read
+  std::string initialisation;  // "pissa" and others that change the base; empty for those that don't
+  std::string text;            // as it was read
 
   // Of a module path: its own pattern's value, else that of all (get_pattern_key of PEFT).
   [[nodiscard]] double rank_of(std::string_view module) const;

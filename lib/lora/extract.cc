@@ -184,6 +184,11 @@ Extraction extract_adapter(const std::string& path, const ExtractOptions& option
         options.base_id.empty() ? text : with_config_values(text, {{"base_model_name_or_path", quoted}});
     result.config = parse_lora_config(result.config_text);
   }
+  if (!result.config.initialisation.empty())
+    result.notes.push_back(
+        fmt::format("the run began with {}, which changes the base: on the published base this adapter means "
+                    "something else",
+                    escape_name(result.config.initialisation)));
   const std::string& base = result.config.base_model;
   if (base.starts_with('/') || base.starts_with('.') || base.starts_with('~') ||
       base.find('\\') != std::string::npos)

@@ -38,6 +38,11 @@ double sum_of_panels(std::size_t count, unsigned threads, Sum panel_sum) {
   return sum;
 }
 
+// Columns of a block: half the rank, in whole vectors.
+std::size_t block_of(std::size_t rank) {
+  return std::clamp<std::size_t>((rank / 2 + 15) / 16 * 16, 16, 128);
+}
+
 // Columns of a growing basis, kept block by block, each [rows, width] row-major.
 struct Blocks {
   std::size_t rows = 0;
@@ -61,8 +66,7 @@ class Krylov {
     LowRank result;
     result.total = total;
     const std::size_t rank = std::min({o_.rank, m_, n_});
-    const std::size_t wanted = std::clamp<std::size_t>((rank / 2 + 15) / 16 * 16, 16, 128);
-    const std::size_t block = std::min({wanted, m_, n_});
+    const std::size_t block = std::min({block_of(rank), m_, n_});
     std::vector<float> y(m_ * block);
     p_.multiply(a_, m_, n_, random_signs(n_ * block, o_.seed), block, y, o_.threads);
     std::size_t width = orthonormalise(y, block, total);
@@ -306,6 +310,14 @@ LowRank approximate(const Products& products, std::span<const float> a, std::siz
   const std::size_t size = std::min(m, n);
   if (3 * options.rank >= size || size <= 96) return approximate_small(a, m, n, options.rank, total);
   return Krylov(products, a, m, n, options).run(total);
+}
+
+double work_of(std::size_t m, std::size_t n, std::size_t rank) {
+  constexpr double kBlocks = 6;
+  const auto area = static_cast<double>(m) * static_cast<double>(n);
+  const auto size = static_cast<double>(std::min(m, n));
+  if (3 * static_cast<double>(rank) >= size) return area * size + 9 * size * size * size;
+  return area * (4 * kBlocks * static_cast<double>(block_of(rank)) + 2 * static_cast<double>(rank));
 }
 
 double squared_error(const Products& products, std::span<const float> a, std::size_t m, std::size_t n,

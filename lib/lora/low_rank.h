@@ -34,6 +34,9 @@ struct LowRank {
 LowRank approximate(const Products& products, std::span<const float> a, std::size_t m, std::size_t n,
                     const LowRankOptions& options);
 
+// Floating-point operations of approximate() for a matrix of that shape, about.
+double work_of(std::size_t m, std::size_t n, std::size_t rank);
+
 // ||a - left right||_F^2 with the factors as they are given.
 double squared_error(const Products& products, std::span<const float> a, std::size_t m, std::size_t n,
                      std::span<const float> left, std::span<const float> right, std::size_t rank,

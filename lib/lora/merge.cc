@@ -42,6 +42,12 @@ class Merger {
 
   void apply(const AdapterUse& use) {
     use_ = &use;
+    const std::string& how = use.adapter->config.initialisation;
+    if (!how.empty())
+      note(
+          fmt::format("the adapter was made with {}, which changes the base before training: merging is "
+                      "right only into the base as it was then",
+                      escape_name(how)));
     find_prefix();
     for (const LoraModule& module : use.adapter->modules) add_module(module);
     for (const ReplacedRows& rows : use.adapter->rows) add_rows(rows);

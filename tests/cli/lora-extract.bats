@@ -118,7 +118,8 @@ PY
   has stderr "14 modules above the tolerance of 0.1"
   [ -e small/adapter_model.safetensors ]
   expect 0 lora-extract -n --base "$FIXTURES/pair/base" --tuned "$FIXTURES/pair/tuned" -o none
-  has output "14 matrix pairs to compare"
+  has output "14 matrix pairs to compare, "
+  has output "about a second of work"
   [ ! -e none ]
   expect 0 lora-extract --json --base "$FIXTURES/pair/base" --tuned "$FIXTURES/pair/tuned" -o json
   python3 -c 'import json, sys; d = json.load(sys.stdin); assert d["mode"] == "pair" and len(d["modules"]) == 14 and d["lost"] and d["modules"][0]["error"] < 0.01' <<< "$output"
