@@ -6,9 +6,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
-#include "cli/app.h"
 #include "cli/console.h"
-#include "cli/part.h"
 #include "cli/run.h"
 #include "cli/table.h"
 #include "inspect/check.h"
@@ -20,121 +18,14 @@
 #include "inspect/share.h"
 #include "inspect/slice.h"
 #include "remote.h"
+#include "st-inspect-options.h"
 #include "weights/layout.h"
 
 namespace {
 
 using namespace mu;
 
-constexpr ProgramText kText = {
-    "st-inspect", "Show what weights, a model folder or a checkpoint hold, and whether it is sound.",
-    "PATH...", "st-inspect --check=hub out"};
-
-struct Options {
-  std::vector<std::string> paths, filters, maps;
-  bool tensors = false, names = false, header = false, stats = false, hash = false, diff = false,
-       ignore_dtype = false, combine = false;
-  std::optional<std::string> tree, metadata, check, print, sort, fail_on, rtol, atol;
-  CommonOptions common;
-  std::optional<Share> part;
-  // Derived.
-  std::vector<Glob> globs;
-  SortKey sort_key = SortKey::kOffset;
-  Level level = Level::kSpec;
-  std::size_t depth = 0;
-  bool fail_on_nan = false, fail_on_inf = false;
-};
-
-constexpr std::string_view kAllKeys = "*";
-
-// How many views are asked for; none is the overview. --stats, --hash and --check are one.
-int views_of(const Options& o) {
-  return int{o.tensors} + int{o.names} + int{o.header} + int{o.tree.has_value()} +
-         int{o.metadata.has_value()} + int{o.print.has_value()} + int{o.diff} +
-         int{o.stats || o.hash || o.check};
-}
-
-void derive(Options& o) {
-  for (const std::string& glob : o.filters) o.globs.emplace_back(glob);
-  if (o.sort) {
-    constexpr std::pair<std::string_view, SortKey> kKeys[] = {{"name", SortKey::kName},
-                                                              {"size", SortKey::kSize},
-                                                              {"offset", SortKey::kOffset},
-                                                              {"dtype", SortKey::kDtype}};
-    const auto key =
-        std::find_if(std::begin(kKeys), std::end(kKeys), [&o](const auto& k) { return k.first == *o.sort; });
-    if (key == std::end(kKeys))
-      throw usage("--sort takes name, size, offset or dtype, not '" + escape_name(*o.sort) + "'");
-    o.sort_key = key->second;
-  }
-  if (o.check && *o.check != "loads" && *o.check != "spec" && *o.check != "hub") {
-    throw usage("--check takes loads, spec or hub, not '" + escape_name(*o.check) + "'");
-  }
-  if (o.check) o.level = *o.check == "loads" ? Level::kLoads : *o.check == "hub" ? Level::kHub : Level::kSpec;
-  if (o.tree && *o.tree != kAllKeys) {
-    const bool digits = !o.tree->empty() && o.tree->size() < 6 &&
-                        o.tree->find_first_not_of("0123456789") == std::string::npos;
-    if (!digits || *o.tree == "0")
-      throw usage("--tree takes a depth from 1, not '" + escape_name(*o.tree) + "'");
-    o.depth = std::stoul(*o.tree);
-  }
-  if (o.fail_on) {
-    for (const std::string_view what : split(*o.fail_on, ',')) {
-      if (what != "nan" && what != "inf")
-        throw usage("--fail-on takes nan, inf or both with a comma, not '" + escape_name(what) + "'");
-      (what == "nan" ? o.fail_on_nan : o.fail_on_inf) = true;
-    }
-    o.stats = true;
-  }
-  if (views_of(o) > 1)
-    throw usage("these views exclude each other").hint("only --stats, --hash and --check go together");
-  if (o.part && (o.paths.size() != 1 || o.paths[0] == "-" || o.combine || o.check || !(o.stats || o.hash)))
-    throw usage("--part is for --stats and --hash of one PATH");
-  if (o.common.dry_run && !o.part) throw usage("-n belongs to --part");
-  if (o.combine && (views_of(o) > (o.stats || o.hash || o.check ? 1 : 0) || o.sort || !o.filters.empty()))
-    throw usage("--combine prints what its shares measured").hint("--filter and --sort go with --part");
-  if (o.diff && o.paths.size() != 2)
-    throw usage(fmt::format("--diff compares two inputs, not {}", o.paths.size()));
-  if (!o.diff && (!o.maps.empty() || o.rtol || o.atol || o.ignore_dtype))
-    throw usage("--map, --rtol, --atol and --ignore-dtype belong to --diff");
-  if (std::count(o.paths.begin(), o.paths.end(), "-") > 1) throw usage("standard input can be read once");
-}
-
-Options parse_options(int argc, char** argv) {
-  Options o;
-  std::optional<std::string> part;
-  App app(kText);
-  app.operands(o.paths);
-  app.group("Views (default: an overview)");
-  app.flag("-t,--tensors", o.tensors, "TSV: name dtype shape parameters bytes file offset");
-  app.flag("--names", o.names, "names, one a line");
-  app.optional_value("--tree", "DEPTH", std::string(kAllKeys), o.tree, "by dotted name, with sums");
-  app.flag("--header", o.header, "the header's exact bytes");
-  app.optional_value("--metadata", "KEY", std::string(kAllKeys), o.metadata,
-                     "all metadata, or one value verbatim");
-  app.value("--print", "NAME[0:4,:8]", o.print, "values of a tensor or of a slice");
-  app.flag("--stats", o.stats, "min, max, mean, std, zeros, NaN, Inf");
-  app.flag("--hash", o.hash, "SHA-256 of files, tensors and content");
-  app.optional_value("--check", "LEVEL", "spec", o.check, "findings up to loads, spec (default) or hub");
-  app.flag("--diff", o.diff, "compare two inputs");
-  app.group("Selection");
-  app.list("--filter", "GLOB", o.filters, "only tensors with such names (repeatable)");
-  app.value("--sort", "KEY", o.sort, "name, size, offset (default) or dtype");
-  app.value("--fail-on", "nan,inf", o.fail_on, "exit 1 when --stats finds some");
-  app.value("--part", "I/N|auto", part, "measure share I of N (--stats, --hash), as JSON");
-  app.flag("--combine", o.combine, "operands are such shares: print what one run prints");
-  app.group("With --diff");
-  app.list("--map", "s/ERE/NEW/", o.maps, "rename the first input's tensors (repeatable)");
-  app.value("--rtol", "X", o.rtol, "relative tolerance (0), as torch.allclose");
-  app.value("--atol", "X", o.atol, "absolute tolerance (0)");
-  app.flag("--ignore-dtype", o.ignore_dtype, "equal values in another dtype are no difference");
-  app.common(o.common, "nj0pt");
-  app.parse(argc, argv);
-  if (o.paths.empty()) throw usage("name a PATH").hint("see st-inspect --help");
-  if (part) o.part = parse_part_option(*part);
-  derive(o);
-  return o;
-}
+using Options = InspectOptions;
 
 double tolerance_of(const std::optional<std::string>& text, std::string_view option) {
   if (!text) return 0;
@@ -369,7 +260,7 @@ int inspect(const Options& o, const std::string& path) {
 
 int main(int argc, char** argv) {
   return mu::run("st-inspect", [&] {
-    const Options o = parse_options(argc, argv);
+    const Options o = parse_inspect_options(argc, argv);
     if (o.diff) return diff(o);
     if (o.combine) return combine(o);
     return for_each_operand(o.paths, [&o](const std::string& path) { return inspect(o, path); });

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a user of st-inspect can say.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/glob.h"
+#include "base/part.h"
+#include "cli/app.h"
+#include "inspect/listing.h"
+#include "weights/finding.h"
+
+namespace mu {
+
+// What --tree and --metadata mean without a value.
+inline constexpr std::string_view kAllKeys = "*";
+
+struct InspectOptions {
+  std::vector<std::string> paths, filters, maps;
+  bool tensors = false, names = false, header = false, stats = false, hash = false, diff = false,
+       ignore_dtype = false, combine = false;
+  std::optional<std::string> tree, metadata, check, print, sort, fail_on, rtol, atol;
+  CommonOptions common;
+  std::optional<Share> part;
+  // Derived.
+  std::vector<Glob> globs;
+  SortKey sort_key = SortKey::kOffset;
+  Level level = Level::kSpec;
+  std::size_t depth = 0;
+  bool fail_on_nan = false, fail_on_inf = false;
+};
+
+// How many views are asked for; none is the overview. --stats, --hash and --check are one.
+int views_of(const InspectOptions& options);
+
+// Throws kUsage for options that say nothing together or exclude one another.
+InspectOptions parse_inspect_options(int argc, char** argv);
+
+// Fills what follows from the options; once more after they were changed. Throws kUsage.
+void derive(InspectOptions& options);
+
+}  // namespace mu
