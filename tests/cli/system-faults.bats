@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-# Every system call that a program makes fails once, by an error of the disk and for want of space: what it promises of its
-# exit status, of old output and of litter holds each time (tests/faults/every-call).
+# Every system call that a program makes fails once, by an error of the disk and for want of space, and the program is killed
+# at each that writes: what it promises of its exit status, of old output and of litter holds each time
+# (tests/faults/every-call).
 load helper
 load hub
 
@@ -57,6 +58,17 @@ faults() {
   cp -r "$FIXTURES/lora-run/checkpoint-40" scene/out
   (cd scene && card-gen -q -i out --base ada/b && echo "by hand" >> out/README.md)
   faults 150 scene card-gen -q -i out --base ada/c --plot
+}
+
+@test "lora-extract: an adapter out of a checkpoint and between two models, a merge" {
+  cp -r "$FIXTURES/lora-adapter" scene/adapter
+  faults 100 scene lora-extract -q adapter -o out
+  mkdir pair
+  cp -r "$FIXTURES/pair/base/model.safetensors" pair/base.safetensors
+  cp -r "$FIXTURES/pair/tuned/model.safetensors" pair/tuned.safetensors
+  faults 60 pair lora-extract -q -j 1 --base base.safetensors --tuned tuned.safetensors --rank 2 -o out
+  cp "$FIXTURES/base/model.safetensors" "$FIXTURES/base/config.json" scene
+  faults 60 scene st-pack -q -j 1 model.safetensors --adapter adapter -o out
 }
 
 @test "ckpt-prune: nothing is lost that the plan keeps" {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A library for LD_PRELOAD that lets one system call of a program fail: the one numbered FAULTY_AT (from 1),
-// with the errno FAULTY_ERRNO. The name of the call that failed is written to the file FAULTY_LOG, which
+// with the errno FAULTY_ERRNO, or has the process killed instead where that is 0. The name of the call that failed is written to the file FAULTY_LOG, which
 // stays as it was when the program made fewer calls. close() closes all the same. Both names of each call are
 // wanted, open() as well as open64().
 #undef _FILE_OFFSET_BITS
@@ -21,6 +21,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <cstdarg>
 #include <cstdlib>
 #include <cstring>
@@ -44,6 +45,7 @@ bool fails(const char* name) {
     syscall(SYS_close, fd);
   }
   errno = static_cast<int>(number("FAULTY_ERRNO"));
+  if (errno == 0) kill(getpid(), SIGKILL);
   return true;
 }
 
