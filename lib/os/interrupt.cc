@@ -41,6 +41,7 @@ void set_handler(int signal, void (*handler)(int)) {
 void install_signal_handlers() {
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) set_handler(signal, note_signal);
   set_handler(SIGPIPE, SIG_IGN);
+  set_handler(SIGXFSZ, SIG_IGN);  // a limit on the size of files: writing fails, with words
 }
 
 void check_interrupt() {
