@@ -2,7 +2,7 @@
 # The friendly front over the CMake presets. `make help` lists what there is.
 SHELL := /bin/bash
 .DEFAULT_GOAL := all
-.PHONY: all setup test demo install interop bench asan tsan fuzz deb tarball wheel packages package-test format format-check lint test-update clean help
+.PHONY: all setup test demo install interop bench asan tsan coverage fuzz deb tarball wheel packages package-test format format-check lint test-update clean help
 
 # Everything that building, testing and linting need on Debian 12, in one place.
 PACKAGES := g++ cmake ninja-build pkg-config libcli11-dev libfmt-dev nlohmann-json3-dev libssl-dev libcurl4-openssl-dev zlib1g-dev libyaml-cpp-dev libeigen3-dev \
@@ -65,6 +65,13 @@ interop: all ## our files read by the reference libraries and theirs by us (Pyth
 
 bench: all ## speed and memory beside what a user would pick instead, as ratios
 	@tests/bench/run build/release/tools
+
+coverage: build/coverage/build.ninja ## lines of lib that the tests run (build/coverage/report.txt)
+	@$(MAKE) -s setup PACKAGES="$(PACKAGES) gcovr"
+	@cmake --build --preset coverage
+	@find build/coverage -name '*.gcda' -delete
+	@$(TESTS) build/coverage
+	@gcovr --root . --filter lib/ --exclude-throw-branches --gcov-ignore-parse-errors=negative_hits.warn -j 2 --print-summary -o build/coverage/report.txt build/coverage | tail -3
 
 asan: setup build/asan/build.ninja ## the same tests with address and undefined behaviour sanitizers
 	@cmake --build --preset asan

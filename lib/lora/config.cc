@@ -2,10 +2,10 @@
 #include "lora/config.h"
 
 #include <fmt/format.h>
+#include <regex.h>
 
 #include <array>
 #include <cmath>
-#include <regex>
 
 #include "base/error.h"
 #include "base/json.h"
@@ -49,17 +49,17 @@ bool matches(const std::string& key, std::string_view module) {
   if (is_plain(key))
     return module == key || (module.size() > key.size() && module.ends_with(key) &&
                              module[module.size() - key.size() - 1] == '.');
-  // The matcher recurses: a long text is a deep stack.
-  if (key.size() > 200 || module.size() > 500)
-    throw malformed(fmt::format("the pattern '{}' is not followed: it or the name it is for is too long",
+  // Counts can be nested until no memory is left, and long texts take long.
+  if (key.size() > 200 || module.size() > 500 || key.find('{') != std::string::npos)
+    throw malformed(fmt::format("the pattern '{}' is not followed: too long, or with counts",
                                 escape_name(key.substr(0, 60))));
-  try {
-    const std::regex expression("(.*\\.)?(" + key + ")", std::regex::ECMAScript);
-    return std::regex_match(module.begin(), module.end(), expression);
-  } catch (const std::regex_error&) {
+  regex_t expression;
+  if (regcomp(&expression, ("^(.*\\.)?(" + key + ")$").c_str(), REG_EXTENDED | REG_NOSUB) != 0)
     throw malformed(
         fmt::format("the pattern '{}' is no regular expression that is understood", escape_name(key)));
-  }
+  const bool found = regexec(&expression, std::string(module).c_str(), 0, nullptr, 0) == 0;
+  regfree(&expression);
+  return found;
 }
 
 double look_up(const std::vector<std::pair<std::string, double>>& list, std::string_view module,

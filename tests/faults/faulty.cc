@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A library for LD_PRELOAD that lets one system call of a program fail: the one numbered FAULTY_AT (from 1),
-// with the errno FAULTY_ERRNO, or has the process killed instead where that is 0. The name of the call that failed is written to the file FAULTY_LOG, which
-// stays as it was when the program made fewer calls. close() closes all the same. Both names of each call are
-// wanted, open() as well as open64().
+// with the errno FAULTY_ERRNO, or has the process killed instead where that is 0. The name of the call that
+// failed is written to the file FAULTY_LOG, which stays as it was when the program made fewer calls. close()
+// closes all the same. Both names of each call are wanted, open() as well as open64().
 #undef _FILE_OFFSET_BITS
 
 #include <dirent.h>

@@ -56,8 +56,11 @@ TEST_CASE("what is no LoRA that is known is refused by name") {
     CAPTURE(text);
     CHECK(error_of([&] { parse_lora_config(text); }) == ErrorKind::kMalformed);
   }
-  const LoraConfig bad = parse_lora_config(R"({"peft_type": "LORA", "rank_pattern": {"(": 2}})");
-  CHECK(error_of([&] { (void)bad.rank_of("x"); }) == ErrorKind::kMalformed);
+  for (const std::string pattern : {"(", "((a{1,255}){1,255}){1,255}"}) {
+    const LoraConfig bad =
+        parse_lora_config(R"({"peft_type": "LORA", "rank_pattern": {")" + pattern + R"(": 2}})");
+    CHECK(error_of([&] { (void)bad.rank_of("x"); }) == ErrorKind::kMalformed);
+  }
 }
 
 TEST_CASE("a made config names modules by their last part where that selects no other") {
