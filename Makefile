@@ -71,7 +71,7 @@ coverage: build/coverage/build.ninja ## lines of lib that the tests run (build/c
 	@cmake --build --preset coverage
 	@find build/coverage -name '*.gcda' -delete
 	@$(TESTS) build/coverage
-	@gcovr --root . --filter lib/ --exclude-throw-branches --gcov-ignore-parse-errors=negative_hits.warn -j 2 --print-summary -o build/coverage/report.txt build/coverage | tail -3
+	@gcovr --root . --filter lib/ --exclude-throw-branches -j 2 --print-summary -o build/coverage/report.txt build/coverage | tail -3
 
 asan: setup build/asan/build.ninja ## the same tests with address and undefined behaviour sanitizers
 	@cmake --build --preset asan
@@ -82,7 +82,7 @@ tsan: setup build/tsan/build.ninja ## unit tests with the thread sanitizer
 	@build/tsan/tests/unit/unit_tests
 
 FUZZ_SECONDS ?= 60
-FUZZERS := card dcp gguf index numpy pickle safetensors state torch zip
+FUZZERS := adapter card dcp gguf index numpy pickle safetensors state torch zip
 fuzz: ## feed mutated input to every reader, FUZZ_SECONDS (60) each; needs clang
 	@$(MAKE) -s setup PACKAGES="$(PACKAGES) clang libclang-rt-dev"
 	@[ -f build/fuzz/build.ninja ] || cmake --preset fuzz > /dev/null
