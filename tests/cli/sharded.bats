@@ -358,6 +358,14 @@ for m in z.model.values(): m["module"].pop("steps")'
   has stderr "placeholders of ZeRO stage 3"
   cmp out/adapter_model.safetensors again/adapter_model.safetensors
   [ -f again/adapter_config.json ]
+  expect 0 lora-extract run -o extracted
+  cmp extracted/adapter_model.safetensors out/adapter_model.safetensors
+  rm run/adapter_config.json
+  expect 4 lora-extract run -o none
+  has stderr "give the alpha of the training"
+  expect 0 lora-extract run -o made --alpha 4
+  cmp made/adapter_model.safetensors out/adapter_model.safetensors
+  grep -q '"r": 2' made/adapter_config.json
   # With the base beside, frozen.
   shares <<< 'zero(2, 2, groups=[{"base_model.model.q.lora_A.default.weight": (2, 6)}], frozen={"base_model.model.q.base_layer.weight": (6, 6)})'
   expect 0 st-pack run -o both

@@ -51,6 +51,8 @@ def test_zero(made, tmp_path, run, world, case):
         expected = {f"base_model.model.{k.replace('.default', '')}": v for k, v in expected.items() if "lora_" in k}
         run("st-pack", source, "-o", tmp_path / "out", "--from", "zero")
         got = load_file(tmp_path / "out" / "adapter_model.safetensors")
+        run("lora-extract", source, "-o", tmp_path / "adapter")
+        assert (tmp_path / "adapter" / "adapter_model.safetensors").read_bytes() == (tmp_path / "out" / "adapter_model.safetensors").read_bytes()
     else:
         run("st-pack", source / "universal" if variant == "universal" else source, "-o", tmp_path / "out.safetensors", "--verify")
         got = load_file(tmp_path / "out.safetensors")
