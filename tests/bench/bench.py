@@ -50,6 +50,7 @@ GOALS = {
     "lora-extract, 4096 x 4096, r 64 / torch.svd_lowrank(72, 4)": 1,
     "lora-extract, 4096 x 4096, r 64 / LAPACK": 30,
     "lora-extract, 8 of 2048 x 4096, 2 threads / 1": 1.8,
+    "lora-extract -j 1, two shares at once / one run": 1.8,
     "st-pack --adapter, 1.1 GB / PEFT": 3,
     "st-pack --adapter, 1.1 GB / cp and sync": 0.8,
     "st-inspect hf://, 100 shards, 20 ms / curl in turn": 10,
@@ -397,6 +398,11 @@ peft.save_pretrained({str(work / 'adapter')!r})
             ["sh", "-c", f"mkdir {out} && cp --reflink=never {work}/base/model.safetensors {out} && sync -f {out}"], fresh)
     pair = [BIN / "lora-extract", "-q", "--base", work / "base", "--tuned", work / "tuned", "--rank", "16", "-o", out]
     subprocess.run([*merge[:-1], work / "tuned"], check=True)
+    cut = lambda: subprocess.run(["rm", "-rf", out, f"{out}.parts"], check=True) and os.sync()
+    one = " ".join(map(str, pair)) + " -j 1 --kernel avx2"
+    shell = lambda script: ["bash", "-c", "set -e; " + script]
+    compare("lora-extract -j 1, two shares at once / one run", shell(f"{one} --part 1/2 & {one} --part 2/2; wait $!; {one} > {work}/r"), shell(f"{one} > {work}/r"), cut, pairs=3)
+    compare("lora-extract -j 1, 64 shares in turn / one run", shell(f"for i in {{1..64}}; do {one} --part $i/64; done; {one} > {work}/r"), shell(f"{one} > {work}/r"), cut, pairs=3)
     compare("lora-extract, pair of 1.1 GB, 20 changed / cat", pair, ["sh", "-c", f"cat {work}/base/*.safetensors {work}/tuned/*.safetensors > /dev/null"], fresh, pairs=3)
     shutil.rmtree(work)
 
