@@ -229,7 +229,11 @@ std::string lora_config_text(const LoraConfig& config) {
   json.member("r", config.rank);
   patterns("rank_pattern", config.rank_pattern);
   json.key("revision").null();
-  list("target_modules", config.target_modules);
+  // An empty list, since without one PEFT takes the modules that it knows for the model.
+  if (config.target_modules.empty() && !config.target_parameters.empty())
+    json.key("target_modules").raw("[]");
+  else
+    list("target_modules", config.target_modules);
   if (!config.target_parameters.empty()) list("target_parameters", config.target_parameters);
   text_or_null("task_type", config.task_type);
   if (config.use_dora) json.member("use_dora", true);

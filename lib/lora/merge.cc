@@ -19,10 +19,6 @@
 namespace mu {
 namespace {
 
-// Parameters of a stack of experts in the order in which they are registered; their wrappers nest the other
-// way round, the last one outermost.
-constexpr std::array<std::string_view, 2> kExpertParameters = {"gate_up_proj", "down_proj"};
-
 // "lm_head.weight" beside "model.embed_tokens.weight", with the prefix both have.
 std::string output_name_of(std::string_view input) {
   constexpr std::string_view kInput = "model.embed_tokens.weight";
@@ -215,9 +211,19 @@ class Merger {
     if (!plain && !turned)
       fail(module.name,
            fmt::format("a delta of {} x {} for experts of {}", shape.out, shape.in, shape_text(w)));
-    shape.transposed = plain && turned ? has_transposed_experts(model_type_) : turned;
+    shape.transposed = plain && turned ? stores_turned(container) : turned;
     const auto scale = static_cast<float>(config.scale_of(path) * use_->scale);
     work_[tensor.name].steps.push_back({use_->adapter, &module, shape, scale, false});
+  }
+
+  // Of square matrices, whose shapes don't tell.
+  bool stores_turned(const std::string& container) {
+    const auto stack = [&](std::string_view parameter) {
+      return find(in_file(container + "." + std::string(parameter)));
+    };
+    const Tensor *gate_up = stack(kExpertParameters[0]), *down = stack(kExpertParameters[1]);
+    return gate_up != nullptr && down != nullptr &&
+           has_transposed_experts(gate_up->shape, down->shape, model_type_);
   }
 
   // Files that keep each expert's matrices apart, under the names of older versions: gate and up are the

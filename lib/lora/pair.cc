@@ -84,11 +84,10 @@ class Extractor {
   std::vector<FoundTensor> run(const std::vector<std::size_t>& units) {
     found_.resize(plan_.tensors.size());
     std::vector<std::size_t> small, large;
-    for (const std::size_t i : units)
-      (plan_.tensors[i].tuned->element_count() > kAlone ? large : small).push_back(i);
+    for (const std::size_t i : units) (plan_.tensors[i].count > kAlone ? large : small).push_back(i);
     // The largest first, so that no thread is left with one at the end.
     std::stable_sort(small.begin(), small.end(), [&](std::size_t a, std::size_t b) {
-      return plan_.tensors[a].tuned->element_count() > plan_.tensors[b].tuned->element_count();
+      return plan_.tensors[a].count > plan_.tensors[b].count;
     });
     const auto inner = static_cast<unsigned>(
         std::max<std::size_t>(1, o_.threads / std::max<std::size_t>(1, matrices(units))));
@@ -113,7 +112,7 @@ class Extractor {
     else
       found.changed = pair.base == nullptr || pair.base->dtype != pair.tuned->dtype || pair.extended ||
                       !same_bytes(*pair.base, *pair.tuned);
-    if (o_.on_bytes) o_.on_bytes(pair.tuned->size);
+    if (o_.on_bytes) o_.on_bytes(size_of(pair));
   }
 
   bool same_bytes(const Tensor& a, const Tensor& b) const {
@@ -132,9 +131,8 @@ class Extractor {
 
   void factorise(std::size_t i, unsigned threads) {
     const PairTensor& pair = plan_.tensors[i];
-    const auto m = static_cast<std::size_t>(pair.tuned->shape[0]),
-               n = static_cast<std::size_t>(pair.tuned->shape[1]);
-    const std::uint64_t count = pair.tuned->element_count();
+    const auto m = static_cast<std::size_t>(pair.rows), n = static_cast<std::size_t>(pair.columns);
+    const std::uint64_t count = pair.count;
     if (count == 0) return;
     if (count > kMost)
       throw malformed(fmt::format("'{}' is larger than what fits memory", escape_name(pair.name)))
@@ -148,11 +146,11 @@ class Extractor {
       const std::span<float> values = std::span(delta).subspan(static_cast<std::size_t>(at), size);
       thread_local std::vector<float> other;
       other.resize(size);
-      read_floats(tuned_, *pair.tuned, at, values);
+      read_floats(tuned_, *pair.tuned, pair.first + at, values);
       require_finite(values, *pair.tuned, tuned_);
       if (needs_tuned)
         std::copy(values.begin(), values.end(), tuned.begin() + static_cast<std::ptrdiff_t>(at));
-      read_floats(base_, *pair.base, at, other);
+      read_floats(base_, *pair.base, pair.first + at, other);
       require_finite(other, *pair.base, base_);
       for (std::size_t k = 0; k < size; ++k) values[k] -= other[k];
     });

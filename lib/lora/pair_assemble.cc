@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Makes the adapter of what was found: its tensors, which are read from where the factors wait, and its
 // config.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <set>
 
 #include "lora/extract.h"
+#include "lora/families.h"
 #include "lora/pair.h"
 #include "lora/products.h"
 #include "tensor/cast.h"
@@ -13,62 +16,82 @@
 namespace mu {
 namespace {
 
+// The factors of one module: of a matrix, or of the E matrices of a stack of experts. A is [E rank, in], the
+// experts one below the other; B is [out, rank E], the experts of each component side by side. What lies
+// beyond an expert's own rank is zero.
+struct ModuleFactors {
+  std::vector<FoundTensor> experts;  // one for a matrix
+  std::size_t rank = 0, in = 0, out = 0;
+
+  // Elements of A from `first` on, into zeros.
+  void read_a(std::size_t first, std::span<float> values) const {
+    for (std::size_t done = 0; done < values.size();) {
+      const std::size_t row = (first + done) / in, column = (first + done) % in;
+      const std::span<float> part = values.subspan(done, std::min(in - column, values.size() - done));
+      const FoundTensor& expert = experts[row / rank];
+      if (row % rank < expert.rank)
+        expert.read(expert.offset + (row % rank * in + column) * sizeof(float), std::as_writable_bytes(part));
+      done += part.size();
+    }
+  }
+
+  // Elements of B from `first` on, into zeros.
+  void read_b(std::size_t first, std::span<float> values) const {
+    if (values.empty()) return;
+    const std::size_t columns = rank * experts.size();
+    const std::size_t begin = first / columns, end = (first + values.size() - 1) / columns + 1;
+    std::vector<float> rows;
+    for (std::size_t e = 0; e < experts.size(); ++e) {
+      const FoundTensor& expert = experts[e];
+      if (expert.rank == 0) continue;
+      rows.resize((end - begin) * expert.rank);
+      expert.read(expert.offset + (in + begin) * expert.rank * sizeof(float),
+                  std::as_writable_bytes(std::span(rows)));
+      for (std::size_t i = 0; i < rows.size(); ++i) {
+        const std::size_t row = begin + i / expert.rank, column = i % expert.rank * experts.size() + e;
+        const std::size_t at = row * columns + column;
+        if (at >= first && at - first < values.size()) values[at - first] = rows[i];
+      }
+    }
+  }
+};
+
 class Assembly {
  public:
   Assembly(const PairPlan& plan, std::vector<FoundTensor> found, const PairRunOptions& options)
       : plan_(plan), found_(std::move(found)), o_(options) {}
 
   PairResult run(Input tuned) {
-    PairResult result;
-    result.kernel = Products(o_.kernel).name();
-    const std::size_t rank = uniform_rank();
-    std::vector<Tensor> tensors;
-    std::vector<LoraModule> modules;
-    std::vector<ReplacedTensor> replaced;
-    std::vector<std::string> base_modules;
-    std::set<std::string> targets;
-    for (std::size_t i = 0; i < plan_.tensors.size(); ++i) {
-      if (found_[i].rank > 0) targets.insert(plan_.tensors[i].module);
-    }
-    for (std::size_t i = 0; i < plan_.tensors.size(); ++i) {
+    rank_ = uniform_rank();
+    find_targets();
+    result_.kernel = Products(o_.kernel).name();
+    for (std::size_t i = 0, end = 0; i < plan_.tensors.size(); i = end) {
       const PairTensor& pair = plan_.tensors[i];
-      const bool matrix = is_matrix(pair);
-      if (pair.name.ends_with(".weight")) base_modules.push_back(pair.module);
-      if (matrix && found_[i].rank > 0) {
-        add_factors(tensors, pair, found_[i], rank);
-        modules.push_back(
-            {.name = pair.module, .is_embedding = pair.kind == PairKind::kEmbedding, .rank = rank});
-        result.modules.push_back(std::move(found_[i].report));
-      } else if (matrix) {
-        ++result.unchanged;
-      } else if (!found_[i].changed) {
-        continue;
-      } else if (pair.kind == PairKind::kOther) {
-        result.lost.push_back(pair.name);
-      } else {
-        Tensor tensor = *pair.tuned;
-        const bool layer = pair.kind == PairKind::kBias && targets.contains(pair.module);
-        tensor.name = "base_model.model." + (layer ? pair.module + ".base_layer.bias" : pair.name);
-        if (pair.kind == PairKind::kFull) replaced.push_back({pair.name, nullptr});
-        tensors.push_back(std::move(tensor));
-        result.whole.push_back(pair.name);
-        biases_ = biases_ || pair.kind == PairKind::kBias;
-      }
+      end = i + 1;
+      while (pair.in_stack && end < plan_.tensors.size() && plan_.tensors[end].tuned == pair.tuned) ++end;
+      if (is_matrix(pair))
+        add_module(i, end);
+      else if (found_[i].changed)
+        add_other(pair);
     }
-    result.config = make_config(modules, {}, base_modules, o_.alpha.value_or(static_cast<double>(rank)));
-    result.config.rank = rank;
-    result.config.modules_to_save = saved_modules(replaced, base_modules);
-    result.config.bias = biases_ ? "all" : "none";
-    result.config.fan_in_fan_out = plan_.conv1d;
-    result.config.task_type = plan_.task_type;
-    result.config.base_model = o_.base_id;
-    tuned.weights.tensors = std::move(tensors);
+    LoraConfig& config = result_.config;
+    config = make_config(modules_, {}, base_modules_, o_.alpha.value_or(static_cast<double>(rank_)));
+    config.rank = rank_;
+    config.target_parameters = target_parameters();
+    config.modules_to_save = saved_modules();
+    config.bias = biases_ ? "all" : "none";
+    config.fan_in_fan_out = plan_.conv1d;
+    config.task_type = plan_.task_type;
+    config.base_model = o_.base_id;
+    tuned.weights.tensors = std::move(tensors_);
     tuned.weights.index.reset();
     tuned.choice.is_adapter = true;
     tuned.choice.stem = "adapter_model";
-    result.input = std::move(tuned);
-    result.notes = plan_.notes;
-    return result;
+    result_.input = std::move(tuned);
+    result_.notes = plan_.notes;
+    if (!config.target_parameters.empty())
+      result_.notes.push_back("experts in one tensor have factors as PEFT 0.20 and later read them");
+    return std::move(result_);
   }
 
  private:
@@ -79,56 +102,125 @@ class Assembly {
     return o_.rank.by == RankChoice::By::kNumber && o_.alpha ? o_.rank.rank : std::max<std::size_t>(most, 1);
   }
 
-  // Rows or columns beyond the module's own rank are zero.
-  void add_factors(std::vector<Tensor>& tensors, const PairTensor& pair, const FoundTensor& w,
-                   std::size_t rank) const {
+  // Stacks get factors all or none, unchanged ones zeros: readers tell a container's first stack from its
+  // second by their number alone.
+  void find_targets() {
+    bool stacks_changed = false;
+    for (std::size_t i = 0; i < plan_.tensors.size(); ++i)
+      stacks_changed = stacks_changed || (plan_.tensors[i].in_stack && found_[i].rank > 0);
+    for (std::size_t i = 0; i < plan_.tensors.size(); ++i) {
+      const PairTensor& pair = plan_.tensors[i];
+      if (pair.in_stack ? stacks_changed : pair.is_router && found_[i].rank > 0)
+        parameters_.insert(pair.name);
+      if (!pair.in_stack && found_[i].rank > 0) targets_.insert(pair.module);
+      if (pair.name.ends_with(".weight")) base_modules_.push_back(pair.module);
+    }
+  }
+
+  // The matrix, or the experts of one stack, whose numbers are [begin, end).
+  void add_module(std::size_t begin, std::size_t end) {
+    const PairTensor& pair = plan_.tensors[begin];
+    const bool is_target = pair.in_stack ? parameters_.contains(pair.name) : found_[begin].rank > 0;
+    auto factors = std::make_shared<ModuleFactors>();
+    factors->rank = rank_;
+    factors->in = pair.transposed ? pair.rows : pair.columns;
+    factors->out = pair.transposed ? pair.columns : pair.rows;
+    Dtype dtype = o_.dtype.value_or(pair.tuned->dtype);
+    for (std::size_t i = begin; i < end; ++i) {
+      if (found_[i].rank > 0) {
+        dtype = found_[i].dtype;
+        result_.modules.push_back(std::move(found_[i].report));
+      } else {
+        ++result_.unchanged;
+      }
+      factors->experts.push_back(std::move(found_[i]));
+    }
+    if (!is_target) return;
     const bool embedding = pair.kind == PairKind::kEmbedding;
-    const auto add = [&](const char* name, std::size_t rows, std::size_t columns, std::size_t own_rows,
-                         std::size_t own_columns, std::uint64_t offset) {
-      Tensor tensor{.name = "base_model.model." + pair.module + "." + name,
-                    .dtype = w.dtype,
-                    .shape = {rows, columns},
-                    .source = pair.tuned->source,
-                    .offset = 0,
-                    .size = rows * columns * bits(w.dtype) / 8};
-      auto layout = std::make_shared<Layout>();
-      layout->compute = [read = w.read, dtype = w.dtype, columns, own_rows, own_columns, offset](
-                            std::uint64_t at, std::span<std::byte> out) {
-        const std::size_t element = bits(dtype) / 8;
-        std::vector<float> values(out.size() / element), row(own_columns);
-        const std::size_t first = static_cast<std::size_t>(at) / element;
-        for (std::size_t done = 0; done < values.size();) {
-          const std::size_t r = (first + done) / columns, c = (first + done) % columns;
-          const std::size_t width = std::min(columns - c, values.size() - done);
-          if (r < own_rows && c < own_columns) {
-            const std::size_t have = std::min(width, own_columns - c);
-            read(offset + (r * own_columns + c) * sizeof(float),
-                 std::as_writable_bytes(std::span(values).subspan(done, have)));
-          }
-          done += width;
-        }
-        CastReport report;
-        cast(Dtype::kF32, dtype, std::as_bytes(std::span(values)), out, report);
-      };
-      tensor.layout = std::move(layout);
-      tensors.push_back(std::move(tensor));
+    if (!parameters_.contains(pair.name))
+      modules_.push_back({.name = pair.module, .is_embedding = embedding, .rank = rank_});
+    const std::string name = "base_model.model." + (pair.in_stack ? wrapper_of(pair.name) : pair.module);
+    const std::size_t width = rank_ * factors->experts.size();
+    add_tensor(pair, name + (embedding ? ".lora_embedding_A" : ".lora_A.weight"), dtype, {width, factors->in},
+               [factors](std::size_t first, std::span<float> values) { factors->read_a(first, values); });
+    add_tensor(pair, name + (embedding ? ".lora_embedding_B" : ".lora_B.weight"), dtype,
+               {factors->out, width},
+               [factors](std::size_t first, std::span<float> values) { factors->read_b(first, values); });
+  }
+
+  // The module that holds the factors of a stack: its container, a wrapper deeper for each stack that is
+  // registered after it.
+  std::string wrapper_of(const std::string& stack) const {
+    const std::string container = stack.substr(0, stack.rfind('.'));
+    std::string wrapper = container;
+    for (std::size_t i = kExpertParameters.size(); i-- > 0;) {
+      const std::string other = container + "." + std::string(kExpertParameters[i]);
+      if (other == stack) break;
+      if (parameters_.contains(other)) wrapper += ".base_layer";
+    }
+    return wrapper;
+  }
+
+  void add_tensor(const PairTensor& pair, const std::string& name, Dtype dtype,
+                  const std::vector<std::uint64_t>& shape,
+                  std::function<void(std::size_t, std::span<float>)> read) {
+    Tensor tensor{.name = name,
+                  .dtype = dtype,
+                  .shape = shape,
+                  .source = pair.tuned->source,
+                  .offset = 0,
+                  .size = shape[0] * shape[1] * bits(dtype) / 8};
+    auto layout = std::make_shared<Layout>();
+    layout->compute = [read = std::move(read), dtype](std::uint64_t at, std::span<std::byte> out) {
+      const std::size_t element = bits(dtype) / 8;
+      std::vector<float> values(out.size() / element);
+      read(static_cast<std::size_t>(at) / element, values);
+      CastReport report;
+      cast(Dtype::kF32, dtype, std::as_bytes(std::span(values)), out, report);
     };
-    add(embedding ? "lora_embedding_A" : "lora_A.weight", rank, w.in, w.rank, w.in, w.offset);
-    add(embedding ? "lora_embedding_B" : "lora_B.weight", w.out, rank, w.out, w.rank,
-        w.offset + w.rank * w.in * sizeof(float));
+    tensor.layout = std::move(layout);
+    tensors_.push_back(std::move(tensor));
+  }
+
+  void add_other(const PairTensor& pair) {
+    if (pair.kind == PairKind::kOther) {
+      result_.lost.push_back(pair.name);
+      return;
+    }
+    Tensor tensor = *pair.tuned;
+    const bool layer = pair.kind == PairKind::kBias && targets_.contains(pair.module);
+    tensor.name = "base_model.model." + (layer ? pair.module + ".base_layer.bias" : pair.name);
+    tensors_.push_back(std::move(tensor));
+    if (pair.kind == PairKind::kFull) whole_modules_.insert(pair.name.substr(0, pair.name.rfind('.')));
+    result_.whole.push_back(pair.name);
+    biases_ = biases_ || pair.kind == PairKind::kBias;
   }
 
   // By their last part where all modules of that name go along whole, else in full.
-  static std::vector<std::string> saved_modules(const std::vector<ReplacedTensor>& replaced,
-                                                const std::vector<std::string>& base_modules) {
+  std::vector<std::string> saved_modules() const {
     const auto last = [](const std::string& name) { return name.substr(name.rfind('.') + 1); };
-    std::set<std::string> whole, list;
-    for (const ReplacedTensor& tensor : replaced) whole.insert(tensor.name.substr(0, tensor.name.rfind('.')));
-    for (const std::string& module : whole) {
-      const bool all = std::all_of(base_modules.begin(), base_modules.end(), [&](const std::string& other) {
-        return last(other) != last(module) || whole.contains(other);
+    std::set<std::string> list;
+    for (const std::string& module : whole_modules_) {
+      const bool all = std::all_of(base_modules_.begin(), base_modules_.end(), [&](const std::string& other) {
+        return last(other) != last(module) || whole_modules_.contains(other);
       });
       list.insert(all ? last(module) : module);
+    }
+    return {list.begin(), list.end()};
+  }
+
+  // By what follows the layer's number where all tensors that end so are targets, else in full.
+  std::vector<std::string> target_parameters() const {
+    const auto ending = [](const std::string& name) {
+      const std::size_t digit = name.find_last_of("0123456789");
+      return digit == std::string::npos || digit + 2 > name.size() ? name : name.substr(digit + 2);
+    };
+    std::set<std::string> list;
+    for (const std::string& parameter : parameters_) {
+      const bool all = std::all_of(plan_.tensors.begin(), plan_.tensors.end(), [&](const PairTensor& other) {
+        return !other.name.ends_with("." + ending(parameter)) || parameters_.contains(other.name);
+      });
+      list.insert(all ? ending(parameter) : parameter);
     }
     return {list.begin(), list.end()};
   }
@@ -136,7 +228,15 @@ class Assembly {
   const PairPlan& plan_;
   std::vector<FoundTensor> found_;
   const PairRunOptions& o_;
+  std::size_t rank_ = 1;
   bool biases_ = false;
+  std::set<std::string> targets_;     // modules that get factors
+  std::set<std::string> parameters_;  // stacks of experts and routers that do, which PEFT finds by tensor
+  std::set<std::string> whole_modules_;
+  std::vector<std::string> base_modules_;
+  std::vector<LoraModule> modules_;
+  std::vector<Tensor> tensors_;
+  PairResult result_;
 };
 
 }  // namespace

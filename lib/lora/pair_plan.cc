@@ -44,6 +44,15 @@ bool has_vocabulary(std::string_view module) {
   return is_embedding(module) || last_part(module) == "lm_head" || last_part(module) == "embed_out";
 }
 
+// Of tensors with more, no factors are found.
+constexpr std::uint64_t kMostExperts = 1U << 14;
+
+bool is_stack(const Tensor& tensor) {
+  const std::string_view leaf = last_part(tensor.name);
+  return tensor.shape.size() == 3 && tensor.shape[0] <= kMostExperts &&
+         std::find(kExpertParameters.begin(), kExpertParameters.end(), leaf) != kExpertParameters.end();
+}
+
 bool matches_any(const std::vector<Glob>& globs, const std::string& name) {
   return std::any_of(globs.begin(), globs.end(), [&](const Glob& glob) { return glob.matches(name); });
 }
@@ -65,9 +74,9 @@ class Planner {
     by_name_ = tensors_by_name(base_.weights);
     find_prefix();
     const bool tied = tuned_.config && tuned_.config->tie_word_embeddings.value_or(false);
-    const TensorsByName tuned_names = tensors_by_name(tuned_.weights);
+    tuned_by_name_ = tensors_by_name(tuned_.weights);
     for (const Tensor& tensor : tuned_.weights.tensors) {
-      if (tied && !kept_name_of(tensor.name, tuned_names).empty()) continue;  // stands for the embedding
+      if (tied && !kept_name_of(tensor.name, tuned_by_name_).empty()) continue;  // stands for the embedding
       add(tensor);
     }
     for (const Tensor& tensor : base_.weights.tensors) {
@@ -130,19 +139,54 @@ class Planner {
     PairTensor pair;
     pair.name = tensor.name;
     pair.tuned = &tensor;
+    pair.count = tensor.element_count();
     pair.base = find(tensor.name);
     const std::size_t dot = tensor.name.rfind('.');
     const std::string leaf(last_part(tensor.name));
     pair.module = leaf == "weight" || leaf == "bias" ? tensor.name.substr(0, dot) : tensor.name;
     if (pair.base != nullptr) seen_.insert(pair.base->name);
     classify(pair, leaf);
+    if (is_matrix(pair) && is_stack(tensor)) return add_experts(pair);
+    if (is_matrix(pair)) {
+      pair.rows = tensor.shape[0];
+      pair.columns = tensor.shape[1];
+      pair.is_router = is_router(pair.module);
+    }
     plan_.tensors.push_back(std::move(pair));
+  }
+
+  bool is_router(const std::string& module) const {
+    if (last_part(module) != "router" && last_part(module) != "gate") return false;
+    const std::string stack =
+        module.substr(0, module.rfind('.') + 1) + "experts." + std::string(kExpertParameters[0]);
+    return tuned_by_name_.contains(stack);
+  }
+
+  void add_experts(PairTensor pair) {
+    const std::vector<std::uint64_t>& shape = pair.tuned->shape;
+    const std::string container = pair.module.substr(0, pair.module.rfind('.') + 1);
+    const auto gate_up = tuned_by_name_.find(container + std::string(kExpertParameters[0])),
+               down = tuned_by_name_.find(container + std::string(kExpertParameters[1]));
+    pair.transposed =
+        gate_up != tuned_by_name_.end() && down != tuned_by_name_.end() &&
+        has_transposed_experts(gate_up->second->shape, down->second->shape,
+                               tuned_.config ? std::string_view(tuned_.config->model_type) : "");
+    pair.in_stack = true;
+    pair.rows = shape[1];
+    pair.columns = shape[2];
+    pair.count = pair.rows * pair.columns;
+    const std::string module = pair.module;
+    for (std::uint64_t expert = 0; expert < shape[0]; ++expert) {
+      pair.module = fmt::format("{}[{}]", module, expert);
+      pair.first = expert * pair.count;
+      plan_.tensors.push_back(pair);
+    }
   }
 
   void classify(PairTensor& pair, const std::string& leaf) {
     using Embeddings = PairOptions::Embeddings;
     const std::vector<std::uint64_t>& shape = pair.tuned->shape;
-    const bool matrix = leaf == "weight" && shape.size() == 2;
+    const bool stack = is_stack(*pair.tuned), matrix = stack || (leaf == "weight" && shape.size() == 2);
     for (const Tensor* side : {pair.base, pair.tuned}) {
       if (side == nullptr || !matrix || is_plain_float(side->dtype)) continue;
       throw malformed(fmt::format("'{}' is {}: differences of quantised weights mean nothing",
@@ -159,7 +203,8 @@ class Planner {
     }
     const bool words = has_vocabulary(pair.module);
     if (pair.base->shape != shape) {
-      const bool grown = matrix && words && pair.base->shape.size() == 2 && pair.base->shape[1] == shape[1];
+      const bool grown = matrix && words && shape.size() == 2 && pair.base->shape.size() == 2 &&
+                         pair.base->shape[1] == shape[1];
       if (!grown) {
         unlike_.push_back(fmt::format("'{}' is {} in the base and {} in the tuned model",
                                       escape_name(pair.name), shape_text(pair.base->shape),
@@ -209,7 +254,7 @@ class Planner {
   const Input& base_;
   const Input& tuned_;
   const PairOptions& o_;
-  TensorsByName by_name_;
+  TensorsByName by_name_, tuned_by_name_;  // of the base, of the tuned model
   std::set<std::string> seen_;
   std::string add_, strip_;  // what the base's names have in front, or lack
   std::vector<std::string> unlike_;

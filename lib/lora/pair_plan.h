@@ -23,16 +23,25 @@ enum class PairKind : std::uint8_t {
 
 struct PairTensor {
   std::string name;    // of the tuned model, "model.layers.0.self_attn.q_proj.weight"
-  std::string module;  // without ".weight" and the like
+  std::string module;  // without ".weight" and the like; of one expert in a stack, "….gate_up_proj[3]"
   PairKind kind = PairKind::kOther;
   const Tensor* base = nullptr;  // null: new in the tuned model
   const Tensor* tuned = nullptr;
-  bool transposed = false;  // stored [in, out]: Conv1D, embeddings
-  bool extended = false;    // rows were added
+  std::uint64_t first = 0, count = 0;   // elements of the tensors that this is about: all, or one expert's
+  std::uint64_t rows = 0, columns = 0;  // of a matrix, as stored
+  bool in_stack = false;                // one of the experts of a three-dimensional tensor
+  bool is_router = false;               // of such experts: no linear layer to PEFT, but a parameter
+  bool transposed = false;              // stored [in, out]: Conv1D, embeddings
+  bool extended = false;                // rows were added
 };
 
 inline bool is_matrix(const PairTensor& pair) {
   return pair.kind == PairKind::kLinear || pair.kind == PairKind::kEmbedding;
+}
+
+// Bytes of it in the tuned model.
+inline std::uint64_t size_of(const PairTensor& pair) {
+  return pair.count * bits(pair.tuned->dtype) / 8;
 }
 
 struct PairOptions {
@@ -43,7 +52,7 @@ struct PairOptions {
 };
 
 struct PairPlan {
-  std::vector<PairTensor> tensors;  // in the order of the tuned model
+  std::vector<PairTensor> tensors;  // in the order of the tuned model; experts of a stack one by one
   bool conv1d = false;
   std::string task_type;
   std::vector<std::string> notes;

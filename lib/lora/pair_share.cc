@@ -73,7 +73,7 @@ void read_entry(const JsonValue& item, const PairPlan& plan, const std::shared_p
   one.done = true;
   one.changed = item.find_true("changed");
   if (const std::optional<std::uint64_t> rank = item.find_u64("rank")) {
-    const std::uint64_t m = pair.tuned->shape.at(0), n = pair.tuned->shape.at(1);
+    const std::uint64_t m = pair.rows, n = pair.columns;
     one.rank = static_cast<std::size_t>(*rank);
     one.in = static_cast<std::size_t>(item.find_u64("in").value_or(0));
     one.out = static_cast<std::size_t>(item.find_u64("out").value_or(0));
@@ -123,6 +123,7 @@ std::string pair_fingerprint(const PairPlan& plan, const PairRunOptions& o, cons
                               o.exact, o.kernel));
   for (const PairTensor& pair : plan.tensors) {
     fingerprint.add(pair.name);
+    fingerprint.add(pair.first);
     fingerprint.add(std::uint64_t{static_cast<std::uint8_t>(pair.kind)});
     fingerprint.add(pair.base == nullptr ? "" : pair.base->name);
   }
@@ -135,7 +136,7 @@ std::vector<std::size_t> pair_units(const PairPlan& plan, const Share& part) {
   // A matrix costs a few hundred products an element, another tensor its reading.
   std::vector<std::uint64_t> costs;
   for (const PairTensor& pair : plan.tensors)
-    costs.push_back(is_matrix(pair) ? pair.tuned->element_count() : pair.tuned->element_count() / 64 + 1);
+    costs.push_back(is_matrix(pair) ? pair.count : pair.count / 64 + 1);
   return units_of(part, costs);
 }
 

@@ -92,6 +92,29 @@ PY
   expect 0 st-inspect --diff --rtol 0.02 --atol 0.0005 --filter '*proj*' merged "$FIXTURES/pair/tuned" || expect 1 st-inspect --diff --rtol 0.02 --atol 0.0005 merged "$FIXTURES/pair/tuned"
 }
 
+@test "between two models: experts in one tensor get factors one by one, merged back together" {
+  local side
+  for side in base tuned; do
+    cp -r "$FIXTURES/pair/$side" "$side"
+    edit "$side/model.safetensors" '
+layer = "model.layers.%d.mlp.%s.weight"
+new = {}
+for parameter, name in (("gate_up_proj", "up_proj"), ("down_proj", "down_proj")):
+    both = [t[layer % (i, name)] for i in (0, 1)]
+    new["model.layers.0.mlp.experts." + parameter] = [both[0][0], [2, *both[0][1]], both[0][2] + both[1][2]]
+t = new'
+  done
+  expect 0 lora-extract --base base --tuned tuned --rank auto -o out
+  [ "$(awk 'NR > 1 && $2 == 4' <<< "$output" | wc -l)" = 4 ]
+  has output 'experts.gate_up_proj[1]'
+  has stderr 'as PEFT 0.20 and later read them'
+  expect 0 st-inspect --tensors out
+  has output $'base_model.model.model.layers.0.mlp.experts.base_layer.lora_A.weight\tBF16\t8,64'
+  has output $'base_model.model.model.layers.0.mlp.experts.lora_B.weight\tBF16\t64,8'
+  expect 0 st-pack -q base --adapter out -o merged
+  expect 0 st-inspect --diff --rtol 0.02 --atol 0.0005 merged tuned
+}
+
 @test "merge, extract, merge again; the bytes are the same for any number of threads" {
   expect 0 lora-extract --base "$FIXTURES/base" --tuned "$FIXTURES/lora-merged" --rank 4 --tolerance 1e-6 -o found
   has stderr "8 modules unchanged and left out"

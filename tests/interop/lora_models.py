@@ -2,7 +2,7 @@
 """Tiny random models and LoRA adapters of every kind, as PEFT saves them."""
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, Qwen2Config, Qwen3MoeConfig
+from transformers import AutoModelForCausalLM, GPT2Config, GptOssConfig, Llama4TextConfig, LlamaConfig, Qwen2Config, Qwen3MoeConfig
 
 SIZES = dict(vocab_size=96, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2)
 CONFIGS = {
@@ -11,6 +11,11 @@ CONFIGS = {
     "qwen2": lambda: Qwen2Config(**SIZES),
     "gpt2": lambda: GPT2Config(vocab_size=96, n_embd=32, n_layer=2, n_head=4, n_positions=64),
     "moe": lambda: Qwen3MoeConfig(**SIZES, moe_intermediate_size=24, num_experts=4, num_experts_per_tok=2, head_dim=8),
+    # Files of these keep the experts of a layer in one tensor, [experts, in, out]. The second has square ones.
+    "gpt_oss": lambda: GptOssConfig(**SIZES, num_local_experts=4, num_experts_per_tok=2, head_dim=8),
+    "gpt_oss_square": lambda: GptOssConfig(**{**SIZES, "intermediate_size": 16}, num_local_experts=4, num_experts_per_tok=2, head_dim=8),
+    "llama4": lambda: Llama4TextConfig(**{**SIZES, "intermediate_size": 24}, intermediate_size_mlp=48, num_local_experts=4, head_dim=8, attn_temperature_tuning=False),
+    "llama4_square": lambda: Llama4TextConfig(**{**SIZES, "intermediate_size": 16}, intermediate_size_mlp=48, num_local_experts=4, head_dim=8, attn_temperature_tuning=False),
 }
 ATTENTION = ["q_proj", "v_proj"]
 # Name: (model, options of LoraConfig).
@@ -33,6 +38,10 @@ ADAPTERS = {
     "tied-saved-input": ("tied", dict(target_modules=ATTENTION, modules_to_save=["embed_tokens"])),
     "tied-tokens": ("tied", dict(target_modules=ATTENTION, trainable_token_indices=[1, 5])),
     "experts": ("moe", dict(target_modules=ATTENTION, target_parameters=["mlp.experts.gate_up_proj", "mlp.experts.down_proj"])),
+    "experts-gpt-oss": ("gpt_oss", dict(target_modules=ATTENTION, target_parameters=["mlp.experts.gate_up_proj", "mlp.experts.down_proj"])),
+    "experts-gpt-oss-square": ("gpt_oss_square", dict(target_modules=ATTENTION, target_parameters=["mlp.experts.gate_up_proj", "mlp.experts.down_proj"])),
+    "experts-llama4": ("llama4", dict(target_modules=ATTENTION, target_parameters=["feed_forward.experts.gate_up_proj", "feed_forward.experts.down_proj"])),
+    "experts-llama4-square": ("llama4_square", dict(target_modules=ATTENTION, target_parameters=["feed_forward.experts.gate_up_proj"])),
     "one-expert-parameter": ("moe", dict(target_modules=ATTENTION, target_parameters=["mlp.experts.down_proj"])),
 }
 
@@ -43,7 +52,7 @@ def make_base(kind, dtype, path):
     for _, parameter in model.named_parameters():
         parameter.data.add_((torch.randn(parameter.shape) * 0.02).to(dtype))
     model.save_pretrained(path)
-    return AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
+    return AutoModelForCausalLM.from_pretrained(path, dtype=dtype).to(dtype)  # some families keep norms in fp32
 
 
 def make_adapter(model, options, path, seed=2, name="default"):

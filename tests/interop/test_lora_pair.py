@@ -37,7 +37,7 @@ def tune(base, path, rank, dtype, skip=("norm", "ln", "embed", "wte", "wpe", "lm
     return tuned.float()
 
 
-@pytest.mark.parametrize("kind", ["llama", "tied", "qwen2", "gpt2", "moe"])
+@pytest.mark.parametrize("kind", ["llama", "tied", "qwen2", "gpt2", "moe", "gpt_oss", "gpt_oss_square", "llama4", "llama4_square"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=["f32", "bf16", "f16"])
 def test_peft_reads_it_and_gives_the_tuned_models_logits(tmp_path, kind, dtype):
     make_base(kind, dtype, tmp_path / "base")
@@ -86,3 +86,59 @@ def test_embeddings_norms_and_biases_go_along(tmp_path):
         peft = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tmp_path / "base", dtype=torch.float32), tmp_path / how)
         with torch.no_grad():
             assert torch.allclose(peft(TOKENS).logits, tuned(TOKENS).logits, atol=1e-4), how
+
+
+def perturbed(base, path, seed, *parts):
+    """A copy of `base` with an update of rank 2 on the parameters whose names contain one of `parts`."""
+    torch.manual_seed(seed)
+    tuned = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    for name, parameter in tuned.named_parameters():
+        if any(part in name for part in parts) and not name.endswith("bias"):
+            parameter.data += torch.randn(*parameter.shape[:-1], 2) @ torch.randn(*parameter.shape[:-2], 2, parameter.shape[-1]) * 0.02
+    tuned.save_pretrained(path)
+    return tuned
+
+
+def logits_with(base, adapter):
+    with torch.no_grad():
+        return PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), adapter)(TOKENS).logits
+
+
+@pytest.mark.parametrize("kind", ["gpt_oss", "llama4"])
+@pytest.mark.parametrize("changed, arguments, parameters, lost", [
+    (["layers.1.{mlp}.experts.down_proj"], [], ["{mlp}.experts.down_proj", "{mlp}.experts.gate_up_proj"], 0),
+    (["experts.gate_up_proj", "experts.down_proj"], ["--exclude", "*.experts.gate_up_proj"], ["{mlp}.experts.down_proj"], 2),
+    (["experts.gate_up_proj"], ["--exclude", "*.experts.down_proj"], ["{mlp}.experts.gate_up_proj"], 0),
+    (["experts.gate_up_proj"], ["--exclude", "model.layers.0.*"], ["model.layers.1.{mlp}.experts.down_proj", "model.layers.1.{mlp}.experts.gate_up_proj"], 1),
+    (["layers.0.{mlp}.router"], [], ["model.layers.0.{mlp}.router.weight"], 0),
+], ids=["one-stack", "without-gate-up", "without-down", "one-layer", "one-router"])
+def test_stacks_of_experts_that_changed_in_part(tmp_path, kind, changed, arguments, parameters, lost):
+    mlp = {"gpt_oss": "mlp", "llama4": "feed_forward"}[kind]
+    make_base(kind, torch.float32, tmp_path / "base")
+    names = [name.format(mlp=mlp) for name in changed]
+    perturbed(tmp_path / "base", tmp_path / "tuned", 4, *names)
+    report = extract(tmp_path / "base", tmp_path / "tuned", tmp_path / "out", "--rank", "3", "--dtype", "f32", *arguments)
+    config = json.loads((tmp_path / "out/adapter_config.json").read_text())
+    assert config["target_parameters"] == [name.format(mlp=mlp) for name in parameters] and config["target_modules"] == []
+    assert len(report["lost"]) == lost
+    # What merging gives is the tuned model but for what was left out, and PEFT sees the same.
+    subprocess.run([BIN / "st-pack", tmp_path / "base", "--adapter", tmp_path / "out", "-o", tmp_path / "merged"], check=True, capture_output=True)
+    old, new, merged = (load_file(tmp_path / side / "model.safetensors") for side in ("base", "tuned", "merged"))
+    for name, tensor in merged.items():
+        expected = old if name in report["lost"] else new
+        assert torch.allclose(tensor, expected[name], atol=1e-6), name
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32)
+    with torch.no_grad():
+        assert torch.allclose(logits_with(tmp_path / "base", tmp_path / "out"), model(TOKENS).logits, atol=1e-5)
+
+
+def test_shares_of_a_stack_make_the_same_bytes(tmp_path):
+    make_base("gpt_oss", torch.float32, tmp_path / "base")
+    perturbed(tmp_path / "base", tmp_path / "tuned", 4, "experts.", "q_proj")
+    arguments = ["--rank", "3", "--kernel", "avx2"]
+    extract(tmp_path / "base", tmp_path / "tuned", tmp_path / "one", *arguments)
+    for part in ("2/3", "1/3", "3/3"):
+        subprocess.run([BIN / "lora-extract", "--base", tmp_path / "base", "--tuned", tmp_path / "tuned", "-o", tmp_path / "out", "--part", part, *arguments], check=True)
+    extract(tmp_path / "base", tmp_path / "tuned", tmp_path / "out", *arguments)
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
