@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "st-inspect-measure.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "cli/console.h"
+#include "cli/table.h"
+#include "inspect/check.h"
+#include "inspect/listing.h"
+#include "inspect/report.h"
+#include "inspect/safety.h"
+#include "inspect/share.h"
+#include "remote.h"
+#include "weights/layout.h"
+
+namespace mu {
+namespace {
+
+using Options = InspectOptions;
+
+std::uint64_t bytes_of(const std::vector<const Tensor*>& tensors) {
+  std::uint64_t total = 0;
+  for (const Tensor* tensor : tensors) total += tensor->size;
+  return total;
+}
+
+// On a terminal a table with a small histogram, else a TSV line a tensor as soon as it is known.
+TensorStats print_stats(const Options& o, const Input& input, const std::vector<const Tensor*>& tensors,
+                        Findings& findings, Measured& measured, const CombinedShares* shares) {
+  const bool table_wanted = out_is_terminal() && !o.common.json;
+  Table table("llrrrrrrrrrll");
+  table.row({"name", "dtype", "values", "min", "max", "mean", "std", "absmax", "zeros", "nan", "inf",
+             "magnitudes", "remarks"});
+  const auto row_of = [](std::string name, std::string dtype, const TensorStats& stats) {
+    std::vector<std::string> row = stats_columns(stats);
+    row.insert(row.begin(), {std::move(name), std::move(dtype)});
+    return row;
+  };
+  const OnStats on_stats = [&](const Tensor& tensor, const TensorStats& stats) {
+    if (stats.not_boolean > 0) {
+      findings.add({"ST-BOOL", Level::kSpec, true,
+                    fmt::format("tensor '{}' has {} other than 0 and 1", escape_name(tensor.name),
+                                plural(stats.not_boolean, "byte")),
+                    input.weights.files[tensor.source].name, tensor.offset});
+    }
+    if (o.common.json) {
+      measured.stats.push_back(stats_json(tensor.dtype, stats));
+      return;
+    }
+    std::vector<std::string> row = row_of(escape_name(tensor.name), escape_name(type_text(tensor)), stats);
+    if (table_wanted) row.push_back(draw_magnitudes(stats, 16));
+    row.push_back(stats_remarks(tensor.dtype, stats));
+    if (table_wanted) {
+      table.row(std::move(row));
+    } else {
+      out(join(row, "\t") + "\n");
+    }
+  };
+  const auto measured_now = [&] {
+    Progress progress("reading", bytes_of(tensors), o.common.show_progress());
+    return measure_stats(input.weights, tensors, o.common.thread_count(), progress, on_stats);
+  };
+  const TensorStats total = shares != nullptr ? shares->stats(tensors, on_stats) : measured_now();
+  if (o.common.json) return total;
+  std::vector<std::string> last = row_of("(total)", "-", total);
+  if (table_wanted) last.push_back(draw_magnitudes(total, 16));
+  last.emplace_back("");
+  if (table_wanted) {
+    table.row(std::move(last));
+    out(table.text(0, 0));
+  } else {
+    out(join(last, "\t") + "\n");
+  }
+  return total;
+}
+
+void print_hashes(const Input& input, const std::vector<const Tensor*>& tensors, const Hashes& hashes) {
+  for (std::size_t i = 0; i < hashes.files.size(); ++i)
+    out(fmt::format("file\t{}\t{}\n", hashes.files[i], escape_name(input.weights.files[i].name)));
+  for (std::size_t i = 0; i < tensors.size(); ++i)
+    out(fmt::format("tensor\t{}\t{}\n", hashes.tensors[i], escape_name(tensors[i]->name)));
+  out(fmt::format("content\t{}\t{}\n", hashes.content, escape_name(input.name)));
+}
+
+// With `shares`, what they say; else what is read now.
+int measure_with(const Options& o, const Input& input, const std::vector<const Tensor*>& tensors,
+                 const CombinedShares* shares) {
+  const bool loadable = input.weights.findings.first_up_to(Level::kLoads) == nullptr;
+  Findings findings = check_input(input);
+  Measured measured;
+  bool failed = false;
+  if (o.stats && loadable) {
+    measured.total = print_stats(o, input, tensors, findings, measured, shares);
+    failed = (o.fail_on_nan && measured.total->nan > 0) ||
+             (o.fail_on_inf && measured.total->positive_infinity + measured.total->negative_infinity > 0);
+  }
+  if (o.hash && loadable) {
+    if (shares != nullptr) {
+      measured.hashes = shares->hashes(input.weights, tensors);
+    } else {
+      std::uint64_t total = bytes_of(tensors);
+      for (const WeightsFile& file : input.weights.files) total += file.size;
+      Progress progress("hashing", total, o.common.show_progress());
+      measured.hashes = measure_hashes(input.weights, tensors, o.common.thread_count(), progress);
+    }
+    if (!o.common.json) print_hashes(input, tensors, *measured.hashes);
+  }
+  if (o.common.json) {
+    out(input_json(input, gather_facts(input), findings, tensors, measured, o.paths.size() == 1 ? 2 : 0));
+  } else if (o.check) {
+    out(safety_text(input));
+    // "sound" would be the wrong last word on a pickle that runs code.
+    if (safety_exit_code(input) == 0 || !findings.list().empty()) out(check_text(input, findings, o.level));
+  }
+  if (o.check)
+    if (const int checked = std::max(check_exit_code(findings, o.level), safety_exit_code(input)))
+      return checked;
+  // The report in JSON has it already.
+  if (!o.check && (o.common.json ? safety_exit_code(input) == 4 : warn_of_danger(input))) return 4;
+  return failed ? 1 : 0;
+}
+
+}  // namespace
+
+bool warn_of_danger(const Input& input) {
+  const std::string text = danger_text(input);
+  if (!text.empty()) print_warning(text);
+  return !text.empty();
+}
+
+int measure(const InspectOptions& options, const Input& input, const std::vector<const Tensor*>& tensors) {
+  return measure_with(options, input, tensors, nullptr);
+}
+
+int measure_part(const InspectOptions& o, const Input& input, const std::vector<const Tensor*>& tensors) {
+  const MeasurePlan plan{input.name, o.filters, o.sort.value_or(""), o.stats, o.hash};
+  const ShareUnits units = share_units(plan, *o.part, input.weights, tensors);
+  if (o.common.dry_run) {
+    out(share_text(units, input.weights, tensors));
+  } else {
+    Progress progress("measuring", units.bytes, o.common.show_progress());
+    out(measure_share(plan, *o.part, input.weights, tensors, o.common.thread_count(), progress));
+  }
+  return warn_of_danger(input) ? 4 : 0;
+}
+
+int combine(InspectOptions o) {
+  const CombinedShares shares(o.paths);
+  const MeasurePlan& plan = shares.plan();  // what was asked for; how to print it is asked for now
+  if ((o.stats && !plan.stats) || (o.hash && !plan.hash))
+    throw usage("the shares don't hold what is asked for").in_file(escape_name(o.paths.front()));
+  o.paths = {plan.path};
+  o.filters = plan.filters;
+  if (!plan.sort.empty()) o.sort = plan.sort;
+  o.stats = plan.stats;
+  o.hash = plan.hash;
+  o.combine = false;
+  derive(o);
+  reach(plan.path);
+  const Input input = open_input(plan.path, StreamData::kLeave);
+  input.weights.findings.throw_if_unloadable();
+  const std::vector<const Tensor*> tensors = choose_tensors(input.weights, o.globs, o.sort_key);
+  shares.require_whole(input.weights, tensors);
+  return measure_with(o, input, tensors, &shares);
+}
+
+}  // namespace mu

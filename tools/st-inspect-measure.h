@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// st-inspect --stats, --hash, --check and --json: the views that read the values, in shares too.
+#pragma once
+
+#include <vector>
+
+#include "model/input.h"
+#include "st-inspect-options.h"
+
+namespace mu {
+
+// On stderr, for views that don't show that loading the file would run code; true if it would.
+bool warn_of_danger(const Input& input);
+
+// --stats, --hash, --check and --json, in any combination. The exit code.
+int measure(const InspectOptions& options, const Input& input, const std::vector<const Tensor*>& tensors);
+
+// --part: the numbers of one share.
+int measure_part(const InspectOptions& options, const Input& input,
+                 const std::vector<const Tensor*>& tensors);
+
+// --combine: what the shares that are its operands say of the whole.
+int combine(InspectOptions options);
+
+}  // namespace mu
