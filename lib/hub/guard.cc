@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <iterator>
 #include <map>
 #include <set>
 
@@ -16,6 +17,7 @@
 #include "model/pickled.h"
 #include "model/roles.h"
 #include "os/folder.h"
+#include "os/threads.h"
 #include "weights/sniff.h"
 #include "weights/torch_file.h"
 #include "weights/weights.h"
@@ -44,20 +46,6 @@ enum RuleIndex : std::size_t {
 
 class Guard {
  public:
-  explicit Guard(bool is_model) : is_model_(is_model) {}
-
-  std::vector<GuardFinding> run(const FileChoice& choice) {
-    for (const LocalFile& file : choice.files) look_at(file);
-    check_names(choice);
-    if (is_model_) check_model(choice);
-    return std::move(findings_);
-  }
-
- private:
-  void add(RuleIndex rule, std::string file, std::string message) {
-    findings_.push_back({&guard_rules()[rule], std::move(file), std::move(message)});
-  }
-
   void look_at(const LocalFile& file) {
     if (const std::optional<std::string> fault = path_fault(file.name)) add(kName, file.name, *fault);
     if (file.stamp.size > kMaxFile)
@@ -81,8 +69,20 @@ class Guard {
           is_torch_start(start) || name.starts_with("pytorch_model") || name.starts_with("adapter_model");
       check_pickle(file, torch);
     } else if (start.find('\0') == std::string::npos && role != FileRole::kTokenizer) {
-      check_text(file, input);
+      check_text(file, input, std::move(start));
     }
+  }
+
+  void look_at_all(const FileChoice& choice, bool is_model) {
+    check_names(choice);
+    if (is_model) check_model(choice);
+  }
+
+  [[nodiscard]] std::vector<GuardFinding>& findings() { return findings_; }
+
+ private:
+  void add(RuleIndex rule, std::string file, std::string message) {
+    findings_.push_back({&guard_rules()[rule], std::move(file), std::move(message)});
   }
 
   void check_weights(const LocalFile& file, bool is_index) {
@@ -114,10 +114,12 @@ class Guard {
     }
   }
 
-  void check_text(const LocalFile& file, const InputFile& input) {
+  // `text`: what the file begins with.
+  void check_text(const LocalFile& file, const InputFile& input, std::string text) {
     if (input.size() > kMaxText) return;
-    std::string text(static_cast<std::size_t>(input.size()), '\0');
-    input.read_at(0, std::as_writable_bytes(std::span(text)));
+    const std::size_t known = text.size();
+    text.resize(static_cast<std::size_t>(input.size()));
+    if (known < text.size()) input.read_at(known, std::as_writable_bytes(std::span(text)).subspan(known));
     if (text.find('\0') != std::string::npos) return;
     for (const std::string_view mark :
          {"-----BEGIN PRIVATE KEY", "-----BEGIN RSA PRIVATE KEY", "-----BEGIN EC PRIVATE KEY",
@@ -174,7 +176,6 @@ class Guard {
       add(kTokenizer, "", "there are weights, but no tokenizer or processor");
   }
 
-  bool is_model_;
   std::vector<GuardFinding> findings_;
 };
 
@@ -200,7 +201,14 @@ const std::vector<GuardRule>& guard_rules() {
 }
 
 std::vector<GuardFinding> guard_files(const FileChoice& choice, bool is_model) {
-  return Guard(is_model).run(choice);
+  std::vector<Guard> guards(choice.files.size() + 1);  // each file's own, one for the whole
+  parallel_for(choice.files.size(), default_thread_count(),
+               [&](std::size_t i) { guards[i].look_at(choice.files[i]); });
+  guards.back().look_at_all(choice, is_model);
+  std::vector<GuardFinding> findings;
+  for (Guard& guard : guards)
+    std::move(guard.findings().begin(), guard.findings().end(), std::back_inserter(findings));
+  return findings;
 }
 
 GuardFinding too_large_for_git(const std::string& file, std::uint64_t size) {
