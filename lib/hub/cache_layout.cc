@@ -196,7 +196,7 @@ void CachedRepo::list(const std::string& path, const std::string& below, std::si
       if (entry.kind == FolderEntry::Kind::kFolder)
         list(inside, below + entry.name + "/", depth + 1, warn, out);
       else if (entry.kind == FolderEntry::Kind::kFile)
-        out.push_back({below + entry.name, "", entry.size});
+        out.push_back({below + entry.name, "", entry.stamp.size});
       continue;
     }
     // snapshots/COMMIT/a/b -> ../../../blobs/HASH
@@ -212,7 +212,7 @@ void CachedRepo::list(const std::string& path, const std::string& below, std::si
       warn(escape_name(below + entry.name) + ": its blob is missing in the cache; left out");
       continue;
     }
-    out.push_back({below + entry.name, hash, entry.size});
+    out.push_back({below + entry.name, hash, entry.stamp.size});
   }
 }
 

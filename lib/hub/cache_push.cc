@@ -395,7 +395,7 @@ class CachePush {
       if (used.contains(entry.name) || !is_blob_hash(entry.name)) continue;
       remove_tree(repo_.blob_path(entry.name));
       ++blobs;
-      bytes += entry.size;
+      bytes += entry.stamp.size;
     }
     listener_.note(fmt::format("removed {} and {} that nothing refers to ({})", plural(snapshots, "snapshot"),
                                plural(blobs, "blob"), format_size(bytes)));

@@ -117,7 +117,7 @@ class Walk {
       if (const std::optional<std::string> reason = run_reason(entry.name, false))
         return leave(name, *reason);
     }
-    choice_.files.push_back({path, prefix_.empty() ? name : prefix_ + "/" + name, stamp_of(path)});
+    choice_.files.push_back({path, prefix_.empty() ? name : prefix_ + "/" + name, entry.stamp});
   }
 
   std::string prefix_;

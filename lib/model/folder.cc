@@ -84,7 +84,7 @@ Folder scan_folder(const std::string& path) {
     FileRole role = role_of(entry.name, is_folder);
     if (is_folder && role == FileRole::kOther && holds_adapter(join_path(path, entry.name)))
       role = FileRole::kNamedAdapter;
-    folder.files.push_back({entry.name, is_folder, is_folder ? 0 : entry.size, role});
+    folder.files.push_back({entry.name, is_folder, is_folder ? 0 : entry.stamp.size, role});
   }
   return folder;
 }

@@ -83,8 +83,10 @@ std::vector<FolderEntry> list_far(const FarPlace& place) {
     const std::string name(rest.substr(0, rest.find('/')));
     const bool folder = name.size() < rest.size();
     if (!name.empty() && (entries.empty() || entries.back().name != name))
-      entries.push_back({name, folder ? FolderEntry::Kind::kFolder : FolderEntry::Kind::kFile, false,
-                         folder ? 0 : at->second.size});
+      entries.push_back({name,
+                         folder ? FolderEntry::Kind::kFolder : FolderEntry::Kind::kFile,
+                         false,
+                         {{}, folder ? 0 : at->second.size, 0, 0}});
   }
   return entries;
 }
@@ -117,8 +119,7 @@ std::vector<FolderEntry> list_folder(const std::string& path) {
                                    : S_ISREG(status.st_mode) ? FolderEntry::Kind::kFile
                                    : S_ISDIR(status.st_mode) ? FolderEntry::Kind::kFolder
                                                              : FolderEntry::Kind::kOther;
-    entries.push_back({entry->d_name, kind, entry->d_type == DT_LNK,
-                       found ? static_cast<std::uint64_t>(status.st_size) : 0});
+    entries.push_back({entry->d_name, kind, entry->d_type == DT_LNK, found ? stamp_of(status) : FileStamp()});
     errno = 0;
   }
   if (errno != 0) throw io_error("read", errno, escape_name(path));

@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "os/file.h"
+
 namespace mu {
 
 struct FolderEntry {
@@ -17,7 +19,7 @@ struct FolderEntry {
   std::string name;
   Kind kind;  // of what a symbolic link ends at; a broken link is kOther
   bool is_link;
-  std::uint64_t size;  // bytes
+  FileStamp stamp;  // of what it ends at
 };
 
 // The entries of a folder, sorted bytewise, "." and ".." left out. Throws kIo, and kMalformed beyond a

@@ -67,7 +67,7 @@ void gather_subfolder(const Folder& folder, const FolderFile& sub, bool weights_
     const FileRole role = role_of(entry.name, false);
     const bool belongs =
         sub.role == FileRole::kChatTemplate ? entry.name.ends_with(".jinja") : is_published(role);
-    GatheredFile file{name, entry.size, belongs && !weights_only, belongs ? sub.role : role, ""};
+    GatheredFile file{name, entry.stamp.size, belongs && !weights_only, belongs ? sub.role : role, ""};
     file.reason = file.taken ? std::string(role_name(sub.role))
                              : std::string(belongs ? "only weights are asked for" : why_left(role));
     out.push_back(std::move(file));

@@ -299,7 +299,8 @@ bool is_dcp_folder(const std::string& path) {
   const std::vector<FolderEntry> entries = list_folder(path);
   return std::any_of(entries.begin(), entries.end(), [&](const FolderEntry& entry) {
     if (entry.name.ends_with(".distcp")) return true;
-    if (entry.name != kDcpMetadata || entry.kind != FolderEntry::Kind::kFile || entry.size == 0) return false;
+    if (entry.name != kDcpMetadata || entry.kind != FolderEntry::Kind::kFile || entry.stamp.size == 0)
+      return false;
     std::byte first{};
     InputFile(join_path(path, kDcpMetadata)).read_at(0, std::span(&first, 1));
     return first == std::byte{0x80};  // a pickle

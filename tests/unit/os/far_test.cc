@@ -32,7 +32,7 @@ TEST_CASE("files and folders that hang in below a name are listed and read") {
   CHECK(entries[0].name == "deep");
   CHECK(entries[0].kind == FolderEntry::Kind::kFolder);
   CHECK(entries[1].name == "z.txt");
-  CHECK(entries[1].size == 2);
+  CHECK(entries[1].stamp.size == 2);
   CHECK(list_folder("hf://a/b/deep/").size() == 2);
   CHECK(is_folder("hf://a/b/deep/x"));
   CHECK_FALSE(is_folder("hf://a/b/z.txt"));

@@ -226,8 +226,8 @@ TEST_CASE("folder: entries are sorted and told apart") {
     seen += entry.name + (entry.is_link ? "@" : "") + "=" + "fdo"[static_cast<int>(entry.kind)] + " ";
   }
   CHECK(seen == ".hidden=f B=f b=f pipe=o sub=d to-file@=f to-folder@=d to-nothing@=o ");
-  CHECK(entries[2].size == 5);
-  CHECK(entries[5].size == 5);
+  CHECK(entries[2].stamp.size == 5);
+  CHECK(entries[5].stamp.size == 5);
   CHECK(error_of([&] { list_folder(folder / "none"); }) == ErrorKind::kIo);
   CHECK(error_of([&] { list_folder(folder / "b"); }) == ErrorKind::kIo);
   CHECK_FALSE(exists(folder / "to-nothing"));
