@@ -150,7 +150,7 @@ const std::string* CardState::find(std::string_view key) const {
 
 namespace {
 
-constexpr std::string_view kStateMark = "<!-- card-gen:state";
+constexpr std::string_view kStateMark = "<!-- card-gen:state ", kStateEnd = "-->";
 
 // Everything but letters, digits and a few marks as %XX, so that a value is one word and ends no comment.
 std::string encoded(std::string_view text) {
@@ -178,14 +178,24 @@ std::string decoded(std::string_view text) {
 
 }  // namespace
 
+std::optional<StatePlace> find_state(std::string_view body) {
+  for (std::size_t begin = body.rfind(kStateMark); begin != std::string_view::npos;
+       begin = begin == 0 ? std::string_view::npos : body.rfind(kStateMark, begin - 1)) {
+    const std::size_t end = std::min(body.find('\n', begin), body.size());
+    const std::size_t close = body.substr(begin, end - begin).find(kStateEnd);
+    const bool at_start = begin == 0 || body[begin - 1] == '\n';
+    if (at_start && close != std::string_view::npos) return StatePlace{begin, close + kStateEnd.size()};
+  }
+  return std::nullopt;
+}
+
 CardState parse_state(std::string_view body) {
   CardState state;
-  const std::size_t begin = body.rfind(kStateMark);
-  if (begin == std::string_view::npos) return state;
-  const std::size_t end = body.find("-->", begin);
-  if (end == std::string_view::npos) return state;
+  const std::optional<StatePlace> place = find_state(body);
+  if (!place) return state;
   state.present = true;
-  const std::string_view words = body.substr(begin + kStateMark.size(), end - begin - kStateMark.size());
+  const std::string_view words =
+      body.substr(place->begin + kStateMark.size(), place->size - kStateMark.size() - kStateEnd.size());
   for (const std::string_view word : split(words, ' ')) {
     const std::size_t equals = word.find('=');
     if (equals == std::string_view::npos) continue;
@@ -215,13 +225,13 @@ CardState parse_state(std::string_view body) {
 
 std::string state_text(const CardState& state) {
   std::string out(kStateMark);
-  for (const auto& [key, hash] : state.hashes) out += fmt::format(" {}={}", key, hash);
+  for (const auto& [key, hash] : state.hashes) out += fmt::format("{}={} ", key, hash);
   for (const Fact& fact : state.given) {
     std::string values;
     for (const std::string& value : fact.values) values += encoded(value) + (fact.is_list ? "," : "");
-    out += fmt::format(" given/{}={}", encoded(fact.name), values);
+    out += fmt::format("given/{}={} ", encoded(fact.name), values);
   }
-  return out + " -->";
+  return out.append(kStateEnd);
 }
 
 std::string render_card(const CardText& card) {

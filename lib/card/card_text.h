@@ -3,6 +3,9 @@
 // whether they become a new file or replace parts of an old one.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -40,6 +43,11 @@ struct CardState {
   [[nodiscard]] const std::string* find(std::string_view key) const;
 };
 CardState parse_state(std::string_view body);
+// Where its last line stands: a comment of its own, closed on the same line.
+struct StatePlace {
+  std::size_t begin, size;  // bytes
+};
+std::optional<StatePlace> find_state(std::string_view body);
 std::string state_text(const CardState& state);  // the line, without its end
 
 // `plot` is the name under which the loss curve lies beside the card; empty for none.

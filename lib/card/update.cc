@@ -338,14 +338,12 @@ class Updater {
 
   std::string with_state(std::string body, const std::string& appended) {
     const std::string line = state_text(new_state_);
-    const std::size_t begin = body.rfind("<!-- card-gen:state");
-    if (begin != std::string::npos && state_.present) {
-      const std::size_t end = body.find("-->", begin) + 3;
+    if (const std::optional<StatePlace> place = find_state(body)) {
       if (!appended.empty()) {
         const std::string text = with_eol(appended.substr(1) + "\n" + line, old_.eol);
-        body.replace(begin, end - begin, text);
+        body.replace(place->begin, place->size, text);
       } else if (!same_state()) {
-        body.replace(begin, end - begin, line);
+        body.replace(place->begin, place->size, line);
       }
       return body;
     }

@@ -379,6 +379,25 @@ TEST_CASE("update: cards in pieces never crash it") {
   }
 }
 
+TEST_CASE("update: a state mark that is never closed, or stands in a line, is a text of people's") {
+  const CardFacts facts = sample_facts();
+  const CardText fresh = compose_card(facts, CardStyle::kFull, "");
+  const std::string whole = render_card(fresh);
+  for (const char* odd :
+       {"<!-- card-gen:state a=b\n", "see <!-- card-gen:state a=b -->\n", "<!-- card-gen:states a=b -->\n"}) {
+    std::string text = whole;
+    text.insert(text.find("<!-- card-gen:begin"), odd);
+    const CardUpdate none = update_card(read_card(text), fresh, facts);
+    CHECK(none.text == text);
+    // Without a state of its own the card gets one, and everything else stays.
+    const std::size_t state = text.rfind("<!-- card-gen:state ");
+    text.erase(state, text.find('\n', state) + 1 - state);
+    const CardUpdate added = update_card(read_card(text), fresh, facts);
+    CHECK(added.text.starts_with(text));
+    CHECK(update_card(read_card(added.text), fresh, facts).text == added.text);
+  }
+}
+
 TEST_CASE("lint: what we write is what the Hub takes") {
   const std::string card = render_card(compose_card(sample_facts(), CardStyle::kFull, ""));
   CHECK(lint_card(read_card(card)).empty());
