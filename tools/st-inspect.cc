@@ -45,7 +45,7 @@ int diff(const Options& o) {
   Progress progress("comparing", a.weights.total_bytes(), o.common.show_progress());
   options.same_files = same_files(a.weights, b.weights);
   const Diff result = diff_inputs(a, b, options, o.common.thread_count(), progress);
-  out(o.common.json ? diff_json(a, b, result) : diff_text(result));
+  out(o.common.json ? diff_json(a, b, result) : diff_text(result, out_width()));
   const bool a_dangerous = warn_of_danger(a), b_dangerous = warn_of_danger(b);
   return a_dangerous || b_dangerous ? 4 : result.same() ? 0 : 1;
 }
@@ -98,7 +98,8 @@ int inspect(const Options& o, const std::string& path) {
     print_tensors(input.weights, tensors);
   } else if (o.tree) {
     const TorchObject* const object = shown_object(input);
-    out(object != nullptr ? object_tree_text(*object, o.depth) : tree_text(tensors, o.depth));
+    out(object != nullptr ? object_tree_text(*object, o.depth, out_width())
+                          : tree_text(tensors, o.depth, out_width()));
   } else {
     if (path != o.paths.front()) out("\n");
     const Findings findings = check_input(input);

@@ -160,6 +160,38 @@ std::string shorten(std::string_view text, std::size_t columns) {
   return out + "…";
 }
 
+std::string shorten_middle(std::string_view text, std::size_t columns) {
+  if (display_width(text) <= columns) return std::string(text);
+  if (columns < 2) return shorten(text, columns);
+  std::string out = shorten(text, (columns + 2) / 3);
+  const std::size_t room = columns - display_width(out);
+  std::size_t begin = 0;
+  for (std::size_t left = display_width(text); left > room;) {
+    const CodePoint point = decode_utf8(text, begin);
+    left -= column_width(point.value);
+    begin += point.size;
+  }
+  return out + std::string(text.substr(begin));
+}
+
+std::string wrap(std::string_view text, std::size_t columns, std::size_t indent) {
+  std::string out;
+  std::size_t width = 0;  // of the line, without its indent
+  for (const std::string_view word : split(text, ' ')) {
+    const std::size_t more = display_width(word);
+    if (columns > 0 && width > 0 && width + 1 + more > columns) {
+      out += '\n' + std::string(indent, ' ');
+      width = 0;
+    } else if (!out.empty()) {
+      out += ' ';
+      ++width;
+    }
+    out += word;
+    width += more;
+  }
+  return out;
+}
+
 std::string group_digits(std::uint64_t number) {
   std::string digits = std::to_string(number);
   for (std::size_t i = digits.size(); i > 3;) {

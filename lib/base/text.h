@@ -33,6 +33,12 @@ std::size_t display_width(std::string_view text);
 
 // At most `columns` wide, with an ellipsis where something was cut.
 std::string shorten(std::string_view text, std::size_t columns);
+// The same, cut in the middle: of names, beginning and end tell most.
+std::string shorten_middle(std::string_view text, std::size_t columns);
+
+// Lines of at most `columns` (0: any), broken at blanks; all but the first begin with `indent` blanks more. A
+// word that is longer stays whole.
+std::string wrap(std::string_view text, std::size_t columns, std::size_t indent);
 
 std::string group_digits(std::uint64_t number);  // 1234567 -> "1,234,567"
 std::vector<std::string_view> split(std::string_view text, char separator);

@@ -20,24 +20,6 @@ constexpr std::size_t kHelpColumn = 30;
 constexpr std::size_t kHelpWidth = 80;
 constexpr unsigned kMostThreads = 1024;
 
-// `text` broken at blanks into lines that end before kHelpWidth; the first starts in `column`, the others are
-// indented to `indent`.
-std::string wrap(std::string_view text, std::size_t column, std::size_t indent) {
-  std::string lines;
-  for (const std::string_view word : split(text, ' ')) {
-    if (column + 1 + word.size() > kHelpWidth && column > indent) {
-      lines += "\n" + std::string(indent, ' ');
-      column = indent;
-    } else if (!lines.empty()) {
-      lines += ' ';
-      ++column;
-    }
-    lines += word;
-    column += word.size();
-  }
-  return lines + "\n";
-}
-
 // "-j,--threads" and "N" -> "  -j, --threads N".
 std::string left_side(const CLI::Option& option) {
   std::string names = option.get_snames().empty() ? "    " : "-" + option.get_snames().front() + ", ";
@@ -237,8 +219,8 @@ void App::apply_common() {
 }
 
 std::string App::help() const {
-  std::string text =
-      fmt::format("Usage: {} [OPTIONS] {}\n", text_.name, text_.operands) + wrap(text_.summary, 0, 0);
+  std::string text = fmt::format("Usage: {} [OPTIONS] {}\n", text_.name, text_.operands) +
+                     wrap(text_.summary, kHelpWidth, 0) + "\n";
   for (const std::string& group : groups_) {
     text += "\n" + group + ":\n";
     for (const CLI::Option* option :
@@ -249,7 +231,7 @@ std::string App::help() const {
         left.clear();
       }
       left.resize(kHelpColumn, ' ');
-      text += left + wrap(option->get_description(), kHelpColumn, kHelpColumn);
+      text += left + wrap(option->get_description(), kHelpWidth - kHelpColumn, kHelpColumn) + "\n";
     }
   }
   return text + fmt::format("\nExample: {}\nSee {}(1) and modelutils(7).\n", text_.example, text_.name);

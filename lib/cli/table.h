@@ -15,7 +15,7 @@ class Table {
 
   void row(std::vector<std::string> cells) { rows_.push_back(std::move(cells)); }
   // Lines of `indent` blanks and cells two blanks apart, without blanks at the end. With `width` columns (0:
-  // any) the first column is shortened where a line would be longer.
+  // any) a left-aligned last column is wrapped where a line would be longer, then the first one shortened.
   [[nodiscard]] std::string text(std::size_t indent, std::size_t width) const;
 
  private:

@@ -44,7 +44,8 @@ struct Diff {
 Diff diff_inputs(const Input& a, const Input& b, const DiffOptions& options, unsigned threads,
                  Progress& progress);
 
-std::string diff_text(const Diff& diff);
+// A line a tensor that differs, broken at `width` columns (0: none), and a summary.
+std::string diff_text(const Diff& diff, std::size_t width);
 std::string diff_json(const Input& a, const Input& b, const Diff& diff);
 
 }  // namespace mu

@@ -27,6 +27,11 @@ constexpr std::size_t kShownGroups = 24;  // lines of tensors in the overview
 constexpr std::size_t kShownFiles = 16;
 constexpr std::size_t kLongValue = 200;  // characters of a metadata value
 
+// Lines of at most `width` columns, indented by two.
+std::string paragraph(const std::string& text, std::size_t width) {
+  return "  " + wrap(text, width > 2 ? width - 2 : width, 2) + "\n";
+}
+
 std::string verdict_text(const Findings& findings) {
   const std::optional<Level> reached = level_reached(findings);
   const std::size_t count = findings.list().size();
@@ -36,7 +41,7 @@ std::string verdict_text(const Findings& findings) {
          fmt::format(" (--check={} lists {})", level_name(Level::kHub), count == 1 ? "it" : "them");
 }
 
-std::string dtype_table(const InputFacts& facts) {
+std::string dtype_table(const InputFacts& facts, std::size_t width) {
   Table table("lrrrr");
   table.row({"dtype", "tensors", "parameters", "bytes", "share"});
   for (const DtypeTotal& total : facts.dtypes) {
@@ -45,7 +50,7 @@ std::string dtype_table(const InputFacts& facts) {
     table.row({escape_name(total.text), group_digits(total.tensors), group_digits(total.elements),
                format_size(total.bytes), fmt::format("{:.1f} %", share)});
   }
-  return table.text(2, 0);
+  return table.text(2, width);
 }
 
 std::string groups_table(const std::vector<const Tensor*>& tensors, std::size_t width) {
@@ -72,7 +77,7 @@ std::string groups_table(const std::vector<const Tensor*>& tensors, std::size_t 
   return text;
 }
 
-std::string files_table(const Folder& folder) {
+std::string files_table(const Folder& folder, std::size_t width) {
   Table table("lrl");
   std::size_t rows = 0;
   for (const FolderFile& file : folder.files) {
@@ -80,7 +85,7 @@ std::string files_table(const Folder& folder) {
     table.row({escape_name(file.name) + (file.is_folder ? "/" : ""),
                file.is_folder ? "" : format_size(file.size), std::string(role_name(file.role))});
   }
-  std::string text = table.text(2, 0);
+  std::string text = table.text(2, width);
   if (folder.files.size() > kShownFiles)
     text += fmt::format("  … and {} more\n", folder.files.size() - kShownFiles);
   return text;
@@ -132,7 +137,7 @@ std::vector<const Tensor*> choose_tensors(const Weights& weights, const std::vec
 std::string overview_text(const Input& input, const InputFacts& facts, const Findings& findings,
                           const std::vector<const Tensor*>& tensors, std::size_t width) {
   std::string text = bold(escape_name(input.name)) + "\n";
-  text += "  " + facts.description + "\n";
+  text += paragraph(facts.description, width);
   text += "  " + verdict_text(findings) + "\n";
   if (const std::string safety = safety_line(input); !safety.empty()) text += "  " + safety + "\n";
   if (const TorchObject* const object = shown_object(input)) {
@@ -140,20 +145,20 @@ std::string overview_text(const Input& input, const InputFacts& facts, const Fin
       text += fmt::format("  {} values, {} in {}\n", group_digits(facts.elements), format_size(facts.bytes),
                           plural(facts.tensors, "tensor"));
     text += object_overview_text(input, *object, width);
-    for (const std::string& note : facts.notes) text += "  note: " + note + "\n";
+    for (const std::string& note : facts.notes) text += paragraph("note: " + note, width);
     return text;
   }
   text +=
       fmt::format("  {} parameters, {} in {}, {}\n", group_digits(facts.elements), format_size(facts.bytes),
                   plural(facts.tensors, "tensor"), plural(input.weights.files.size(), "file"));
-  if (facts.dtypes.size() > 1) text += "\n" + dtype_table(facts);
+  if (facts.dtypes.size() > 1) text += "\n" + dtype_table(facts, width);
   if (!tensors.empty()) text += "\n" + groups_table(tensors, width);
   const Metadata metadata = input.weights.merged_metadata();
   if (metadata.size() > (metadata.contains("format") ? 1U : 0U))
     text += fmt::format("\n  metadata: {} (--metadata shows them)\n", plural(metadata.size(), "key"));
-  if (input.folder) text += "\n" + files_table(*input.folder);
+  if (input.folder) text += "\n" + files_table(*input.folder, width);
   if (!facts.notes.empty()) text += "\n";
-  for (const std::string& note : facts.notes) text += "  note: " + note + "\n";
+  for (const std::string& note : facts.notes) text += paragraph("note: " + note, width);
   return text;
 }
 
@@ -200,7 +205,7 @@ void print_names(const std::vector<const Tensor*>& tensors, bool null) {
   }
 }
 
-std::string tree_text(const std::vector<const Tensor*>& tensors, std::size_t depth) {
+std::string tree_text(const std::vector<const Tensor*>& tensors, std::size_t depth, std::size_t width) {
   TreeNode root;
   for (const FoldedGroup& group : fold_tensors(tensors)) {
     TreeNode* node = &root;
@@ -213,7 +218,7 @@ std::string tree_text(const std::vector<const Tensor*>& tensors, std::size_t dep
   }
   Table table("lrrr");
   draw_tree(root, 0, depth, table);
-  return table.text(0, 0);
+  return table.text(0, width);
 }
 
 std::string metadata_text(const Metadata& metadata) {

@@ -30,7 +30,7 @@ void print_tensors(const Weights& weights, const std::vector<const Tensor*>& ten
 void print_names(const std::vector<const Tensor*>& tensors, bool null);
 
 // By dotted name, numbered siblings of one form folded, with sums, down to `depth` levels (0: all).
-std::string tree_text(const std::vector<const Tensor*>& tensors, std::size_t depth);
+std::string tree_text(const std::vector<const Tensor*>& tensors, std::size_t depth, std::size_t width);
 
 // Keys and values; a value that is JSON itself is shown on indented lines, a long one shortened.
 std::string metadata_text(const Metadata& metadata);

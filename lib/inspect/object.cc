@@ -11,7 +11,6 @@
 #include "base/error.h"
 #include "base/sizes.h"
 #include "base/text.h"
-#include "cli/console.h"
 #include "cli/table.h"
 #include "weights/layout.h"
 
@@ -101,15 +100,17 @@ std::string type_column(const Pickle& p, PickleId id) {
 
 class TreePrinter {
  public:
-  TreePrinter(const Pickle& pickle, std::size_t depth, std::size_t lines)
-      : p_(pickle), depth_(depth), lines_(lines) {}
+  TreePrinter(const Pickle& pickle, std::size_t depth, std::size_t lines, std::size_t indent,
+              std::size_t width)
+      : p_(pickle), depth_(depth), lines_(lines), indent_(indent), width_(width) {}
 
   std::string text() {
     const PickleId root = p_.root();
-    if (is_leaf(p_, root)) return value_text(p_, "", root) + "\n";
+    const std::string blanks(indent_, ' ');
+    if (is_leaf(p_, root)) return blanks + value_text(p_, "", root) + "\n";
     walk(root, 0);
-    std::string text = table_.text(0, 0);
-    if (left_out_ > 0) text += fmt::format("… {} more lines\n", group_digits(left_out_));
+    std::string text = table_.text(indent_, width_);
+    if (left_out_ > 0) text += fmt::format("{}… {} more lines\n", blanks, group_digits(left_out_));
     return text;
   }
 
@@ -134,20 +135,20 @@ class TreePrinter {
   }
 
   const Pickle& p_;
-  std::size_t depth_, lines_;
+  std::size_t depth_, lines_, indent_, width_;
   std::size_t rows_ = 0;
   std::uint64_t left_out_ = 0;
   Table table_{"lll"};
 };
 
-std::string fields_table(const TorchObject& object, std::size_t most, std::size_t indent) {
+std::string fields_table(const TorchObject& object, std::size_t most, std::size_t indent, std::size_t width) {
   const Pickle& p = *object.pickle;
   Table table("lll");
   const std::vector<PickledField> fields = pickled_fields(object);
   for (std::size_t i = 0; i < fields.size() && i < most; ++i)
     table.row({escape_name(fields[i].name), python_type(p, fields[i].value),
                value_text(p, fields[i].name, fields[i].value)});
-  std::string text = table.text(indent, 0);
+  std::string text = table.text(indent, width);
   if (fields.size() > most)
     text += fmt::format("{}… and {} more (--metadata lists all)\n", std::string(indent, ' '),
                         fields.size() - most);
@@ -196,7 +197,7 @@ std::string_view optimizer_name(const Moments& moments, bool decoupled) {
   return "";
 }
 
-std::string optimizer_text(const Input& input, const TorchObject& object) {
+std::string optimizer_text(const Input& input, const TorchObject& object, std::size_t width) {
   const Pickle& p = *object.pickle;
   const Moments moments = moments_of(input.weights);
   std::string text;
@@ -225,19 +226,19 @@ std::string optimizer_text(const Input& input, const TorchObject& object) {
     settings.row({fmt::format("group {}: {}", number++, plural(parameters, "parameter")), join(parts, ", ")});
     if (number == 16) break;
   }
-  text += "\n" + settings.text(2, 0);
+  text += "\n" + settings.text(2, width);
   Table table("llrrr");
   table.row({"kept for each", "dtype", "tensors", "values", "bytes"});
   for (const auto& [kind, moment] : moments)
     table.row({escape_name(kind.first), escape_name(kind.second), group_digits(moment.tensors),
                group_digits(moment.elements), format_size(moment.bytes)});
-  if (!moments.empty()) text += "\n" + table.text(2, 0);
+  if (!moments.empty()) text += "\n" + table.text(2, width);
   return text;
 }
 
 // --- rng_state.pth ---
 
-std::string rng_text(const TorchObject& object) {
+std::string rng_text(const TorchObject& object, std::size_t width) {
   const Pickle& p = *object.pickle;
   Table table("ll");
   for (const PickledField& field : pickled_fields(object)) {
@@ -249,7 +250,7 @@ std::string rng_text(const TorchObject& object) {
     if (several) what = plural(p.items(field.value).size(), "device");
     table.row({escape_name(field.name), std::move(what)});
   }
-  return "  generators that are saved:\n" + table.text(4, 0);
+  return "  generators that are saved:\n" + table.text(4, width);
 }
 
 // Shared parts make some small pickles endless as text: `left` is how many bytes may still be written.
@@ -300,25 +301,22 @@ const TorchObject* shown_object(const Input& input) {
   return pickled_kind(*object) == PickledKind::kStateDict ? nullptr : object;
 }
 
-std::string object_tree_text(const TorchObject& object, std::size_t depth) {
-  return TreePrinter(*object.pickle, depth, kTreeLines).text();
+std::string object_tree_text(const TorchObject& object, std::size_t depth, std::size_t width) {
+  return TreePrinter(*object.pickle, depth, kTreeLines, 0, width).text();
 }
 
-std::string object_overview_text(const Input& input, const TorchObject& object, std::size_t) {
+std::string object_overview_text(const Input& input, const TorchObject& object, std::size_t width) {
   switch (pickled_kind(object)) {
     case PickledKind::kOptimizer:
-      return optimizer_text(input, object);
+      return optimizer_text(input, object, width);
     case PickledKind::kRng:
-      return rng_text(object);
+      return rng_text(object, width);
     case PickledKind::kTrainingArguments:
-      return "\n" + fields_table(object, kOverviewFields, 2);
+      return "\n" + fields_table(object, kOverviewFields, 2, width);
     default:
       break;
   }
-  std::string text = "\n";
-  const std::string tree = TreePrinter(*object.pickle, 2, kOverviewLines).text();
-  for (const std::string_view line : split(trim(tree), '\n')) text += "  " + std::string(line) + "\n";
-  return text;
+  return "\n" + TreePrinter(*object.pickle, 2, kOverviewLines, 2, width).text();
 }
 
 std::string object_fields_text(const TorchObject& object) {

@@ -16,9 +16,9 @@ namespace mu {
 // alone, or no pickle at all.
 const TorchObject* shown_object(const Input& input);
 
-// The whole object as a tree, folded like tensor names are; down to `depth` levels (0: all). Never more than
-// some thousand lines.
-std::string object_tree_text(const TorchObject& object, std::size_t depth);
+// The whole object as a tree, folded like tensor names are; down to `depth` levels (0: all), `width` columns
+// wide (0: any). Never more than some thousand lines.
+std::string object_tree_text(const TorchObject& object, std::size_t depth, std::size_t width);
 
 // A screen on the object, without its first line.
 std::string object_overview_text(const Input& input, const TorchObject& object, std::size_t width);

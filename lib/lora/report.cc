@@ -8,6 +8,7 @@
 
 #include "base/json_write.h"
 #include "base/text.h"
+#include "cli/console.h"
 #include "cli/table.h"
 
 namespace mu {
@@ -28,11 +29,11 @@ std::string ranks_text(const Extraction& extraction) {
                                  : fmt::format(" of ranks {} to {}", low->rank, high->rank);
 }
 
-// At most 48 values, a block lower for each power of two below the largest.
+// At most 24 values, a block lower for each power of two below the largest.
 std::string draw_spectrum(const std::vector<double>& values) {
   constexpr std::string_view kBlocks[] = {"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
   std::string text;
-  for (std::size_t i = 0; i < std::min<std::size_t>(48, values.size()); ++i) {
+  for (std::size_t i = 0; i < std::min<std::size_t>(24, values.size()); ++i) {
     const double height = values[i] > 0 ? 7 + std::log2(values[i] / values[0]) : 0;
     text += kBlocks[static_cast<std::size_t>(std::clamp(height, 0.0, 7.0))];
   }
@@ -103,7 +104,7 @@ std::string pair_text(const PairResult& result, bool spectra) {
     if (spectra) row.push_back(draw_spectrum(module.values));
     table.row(std::move(row));
   }
-  return table.text(0, 0);
+  return table.text(0, out_width());
 }
 
 std::vector<std::string> pair_notes(const PairResult& result) {
@@ -179,7 +180,7 @@ std::string comparison_text(const std::vector<ModuleComparison>& modules) {
                fmt::format("{:.2f}°", module.mean_angle),
                fmt::format("{}, {}", module.rank_a, module.rank_b)});
   }
-  return table.text(0, 0);
+  return table.text(0, out_width());
 }
 
 std::string comparison_json(const std::vector<ModuleComparison>& modules, const std::string& a,
@@ -214,7 +215,7 @@ std::string resized_text(const Resized& resized) {
   for (const ResizedModule& module : resized.modules)
     table.row({escape_name(module.name), std::to_string(module.rank), std::to_string(module.old_rank),
                fmt::format("{:.3g}", module.error)});
-  return table.text(0, 0);
+  return table.text(0, out_width());
 }
 
 std::string resized_json(const Resized& resized, const std::string& input, const std::string& out,

@@ -9,6 +9,7 @@
 #include "base/json_write.h"
 #include "base/sizes.h"
 #include "base/text.h"
+#include "cli/console.h"
 #include "cli/table.h"
 
 namespace mu {
@@ -83,7 +84,7 @@ std::string plan_text(const PackPlan& plan, const std::string& out,
   const std::string share = plan.share ? fmt::format("share {}/{} of plan {}: ", plan.share->part.index,
                                                      plan.share->part.count, plan.share->fingerprint)
                                        : "";
-  return table.text(0, 0) + share +
+  return table.text(0, out_width()) + share +
          fmt::format("{} in {}, {} to write\n", plural(plan.tensor_count(), "tensor"),
                      plural(plan.weights.size(), "file"), format_size(plan.total_bytes));
 }

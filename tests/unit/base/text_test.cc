@@ -29,6 +29,19 @@ TEST_CASE("text: widths and shortening count columns") {
   CHECK(shorten("abcdef", 6) == "abcdef");
   CHECK(shorten("abcdef", 4) == "abc…");
   CHECK(shorten("漢漢漢", 4) == "漢…");
+  CHECK(shorten_middle("abcdefghij", 10) == "abcdefghij");
+  CHECK(shorten_middle("abcdefghij", 7) == "ab…ghij");
+  CHECK(shorten_middle("漢漢漢漢漢", 7) == "漢…漢漢");
+  CHECK(shorten_middle("e\u0301\u0301abcdefgh", 4) == "e\u0301\u0301…gh");
+  CHECK(shorten_middle("abcdef", 1) == "…");
+}
+
+TEST_CASE("text: lines break at blanks, and never longer than a word needs") {
+  CHECK(wrap("a bb ccc", 0, 2) == "a bb ccc");
+  CHECK(wrap("a bb ccc", 8, 2) == "a bb ccc");
+  CHECK(wrap("a bb ccc", 7, 2) == "a bb\n  ccc");
+  CHECK(wrap("a bb ccc d", 5, 2) == "a bb\n  ccc d");
+  CHECK(wrap("abcdefghij k", 4, 1) == "abcdefghij\n k");
 }
 
 TEST_CASE("text: small helpers") {

@@ -28,9 +28,16 @@ TEST_CASE("table: the first column is shortened to the width, never below what c
   Table table("lr");
   table.row({std::string(60, 'n'), "123"});
   const std::string cut = table.text(0, 40);
-  CHECK(cut == std::string(34, 'n') + "…  123\n");
+  CHECK(cut == std::string(11, 'n') + "…" + std::string(23, 'n') + "  123\n");
   CHECK(table.text(0, 0) == std::string(60, 'n') + "  123\n");
   CHECK(table.text(0, 5).size() > 16);
+}
+
+TEST_CASE("table: a last column of words is wrapped before the first is shortened") {
+  Table table("ll");
+  table.row({"name", "one two three four five six seven eight"});
+  CHECK(table.text(1, 34) == " name  one two three four five six\n       seven eight\n");
+  CHECK(table.text(1, 0) == " name  one two three four five six seven eight\n");
 }
 
 TEST_CASE("progress: share, bytes, rate and time left") {
