@@ -77,9 +77,9 @@ asan: setup build/asan/build.ninja ## the same tests with address and undefined 
 	@cmake --build --preset asan
 	@$(TESTS) build/asan
 
-tsan: setup build/tsan/build.ninja ## unit tests with the thread sanitizer
+tsan: setup build/tsan/build.ninja ## the same tests with the thread sanitizer
 	@cmake --build --preset tsan
-	@build/tsan/tests/unit/unit_tests
+	@$(TESTS) build/tsan
 
 FUZZ_SECONDS ?= 60
 FUZZERS := adapter card dcp gguf index numpy pickle safetensors state torch zip

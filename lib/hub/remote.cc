@@ -154,7 +154,7 @@ class RangedFile {
       throw senseless("the server sends a web page instead");
     if (response.status == 200 && offset == 0 && (!size_ || *size_ == response.body.size())) {
       check_same(response);
-      size_ = response.body.size();
+      if (!size_) size_ = response.body.size();
       return std::move(response.body);
     }
     if (response.status == 200) throw senseless("the server ignores that a part is asked for");
@@ -175,7 +175,7 @@ class RangedFile {
     if (size_ && range->total != *size_)
       throw senseless(fmt::format("it has {} bytes, not {}", range->total, *size_));
     check_same(response);
-    size_ = range->total;
+    if (!size_) size_ = range->total;
     return std::move(response.body);
   }
 
@@ -192,7 +192,7 @@ class RangedFile {
 
   HubSession& session_;
   std::string url_, name_;
-  std::optional<std::uint64_t> size_;
+  std::optional<std::uint64_t> size_;  // of a bare URL, known from read_head() on; threads only read it
   std::string head_;
   std::mutex mutex_;  // guards place_ and tag_
   std::string place_, tag_;

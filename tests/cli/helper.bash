@@ -27,6 +27,9 @@ has() {
   [[ ${!1} == *"$2"* ]] || { echo "'$2' is not in $1: ${!1}"; return 1; }
 }
 
+# For tests that measure memory or time, or put a library before all others.
+no_sanitizer() { ! ldd "$BIN_DIR/st-pack" | grep -qE 'asan|tsan' || skip "a build with sanitizers"; }
+
 is_empty() { [ -z "$(ls -A "$1")" ] || { ls -lA "$1"; return 1; }; }
 
 # safetensors FILE HEADER BYTES: a file with this header and so many zero bytes.

@@ -20,7 +20,6 @@ PY
 }
 
 # Sanitizers reserve more addresses than any of these limits.
-no_sanitizer() { ! ldd "$BIN_DIR/st-pack" | grep -qE 'asan|tsan' || skip "a build with sanitizers"; }
 
 @test "a model of a terabyte is listed and planned in little memory" {
   no_sanitizer
@@ -49,6 +48,11 @@ no_sanitizer() { ! ldd "$BIN_DIR/st-pack" | grep -qE 'asan|tsan' || skip "a buil
   [ ! -e out ]
   [ "$(find . -name '.*mu-*' | wc -l)" = 0 ]
   has stderr "File too large"
+}
+
+@test "not a byte may be written: a card is an error, no signal; nothing is left" {
+  no_sanitizer  # that of threads writes a file itself
+  cp -r "$FIXTURES/base" in
   expect 7 bash -c 'ulimit -f 0; card-gen -i in --base a/b'
   [ ! -e in/README.md ]
   [ "$(find in -name '.*mu-*' | wc -l)" = 0 ]
