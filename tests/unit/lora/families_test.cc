@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lora/families.h"
+
+#include <doctest/doctest.h>
+
+using namespace mu;
+
+TEST_CASE("stacks of experts: hidden and intermediate size tell how they are stored") {
+  // Hidden size 32, intermediate size 48.
+  CHECK(has_transposed_experts({4, 32, 96}, {4, 48, 32}, "gpt_oss"));
+  CHECK_FALSE(has_transposed_experts({4, 96, 32}, {4, 32, 48}, "qwen3_moe"));
+  // PEFT takes those of Llama 4 the other way round.
+  CHECK_FALSE(has_transposed_experts({4, 32, 96}, {4, 48, 32}, "llama4_text"));
+  // Square matrices: of hidden size 32 and intermediate size 16 the first, of size 32 both the second.
+  CHECK(has_transposed_experts({4, 32, 32}, {4, 16, 32}, ""));
+  CHECK_FALSE(has_transposed_experts({4, 32, 32}, {4, 32, 16}, ""));
+  CHECK(has_transposed_experts({4, 32, 64}, {4, 32, 32}, ""));
+  CHECK_FALSE(has_transposed_experts({4, 64, 32}, {4, 32, 32}, ""));
+  CHECK_FALSE(has_transposed_experts({4, 32}, {4, 48, 32}, ""));
+}
