@@ -52,7 +52,11 @@ def make_base(kind, dtype, path):
     for _, parameter in model.named_parameters():
         parameter.data.add_((torch.randn(parameter.shape) * 0.02).to(dtype))
     model.save_pretrained(path)
-    return AutoModelForCausalLM.from_pretrained(path, dtype=dtype).to(dtype)  # some families keep norms in fp32
+    return load_model(path, dtype)
+
+
+def load_model(path, dtype):
+    return AutoModelForCausalLM.from_pretrained(path, dtype=dtype).to(dtype)  # some families load norms in fp32
 
 
 def make_adapter(model, options, path, seed=2, name="default"):

@@ -12,7 +12,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from lora_models import ADAPTERS, make_adapter, make_base
+from lora_models import ADAPTERS, load_model, make_adapter, make_base
 
 BIN = pathlib.Path(os.environ["BIN_DIR"])
 
@@ -49,7 +49,7 @@ def test_merging_equals_peft(tmp_path, name, dtype):
     kind, options = ADAPTERS[name]
     base = make_base(kind, dtype, tmp_path / "base")
     make_adapter(base, options, tmp_path / "adapter")
-    peft = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tmp_path / "base", dtype=dtype), tmp_path / "adapter")
+    peft = PeftModel.from_pretrained(load_model(tmp_path / "base", dtype), tmp_path / "adapter")
     merged = peft.merge_and_unload()
     merged.save_pretrained(tmp_path / "theirs")
     pack(tmp_path / "base", "--adapter", tmp_path / "adapter", "-o", tmp_path / "ours", "--verify")
@@ -61,6 +61,7 @@ def test_merging_equals_peft(tmp_path, name, dtype):
     model, info = AutoModelForCausalLM.from_pretrained(tmp_path / "ours", dtype=dtype, output_loading_info=True)
     assert not info["missing_keys"] and not info["unexpected_keys"]
     tokens = torch.tensor([[1, 3, 5, 90, 7]])
+    model.to(dtype)
     with torch.no_grad():
         close = {torch.float32: 1e-5, torch.bfloat16: 0.05, torch.float16: 0.01}[dtype]
         assert torch.allclose(model(tokens).logits.float(), merged(tokens).logits.float(), atol=close)
