@@ -46,6 +46,16 @@ void add_xml(std::vector<std::string>& texts, std::string_view body) {
   }
 }
 
+// Whether a login by the browser gave the token, and is over.
+bool has_ended(const std::string& token, double now) {
+  try {
+    const std::optional<double> expiry = token_expiry(token);
+    return expiry && *expiry < now;
+  } catch (const Error&) {
+    return false;  // a file that can't be read says nothing
+  }
+}
+
 std::string_view status_advice(int status, Refusal refusal, bool has_token) {
   switch (refusal) {
     case Refusal::kBadToken:
@@ -171,7 +181,10 @@ Error HubSession::error(const HubRequest& request, const HttpResponse& response)
                          (response.status >= 500 && response.status != 501 && response.status != 507);
   Error error(temporary ? ErrorKind::kTemporary : ErrorKind::kRemote, std::move(text));
   const std::string_view advice =
-      temporary ? "try again later" : status_advice(response.status, refusal_of(response), has_token());
+      temporary ? "try again later"
+      : response.status == 401 && has_token() && has_ended(settings_.token->value, settings_.clock.now())
+          ? "the login that gave this token has ended: hf auth login"
+          : status_advice(response.status, refusal_of(response), has_token());
   if (!advice.empty()) error.hint(advice);
   return error;
 }

@@ -131,6 +131,12 @@ setup() { hub_home; }
   expect 6 env HF_TOKEN=hf_wrongwrongwrongwrongwrong hub-push out ada/tiny
   has stderr "401"
   [[ $stderr != *hf_wrong* ]]
+  local expiry
+  for expiry in 1 9999999999; do
+    printf '[other]\nhf_token = hf_other\nexpires_at = 1\n\n[mine]\nhf_token = hf_wrongwrongwrongwrongwrong\nexpires_at = %s\n' $expiry > logins
+    expect 6 env HF_STORED_TOKENS_PATH='${PWD}/logins' HF_TOKEN=hf_wrongwrongwrongwrongwrong hub-push out ada/tiny
+    if [ $expiry = 1 ]; then has stderr "the login that gave this token has ended: hf auth login"; else [[ $stderr != *"has ended"* ]]; fi
+  done
   expect 6 env HF_TOKEN=hf_testread hub-push out ada/tiny
   has stderr "403"
   expect 75 env HF_HUB_OFFLINE=1 hub-push out ada/tiny
