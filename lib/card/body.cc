@@ -343,6 +343,8 @@ std::string training_region(const CardFacts& facts, std::string_view plot) {
     if (const std::optional<double> perplexity = facts.number("perplexity"))
       text += fmt::format(" (perplexity {:.4g})", *perplexity);
     list.add("Best validation loss", text);
+  } else if (const std::optional<double> last = facts.number("last_eval_loss")) {
+    list.add("Last validation loss", fmt::format("{:.4g}", *last));
   }
   const std::string bullets = list.under(""), table = results_table(facts), links = run_links(facts);
   std::string out;

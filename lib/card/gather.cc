@@ -317,7 +317,7 @@ void add_run(CardFacts& facts, const Folder& folder, const Folder& run) {
       take("train_runtime", "train_runtime_seconds");
       take("train_loss", "mean_train_loss");
       take("train_samples_per_second", "train_samples_per_second");
-      take("eval_loss", "best_eval_loss");
+      take("eval_loss", "last_eval_loss");
     });
 }
 

@@ -103,6 +103,20 @@ PY
   has output "base_model_relation: finetune"
 }
 
+@test "results of a trainer that left nothing else" {
+  cp -r "$FIXTURES/base" model
+  echo '{"train_runtime": 3661.5, "train_loss": 1.25, "train_samples_per_second": 12.5, "eval_loss": 0.75}' > model/all_results.json
+  expect 0 card-gen model --base a/b
+  has output "- Run time: 61 min"
+  has output "- Mean training loss: 1.25"
+  has output "- Last validation loss: 0.75"
+  [[ $output != *perplexity* ]]
+  echo x > model/all_results.json
+  expect 0 card-gen model --base a/b
+  has stderr "not learned: results: model/all_results.json: byte 0: not valid JSON"
+  expect 3 card-gen --strict model --base a/b
+}
+
 @test "the task and the licence of a cached base, from options alone" {
   snapshot=hub/models--owner--base/snapshots/0123456789abcdef0123456789abcdef01234567
   mkdir -p $snapshot && cp "$FIXTURES/base/config.json" $snapshot/
