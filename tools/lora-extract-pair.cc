@@ -83,8 +83,7 @@ std::string dry_text(const LoraExtractOptions& o, const PairPlan& plan, const st
     if (matrix)
       work += work_of(static_cast<std::size_t>(pair.rows), static_cast<std::size_t>(pair.columns),
                       o.rank.by == RankChoice::By::kNumber ? o.rank.rank : o.rank.most / 2);
-    bytes += size_of(pair);
-    if (pair.base != nullptr) bytes += pair.count * bits(pair.base->dtype) / 8;
+    bytes += size_of(pair, pair.base) + size_of(pair, pair.tuned);
     text += fmt::format("{}\t{}\n", matrix ? "factors" : "whole", escape_name(pair.module));
   }
   const double seconds = work / measured_rate(options.kernel) / options.threads;
@@ -96,7 +95,7 @@ std::vector<FoundTensor> work(const LoraExtractOptions& o, const Input& base, co
                               const PairPlan& plan, const std::vector<std::size_t>& units,
                               PairRunOptions options) {
   std::uint64_t bytes = 0;
-  for (const std::size_t unit : units) bytes += size_of(plan.tensors[unit]);
+  for (const std::size_t unit : units) bytes += size_of(plan.tensors[unit], plan.tensors[unit].tuned);
   Progress progress("extracting", bytes, o.common.show_progress());
   options.on_bytes = [&progress](std::uint64_t done) { progress.add(done); };
   return factorise(base, tuned, plan, units, options);

@@ -176,18 +176,20 @@ std::string shorten_middle(std::string_view text, std::size_t columns) {
 
 std::string wrap(std::string_view text, std::size_t columns, std::size_t indent) {
   std::string out;
-  std::size_t width = 0;  // of the line, without its indent
+  std::size_t column = indent;
+  bool first = true;
   for (const std::string_view word : split(text, ' ')) {
-    const std::size_t more = display_width(word);
-    if (columns > 0 && width > 0 && width + 1 + more > columns) {
+    const std::size_t width = display_width(word);
+    if (columns > 0 && column > indent && column + 1 + width > columns) {
       out += '\n' + std::string(indent, ' ');
-      width = 0;
-    } else if (!out.empty()) {
+      column = indent;
+    } else if (!first) {
       out += ' ';
-      ++width;
+      ++column;
     }
+    first = false;
     out += word;
-    width += more;
+    column += width;
   }
   return out;
 }

@@ -36,8 +36,8 @@ std::string shorten(std::string_view text, std::size_t columns);
 // The same, cut in the middle: of names, beginning and end tell most.
 std::string shorten_middle(std::string_view text, std::size_t columns);
 
-// Lines of at most `columns` (0: any), broken at blanks; all but the first begin with `indent` blanks more. A
-// word that is longer stays whole.
+// Broken at blanks so that lines end within `columns` of a screen (0: any). Text begins in column `indent`,
+// to which the caller brings the first line. A word that is longer stays whole.
 std::string wrap(std::string_view text, std::size_t columns, std::size_t indent);
 
 std::string group_digits(std::uint64_t number);  // 1234567 -> "1,234,567"

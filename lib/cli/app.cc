@@ -231,7 +231,7 @@ std::string App::help() const {
         left.clear();
       }
       left.resize(kHelpColumn, ' ');
-      text += left + wrap(option->get_description(), kHelpWidth - kHelpColumn, kHelpColumn) + "\n";
+      text += left + wrap(option->get_description(), kHelpWidth, kHelpColumn) + "\n";
     }
   }
   return text + fmt::format("\nExample: {}\nSee {}(1) and modelutils(7).\n", text_.example, text_.name);

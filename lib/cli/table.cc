@@ -40,8 +40,9 @@ std::string Table::text(std::size_t indent, std::size_t width) const {
     std::string line(indent, ' ');
     for (std::size_t i = 0; i < cells.size(); ++i) {
       if (i > 0) line.append(kGap, ' ');
+      const std::size_t at = display_width(line);
       const std::string cell = i == 0               ? shorten_middle(cells[i], widths[i])
-                               : i == last && wraps ? wrap(cells[i], widths[i], display_width(line))
+                               : i == last && wraps ? wrap(cells[i], at + widths[i], at)
                                                     : cells[i];
       const std::string padding(widths[i] - std::min(widths[i], display_width(cell)), ' ');
       line += alignment_[i] == 'r' ? padding + cell : cell + padding;

@@ -83,7 +83,8 @@ class CachePush {
   PushResult run() {
     if (o_.create_pr || o_.make_private)
       throw usage("a cache folder knows neither pull requests nor private repositories");
-    enforce_guard(guard_files(choice_, o_.repo.type == RepoType::kModel), o_.allowed, listener_.warning);
+    enforce_guard(guard_files(choice_, o_.repo.type == RepoType::kModel, o_.jobs), o_.allowed,
+                  listener_.warning);
     const std::optional<FileLock> lock = o_.dry_run ? std::nullopt : std::optional(make_repo());
     find_base();
     make_plan();

@@ -26,6 +26,7 @@ namespace mu {
 namespace {
 
 constexpr std::uint64_t kMaxText = 10ULL << 20;      // bytes
+constexpr std::uint64_t kSmall = 256U << 10;         // bytes; larger files are looked at one by one
 constexpr std::size_t kMaxFolderEntries = 10'000;    // the Hub's
 constexpr std::uint64_t kMaxFile = 500'000'000'000;  // bytes, the Hub's
 
@@ -200,10 +201,14 @@ const std::vector<GuardRule>& guard_rules() {
   return rules;
 }
 
-std::vector<GuardFinding> guard_files(const FileChoice& choice, bool is_model) {
+std::vector<GuardFinding> guard_files(const FileChoice& choice, bool is_model, unsigned jobs) {
   std::vector<Guard> guards(choice.files.size() + 1);  // each file's own, one for the whole
-  parallel_for(choice.files.size(), default_thread_count(),
-               [&](std::size_t i) { guards[i].look_at(choice.files[i]); });
+  std::vector<std::size_t> small, large;
+  for (std::size_t i = 0; i < choice.files.size(); ++i)
+    (choice.files[i].stamp.size <= kSmall ? small : large).push_back(i);
+  const auto look_at = [&](std::size_t i) { guards[i].look_at(choice.files[i]); };
+  parallel_for(small.size(), jobs, [&](std::size_t i) { look_at(small[i]); });
+  for (const std::size_t i : large) look_at(i);
   guards.back().look_at_all(choice, is_model);
   std::vector<GuardFinding> findings;
   for (Guard& guard : guards)

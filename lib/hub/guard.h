@@ -28,8 +28,8 @@ struct GuardFinding {
 };
 
 // Looks at the files: text files for secrets, pickles and weights by their headers. Never at more than
-// 10 MiB of a file. Throws kIo for a file that can't be read.
-std::vector<GuardFinding> guard_files(const FileChoice& choice, bool is_model);
+// 10 MiB of a file; small ones `jobs` at a time. Throws kIo for a file that can't be read.
+std::vector<GuardFinding> guard_files(const FileChoice& choice, bool is_model, unsigned jobs);
 
 // Warns of each finding that stops nothing or is `allowed` by its id. Throws kRefused for the others.
 void enforce_guard(const std::vector<GuardFinding>& findings, const std::vector<std::string>& allowed,

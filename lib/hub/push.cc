@@ -31,7 +31,8 @@ class Push {
         listener_(listener) {}
 
   PushResult run() {
-    enforce_guard(guard_files(all_, o_.repo.type == RepoType::kModel), o_.allowed, listener_.warning);
+    enforce_guard(guard_files(all_, o_.repo.type == RepoType::kModel, o_.jobs), o_.allowed,
+                  listener_.warning);
     if (o_.dry_run && !api_.session().has_token()) {
       result_.plan = plan_push(choice_, {}, {}, {}, {}, o_.prefix);
       return std::move(result_);

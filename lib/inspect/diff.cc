@@ -224,7 +224,7 @@ std::string diff_text(const Diff& diff, std::size_t width) {
   std::string text;
   for (const TensorDiff& tensor : diff.tensors) {
     const std::string line = line_of(tensor);
-    if (!line.empty()) text += wrap(line, width > 4 ? width - 4 : width, 4) + "\n";
+    if (!line.empty()) text += wrap(line, width, 4) + "\n";
     if (!tensor.tied_to.empty())
       text += fmt::format("= {}  tied to {} on the other side\n", escape_name(tensor.name),
                           escape_name(tensor.tied_to));

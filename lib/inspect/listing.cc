@@ -29,7 +29,7 @@ constexpr std::size_t kLongValue = 200;  // characters of a metadata value
 
 // Lines of at most `width` columns, indented by two.
 std::string paragraph(const std::string& text, std::size_t width) {
-  return "  " + wrap(text, width > 2 ? width - 2 : width, 2) + "\n";
+  return "  " + wrap(text, width, 2) + "\n";
 }
 
 std::string verdict_text(const Findings& findings) {

@@ -112,7 +112,7 @@ class Extractor {
     else
       found.changed = pair.base == nullptr || pair.base->dtype != pair.tuned->dtype || pair.extended ||
                       !same_bytes(*pair.base, *pair.tuned);
-    if (o_.on_bytes) o_.on_bytes(size_of(pair));
+    if (o_.on_bytes) o_.on_bytes(size_of(pair, pair.tuned));
   }
 
   bool same_bytes(const Tensor& a, const Tensor& b) const {
@@ -156,7 +156,7 @@ class Extractor {
     });
     LowRank found = approximate_delta(pair, delta, tuned, m, n, threads);
     if (found.total == 0 || found.rank == 0) return;
-    const Dtype dtype = o_.dtype.value_or(pair.tuned->dtype == Dtype::kF64 ? Dtype::kF32 : pair.tuned->dtype);
+    const Dtype dtype = factor_dtype(pair, o_);
     found_[i].changed = true;
     ModuleReport& report = found_[i].report;
     report.name = pair.module;
@@ -180,9 +180,8 @@ class Extractor {
     report.values = std::move(found.values);
     FoundTensor& waiting = found_[i];
     waiting.rank = found.rank;
-    waiting.in = pair.transposed ? m : n;
-    waiting.out = pair.transposed ? n : m;
-    waiting.dtype = dtype;
+    waiting.in = static_cast<std::size_t>(in_features(pair));
+    waiting.out = static_cast<std::size_t>(out_features(pair));
     waiting.read = [spool = spool_](std::uint64_t at, std::span<std::byte> out) { spool->read_at(at, out); };
     std::vector<float> a = std::move(found.right), b = std::move(found.left);
     if (pair.transposed) {
@@ -248,6 +247,11 @@ class Extractor {
 };
 
 }  // namespace
+
+Dtype factor_dtype(const PairTensor& pair, const PairRunOptions& options) {
+  const Dtype own = pair.tuned->dtype;
+  return options.dtype.value_or(own == Dtype::kF64 ? Dtype::kF32 : own);
+}
 
 std::vector<FoundTensor> factorise(const Input& base, const Input& tuned, const PairPlan& plan,
                                    const std::vector<std::size_t>& units, const PairRunOptions& options) {

@@ -26,7 +26,7 @@ struct RankChoice {
 struct PairRunOptions {
   RankChoice rank;
   std::optional<double> alpha;  // with kNumber alone; default: the rank, so that the scale is 1
-  std::optional<Dtype> dtype;   // of the factors; default: each tensor's in the tuned model
+  std::optional<Dtype> dtype;   // of the factors; default: each tensor's in the tuned model, fp32 for fp64
   bool exact = false;           // iterate until the error is the optimum's to one part in a million
   std::string kernel = "auto";
   std::string base_id;
@@ -53,7 +53,6 @@ struct FoundTensor {
   // Its factors in fp32: A [rank, in], then B [out, rank], from byte `offset` of what `read` reads. rank 0:
   // none.
   std::size_t rank = 0, in = 0, out = 0;
-  Dtype dtype = Dtype::kF32;  // in which they are stored
   std::uint64_t offset = 0;
   std::function<void(std::uint64_t at, std::span<std::byte> out)> read;
 };
@@ -68,6 +67,9 @@ struct PairResult {
   std::string_view kernel;
   std::vector<std::string> notes;
 };
+
+// In which the factors of a matrix are stored.
+Dtype factor_dtype(const PairTensor& pair, const PairRunOptions& options);
 
 // Looks at the tensors of the plan whose numbers are `units`, and leaves factors in a temporary file. The
 // result has an entry for each tensor of the plan. Throws kMalformed for values that are not finite, by name.

@@ -123,12 +123,11 @@ class Assembly {
     const bool is_target = pair.in_stack ? parameters_.contains(pair.name) : found_[begin].rank > 0;
     auto factors = std::make_shared<ModuleFactors>();
     factors->rank = rank_;
-    factors->in = pair.transposed ? pair.rows : pair.columns;
-    factors->out = pair.transposed ? pair.columns : pair.rows;
-    Dtype dtype = o_.dtype.value_or(pair.tuned->dtype);
+    factors->in = static_cast<std::size_t>(in_features(pair));
+    factors->out = static_cast<std::size_t>(out_features(pair));
+    const Dtype dtype = factor_dtype(pair, o_);
     for (std::size_t i = begin; i < end; ++i) {
       if (found_[i].rank > 0) {
-        dtype = found_[i].dtype;
         result_.modules.push_back(std::move(found_[i].report));
       } else {
         ++result_.unchanged;

@@ -39,9 +39,17 @@ inline bool is_matrix(const PairTensor& pair) {
   return pair.kind == PairKind::kLinear || pair.kind == PairKind::kEmbedding;
 }
 
-// Bytes of it in the tuned model.
-inline std::uint64_t size_of(const PairTensor& pair) {
-  return pair.count * bits(pair.tuned->dtype) / 8;
+// Of a matrix, as a layer sees it.
+inline std::uint64_t in_features(const PairTensor& pair) {
+  return pair.transposed ? pair.rows : pair.columns;
+}
+inline std::uint64_t out_features(const PairTensor& pair) {
+  return pair.transposed ? pair.columns : pair.rows;
+}
+
+// Bytes of it on one side, its `base` or `tuned`; none where it has no such side.
+inline std::uint64_t size_of(const PairTensor& pair, const Tensor* side) {
+  return side == nullptr ? 0 : pair.count * bits(side->dtype) / 8;
 }
 
 struct PairOptions {

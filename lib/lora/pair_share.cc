@@ -40,7 +40,6 @@ std::string report_json(const std::vector<FoundTensor>& found) {
           .member("rank", one.rank)
           .member("in", one.in)
           .member("out", one.out)
-          .member("dtype", name(one.dtype))
           .member("norm", one.report.norm)
           .member("error", one.report.error)
           .member("energy", one.report.energy)
@@ -78,13 +77,10 @@ void read_entry(const JsonValue& item, const PairPlan& plan, const std::shared_p
     one.in = static_cast<std::size_t>(item.find_u64("in").value_or(0));
     one.out = static_cast<std::size_t>(item.find_u64("out").value_or(0));
     one.offset = item.find_u64("offset").value_or(0);
-    const std::string* dtype = item.find_string("dtype");
-    const std::optional<Dtype> parsed = dtype == nullptr ? std::nullopt : parse_dtype(*dtype);
-    const bool fits = is_matrix(pair) && parsed && one.rank > 0 && one.rank <= std::min(m, n) &&
-                      one.in == (pair.transposed ? m : n) && one.out == (pair.transposed ? n : m) &&
+    const bool fits = is_matrix(pair) && one.rank > 0 && one.rank <= std::min(m, n) &&
+                      one.in == in_features(pair) && one.out == out_features(pair) &&
                       one.offset <= factors->size() && bytes_of(one) <= factors->size() - one.offset;
     if (!fits) throw malformed(fmt::format("'{}' is not as planned", escape_name(pair.name)));
-    one.dtype = *parsed;
     one.report = {pair.module,
                   static_cast<std::size_t>(m),
                   static_cast<std::size_t>(n),

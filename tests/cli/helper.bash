@@ -29,6 +29,8 @@ has() {
 
 # For tests that measure memory or time, or put a library before all others.
 no_sanitizer() { ! ldd "$BIN_DIR/st-pack" | grep -qE 'asan|tsan' || skip "a build with sanitizers"; }
+# For tests that measure time.
+no_counting() { ! grep -q '[.]gcda' "$BIN_DIR/st-pack" || skip "a build that counts lines"; }
 
 is_empty() { [ -z "$(ls -A "$1")" ] || { ls -lA "$1"; return 1; }; }
 

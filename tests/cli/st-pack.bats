@@ -293,7 +293,9 @@ C
   chmod 600 model.safetensors
   as_nobody() { setpriv --reuid=65534 --regid=65534 --clear-groups "$@"; }
   as_nobody test -x ./st-pack || skip "the temporary folder can't be reached by another user"
-  expect 7 as_nobody ./st-pack model.safetensors -o /tmp/mu-nobody-$$
+  mkdir open && chmod 777 open
+  expect 7 as_nobody ./st-pack model.safetensors -o open/out
+  is_empty open
   has stderr "Permission denied"
   chmod 644 model.safetensors
   expect 7 as_nobody ./st-pack model.safetensors -o out

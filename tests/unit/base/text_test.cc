@@ -38,10 +38,12 @@ TEST_CASE("text: widths and shortening count columns") {
 
 TEST_CASE("text: lines break at blanks, and never longer than a word needs") {
   CHECK(wrap("a bb ccc", 0, 2) == "a bb ccc");
-  CHECK(wrap("a bb ccc", 8, 2) == "a bb ccc");
-  CHECK(wrap("a bb ccc", 7, 2) == "a bb\n  ccc");
-  CHECK(wrap("a bb ccc d", 5, 2) == "a bb\n  ccc d");
-  CHECK(wrap("abcdefghij k", 4, 1) == "abcdefghij\n k");
+  CHECK(wrap("a bb ccc", 10, 2) == "a bb ccc");
+  CHECK(wrap("a bb ccc", 9, 2) == "a bb\n  ccc");
+  CHECK(wrap("a bb ccc d", 7, 2) == "a bb\n  ccc d");
+  CHECK(wrap("abcdefghij k", 5, 1) == "abcdefghij\n k");
+  CHECK(wrap("abc d", 2, 4) == "abc\n    d");
+  CHECK(wrap("  a  b", 80, 0) == "  a  b");
 }
 
 TEST_CASE("text: small helpers") {
