@@ -78,6 +78,13 @@ faults() {
   faults 250 --keeps scene ckpt-prune --keep 1 run
 }
 
+@test "ckpt-prune: a slimming is finished by the next run" {
+  cp -r "$FIXTURES/full-run" scene/run
+  rm -r scene/run/checkpoint-20
+  rm scene/run/*/tokenizer* scene/run/*/*.bin scene/run/*/*.jinja
+  faults 250 --keeps --times "run/checkpoint-*" scene ckpt-prune --keep-optimizer-last 1 run
+}
+
 @test "hub-push: a cache folder" {
   cp -r "$FIXTURES/tied" scene/out
   faults 150 scene hub-push -q --endpoint file://hub out ada/tiny

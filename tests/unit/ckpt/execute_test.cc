@@ -8,9 +8,9 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
-#include <chrono>
+#include <algorithm>
+#include <atomic>
 #include <map>
-#include <random>
 
 #include "child.h"
 #include "os/stage_name.h"
@@ -303,60 +303,44 @@ TEST_CASE("execute: a checkpoint that was written again after a cut slimming is 
   }
 }
 
-// A real deletion, killed at random moments: whatever has a checkpoint's name is whole, and the next run
-// finishes the rest, slimming included.
-TEST_CASE("execute: kill -9 in a loop") {
-  std::mt19937 random(7);
+// A deletion that is killed whenever something has gone: whatever has a checkpoint's name is whole, and the
+// next run finishes the rest. (tests/cli/system-faults.bats kills at the system calls before that.)
+TEST_CASE("execute: killed after each tree that has gone") {
   std::vector<std::string> slim;
   for (const std::string& name : kWhole) {
     if (name != "optimizer.pt" && name != "scheduler.pt" && name != "rng_state.pth") slim.push_back(name);
   }
-  unsigned killed = 0, left_something = 0;
-  std::int64_t whole_us = 0;  // what the deletion takes when nobody kills it
-  for (int round = 0; round < 60; ++round) {
+  Policy policy = keep_last(3);
+  policy.keep_optimizer_last = 1;
+  constexpr int kTrees = 5;  // three checkpoints and the training state of two
+  for (int last = 1; last <= kTrees; ++last) {
+    CAPTURE(last);
     const Run run({100, 200, 300, 400, 500, 600});
     std::map<std::string, std::int64_t> times;
     for (const std::string& name : names_in(run.path())) times[name] = mtime_of(run / name);
-    Policy policy = keep_last(3);
-    policy.keep_optimizer_last = 1;
-    const auto start = std::chrono::steady_clock::now();
-    const pid_t child = ::fork();
-    if (child == 0) {
-      execute(look_at(run.path()), policy, {.threads = 2});
-      ::_exit(0);
-    }
-    if (round > 0) {
-      ::usleep(static_cast<useconds_t>(random() % static_cast<unsigned long>(whole_us)));
-      ::kill(child, SIGKILL);
-    }
-    int status = 0;
-    ::waitpid(child, &status, 0);
-    const auto took = std::chrono::steady_clock::now() - start;
-    if (round == 0) whole_us = 1 + std::chrono::duration_cast<std::chrono::microseconds>(took).count();
-    killed += WIFSIGNALED(status) ? 1 : 0;
-    CAPTURE(round);
-    for (const std::string& name : names_in(run.path())) {
-      left_something += name.starts_with('.') ? 1 : 0;
-      if (name.starts_with('.')) continue;
-      const std::vector<std::string> inside = names_in(run / name);
-      const bool keeps_all = name == "checkpoint-100" || name == "checkpoint-200" ||
-                             name == "checkpoint-300" || name == "checkpoint-600";
-      if (keeps_all) CHECK(inside == kWhole);
-      CHECK(std::includes(inside.begin(), inside.end(), slim.begin(), slim.end()));
-    }
+    const int status = in_child([&] {
+      std::atomic<int> gone{0};
+      const auto die = [&](std::uint64_t) {
+        if (++gone == last) ::raise(SIGKILL);
+      };
+      execute(look_at(run.path()), policy, {.threads = 2, .on_freed = die});
+    });
+    REQUIRE(WIFSIGNALED(status));
+    std::vector<std::string> visible, hidden;
+    for (const std::string& name : names_in(run.path()))
+      (name.starts_with('.') ? hidden : visible).push_back(name);
+    CHECK(visible == checkpoints({400, 500, 600}));
+    CHECK(hidden.size() <= static_cast<std::size_t>(kTrees - last));
+    CHECK(hidden.size() >= static_cast<std::size_t>(std::max(0, kTrees - last - 1)));
     const LookedAt again = look_at(run.path());
     for (const CheckpointFacts& c : again.run().checkpoints) CHECK(c.is_complete());
     CHECK(execute(again, policy, {.threads = 2}).failures.empty());
-    // A slimming that was cut short between its two looks ends with the one after.
     CHECK(names_in(run.path()) == checkpoints({400, 500, 600}));
     CHECK(names_in(run / "checkpoint-400") == slim);
     CHECK(names_in(run / "checkpoint-500") == slim);
     CHECK(names_in(run / "checkpoint-600") == kWhole);
     for (const std::string& name : names_in(run.path())) CHECK(mtime_of(run / name) == times[name]);
   }
-  MESSAGE(killed, " of 60 killed, ", left_something, " hidden leftovers");
-  CHECK(killed > 5);
-  CHECK(left_something > 0);
 }
 
 TEST_CASE("execute: two at once: the second is told to come back") {
