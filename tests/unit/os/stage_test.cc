@@ -4,11 +4,11 @@
 #include <doctest/doctest.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
 
+#include "child.h"
 #include "os/stage_name.h"
 #include "testing.h"
 
@@ -29,19 +29,6 @@ mode_t mode_of(const std::string& path) {
   struct stat status {};
   ::stat(path.c_str(), &status);
   return status.st_mode & 07777;
-}
-
-// Runs `child` in a process of its own and returns how it ended.
-template <typename Child>
-int in_child(Child child) {
-  const pid_t pid = ::fork();
-  if (pid == 0) {
-    child();
-    ::_exit(0);
-  }
-  int status = 0;
-  ::waitpid(pid, &status, 0);
-  return status;
 }
 
 }  // namespace
