@@ -321,7 +321,8 @@ TEST_CASE("execute: killed after each tree that has gone") {
       const auto die = [&](std::uint64_t) {
         if (++gone == last) ::raise(SIGKILL);
       };
-      execute(look_at(run.path()), policy, {.on_freed = die});  // one thread, so that no other goes on meanwhile
+      execute(look_at(run.path()), policy,
+              {.on_freed = die});  // one thread, so that no other goes on meanwhile
     });
     REQUIRE(WIFSIGNALED(status));
     std::vector<std::string> visible, hidden;
