@@ -16,7 +16,7 @@ setup() {
 # faults LEAST [OPTIONS] COMMAND...: at least so many faults were injected. Where that is allowed, few processes are there to
 # see: each call by which ckpt-prune looks at one would fail in turn.
 faults() {
-  local least=$1 alone=(unshare --pid --fork --mount-proc)
+  local least=$1 alone=(unshare --pid --fork --kill-child --mount-proc)
   shift
   "${alone[@]}" true 2> /dev/null || alone=()
   run "${alone[@]}" "$every" "$@"
@@ -75,16 +75,18 @@ faults() {
 
 @test "ckpt-prune: nothing is lost that the plan keeps" {
   cp -r "$FIXTURES/full-run" scene/run
-  rm -r scene/run/checkpoint-20
-  rm scene/run/*/tokenizer* scene/run/*/*.bin scene/run/*/*.jinja scene/run/*/rng_state.pth
-  faults 200 --keeps scene ckpt-prune --keep 1 run
+  rm -r scene/run/checkpoint-60
+  rm scene/run/*/tokenizer* scene/run/*/*.bin scene/run/*/*.jinja
+  expect 0 ckpt-prune -n --keep 1 scene/run
+  has output "remove  checkpoint-20"
+  faults 250 --keeps scene ckpt-prune --keep 1 run
 }
 
 @test "ckpt-prune: a slimming is finished by the next run" {
   cp -r "$FIXTURES/full-run" scene/run
   rm -r scene/run/checkpoint-20
   rm scene/run/*/tokenizer* scene/run/*/*.bin scene/run/*/*.jinja
-  faults 200 --keeps --times "run/checkpoint-*" scene ckpt-prune --keep-optimizer-last 1 run
+  faults 250 --keeps --times "run/checkpoint-*" scene ckpt-prune --keep-optimizer-last 1 run
 }
 
 @test "hub-push: a cache folder" {
