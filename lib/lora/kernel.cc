@@ -1,40 +1,89 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of a large matrix with thin ones, by Eigen. Compiled once for each instruction set, with Eigen's
-// namespace renamed (CMakeLists.txt), so that no two of them share code: the linker would keep one of two
-// equal names, and run it on machines that can't. Nothing but these functions leaves this file.
-#define EIGEN_MPL2_ONLY
-#define EIGEN_DONT_PARALLELIZE
-#define EIGEN_NO_DEBUG
-#include <Eigen/Core>
-
+// The product of a large matrix with a thin one, cut into tiles whose sums stay in registers (Goto and van de
+// Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008). The large one is read where it lies,
+// once for each tile of the other. Compiled once for each instruction set; nothing but the one function
+// leaves this file, and nothing inline of anybody else's enters it: the linker would keep one of several
+// equal names, and run it on machines that can't.
 #include "lora/kernel.h"
+
+#include <cstring>
 
 namespace {
 
-using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-using In = Eigen::Map<const Matrix, 0, Eigen::OuterStride<>>;
-using Out = Eigen::Map<Matrix>;
+#if defined(__AVX512F__)
+constexpr std::size_t kLanes = 16, kRows = 8;
+#elif defined(__AVX2__)
+constexpr std::size_t kLanes = 8, kRows = 6;
+#else
+constexpr std::size_t kLanes = 4, kRows = 6;
+#endif
+constexpr std::size_t kWidth = 2 * kLanes;  // columns of `x` that go together
+// Terms of a sum before it is added to `y`. Where they lie a stride apart, which may be a large power of two,
+// a cache has room for few of them.
+constexpr std::size_t kDepth = 256, kFarDepth = 64;
 
-Eigen::Index index(std::size_t n) {
-  return static_cast<Eigen::Index>(n);
+using Vector [[gnu::vector_size(kLanes * sizeof(float))]] = float;
+
+// y[Rows, width] += a[Rows, depth] x[depth, kWidth]; of each row of x the first `Vectors` vectors.
+template <std::size_t Rows, std::size_t Vectors>
+void add_tile(const float* a, std::size_t row_stride, std::size_t column_stride, std::size_t depth,
+              const float* x, std::size_t width, std::size_t b, float* y) {
+  Vector sums[Rows][Vectors] = {};
+  for (std::size_t k = 0; k < depth; ++k) {
+    Vector values[Vectors];
+    std::memcpy(values, x + k * kWidth, sizeof values);
+    // Of the next call's terms; past the matrix it does nothing.
+    if (column_stride != 1) __builtin_prefetch(a + (k + kFarDepth) * column_stride);
+#pragma GCC unroll 8
+    for (std::size_t r = 0; r < Rows; ++r) {
+      const float factor = a[r * row_stride + k * column_stride];
+#pragma GCC unroll 2
+      for (std::size_t v = 0; v < Vectors; ++v) sums[r][v] += factor * values[v];
+    }
+  }
+  for (std::size_t r = 0; r < Rows; ++r) {
+    if (width == Vectors * kLanes) {
+      Vector row[Vectors];
+      std::memcpy(row, y + r * b, sizeof row);
+      for (std::size_t v = 0; v < Vectors; ++v) row[v] += sums[r][v];
+      std::memcpy(y + r * b, row, sizeof row);
+    } else {
+      float row[Vectors * kLanes];
+      std::memcpy(row, sums[r], sizeof row);
+      for (std::size_t j = 0; j < width; ++j) y[r * b + j] += row[j];
+    }
+  }
+}
+
+template <std::size_t Vectors>
+void add_tiles(const float* a, std::size_t row_stride, std::size_t column_stride, std::size_t m,
+               std::size_t depth, const float* x, std::size_t width, std::size_t b, float* y) {
+  std::size_t r = 0;
+  for (; r + kRows <= m; r += kRows)
+    add_tile<kRows, Vectors>(a + r * row_stride, row_stride, column_stride, depth, x, width, b, y + r * b);
+  for (; r < m; ++r)
+    add_tile<1, Vectors>(a + r * row_stride, row_stride, column_stride, depth, x, width, b, y + r * b);
 }
 
 }  // namespace
 
-// Eigen cuts its work by the caches it finds: these are everybody's, so that sums are the same everywhere.
-extern "C" void MU_KERNEL(mu_prepare)() {
-  Eigen::setCpuCacheSizes(32 << 10, 512 << 10, 4 << 20);
-}
-
-extern "C" void MU_KERNEL(mu_multiply)(const float* a, std::size_t stride, std::size_t m, std::size_t n,
-                                       const float* x, std::size_t b, float* y) {
-  Out(y, index(m), index(b)).noalias() = In(a, index(m), index(n), Eigen::OuterStride<>(index(stride))) *
-                                         In(x, index(n), index(b), Eigen::OuterStride<>(index(b)));
-}
-
-extern "C" void MU_KERNEL(mu_multiply_transposed)(const float* a, std::size_t stride, std::size_t m,
-                                                  std::size_t n, const float* q, std::size_t b, float* z) {
-  Out(z, index(n), index(b)).noalias() =
-      In(a, index(m), index(n), Eigen::OuterStride<>(index(stride))).transpose() *
-      In(q, index(m), index(b), Eigen::OuterStride<>(index(b)));
+extern "C" void MU_KERNEL(mu_multiply)(const float* a, std::size_t row_stride, std::size_t column_stride,
+                                       std::size_t m, std::size_t n, const float* x, std::size_t b,
+                                       float* y) {
+  alignas(64) float tile[kDepth * kWidth] = {};
+  std::memset(y, 0, m * b * sizeof(float));
+  const std::size_t most = column_stride == 1 ? kDepth : kFarDepth;
+  for (std::size_t k = 0; k < n; k += most) {
+    const std::size_t depth = n - k < most ? n - k : most;
+    for (std::size_t j = 0; j < b; j += kWidth) {
+      const std::size_t width = b - j < kWidth ? b - j : kWidth;
+      for (std::size_t i = 0; i < depth; ++i)
+        std::memcpy(tile + i * kWidth, x + (k + i) * b + j, width * sizeof(float));
+      const float* const block = a + k * column_stride;
+      if (width > kLanes)
+        add_tiles<2>(block, row_stride, column_stride, m, depth, tile, width, b, y + j);
+      else
+        add_tiles<1>(block, row_stride, column_stride, m, depth, tile, width, b, y + j);
+    }
+  }
 }

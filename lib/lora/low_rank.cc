@@ -46,8 +46,8 @@ std::size_t block_of(std::size_t rank) {
 // Columns of a growing basis, kept block by block, each [rows, width] row-major.
 struct Blocks {
   std::size_t rows = 0;
-  std::vector<std::vector<float>> blocks;
-  std::vector<std::size_t> widths;
+  std::vector<std::vector<float>> blocks{};
+  std::vector<std::size_t> widths{};
 
   [[nodiscard]] std::size_t width() const {
     std::size_t sum = 0;
@@ -60,7 +60,7 @@ class Krylov {
  public:
   Krylov(const Products& products, std::span<const float> a, std::size_t m, std::size_t n,
          const LowRankOptions& options)
-      : p_(products), a_(a), m_(m), n_(n), o_(options) {}
+      : p_(products), a_(a), m_(m), n_(n), o_(options), q_{.rows = m}, z_{.rows = n} {}
 
   LowRank run(double total) {
     LowRank result;
@@ -74,21 +74,18 @@ class Krylov {
     result.gap = 1;
     for (std::size_t j = 0; width > 0; ++j) {
       check_interrupt();
-      q_.rows = m_;
       q_.blocks.push_back(std::move(y));
       q_.widths.push_back(width);
       std::vector<float> z(n_ * width);
       p_.multiply_transposed(a_, m_, n_, q_.blocks.back(), width, z, o_.threads);
-      z_.rows = n_;
       z_.blocks.push_back(std::move(z));
       z_.widths.push_back(width);
       extend_gram();
       const bool full = q_.width() >= std::min(m_, n_);
       if (j >= 2 || full) {
-        const SymmetricEigen eigen = symmetric_eigen(gram(), q_.width());
+        const std::vector<double> values = symmetric_eigenvalues(gram(), q_.width());
         double sum = 0;
-        for (std::size_t i = 0; i < std::min(rank, eigen.values.size()); ++i)
-          sum += std::max(0.0, eigen.values[i]);
+        for (std::size_t i = 0; i < std::min(rank, values.size()); ++i) sum += std::max(0.0, values[i]);
         captured.push_back(sum);
         if (full || j + 1 >= o_.max_blocks ||
             (captured.size() >= 2 && is_done(captured, total, result.gap))) {
@@ -122,15 +119,41 @@ class Krylov {
   // go. Returns how many are left.
   std::size_t orthonormalise(std::vector<float>& y, std::size_t width, double total) const {
     for (int pass = 0; pass < 2 && width > 0; ++pass) {
-      for (std::size_t i = 0; i < q_.blocks.size(); ++i) {
-        std::vector<float> overlap(q_.widths[i] * width), part(m_ * width);
-        p_.multiply_transposed(q_.blocks[i], m_, q_.widths[i], y, width, overlap, 1);
-        p_.multiply(q_.blocks[i], m_, q_.widths[i], overlap, width, part, o_.threads);
-        for (std::size_t k = 0; k < y.size(); ++k) y[k] -= part[k];
+      std::vector<std::vector<float>> overlaps = overlaps_with(q_, y, width);
+      for (std::vector<float>& overlap : overlaps) {
+        for (float& value : overlap) value = -value;
       }
+      add_products(q_, overlaps, width, y);
       width = whiten(y, width, pass == 0 ? total : 0);
     }
     return width;
+  }
+
+  // Of each block its transpose times y[rows, width]: [width of the block, width].
+  std::vector<std::vector<float>> overlaps_with(const Blocks& basis, std::span<const float> y,
+                                                std::size_t width) const {
+    std::vector<std::vector<float>> overlaps(basis.blocks.size());
+    parallel_for(overlaps.size(), o_.threads, [&](std::size_t i) {
+      overlaps[i].resize(basis.widths[i] * width);
+      p_.multiply_transposed(basis.blocks[i], basis.rows, basis.widths[i], y, width, overlaps[i], 1);
+    });
+    return overlaps;
+  }
+
+  // y[rows, width] += the sum of the blocks, each times its factors [width of the block, width].
+  void add_products(const Blocks& basis, const std::vector<std::vector<float>>& factors, std::size_t width,
+                    std::span<float> y) const {
+    constexpr std::size_t kRows = 512;
+    parallel_for((basis.rows + kRows - 1) / kRows, o_.threads, [&](std::size_t panel) {
+      const std::size_t row = panel * kRows, rows = std::min(kRows, basis.rows - row);
+      std::vector<float> part(rows * width);
+      for (std::size_t i = 0; i < basis.blocks.size(); ++i) {
+        const std::size_t inner = basis.widths[i];
+        p_.multiply(std::span(basis.blocks[i]).subspan(row * inner, rows * inner), rows, inner, factors[i],
+                    width, part, 1);
+        for (std::size_t k = 0; k < part.size(); ++k) y[row * width + k] += part[k];
+      }
+    });
   }
 
   // Y <- Y D^-1/2 V L^-1/2 with the eigenpairs of the scaled Gram matrix (Stathopoulos and Wu 2002).
@@ -168,15 +191,7 @@ class Krylov {
   }
 
   // Products of the newest block of Z with all of them.
-  void extend_gram() {
-    const std::size_t newest = z_.blocks.size() - 1, width = z_.widths[newest];
-    gram_.emplace_back();
-    for (std::size_t i = 0; i <= newest; ++i) {
-      std::vector<float> part(z_.widths[i] * width);
-      p_.multiply_transposed(z_.blocks[i], n_, z_.widths[i], z_.blocks[newest], width, part, 1);
-      gram_.back().push_back(std::move(part));
-    }
-  }
+  void extend_gram() { gram_.push_back(overlaps_with(z_, z_.blocks.back(), z_.widths.back())); }
 
   std::vector<double> gram() const {
     const std::size_t size = q_.width();
@@ -209,26 +224,24 @@ class Krylov {
     result.rank = kept;
     for (std::size_t i = 0; i < kept; ++i) result.captured += result.values[i] * result.values[i];
     // U = Q Y and W = Z Y; left = U sqrt(s), right = (W / sqrt(s))^T.
-    std::vector<float> w(n_ * kept);
-    result.left.assign(m_ * kept, 0);
+    std::vector<std::vector<float>> to_left, to_right;
     std::size_t first = 0;
-    for (std::size_t block = 0; block < q_.blocks.size(); ++block) {
-      const std::size_t width = q_.widths[block];
-      std::vector<float> to_left(width * kept), to_right(width * kept);
+    for (const std::size_t width : q_.widths) {
+      std::vector<float>& left = to_left.emplace_back(width * kept);
+      std::vector<float>& right = to_right.emplace_back(width * kept);
       for (std::size_t i = 0; i < width; ++i) {
         for (std::size_t k = 0; k < kept; ++k) {
           const double y = eigen.vectors[k * size + first + i], root = std::sqrt(result.values[k]);
-          to_left[i * kept + k] = static_cast<float>(y * root);
-          to_right[i * kept + k] = static_cast<float>(y / root);
+          left[i * kept + k] = static_cast<float>(y * root);
+          right[i * kept + k] = static_cast<float>(y / root);
         }
       }
-      std::vector<float> part(std::max(m_, n_) * kept);
-      p_.multiply(q_.blocks[block], m_, width, to_left, kept, std::span(part).first(m_ * kept), o_.threads);
-      for (std::size_t i = 0; i < m_ * kept; ++i) result.left[i] += part[i];
-      p_.multiply(z_.blocks[block], n_, width, to_right, kept, std::span(part).first(n_ * kept), o_.threads);
-      for (std::size_t i = 0; i < n_ * kept; ++i) w[i] += part[i];
       first += width;
     }
+    std::vector<float> w(n_ * kept);
+    result.left.assign(m_ * kept, 0);
+    add_products(q_, to_left, kept, result.left);
+    add_products(z_, to_right, kept, w);
     result.right.resize(kept * n_);
     for (std::size_t i = 0; i < n_; ++i) {
       for (std::size_t k = 0; k < kept; ++k) result.right[k * n_ + i] = w[i * kept + k];
@@ -283,6 +296,14 @@ LowRank approximate_small(std::span<const float> a, std::size_t m, std::size_t n
 }
 
 }  // namespace
+
+std::vector<double> symmetric_eigenvalues(std::span<const double> matrix, std::size_t n) {
+  const auto size = static_cast<Eigen::Index>(n);
+  const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(
+      Eigen::Map<const Eigen::MatrixXd>(matrix.data(), size, size), Eigen::EigenvaluesOnly);
+  const Eigen::VectorXd& ascending = solver.eigenvalues();
+  return {std::reverse_iterator(ascending.data() + size), std::reverse_iterator(ascending.data())};
+}
 
 SymmetricEigen symmetric_eigen(std::span<const double> matrix, std::size_t n) {
   const auto size = static_cast<Eigen::Index>(n);
@@ -379,7 +400,7 @@ double spectral_norm(const Products& products, std::span<const float> a, std::si
     products.multiply(a, m, n, x, width, y, threads);
     products.multiply_transposed(y, m, width, y, width, small, 1);
     const std::vector<double> last(small.begin(), small.end());
-    norm = std::sqrt(std::max(0.0, symmetric_eigen(last, width).values[0]));
+    norm = std::sqrt(std::max(0.0, symmetric_eigenvalues(last, width)[0]));
   }
   return norm;
 }

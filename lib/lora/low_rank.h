@@ -47,6 +47,7 @@ struct SymmetricEigen {
   std::vector<double> values, vectors;
 };
 SymmetricEigen symmetric_eigen(std::span<const double> matrix, std::size_t n);
+std::vector<double> symmetric_eigenvalues(std::span<const double> matrix, std::size_t n);  // alone: faster
 
 // An estimate from below of the largest singular value, by `rounds` of block power iteration.
 double spectral_norm(const Products& products, std::span<const float> a, std::size_t m, std::size_t n,

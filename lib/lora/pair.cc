@@ -138,12 +138,15 @@ class Extractor {
       throw malformed(fmt::format("'{}' is larger than what fits memory", escape_name(pair.name)))
           .hint("--exclude leaves it out");
     const bool needs_tuned = o_.rank.by == RankChoice::By::kNoise;
-    std::vector<float> delta(static_cast<std::size_t>(count)), tuned(needs_tuned ? delta.size() : 0);
+    // Without initial values, so that the threads below are the first to touch it.
+    const auto buffer = std::make_unique_for_overwrite<float[]>(static_cast<std::size_t>(count));
+    const std::span<float> delta(buffer.get(), static_cast<std::size_t>(count));
+    std::vector<float> tuned(needs_tuned ? delta.size() : 0);
     parallel_for(static_cast<std::size_t>((count + kPiece - 1) / kPiece), threads, [&](std::size_t piece) {
       check_interrupt();
       const std::uint64_t at = piece * kPiece;
       const auto size = static_cast<std::size_t>(std::min(kPiece, count - at));
-      const std::span<float> values = std::span(delta).subspan(static_cast<std::size_t>(at), size);
+      const std::span<float> values = delta.subspan(static_cast<std::size_t>(at), size);
       thread_local std::vector<float> other;
       other.resize(size);
       read_floats(tuned_, *pair.tuned, pair.first + at, values);

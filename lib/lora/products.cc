@@ -17,9 +17,7 @@ constexpr std::size_t kPanel = 512;  // rows, or columns, of the large matrix th
 struct Kernel {
   std::string_view name;
   bool (*runs_here)();
-  void (*prepare)();
   MuMultiply* multiply;
-  MuMultiplyTransposed* multiply_transposed;
 };
 
 constexpr Kernel kKernels[] = {
@@ -29,12 +27,11 @@ constexpr Kernel kKernels[] = {
        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
               __builtin_cpu_supports("fma");
      },
-     mu_prepare_avx512, mu_multiply_avx512, mu_multiply_transposed_avx512},
-    {"avx2", [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }, mu_prepare_avx2,
-     mu_multiply_avx2, mu_multiply_transposed_avx2},
+     mu_multiply_avx512},
+    {"avx2", [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); },
+     mu_multiply_avx2},
 #endif
-    {"baseline", [] { return true; }, mu_prepare_baseline, mu_multiply_baseline,
-     mu_multiply_transposed_baseline},
+    {"baseline", [] { return true; }, mu_multiply_baseline},
 };
 
 }  // namespace
@@ -46,10 +43,8 @@ Products::Products(std::string_view kernel) {
       if (kernel == "auto") continue;
       throw usage(fmt::format("this machine can't run --kernel {}", kernel));
     }
-    candidate.prepare();
     name_ = candidate.name;
     multiply_ = candidate.multiply;
-    multiply_transposed_ = candidate.multiply_transposed;
     return;
   }
   throw usage(fmt::format("--kernel takes auto, avx512, avx2 or baseline, not '{}'", escape_name(kernel)));
@@ -59,7 +54,7 @@ void Products::multiply(std::span<const float> a, std::size_t m, std::size_t n, 
                         std::size_t b, std::span<float> y, unsigned threads) const {
   parallel_for((m + kPanel - 1) / kPanel, threads, [&](std::size_t panel) {
     const std::size_t row = panel * kPanel, rows = std::min(kPanel, m - row);
-    multiply_(a.data() + row * n, n, rows, n, x.data(), b, y.data() + row * b);
+    multiply_(a.data() + row * n, n, 1, rows, n, x.data(), b, y.data() + row * b);
   });
 }
 
@@ -68,7 +63,7 @@ void Products::multiply_transposed(std::span<const float> a, std::size_t m, std:
                                    unsigned threads) const {
   parallel_for((n + kPanel - 1) / kPanel, threads, [&](std::size_t panel) {
     const std::size_t column = panel * kPanel, columns = std::min(kPanel, n - column);
-    multiply_transposed_(a.data() + column, n, m, columns, q.data(), b, z.data() + column * b);
+    multiply_(a.data() + column, 1, n, columns, m, q.data(), b, z.data() + column * b);
   });
 }
 

@@ -31,7 +31,6 @@ class Products {
  private:
   std::string_view name_;
   MuMultiply* multiply_;
-  MuMultiplyTransposed* multiply_transposed_;
 };
 
 }  // namespace mu
