@@ -70,7 +70,13 @@ class Scanner {
 
   std::vector<RunFacts> scan() {
     for (std::size_t i = 0; i < folders_.size(); ++i) guard(i, [&] { list_run(i); });
-    parallel_for(candidates_.size(), options_.threads, [this](std::size_t i) { look_at(candidates_[i]); });
+    std::vector<Writer> writers;
+    parallel_for(candidates_.size() + 1, options_.threads, [this, &writers](std::size_t i) {
+      if (i > 0)
+        look_at(candidates_[i - 1]);
+      else if (candidates_.size() > 1)
+        writers = find_writers(real_);
+    });
     for (Candidate& candidate : candidates_) {
       if (candidate.has_vanished || runs_[candidate.run].failure) continue;
       for (std::string& target : candidate.link_targets)
@@ -82,7 +88,7 @@ class Scanner {
     parallel_for(runs_.size(), options_.threads, [this](std::size_t i) {
       if (!runs_[i].failure) guard(i, [&] { finish_run(i); });
     });
-    note_writers(runs_, real_);
+    note_writers(writers, real_, runs_);
     return std::move(runs_);
   }
 

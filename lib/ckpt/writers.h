@@ -9,7 +9,16 @@
 
 namespace mu {
 
-// Sets `writer` of the checkpoints in which a process has a file open for writing. `real_paths`: of the runs.
-void note_writers(std::vector<RunFacts>& runs, const std::vector<std::string>& real_paths);
+struct Writer {
+  std::string path;     // of the file that it has open for writing
+  std::string process;  // its number
+};
+
+// Whoever has a file below one of these folders open for writing; real paths, an empty one names no folder.
+std::vector<Writer> find_writers(const std::vector<std::string>& folders);
+
+// Sets `writer` of the checkpoints that these files lie in. `real_paths`: of the runs.
+void note_writers(const std::vector<Writer>& writers, const std::vector<std::string>& real_paths,
+                  std::vector<RunFacts>& runs);
 
 }  // namespace mu
