@@ -93,6 +93,12 @@ bool Glob::matches(std::string_view text) const {
   return element == elements_.size();
 }
 
+bool glob_matches(std::string_view pattern, std::string_view text) {
+  const std::size_t plain = pattern.find_first_of("*?[");
+  if (plain == std::string_view::npos) return text == pattern;
+  return text.starts_with(pattern.substr(0, plain)) && Glob(pattern).matches(text);
+}
+
 bool matches_any(const std::vector<Glob>& globs, std::string_view text) {
   return std::any_of(globs.begin(), globs.end(), [text](const Glob& glob) { return glob.matches(text); });
 }

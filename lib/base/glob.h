@@ -30,6 +30,9 @@ class Glob {
   std::vector<Element> elements_;
 };
 
+// Of a pattern that is asked for one name: made ready only where its beginning fits.
+bool glob_matches(std::string_view pattern, std::string_view text);
+
 // True when one of the patterns matches.
 bool matches_any(const std::vector<Glob>& globs, std::string_view text);
 

@@ -20,8 +20,12 @@ std::vector<std::string_view> lines_of(std::string_view table) {
 }
 
 std::string_view column(std::string_view line, std::size_t index) {
-  const std::vector<std::string_view> cells = split(line, '\t');
-  return index < cells.size() ? cells[index] : std::string_view();
+  for (; index > 0; --index) {
+    const std::size_t tab = line.find('\t');
+    if (tab == std::string_view::npos) return {};
+    line.remove_prefix(tab + 1);
+  }
+  return line.substr(0, line.find('\t'));
 }
 
 std::string lower(std::string_view text) {

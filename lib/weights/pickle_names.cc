@@ -223,21 +223,11 @@ bool is_word_of(std::string_view words, std::string_view word) {
   return false;
 }
 
-// Tables of rules, their globs made ready once.
-class RuleSet {
- public:
-  explicit RuleSet(std::span<const Rule> rules) {
-    for (const Rule& rule : rules) rules_.emplace_back(Glob(rule.module), Glob(rule.name));
-  }
-  [[nodiscard]] bool contains(std::string_view module, std::string_view name) const {
-    return std::any_of(rules_.begin(), rules_.end(), [&](const auto& rule) {
-      return rule.first.matches(module) && rule.second.matches(name);
-    });
-  }
-
- private:
-  std::vector<std::pair<Glob, Glob>> rules_;
-};
+bool is_ruled(std::span<const Rule> rules, std::string_view module, std::string_view name) {
+  return std::any_of(rules.begin(), rules.end(), [&](const Rule& rule) {
+    return glob_matches(rule.module, module) && glob_matches(rule.name, name);
+  });
+}
 
 }  // namespace
 
@@ -306,8 +296,8 @@ Verdict judge_global(std::string_view module_written, std::string_view name_writ
     cut = cut == 0 ? std::string::npos : whole.rfind('.', cut - 1);
   const std::string_view module = std::string_view(whole).substr(0, cut == std::string::npos ? 0 : cut);
   const std::string_view name = std::string_view(whole).substr(cut == std::string::npos ? 0 : cut + 1);
-  static const RuleSet harmless{kHarmless}, dangerous{kDangerousNames};
-  if (is_word_of(kDangerousModules, module.substr(0, module.find('.'))) || dangerous.contains(module, name))
+  if (is_word_of(kDangerousModules, module.substr(0, module.find('.'))) ||
+      is_ruled(kDangerousNames, module, name))
     return Verdict::kDangerous;
   for (const std::string_view part : split(name, '.')) {
     const bool dunder = part.starts_with("__") && part.ends_with("__");
@@ -315,7 +305,7 @@ Verdict judge_global(std::string_view module_written, std::string_view name_writ
   }
   if (name.find('.') != std::string_view::npos) return Verdict::kUnknown;
   const bool is_dtype = module == "torch" && is_word_of(kTorchDtypes, name);
-  return is_dtype || harmless.contains(module, name) ? Verdict::kHarmless : Verdict::kUnknown;
+  return is_dtype || is_ruled(kHarmless, module, name) ? Verdict::kHarmless : Verdict::kUnknown;
 }
 
 bool is_weights_only_global(std::string_view canonical) {

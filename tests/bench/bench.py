@@ -215,9 +215,10 @@ def starts(folder):
         ours = [str(BIN / command[0]), *map(str, command[1:])]
         times = [(once(ours), once(["/bin/true"])) for _ in range(300)]
         a, b = (statistics.median(pair[i] for pair in times) * 1e3 for i in (0, 1))
-        what = f"start: {command[0]} " + ("--help" if command[1] == "--help" else "on the fixture") + " / /bin/true"
-        ROWS.append({"what": what, "ours_ms": a, "peer_ms": b, "more_ms": a - b, "more_goal_ms": 1})
-        print(f"{what:48} {a:9.2f} ms {b:9.2f} ms {a - b:+6.2f} ms {'+1 ms':>6}", flush=True)
+        goal = 1 if command[1] == "--help" else None  # the others are whole runs, work and all
+        what = (f"start: {command[0]} --help" if goal else f"whole: {command[0]} on the fixture") + " / /bin/true"
+        ROWS.append({"what": what, "ours_ms": a, "peer_ms": b, "more_ms": a - b, "more_goal_ms": goal})
+        print(f"{what:48} {a:9.2f} ms {b:9.2f} ms {a - b:+6.2f} ms {f'+{goal} ms' if goal else '':>6}", flush=True)
 
 
 def machine():
@@ -235,7 +236,8 @@ def markdown(report):
             goal = f"{row['goal']}×" if row["goal"] else ""
             print(f"| {name} | {row['ours_ms']:,.1f} ms | {row['peer_ms']:,.1f} ms | {row['ratio']:,.2f}× | {goal} | {row['peak_mib']:.0f} MiB |")
         else:
-            print(f"| {name} | {row['ours_ms']:.2f} ms | {row['peer_ms']:.2f} ms | {row['more_ms']:+.2f} ms | ≤ +{row['more_goal_ms']} ms | |")
+            goal = f"≤ +{row['more_goal_ms']} ms" if row["more_goal_ms"] else ""
+            print(f"| {name} | {row['ours_ms']:.2f} ms | {row['peer_ms']:.2f} ms | {row['more_ms']:+.2f} ms | {goal} | |")
 
 
 def prune_rows(folder):

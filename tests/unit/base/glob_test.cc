@@ -43,11 +43,16 @@ TEST_CASE("glob: matches as fnmatchcase does") {
       {"[é-ü]", "í", true},
       {"", "", true},
       {"", "a", false},
+      {"a.b", "a.b", true},
+      {"a.b", "a.bc", false},
+      {"ab*", "xab", false},
+      {"ab?", "ab", false},
   };
   for (const Row& row : rows) {
     CAPTURE(row.pattern);
     CAPTURE(row.text);
     CHECK(Glob(row.pattern).matches(row.text) == row.matches);
+    CHECK(glob_matches(row.pattern, row.text) == row.matches);
   }
 }
 
