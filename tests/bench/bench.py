@@ -389,9 +389,9 @@ peft.save_pretrained({str(work / 'adapter')!r})
     extract = [BIN / "lora-extract", "-q", "--base", work / "a.safetensors", "--tuned", work / "b.safetensors", "--rank", "64", "-o", out]
     compare("lora-extract, 4096 x 4096, r 64 / torch.svd_lowrank(72, 4)", extract, python(load + "torch.svd_lowrank(d, q=72, niter=4)"), fresh, pairs=3)
     compare("lora-extract, 4096 x 4096, r 64 / LAPACK", extract, python(load + "torch.linalg.svd(d, full_matrices=False)"), fresh, pairs=1)
-    compare("lora-extract, 4096 x 4096, 2 threads / 1", extract, [*extract, "-j", "1"], fresh, pairs=3)
+    compare("lora-extract, 4096 x 4096, 2 threads / 1", extract, [*extract, "-j", "1"], fresh, pairs=9)
     many = [BIN / "lora-extract", "-q", "--base", work / "c.safetensors", "--tuned", work / "d.safetensors", "--rank", "64", "-o", out]
-    compare("lora-extract, 8 of 2048 x 4096, 2 threads / 1", many, [*many, "-j", "1"], fresh, pairs=3)
+    compare("lora-extract, 8 of 2048 x 4096, 2 threads / 1", many, [*many, "-j", "1"], fresh, pairs=9)
     merge = [BIN / "st-pack", "-q", work / "base", "--adapter", work / "adapter", "-o", out]
     peft = (f"from transformers import AutoModelForCausalLM; from peft import PeftModel; import torch\n"
             f"PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained('{work}/base', dtype=torch.bfloat16), '{work}/adapter').merge_and_unload().save_pretrained('{out}')")
