@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <set>
 
+#include "base/text.h"
 #include "lora/extract.h"
 #include "lora/families.h"
 #include "lora/pair.h"
@@ -91,10 +92,22 @@ class Assembly {
     result_.notes = plan_.notes;
     if (!config.target_parameters.empty())
       result_.notes.push_back("experts in one tensor have factors as PEFT 0.20 and later read them");
+    note_small();
     return std::move(result_);
   }
 
  private:
+  void note_small() {
+    if (o_.rank.by != RankChoice::By::kNumber) return;
+    const auto small =
+        std::count_if(result_.modules.begin(), result_.modules.end(),
+                      [&](const ModuleReport& m) { return std::min(m.m, m.n) < o_.rank.rank; });
+    if (small > 0)
+      result_.notes.push_back(
+          fmt::format("rank {} is above the matrix of {} of {}: the rank of those is the matrix's",
+                      o_.rank.rank, small, plural(result_.modules.size(), "module")));
+  }
+
   // One rank for all modules: the only layout that every reader scales alike.
   std::size_t uniform_rank() const {
     std::size_t most = 0;

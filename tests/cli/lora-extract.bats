@@ -140,6 +140,8 @@ t = new'
   expect 1 lora-extract --base "$FIXTURES/pair/base" --tuned "$FIXTURES/pair/tuned" --rank 1 --tolerance 0.1 -o small
   has stderr "14 modules above the tolerance of 0.1"
   [ -e small/adapter_model.safetensors ]
+  expect 0 lora-extract --base "$FIXTURES/pair/base" --tuned "$FIXTURES/pair/tuned" --rank 40 -o high
+  has stderr "rank 40 is above the matrix of 4 of 14 modules: the rank of those is the matrix's"
   expect 0 lora-extract -n --base "$FIXTURES/pair/base" --tuned "$FIXTURES/pair/tuned" -o none
   has output "14 matrix pairs to compare, "
   has output "about a second of work"
