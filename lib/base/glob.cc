@@ -20,9 +20,7 @@ std::u32string decode(std::string_view text) {
 
 }  // namespace
 
-Glob::Glob(std::string_view pattern)
-    : pattern_(pattern), is_plain_(pattern.find_first_of("*?[") == std::string_view::npos) {
-  if (is_plain_) return;
+Glob::Glob(std::string_view pattern) : pattern_(pattern) {
   const std::u32string text = decode(pattern);
   for (std::size_t i = 0; i < text.size(); ++i) {
     if (text[i] == U'*') {
@@ -68,7 +66,6 @@ bool Glob::matches_one(const Element& element, char32_t c) {
 
 // Greedy with one point of return, the last star: quadratic at worst, never exponential.
 bool Glob::matches(std::string_view text) const {
-  if (is_plain_) return text == pattern_;
   std::size_t at = 0;
   std::size_t element = 0;
   std::size_t star_element = elements_.size();

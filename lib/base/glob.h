@@ -26,7 +26,6 @@ class Glob {
   static bool matches_one(const Element& element, char32_t c);
 
   std::string pattern_;
-  bool is_plain_;  // a name, which matches itself
   std::vector<Element> elements_;
 };
 

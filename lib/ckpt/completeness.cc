@@ -208,8 +208,8 @@ class Judge {
 
   // Torch files that hold a second copy of the weights, or one rank's share, for resuming under FSDP.
   static bool is_fsdp_file(std::string_view name) {
-    return Glob("pytorch_model_fsdp*.bin").matches(name) ||
-           Glob("rank*-of-*-pytorch_model.bin").matches(name);
+    return glob_matches("pytorch_model_fsdp*.bin", name) ||
+           glob_matches("rank*-of-*-pytorch_model.bin", name);
   }
 
   void check_files() {
@@ -344,7 +344,7 @@ class Judge {
       });
       const WalkedEntry* const metadata = walk_.find(prefix + ".metadata");
       const bool expected =
-          top.role == FileRole::kOptimizer || Glob("pytorch_model_fsdp_[0-9]*").matches(top.entry->name);
+          top.role == FileRole::kOptimizer || glob_matches("pytorch_model_fsdp_[0-9]*", top.entry->name);
       if (!is_dcp && metadata == nullptr && !expected) continue;
       // The coordinator writes the metadata last and renames it into place.
       if (metadata == nullptr || metadata->size == 0) fault(prefix + ".metadata is missing");

@@ -70,6 +70,7 @@ class Scanner {
 
   std::vector<RunFacts> scan() {
     for (std::size_t i = 0; i < folders_.size(); ++i) guard(i, [&] { list_run(i); });
+    // Other processes first: they take the longest, and need nothing of what is found.
     std::vector<Writer> writers;
     parallel_for(candidates_.size() + 1, options_.threads, [this, &writers](std::size_t i) {
       if (i > 0)

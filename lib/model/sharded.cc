@@ -31,21 +31,21 @@ void refuse_other_kinds(const std::string& folder, const std::vector<FolderEntry
   for (const FolderEntry& entry : entries) {
     const std::string& name = entry.name;
     const bool is_folder = entry.kind == FolderEntry::Kind::kFolder;
-    if (Glob("pytorch_model_fsdp_rank[0-9]*.bin").matches(name))
+    if (glob_matches("pytorch_model_fsdp_rank[0-9]*.bin", name))
       refuse(name,
              "flat parameters of FSDP, as single ranks pickle them: only the training program can cut them "
              "up [DC-FLAT]",
              "save with SHARDED_STATE_DICT or FULL_STATE_DICT");
-    if (Glob("pytorch_model_fsdp_[0-9]*_rank[0-9]*.bin").matches(name))
+    if (glob_matches("pytorch_model_fsdp_[0-9]*_rank[0-9]*.bin", name))
       refuse(name, "DTensor pickles of single ranks are not read [DC-RANK]",
              "save with torch's distributed checkpoints (use_dcp) or FULL_STATE_DICT");
-    if (Glob("model_world_size_[0-9]*_rank_[0-9]*.pt").matches(name))
+    if (glob_matches("model_world_size_[0-9]*_rank_[0-9]*.pt", name))
       refuse(name, "DTensor pickles of single ranks are not read [DC-RANK]",
              "merge them with the program that wrote them (verl: model_merger)");
     if (name.ends_with(".nemo") || (name == "context" && is_folder && has_folder("weights")))
       refuse(name, "a checkpoint of NeMo: its names and layouts are those of Megatron [DC-CLASS]",
              "export it with NeMo");
-    const bool classic = (is_folder && Glob("mp_rank_[0-9][0-9]*").matches(name)) ||
+    const bool classic = (is_folder && glob_matches("mp_rank_[0-9][0-9]*", name)) ||
                          name == "model_optim_rng.pt" || name == "distrib_optim.pt" ||
                          name == "latest_checkpointed_iteration.txt";
     if (classic) throw megatron_error().in_file(escape_name(folder));
@@ -64,7 +64,7 @@ std::optional<ShardedState> find_sharded_state(const std::string& folder) {
   for (const FolderEntry& entry : entries) {
     if (entry.kind != FolderEntry::Kind::kFolder) continue;
     const std::string path = join_path(folder, entry.name);
-    if (Glob("pytorch_model_fsdp_[0-9]*").matches(entry.name) && is_dcp_folder(path)) {
+    if (glob_matches("pytorch_model_fsdp_[0-9]*", entry.name) && is_dcp_folder(path)) {
       distributed.push_back({path, Kind::kDcp});
     } else if (is_zero_folder(path)) {
       tags.push_back({path, Kind::kZero});

@@ -125,8 +125,10 @@ TEST_CASE("eigenpairs of a symmetric matrix, largest first; the spectral norm fr
   for (Eigen::Index i = 0; i < 20; ++i) values[i] = 10 - static_cast<double>(i);
   const Eigen::MatrixXd matrix = q * values.asDiagonal() * q.transpose();
   const SymmetricEigen eigen = symmetric_eigen({matrix.data(), 400}, 20);
+  const std::vector<double> alone = symmetric_eigenvalues({matrix.data(), 400}, 20);
   for (std::size_t k = 0; k < 20; ++k) {
     CHECK(eigen.values[k] == doctest::Approx(10.0 - static_cast<double>(k)));
+    CHECK(alone[k] == doctest::Approx(10.0 - static_cast<double>(k)));
     const Eigen::Map<const Eigen::VectorXd> v(eigen.vectors.data() + k * 20, 20);
     CHECK((matrix * v - eigen.values[k] * v).norm() < 1e-9);
   }
