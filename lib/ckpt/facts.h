@@ -55,8 +55,11 @@ struct CheckpointFacts {
   std::optional<double> epoch;
 
   Condition condition = Condition::kTorn;
-  std::string why;    // what is torn, missing for resuming, or unreadable
-  std::string doubt;  // what is odd about it and makes it no less complete
+  std::string why;             // what is torn, missing for resuming, or unreadable
+  std::string doubt;           // what is odd about it and makes it no less complete
+  bool shows_complete = true;  // false: nothing among its files can tell whether it is whole
+  bool is_rank_only = false;  // files of some ranks and no weights that load by themselves: a node's own disk
+  bool saves_model_only = false;  // its own training_args.bin says save_only_model
   bool has_optimizer = false;
   std::string slim_block;  // why it can't be slimmed; empty: training_entries say what goes
   std::vector<TrainingEntry> training_entries;
