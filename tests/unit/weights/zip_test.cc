@@ -129,10 +129,10 @@ TEST_CASE("zip: deflated members that lie") {
   CHECK(has(error_of_zip(zip({noise})), "can't be unpacked"));
 }
 
-TEST_CASE("zip: thousands of deflated members take two descriptors") {
+TEST_CASE("zip: hundreds of deflated members take two descriptors") {
   const TempFolder folder;
   std::vector<ZipMember> members;
-  for (int i = 0; i < 3000; ++i)
+  for (int i = 0; i < 300; ++i)
     members.push_back({.name = std::to_string(i), .data = kText, .deflate = true});
   put(folder / "a.zip", zip(members));
   const InputFile file(folder / "a.zip");
@@ -150,8 +150,8 @@ TEST_CASE("zip: thousands of deflated members take two descriptors") {
     open.push_back(archive.inflated(entry));
     std::byte one[1];
     open.back()->read_at(kText.size() - 1, one);  // to the end, then a step back: some go to the spool
-    if (open.size() % 100 == 0) open.back()->read_at(70'000, one);
-    CHECK(static_cast<char>(one[0]) == kText[open.size() % 100 == 0 ? 70'000 : kText.size() - 1]);
+    if (open.size() % 10 == 0) open.back()->read_at(70'000, one);
+    CHECK(static_cast<char>(one[0]) == kText[open.size() % 10 == 0 ? 70'000 : kText.size() - 1]);
   }
   CHECK(open_files() <= before + 2);
 }
