@@ -79,18 +79,18 @@ PY
   ckpt-prune -q --json --keep 1 run > 12.json
   hub-push -q --json --endpoint "file://$PWD/hub" out ada/tiny > 13.json
   hub-push -q -n --json --endpoint "file://$PWD/hub" out ada/tiny > 14.json
-  members {1..14}.json | sort -u > members
+  members {1..14}.json | LC_ALL=C sort -u > members
   local golden=$FIXTURES/golden/json-members.txt
   [ -z "${UPDATE_GOLDEN:-}" ] || cp members "$golden"
   # More is fine, less is not.
-  [ -s "$golden" ] && [ -z "$(comm -23 "$golden" members | tee missing)" ] || { cat missing; return 1; }
+  [ -s "$golden" ] && [ -z "$(LC_ALL=C comm -23 "$golden" members | tee missing)" ] || { cat missing; return 1; }
 }
 
 @test "options of 0.1.0 are still there" {
   for program in st-inspect st-pack lora-extract card-gen hub-push ckpt-prune; do
     "$program" --help | grep -oE -- '--[a-z][a-z0-9-]*' | sort -u | sed "s/^/$program /"
-  done | sort > options
+  done | LC_ALL=C sort > options
   local golden=$FIXTURES/golden/options.txt
   [ -z "${UPDATE_GOLDEN:-}" ] || cp options "$golden"
-  [ -s "$golden" ] && [ -z "$(comm -23 "$golden" options | tee missing)" ] || { cat missing; return 1; }
+  [ -s "$golden" ] && [ -z "$(LC_ALL=C comm -23 "$golden" options | tee missing)" ] || { cat missing; return 1; }
 }
