@@ -76,12 +76,34 @@ HubPushOptions parse_hub_push_options(int argc, char** argv) {
   return o;
 }
 
+// REPO as a place (hf://owner/name@revision/path), which says what --revision and PATH_IN_REPO say otherwise.
+void take_place(const HubPushOptions& o, const RemotePlace& place, PushOptions& push) {
+  push.repo = place.repo;
+  if (o.type && parse_repo_type(*o.type) != place.repo.type)
+    throw usage(fmt::format("'{}' is a {}, but the type given is {}", escape_name(o.operands[1]),
+                            repo_type_name(place.repo.type), *o.type));
+  if (place.name.find('@') != std::string::npos) {
+    if (o.revision) throw usage("--revision and the REPO both name a revision");
+    if (o.create_pr) throw usage("--create-pr and a revision exclude each other");
+    push.revision = place.revision;
+  }
+  if (!place.path.empty()) {
+    if (o.operands.size() > 2) throw usage("PATH_IN_REPO and the REPO both name a path");
+    push.prefix = place.path;
+  }
+}
+
 PushOptions push_options(const HubPushOptions& o) {
   PushOptions push;
-  push.repo = parse_repo(o.operands[1], o.type ? std::optional(parse_repo_type(*o.type)) : std::nullopt);
-  push.revision = o.revision.value_or("main");
-  if (push.revision.empty()) throw usage("--revision needs a name");
+  const std::string& repo = o.operands[1];
+  push.revision = parse_revision(o.revision.value_or("main"));
   push.prefix = o.operands.size() > 2 ? parse_repo_path(o.operands[2]) : "";
+  if (repo.starts_with("hf://") &&
+      (repo.find('@') != std::string::npos || std::count(repo.begin(), repo.end(), '/') > 3)) {
+    take_place(o, parse_place(repo), push);
+  } else {
+    push.repo = parse_repo(repo, o.type ? std::optional(parse_repo_type(*o.type)) : std::nullopt);
+  }
   push.message = {o.message.value_or("Upload with hub-push"), o.description.value_or("")};
   if (trim(push.message.title).empty()) throw usage("the message is empty");
   push.deletions = o.deletions;

@@ -99,7 +99,8 @@ int push_once(const HubPushOptions& o, const std::string& local, PushOptions pus
   const FileChoice choice = choose(o, local, push_to, spooled);
   tell_choice(choice);
   if (choice.files.empty() && push_to.deletions.empty()) throw refused("no file is left to push");
-  HashCache cache(join_path(cache_home(), "hashes"));
+  const std::string own_cache = cache_home();
+  HashCache cache(own_cache.empty() ? "" : join_path(own_cache, "hashes"));
   std::unique_ptr<Progress> progress;
   const std::optional<std::string> folder = cache_of_endpoint(o.endpoint.value_or(hub_endpoint()));
   if (!folder && (o.link || o.prune)) throw usage("--link and --prune-revisions are for file:// alone");

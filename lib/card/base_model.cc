@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which model a name found in a file means. Caches keep a model under a path that still tells its id; any
 // other path tells nothing and never reaches a card.
-#include <cstdlib>
-
 #include "base/text.h"
 #include "card/gather.h"
 #include "card/tables.h"
+#include "net/environment.h"
 #include "os/file.h"
 #include "os/folder.h"
 
@@ -63,14 +62,7 @@ std::optional<BaseName> base_from_name(std::string_view name, const std::string&
 
 std::optional<std::string> cached_snapshot(std::string_view id) {
   if (!is_repo_id(id)) return std::nullopt;
-  const auto variable = [](const char* name) {
-    const char* value = std::getenv(name);
-    return std::string(value == nullptr ? "" : value);
-  };
-  std::string cache = variable("HF_HUB_CACHE");
-  if (cache.empty() && !variable("HF_HOME").empty()) cache = variable("HF_HOME") + "/hub";
-  if (cache.empty() && !variable("HOME").empty()) cache = variable("HOME") + "/.cache/huggingface/hub";
-  if (cache.empty()) return std::nullopt;
+  const std::string cache = hub_cache_home();
   std::string repo(id);
   if (const std::size_t slash = repo.find('/'); slash != std::string::npos) repo.replace(slash, 1, "--");
   const std::string root = join_path(cache, "models--" + repo);

@@ -86,19 +86,14 @@ std::string tree_id(const Names& files, std::size_t skip) {
 
 }  // namespace
 
-std::string hub_cache_home() {
-  for (const char* name : {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"}) {
-    if (std::string value = environment(name); !value.empty()) return value;
-  }
-  return join_path(hub_home(), "hub");
-}
-
 std::optional<std::string> cache_of_endpoint(std::string_view endpoint) {
   constexpr std::string_view kScheme = "file:";
   if (!endpoint.starts_with(kScheme)) return std::nullopt;
   std::string_view path = endpoint.substr(kScheme.size());
   if (path.starts_with("//")) path.remove_prefix(2);
   const std::string folder = path.empty() ? hub_cache_home() : tidy_path(std::string(path));
+  if (path.empty() && folder.starts_with('~'))
+    throw usage("nothing tells where your cache is: HOME is unset").hint("name it: file://DIR, or HF_HOME");
   return folder.starts_with('/') ? folder : join_path(tidy_path("."), folder);
 }
 

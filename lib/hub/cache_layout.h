@@ -17,10 +17,8 @@
 
 namespace mu {
 
-// HF_HUB_CACHE, else hub/ in HF_HOME.
-std::string hub_cache_home();
-
 // The folder that "file://DIR" names; hub_cache_home() for "file://" alone. Nothing for another endpoint.
+// Throws kUsage where nothing tells where that is.
 std::optional<std::string> cache_of_endpoint(std::string_view endpoint);
 
 struct CachedFile {

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "hub/repo.h"
 #include "model/roles.h"
 #include "os/folder.h"
 #include "os/stage_name.h"
@@ -34,6 +35,8 @@ bool take_match(std::vector<Pattern>& patterns, std::string_view name) {
 
 // Why a training run's entry stays at home, or nothing.
 std::optional<std::string> run_reason(std::string_view name, bool is_folder) {
+  // The copy that the Trainer keeps to resume from: of no use but whole.
+  if (is_folder && name == "last-checkpoint") return std::string(why_left(FileRole::kCheckpoint));
   const FileRole role = role_of(name, is_folder);
   switch (role) {
     case FileRole::kOptimizer:
@@ -92,7 +95,7 @@ class Walk {
   void visit(const FolderEntry& entry, const std::string& path, const std::string& name) {
     const bool folder = entry.kind == FolderEntry::Kind::kFolder;
     const std::string shown = folder ? name + "/" : name;
-    if (entry.name == ".git" || entry.name == ".cache") return leave(shown, "no part of a repository");
+    if (is_reserved_name(entry.name)) return leave(shown, "no part of a repository");
     if (parse_stage_name(entry.name)) return leave(shown, "what an interrupted run left");
     if (folder) {
       if (entry.is_link && !rules_.follow_folders)

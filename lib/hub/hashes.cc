@@ -77,7 +77,7 @@ HashCache::HashCache(std::string path) : path_(std::move(path)), table_(read(pat
 
 HashCache::Table HashCache::read(const std::string& path) {
   Table table;
-  if (!exists(path)) return table;
+  if (path.empty() || !exists(path)) return table;
   const std::string text = read_whole_file(path, kMaxTable);
   std::string_view rest = text;
   bool first = true;
@@ -141,7 +141,7 @@ void HashCache::add(const FileStamp& stamp, const FileHashes& hashes) {
 
 void HashCache::save() const {
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (!changed_) return;
+  if (!changed_ || path_.empty()) return;
   std::string text = std::string(kHeader) + "\n";
   for (const auto& [stamp, hashes] : table_) {
     if (saved_ && !saved_->contains(stamp)) continue;

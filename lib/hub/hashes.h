@@ -35,7 +35,7 @@ FileHashes hash_file(const std::string& path, const FileStamp& stamp, WantedHash
 // hashed is not remembered: it might change again within the same tick of the clock. Thread safe.
 class HashCache {
  public:
-  // Reads the table; a missing or broken one is empty.
+  // Reads the table; a missing or broken one is empty. Without a path nothing outlives the run.
   explicit HashCache(std::string path);
 
   [[nodiscard]] std::optional<FileHashes> find(const FileStamp& stamp) const;

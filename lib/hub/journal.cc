@@ -61,6 +61,10 @@ LfsUpload read_upload(const JsonValue& line) {
 }  // namespace
 
 Journal::Journal(const std::string& path) : path_(path) {
+  if (path.empty()) {
+    fault_ = "nothing tells where it may lie: neither HOME nor XDG_STATE_HOME is set";
+    return;
+  }
   try {
     make_private_folder(parent_of(path));
     lock_.emplace(path + ".lock");
@@ -160,6 +164,7 @@ void Journal::append(const std::string& line) {
 void Journal::remove() {
   const std::lock_guard<std::mutex> lock(mutex_);
   fd_.reset();
+  if (path_.empty()) return;
   if (::unlink(path_.c_str()) != 0 && errno != ENOENT)
     fault_ = io_error("remove", errno, escape_name(path_)).what();
 }

@@ -34,7 +34,7 @@ struct LfsUpload {
 class Journal {
  public:
   // Reads the file and takes its lock. Throws kTemporary when another push to the same place runs. A journal
-  // that can't be written is none: fault() tells why, and the push goes on without.
+  // that can't be written, or has no path, is none: fault() tells why, and the push goes on without.
   explicit Journal(const std::string& path);
 
   // An upload in parts that can go on, if its links live for another minute; with it the entity tags of the

@@ -346,11 +346,13 @@ PushResult push(HubApi& api, const FileChoice& choice, HashCache& cache, Journal
 }
 
 std::string journal_path(const std::string& endpoint, const PushOptions& o) {
+  const std::string home = state_home();
+  if (home.empty()) return "";
   Sha256 key;
   key.update(as_bytes(fmt::format("{}\n{}\n{}\n{}\n{}", endpoint, repo_type_name(o.repo.type), o.repo.id,
                                   o.revision, o.prefix)));
   const std::string name = to_hex(key.finish()).substr(0, 32);
-  return join_path(join_path(join_path(state_home(), "hub-push"), name), "journal");
+  return join_path(join_path(join_path(home, "hub-push"), name), "journal");
 }
 
 }  // namespace mu

@@ -69,7 +69,7 @@ std::vector<FileHashes> hash_files(const FileChoice& choice, const std::vector<W
 // The text of a chosen file that will be called `name`, where there is one of at most 10 MiB.
 std::optional<std::string> root_file(const FileChoice& choice, std::string_view name);
 
-// Where the journal of a push lies.
+// Where the journal of a push lies; empty where there is no place for state.
 std::string journal_path(const std::string& endpoint, const PushOptions& options);
 
 }  // namespace mu

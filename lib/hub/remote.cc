@@ -254,35 +254,6 @@ void hang_in_url(HubSession& session, const std::string& url) {
 
 }  // namespace
 
-RemotePlace parse_place(std::string_view text) {
-  std::string_view rest = text.substr(text.find("://") + 3);
-  RemotePlace place;
-  std::vector<std::string_view> parts = split(rest, '/');
-  const bool typed =
-      !parts.empty() && (parts[0] == "datasets" || parts[0] == "spaces" || parts[0] == "models");
-  const std::size_t names = typed ? 3 : 2;
-  if (parts.size() < names)
-    throw usage(fmt::format("'{}' names no repository: hf://owner/name", escape_name(text)));
-  std::size_t size = 0;
-  for (std::size_t i = 0; i < names; ++i) size += parts[i].size() + 1;
-  const std::string_view repo = rest.substr(0, size - 1);
-  place.name = std::string(text.substr(0, text.find("://") + 3 + repo.size()));
-  const std::size_t at = repo.find('@');
-  place.repo =
-      parse_repo(typed && parts[0] == "models" ? repo.substr(7, at == std::string_view::npos ? at : at - 7)
-                                               : repo.substr(0, at),
-                 std::nullopt);
-  if (at != std::string_view::npos) {
-    place.revision = std::string(repo.substr(at + 1));
-    for (std::size_t slash = place.revision.find("%2F"); slash != std::string::npos;
-         slash = place.revision.find("%2F"))
-      place.revision.replace(slash, 3, "/");
-    if (place.revision.empty()) throw usage(fmt::format("'{}' names no revision after @", escape_name(text)));
-  }
-  if (rest.size() > size) place.path = parse_repo_path(rest.substr(size));
-  return place;
-}
-
 RemoteHashes hang_in_remote(HubSession& session, std::string_view text, unsigned jobs) {
   if (text.starts_with("hf://")) return hang_in_repo(session, parse_place(text), jobs);
   hang_in_url(session, std::string(text));

@@ -14,15 +14,6 @@
 
 namespace mu {
 
-// "hf://[datasets/|spaces/]owner/name[@revision][/path]"; the "/" of a revision is written %2F.
-struct RemotePlace {
-  Repo repo;
-  std::string revision = "main";
-  std::string path;  // in the repository; empty: its root
-  std::string name;  // what stands before the path, as written
-};
-RemotePlace parse_place(std::string_view text);  // throws kUsage
-
 // SHA-256 of files in LFS as the hub tells it, by full name ("hf://owner/name/model.safetensors").
 using RemoteHashes = std::map<std::string, std::string>;
 

@@ -36,6 +36,40 @@ std::optional<std::string> id_fault(std::string_view id) {
   return std::nullopt;
 }
 
+std::string lower(std::string_view text) {
+  std::string out;
+  for (const char c : text) out += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return out;
+}
+
+// Characters that HFS+ leaves out when it compares names.
+bool is_unseen(char32_t c) {
+  return (c >= 0x200C && c <= 0x200F) || (c >= 0x202A && c <= 0x202E) || (c >= 0x206A && c <= 0x206F) ||
+         c == 0xFEFF;
+}
+
+// The drive that Windows sees before a name's colon ("a:b"): huggingface_hub refuses to download such a name.
+bool has_drive(std::string_view part) {
+  const std::size_t first = decode_utf8(part, 0).size;
+  return part.size() > first && part[first] == ':';
+}
+
+// How much of what stands after "@" is the revision: up to the next "/", or all of refs/pr/N and
+// refs/convert/NAME.
+std::size_t revision_size(std::string_view text) {
+  const auto word = [](unsigned char c) { return std::isalnum(c) != 0 || c == '_' || c == '.' || c == '-'; };
+  const auto digit = [](unsigned char c) { return c >= '0' && c <= '9'; };
+  const auto special = [text](std::string_view prefix, auto belongs) -> std::size_t {
+    if (!text.starts_with(prefix)) return 0;
+    std::size_t end = prefix.size();
+    while (end < text.size() && belongs(static_cast<unsigned char>(text[end]))) ++end;
+    return end > prefix.size() && (end == text.size() || text[end] == '/') ? end : 0;
+  };
+  if (const std::size_t size = special("refs/pr/", digit)) return size;
+  if (const std::size_t size = special("refs/convert/", word)) return size;
+  return std::min(text.find('/'), text.size());
+}
+
 bool take(std::string_view& text, std::string_view prefix) {
   if (!text.starts_with(prefix)) return false;
   text.remove_prefix(prefix.size());
@@ -91,6 +125,52 @@ Repo parse_repo(std::string_view text, std::optional<RepoType> type) {
   return {written.value_or(type.value_or(RepoType::kModel)), std::string(id)};
 }
 
+std::string parse_revision(std::string_view text) {
+  std::string revision = percent_decode(text);
+  if (revision.empty() || trim(revision).size() != revision.size() ||
+      std::any_of(revision.begin(), revision.end(), [](unsigned char c) { return c < ' ' || c == 0x7F; }))
+    throw usage(fmt::format("'{}' is not a name of a revision", escape_name(text)));
+  return revision;
+}
+
+RemotePlace parse_place(std::string_view text) {
+  const std::size_t begin = text.find("://") + 3;
+  const std::string_view rest = text.substr(begin);
+  const std::string_view first = rest.substr(0, rest.find('/'));
+  const bool typed = first == "datasets" || first == "spaces" || first == "models";
+  std::size_t end = 0;  // of owner and name
+  for (int names = typed ? 3 : 2; names > 0 && end != std::string_view::npos; --names)
+    end = rest.find('/', end == 0 ? 0 : end + 1);
+  const std::string_view id = rest.substr(0, std::min(end, rest.find('@')));
+  if (std::count(id.begin(), id.end(), '/') != (typed ? 2 : 1) || id.ends_with('/'))
+    throw usage(fmt::format("'{}' names no repository: hf://owner/name", escape_name(text)));
+  RemotePlace place;
+  place.repo = parse_repo(id, std::nullopt);
+  std::size_t at = id.size();
+  if (rest.substr(at).starts_with('@')) {
+    const std::size_t size = revision_size(rest.substr(++at));
+    place.revision = parse_revision(rest.substr(at, size));
+    at += size;
+  }
+  place.name = text.substr(0, begin + at);
+  if (rest.size() > at) place.path = parse_repo_path(rest.substr(at));
+  return place;
+}
+
+bool is_reserved_name(std::string_view name) {
+  std::string seen;
+  for (std::size_t i = 0; i < name.size();) {
+    const CodePoint c = decode_utf8(name, i);
+    if (!is_unseen(c.value)) seen.append(name, i, c.size);
+    i += c.size;
+  }
+  seen = lower(seen);
+  if (seen == ".cache") return true;
+  if (const std::size_t stream = seen.find(':'); stream != std::string::npos) seen.resize(stream);
+  while (seen.ends_with(' ') || seen.ends_with('.')) seen.pop_back();
+  return seen == ".git" || seen == "git~1";
+}
+
 std::optional<std::string> path_fault(std::string_view path) {
   if (path.empty()) return "it is empty";
   if (find_invalid_utf8(path)) return "it is not UTF-8";
@@ -100,7 +180,9 @@ std::optional<std::string> path_fault(std::string_view path) {
   for (const std::string_view part : split(path, '/')) {
     if (part.empty()) return "a part of it is empty";
     if (part == "." || part == "..") return "it has a '.' or '..' in it";
-    if (part == ".git" || part == ".cache") return fmt::format("'{}' can't be in a repository", part);
+    if (is_reserved_name(part)) return fmt::format("'{}' can't be in a repository", escape_name(part));
+    if (has_drive(part))
+      return "a part of it begins with a drive letter, which huggingface_hub refuses to download";
     if (part.size() > 255) return "a part of it is longer than 255 bytes";
   }
   return std::nullopt;

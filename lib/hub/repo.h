@@ -32,7 +32,27 @@ Repo parse_repo(std::string_view text, std::optional<RepoType> type);
 // trailing slashes; empty for ".". Throws kUsage for what leads out or is refused.
 std::string parse_repo_path(std::string_view text);
 
-// Why the Hub would refuse a path, or nothing.
+// A revision as the user wrote it, in the form that is sent: "%2F" is "/". Throws kUsage for what no revision
+// is called.
+std::string parse_revision(std::string_view text);
+
+// "hf://[datasets/|spaces/|models/]owner/name[@revision][/path]". A revision ends at the next "/", one that
+// is part of it is written %2F; refs/pr/N and refs/convert/NAME may stand as they are. Source:
+// huggingface_hub 2.4.0 (utils/_hf_uris.py).
+struct RemotePlace {
+  Repo repo;
+  std::string revision = "main";
+  std::string path;  // in the repository; empty: its root
+  std::string name;  // what stands before the path, as written
+};
+RemotePlace parse_place(std::string_view text);  // throws kUsage
+
+// True for ".git" and ".cache" in any case, and for what Windows or macOS take for ".git": "git~1", ".git"
+// with blanks, dots or a stream behind it, or with characters inside that are not seen. Source: git (path.c,
+// is_ntfs_dotgit; utf8.c, is_hfs_dotgit).
+bool is_reserved_name(std::string_view name);
+
+// Why the Hub, or those who download from it, would refuse a path, or nothing.
 std::optional<std::string> path_fault(std::string_view path);
 
 }  // namespace mu

@@ -22,6 +22,7 @@ std::string suffix(const Share& part) {
 
 std::vector<std::string> tables_beside(const std::string& journal) {
   std::vector<std::string> tables;
+  if (journal.empty()) return tables;
   const std::string folder = parent_of(journal);
   if (!is_folder(folder)) return tables;
   for (const FolderEntry& entry : list_folder(folder)) {
@@ -43,11 +44,12 @@ FileChoice share_of(const FileChoice& choice, const Share& part) {
 }
 
 std::string share_journal_path(const std::string& journal, const Share& part) {
-  return journal + "." + suffix(part);
+  return journal.empty() ? "" : journal + "." + suffix(part);
 }
 
 void leave_share_hashes(HashCache& cache, const std::string& journal, const FileChoice& share,
                         const Share& part) {
+  if (journal.empty()) return;
   cache.divert(join_path(parent_of(journal), std::string(kHashes) + suffix(part)), stamps_of(share));
 }
 

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "net/environment.h"
 
+#include <pwd.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <cctype>
 #include <cstdlib>
+#include <functional>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -16,35 +20,83 @@ namespace {
 
 constexpr std::uint64_t kMaxTokenFile = 1U << 20;  // bytes
 
-std::string user_folder(const char* variable, std::string_view below_home) {
-  const std::string set = environment(variable);
-  if (!set.empty() && set.front() == '/') return set;  // the specification asks for absolute paths
-  return join_path(environment("HOME"), below_home);
+bool is_absolute(const std::string& path) {
+  return path.starts_with('/');
 }
 
-// "~/x" and "$VAR/x" as a shell would expand them.
-std::string expand(std::string path) {
-  if (path == "~" || path.starts_with("~/")) path.replace(0, 1, environment("HOME"));
+std::string home_of_list(const passwd* user) {
+  return user == nullptr || user->pw_dir == nullptr ? std::string() : std::string(user->pw_dir);
+}
+
+// HOME, else what the system's list of users says; empty where neither tells.
+std::string user_home() {
+  const std::string set = environment("HOME");
+  return is_absolute(set) ? set : home_of_list(::getpwuid(::getuid()));
+}
+
+// A folder for what is our own; empty where nothing says where it may lie. The specification asks for
+// absolute paths.
+std::string user_folder(const char* variable, std::string_view below_home) {
+  if (std::string set = environment(variable); is_absolute(set)) return set;
+  const std::string home = user_home();
+  return is_absolute(home) ? join_path(home, below_home) : "";
+}
+
+// "~" and "~user" at the beginning, as Python's os.path.expanduser.
+std::string expand_user(const std::string& path) {
+  if (!path.starts_with('~')) return path;
+  const std::size_t end = std::min(path.find('/'), path.size());
+  std::string home;
+  if (end > 1) {
+    home = home_of_list(::getpwnam(path.substr(1, end - 1).c_str()));
+  } else {
+    const char* const set = std::getenv("HOME");
+    home = set != nullptr ? std::string(set) : home_of_list(::getpwuid(::getuid()));
+    if (set == nullptr && home.empty()) return path;
+  }
+  if (end > 1 && home.empty()) return path;
+  while (home.ends_with('/')) home.pop_back();
+  home += path.substr(end);
+  return home.empty() ? "/" : home;
+}
+
+// "$VAR" and "${VAR}", as Python's os.path.expandvars: one that is unset stays as it is written, a value is
+// not looked at again.
+std::string expand_variables(const std::string& path) {
   std::string out;
-  for (std::size_t i = 0; i < path.size(); ++i) {
+  for (std::size_t i = 0; i < path.size();) {
     if (path[i] != '$') {
-      out += path[i];
+      out += path[i++];
       continue;
     }
     const bool braced = i + 1 < path.size() && path[i + 1] == '{';
-    std::size_t end = i + (braced ? 2 : 1);
-    const std::size_t begin = end;
+    const std::size_t begin = i + (braced ? 2 : 1);
+    std::size_t end = begin;
     while (end < path.size() &&
-           (std::isalnum(static_cast<unsigned char>(path[end])) != 0 || path[end] == '_'))
+           (braced ? path[end] != '}'
+                   : std::isalnum(static_cast<unsigned char>(path[end])) != 0 || path[end] == '_'))
       ++end;
-    if (end == begin || (braced && (end >= path.size() || path[end] != '}'))) {
-      out += path[i];
+    const std::size_t next = end + (braced ? 1 : 0);
+    const char* const value =
+        next > path.size() || end == begin ? nullptr : std::getenv(path.substr(begin, end - begin).c_str());
+    if (value == nullptr) {
+      out += path[i++];
       continue;
     }
-    out += environment(path.substr(begin, end - begin).c_str());
-    i = braced ? end : end - 1;
+    out += value;
+    i = next;
   }
   return out;
+}
+
+std::string expand(const std::string& path) {
+  return expand_variables(expand_user(path));
+}
+
+// A variable as os.getenv gives it: one that is set to nothing is set.
+std::string set_or(const char* name, const std::function<std::string()>& otherwise) {
+  const char* const value = std::getenv(name);
+  return value == nullptr ? otherwise() : std::string(value);
 }
 
 std::string without_slash(std::string text) {
@@ -72,20 +124,31 @@ std::string hub_endpoint() {
 }
 
 std::string hub_home() {
-  const std::string set = environment("HF_HOME");
-  return set.empty() ? join_path(user_folder("XDG_CACHE_HOME", ".cache"), "huggingface") : expand(set);
+  return expand(set_or("HF_HOME", [] {
+    return join_path(set_or("XDG_CACHE_HOME", [] { return join_path(expand_user("~"), ".cache"); }),
+                     "huggingface");
+  }));
+}
+
+std::string hub_cache_home() {
+  return expand(set_or("HF_HUB_CACHE", [] {
+    return set_or("HUGGINGFACE_HUB_CACHE", [] { return join_path(hub_home(), "hub"); });
+  }));
 }
 
 bool is_offline() {
-  return environment_is_true("HF_HUB_OFFLINE") || environment_is_true("TRANSFORMERS_OFFLINE");
+  return environment_is_true(environment("HF_HUB_OFFLINE").empty() ? "TRANSFORMERS_OFFLINE"
+                                                                   : "HF_HUB_OFFLINE");
 }
 
 std::string cache_home() {
-  return join_path(user_folder("XDG_CACHE_HOME", ".cache"), "modelutils");
+  const std::string folder = user_folder("XDG_CACHE_HOME", ".cache");
+  return folder.empty() ? "" : join_path(folder, "modelutils");
 }
 
 std::string state_home() {
-  return join_path(user_folder("XDG_STATE_HOME", ".local/state"), "modelutils");
+  const std::string folder = user_folder("XDG_STATE_HOME", ".local/state");
+  return folder.empty() ? "" : join_path(folder, "modelutils");
 }
 
 std::optional<Token> read_token_file(const std::string& path) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the environment says about hubs and networks, with the names that huggingface_hub and curl gave it.
-// Source: huggingface_hub 1.29 (constants.py, utils/_auth.py).
+// Source: huggingface_hub 2.4.0 (constants.py, utils/_auth.py).
 #pragma once
 
 #include <optional>
@@ -16,12 +16,16 @@ bool environment_is_true(const char* name);
 
 // HF_ENDPOINT without a trailing slash, else https://huggingface.co.
 std::string hub_endpoint();
-// HF_HOME, else huggingface/ in the user's cache folder.
+// Where the libraries keep what is theirs, and the cache of models in it: HF_HOME, XDG_CACHE_HOME,
+// HF_HUB_CACHE and HUGGINGFACE_HUB_CACHE with the meaning that huggingface_hub gives them, "~" and "$VAR"
+// expanded. May be relative, as there.
 std::string hub_home();
-// HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE.
+std::string hub_cache_home();
+// HF_HUB_OFFLINE, where that is unset or empty TRANSFORMERS_OFFLINE.
 bool is_offline();
 
 // The user's folders for our own files (XDG Base Directory): caches, and state that should outlive a reboot.
+// Without HOME as the system's list of users says; empty where nothing tells, then nothing is kept.
 std::string cache_home();  // …/modelutils
 std::string state_home();  // …/modelutils
 

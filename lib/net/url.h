@@ -30,6 +30,9 @@ std::string percent_encode(std::string_view text);
 // The same component by component: "/" stays.
 std::string percent_encode_path(std::string_view path);
 
+// %XX as the byte it stands for; any other "%" stays.
+std::string percent_decode(std::string_view text);
+
 // Where a Location header leads from `base`: an absolute URL, or a path on the same origin.
 std::string resolve_location(std::string_view base, std::string_view location);
 

@@ -156,6 +156,17 @@ PY
   [ -d mine/models--ada--tiny ]
   HF_HOME=$PWD/home2 HF_ENDPOINT=file:// expect 0 hub-push out ada/tiny
   [ -d home2/hub/models--ada--tiny ]
+  HF_HUB_CACHE='~/c' HF_ENDPOINT=file:// expect 0 hub-push out ada/tiny
+  [ -d home/c/models--ada--tiny ]
+  HF_HOME='$HOME/x' HF_ENDPOINT=file:// expect 0 hub-push out ada/tiny
+  [ -d home/x/hub/models--ada--tiny ]
+  XDG_CACHE_HOME=$PWD/xdg HF_ENDPOINT=file:// expect 0 hub-push out ada/tiny
+  [ -d xdg/huggingface/hub/models--ada--tiny ]
+  XDG_CACHE_HOME=$PWD/xdg HF_HUB_OFFLINE=1 HF_ENDPOINT= expect 0 st-inspect hf://ada/tiny
+  printf -- '---\nlicense: mit\n---\n' > xdg/README.md
+  XDG_CACHE_HOME=$PWD/xdg HF_ENDPOINT=file:// expect 0 hub-push xdg/README.md ada/tiny
+  XDG_CACHE_HOME=$PWD/xdg expect 0 card-gen --base ada/tiny
+  has output "license: mit"
   expect 0 hub-push --endpoint file://relative out ada/tiny
   has output "file://$PWD/relative/models--ada--tiny/snapshots/"
 }
@@ -213,4 +224,16 @@ PY
   echo x > out/c.txt
   expect 7 hub-push out ada/tiny
   has stderr "Read-only"
+}
+
+@test "without HOME nothing is written into the folder that is pushed, nor where we are" {
+  model
+  find out | sort > before
+  cd out
+  for home in "" . relative; do
+    expect 0 env -u XDG_CACHE_HOME -u XDG_STATE_HOME "HOME=$home" hub-push . ada/tiny
+    expect 0 env -u HOME hub-push . ada/tiny
+  done
+  cd ..
+  find out | sort | diff before -
 }

@@ -49,11 +49,11 @@ setup() { hub_home; }
 
 @test "--include, --exclude, --all and what a run keeps for itself" {
   cp -r "$FIXTURES/full-run/checkpoint-40" run
-  mkdir -p run/.git run/.cache/x run/checkpoint-7 run/logs
-  touch run/.git/a run/.cache/x/b run/checkpoint-7/c run/logs/d.txt run/events.out.tfevents.1
+  mkdir -p run/.git run/.cache/x run/checkpoint-7 run/logs run/.GIT run/last-checkpoint
+  touch run/.git/a run/.cache/x/b run/checkpoint-7/c run/logs/d.txt run/events.out.tfevents.1 run/.GIT/a run/last-checkpoint/{config.json,optimizer.pt}
   start_hub
   expect 0 hub-push -n run ada/tiny
-  for name in optimizer.pt rng_state.pth scheduler.pt trainer_state.json training_args.bin .git/ .cache/ checkpoint-7/ events.out.tfevents.1; do
+  for name in optimizer.pt rng_state.pth scheduler.pt trainer_state.json training_args.bin .git/ .cache/ checkpoint-7/ events.out.tfevents.1 .GIT/ last-checkpoint/; do
     has stderr "$name: left out:"
     [[ $output != *"$name"* ]]
   done
@@ -61,7 +61,10 @@ setup() { hub_home; }
   expect 0 hub-push -n --all run ada/tiny
   has output optimizer.pt
   has output checkpoint-7/c
-  [[ $output != *.git/* ]]
+  has output last-checkpoint/optimizer.pt
+  [[ $output != *.git/* && $output != *.GIT/* ]]
+  expect 0 hub-push -n --include 'last-checkpoint/*' run ada/tiny
+  has output last-checkpoint/optimizer.pt
   expect 0 hub-push -n --include 'trainer_state.json' --include 'log*/' run ada/tiny
   has output trainer_state.json
   has output logs/d.txt
@@ -107,6 +110,17 @@ setup() { hub_home; }
   echo more > out/notes.txt
   expect 0 hub-push --revision refs/pr/1 out ada/tiny
   same_files ada/tiny out refs/pr/1
+  echo again > out/notes.txt
+  expect 0 hub-push out hf://ada/tiny@refs/pr/1
+  same_files ada/tiny out refs/pr/1
+  expect 0 hub-push --revision refs%2Fpr%2F1 out ada/tiny
+  has stderr "nothing to do"
+  expect 0 hub-push out/config.json hf://ada/tiny@refs%2Fpr%2F1/deep/config.json
+  hub_files ada/tiny refs/pr/1 | grep -q deep/config.json
+  for place in hf://ada/tiny@refs/pr/1 hf://ada/tiny@refs%2Fpr%2F1 hf://models/ada/tiny@refs/pr/1/model.safetensors; do
+    expect 0 st-inspect "$place"
+  done
+  expect 6 st-inspect hf://ada/tiny@refs/convert/parquet
   expect 6 env HF_TOKEN=hf_testpr hub-push out ada/tiny
   has stderr create_pr
 }
@@ -121,6 +135,10 @@ setup() { hub_home; }
   expect 2 hub-push out spaces/ada/x --type model
   expect 2 hub-push out ada/tiny --allow nothing
   expect 2 hub-push out ada/tiny --private --no-private
+  expect 2 hub-push out ada/tiny --revision $'a\nb'
+  expect 2 hub-push out hf://ada/tiny@x --revision y
+  expect 2 hub-push out hf://ada/tiny@refs/pr/1 --create-pr
+  expect 2 hub-push out hf://ada/tiny/x y
   expect 2 hub-push - ada/tiny
   expect 2 hub-push ada/tiny out
   has stderr "LOCAL comes first"

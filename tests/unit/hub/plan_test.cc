@@ -125,6 +125,13 @@ TEST_CASE("repo: names, types and paths") {
   CHECK(parse_repo_path("/a/b/") == "a/b");
   CHECK(parse_repo_path("./a") == "a");
   CHECK(parse_repo_path(".").empty());
-  for (const char* wrong : {"../a", "a/../b", "a//b", ".git/x", "a/.cache", "a\\b", "a\nb", "a/./b"})
+  for (const char* wrong : {"../a", "a/../b", "a//b", ".git/x", "a/.cache", "a\\b", "a\nb", "a/./b", "a:b",
+                            "x/C:", "C:/x", "\xC3\xA9:b", ".GIT/x", ".git./x", ".git /x", "GIT~1",
+                            ".git::$INDEX", ".g\xE2\x80\x8Cit/x", "x/.Cache"})
     CHECK_THROWS_AS(parse_repo_path(wrong), Error);
+  for (const char* right : {"ab:c", ".gitignore", ".gitattributes", ".github/x", "git", "cache", "\xC3\xA9"})
+    CHECK(parse_repo_path(right) == right);
+  CHECK(parse_revision("refs%2Fpr%2F1") == "refs/pr/1");
+  CHECK(parse_revision("refs/pr/1") == "refs/pr/1");
+  for (const char* wrong : {"", "a\nb", "a%0Ab", " a", "a\t"}) CHECK_THROWS_AS(parse_revision(wrong), Error);
 }
