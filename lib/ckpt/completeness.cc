@@ -5,43 +5,20 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdio>
-#include <map>
-#include <set>
-#include <unordered_map>
 
 #include "base/error.h"
 #include "base/glob.h"
 #include "base/text.h"
+#include "ckpt/checkpoint_files.h"
+#include "ckpt/layouts.h"
 #include "ckpt/state_file.h"
-#include "model/folder.h"
-#include "model/roles.h"
+#include "ckpt/weight_files.h"
 #include "model/sharded.h"
+#include "model/training_args.h"
 #include "os/folder.h"
-#include "weights/index.h"
-#include "weights/probe.h"
 
 namespace mu {
 namespace {
-
-// The same dozen names come ten thousand times.
-FileRole cached_role(const std::string& name, bool is_folder) {
-  constexpr std::size_t kMost = 4096;
-  thread_local std::unordered_map<std::string, FileRole> cache;
-  if (cache.size() > kMost) cache.clear();
-  const auto [found, fresh] = cache.try_emplace((is_folder ? "/" : "") + name, FileRole::kOther);
-  if (fresh) found->second = role_of(name, is_folder);
-  return found->second;
-}
-
-struct TopEntry {
-  const WalkedEntry* entry;
-  FileRole role;
-};
-
-bool is_zero_state(std::string_view name) {
-  return name.ends_with("_optim_states.pt") || name.ends_with("_model_states.pt");
-}
 
 Part part_of(FileRole role, std::string_view name) {
   switch (role) {
@@ -72,37 +49,48 @@ Part part_of(FileRole role, std::string_view name) {
   }
 }
 
+// Marks that a writer takes away when it has done.
+std::string unfinished_mark(const Walk& walk) {
+  for (const WalkedEntry& entry : walk.entries) {
+    const std::string_view base = base_name(entry.name);
+    if (base == "checkpoint-is-incomplete.txt") return "the marker of a save that was cut off lies in it";
+    if (is_unfinished_name(base)) return entry.name + " was never finished";
+    if (base.starts_with(".nfs")) return "files are being deleted from it (" + entry.name + ")";
+  }
+  return walk.is_changing ? "files vanish from it" : "";
+}
+
 class Judge {
  public:
   Judge(int folder, const std::string& path, const Walk& walk, const JudgeOptions& options,
         CheckpointFacts& facts)
-      : folder_(folder), path_(path), walk_(walk), options_(options), facts_(facts) {
-    for (const WalkedEntry& entry : walk.entries) {
-      if (entry.name.find('/') != std::string::npos) continue;
-      top_.push_back({&entry, cached_role(entry.name, entry.kind == WalkedEntry::Kind::kFolder)});
-    }
-  }
+      : path_(path), walk_(walk), options_(options), facts_(facts), files_(folder, path, walk) {}
 
-  void judge() {
-    check_markers();
+  bool judge() {
+    evidence_.blame(unfinished_mark(walk_));
+    facts_.has_keep_file = files_.top().find("KEEP") != nullptr;
+    judge_files(files_, options_.deep, evidence_);
+    judge_zero(files_, evidence_);
+    judge_dcp(files_, evidence_);
+    judge_megatron(files_, evidence_);
+    judge_ranks(
+        files_, [this] { return argument("save_on_each_node"); }, evidence_);
     check_state();
-    check_files();
-    check_shard_sets();
-    check_zero();
-    check_dcp();
-    check_rng();
-    if (fault_.empty() && options_.is_trainer && !has_whole_ && !has_shares_) fault("no weights");
-    if (fault_.empty() && options_.deep) check_shares_deeply();
+    const bool has_any = evidence_.has_weights || evidence_.has_parts;
+    if (!evidence_.is_rank_only && !has_any) evidence_.blame("no weights");
+    if (evidence_.fault.empty() && options_.deep) check_parts_deeply();
     find_training_entries();
     conclude();
+    return evidence_.is_recognised;
   }
 
   void measure() {
+    const std::vector<PlacedEntry>& tops = files_.top().entries;
     std::size_t top = 0;
     for (const WalkedEntry& entry : walk_.entries) {
-      while (top + 1 < top_.size() && !belongs(entry, *top_[top].entry)) ++top;
-      const FileRole role = top_.empty() ? FileRole::kOther : top_[top].role;
-      const bool training = !top_.empty() && is_training(top_[top].entry->name);
+      while (top + 1 < tops.size() && !belongs(entry, *tops[top].entry)) ++top;
+      const FileRole role = tops.empty() ? FileRole::kOther : tops[top].role;
+      const bool training = !tops.empty() && is_training(tops[top].entry->name);
       facts_.apparent_bytes += entry.kind == WalkedEntry::Kind::kFile ? entry.size : 0;
       facts_.part_bytes[static_cast<std::size_t>(part_of(role, entry.name))] += entry.disk_bytes;
       if (entry.kind != WalkedEntry::Kind::kFolder && entry.links > 1) {
@@ -126,272 +114,121 @@ class Judge {
                        [name](const TrainingEntry& entry) { return entry.name == name; });
   }
 
-  void fault(std::string why) {
-    if (fault_.empty()) fault_ = std::move(why);
+  bool has(std::string_view name) const { return files_.top().find(name) != nullptr; }
+
+  bool has_like(std::string_view start, std::string_view end) const {
+    const std::vector<PlacedEntry>& tops = files_.top().entries;
+    return std::any_of(tops.begin(), tops.end(), [&](const PlacedEntry& entry) {
+      return entry.base.starts_with(start) && entry.base.ends_with(end);
+    });
   }
 
-  InputFile open(const std::string& name) const {
-    return InputFile::adopt(Fd(::openat(folder_, name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)),
-                            join_path(path_, name));
+  // accelerate's save_state and the scripts of diffusers: no trainer_state.json, random states at the end.
+  bool is_accelerate() const {
+    if (has("trainer_state.json")) return false;
+    if (has_like("random_states_", ".pkl")) return true;
+    const bool is_trainers = has("training_args.bin") || has("scheduler.pt") || has_like("rng_state", ".pth");
+    return !is_trainers && (has_like("optimizer", ".bin") || has_like("scheduler", ".bin"));
   }
 
-  void check_markers() {
-    for (const WalkedEntry& entry : walk_.entries) {
-      const std::string_view base = base_name(entry.name);
-      if (base == "checkpoint-is-incomplete.txt") fault("the marker of a save that was cut off lies in it");
-      if (base.ends_with(".tmp")) fault(entry.name + " was never finished");
-      if (base.starts_with(".nfs")) fault("files are being deleted from it (" + entry.name + ")");
+  // The Trainer wrote it, so it is nothing without the file that the Trainer writes last.
+  bool needs_state() const {
+    if (is_accelerate()) return false;
+    if (options_.is_trainer) return true;
+    const bool has_state = has("optimizer.pt") || has("scheduler.pt") || has_like("rng_state", ".pth");
+    return has_state && (has("training_args.bin") || has_trainer_name());
+  }
+
+  bool has_trainer_name() const { return cached_role(facts_.name, true) == FileRole::kCheckpoint; }
+
+  // A flag among the arguments of the training that lie in the checkpoint; false where they can't be read.
+  bool argument(std::string_view name) const {
+    const PlacedEntry* const entry = files_.top().find("training_args.bin");
+    if (entry == nullptr || files_.leads_nowhere(*entry->entry)) return false;
+    try {
+      return TrainingArguments::read(files_.open(*entry->entry)).flag(name).value_or(false);
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::kMalformed) throw;
+      return false;
     }
-    if (walk_.is_changing) fault("files vanish from it");
-    const WalkedEntry* const keep = walk_.find("KEEP");
-    facts_.has_keep_file = keep != nullptr;
   }
 
   void check_state() {
-    const WalkedEntry* const entry = walk_.find("trainer_state.json");
-    if (entry == nullptr) {
-      if (options_.is_trainer) fault(top_.empty() ? "is empty" : "trainer_state.json is missing");
+    const PlacedEntry* const state = files_.top().find("trainer_state.json");
+    if (state == nullptr) {
+      if (!evidence_.is_rank_only && needs_state())
+        evidence_.blame(files_.top().entries.empty() ? "is empty" : "trainer_state.json is missing");
+      if (is_accelerate() && !has_like("random_states_", ".pkl"))
+        evidence_.blame("random_states_0.pkl is missing");
       return;
     }
-    facts_.state = entry->stamp;
-    facts_.time_ns = entry->stamp.mtime_ns;
+    const WalkedEntry& entry = *state->entry;
+    evidence_.is_recognised = true;
+    facts_.state = entry.stamp;
+    facts_.time_ns = entry.stamp.mtime_ns;
     has_state_ = true;
     try {
-      const StateHead head = read_state_head(open(entry->name), options_.deep);
+      const StateHead head = read_state_head(files_.open(entry), options_.deep);
       facts_.epoch = head.epoch;
-      if (!options_.is_trainer) return;
+      if (!options_.is_trainer && !has_trainer_name()) return;
       if (!head.global_step)
-        fault("trainer_state.json says no step");
+        evidence_.blame("trainer_state.json says no step");
       else if (head.global_step != facts_.number)
-        fault(fmt::format("trainer_state.json is of step {}", *head.global_step));
+        evidence_.blame(fmt::format("trainer_state.json is of step {}", *head.global_step));
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::kMalformed) throw;
-      fault(entry->size == 0 ? "trainer_state.json is empty" : "trainer_state.json: " + error.message());
+      evidence_.blame(entry.size == 0 ? "trainer_state.json is empty"
+                                      : "trainer_state.json: " + error.message());
     }
   }
 
-  // One file of tensors or of pickled state.
-  void check_file(const WalkedEntry& entry, FileRole role) {
-    if (entry.kind == WalkedEntry::Kind::kFolder || entry.kind == WalkedEntry::Kind::kOther) return;
-    const bool is_safetensors = entry.name.ends_with(".safetensors");
-    const bool is_json = entry.name.ends_with(".json");
-    if (is_json && entry.kind == WalkedEntry::Kind::kFile) {
-      if (entry.size == 0) fault(entry.name + ": is empty");
-      return;
-    }
-    FileProbe probe;
+  // What is not supported there says nothing against a checkpoint.
+  static bool is_unsupported(const std::string& message) {
+    constexpr std::string_view kRules[] = {"[ZR-TP]",   "[ZR-PIPE]", "[ZR-MOE]",   "[ZR-NVME]",
+                                           "[ZR-MICS]", "[ZR-KIND]", "[DC-CLASS]", "[DC-XFORM]",
+                                           "[DC-KEY]",  "[DC-OPT]",  "[DC-FLAT]"};
+    return std::any_of(std::begin(kRules), std::end(kRules),
+                       [&message](std::string_view rule) { return message.find(rule) != std::string::npos; });
+  }
+
+  void check_parts_deeply() {
+    std::optional<ShardedState> parts;
     try {
-      const InputFile file = open(entry.name);
-      if (file.size() == 0)
-        probe.fault = "is empty";
-      else if (is_safetensors)
-        probe = probe_safetensors(file);
-      else if (!is_json && !entry.name.ends_with(".pkl"))
-        probe = probe_torch(file);
-      if (options_.deep && probe.fault.empty() && !is_json) {
-        std::string warning;
-        probe = probe_deeply(file.path(), warning);
-        if (!warning.empty()) facts_.doubt = entry.name + ": " + warning;
-      }
+      parts = find_sharded_state(path_);
     } catch (const Error& error) {
-      if (error.kind() != ErrorKind::kIo || entry.kind != WalkedEntry::Kind::kLink) throw;
-      probe.fault = "is a link that leads nowhere";
+      if (error.kind() != ErrorKind::kMalformed) throw;
     }
-    if (!probe.fault.empty()) fault(entry.name + ": " + probe.fault);
-    const bool is_weights = role == FileRole::kWeights || role == FileRole::kTorchWeights;
-    if (!is_weights || probe.data_bytes == 0) return;
-    // What ZeRO stage 3 leaves in place of weights has names and no data; in a .bin only opening it would
-    // tell.
-    has_whole_ = true;
-    has_whole_safetensors_ = has_whole_safetensors_ || is_safetensors;
-  }
-
-  // Torch files that hold a second copy of the weights, or one rank's share, for resuming under FSDP.
-  static bool is_fsdp_file(std::string_view name) {
-    return glob_matches("pytorch_model_fsdp*.bin", name) ||
-           glob_matches("rank*-of-*-pytorch_model.bin", name);
-  }
-
-  void check_files() {
-    for (const TopEntry& top : top_) {
-      const std::string& name = top.entry->name;
-      switch (top.role) {
-        case FileRole::kTorchWeights:
-          if (name.ends_with(".json")) break;
-          if (is_fsdp_file(name)) {
-            has_shares_ = true;
-            check_file(*top.entry, FileRole::kOther);
-            break;
-          }
-          [[fallthrough]];
-        case FileRole::kWeights:
-        case FileRole::kConfig:
-        case FileRole::kAdapterConfig:
-        case FileRole::kTrainingArgs:
-          check_file(*top.entry, top.role);
-          break;
-        case FileRole::kOtherWeights:
-          has_whole_ = has_whole_ || top.entry->size > 0;
-          break;
-        case FileRole::kOptimizer:
-          has_optimizer_ = true;
-          check_file(*top.entry, top.role);
-          break;
-        case FileRole::kScheduler:
-          has_scheduler_ = true;
-          [[fallthrough]];
-        case FileRole::kScaler:
-        case FileRole::kRng:
-          check_file(*top.entry, top.role);
-          break;
-        default:
-          break;
-      }
-    }
-    for (const WalkedEntry& entry : walk_.entries) {
-      const std::size_t slash = entry.name.find('/');
-      if (slash == std::string::npos) continue;
-      const std::string_view base = base_name(entry.name);
-      if (base == "adapter_model.safetensors" || base == "adapter_model.bin")
-        check_file(entry, FileRole::kWeights);
-    }
-  }
-
-  // Every index against the shards beside it; a set of shards against its own numbers. A single file wins
-  // over an index, which is then a leftover of an earlier save.
-  void check_shard_sets() {
-    std::set<std::string> named;  // shards that an index names
-    for (const TopEntry& top : top_) {
-      const std::string& name = top.entry->name;
-      const bool torch_index = top.role == FileRole::kTorchWeights && name.ends_with(".index.json");
-      if (top.role != FileRole::kWeightsIndex && !torch_index) continue;
-      if (walk_.find(name.substr(0, name.rfind(".index"))) != nullptr) continue;
+    const auto check = [this](auto open) {
       try {
-        const InputFile file = open(name);
-        std::string text(static_cast<std::size_t>(std::min(file.size(), kMaxIndexBytes)), '\0');
-        file.read_at(0, std::as_writable_bytes(std::span(text)));
-        Findings findings;
-        for (const std::string& shard : parse_shard_index(text, name, findings).shards) {
-          if (walk_.find(shard) == nullptr) fault(name + " names " + shard + ", which is missing");
-          named.insert(shard);
-        }
+        const Weights weights = open();
+        if (const Finding* finding = weights.findings.first_up_to(Level::kLoads))
+          evidence_.blame(finding->message);
       } catch (const Error& error) {
         if (error.kind() != ErrorKind::kMalformed) throw;
-        fault(name + ": " + error.message());
+        if (!is_unsupported(error.message())) evidence_.blame(error.message());
       }
-    }
-    for (const TopEntry& top : top_) {
-      const std::optional<ShardName> shard =
-          top.role == FileRole::kWeights ? parse_shard_name(top.entry->name) : std::nullopt;
-      if (!shard || named.contains(top.entry->name)) continue;
-      const std::string single = std::string(shard->stem) + ".safetensors";
-      if (named.empty() && walk_.find(single) == nullptr)
-        fault("the index of " + top.entry->name + " is missing");
-    }
-  }
-
-  void check_zero() {
-    std::string tag;
-    if (const WalkedEntry* latest = walk_.find("latest"); latest != nullptr && latest->size < 256) {
-      const InputFile file = open("latest");
-      tag.resize(static_cast<std::size_t>(file.size()));
-      file.read_at(0, std::as_writable_bytes(std::span(tag)));
-      tag = trim(tag);
-      if (tag.empty()) fault("latest is empty");
-      if (walk_.find(tag) == nullptr && !tag.empty()) fault("latest names " + tag + ", which is missing");
-    }
-    std::map<std::uint64_t, std::set<std::uint64_t>> optimizer_ranks;  // by model-parallel rank
-    std::set<std::uint64_t> model_ranks;
-    for (const WalkedEntry& entry : walk_.entries) {
-      const std::string_view base = base_name(entry.name);
-      if (entry.name.find('/') == std::string::npos || !is_zero_state(base)) continue;
-      if (!tag.empty() && !entry.name.starts_with(tag + "/")) continue;
-      has_shares_ = true;
-      check_file(entry, FileRole::kShardedState);
-      std::string_view name = base;
-      if (name.starts_with("bf16_")) name.remove_prefix(5);
-      unsigned long long rank = 0, model_rank = 0;
-      if (std::sscanf(std::string(name).c_str(), "zero_pp_rank_%llu_mp_rank_%llu_", &rank, &model_rank) != 2)
-        continue;
-      if (name.ends_with("_optim_states.pt")) {
-        optimizer_ranks[model_rank].insert(rank);
-      } else {
-        model_ranks.insert(rank);
-        is_stage3_ = true;
-      }
-    }
-    is_zero_ = has_shares_ && (!optimizer_ranks.empty() || !tag.empty());
-    const std::size_t processes = static_cast<std::size_t>(std::count_if(
-        top_.begin(), top_.end(), [](const TopEntry& top) { return top.role == FileRole::kRng; }));
-    for (const auto& [model_rank, ranks] : optimizer_ranks) {
-      const bool gap = *ranks.rbegin() + 1 != ranks.size();
-      const bool short_of_processes =
-          optimizer_ranks.size() == 1 && processes > 1 && ranks.size() != processes;
-      if (gap || short_of_processes)
-        fault(fmt::format("optimizer shares of {} ranks, {} expected", ranks.size(),
-                          gap ? *ranks.rbegin() + 1 : processes));
-      if (is_stage3_ && model_ranks.size() != ranks.size())
-        fault(fmt::format("model shares of {} ranks, {} expected", model_ranks.size(), ranks.size()));
-    }
-  }
-
-  void check_dcp() {
-    for (const TopEntry& top : top_) {
-      if (top.entry->kind != WalkedEntry::Kind::kFolder) continue;
-      const std::string prefix = top.entry->name + "/";
-      const bool is_dcp = std::any_of(walk_.entries.begin(), walk_.entries.end(), [&](const WalkedEntry& e) {
-        return e.name.starts_with(prefix) && e.name.ends_with(".distcp");
-      });
-      const WalkedEntry* const metadata = walk_.find(prefix + ".metadata");
-      const bool expected =
-          top.role == FileRole::kOptimizer || glob_matches("pytorch_model_fsdp_[0-9]*", top.entry->name);
-      if (!is_dcp && metadata == nullptr && !expected) continue;
-      // The coordinator writes the metadata last and renames it into place.
-      if (metadata == nullptr || metadata->size == 0) fault(prefix + ".metadata is missing");
-      if (!is_dcp) fault(top.entry->name + " holds no shares");
-      if (top.role == FileRole::kShardedState) has_shares_ = true;
-    }
-  }
-
-  void check_rng() {
-    std::set<std::uint64_t> ranks;
-    for (const TopEntry& top : top_) {
-      unsigned long long rank = 0;
-      if (top.role == FileRole::kRng &&
-          std::sscanf(top.entry->name.c_str(), "rng_state_%llu.pth", &rank) == 1)
-        ranks.insert(rank);
-    }
-    if (!ranks.empty() && *ranks.rbegin() + 1 != ranks.size())
-      fault(fmt::format("random states of {} ranks, {} expected", ranks.size(), *ranks.rbegin() + 1));
-  }
-
-  void check_shares_deeply() {
-    try {
-      if (const std::optional<ShardedState> shares = find_sharded_state(path_)) {
-        const Weights weights = open_sharded_state(*shares, "", true);
-        if (const Finding* finding = weights.findings.first_up_to(Level::kLoads)) fault(finding->message);
-      }
-      for (const TopEntry& top : top_) {
-        if (top.role != FileRole::kWeightsIndex) continue;
-        const Weights weights = open_sharded(join_path(path_, top.entry->name));
-        if (const Finding* finding = weights.findings.first_up_to(Level::kLoads)) fault(finding->message);
-      }
-    } catch (const Error& error) {
-      if (error.kind() != ErrorKind::kMalformed) throw;
-      fault(error.message());
+    };
+    if (parts) check([&parts] { return open_sharded_state(*parts, "", true); });
+    for (const PlacedEntry& top : files_.top().entries) {
+      if (top.role == FileRole::kWeightsIndex)
+        check([&] { return open_sharded(join_path(path_, top.entry->name)); });
     }
   }
 
   void find_training_entries() {
-    // Whole weights that are surely not placeholders make the shares dispensable.
-    const bool whole = has_whole_ && (!is_stage3_ || has_whole_safetensors_);
-    if (is_zero_ && !whole) {
+    // Whole weights that are surely not placeholders make the parts of ranks dispensable.
+    const bool whole = evidence_.has_weights && (!evidence_.is_stage3 || evidence_.has_safetensors);
+    if (evidence_.is_rank_only) {
+      facts_.slim_block = "it holds files of ranks alone";
+      return;
+    }
+    if (evidence_.is_zero && !whole) {
       facts_.slim_block = "its only weights lie in the shares of the ranks";
       return;
     }
-    for (const TopEntry& top : top_) {
+    for (const PlacedEntry& top : files_.top().entries) {
       const bool share = top.role == FileRole::kShardedState || top.role == FileRole::kShardedHelper ||
-                         (top.role == FileRole::kTorchWeights && is_fsdp_file(top.entry->name));
+                         (top.role == FileRole::kTorchWeights && is_fsdp_file(top.base));
       const bool training = top.role == FileRole::kOptimizer || top.role == FileRole::kScheduler ||
                             top.role == FileRole::kScaler || top.role == FileRole::kRng;
       if (training || (share && whole))
@@ -406,46 +243,61 @@ class Judge {
   }
 
   void conclude() {
-    facts_.has_optimizer = has_optimizer_ || is_zero_;
-    if (!fault_.empty()) {
-      facts_.condition = Condition::kTorn;
-      facts_.why = fault_;
-      return;
-    }
-    // Optimizer and scheduler are restored together or not at all; DeepSpeed may keep both in its shares. Of
-    // other frameworks' folders only those that look like the Trainer's can be told to lack something.
-    const bool known = options_.is_trainer || (has_state_ && (has_whole_ || has_shares_));
-    const bool resumable = is_zero_ || (has_optimizer_ && has_scheduler_) || !known;
-    facts_.condition = resumable ? Condition::kResumable : Condition::kInferenceOnly;
-    if (!resumable)
-      facts_.why = has_optimizer_   ? "no scheduler"
-                   : has_scheduler_ ? "no optimizer"
-                                    : "no optimizer, no scheduler";
+    facts_.has_optimizer = evidence_.has_optimizer || evidence_.is_zero;
+    facts_.is_rank_only = evidence_.is_rank_only;
+    facts_.doubt = evidence_.doubt;
+    // Files that are written last, metadata that name all others, numbers that are in names.
+    facts_.shows_complete = has_state_ || has_like("random_states_", ".pkl") || evidence_.has_own_dcp ||
+                            evidence_.has_counted_zero || has("data.pt");
+    if (evidence_.is_rank_only) facts_.shows_complete = false;
+    facts_.why = evidence_.fault;
+    facts_.condition = Condition::kTorn;
+    if (!evidence_.fault.empty()) return;
+    facts_.why = what_resuming_lacks();
+    facts_.condition = facts_.why.empty() ? Condition::kResumable : Condition::kInferenceOnly;
+    if (!facts_.why.empty() && !evidence_.is_rank_only) facts_.saves_model_only = argument("save_only_model");
   }
 
-  int folder_;
+  // Optimizer and scheduler are restored together or not at all by the Trainer; DeepSpeed may keep both in
+  // its files, accelerate needs no scheduler. Of other frameworks' folders nothing tells what they lack.
+  std::string what_resuming_lacks() const {
+    if (evidence_.is_rank_only) return "files of some ranks alone, as on a node with its own disk";
+    if (evidence_.is_zero) return "";
+    if (is_accelerate()) return evidence_.has_optimizer ? "" : "no optimizer";
+    const bool is_trainers = needs_state() || (has_state_ && (evidence_.has_weights || evidence_.has_parts));
+    if (!is_trainers) return "";
+    if (!evidence_.has_optimizer && !evidence_.has_scheduler) return "no optimizer, no scheduler";
+    if (!evidence_.has_optimizer) return "no optimizer";
+    return evidence_.has_scheduler ? "" : "no scheduler";
+  }
+
   const std::string& path_;
   const Walk& walk_;
   const JudgeOptions& options_;
   CheckpointFacts& facts_;
-  std::vector<TopEntry> top_;
-  std::string fault_;
-  bool has_state_ = false, has_whole_ = false, has_whole_safetensors_ = false, has_shares_ = false;
-  bool has_optimizer_ = false, has_scheduler_ = false, is_zero_ = false, is_stage3_ = false;
+  CheckpointFiles files_;
+  Evidence evidence_;
+  bool has_state_ = false;
 };
 
 }  // namespace
 
-void judge_folder(int folder, const std::string& path, const Walk& walk, const JudgeOptions& options,
+bool is_unfinished_name(std::string_view name) {
+  return name.ends_with(".tmp") || name.ends_with("-unfinished") || name.ends_with(".incomplete") ||
+         name.find(".orbax-checkpoint-tmp") != std::string_view::npos;
+}
+
+bool judge_folder(int folder, const std::string& path, const Walk& walk, const JudgeOptions& options,
                   CheckpointFacts& facts) {
   facts.has_mount = facts.has_mount || walk.has_mount;
   Judge judge(folder, path, walk, options, facts);
-  judge.judge();
+  const bool is_recognised = judge.judge();
   judge.measure();
   if (facts.time_ns == 0) facts.time_ns = facts.changed_ns;
+  return is_recognised;
 }
 
-void judge_file(int run, const std::string& path, const WalkedEntry& entry, const JudgeOptions& options,
+bool judge_file(int run, const std::string& path, const WalkedEntry& entry, const JudgeOptions& options,
                 CheckpointFacts& facts) {
   facts.time_ns = facts.changed_ns = entry.stamp.mtime_ns;
   facts.apparent_bytes = entry.size;
@@ -457,23 +309,17 @@ void judge_file(int run, const std::string& path, const WalkedEntry& entry, cons
   facts.slim_block = "one file, which is not cut up";
   const InputFile file = InputFile::adopt(
       Fd(::openat(run, entry.name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW)), path);
-  FileProbe probe;
-  std::string warning;
-  const FileRole role = cached_role(entry.name, false);
-  if (file.size() == 0)
-    probe.fault = "is empty";
-  else if (role == FileRole::kWeights)
-    probe = probe_safetensors(file);
-  else if (role != FileRole::kOther)
-    probe = probe_torch(file);
-  if (options.deep && probe.fault.empty() && role != FileRole::kOther) probe = probe_deeply(path, warning);
-  facts.doubt = warning;
-  facts.why = probe.fault;
-  facts.condition = probe.fault.empty() ? Condition::kResumable : Condition::kTorn;
+  const FileVerdict verdict = judge_single_file(file, entry.name, options.deep);
+  facts.doubt = verdict.doubt;
+  facts.why = verdict.fault;
+  facts.shows_complete = verdict.shows_complete;
+  facts.condition = verdict.fault.empty() ? Condition::kResumable : Condition::kTorn;
+  return verdict.is_recognised;
 }
 
 std::vector<std::string> training_names(int folder, const std::string& path) {
   CheckpointFacts facts;
+  facts.name = base_name(path);
   const Walk walk = walk_folder(folder, path);
   judge_folder(folder, path, walk, {}, facts);
   std::vector<std::string> names;

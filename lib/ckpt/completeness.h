@@ -8,6 +8,8 @@
 #pragma once
 
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "ckpt/facts.h"
 #include "ckpt/walk.h"
@@ -19,14 +21,19 @@ struct JudgeOptions {
   bool deep = false;       // read everything
 };
 
-// Fills condition, why, epoch, has_optimizer, slim_block, training_entries, has_keep_file and the sizes of
-// `facts`, whose name and number are set, from an open folder and its entries. Throws kIo.
-void judge_folder(int folder, const std::string& path, const Walk& walk, const JudgeOptions& options,
+// Fills condition, why, epoch, has_optimizer, slim_block, training_entries, has_keep_file, what it shows and
+// the sizes of `facts`, whose name and number are set, from an open folder and its entries. False when
+// neither weights nor training state lie in it: then it is no checkpoint, and the facts mean nothing. Throws
+// kIo.
+bool judge_folder(int folder, const std::string& path, const Walk& walk, const JudgeOptions& options,
                   CheckpointFacts& facts);
 
 // The same for a checkpoint that is one file.
-void judge_file(int run, const std::string& path, const WalkedEntry& entry, const JudgeOptions& options,
+bool judge_file(int run, const std::string& path, const WalkedEntry& entry, const JudgeOptions& options,
                 CheckpointFacts& facts);
+
+// "x.tmp", "x-unfinished": so writers call what they have not done with.
+bool is_unfinished_name(std::string_view name);
 
 // Names of the entries of a checkpoint that only resuming needs, as the two above find them.
 std::vector<std::string> training_names(int folder, const std::string& path);

@@ -105,7 +105,7 @@ struct RunFacts {
   dev_t device = 0;
   std::int64_t now_ns = 0;  // by the clock of its file system
   std::uint64_t free_bytes = 0;
-  std::vector<CheckpointFacts> checkpoints;  // oldest first: by number, by time where names hold none
+  std::vector<CheckpointFacts> checkpoints;  // oldest first: by number, by time where no name holds one
   bool is_by_pattern = false;
   std::string best;  // name of the checkpoint that the newest state calls the best one; may be gone
   std::optional<double> best_metric;
@@ -116,6 +116,7 @@ struct RunFacts {
       metric_series;                    // step and value of `metric`, in the order logged
   std::vector<std::string> keep_names;  // lines of a file KEEP in the run folder
   std::vector<Leftover> leftovers;
+  std::vector<std::string> left_alone;  // what fits the pattern and is no checkpoint, a sentence a reason
   std::vector<std::string> warnings;
 
   // The ranking metric of a checkpoint; nothing when it has none, or one that is not finite.

@@ -305,6 +305,8 @@ std::string outcome_text(const Outcome& outcome) {
 
 std::vector<std::string> warning_lines(const RunFacts& run, const RunPlan& plan, bool all) {
   std::vector<std::string> lines;
+  for (const std::string& sentence : run.left_alone)
+    lines.push_back(escape_name(run.path) + ": " + escape_name(sentence));
   for (const std::string& warning :
        all || plan.changes_anything() ? run.warnings : std::vector<std::string>())
     lines.push_back(escape_name(run.path) + ": " + escape_name(warning));

@@ -24,6 +24,7 @@ namespace mu {
 namespace {
 
 constexpr std::string_view kPrefix = "checkpoint-";
+constexpr std::string_view kWhich[] = {"best", "last", "latest", "final"};
 
 bool is_digit(char c) {
   return c >= '0' && c <= '9';
@@ -45,6 +46,43 @@ std::optional<std::uint64_t> number_after(std::string_view name, std::string_vie
     if (!rest.empty() && (rest.front() == '=' || rest.front() == '_' || rest.front() == '-'))
       rest.remove_prefix(1);
     if (!rest.empty() && is_digit(rest.front())) return parse_step(rest);
+  }
+  return std::nullopt;
+}
+
+// "checkpoint_best.pt", "last-v1.ckpt": which one it is, not when it was saved.
+bool says_which(std::string_view name) {
+  std::string lower(name);
+  std::transform(lower.begin(), lower.end(), lower.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  const auto is_word = [&lower](std::string_view word) {
+    const auto is_letter = [&lower](std::size_t at) {
+      return at < lower.size() && lower[at] >= 'a' && lower[at] <= 'z';
+    };
+    const std::size_t at = lower.find(word);
+    return at != std::string::npos && !is_letter(at - 1) && !is_letter(at + word.size());
+  };
+  return std::any_of(std::begin(kWhich), std::end(kWhich), is_word);
+}
+
+// The last number of a name that may count something: not that of ".h5" or "mp4", of "7b", or of "0.25".
+std::optional<std::uint64_t> last_number(std::string_view name) {
+  const auto is_letter = [](char c) { return std::isalpha(static_cast<unsigned char>(c)) != 0; };
+  if (const std::size_t dot = name.rfind('.');
+      dot != std::string_view::npos && dot + 1 < name.size() && dot > 0 && is_letter(name[dot + 1]))
+    name = name.substr(0, dot);
+  for (std::size_t end = name.size(); end > 0;) {
+    if (!is_digit(name[end - 1])) {
+      --end;
+      continue;
+    }
+    std::size_t begin = end;
+    while (begin > 0 && is_digit(name[begin - 1])) --begin;
+    const bool is_fraction = begin > 1 && name[begin - 1] == '.' && is_digit(name[begin - 2]);
+    const bool is_whole_part = end + 1 < name.size() && name[end] == '.' && is_digit(name[end + 1]);
+    const bool is_measure = end < name.size() && is_letter(name[end]);
+    if (!is_fraction && !is_whole_part && !is_measure) return parse_step(name.substr(begin, end - begin));
+    end = begin;
   }
   return std::nullopt;
 }
@@ -137,11 +175,7 @@ std::optional<std::uint64_t> CheckpointNames::number_of(std::string_view name) c
   for (const std::string_view word : {"step", "epoch", "iter"}) {
     if (const std::optional<std::uint64_t> number = number_after(name, word)) return number;
   }
-  std::size_t end = name.size();
-  while (end > 0 && !is_digit(name[end - 1])) --end;
-  std::size_t begin = end;
-  while (begin > 0 && is_digit(name[begin - 1])) --begin;
-  return begin == end ? std::nullopt : parse_step(name.substr(begin, end - begin));
+  return says_which(name) ? std::nullopt : last_number(name);
 }
 
 FoundRuns find_runs(const std::vector<std::string>& operands, bool recursive, const CheckpointNames& names) {

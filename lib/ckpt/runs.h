@@ -31,7 +31,8 @@ class CheckpointNames {
 
   [[nodiscard]] bool matches(std::string_view name, bool is_folder) const;
   [[nodiscard]] bool is_by_pattern() const { return pattern_.has_value(); }
-  // The step; by pattern the number after the last "step", "epoch" or "iter" in the name, else its last one.
+  // The step; by pattern the number after the last "step", "epoch" or "iter" in the name, else its last one
+  // that can count something; "checkpoint_best.pt" and "weights-0.25.h5" have none.
   [[nodiscard]] std::optional<std::uint64_t> number_of(std::string_view name) const;
 
  private:

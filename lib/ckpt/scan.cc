@@ -14,10 +14,12 @@
 #include <ctime>
 #include <map>
 #include <memory>
+#include <set>
 
 #include "base/text.h"
 #include "ckpt/completeness.h"
 #include "ckpt/history.h"
+#include "ckpt/siblings.h"
 #include "ckpt/walk.h"
 #include "ckpt/writers.h"
 #include "os/folder.h"
@@ -27,6 +29,7 @@
 namespace mu {
 namespace {
 
+constexpr std::string_view kUnfinished = "-unfinished";
 constexpr std::int64_t kSecond = 1'000'000'000;
 constexpr std::int64_t kForeignLeftoverAge = 86400 * kSecond;  // before another host's may be finished
 
@@ -36,11 +39,20 @@ struct Candidate {
   CheckpointFacts facts;
   std::vector<std::string> link_targets;  // where links inside it lead
   bool has_vanished = false;
+  bool is_recognised = true;
+  bool is_marked = false;  // something beside it says that it is not finished
 };
 
 std::string real_path(const std::string& path) {
   const std::unique_ptr<char, decltype(&std::free)> real(::realpath(path.c_str(), nullptr), &std::free);
   return real ? real.get() : std::string();
+}
+
+// What could not be looked at, below the checkpoint.
+std::string unreadable_text(const std::string& path, const Error& error) {
+  const std::string inside = escape_name(path) + "/";
+  const bool is_inside = error.file().starts_with(inside);
+  return (is_inside ? error.file().substr(inside.size()) + ": " : "") + error.message();
 }
 
 // The present by the clock that stamps files here: that of a server may differ from ours.
@@ -78,13 +90,16 @@ class Scanner {
       else if (candidates_.size() > 1)
         writers = find_writers(real_);
     });
+    std::vector<std::vector<LookedAtEntry>> entries(runs_.size());
     for (Candidate& candidate : candidates_) {
       if (candidate.has_vanished || runs_[candidate.run].failure) continue;
       for (std::string& target : candidate.link_targets)
         links_[candidate.run].emplace_back(join_path(real_[candidate.run], candidate.facts.name),
                                            std::move(target));
-      runs_[candidate.run].checkpoints.push_back(std::move(candidate.facts));
+      entries[candidate.run].push_back(
+          {std::move(candidate.facts), candidate.is_recognised || !names_.is_by_pattern()});
     }
+    for (std::size_t i = 0; i < runs_.size(); ++i) take_checkpoints(std::move(entries[i]), runs_[i]);
     candidates_.clear();
     parallel_for(runs_.size(), options_.threads, [this](std::size_t i) {
       if (!runs_[i].failure) guard(i, [&] { finish_run(i); });
@@ -112,7 +127,13 @@ class Scanner {
     run.device = folder.id.device;
     run.is_by_pattern = names_.is_by_pattern();
     real_[index] = real_path(folder.path);
+    std::set<std::string, std::less<>> marks;
+    const std::size_t first = candidates_.size();
     for (auto& [name, listed_type] : list_at(folder.fd.get(), folder.path)) {
+      if (name.ends_with(kUnfinished)) {
+        marks.insert(name.substr(0, name.size() - kUnfinished.size()));
+        if (listed_type == DT_REG) continue;
+      }
       unsigned char type = listed_type;
       if (type == DT_UNKNOWN) {
         struct stat status {};
@@ -131,6 +152,11 @@ class Scanner {
       candidate.facts.number = names_.number_of(name);
       candidate.facts.is_file = type == DT_REG;
       candidate.facts.name = std::move(name);
+    }
+    for (std::size_t i = first; i < candidates_.size() && !marks.empty(); ++i) {
+      const std::string& name = candidates_[i].facts.name;
+      // NeMo leaves out the extension of a file.
+      candidates_[i].is_marked = marks.contains(name) || marks.contains(name.substr(0, name.rfind('.')));
     }
     note_links_beside(index);
   }
@@ -186,9 +212,14 @@ class Scanner {
         look_at_file(run, candidate);
       else
         look_at_folder(run, candidate);
+      if (candidate.is_marked || is_unfinished_name(facts.name)) {
+        facts.condition = Condition::kTorn;
+        facts.why = candidate.is_marked ? "a mark beside it says that it is not finished"
+                                        : "its name says that it is not finished";
+      }
     } catch (const Error& error) {
       facts.condition = Condition::kUnreadable;
-      facts.why = error.message();
+      facts.why = unreadable_text(join_path(run.path, facts.name), error);
     }
   }
 
@@ -203,8 +234,8 @@ class Scanner {
     const WalkedEntry entry{candidate.facts.name,  WalkedEntry::Kind::kFile,
                             candidate.facts.stamp, static_cast<std::uint64_t>(status.st_size),
                             disk_bytes_of(status), static_cast<std::uint64_t>(status.st_nlink)};
-    judge_file(run.fd.get(), join_path(run.path, entry.name), entry,
-               {.is_trainer = false, .deep = options_.deep}, candidate.facts);
+    candidate.is_recognised = judge_file(run.fd.get(), join_path(run.path, entry.name), entry,
+                                         {.is_trainer = false, .deep = options_.deep}, candidate.facts);
   }
 
   void look_at_folder(const RunFolder& run, Candidate& candidate) {
@@ -224,7 +255,8 @@ class Scanner {
     facts.has_mount = facts.stamp.id.device != run.id.device || is_mount_root(fd.get());
     const Walk walk = walk_folder(fd.get(), path);
     facts.time_ns = 0;
-    judge_folder(fd.get(), path, walk, {.is_trainer = !names_.is_by_pattern(), .deep = options_.deep}, facts);
+    candidate.is_recognised = judge_folder(
+        fd.get(), path, walk, {.is_trainer = !names_.is_by_pattern(), .deep = options_.deep}, facts);
     for (const WalkedEntry& entry : walk.entries) {
       if (entry.kind != WalkedEntry::Kind::kLink) continue;
       std::string target = real_path(join_path(path, entry.name));
@@ -240,22 +272,8 @@ class Scanner {
     if (::fstatvfs(folder.fd.get(), &info) != 0)
       throw io_error("find the free space", errno, escape_name(run.path));
     run.free_bytes = static_cast<std::uint64_t>(info.f_bavail) * info.f_frsize;
-    sort_checkpoints(run);
     read_history(folder, {options_.metric, options_.lower_is_better}, run);
     for (const auto& [link, target] : links_[index]) protect_target(run, real_[index], link, target);
-  }
-
-  // Oldest first: by number; where a name holds none, all by time, so that the order is one.
-  static void sort_checkpoints(RunFacts& run) {
-    const bool numbered = std::all_of(run.checkpoints.begin(), run.checkpoints.end(),
-                                      [](const CheckpointFacts& c) { return c.number.has_value(); });
-    std::sort(run.checkpoints.begin(), run.checkpoints.end(),
-              [numbered](const CheckpointFacts& a, const CheckpointFacts& b) {
-                const auto key = [numbered](const CheckpointFacts& c) {
-                  return std::tuple(numbered ? *c.number : 0, c.time_ns, std::string_view(c.name));
-                };
-                return key(a) < key(b);
-              });
   }
 
   static void protect_target(RunFacts& run, const std::string& real, const std::string& link,

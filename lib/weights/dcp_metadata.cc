@@ -22,13 +22,6 @@ namespace {
 
 using Shape = std::vector<std::uint64_t>;
 
-// Attributes of a dataclass as pickle builds it: NEWOBJ and BUILD with a dict.
-PickleId attribute(const Pickle& p, PickleId object, std::string_view name) {
-  if (object == kNoNode || p.kind(object) != PickleKind::kCall || p.call(object).state == kNoNode)
-    return kNoNode;
-  return pickle_find(p, p.call(object).state, name);
-}
-
 // Reads one file, or one a rank.
 class MetadataReader {
  public:
@@ -54,11 +47,11 @@ class MetadataReader {
     if (root.ends_with("MCoreMetadata")) throw megatron_error();
     if (!root.ends_with(".metadata.Metadata") || !root.starts_with("torch.distributed."))
       throw rule_error("DC-CLASS", "the metadata are of the unknown class '" + escape_name(root) + "'");
-    const PickleId tensors = attribute(p, p.root(), "state_dict_metadata");
-    const PickleId storage = attribute(p, p.root(), "storage_data");
+    const PickleId tensors = pickle_attribute(p, p.root(), "state_dict_metadata");
+    const PickleId storage = pickle_attribute(p, p.root(), "storage_data");
     if (pickle_mapping(p, tensors).empty() || storage == kNoNode)
       throw rule_error("DC-CLASS", "the metadata lack state_dict_metadata or storage_data");
-    const PickleId planner = attribute(p, p.root(), "planner_data");
+    const PickleId planner = pickle_attribute(p, p.root(), "planner_data");
     const std::span<const PickleId> pairs = pickle_mapping(p, tensors);
     std::map<std::string_view, PickleId> paths;
     const std::span<const PickleId> planned = pickle_mapping(p, planner);
@@ -86,8 +79,8 @@ class MetadataReader {
     if (!name.starts_with("torch.distributed.") || !name.ends_with(".TensorStorageMetadata"))
       throw fail("it is of the unknown class '" + escape_name(name) + "'");
     // The state of TensorProperties is a tuple: dtype, layout, requires_grad, memory format, pinned.
-    const PickleId properties = attribute(p, value, "properties");
-    PickleId dtype = attribute(p, properties, "dtype");
+    const PickleId properties = pickle_attribute(p, value, "properties");
+    PickleId dtype = pickle_attribute(p, properties, "dtype");
     if (properties != kNoNode && p.kind(properties) == PickleKind::kCall &&
         p.call(properties).state != kNoNode && p.kind(p.call(properties).state) == PickleKind::kTuple &&
         !p.items(p.call(properties).state).empty())
@@ -98,14 +91,14 @@ class MetadataReader {
                                               : std::nullopt;
     if (!type) throw fail("its dtype is unknown");
     entry.type = *type;
-    const std::optional<Shape> shape = pickle_shape(p, attribute(p, value, "size"));
+    const std::optional<Shape> shape = pickle_shape(p, pickle_attribute(p, value, "size"));
     const std::optional<std::uint64_t> count = shape ? element_count(*shape) : std::nullopt;
     if (!count || !checked_mul(*count, type->bytes)) throw fail("its size is none");
     entry.shape = *shape;
-    const PickleId chunks = attribute(p, value, "chunks");
+    const PickleId chunks = pickle_attribute(p, value, "chunks");
     for (const PickleId chunk : chunks == kNoNode ? std::span<const PickleId>() : p.items(chunks)) {
-      const std::optional<Shape> offsets = pickle_shape(p, attribute(p, chunk, "offsets"));
-      const std::optional<Shape> sizes = pickle_shape(p, attribute(p, chunk, "sizes"));
+      const std::optional<Shape> offsets = pickle_shape(p, pickle_attribute(p, chunk, "offsets"));
+      const std::optional<Shape> sizes = pickle_shape(p, pickle_attribute(p, chunk, "sizes"));
       if (!offsets || !sizes || offsets->size() != entry.shape.size() || sizes->size() != entry.shape.size())
         throw fail("a chunk has another number of dimensions");
       for (std::size_t i = 0; i < sizes->size(); ++i) {
@@ -139,12 +132,12 @@ class MetadataReader {
   void read_places(const Pickle& p, PickleId storage) {
     const std::span<const PickleId> pairs = pickle_mapping(p, storage);
     for (std::size_t i = 0; i < pairs.size(); i += 2) {
-      const PickleId fqn = attribute(p, pairs[i], "fqn");
+      const PickleId fqn = pickle_attribute(p, pairs[i], "fqn");
       if (fqn == kNoNode) throw rule_error("DC-CLASS", "storage_data has a key without a name");
-      const std::optional<Shape> offset = pickle_shape(p, attribute(p, pairs[i], "offset"));
-      const PickleId path = attribute(p, pairs[i + 1], "relative_path");
-      const PickleId begin = attribute(p, pairs[i + 1], "offset");
-      const PickleId length = attribute(p, pairs[i + 1], "length");
+      const std::optional<Shape> offset = pickle_shape(p, pickle_attribute(p, pairs[i], "offset"));
+      const PickleId path = pickle_attribute(p, pairs[i + 1], "relative_path");
+      const PickleId begin = pickle_attribute(p, pairs[i + 1], "offset");
+      const PickleId length = pickle_attribute(p, pairs[i + 1], "length");
       const auto number = [&p](PickleId id) {
         return id != kNoNode && p.kind(id) == PickleKind::kInt && p.integer(id) >= 0;
       };
@@ -156,7 +149,7 @@ class MetadataReader {
       if (const std::optional<std::string_view> why = unsafe_name(file))
         throw rule_error("DC-FILE",
                          fmt::format("the file name '{}' is not followed: {}", escape_name(file), *why));
-      if (const PickleId transforms = attribute(p, pairs[i + 1], "transform_descriptors");
+      if (const PickleId transforms = pickle_attribute(p, pairs[i + 1], "transform_descriptors");
           transforms != kNoNode && !p.items(transforms).empty())
         throw rule_error("DC-XFORM", "the pieces are stored with '" +
                                          escape_name(p.text(p.items(transforms)[0])) + "', which is not read")

@@ -13,6 +13,7 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/json_scan.h"
 #include "weights/safetensors.h"
 #include "weights/weights.h"
 #include "weights/zip.h"
@@ -116,6 +117,28 @@ FileProbe probe_safetensors(const InputFile& file) {
   const std::optional<std::uint64_t> end = data_end(header);
   if (end && 8 + *size + *end == file.size()) return {"", *end};
   return parse_header(header, file);
+}
+
+std::unordered_set<std::string> safetensors_names(const InputFile& file) {
+  Findings findings;
+  const std::string start = read_text(file, 0, std::min<std::uint64_t>(file.size(), 512));
+  const std::optional<std::uint64_t> size =
+      safetensors_header_size(start, file.size(), file.path(), findings);
+  if (!size) throw malformed("is no safetensors file");
+  const std::string header = read_text(file, 8, *size);
+  JsonScanner scanner(header);
+  std::unordered_set<std::string> names;
+  std::string scratch;
+  scanner.expect('{', "an object");
+  if (scanner.take('}')) return names;
+  do {
+    const std::string_view name = scanner.string(scratch);
+    if (name != "__metadata__") names.emplace(name);
+    scanner.expect(':', "':'");
+    scanner.skip_value(1);
+  } while (scanner.take(','));
+  scanner.expect('}', "'}'");
+  return names;
 }
 
 FileProbe probe_torch(const InputFile& file) {

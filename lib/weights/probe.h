@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <unordered_set>
 
 #include "os/file.h"
 
@@ -17,6 +18,10 @@ struct FileProbe {
 
 // A safetensors file: its length, its header's end, and that the tensors end where the file does. Throws kIo.
 FileProbe probe_safetensors(const InputFile& file);
+
+// The names of a safetensors file's tensors, from its header alone. Throws kIo, and kMalformed for a header
+// that is broken.
+std::unordered_set<std::string> safetensors_names(const InputFile& file);
 
 // A file of torch: the end records of its zip archive and that the directory they name lies inside. A legacy
 // stream or a plain pickle has no end to look at and passes unless it is empty. Throws kIo.

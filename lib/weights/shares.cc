@@ -21,6 +21,12 @@ void require_harmless(const Pickle& pickle) {
                                     escape_name(report.globals.front().name)));
 }
 
+PickleId pickle_attribute(const Pickle& pickle, PickleId object, std::string_view name) {
+  if (object == kNoNode || pickle.kind(object) != PickleKind::kCall || pickle.call(object).state == kNoNode)
+    return kNoNode;
+  return pickle_find(pickle, pickle.call(object).state, name);
+}
+
 std::optional<std::vector<std::uint64_t>> pickle_shape(const Pickle& pickle, PickleId id) {
   constexpr std::size_t kMaxDims = 64;
   if (id == kNoNode) return std::nullopt;

@@ -358,4 +358,33 @@ Tensor read_zero_parameter(Weights& weights, const std::string& path, const std:
   });
 }
 
+ZeroCounts read_zero_counts(const InputFile& file) {
+  ZeroCounts counts;
+  try {
+    Findings findings;
+    const TorchPart part = open_torch_part(file, 0, file.size(), findings);
+    const Pickle& p = *part.object->pickle;
+    const auto count = [&p](std::initializer_list<std::string_view> keys) -> std::optional<std::uint64_t> {
+      const PickleId id = find_path(p, p.root(), keys);
+      const std::optional<std::int64_t> value =
+          id != kNoNode && p.kind(id) == PickleKind::kInt ? std::optional(p.integer(id)) : std::nullopt;
+      return value && *value > 0 && *value <= kMaxRanks ? std::optional(static_cast<std::uint64_t>(*value))
+                                                        : std::nullopt;
+    };
+    counts.ranks = count({"dp_world_size"});
+    counts.model_ranks = count({"mp_world_size"});
+    if (!counts.ranks) counts.ranks = count({kState, "partition_count"});
+    // One number a group; experts' groups are cut over fewer ranks than the others.
+    for (const PickleId item : items_of(p, find_path(p, p.root(), {kState, "partition_count"}))) {
+      if (const std::int64_t ranks = int_of(p, item).value_or(0); ranks > 0 && ranks <= kMaxRanks)
+        counts.ranks = std::max(counts.ranks.value_or(0), static_cast<std::uint64_t>(ranks));
+    }
+    counts.stage = int_of(p, find_path(p, p.root(), {"ds_config", "zero_optimization", "stage"}));
+    if (!counts.stage) counts.stage = int_of(p, find_path(p, p.root(), {kState, "zero_stage"}));
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kMalformed) throw;
+  }
+  return counts;
+}
+
 }  // namespace mu

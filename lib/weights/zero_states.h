@@ -60,6 +60,15 @@ ZeroModelState read_zero_model(Weights& weights, const std::string& folder, cons
                                bool whole);
 ZeroOptimizerState read_zero_optimizer(Weights& weights, const std::string& folder, const ZeroFileName& name);
 
+// By how many processes a save was made, as one of its files says it.
+struct ZeroCounts {
+  std::optional<std::uint64_t> ranks;        // data-parallel: optimizer files of each model-parallel rank
+  std::optional<std::uint64_t> model_ranks;  // model-parallel
+  std::optional<std::int64_t> stage;
+};
+// Of a model file or an optimizer file. Nothing where it can't be told; never throws kMalformed.
+ZeroCounts read_zero_counts(const InputFile& file);
+
 // A torch file with one tensor, at the root or under the key "param", as universal checkpoints have them.
 Tensor read_zero_parameter(Weights& weights, const std::string& path, const std::string& name);
 

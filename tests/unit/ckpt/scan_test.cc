@@ -104,7 +104,7 @@ TEST_CASE("scan: what a crash leaves is torn, and says why") {
   CHECK(torn(other_step.run.path()) == "trainer_state.json is of step 40");
   const OneCheckpoint rank_lost;
   std::filesystem::rename(rank_lost / "rng_state.pth", rank_lost / "rng_state_1.pth");
-  CHECK(torn(rank_lost.run.path()) == "random states of 1 ranks, 2 expected");
+  CHECK(torn(rank_lost.run.path()) == "random states of 1 ranks, 2 expected: rank 0's is missing");
   const OneCheckpoint sound;
   CHECK(torn(sound.run.path()) == "");
 }
@@ -213,7 +213,7 @@ TEST_CASE("scan: shares of DeepSpeed and FSDP: the only weights are never taken 
        {"bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt", "zero_pp_rank_1_mp_rank_00_model_states.pt"}) {
     const TempFolder run;
     std::filesystem::remove(step_folder(run, "zero3-run") + "/global_step1/" + lost);
-    CHECK(torn(run.path()).find("shares of 1 ranks, 2 expected") != std::string::npos);
+    CHECK(torn(run.path()).find("files of 1 ranks, 2 expected") != std::string::npos);
   }
   const TempFolder tagless;
   put(step_folder(tagless, "zero2-run") + "/latest", "global_step7");
@@ -369,7 +369,16 @@ TEST_CASE("runs: names by pattern and their numbers") {
   CHECK(names.number_of("step_0007") == 7);
   CHECK(names.number_of("iter-90-v2") == 90);
   CHECK(names.number_of("model12b-v3.pt") == 3);
-  CHECK_FALSE(names.number_of("last.ckpt").has_value());
+  CHECK(names.number_of("checkpoint_1_5000.pt") == 5000);
+  CHECK(names.number_of("weights12.h5") == 12);
+  CHECK(names.number_of("elastic-12") == 12);
+  CHECK(names.number_of("llama-7b-40") == 40);
+  CHECK(names.number_of("best-epoch=3-step=70.ckpt") == 70);
+  for (const char* name : {"last.ckpt", "last-v1.ckpt", "checkpoint_best.pt", "checkpoint.best_loss_2.3456.pt",
+                           "weights.h5", "llama-7b", "loss-0.25.pt", "Best-12.pt"}) {
+    CAPTURE(name);
+    CHECK_FALSE(names.number_of(name).has_value());
+  }
   CHECK_FALSE(names.number_of("step_99999999999999999999").has_value());
 }
 

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ckpt/siblings.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <string_view>
+#include <tuple>
+
+#include "base/text.h"
+
+namespace mu {
+namespace {
+
+// "left alone, WHY: a, b and 7 more".
+void name_left_alone(std::vector<std::string> names, std::string_view why, RunFacts& run) {
+  constexpr std::size_t kMost = 5;
+  if (names.empty()) return;
+  std::sort(names.begin(), names.end());
+  const std::size_t more = names.size() > kMost + 1 ? names.size() - kMost : 0;
+  names.resize(names.size() - more);
+  run.left_alone.push_back(fmt::format("left alone, {}: {}{}", why, join(names, ", "),
+                                       more > 0 ? fmt::format(" and {} more", more) : ""));
+}
+
+bool has_number(const LookedAtEntry& entry) {
+  return entry.is_recognised && entry.facts.number.has_value();
+}
+
+void sort_oldest_first(std::vector<CheckpointFacts>& checkpoints) {
+  const auto key = [](const CheckpointFacts& c) {
+    return std::tuple(c.number.value_or(0), c.time_ns, std::string_view(c.name));
+  };
+  std::sort(checkpoints.begin(), checkpoints.end(),
+            [&key](const CheckpointFacts& a, const CheckpointFacts& b) { return key(a) < key(b); });
+}
+
+// Files of some ranks alone are a node's own part where all are such; beside a whole one they are what a save
+// left that got no further.
+void judge_rank_only(std::vector<CheckpointFacts>& checkpoints) {
+  const bool has_whole = std::any_of(checkpoints.begin(), checkpoints.end(), [](const CheckpointFacts& c) {
+    return c.is_complete() && !c.is_rank_only;
+  });
+  if (!has_whole) return;
+  for (CheckpointFacts& c : checkpoints) {
+    if (!c.is_rank_only || !c.is_complete()) continue;
+    c.is_rank_only = false;
+    c.condition = Condition::kTorn;
+    c.why = "holds files of some ranks alone";
+  }
+}
+
+// Of folders whose framework is not known nothing tells what resuming needs; an optimizer that others have
+// does.
+void judge_optimizers(std::vector<CheckpointFacts>& checkpoints) {
+  const auto is_folder_with = [](const CheckpointFacts& c, bool optimizer) {
+    return !c.is_file && c.condition == Condition::kResumable && c.has_optimizer == optimizer;
+  };
+  if (std::none_of(checkpoints.begin(), checkpoints.end(),
+                   [&](const CheckpointFacts& c) { return is_folder_with(c, true); }))
+    return;
+  for (CheckpointFacts& c : checkpoints) {
+    if (!is_folder_with(c, false)) continue;
+    c.condition = Condition::kInferenceOnly;
+    c.why = "no optimizer, which others here have";
+  }
+}
+
+}  // namespace
+
+void take_checkpoints(std::vector<LookedAtEntry> entries, RunFacts& run) {
+  const bool by_number = std::any_of(entries.begin(), entries.end(), has_number);
+  std::vector<std::string> strangers, unnumbered;
+  for (LookedAtEntry& entry : entries) {
+    const bool is_unreadable = entry.facts.condition == Condition::kUnreadable;
+    if (!entry.is_recognised && !is_unreadable)
+      strangers.push_back(std::move(entry.facts.name));
+    else if (by_number && !entry.facts.number && !is_unreadable)
+      unnumbered.push_back(std::move(entry.facts.name));
+    else
+      run.checkpoints.push_back(std::move(entry.facts));
+  }
+  sort_oldest_first(run.checkpoints);
+  name_left_alone(std::move(strangers), "neither weights nor training state", run);
+  name_left_alone(std::move(unnumbered), "no number in the name, as others have", run);
+  if (!by_number && run.checkpoints.size() > 1)
+    run.warnings.push_back("no name holds a number: the order is by the time of saving");
+  judge_rank_only(run.checkpoints);
+  judge_optimizers(run.checkpoints);
+}
+
+}  // namespace mu
