@@ -374,8 +374,9 @@ TEST_CASE("runs: names by pattern and their numbers") {
   CHECK(names.number_of("elastic-12") == 12);
   CHECK(names.number_of("llama-7b-40") == 40);
   CHECK(names.number_of("best-epoch=3-step=70.ckpt") == 70);
-  for (const char* name : {"last.ckpt", "last-v1.ckpt", "checkpoint_best.pt", "checkpoint.best_loss_2.3456.pt",
-                           "weights.h5", "llama-7b", "loss-0.25.pt", "Best-12.pt"}) {
+  for (const char* name :
+       {"last.ckpt", "last-v1.ckpt", "checkpoint_best.pt", "checkpoint.best_loss_2.3456.pt", "weights.h5",
+        "llama-7b", "loss-0.25.pt", "Best-12.pt"}) {
     CAPTURE(name);
     CHECK_FALSE(names.number_of(name).has_value());
   }
