@@ -18,6 +18,7 @@
 #include "ckpt/walk.h"
 #include "os/folder.h"
 #include "os/interrupt.h"
+#include "os/remove_tree.h"
 #include "os/stage_name.h"
 #include "os/threads.h"
 

@@ -95,8 +95,9 @@ struct RankingMetric {
 
 // What a killed run left half done.
 struct Leftover {
-  std::string name;    // in the run folder
-  std::string target;  // the checkpoint it was, or belonged to
+  std::string name;                // in the run folder
+  std::string target;              // the checkpoint it was, or belonged to
+  std::optional<FileId> judged{};  // only this may be deleted; nothing: 0.1 hid it, or it has a journal
 };
 
 struct RunFacts {

@@ -31,7 +31,6 @@ namespace {
 
 constexpr std::string_view kUnfinished = "-unfinished";
 constexpr std::int64_t kSecond = 1'000'000'000;
-constexpr std::int64_t kForeignLeftoverAge = 86400 * kSecond;  // before another host's may be finished
 
 // A checkpoint being looked at, and what only the scan needs to know of it.
 struct Candidate {
@@ -145,7 +144,7 @@ class Scanner {
       }
       if (type == DT_LNK) note_link(index, join_path(real_[index], name));
       if (name == "KEEP" && type == DT_REG) read_keep_file(run, folder);
-      if (type == DT_DIR) note_leftover(run, folder, name);
+      if (type == DT_DIR || type == DT_REG) note_leftover(run, folder, name);
       if ((type != DT_DIR && type != DT_REG) || !names_.matches(name, type == DT_DIR)) continue;
       Candidate& candidate = candidates_.emplace_back();
       candidate.run = index;
@@ -171,14 +170,15 @@ class Scanner {
 
   static void note_leftover(RunFacts& run, const RunFolder& folder, const std::string& name) {
     const std::optional<StageName> stage = parse_stage_name(name);
-    if (!stage || stage->kind != StageKind::kGone || stage->owner_alive) return;
+    if (!stage || stage->kind != StageKind::kGone || stage->owner == StageOwner::kAlive) return;
     struct stat status {};
     if (::fstatat(folder.fd.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) return;
     const FileStamp stamp = stamp_of(status);
     const std::int64_t age =
         static_cast<std::int64_t>(std::time(nullptr)) * kSecond - std::max(stamp.mtime_ns, stamp.ctime_ns);
-    if (!stage->same_host && age < kForeignLeftoverAge) return;
-    run.leftovers.push_back({name, stage->target});
+    // One that names what was judged may be finished by whoever holds the lock of the run.
+    if (stage->owner == StageOwner::kElsewhere && !stage->judged && age < kForeignStageAge * kSecond) return;
+    run.leftovers.push_back({name, stage->target, stage->judged});
   }
 
   void note_link(std::size_t index, const std::string& path) {

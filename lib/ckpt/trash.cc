@@ -20,6 +20,7 @@
 #include "os/copy.h"
 #include "os/folder.h"
 #include "os/interrupt.h"
+#include "os/remove_tree.h"
 #include "os/stage.h"
 #include "os/stage_name.h"
 

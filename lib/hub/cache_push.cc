@@ -18,6 +18,7 @@
 #include "os/copy.h"
 #include "os/folder.h"
 #include "os/lock.h"
+#include "os/remove_tree.h"
 #include "os/stage.h"
 #include "os/stage_name.h"
 #include "os/threads.h"

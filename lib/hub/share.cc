@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "os/folder.h"
+#include "os/remove_tree.h"
 
 namespace mu {
 namespace {

@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "os/file.h"
 #include "os/folder.h"
+#include "os/remove_tree.h"
 #include "os/stage.h"
 
 namespace mu {

@@ -29,35 +29,8 @@ struct CloseFolder {
 };
 using FolderStream = std::unique_ptr<DIR, CloseFolder>;
 
-FolderStream open_folder_at(int parent, const char* name) {
-  const int fd = ::openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-  if (fd < 0) return nullptr;
-  FolderStream stream(::fdopendir(fd));
-  if (!stream) ::close(fd);
-  return stream;
-}
-
 bool is_dots(const char* name) {
   return std::string_view(name) == "." || std::string_view(name) == "..";
-}
-
-// Depth is that of a real tree on disk, and names are opened relative to their parent, so recursion is
-// bounded by what the file system holds.
-void remove_at(int parent, const char* name, const std::string& path) {
-  if (::unlinkat(parent, name, 0) == 0 || errno == ENOENT) return;
-  if (errno != EISDIR && errno != EPERM) throw io_error("remove", errno, escape_name(path));
-  const int unlink_errno = errno;
-  const FolderStream folder = open_folder_at(parent, name);
-  if (!folder)
-    throw io_error("remove", errno == ENOTDIR || errno == ELOOP ? unlink_errno : errno, escape_name(path));
-  if (is_mount_root(::dirfd(folder.get())))
-    throw refused("something is mounted here: left alone").in_file(escape_name(path));
-  while (const dirent* entry = ::readdir(folder.get())) {
-    if (!is_dots(entry->d_name))
-      remove_at(::dirfd(folder.get()), entry->d_name, join_path(path, entry->d_name));
-  }
-  if (::unlinkat(parent, name, AT_REMOVEDIR) != 0 && errno != ENOENT)
-    throw io_error("remove", errno, escape_name(path));
 }
 
 void make_folders(const std::string& path, mode_t mode) {
@@ -179,14 +152,6 @@ void make_folders(const std::string& path) {
 
 void make_private_folder(const std::string& path) {
   make_folders(path, 0700);
-}
-
-void remove_tree(const std::string& path) {
-  remove_at(AT_FDCWD, path.c_str(), path);
-}
-
-void remove_tree_at(int parent, const std::string& name, const std::string& path) {
-  remove_at(parent, name.c_str(), path);
 }
 
 bool is_mount_root(int fd) {

@@ -44,12 +44,6 @@ void make_folders(const std::string& path);
 // The same, those that are made for this user alone (0700).
 void make_private_folder(const std::string& path);
 
-// Removes a file or a folder with everything in it; links are removed, never followed, and the root of a
-// mount is never entered (kRefused). What is gone already is fine. Throws kIo.
-void remove_tree(const std::string& path);
-// The same for an entry of an open folder; `path` is for messages.
-void remove_tree_at(int parent, const std::string& name, const std::string& path);
-
 // True where an open folder is the root of a mount, also of one of the same file system (Linux 5.8; before,
 // false).
 bool is_mount_root(int fd);

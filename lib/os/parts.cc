@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "os/folder.h"
+#include "os/remove_tree.h"
 #include "os/stage.h"
 #include "os/stage_name.h"
 

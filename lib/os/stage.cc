@@ -10,21 +10,22 @@
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
+#include <filesystem>
 #include <memory>
 
 #include "base/error.h"
 #include "base/text.h"
+#include "os/blobs.h"
 #include "os/copy.h"
 #include "os/folder.h"
+#include "os/remove_tree.h"
+#include "os/rename.h"
 #include "os/stage_name.h"
 
 namespace mu {
 namespace {
 
 bool exchange_disabled = false;
-
-constexpr std::time_t kForeignStageAge =
-    24 * 60 * 60;  // seconds; a stage of another host may be at work until then
 
 Error already_exists(const std::string& path, std::string_view what) {
   return refused(std::string(what)).in_file(escape_name(path)).hint("--force replaces it");
@@ -46,22 +47,28 @@ void rename_or_throw(const std::string& from, const std::string& to) {
   if (::rename(from.c_str(), to.c_str()) != 0) throw io_error("rename into place", errno, escape_name(to));
 }
 
-// Renames unless the target exists. True when done, false when it exists.
-bool rename_new(const std::string& from, const std::string& to) {
-  if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE) == 0) return true;
-  if (errno == EEXIST) return false;
-  if (errno != EINVAL && errno != ENOSYS) throw io_error("rename into place", errno, escape_name(to));
-  if (is_folder(from)) {
-    if (exists(to)) return false;
-    rename_or_throw(from, to);
-    return true;
-  }
-  if (::link(from.c_str(), to.c_str()) != 0) {
-    if (errno == EEXIST) return false;
-    throw io_error("put into place", errno, escape_name(to));
-  }
-  ::unlink(from.c_str());
-  return true;
+// Puts a file where another may be, which then lies where this one did; nothing, where there was none.
+void exchange_or_throw(const std::string& from, const std::string& to) {
+  if (!exchange_disabled && ::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) == 0)
+    return;
+  if (!exchange_disabled && errno != ENOENT && errno != EINVAL && errno != ENOSYS)
+    throw io_error("rename into place", errno, escape_name(to));
+  if (rename_new(from, to)) return;
+  const std::string aside = from + ".old";
+  rename_or_throw(to, aside);
+  rename_or_throw(from, to);
+  rename_or_throw(aside, from);
+}
+
+// What a replaced file or folder hands on: its mode, but no right to act as another user or group.
+mode_t handed_mode(const struct stat& old, const struct stat& fresh) {
+  const bool same_owner = old.st_uid == fresh.st_uid && old.st_gid == fresh.st_gid;
+  return old.st_mode & (same_owner ? 07777 : 01777);
+}
+
+void hand_on_mode(const struct stat& old, int fd) {
+  struct stat fresh {};
+  if (::fstat(fd, &fresh) == 0) ::fchmod(fd, handed_mode(old, fresh));
 }
 
 OutputFile create_file(const std::string& path) {
@@ -77,6 +84,21 @@ void make_folder(const std::string& path) {
 std::string stage_beside(const std::string& target) {
   clean_stale_stages(parent_of(target));
   return join_path(parent_of(target), stage_name(base_name(target), StageKind::kStage));
+}
+
+// Nothing where it leads nowhere.
+std::optional<std::string> real_path(const std::string& path) {
+  const std::unique_ptr<char, decltype(&std::free)> real(::realpath(path.c_str(), nullptr), &std::free);
+  if (real) return real.get();
+  if (errno == ENOENT || errno == ENOTDIR) return std::nullopt;
+  throw io_error("follow the link", errno, escape_name(path));
+}
+
+std::string read_link(const std::string& path) {
+  std::error_code failed;
+  const std::string text = std::filesystem::read_symlink(path, failed).string();
+  if (failed) throw io_error("follow the link", failed.value(), escape_name(path));
+  return text;
 }
 
 // Cleaning up must not hide why it is needed.
@@ -97,10 +119,10 @@ bool is_old(const std::string& path) {
 void clean_one(const std::string& folder, const std::string& path, const StageName& stage) {
   try {
     if (stage.kind == StageKind::kAside && rename_new(path, join_path(folder, stage.target))) return;
+    remove_tree_interruptibly(path);
   } catch (const Error&) {
     return;  // never lose what may be the only copy
   }
-  remove_quietly(path);
 }
 
 // A hard link, or a copy where links are refused.
@@ -112,7 +134,7 @@ void link_or_copy(const std::string& from, const std::string& to) {
   const InputFile in(from);
   OutputFile out = create_file(to);
   copy_file(in, out, {});
-  ::fchmod(out.fd(), in.mode());
+  hand_on_mode(status, out.fd());
   out.sync();
 }
 
@@ -120,11 +142,24 @@ void link_or_copy(const std::string& from, const std::string& to) {
 
 std::string real_target(const std::string& target) {
   const std::string tidy = tidy_path(target);
+  const std::string name(base_name(tidy));
+  const std::optional<std::string> parent = real_path(parent_of(tidy));
+  if (!parent) return tidy;  // there is nothing to write to, as its user will find
+  const Error among_blobs = refused("lies among blobs, which are named by the hash of their bytes")
+                                .in_file(escape_name(target))
+                                .hint("write elsewhere");
+  if (lies_in_blobs(join_path(*parent, name))) throw among_blobs;
   const std::optional<struct stat> status = find_status(tidy, false);
   if (!status || !S_ISLNK(status->st_mode)) return tidy;
-  const std::unique_ptr<char, decltype(&std::free)> real(::realpath(tidy.c_str(), nullptr), &std::free);
-  if (!real) throw io_error("follow the link", errno, escape_name(target));
-  return real.get();
+  const std::optional<std::string> end = real_path(tidy);
+  const std::filesystem::path leads_to =
+      end ? std::filesystem::path(*end) : std::filesystem::path(*parent) / read_link(tidy);
+  if (lies_in_blobs(leads_to.lexically_normal().string())) {
+    if (is_folder(tidy)) throw among_blobs;
+    return tidy;  // the link is replaced, not the blob
+  }
+  if (!end) throw io_error("follow the link", ENOENT, escape_name(target));
+  return *end;
 }
 
 void disable_exchange_for_tests(bool disabled) {
@@ -136,7 +171,9 @@ void clean_stale_stages(const std::string& folder) {
     if (!entry.name.starts_with('.')) continue;
     const std::optional<StageName> stage = parse_stage_name(entry.name);
     const std::string path = join_path(folder, entry.name);
-    if (!stage || stage->owner_alive || (!stage->same_host && !is_old(path))) continue;
+    if (!stage || stage->owner == StageOwner::kAlive) continue;
+    if (stage->owner == StageOwner::kElsewhere && !is_old(path)) continue;
+    if (stage->judged) continue;  // a checkpoint: whoever prunes its run looks at it first
     clean_one(folder, path, *stage);
   }
 }
@@ -157,7 +194,7 @@ StagedFile::~StagedFile() {
 }
 
 void StagedFile::commit() {
-  if (const std::optional<struct stat> old = find_status(target_)) ::fchmod(file_.fd(), old->st_mode & 07777);
+  if (const std::optional<struct stat> old = find_status(target_)) hand_on_mode(*old, file_.fd());
   file_.sync();
   if (force_) {
     rename_or_throw(stage_, target_);
@@ -174,13 +211,14 @@ void require_free_folder(const std::string& target, bool force) {
   if (!force && !list_folder(target).empty()) throw already_exists(target, "is not empty");
 }
 
-StagedFolder::StagedFolder(const std::string& target, bool force) : target_(real_target(target)) {
+StagedFolder::StagedFolder(const std::string& target, bool force)
+    : target_(real_target(target)), force_(force) {
   require_parent(target_);
   if (exists(target_)) {
     if (is_folder(target_)) clean_stale_stages(target_);
     require_free_folder(target_, force);
-    replaces_ = true;
     in_place_ = is_mount_point(target_);
+    if (force) planned_ = Inventory(target_);
   }
   if (in_place_) {
     stage_ = join_path(target_, stage_name("out", StageKind::kStage));
@@ -215,6 +253,7 @@ std::string StagedFolder::path_of(const std::string& name) const {
 
 void StagedFolder::keep(const std::string& name) {
   if (in_place_) return;  // it stays where it is
+  kept_.push_back(name);
   link_or_copy(join_path(target_, name), join_path(stage_, name));
 }
 
@@ -229,26 +268,44 @@ void StagedFolder::commit(const std::vector<std::string>& removed) {
   }
   sync_folder(stage_);
   if (in_place_) return commit_in_place(removed);
-  if (const std::optional<struct stat> old = find_status(target_); replaces_ && old)
-    ::chmod(stage_.c_str(), old->st_mode & 07777);
+  const std::optional<struct stat> old = find_status(target_);
+  const std::optional<struct stat> fresh = find_status(stage_);
+  if (old && fresh) ::chmod(stage_.c_str(), handed_mode(*old, *fresh));
   // An empty folder is simply taken over; so is a missing one.
-  if (::rename(stage_.c_str(), target_.c_str()) == 0) {
-    committed_ = true;
-  } else if (errno != ENOTEMPTY && errno != EEXIST) {
-    throw io_error("rename into place", errno, escape_name(target_));
-  } else if (!replaces_) {
-    throw already_exists(target_, "exists by now");
-  } else if (!exchange_disabled &&
-             ::renameat2(AT_FDCWD, stage_.c_str(), AT_FDCWD, target_.c_str(), RENAME_EXCHANGE) == 0) {
-    committed_ = true;
-    sync_folder(parent_of(target_));
-    remove_quietly(stage_);  // the old folder now bears the stage's name
-  } else if (exchange_disabled || errno == EINVAL || errno == ENOSYS) {
-    commit_aside();
-  } else {
-    throw io_error("exchange the folders", errno, escape_name(target_));
+  std::string replaced;
+  if (::rename(stage_.c_str(), target_.c_str()) != 0) {
+    if (errno != ENOTEMPTY && errno != EEXIST)
+      throw io_error("rename into place", errno, escape_name(target_));
+    if (!force_) throw already_exists(target_, "exists by now");
+    replaced = exchange();
   }
+  committed_ = true;
   sync_folder(parent_of(target_));
+  if (!replaced.empty()) retire_folder(replaced, target_, planned_, our_names(removed), target_ + ".old");
+}
+
+std::set<std::string> StagedFolder::our_names(const std::vector<std::string>& removed) const {
+  std::set<std::string> names(removed.begin(), removed.end());
+  names.insert(kept_.begin(), kept_.end());
+  for (const std::string& name : created_) names.insert(name.substr(0, name.find('/')));
+  return names;
+}
+
+// Returns where the old folder lies now.
+std::string StagedFolder::exchange() {
+  if (!exchange_disabled &&
+      ::renameat2(AT_FDCWD, stage_.c_str(), AT_FDCWD, target_.c_str(), RENAME_EXCHANGE) == 0)
+    return stage_;  // the old folder now bears the stage's name
+  if (!exchange_disabled && errno != EINVAL && errno != ENOSYS)
+    throw io_error("exchange the folders", errno, escape_name(target_));
+  std::string aside = join_path(parent_of(target_), stage_name(base_name(target_), StageKind::kAside));
+  rename_or_throw(target_, aside);
+  if (::rename(stage_.c_str(), target_.c_str()) != 0) {
+    const int reason = errno;
+    rename_or_throw(aside, target_);
+    throw io_error("rename into place", reason, escape_name(target_));
+  }
+  return aside;
 }
 
 bool StagedFolder::commit_if_first() {
@@ -262,36 +319,24 @@ bool StagedFolder::commit_if_first() {
   return true;
 }
 
-void StagedFolder::commit_aside() {
-  const std::string aside = join_path(parent_of(target_), stage_name(base_name(target_), StageKind::kAside));
-  rename_or_throw(target_, aside);
-  if (::rename(stage_.c_str(), target_.c_str()) != 0) {
-    const int reason = errno;
-    rename_or_throw(aside, target_);
-    throw io_error("rename into place", reason, escape_name(target_));
-  }
-  committed_ = true;
-  sync_folder(parent_of(target_));
-  remove_quietly(aside);
-}
-
+// File by file. What was there is moved into the stage, which is emptied like a folder that was replaced.
 void StagedFolder::commit_in_place(const std::vector<std::string>& removed) {
   for (const std::string& name : created_) {
     const std::size_t slash = name.find('/');
     if (slash != std::string::npos && !is_folder(join_path(target_, name.substr(0, slash)))) {
       make_folder(join_path(target_, name.substr(0, slash)));
     }
-    rename_or_throw(join_path(stage_, name), join_path(target_, name));
+    exchange_or_throw(join_path(stage_, name), join_path(target_, name));
   }
   for (const std::string& name : removed) {
     const bool written = std::any_of(created_.begin(), created_.end(), [&name](const std::string& created) {
       return created == name || created.starts_with(name + "/");
     });
-    if (!written) remove_tree(join_path(target_, name));
+    if (!written) rename_new(join_path(target_, name), join_path(stage_, name));
   }
   committed_ = true;
-  remove_quietly(stage_);
   sync_folder(target_);
+  retire_folder(stage_, target_, planned_, our_names(removed), join_path(target_, "replaced"));
 }
 
 }  // namespace mu

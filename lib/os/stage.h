@@ -5,11 +5,13 @@
 // carry them.
 #pragma once
 
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "os/file.h"
+#include "os/replace_folder.h"
 
 namespace mu {
 
@@ -23,7 +25,8 @@ class StagedFile {
   ~StagedFile();
 
   [[nodiscard]] OutputFile& file() { return file_; }
-  // Syncs and puts the file in place; a file that is replaced hands on its mode.
+  // Syncs and puts the file in place; a file that is replaced hands on its mode, setuid and setgid only to a
+  // file of the same owner and group.
   void commit();
 
  private:
@@ -50,8 +53,10 @@ class StagedFolder {
   void adopt(const std::string& path, const std::string& name);
   // Puts the folder in place of the old one in one step (renameat2 EXCHANGE). Where the file system can't,
   // the old one is renamed aside first; a kill between the two renames is undone by the next run. A target
-  // that is a mount point keeps its place: the files are renamed into it one by one, the last created last,
-  // then `removed` are deleted.
+  // that is a mount point keeps its place: the files are renamed into it one by one, the last created last.
+  // Of the old folder goes what lay in it when this object was made: `removed`, and what was written anew or
+  // kept. What came or changed since is moved into the new one where its name is free; else kPartial is
+  // thrown and the old folder stays beside the new one, as "TARGET.old" (replace_folder.h).
   void commit(const std::vector<std::string>& removed);
   // Puts the folder in place unless the target exists and is not empty by now: then it is given up. True when
   // it was put in place.
@@ -59,15 +64,18 @@ class StagedFolder {
 
  private:
   void commit_in_place(const std::vector<std::string>& removed);
-  void commit_aside();
+  std::string exchange();
+  [[nodiscard]] std::set<std::string> our_names(const std::vector<std::string>& removed) const;
 
   std::string target_, stage_;
   bool in_place_ = false;  // target is a mount point: the stage lies in it
-  bool replaces_ = false, committed_ = false;
-  std::vector<std::string> created_;
+  bool force_, committed_ = false;
+  Inventory planned_;  // of the old folder, when it is to be replaced
+  std::vector<std::string> created_, kept_;
 };
 
-// Where a target really lies: its own name without trailing slashes, or what it links to. Throws kIo.
+// Where a target really lies: its own name without trailing slashes, or what it links to; a link to a blob of
+// a cache itself, which is to be replaced. Throws kIo, and kRefused for what lies among blobs (blobs.h).
 std::string real_target(const std::string& target);
 
 // Throws kRefused where StagedFolder would: `target` exists and is no folder, or holds something and `force`

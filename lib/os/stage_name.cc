@@ -2,10 +2,13 @@
 #include "os/stage_name.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <atomic>
+#include <charconv>
 #include <cstdio>
 #include <iterator>
 #include <memory>
@@ -16,7 +19,8 @@
 namespace mu {
 namespace {
 
-constexpr std::size_t kLongestTarget = 100;  // bytes
+constexpr std::size_t kLongestTarget = 100;  // bytes, where all of it is not needed
+constexpr std::size_t kLongestName = 255;    // bytes
 constexpr std::string_view kMarks[] = {".mu-stage.", ".mu-aside.", ".mu-gone."};
 
 std::string read_line(const std::string& path) {
@@ -56,17 +60,81 @@ std::string start_time(std::string_view pid) {
   return fields.size() > kStartTime ? std::string(fields[kStartTime]) : "0";
 }
 
+// "ns4026531836" by the inode of our PID namespace; "ns0" where the system doesn't say.
+std::string pid_namespace() {
+  struct stat status {};
+  const bool known = ::stat("/proc/self/ns/pid", &status) == 0;
+  return fmt::format("ns{}", known ? status.st_ino : 0);
+}
+
+bool is_number(std::string_view text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
+
+std::optional<std::uint64_t> parse_hex(std::string_view text) {
+  std::uint64_t value = 0;
+  const std::from_chars_result parsed = std::from_chars(text.data(), text.data() + text.size(), value, 16);
+  if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+// Reads "DEVICE-INODE".
+std::optional<FileId> parse_id(std::string_view text) {
+  const std::size_t dash = text.find('-');
+  if (dash == std::string_view::npos) return std::nullopt;
+  const std::optional<std::uint64_t> device = parse_hex(text.substr(0, dash));
+  const std::optional<std::uint64_t> inode = parse_hex(text.substr(dash + 1));
+  if (!device || !inode) return std::nullopt;
+  return FileId{static_cast<dev_t>(*device), static_cast<ino_t>(*inode)};
+}
+
+struct OwnerFields {
+  std::string_view host, boot, space, pid, start;  // 0.1: no space
+  std::optional<FileId> judged{};
+};
+
+std::optional<OwnerFields> parse_owner(std::string_view text) {
+  const std::vector<std::string_view> fields = split(text, '.');
+  OwnerFields owner;
+  if (fields.size() == 4) {
+    owner = {fields[0], fields[1], "", fields[2], fields[3]};
+  } else if (fields.size() == 5 || fields.size() == 6) {
+    owner = {fields[0], fields[1], fields[2], fields[3], fields[4]};
+    if (!owner.space.starts_with("ns") || !is_number(owner.space.substr(2))) return std::nullopt;
+    if (fields.size() == 6 && !(owner.judged = parse_id(fields[5]))) return std::nullopt;
+  } else {
+    return std::nullopt;
+  }
+  owner.pid = owner.pid.substr(0, owner.pid.find('+'));
+  return is_number(owner.pid) ? std::optional(owner) : std::nullopt;
+}
+
+// What 0.1 was deleting had been given up under the lock of its folder, which containers share: there, and
+// only there, its names are believed without a namespace.
+StageOwner judge_owner(const OwnerFields& owner, StageKind kind) {
+  const bool same_space =
+      owner.space.empty() ? kind == StageKind::kGone : owner.space == pid_namespace() && owner.space != "ns0";
+  if (owner.host != host() || !same_space) return StageOwner::kElsewhere;
+  const bool alive = owner.boot == boot_id() && owner.start != "0" && start_time(owner.pid) == owner.start;
+  return alive ? StageOwner::kAlive : StageOwner::kEnded;
+}
+
 }  // namespace
 
-std::string stage_name(std::string_view target, StageKind kind) {
-  const std::string pid = std::to_string(::getpid());
+std::string stage_name(std::string_view target, StageKind kind, std::optional<FileId> judged) {
   // Two stages of one target in one process (a test, a library user) must not meet.
-  static unsigned serial = 0;
-  const std::string suffix = serial++ == 0 ? "" : fmt::format("+{}", serial);
-  // A name has 255 bytes at most. Only one that was renamed aside must be found again by its whole name.
-  if (kind != StageKind::kAside) target = target.substr(0, kLongestTarget);
-  return fmt::format(".{}{}{}.{}.{}{}.{}", target, kMarks[static_cast<unsigned>(kind)], host(), boot_id(),
-                     pid, suffix, start_time(pid));
+  static std::atomic<unsigned> serial{0};
+  const unsigned number = serial++;
+  const std::string suffix = number == 0 ? "" : fmt::format("+{}", number + 1);
+  const std::string pid = std::to_string(::getpid());
+  std::string owner = fmt::format("{}{}.{}.{}.{}{}.{}", kMarks[static_cast<unsigned>(kind)], host(),
+                                  boot_id(), pid_namespace(), pid, suffix, start_time(pid));
+  if (judged) owner += fmt::format(".{:x}-{:x}", judged->device, judged->inode);
+  // What may have to be put back is to be found by its whole name.
+  if (kind == StageKind::kStage) target = target.substr(0, kLongestTarget);
+  if (kind == StageKind::kGone)
+    target = target.substr(0, kLongestName - std::min(kLongestName, owner.size() + 1));
+  return fmt::format(".{}{}", target, owner);
 }
 
 std::optional<StageName> parse_stage_name(std::string_view name) {
@@ -80,16 +148,11 @@ std::optional<StageName> parse_stage_name(std::string_view name) {
     at = found;
     kind = static_cast<StageKind>(i);
   }
-  if (at == std::string_view::npos) return std::nullopt;
-  const std::vector<std::string_view> owner =
-      split(name.substr(at + kMarks[static_cast<unsigned>(kind)].size()), '.');
-  if (owner.size() != 4 || at == 0) return std::nullopt;
-  const std::string_view pid = owner[2].substr(0, owner[2].find('+'));
-  if (pid.empty() || !std::all_of(pid.begin(), pid.end(), [](char c) { return c >= '0' && c <= '9'; }))
-    return std::nullopt;
-  const bool same_host = owner[0] == host();
-  const bool alive = same_host && owner[1] == boot_id() && owner[3] != "0" && start_time(pid) == owner[3];
-  return StageName{std::string(name.substr(1, at - 1)), kind, same_host, alive};
+  if (at == std::string_view::npos || at == 0) return std::nullopt;
+  const std::optional<OwnerFields> owner =
+      parse_owner(name.substr(at + kMarks[static_cast<unsigned>(kind)].size()));
+  if (!owner) return std::nullopt;
+  return StageName{std::string(name.substr(1, at - 1)), kind, judge_owner(*owner, kind), owner->judged};
 }
 
 }  // namespace mu

@@ -11,6 +11,7 @@
 #include "base/json_write.h"
 #include "base/text.h"
 #include "os/folder.h"
+#include "os/remove_tree.h"
 
 namespace mu {
 namespace {

@@ -14,6 +14,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "os/folder.h"
+#include "os/remove_tree.h"
 
 namespace mu::testing {
 

@@ -13,6 +13,7 @@
 #include "model/input.h"
 #include "model/roles.h"
 #include "model/tied.h"
+#include "os/remove_tree.h"
 #include "testing.h"
 
 using namespace mu;

@@ -8,6 +8,7 @@
 
 #include <vector>
 
+#include "os/remove_tree.h"
 #include "testing.h"
 
 using namespace mu;

@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <filesystem>
+
 #include <csignal>
 #include <string>
 #include <thread>
@@ -18,6 +20,7 @@
 #include "os/folder.h"
 #include "os/interrupt.h"
 #include "os/lock.h"
+#include "os/remove_tree.h"
 #include "os/threads.h"
 #include "testing.h"
 
@@ -250,6 +253,23 @@ TEST_CASE("folder: a tree is removed whole, a missing one is no error, a link on
   REQUIRE(::symlink("kept", (folder / "link").c_str()) == 0);
   remove_tree(folder / "link");
   CHECK(is_folder(folder / "kept"));
+}
+
+// A tree that was made on purpose: recursion would have no stack for it, and a path no room.
+TEST_CASE("folder: the deepest tree is removed, and half of it counts") {
+  const TempFolder folder;
+  constexpr int kDepth = 30'000;
+  std::filesystem::create_directory(folder / "deep");
+  Fd at(::open((folder / "deep").c_str(), O_RDONLY | O_DIRECTORY));
+  for (int depth = 0; depth < kDepth; ++depth) {
+    REQUIRE(::mkdirat(at.get(), "d", 0777) == 0);
+    at = Fd(::openat(at.get(), "d", O_RDONLY | O_DIRECTORY));
+  }
+  const Fd top(::open(folder.path().c_str(), O_RDONLY | O_DIRECTORY));
+  std::uint64_t removed = 0;
+  remove_tree_interruptibly_at(top.get(), "deep", folder / "deep", removed);
+  CHECK(removed == kDepth + 1);
+  CHECK(list_folder(folder.path()).empty());
 }
 
 TEST_CASE("folder: paths keep their meaning") {

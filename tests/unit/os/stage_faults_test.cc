@@ -14,6 +14,7 @@
 
 #include "base/text.h"
 #include "child.h"
+#include "os/remove_tree.h"
 #include "os/stage.h"
 #include "os/stage_name.h"
 #include "testing.h"
@@ -38,17 +39,19 @@ using Names = std::vector<std::string>;
 
 // The name of a stage of `target` with some fields of its owner exchanged; empty leaves one as it is.
 std::string stage_of(const std::string& target, StageKind kind, const std::string& host,
-                     const std::string& boot, const std::string& pid, const std::string& start) {
+                     const std::string& boot, const std::string& space, const std::string& pid,
+                     const std::string& start) {
   const std::string own = stage_name(target, kind);
   const std::string mark = kind == StageKind::kStage ? ".mu-stage." : ".mu-aside.";
   const std::size_t owner = own.rfind(mark) + mark.size();
   std::vector<std::string> fields;
   for (const std::string_view field : split(std::string_view(own).substr(owner), '.'))
     fields.emplace_back(field);
-  const std::vector<std::string> others = {host, boot, pid, start};
+  const std::vector<std::string> others = {host, boot, space, pid, start};
   for (std::size_t i = 0; i < others.size(); ++i) {
     if (!others[i].empty()) fields[i] = others[i];
   }
+  if (space == "-") fields.erase(fields.begin() + 2);  // as 0.1 did it
   return own.substr(0, owner) + join(fields, ".");
 }
 
@@ -83,17 +86,29 @@ TEST_CASE("stage_name: is read back as it was made, whatever the target is calle
       REQUIRE(parsed.has_value());
       CHECK(parsed->target == target);
       CHECK(parsed->kind == kind);
-      CHECK(parsed->same_host);
-      CHECK(parsed->owner_alive);
+      CHECK(parsed->owner == StageOwner::kAlive);
+      CHECK_FALSE(parsed->judged.has_value());
     }
+    const FileId judged{0xfd01, 0x123456789abcdef};
+    const std::optional<StageName> gone = parse_stage_name(stage_name(target, StageKind::kGone, judged));
+    REQUIRE(gone.has_value());
+    CHECK(gone->target == target);
+    CHECK(gone->judged == judged);
   }
+  // What is to be put back keeps its whole name; no name is longer than a file system takes.
+  const std::string longish(120, 'x'), longest(250, 'x');
+  CHECK(parse_stage_name(stage_name(longish, StageKind::kGone, FileId{1, 2}))->target == longish);
+  CHECK(stage_name(longest, StageKind::kGone, FileId{~dev_t{0}, ~ino_t{0}}).size() <= 255);
+  CHECK(parse_stage_name(stage_name(longest, StageKind::kGone, FileId{1, 2})).has_value());
   CHECK(stage_name("f", StageKind::kStage) != stage_name("f", StageKind::kStage));
 }
 
 TEST_CASE("stage_name: other names are none") {
   for (const char* name : {"", ".", "f", ".f", "f.mu-stage.h.b.1.2", ".f.mu-stage.", ".f.mu-stage.h.b.1",
                            ".f.mu-stage.h.b.1.2.3", ".f.mu-stage.h.b.x.2", ".f.mu-stage.h.b..2",
-                           ".f.mu-stage.h.b.+1.2", ".f.mu-staged.h.b.1.2", ".f.MU-STAGE.h.b.1.2"}) {
+                           ".f.mu-stage.h.b.+1.2", ".f.mu-stage.h.b.nsx.1.2", ".f.mu-gone.h.b.ns1.1.2.",
+                           ".f.mu-gone.h.b.ns1.1.2.3", ".f.mu-gone.h.b.ns1.1.2.3-g",
+                           ".f.mu-gone.h.b.ns1.1.2.3-4.5", ".f.mu-staged.h.b.1.2", ".f.MU-STAGE.h.b.1.2"}) {
     CAPTURE(name);
     CHECK_FALSE(parse_stage_name(name).has_value());
   }
@@ -103,27 +118,33 @@ TEST_CASE("stage: only owners that can't be alive are cleaned up after") {
   struct Row {
     const char* host;
     const char* boot;
+    const char* space;
     const char* pid;
     const char* start;
     bool old;
     bool stays;
   };
   const Row rows[] = {
-      {"", "", "", "", false, true},                     // this process
-      {"", "", "", "", true, true},                      // this process, at work for long
-      {"", "", "", "1", false, false},                   // our number, another process
-      {"", "", "999999999", "1", false, false},          // no such process
-      {"", "0badcafe", "", "", false, false},            // before the last boot
-      {"", "", "", "0", false, false},                   // start not known
-      {"elsewhere", "", "", "", false, true},            // another machine, today
-      {"elsewhere", "0badcafe", "7", "1", false, true},  //
-      {"elsewhere", "", "", "", true, false},            // another machine, long ago
+      {"", "", "", "", "", false, true},                     // this process
+      {"", "", "", "", "", true, true},                      // this process, at work for long
+      {"", "", "", "", "1", false, false},                   // our number, another process
+      {"", "", "", "999999999", "1", false, false},          // no such process
+      {"", "0badcafe", "", "", "", false, false},            // before the last boot
+      {"", "", "", "", "0", false, false},                   // start not known
+      {"", "", "ns1", "", "1", false, true},                 // another container, today
+      {"", "", "ns1", "", "1", true, false},                 // another container, long ago
+      {"", "", "ns0", "", "1", false, true},                 // a system that names no namespaces
+      {"", "", "-", "999999999", "1", false, true},          // 0.1, today
+      {"", "", "-", "999999999", "1", true, false},          // 0.1, long ago
+      {"elsewhere", "", "", "", "", false, true},            // another machine, today
+      {"elsewhere", "0badcafe", "", "7", "1", false, true},  //
+      {"elsewhere", "", "", "", "", true, false},            // another machine, long ago
   };
   for (const Row& row : rows) {
     for (const bool is_folder : {false, true}) {
       const TempFolder folder;
       const std::string path =
-          folder / stage_of("f", StageKind::kStage, row.host, row.boot, row.pid, row.start);
+          folder / stage_of("f", StageKind::kStage, row.host, row.boot, row.space, row.pid, row.start);
       CAPTURE(path);
       if (is_folder) {
         REQUIRE(::mkdir(path.c_str(), 0777) == 0);
@@ -140,7 +161,7 @@ TEST_CASE("stage: only owners that can't be alive are cleaned up after") {
 
 TEST_CASE("stage: a folder aside comes back only when its place is free") {
   const TempFolder folder;
-  const std::string aside = stage_of("d", StageKind::kAside, "", "0badcafe", "", "");
+  const std::string aside = stage_of("d", StageKind::kAside, "", "0badcafe", "", "", "");
   for (const bool is_free : {true, false}) {
     REQUIRE(::mkdir((folder / aside).c_str(), 0777) == 0);
     put(folder / aside + "/f", is_free ? "first" : "second");
@@ -149,14 +170,14 @@ TEST_CASE("stage: a folder aside comes back only when its place is free") {
     CHECK(get(folder / "d/f") == "first");
   }
   // That of a process at work is left alone.
-  REQUIRE(::mkdir((folder / stage_of("e", StageKind::kAside, "", "", "", "")).c_str(), 0777) == 0);
+  REQUIRE(::mkdir((folder / stage_of("e", StageKind::kAside, "", "", "", "", "")).c_str(), 0777) == 0);
   clean_stale_stages(folder.path());
   CHECK_FALSE(exists(folder / "e"));
 }
 
 TEST_CASE("stage: the next run cleans up, beside its target and in it") {
   const TempFolder folder;
-  const std::string stale = stage_of("f", StageKind::kStage, "", "0badcafe", "", "");
+  const std::string stale = stage_of("f", StageKind::kStage, "", "0badcafe", "", "", "");
   put(folder / stale, "x");
   { StagedFile staged(folder / "other", false); }
   CHECK(names_in(folder.path()).empty());
@@ -173,7 +194,7 @@ TEST_CASE("stage: the next run cleans up, beside its target and in it") {
 // A folder that many users write to (a shared scratch disk) holds what others' killed runs left.
 TEST_CASE("stage: a stale stage that can't be removed does not stop the next run") {
   const TempFolder folder;
-  const std::string stale = folder / stage_of("theirs", StageKind::kStage, "", "0badcafe", "", "");
+  const std::string stale = folder / stage_of("theirs", StageKind::kStage, "", "0badcafe", "", "", "");
   REQUIRE(::mkdir(stale.c_str(), 0777) == 0);
   put(stale + "/part", "x");
   ::chmod(stale.c_str(), 0555);

@@ -7,8 +7,10 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <filesystem>
 
 #include "child.h"
+#include "os/remove_tree.h"
 #include "os/stage_name.h"
 #include "testing.h"
 
@@ -19,6 +21,10 @@ namespace {
 
 void write(OutputFile& file, std::string_view text) {
   file.write_at(0, as_bytes(text));
+}
+
+void write(OutputFile&& file, std::string_view text) {
+  write(file, text);
 }
 
 std::size_t entries(const TempFolder& folder) {
@@ -137,6 +143,134 @@ TEST_CASE("stage: a full folder needs force and is exchanged as one") {
   }
 }
 
+TEST_CASE("stage: what came into a folder while it was replaced is not lost") {
+  for (const bool exchange : {true, false}) {
+    CAPTURE(exchange);
+    const TempFolder folder;
+    std::filesystem::create_directories(folder / "d/sub");
+    put(folder / "d/kept", "kept");
+    put(folder / "d/old", "old");
+    put(folder / "d/sub/old", "old");
+    disable_exchange_for_tests(!exchange);
+    StagedFolder staged(folder / "d", true);
+    write(staged.create("new"), "new");
+    write(staged.create("sub/new"), "new");
+    staged.keep("kept");
+    put(folder / "d/notes", "theirs");
+    put(folder / "d/sub/notes", "theirs");
+    std::filesystem::create_directory(folder / "d/logs");
+    put(folder / "d/logs/1", "theirs");
+    put(folder / "d/kept", "kept and changed");
+    staged.commit({"old", "sub"});
+    disable_exchange_for_tests(false);
+    CHECK(entries(folder) == 1);
+    CHECK(get(folder / "d/new") == "new");
+    CHECK(get(folder / "d/kept") == "kept and changed");
+    CHECK(get(folder / "d/notes") == "theirs");
+    CHECK(get(folder / "d/sub/notes") == "theirs");
+    CHECK(get(folder / "d/logs/1") == "theirs");
+    CHECK_FALSE(exists(folder / "d/old"));
+    CHECK_FALSE(exists(folder / "d/sub/old"));
+  }
+}
+
+TEST_CASE("stage: what came meanwhile under a name of ours stays beside, where it is seen") {
+  for (const bool exchange : {true, false}) {
+    CAPTURE(exchange);
+    const TempFolder folder;
+    std::filesystem::create_directory(folder / "d");
+    std::filesystem::create_directory(folder / "d.old");  // taken
+    put(folder / "d/config", "old");
+    put(folder / "d/gone", "old");
+    disable_exchange_for_tests(!exchange);
+    StagedFolder staged(folder / "d", true);
+    write(staged.create("config"), "new");
+    write(staged.create("weights"), "new");
+    put(folder / "x", "theirs");
+    std::filesystem::rename(folder / "x", folder / "d/config");  // as editors save
+    put(folder / "d/weights", "theirs");                         // was not there before
+    CHECK(error_of([&] { staged.commit({"gone"}); }) == ErrorKind::kPartial);
+    disable_exchange_for_tests(false);
+    CHECK(get(folder / "d/config") == "new");
+    CHECK(get(folder / "d/weights") == "new");
+    CHECK_FALSE(exists(folder / "d/gone"));
+    CHECK(get(folder / "d.old.2/config") == "theirs");
+    CHECK(get(folder / "d.old.2/weights") == "theirs");
+    CHECK_FALSE(exists(folder / "d.old.2/gone"));
+    CHECK(entries(folder) == 3);
+  }
+}
+
+TEST_CASE("stage: without force a folder that is not empty any more stays as it is") {
+  const TempFolder folder;
+  std::filesystem::create_directory(folder / "d");
+  {
+    StagedFolder staged(folder / "d", false);
+    write(staged.create("new"), "new");
+    put(folder / "d/theirs", "theirs");
+    CHECK(error_of([&] { staged.commit({}); }) == ErrorKind::kRefused);
+  }
+  CHECK(get(folder / "d/theirs") == "theirs");
+  CHECK(entries(folder) == 1);
+  CHECK(list_folder(folder / "d").size() == 1);
+}
+
+TEST_CASE("stage: nothing is written through a link into a store of blobs, or into one") {
+  const TempFolder folder;
+  const std::string hash(64, 'a');
+  const auto store = [&](const std::string& name, const std::string& blob) {
+    std::filesystem::create_directories(folder / name + "/blobs");
+    put(folder / name + "/blobs/" + blob, "blob");
+    return name + "/blobs/" + blob;
+  };
+  const std::string hub = store("models--ada--x", "not-even-a-hash"),
+                    other = store("ollama", "sha256-" + hash);
+  std::filesystem::create_directories(folder / "models--ada--x/snapshots/1");
+  const std::string snapshot = folder / "models--ada--x/snapshots/1";
+  std::filesystem::create_symlink("../../blobs/not-even-a-hash", snapshot + "/f");
+  std::filesystem::create_symlink("../../blobs/pruned", snapshot + "/broken");
+  std::filesystem::create_symlink("models--ada--x/snapshots/1/f", folder / "far");
+  std::filesystem::create_symlink(other, folder / "near");
+  std::filesystem::create_directory_symlink("models--ada--x/blobs", folder / "folder");
+  for (const std::string& link : {folder / "far", snapshot + "/f", snapshot + "/broken", folder / "near"}) {
+    CAPTURE(link);
+    StagedFile staged(link, true);
+    write(staged.file(), "new");
+    staged.commit();
+    CHECK(get(link) == "new");
+    CHECK_FALSE(std::filesystem::is_symlink(link));
+  }
+  CHECK(get(folder / hub) == "blob");
+  CHECK(get(folder / other) == "blob");
+  for (const std::string& path : {folder / hub, folder / other, folder / "models--ada--x/blobs/new",
+                                  folder / "folder/new", folder / "folder"}) {
+    CAPTURE(path);
+    CHECK(error_of([&] { StagedFile staged(path, true); }) == ErrorKind::kRefused);
+    CHECK(error_of([&] { StagedFolder staged(path, true); }) == ErrorKind::kRefused);
+  }
+  // A folder of that name is a folder.
+  std::filesystem::create_directory(folder / "blobs");
+  StagedFile staged(folder / "blobs/f", false);
+  staged.commit();
+}
+
+TEST_CASE("stage: a file of another user hands on no right to act as somebody") {
+  if (::geteuid() != 0) {
+    MESSAGE("skipped: only root can tell");
+    return;
+  }
+  const TempFolder folder;
+  for (const uid_t owner : {0U, 65534U}) {
+    put(folder / "f", "old");
+    REQUIRE(::chown((folder / "f").c_str(), owner, owner) == 0);
+    ::chmod((folder / "f").c_str(), 06755);
+    StagedFile staged(folder / "f", true);
+    staged.commit();
+    CHECK(mode_of(folder / "f") == (owner == 0 ? 06755 : 0755));
+    remove_tree(folder / "f");
+  }
+}
+
 TEST_CASE("stage: names that lead out are refused") {
   const TempFolder folder;
   StagedFolder staged(folder / "d", false);
@@ -166,7 +300,7 @@ TEST_CASE("stage: the work of a living process and of another host is left alone
   const std::optional<StageName> parsed = parse_stage_name(own);
   REQUIRE(parsed.has_value());
   CHECK(parsed->target == "f");
-  CHECK(parsed->owner_alive);
+  CHECK(parsed->owner == StageOwner::kAlive);
   put(folder / own, "x");
   put(folder / ".f.mu-stage.elsewhere-1.0badcafe.17.4711", "x");
   put(folder / ".f.mu-stage.broken", "x");

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// A folder that is replaced by another: what it held when that was planned goes, file by file; what somebody
+// wrote into it since then does not.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <map>
+#include <set>
+#include <string>
+
+#include "os/file.h"
+
+namespace mu {
+
+// What lies in a folder, at any depth; links are not followed.
+class Inventory {
+ public:
+  Inventory() = default;
+  // Throws kIo, and kMalformed where folders nest too deep.
+  explicit Inventory(const std::string& folder);
+
+  // Whether that entry was there, unchanged since. `path` is relative to the folder.
+  [[nodiscard]] bool holds(const std::string& path, const struct stat& status) const;
+
+ private:
+  void add(const std::string& folder, const std::string& prefix, int depth);
+
+  std::map<std::string, FileStamp> entries_;
+};
+
+// Empties and removes the folder `old`, whose place `target` has taken. Of the names `ours` (first parts of
+// paths) goes what `planned` holds, and what is the same file in both. Anything else is moved into `target`,
+// where its name is free. Throws kPartial where something had to stay; `old` then bears the first free name
+// of VISIBLE, VISIBLE.2 and so on.
+void retire_folder(const std::string& old, const std::string& target, const Inventory& planned,
+                   const std::set<std::string>& ours, const std::string& visible);
+
+}  // namespace mu
