@@ -170,6 +170,7 @@ class Judge {
     try {
       const StateHead head = read_state_head(files_.open(entry), options_.deep);
       facts_.epoch = head.epoch;
+      facts_.log = head.log;
       if (!options_.is_trainer && !has_trainer_name()) return;
       if (!head.global_step)
         evidence_.blame("trainer_state.json says no step");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ckpt/facts.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace mu {
@@ -31,6 +32,16 @@ std::optional<double> RunFacts::rank_value(const CheckpointFacts& checkpoint) co
     if (metric_names[one.name] == metric.name) value = one.value;
   }
   return value && std::isfinite(*value) ? value : std::nullopt;
+}
+
+std::int64_t age_ns(std::int64_t time_ns, std::int64_t now_ns) {
+  return std::max<std::int64_t>(0, now_ns - time_ns);
+}
+
+bool is_being_written(const CheckpointFacts& checkpoint, std::int64_t now_ns) {
+  if (checkpoint.writer) return true;
+  const bool may_be_unfinished = checkpoint.condition == Condition::kTorn || !checkpoint.shows_complete;
+  return may_be_unfinished && age_ns(checkpoint.changed_ns, now_ns) < kWritingNs;
 }
 
 }  // namespace mu

@@ -38,6 +38,13 @@ struct SharedFile {
   bool is_training;     // goes when the checkpoint is slimmed
 };
 
+// What a log can be told by without being kept: the same entries give the same numbers.
+struct LogMark {
+  bool is_empty = true;
+  std::uint64_t all = 0;   // of all entries; 0 where only the ends were looked at
+  std::uint64_t ends = 0;  // of the first and the last; 0 where they could not be made out
+};
+
 // An entry of a checkpoint folder that only resuming needs.
 struct TrainingEntry {
   std::string name;
@@ -48,11 +55,15 @@ struct CheckpointFacts {
   std::string name;                     // in the run folder
   std::optional<std::uint64_t> number;  // the step; by pattern the number its name holds
   bool is_file = false;
+  bool is_staging = false;         // "tmp-checkpoint-*", which some releases save into: never a checkpoint
   FileStamp stamp;                 // of the folder or file itself
   std::optional<FileStamp> state;  // of trainer_state.json
   std::int64_t time_ns = 0;        // when it was saved: mtime of trainer_state.json, else the newest inside
   std::int64_t changed_ns = 0;     // newest mtime of anything in it, itself included
   std::optional<double> epoch;
+  LogMark log;                         // of trainer_state.json
+  std::optional<std::size_t> lineage;  // which run of this folder it is of, 0 being the one saved last;
+                                       // nothing: its log says nothing
 
   Condition condition = Condition::kTorn;
   std::string why;             // what is torn, missing for resuming, or unreadable
@@ -91,6 +102,17 @@ struct CheckpointFacts {
 struct RankingMetric {
   std::string name;                     // as logged, "eval_loss"
   std::optional<bool> lower_is_better;  // nothing: nobody said
+  bool is_given = false;                // the user named it
+  bool is_logged = true;                // some log, or the name of a checkpoint, holds it
+};
+
+// A file or link by which a trainer says which of its checkpoints is the last finished one.
+struct Tracker {
+  std::string name;                     // in the run folder
+  std::string says;                     // its text, or where the link leads
+  std::string entry;                    // the name of a checkpoint that it means …
+  std::optional<std::uint64_t> number;  // … or its step; neither: a place elsewhere, or nothing
+  std::int64_t changed_ns = 0;
 };
 
 // What a killed run left half done.
@@ -109,12 +131,15 @@ struct RunFacts {
   std::vector<CheckpointFacts> checkpoints;  // oldest first: by number, by time where no name holds one
   bool is_by_pattern = false;
   std::string best;  // name of the checkpoint that the newest state calls the best one; may be gone
+  std::vector<std::string> other_bests;  // the same of lineages 1, 2 …
   std::optional<double> best_metric;
   std::optional<double> save_steps;  // between saves; below 1 a share of the whole run
   RankingMetric metric;
+  bool has_evaluations = true;            // some log or name of a checkpoint holds a metric to rank by
   std::vector<std::string> metric_names;  // of CheckpointFacts::metrics
   std::vector<std::pair<std::uint64_t, double>>
-      metric_series;                    // step and value of `metric`, in the order logged
+      metric_series;  // step and value of `metric`, in the order logged
+  std::vector<Tracker> trackers;
   std::vector<std::string> keep_names;  // lines of a file KEEP in the run folder
   std::vector<Leftover> leftovers;
   std::vector<std::string> left_alone;  // what fits the pattern and is no checkpoint, a sentence a reason
@@ -123,5 +148,15 @@ struct RunFacts {
   // The ranking metric of a checkpoint; nothing when it has none, or one that is not finite.
   [[nodiscard]] std::optional<double> rank_value(const CheckpointFacts& checkpoint) const;
 };
+
+// What changed within this time may still be written to.
+inline constexpr std::int64_t kWritingNs = 120'000'000'000;
+
+// Open for writing; or incomplete, or without a sign of being complete, and changed within two minutes.
+bool is_being_written(const CheckpointFacts& checkpoint, std::int64_t now_ns);
+
+// How long ago, never negative: a time in the future is as good as now, so that a clock that jumped makes us
+// careful and nothing else.
+std::int64_t age_ns(std::int64_t time_ns, std::int64_t now_ns);
 
 }  // namespace mu

@@ -5,17 +5,18 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <unordered_map>
 
 #include "base/text.h"
+#include "ckpt/lineage.h"
+#include "ckpt/log_mark.h"
 #include "ckpt/state_file.h"
 #include "model/training_args.h"
 #include "os/folder.h"
 
 namespace mu {
 namespace {
-
-constexpr std::int64_t kSecond = 1'000'000'000;
 
 std::optional<InputFile> open_if_there(const RunFolder& folder, const std::string& name) {
   Fd fd(::openat(folder.fd.get(), name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
@@ -42,23 +43,15 @@ std::optional<bool> lower_by_name(std::string_view name) {
   return std::nullopt;
 }
 
-// The whole state of the newest sound checkpoint. What the cheap look at it let pass and parsing does not is
-// torn after all: everything else is measured by the one that stays.
-std::optional<TrainerState> newest_state(const RunFolder& folder, RunFacts& run,
-                                         const CheckpointFacts*& owner) {
-  for (auto checkpoint = run.checkpoints.rbegin(); checkpoint != run.checkpoints.rend(); ++checkpoint) {
-    if (!checkpoint->is_complete() || !checkpoint->state) continue;
-    try {
-      std::optional<InputFile> file = open_if_there(folder, checkpoint->name + "/trainer_state.json");
-      if (!file) continue;
-      TrainerState state = read_state(*file);
-      owner = &*checkpoint;
-      return state;
-    } catch (const Error& error) {
-      checkpoint->condition =
-          error.kind() == ErrorKind::kMalformed ? Condition::kTorn : Condition::kUnreadable;
-      checkpoint->why = "trainer_state.json: " + error.message();
-    }
+// The whole state of a checkpoint. What the cheap look at it let pass and parsing does not is torn after all:
+// others would be measured by it.
+std::optional<TrainerState> state_of(const RunFolder& folder, CheckpointFacts& checkpoint) {
+  try {
+    const std::optional<InputFile> file = open_if_there(folder, checkpoint.name + "/trainer_state.json");
+    if (file) return read_state(*file);
+  } catch (const Error& error) {
+    checkpoint.condition = error.kind() == ErrorKind::kMalformed ? Condition::kTorn : Condition::kUnreadable;
+    checkpoint.why = "trainer_state.json: " + error.message();
   }
   return std::nullopt;
 }
@@ -120,22 +113,6 @@ void take_entry(const TrainerState& state, const TrainerLogEntry& entry, Names& 
   }
 }
 
-// A checkpoint written after the newest by number belongs to another, later run in the same folder: its own
-// log is right about its step.
-void take_own_log(const RunFolder& folder, Names& names, CheckpointFacts& checkpoint) {
-  try {
-    const std::optional<InputFile> file = open_if_there(folder, checkpoint.name + "/trainer_state.json");
-    if (!file) return;
-    const TrainerState state = read_state(*file);
-    for (const TrainerLogEntry& entry : state.log_history) {
-      if (entry.step == checkpoint.number) take_entry(state, entry, names, checkpoint);
-    }
-  } catch (const Error& error) {
-    checkpoint.condition = error.kind() == ErrorKind::kMalformed ? Condition::kTorn : Condition::kUnreadable;
-    checkpoint.why = "trainer_state.json: " + error.message();
-  }
-}
-
 // Metrics that names of files carry: "epoch=3-step=1500-val_loss=0.25.ckpt".
 void take_from_name(Names& names, CheckpointFacts& checkpoint) {
   const std::string_view name = checkpoint.name;
@@ -153,28 +130,46 @@ void take_from_name(Names& names, CheckpointFacts& checkpoint) {
   }
 }
 
-void take_log(const RunFolder& folder, const TrainerState& state, const CheckpointFacts& owner, Names& names,
-              RunFacts& run) {
-  std::unordered_map<std::uint64_t, CheckpointFacts*> by_step;
-  std::vector<std::string> later;
+// Each checkpoint's metrics from the longest log of its own run; where its log says nothing, from that of the
+// run saved last.
+void take_logs(const std::vector<Lineage>& lineages, Names& names, RunFacts& run) {
+  std::map<std::pair<std::size_t, std::uint64_t>, std::vector<CheckpointFacts*>> by_step;
   for (CheckpointFacts& checkpoint : run.checkpoints) {
-    const bool is_later = checkpoint.state && checkpoint.state->mtime_ns > owner.state->mtime_ns + kSecond;
-    if (is_later && checkpoint.is_complete()) {
-      later.push_back(checkpoint.name);
-      take_own_log(folder, names, checkpoint);
-    } else if (checkpoint.number) {
-      by_step.emplace(*checkpoint.number, &checkpoint);
+    if (checkpoint.number)
+      by_step[{checkpoint.lineage.value_or(0), *checkpoint.number}].push_back(&checkpoint);
+  }
+  for (std::size_t k = 0; k < lineages.size(); ++k) {
+    for (const TrainerLogEntry& entry : lineages[k].state.log_history) {
+      const auto found = entry.step ? by_step.find({k, *entry.step}) : by_step.end();
+      if (found == by_step.end()) continue;
+      for (CheckpointFacts* const checkpoint : found->second)
+        take_entry(lineages[k].state, entry, names, *checkpoint);
     }
   }
-  for (const TrainerLogEntry& entry : state.log_history) {
-    const auto found = entry.step ? by_step.find(*entry.step) : by_step.end();
-    if (found != by_step.end()) take_entry(state, entry, names, *found->second);
-  }
-  if (!later.empty())
+}
+
+// The state in the run folder is the newest of all where the run saved last goes on in it.
+bool continues(const TrainerState& whole, const std::vector<Lineage>& lineages) {
+  const TrainerState& last = lineages.front().state;
+  if (whole.global_step.value_or(0) <= last.global_step.value_or(0)) return false;
+  if (lineages.size() == 1) return true;
+  const std::vector<std::uint64_t> beginnings = hash_log(whole).beginnings;
+  return std::find(beginnings.begin(), beginnings.end(), mark_log(last).all) != beginnings.end();
+}
+
+bool is_evaluation(const std::string& name) {
+  return name.starts_with("eval_");
+}
+
+void warn_of_other_runs(const std::vector<Lineage>& lineages, RunFacts& run) {
+  for (std::size_t k = 1; k < lineages.size(); ++k) {
+    const auto count = std::count_if(run.checkpoints.begin(), run.checkpoints.end(),
+                                     [k](const CheckpointFacts& c) { return c.lineage == k; });
     run.warnings.push_back(fmt::format(
-        "{} of lower step {} written after {}: two runs in one folder, or times that were lost in copying",
-        later.size() == 1 ? later.front() : plural(later.size(), "checkpoint"),
-        later.size() == 1 ? "was" : "were", owner.name));
+        "two runs in one folder: by its log {} ({}) is of another run than {}, which was saved last",
+        run.checkpoints[lineages[k].newest].name, plural(static_cast<std::uint64_t>(count), "checkpoint"),
+        run.checkpoints[lineages.front().newest].name));
+  }
 }
 
 }  // namespace
@@ -187,6 +182,8 @@ RankingMetric choose_metric(const MetricWish& wish, const RankingArguments& argu
   };
   RankingMetric metric;
   metric.name = is_logged(with_eval(wanted)) || !is_logged(wanted) ? with_eval(wanted) : wanted;
+  metric.is_given = wish.name.has_value();
+  metric.is_logged = is_logged(metric.name);
   if (wish.lower_is_better)
     metric.lower_is_better = wish.lower_is_better;
   else if (arguments.metric && with_eval(*arguments.metric) == with_eval(wanted) &&
@@ -197,27 +194,61 @@ RankingMetric choose_metric(const MetricWish& wish, const RankingArguments& argu
   return metric;
 }
 
+std::string best_name(const TrainerState& state, const std::vector<CheckpointFacts>& checkpoints) {
+  const auto is_here = [&checkpoints](const auto& fits) {
+    return std::find_if(checkpoints.begin(), checkpoints.end(), fits);
+  };
+  std::string_view path = state.best_model_checkpoint;
+  if (is_here([&](const CheckpointFacts& c) { return c.name == base_name(path); }) != checkpoints.end())
+    return std::string(base_name(path));
+  std::string last;  // the last part that is a name at all
+  while (!path.empty()) {
+    const std::size_t slash = path.find_last_of("/\\");
+    std::string_view part = trim(slash == std::string_view::npos ? path : path.substr(slash + 1));
+    if (part.size() > 2 && part[1] == ':' && slash == std::string_view::npos) part.remove_prefix(2);
+    path = slash == std::string_view::npos ? std::string_view() : path.substr(0, slash);
+    if (part.empty() || part == ".") continue;
+    if (last.empty()) last = part;
+    if (is_here([part](const CheckpointFacts& c) { return c.name == part; }) != checkpoints.end())
+      return std::string(part);
+  }
+  const auto at_step = is_here([&state](const CheckpointFacts& c) {
+    return state.best_global_step && !c.is_staging && c.number == state.best_global_step;
+  });
+  return at_step != checkpoints.end() ? at_step->name : last;
+}
+
 void read_history(const RunFolder& folder, const MetricWish& wish, RunFacts& run) {
   Names names(run.metric_names);
-  const CheckpointFacts* owner = nullptr;
-  std::optional<TrainerState> state = newest_state(folder, run, owner);
+  std::vector<Lineage> lineages = find_lineages(
+      run.checkpoints, [&folder](CheckpointFacts& checkpoint) { return state_of(folder, checkpoint); });
+  const CheckpointFacts* const owner = lineages.empty() ? nullptr : &run.checkpoints[lineages.front().newest];
   if (run.is_by_pattern) {
     for (CheckpointFacts& checkpoint : run.checkpoints) take_from_name(names, checkpoint);
   }
-  if (state) {
-    std::optional<TrainerState> whole = state_of_run(folder, run);
-    if (whole && whole->global_step.value_or(0) > state->global_step.value_or(0)) state = std::move(whole);
-    run.best = base_name(state->best_model_checkpoint);
-    run.best_metric = state->best_metric;
-    run.save_steps = state->save_steps;
-    take_log(folder, *state, *owner, names, run);
+  run.has_evaluations = !run.metric_names.empty();
+  if (!lineages.empty()) {
+    for (std::size_t k = 1; k < lineages.size(); ++k)
+      run.other_bests.push_back(best_name(lineages[k].state, run.checkpoints));
+    if (std::optional<TrainerState> whole = state_of_run(folder, run); whole && continues(*whole, lineages))
+      lineages.front().state = std::move(*whole);
+    const TrainerState& state = lineages.front().state;
+    run.best = best_name(state, run.checkpoints);
+    run.best_metric = state.best_metric;
+    run.save_steps = state.save_steps;
+    take_logs(lineages, names, run);
+    warn_of_other_runs(lineages, run);
   }
   std::vector<std::string> logged = run.metric_names;
-  if (state) logged.insert(logged.end(), state->metric_names.begin(), state->metric_names.end());
+  for (const Lineage& lineage : lineages)
+    logged.insert(logged.end(), lineage.state.metric_names.begin(), lineage.state.metric_names.end());
+  run.has_evaluations = run.has_evaluations || std::any_of(logged.begin(), logged.end(), is_evaluation);
   run.metric = choose_metric(wish, arguments_of(folder, run, owner), logged);
-  const std::optional<std::uint32_t> id = state ? state->metric_id(run.metric.name) : std::nullopt;
+  if (lineages.empty()) return;
+  const TrainerState& state = lineages.front().state;
+  const std::optional<std::uint32_t> id = state.metric_id(run.metric.name);
   if (!id) return;
-  for (const TrainerLogEntry& entry : state->log_history) {
+  for (const TrainerLogEntry& entry : state.log_history) {
     for (const TrainerMetric& metric : entry.metrics) {
       if (metric.name == *id && entry.step) run.metric_series.emplace_back(*entry.step, metric.value);
     }

@@ -30,9 +30,14 @@ struct RankingArguments {
 RankingMetric choose_metric(const MetricWish& wish, const RankingArguments& arguments,
                             const std::vector<std::string>& logged);
 
-// Parses the newest state whole, from the newest checkpoint down until one is sound (those that are not
-// become torn), or the one in the run folder where that is newer, and sets best, metric, series and the
-// metrics of all checkpoints.
+// The name of the checkpoint that a state calls its best: the last part of its path that is one here,
+// whatever the path looks like (runs get moved, and some were trained on Windows); else the one of
+// best_global_step; else the last part, which is gone.
+std::string best_name(const TrainerState& state, const std::vector<CheckpointFacts>& checkpoints);
+
+// Tells the runs in the folder apart (lineage.h; checkpoints whose state turns out unsound become torn), and
+// sets best, metric, series and the metrics of all checkpoints from their longest logs, or from the state in
+// the run folder where that is newer.
 void read_history(const RunFolder& folder, const MetricWish& wish, RunFacts& run);
 
 }  // namespace mu

@@ -8,6 +8,7 @@ namespace mu {
 Ledger::Ledger(const std::vector<RunFacts>& runs) : runs_(runs) {
   for (const RunFacts& run : runs) {
     for (const CheckpointFacts& checkpoint : run.checkpoints) {
+      if (checkpoint.is_staging) continue;
       used_ += checkpoint.bytes;
       for (const SharedFile& file : checkpoint.shared) {
         Shared& shared = shared_[file.id];
@@ -23,6 +24,7 @@ std::uint64_t Ledger::used_by(const RunFacts& run) {
   std::uint64_t sum = 0;
   std::set<FileId> seen;
   for (const CheckpointFacts& checkpoint : run.checkpoints) {
+    if (checkpoint.is_staging) continue;
     sum += checkpoint.bytes;
     for (const SharedFile& file : checkpoint.shared) {
       if (seen.insert(file.id).second) sum += file.bytes;
@@ -38,6 +40,10 @@ std::uint64_t Ledger::freed(dev_t device) const {
 
 std::uint64_t Ledger::strike(std::size_t run, std::size_t index, bool only_training) {
   const CheckpointFacts& checkpoint = runs_[run].checkpoints[index];
+  if (checkpoint.is_staging) {  // in no total
+    freed_[runs_[run].device] += checkpoint.bytes;
+    return checkpoint.bytes;
+  }
   const auto [slimmed, fresh] = slimmed_.try_emplace({run, index}, only_training);
   std::uint64_t bytes = checkpoint.bytes;
   if (only_training)

@@ -25,7 +25,7 @@ std::string_view verb_name(Verb verb);
 struct PlanItem {
   Verb verb = Verb::kKeep;
   std::vector<std::string> reasons;  // at least one; names in them are as in the file system
-  bool is_torn = false;              // or being written
+  bool is_torn = false;              // or being written, or no checkpoint at all; limits pass it by
   bool is_protected = false;         // kept whatever the policy says
   std::uint64_t frees = 0;           // bytes of the run's total
 };
@@ -34,7 +34,12 @@ struct RunPlan {
   std::vector<PlanItem> items;        // one for each of RunFacts::checkpoints
   std::optional<std::size_t> anchor;  // the newest resumable checkpoint: while it is there, others may go
   std::optional<Error> failure;       // why nothing of this run is touched: every verb is keep
+  bool needs_leave = false;           // nothing here can be resumed from, and nobody said that this may be so
+  std::vector<std::string> notes;     // what the user should know
   std::uint64_t bytes_before = 0, bytes_after = 0;  // of all checkpoints, as `du` counts
+
+  // Nothing of this run is touched.
+  void refuse(Error error);
 
   [[nodiscard]] std::uint64_t count(Verb verb) const;
   [[nodiscard]] bool changes_anything() const { return count(Verb::kKeep) != items.size(); }
@@ -51,8 +56,5 @@ struct Plan {
 // checkpoint, the run's best one, one that is being written, one that a link from outside leads to, pinned
 // ones, and what can't be looked at. Throws kUsage where --keep-best can't tell which direction is better.
 Plan make_plan(const std::vector<RunFacts>& runs, const Policy& policy);
-
-// Incomplete and changed within two minutes, or open for writing.
-bool is_being_written(const CheckpointFacts& checkpoint, std::int64_t now_ns);
 
 }  // namespace mu

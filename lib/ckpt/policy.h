@@ -25,6 +25,13 @@ struct Pin {
   std::optional<FileId> id;
 };
 
+// What another run folder holds, whose steps are kept here too.
+struct Followed {
+  std::string path;
+  std::vector<std::uint64_t> steps;
+  std::vector<std::string> names;  // of those without a number
+};
+
 struct Policy {
   std::optional<std::uint64_t> keep_last;
   std::optional<std::uint64_t> keep_best;
@@ -32,6 +39,7 @@ struct Policy {
   bool keep_epochs = false;                 // the last of each epoch
   std::optional<std::uint32_t> keep_within_seconds;
   std::vector<std::uint64_t> keep_steps;
+  std::optional<Followed> follow;
   std::optional<std::uint64_t> keep_optimizer_last;
   std::optional<std::uint64_t> max_total, min_free;  // bytes
   TornAction torn = TornAction::kKeep;
@@ -41,7 +49,8 @@ struct Policy {
 
   // Without such a rule everything complete is kept, for limits and slimming to start from.
   [[nodiscard]] bool has_keep_rule() const {
-    return keep_last || keep_best || keep_every || keep_epochs || keep_within_seconds || !keep_steps.empty();
+    return keep_last || keep_best || keep_every || keep_epochs || keep_within_seconds ||
+           !keep_steps.empty() || follow;
   }
   // Nothing that could ever change anything.
   [[nodiscard]] bool is_empty() const {

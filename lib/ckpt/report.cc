@@ -29,9 +29,10 @@ std::string age_text(const RunFacts& run, const CheckpointFacts& checkpoint) {
       static_cast<std::uint64_t>(std::max<std::int64_t>(0, run.now_ns - checkpoint.time_ns)) / kSecond);
 }
 
-std::string kind_text(const RunFacts& run, const CheckpointFacts& checkpoint) {
+std::string kind_text(const RunFacts& run, const CheckpointFacts& checkpoint, bool is_torn) {
   if (is_being_written(checkpoint, run.now_ns)) return "being written";
-  if (checkpoint.condition == Condition::kTorn) return red("torn");
+  if (is_torn) return red("torn");
+  if (checkpoint.is_rank_only) return "ranks";
   if (checkpoint.condition == Condition::kResumable) return "full";
   return checkpoint.condition == Condition::kInferenceOnly ? "slim" : "unreadable";
 }
@@ -208,9 +209,11 @@ std::string sparkline(const std::vector<double>& values, std::size_t width) {
 }
 
 std::string list_text(const RunFacts& run, const RunPlan& plan) {
-  std::string text =
-      bold(escape_name(run.path)) +
-      fmt::format(": {}, {}\n", plural(run.checkpoints.size(), "checkpoint"), format_size(plan.bytes_before));
+  const auto count = std::count_if(run.checkpoints.begin(), run.checkpoints.end(),
+                                   [](const CheckpointFacts& c) { return !c.is_staging; });
+  std::string text = bold(escape_name(run.path)) +
+                     fmt::format(": {}, {}\n", plural(static_cast<std::uint64_t>(count), "checkpoint"),
+                                 format_size(plan.bytes_before));
   if (run.checkpoints.empty()) return text;
   const bool any_metric =
       std::any_of(run.checkpoints.begin(), run.checkpoints.end(),
@@ -228,8 +231,9 @@ std::string list_text(const RunFacts& run, const RunPlan& plan) {
     if (&c == best && c.name != run.best) notes.emplace_back("best saved");
     if (c.condition != Condition::kResumable && !c.why.empty()) notes.push_back(escape_name(c.why));
     table.row({escape_name(c.name), c.epoch ? fmt::format("{:.4g}", *c.epoch) : "", age_text(run, c),
-               format_size(c.disk_bytes()), kind_text(run, c), value ? number_text(*value) : "",
-               verbs ? std::string(verb_name(plan.items[i].verb)) : "", join(notes, "; ")});
+               format_size(c.disk_bytes()), kind_text(run, c, plan.items[i].is_torn),
+               value ? number_text(*value) : "", verbs ? std::string(verb_name(plan.items[i].verb)) : "",
+               join(notes, "; ")});
   }
   text += table.text(2, out_width());
   std::vector<double> values;
@@ -307,18 +311,25 @@ std::vector<std::string> warning_lines(const RunFacts& run, const RunPlan& plan,
   std::vector<std::string> lines;
   for (const std::string& sentence : run.left_alone)
     lines.push_back(escape_name(run.path) + ": " + escape_name(sentence));
-  for (const std::string& warning :
-       all || plan.changes_anything() ? run.warnings : std::vector<std::string>())
-    lines.push_back(escape_name(run.path) + ": " + escape_name(warning));
+  if (all || plan.changes_anything()) {
+    for (const std::vector<std::string>& notes : {run.warnings, plan.notes}) {
+      for (const std::string& note : notes) lines.push_back(escape_name(run.path) + ": " + escape_name(note));
+    }
+  }
   for (std::size_t i = 0; i < plan.items.size(); ++i) {
     const CheckpointFacts& c = run.checkpoints[i];
-    if (!c.doubt.empty()) lines.push_back(escape_name(path_of(run, c)) + ": " + escape_name(c.doubt));
-    if (c.condition != Condition::kTorn || plan.items[i].verb != Verb::kKeep ||
-        is_being_written(c, run.now_ns))
+    const std::string path = escape_name(path_of(run, c));
+    if (!c.doubt.empty()) lines.push_back(path + ": " + escape_name(c.doubt));
+    if (c.is_staging) {
+      lines.push_back(fmt::format("{}: {}{}", path, escape_name(c.why),
+                                  plan.items[i].verb == Verb::kKeep ? "" : ": it goes"));
+      continue;
+    }
+    if (!plan.items[i].is_torn || plan.items[i].verb != Verb::kKeep || is_being_written(c, run.now_ns))
       continue;
     const bool is_newest = i + 1 == plan.items.size();
     lines.push_back(
-        fmt::format("{}: torn: {}{}", escape_name(path_of(run, c)), escape_name(c.why),
+        fmt::format("{}: torn: {}{}", path, escape_name(c.why),
                     is_newest && !run.is_by_pattern ? "; resuming would pick it up (--torn aside)" : ""));
   }
   return lines;

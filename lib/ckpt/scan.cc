@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <ctime>
@@ -20,6 +21,7 @@
 #include "ckpt/completeness.h"
 #include "ckpt/history.h"
 #include "ckpt/siblings.h"
+#include "ckpt/trackers.h"
 #include "ckpt/walk.h"
 #include "ckpt/writers.h"
 #include "os/folder.h"
@@ -143,12 +145,18 @@ class Scanner {
                                          : DT_BLK;
       }
       if (type == DT_LNK) note_link(index, join_path(real_[index], name));
+      if (type == DT_LNK && names_the_last(name)) note_tracking_link(index, name);
+      if (type == DT_REG && is_tracker_file(name)) note_tracker(index, name);
       if (name == "KEEP" && type == DT_REG) read_keep_file(run, folder);
       if (type == DT_DIR || type == DT_REG) note_leftover(run, folder, name);
-      if ((type != DT_DIR && type != DT_REG) || !names_.matches(name, type == DT_DIR)) continue;
+      const bool is_staging =
+          options_.staging && type == DT_DIR && !run.is_by_pattern && name.starts_with("tmp-checkpoint-");
+      if ((type != DT_DIR && type != DT_REG) || !(is_staging || names_.matches(name, type == DT_DIR)))
+        continue;
       Candidate& candidate = candidates_.emplace_back();
       candidate.run = index;
-      candidate.facts.number = names_.number_of(name);
+      candidate.facts.is_staging = is_staging;
+      if (!is_staging) candidate.facts.number = names_.number_of(name);
       candidate.facts.is_file = type == DT_REG;
       candidate.facts.name = std::move(name);
     }
@@ -184,6 +192,47 @@ class Scanner {
   void note_link(std::size_t index, const std::string& path) {
     std::string target = real_path(path);
     if (!target.empty()) links_[index].emplace_back(path, std::move(target));
+  }
+
+  // The name of the entry of a run that a path leads to, itself or below; empty for any other.
+  std::string entry_at(std::size_t index, const std::string& path) const {
+    const std::string target = real_path(path);
+    if (!target.starts_with(real_[index] + "/")) return "";
+    const std::string_view inside = std::string_view(target).substr(real_[index].size() + 1);
+    return std::string(inside.substr(0, inside.find('/')));
+  }
+
+  void note_tracking_link(std::size_t index, const std::string& name) {
+    const int folder = folders_[index].fd.get();
+    Tracker tracker;
+    tracker.name = name;
+    std::array<char, 4096> target{};
+    const ssize_t size = ::readlinkat(folder, name.c_str(), target.data(), target.size());
+    struct stat status {};
+    if (size < 0 || ::fstatat(folder, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) return;
+    tracker.says.assign(target.data(), static_cast<std::size_t>(size));
+    tracker.entry = entry_at(index, join_path(real_[index], name));
+    tracker.changed_ns = stamp_of(status).mtime_ns;
+    runs_[index].trackers.push_back(std::move(tracker));
+  }
+
+  void note_tracker(std::size_t index, const std::string& name) {
+    std::optional<Tracker> tracker = read_tracker(folders_[index].fd.get(), name);
+    if (!tracker) return;
+    if (tracker->says.find('/') != std::string::npos)
+      tracker->entry = entry_at(
+          index, tracker->says.starts_with('/') ? tracker->says : join_path(real_[index], tracker->says));
+    runs_[index].trackers.push_back(std::move(*tracker));
+  }
+
+  // A checkpoint that calls itself the last one.
+  static void note_own_trackers(RunFacts& run) {
+    if (!run.is_by_pattern) return;
+    for (const CheckpointFacts& checkpoint : run.checkpoints) {
+      if (!checkpoint.is_complete() || !names_the_last(checkpoint.name)) continue;
+      run.trackers.push_back(
+          {checkpoint.name, checkpoint.name, checkpoint.name, std::nullopt, checkpoint.time_ns});
+    }
   }
 
   // Links in the folder that holds the run: "latest -> run/checkpoint-300". Of runs side by side that folder
@@ -257,6 +306,10 @@ class Scanner {
     facts.time_ns = 0;
     candidate.is_recognised = judge_folder(
         fd.get(), path, walk, {.is_trainer = !names_.is_by_pattern(), .deep = options_.deep}, facts);
+    if (facts.is_staging) {
+      facts.condition = Condition::kTorn;
+      facts.why = "what a save that was cut off left behind";
+    }
     for (const WalkedEntry& entry : walk.entries) {
       if (entry.kind != WalkedEntry::Kind::kLink) continue;
       std::string target = real_path(join_path(path, entry.name));
@@ -273,6 +326,7 @@ class Scanner {
       throw io_error("find the free space", errno, escape_name(run.path));
     run.free_bytes = static_cast<std::uint64_t>(info.f_bavail) * info.f_frsize;
     read_history(folder, {options_.metric, options_.lower_is_better}, run);
+    note_own_trackers(run);
     for (const auto& [link, target] : links_[index]) protect_target(run, real_[index], link, target);
   }
 

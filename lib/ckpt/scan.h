@@ -14,6 +14,7 @@ namespace mu {
 
 struct ScanOptions {
   bool deep = false;                    // read every byte of every checkpoint
+  bool staging = false;                 // take "tmp-checkpoint-*" in, as torn
   bool may_write = false;               // a file without a name may be made to ask for the file system's time
   std::optional<std::string> metric{};  // to rank by, "eval_" optional; else what the run's arguments say
   std::optional<bool> lower_is_better{};  // likewise

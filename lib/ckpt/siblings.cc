@@ -29,7 +29,7 @@ bool has_number(const LookedAtEntry& entry) {
 
 void sort_oldest_first(std::vector<CheckpointFacts>& checkpoints) {
   const auto key = [](const CheckpointFacts& c) {
-    return std::tuple(c.number.value_or(0), c.time_ns, std::string_view(c.name));
+    return std::tuple(!c.is_staging, c.number.value_or(0), c.time_ns, std::string_view(c.name));
   };
   std::sort(checkpoints.begin(), checkpoints.end(),
             [&key](const CheckpointFacts& a, const CheckpointFacts& b) { return key(a) < key(b); });
@@ -75,7 +75,7 @@ void take_checkpoints(std::vector<LookedAtEntry> entries, RunFacts& run) {
     const bool is_unreadable = entry.facts.condition == Condition::kUnreadable;
     if (!entry.is_recognised && !is_unreadable)
       strangers.push_back(std::move(entry.facts.name));
-    else if (by_number && !entry.facts.number && !is_unreadable)
+    else if (by_number && !entry.facts.number && !is_unreadable && !entry.facts.is_staging)
       unnumbered.push_back(std::move(entry.facts.name));
     else
       run.checkpoints.push_back(std::move(entry.facts));

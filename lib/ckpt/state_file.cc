@@ -7,13 +7,14 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "ckpt/log_mark.h"
 
 namespace mu {
 namespace {
 
 constexpr std::uint64_t kSmall = 32U << 10;  // bytes that are as quickly parsed as looked at
 constexpr std::uint64_t kHead = 8U << 10;    // holds everything before the log, long paths included
-constexpr std::uint64_t kTail = 64;
+constexpr std::uint64_t kTail = 8U << 10;    // … and the last entry of the log with what stands after it
 constexpr std::uint64_t kMaxState = 512U << 20;
 
 std::string read_text(const InputFile& file, std::uint64_t offset, std::uint64_t size) {
@@ -33,11 +34,11 @@ StateHead read_state_head(const InputFile& file, bool whole) {
       const TrainerState state = parse_trainer_state(std::string(before.substr(0, before.size() - 1)) + "}");
       const std::string tail = read_text(file, file.size() - kTail, kTail);
       if (!trim(tail).ends_with('}')) throw malformed("it is cut: the closing brace is missing");
-      if (state.global_step) return {state.global_step, state.epoch};
+      if (state.global_step) return {state.global_step, state.epoch, mark_log_ends(head, tail)};
     }
   }
   const TrainerState state = read_state(file);
-  return {state.global_step, state.epoch};
+  return {state.global_step, state.epoch, mark_log(state)};
 }
 
 TrainerState read_state(const InputFile& file) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "ckpt/facts.h"
 #include "model/trainer_state.h"
 #include "os/file.h"
 
@@ -14,6 +15,7 @@ namespace mu {
 struct StateHead {
   std::optional<std::uint64_t> global_step;
   std::optional<double> epoch;
+  LogMark log;
 };
 
 // The fields before "log_history" (the Trainer sorts its keys) and a look at the end; files of less than

@@ -103,6 +103,7 @@ assert d["done"] and d["runs"][0]["outcome"]["removed"] == 1 and d["runs"][0]["o
 
 @test "the best by a metric, by name, and the best that was never saved" {
   run_of 100 200 300
+  for step in 100 200; do log_of $step '{"eval_loss": 3.0, "eval_acc": 0.5, "step": 100}'; done
   log_of 300 '{"eval_loss": 3.0, "eval_acc": 0.5, "step": 100}, {"eval_loss": 1.21, "step": 150}, {"eval_loss": 2.0, "eval_acc": NaN, "step": 200}, {"eval_loss": Infinity, "eval_acc": 0.4, "step": 300}'
   expect 0 ckpt-prune --list run
   has output "best evaluated step 150 (eval_loss 1.21) is not among the checkpoints; best saved is 200 (2)"
@@ -113,8 +114,13 @@ assert d["done"] and d["runs"][0]["outcome"]["removed"] == 1 and d["runs"][0]["o
   # A metric nobody logged: nothing is deleted.
   expect 4 ckpt-prune --keep-best 1 --metric los run --min
   has stderr "no checkpoint has a value of eval_los"
-  expect 2 ckpt-prune --keep-best 1 --metric strange run
+  # Whatever its direction: nothing of that name is logged.
+  expect 4 ckpt-prune --keep-best 1 --metric strange run
+  has stderr "no checkpoint has a value of eval_strange"
+  sed -i 's/"eval_acc"/"eval_zeal"/' run/*/trainer_state.json
+  expect 2 ckpt-prune --keep-best 1 --metric zeal run
   has stderr "say --min or --max"
+  sed -i 's/"eval_zeal"/"eval_acc"/' run/*/trainer_state.json
   expect 2 ckpt-prune --keep-best 1 --min --max run
   [ "$(steps)" = "100 200 300" ]
   sed -i 's/"best_model_checkpoint": null/"best_model_checkpoint": "\/elsewhere\/x\/checkpoint-100"/' run/checkpoint-300/trainer_state.json
@@ -305,14 +311,45 @@ assert d["done"] and d["runs"][0]["outcome"]["removed"] == 1 and d["runs"][0]["o
   has stderr "run/checkpoint-100: torn: trainer_state.json: "
 }
 
-@test "two runs in one folder are told of where something goes, not for ever" {
-  run_of 100 200 300
+@test "two runs in one folder: the rules are for the one saved last, the other keeps its newest and its best" {
+  run_of 100 200 300 400 500
+  for step in 100 200 300 400 500; do log_of $step '{"loss": 2.0, "step": 50}'; done
+  # Times alone say nothing: they are lost in copying.
   touch run/checkpoint-100/trainer_state.json
-  expect 0 ckpt-prune --keep 3 run
+  expect 0 ckpt-prune -n --keep 2 run
   [ -z "$stderr" ]
-  expect 0 ckpt-prune --keep 2 run
-  has stderr "checkpoint-100 of lower step was written after checkpoint-300: two runs in one folder"
-  [ "$(steps)" = "200 300" ]
+  has output "keep    checkpoint-400"
+  for step in 100 200; do
+    log_of $step '{"loss": NaN, "step": 50}'
+    touch run/checkpoint-$step/trainer_state.json
+  done
+  sed -i 's/"best_model_checkpoint": null/"best_model_checkpoint": "checkpoint-300\/"/' run/checkpoint-500/trainer_state.json
+  touch -d "2026-01-01 + 500 hours" run/checkpoint-500/trainer_state.json
+  expect 0 ckpt-prune --max-total 1TB run
+  [ -z "$stderr" ]
+  expect 0 ckpt-prune --keep 1 run
+  has stderr "two runs in one folder: by its log checkpoint-500 (3 checkpoints) is of another run than checkpoint-200"
+  [ "$(steps)" = "200 300 500" ]
+  expect 1 ckpt-prune -q --max-total 1KB run
+  [ "$(steps)" = 200 ]
+}
+
+@test "trackers: what the trainer calls its last stays, and newer ones wait for it" {
+  run_of 100 200 300 400
+  echo checkpoint-200 > run/latest
+  touch -d "2026-01-01 + 401 hours" run/latest
+  expect 0 ckpt-prune --keep 1 run
+  [ "$(steps)" = "200 300 400" ]
+  touch -d "2026-01-01 + 300 hours" run/latest
+  run_of 100
+  expect 0 ckpt-prune --keep 1 run
+  has stderr "latest is stale: checkpoint-400 was saved 4d 4h after it last changed"
+  [ "$(steps)" = "200 400" ]
+  run_of 100
+  echo /elsewhere/checkpoint-200 > run/latest
+  expect 0 ckpt-prune --keep 1 run
+  has stderr "latest says '/elsewhere/checkpoint-200', which is not a complete checkpoint here"
+  [ "$(steps)" = 400 ]
 }
 
 @test "by pattern: files of Lightning and plain torch, folders of others" {
@@ -324,6 +361,9 @@ assert d["done"] and d["runs"][0]["outcome"]["removed"] == 1 and d["runs"][0]["o
   done
   find run -exec touch -d 2026-01-01 {} +
   ln -s "epoch=1-step=100-val_loss=0.3.ckpt" run/last.ckpt
+  expect 0 ckpt-prune -q --keep 1 --pattern 'epoch=*.ckpt' run
+  [ "$(ls -d run/*=*.ckpt | wc -l)" = 3 ]  # the trainer's link has not come to the newer ones yet
+  touch -hd 2025-12-31 run/last.ckpt       # it never will
   expect 0 ckpt-prune -q --keep 1 --pattern 'epoch=*.ckpt' run
   [ "$(ls run)" = $'epoch=1-step=100-val_loss=0.3.ckpt\nepoch=3-step=300-val_loss=0.1.ckpt\nlast.ckpt\nothers\nstep_1\nstep_2\nstep_3' ]
   head -c 100 run/epoch=3*.ckpt > cut && cat cut > run/epoch=3*.ckpt
@@ -371,7 +411,7 @@ assert d["done"] and d["runs"][0]["outcome"]["removed"] == 1 and d["runs"][0]["o
   while IFS= read -r line; do
     rm -rf run runs/*
     run_of 100 200 300 400 500
-    log_of 500 '{"eval_loss": 1.0, "step": 400}'
+    for step in 100 200 300 400 500; do log_of $step '{"eval_loss": 1.0, "step": 400}'; done
     mv run runs/x
     expect 0 env -i HOME="$HOME" PATH="$PATH" SHELL=/bin/sh /bin/sh -c "$line"
     [ ! -e runs/x/checkpoint-100 ] && [ -e runs/x/checkpoint-500 ] && [ -e runs/x/checkpoint-300 ]
@@ -385,7 +425,7 @@ assert d["done"] and d["runs"][0]["outcome"]["removed"] == 1 and d["runs"][0]["o
   command=$(sed -n 's/^ExecStart=//p' ckpt-prune.service)
   rm -rf run runs/*
   run_of 100 200 300 400 500
-  log_of 500 '{"eval_loss": 1.0, "step": 400}'
+  for step in 100 200 300 400 500; do log_of $step '{"eval_loss": 1.0, "step": 400}'; done
   mv run runs/x
   expect 0 bash -c "${command//%h/$HOME}"
   [ ! -e runs/x/checkpoint-100 ] && [ -e runs/x/checkpoint-500 ]

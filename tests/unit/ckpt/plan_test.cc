@@ -18,6 +18,10 @@ using namespace mu::testing;
 
 namespace {
 
+bool contains(std::string_view text, std::string_view part) {
+  return text.find(part) != std::string_view::npos;
+}
+
 constexpr std::int64_t kSecond = 1'000'000'000;
 constexpr std::int64_t kHour = 3600 * kSecond;
 constexpr std::int64_t kNow = 1'000'000 * kSecond;
@@ -28,6 +32,7 @@ CheckpointFacts checkpoint(std::uint64_t step, std::optional<double> loss = std:
   CheckpointFacts c;
   c.name = fmt::format("checkpoint-{}", step);
   c.number = step;
+  c.lineage = 0;
   c.stamp = {{1, step + 1}, 0, 0, 0};
   c.time_ns = c.changed_ns = kNow - kHour * (100 - static_cast<std::int64_t>(step) / 100);
   c.condition = Condition::kResumable;
@@ -247,14 +252,291 @@ TEST_CASE("plan: nothing resumable and something to remove is refused") {
   CHECK(verbs(limited.runs[0]) == "kkkkk");
   limit.allow_unresumable = true;
   CHECK(verbs(run, limit) == "rrrrk");
-  // A lone torn one must not be removed, but may be put aside.
-  RunFacts torn = run_of({checkpoint(100)});
-  tear(torn.checkpoints[0]);
-  Policy remove;
-  remove.torn = TornAction::kRemove;
-  CHECK(make_plan({torn}, remove).runs[0].failure->kind() == ErrorKind::kRefused);
-  remove.torn = TornAction::kAside;
-  CHECK(verbs(torn, remove) == "a");
+}
+
+TEST_CASE(
+    "plan: a run of which no checkpoint is whole is touched only with leave, its newest never removed") {
+  RunFacts torn = run_of({checkpoint(100), checkpoint(200), checkpoint(300)});
+  for (CheckpointFacts& c : torn.checkpoints) tear(c);
+  for (const TornAction action : {TornAction::kRemove, TornAction::kAside}) {
+    Policy policy;
+    policy.torn = action;
+    const Plan plan = make_plan({torn, five()}, policy);
+    REQUIRE(plan.runs[0].failure.has_value());
+    CHECK(plan.runs[0].failure->kind() == ErrorKind::kRefused);
+    CHECK(verbs(plan.runs[0]) == "kkk");
+    CHECK_FALSE(plan.runs[1].failure.has_value());
+    policy.allow_unresumable = true;
+    CHECK(verbs(torn, policy) == (action == TornAction::kRemove ? "rrk" : "aaa"));
+    // One that is unreadable may be whole, or not: it doesn't help.
+    policy.allow_unresumable = false;
+    RunFacts unreadable = torn;
+    unreadable.checkpoints[0].condition = Condition::kUnreadable;
+    CHECK(make_plan({unreadable}, policy).runs[0].failure.has_value());
+    // Nothing would be touched: a young run is no fault.
+    RunFacts young = run_of({checkpoint(300)});
+    tear(young.checkpoints[0]);
+    young.checkpoints[0].changed_ns = kNow - 600 * kSecond;
+    CHECK_FALSE(make_plan({young}, policy).runs[0].failure.has_value());
+  }
+}
+
+TEST_CASE(
+    "plan: a run told to save models only needs no leave, but one that can be resumed from brings it back") {
+  RunFacts run = five();
+  for (CheckpointFacts& c : run.checkpoints) {
+    c.condition = Condition::kInferenceOnly;
+    c.saves_model_only = true;
+  }
+  CHECK(verbs(run, keep(2)) == "rrrkk");
+  Policy limit;
+  limit.max_total = 100;
+  CHECK(verbs(run, limit) == "rrrrk");
+  run.checkpoints[3].saves_model_only = false;  // its optimizer may have been lost by accident
+  CHECK(make_plan({run}, keep(2)).runs[0].failure->kind() == ErrorKind::kRefused);
+  CHECK(make_plan({run}, limit).runs[0].failure->kind() == ErrorKind::kRefused);
+  run = five();
+  for (std::size_t i = 1; i < 5; ++i) {
+    run.checkpoints[i].condition = Condition::kInferenceOnly;
+    run.checkpoints[i].saves_model_only = true;
+  }
+  CHECK(verbs(run, keep(1)) == "krrrk");
+}
+
+TEST_CASE("plan: what the trainer's own mark names") {
+  struct Row {
+    const char* what;
+    Tracker tracker;
+    const char* verbs;  // with the last 1 kept
+    const char* note;   // begins so
+  };
+  const std::int64_t then = kNow - kHour * 97;  // when 300 was saved
+  const Row rows[] = {
+      {"the newest", {"latest", "checkpoint-500", "checkpoint-500", {}, then + 2 * kHour}, "rrrrk", ""},
+      {"by name: those above are left alone",
+       {"latest", "x", "checkpoint-300", {}, then + 2 * kHour},
+       "rrkkk",
+       ""},
+      {"by step", {"latest_checkpointed_iteration.txt", "300", "300", 300, then + 2 * kHour}, "rrkkk", ""},
+      {"stale: protects, orders nothing",
+       {"latest", "x", "checkpoint-300", {}, then},
+       "rrkrk",
+       "latest is stale: checkpoint-500 was saved 2h after it last changed"},
+      {"names nothing here",
+       {"latest", "checkpoint-70", "checkpoint-70", {}, then},
+       "rrrrk",
+       "latest says 'checkpoint-70', which is not a complete checkpoint here"},
+      {"a step that is gone", {"latest", "70", "70", 70, then}, "rrrrk", "latest says '70'"},
+      {"a place elsewhere",
+       {"latest", "/x/checkpoint-300", "", {}, then},
+       "rrrrk",
+       "latest says '/x/checkpoint-300'"},
+  };
+  for (const Row& row : rows) {
+    CAPTURE(row.what);
+    RunFacts run = five();
+    run.trackers = {row.tracker};
+    Policy policy = keep(1);
+    policy.torn_age_seconds = 2 * 3600 - 60;
+    const RunPlan plan = make_plan({run}, policy).runs[0];
+    CHECK(verbs(plan) == row.verbs);
+    CHECK(plan.notes.size() == (*row.note != 0 ? 1 : 0));
+    if (!plan.notes.empty()) CHECK(plan.notes[0].starts_with(row.note));
+    // Whole, since training goes on from it; limits and slimming leave it, too.
+    Policy slim;
+    slim.keep_optimizer_last = 0;
+    slim.max_total = 1;
+    const RunPlan slimmed = make_plan({run}, slim).runs[0];
+    for (std::size_t i = 0; i < 5; ++i) {
+      if (std::string_view(row.verbs)[i] == 'k' && run.checkpoints[i].number != 500)
+        CHECK(slimmed.items[i].verb == Verb::kKeep);
+    }
+  }
+}
+
+TEST_CASE("plan: trackers of incomplete ones, several of them, torn ones above") {
+  RunFacts run = five();
+  run.trackers = {{"latest", "checkpoint-300", "checkpoint-300", {}, kNow}};
+  tear(run.checkpoints[2]);
+  CHECK(verbs(run, keep(1)) == "rrkrk");  // torn: as any torn one
+  CHECK(make_plan({run}, keep(1)).runs[0].notes.size() == 1);
+  // The newest of several orders; each protects.
+  run = five();
+  run.trackers = {{"latest", "checkpoint-300", "checkpoint-300", {}, kNow},
+                  {"last.ckpt", "checkpoint-100", "checkpoint-100", {}, 0}};
+  CHECK(verbs(run, keep(1)) == "krkkk");
+  CHECK(make_plan({run}, keep(1)).runs[0].anchor == 2);
+  // Above it nothing is torn yet.
+  tear(run.checkpoints[4]);
+  Policy policy = keep(1);
+  policy.torn = TornAction::kRemove;
+  CHECK(verbs(run, policy) == "krkkk");
+  // Without numbers the order is that of time.
+  run = five();
+  for (CheckpointFacts& c : run.checkpoints) c.number.reset();
+  run.trackers = {{"latest", "checkpoint-300", "checkpoint-300", {}, kNow}};
+  CHECK(verbs(run, keep(1)) == "rrkkk");
+}
+
+TEST_CASE("plan: what may be unfinished counts for nothing for two minutes") {
+  RunFacts run = five();
+  run.checkpoints[4].changed_ns = kNow - 119 * kSecond;
+  CHECK(verbs(run, keep(1)) == "rrrrk");  // a complete one counts at any age
+  CHECK(make_plan({run}, keep(1)).runs[0].anchor == 4);
+  run.checkpoints[4].shows_complete = false;
+  CHECK(verbs(run, keep(1)) == "rrrkk");
+  CHECK(make_plan({run}, keep(1)).runs[0].anchor == 3);
+  run.checkpoints[4].changed_ns = kNow - 121 * kSecond;
+  CHECK(make_plan({run}, keep(1)).runs[0].anchor == 4);
+  run.checkpoints[4].writer = "7";
+  CHECK(make_plan({run}, keep(1)).runs[0].anchor == 3);
+}
+
+TEST_CASE("plan: two runs in one folder") {
+  // 100 and 200 are of a run that was begun again; 300 to 500 of the old one.
+  RunFacts run = five();
+  for (std::size_t i = 2; i < 5; ++i) run.checkpoints[i].lineage = 1;
+  run.other_bests = {"checkpoint-300"};
+  CHECK(verbs(run, keep(2)) == "kkkrk");
+  const Plan plan = make_plan({run}, keep(1));
+  CHECK(verbs(plan.runs[0]) == "rkkrk");
+  CHECK(plan.runs[0].anchor == 1);
+  CHECK(reasons(plan, 2) == "best of another run");
+  CHECK(reasons(plan, 4) == "newest of another run");
+  // Rules are for the one saved last, a step by its number for all.
+  Policy policy;
+  policy.keep_every = 400;
+  CHECK(verbs(run, policy) == "rkkrk");
+  policy.keep_steps = {400};
+  CHECK(verbs(run, policy) == "rkkkk");
+  // Limits take the old run's first.
+  Policy limit;
+  limit.max_total = 300;
+  CHECK(verbs(run, limit) == "kkrrk");
+  limit.max_total = 100;
+  CHECK(verbs(run, limit) == "rkrrr");
+  // Slimming: the old one's newest stays as it is.
+  Policy slim;
+  slim.keep_optimizer_last = 1;
+  slim.keep_last = 2;
+  CHECK(verbs(run, slim) == "sksrk");
+  // Nothing resumable in the newer: the older has what there is.
+  run.checkpoints[0].condition = run.checkpoints[1].condition = Condition::kInferenceOnly;
+  CHECK(make_plan({run}, keep(1)).runs[0].anchor == 4);
+}
+
+TEST_CASE("plan: where logs say nothing the one saved last is protected as well") {
+  RunFacts run = five();
+  run.checkpoints[1].time_ns = kNow - 60 * kSecond;
+  CHECK(verbs(run, keep(1)) == "rrrrk");  // the log says that all are one run: a time lost in copying
+  for (CheckpointFacts& c : run.checkpoints) c.lineage.reset();
+  const Plan plan = make_plan({run}, keep(1));
+  CHECK(verbs(plan.runs[0]) == "rkrrk");
+  CHECK(reasons(plan, 1) == "saved last, though not of the highest step");
+  Policy limit;
+  limit.max_total = 1;
+  CHECK(verbs(run, limit) == "rkrrk");
+}
+
+TEST_CASE("plan: files of ranks alone go by rules with leave, or by another folder's steps") {
+  RunFacts run = five();
+  for (CheckpointFacts& c : run.checkpoints) {
+    tear(c);
+    c.is_rank_only = true;
+  }
+  const auto refused = [&](const Policy& policy) {
+    const RunPlan plan = make_plan({run}, policy).runs[0];
+    REQUIRE(plan.failure.has_value());
+    CHECK(verbs(plan) == "kkkkk");
+    return std::string(plan.failure->what());
+  };
+  Policy policy = keep(2);
+  CHECK(contains(refused(policy), "--follow"));
+  CHECK(contains(refused(policy), "--allow-unresumable"));
+  policy.allow_unresumable = true;
+  CHECK(verbs(run, policy) == "rrrkk");
+  policy.keep_every = 200;
+  policy.keep_steps = {100};
+  CHECK(verbs(run, policy) == "kkrkk");
+  Policy follow;
+  follow.follow = Followed{"/shared/run", {100, 300, 900}, {}};
+  CHECK(verbs(run, follow) == "krkrr");
+  run.checkpoints[4].changed_ns = kNow - 60 * kSecond;
+  CHECK(verbs(run, follow) == "krkrk");  // may be being written
+  CHECK(make_plan({run}, policy).runs[0].items[4].reasons.front().starts_with("being written"));
+  // Without a number by name.
+  run = five();
+  for (CheckpointFacts& c : run.checkpoints) c.is_rank_only = true, c.number.reset();
+  follow.follow = Followed{"there", {}, {"checkpoint-200"}};
+  CHECK(verbs(run, follow) == "rkrrr");
+  // Beside a whole one they are torn.
+  run = five();
+  run.checkpoints[4].is_rank_only = true;
+  CHECK(verbs(run, keep(1)) == "rrrkk");
+  // An ordinary run follows too, and keeps its newest.
+  follow.follow = Followed{"there", {100, 300}, {}};
+  CHECK(verbs(five(), follow) == "krkrk");
+  // Limits ask for leave as rules do.
+  run = five();
+  for (CheckpointFacts& c : run.checkpoints) c.is_rank_only = true, c.condition = Condition::kInferenceOnly;
+  Policy limit;
+  limit.max_total = 100;
+  CHECK(contains(refused(limit), "--follow"));
+}
+
+TEST_CASE("plan: what staging left behind counts for nothing and goes by --torn alone") {
+  RunFacts run = run_of({checkpoint(600), checkpoint(100), checkpoint(200)});
+  run.checkpoints[0].name = "tmp-checkpoint-600";
+  run.checkpoints[0].number.reset();
+  run.checkpoints[0].is_staging = true;
+  tear(run.checkpoints[0]);
+  CHECK(verbs(run, keep(1)) == "krk");
+  Policy limit;
+  limit.max_total = 200;
+  Plan plan = make_plan({run}, limit);
+  CHECK(verbs(plan.runs[0]) == "kkk");
+  CHECK(plan.bytes_before == 200);
+  Policy policy;
+  policy.torn = TornAction::kRemove;
+  plan = make_plan({run}, policy);
+  CHECK(verbs(plan.runs[0]) == "rkk");
+  CHECK(plan.bytes_after == 200);
+  CHECK(plan.runs[0].bytes_after == 200);
+  policy.torn = TornAction::kAside;
+  CHECK(verbs(run, policy) == "akk");
+  run.checkpoints[0].changed_ns = kNow - 1800 * kSecond;
+  CHECK(verbs(run, policy) == "kkk");
+  policy.torn_age_seconds = 1700;
+  CHECK(verbs(run, policy) == "akk");
+  run.checkpoints[0].writer = "12";
+  CHECK(verbs(run, policy) == "kkk");
+}
+
+TEST_CASE("plan: --keep-best without an evaluation anywhere asks for nothing") {
+  RunFacts run = five();
+  run.has_evaluations = false;
+  run.metric = {"eval_loss", std::nullopt, false, false};
+  Policy policy;
+  policy.keep_best = 1;
+  CHECK(verbs(run, policy) == "kkkkk");  // alone it is no rule
+  CHECK(make_plan({run}, policy).runs[0].notes.empty());
+  policy.keep_last = 2;
+  Plan plan = make_plan({run}, policy);
+  CHECK(verbs(plan.runs[0]) == "rrrkk");
+  CHECK(plan.runs[0].notes.size() == 1);
+  policy.keep_last = 9;
+  CHECK(make_plan({run}, policy).runs[0].notes.empty());
+  // A metric that was named and no log has: refused by its name, whatever its direction.
+  run.metric = {"eval_los", std::nullopt, true, false};
+  policy.keep_last = 1;
+  plan = make_plan({run}, policy);
+  REQUIRE(plan.runs[0].failure.has_value());
+  CHECK(plan.runs[0].failure->kind() == ErrorKind::kMalformed);
+  CHECK(contains(plan.runs[0].failure->what(), "eval_los"));
+  policy.keep_last = 9;  // nothing would go: the run may be young …
+  CHECK_FALSE(make_plan({run}, policy).runs[0].failure.has_value());
+  run.has_evaluations = true;  // … but others were logged
+  CHECK(make_plan({run}, policy).runs[0].failure->kind() == ErrorKind::kMalformed);
 }
 
 TEST_CASE("plan: torn ones count for no rule and go only when asked for") {
@@ -355,6 +637,7 @@ TEST_CASE("plan: invariants on random runs and policies") {
       run.path = fmt::format("run{}", r);
       run.device = 1 + random() % 2;
       run.free_bytes = random() % 2000;
+      const bool many_runs = one_in(3), ranks_only = one_in(8), model_only = one_in(5);
       std::uint64_t step = 0;
       for (unsigned long i = 0, many = random() % 12; i < many; ++i) {
         step += 1 + random() % 500;
@@ -373,7 +656,17 @@ TEST_CASE("plan: invariants on random runs and policies") {
         if (one_in(9)) c.has_keep_file = true;
         if (one_in(9)) c.has_mount = true;
         if (one_in(2)) c.shared = {{{1, random() % 5}, 1000, 1 + random() % 8, one_in(2)}};
+        if (one_in(3)) c.lineage.reset();
+        if (many_runs && c.lineage) c.lineage = random() % 3;
+        c.shows_complete = !one_in(6);
+        c.saves_model_only = model_only;
+        if (ranks_only) c.is_rank_only = true, c.condition = Condition::kTorn;
+        if (i == 0 && one_in(6)) c.is_staging = true, c.condition = Condition::kTorn, c.number.reset();
         run.checkpoints.push_back(std::move(c));
+      }
+      if (many_runs) run.other_bests = {fmt::format("checkpoint-{}", random() % 900), "x"};
+      for (const CheckpointFacts& c : run.checkpoints) {
+        if (one_in(12)) run.trackers.push_back({"latest", c.name, c.name, {}, c.time_ns + kSecond});
       }
       if (!run.checkpoints.empty() && one_in(2))
         run.best = run.checkpoints[random() % run.checkpoints.size()].name;
@@ -390,6 +683,7 @@ TEST_CASE("plan: invariants on random runs and policies") {
     if (one_in(3)) policy.min_free = random() % 3000;
     policy.torn = static_cast<TornAction>(random() % 3);
     policy.allow_unresumable = one_in(3);
+    if (one_in(5)) policy.follow = Followed{"there", {100, 300}, {}};
     CAPTURE(round);
 
     const Plan plan = make_plan(runs, policy);
@@ -400,19 +694,27 @@ TEST_CASE("plan: invariants on random runs and policies") {
       const RunPlan& run = plan.runs[r];
       REQUIRE(run.items.size() == runs[r].checkpoints.size());
       bool resumable_before = false, resumable_after = false, complete_after = false, loses = false;
+      bool model_only = true;
+      const bool ranks_only =
+          std::all_of(runs[r].checkpoints.begin(), runs[r].checkpoints.end(),
+                      [](const CheckpointFacts& c) { return c.is_staging || c.is_rank_only; });
       for (std::size_t i = 0; i < run.items.size(); ++i) {
         const CheckpointFacts& c = runs[r].checkpoints[i];
         const PlanItem& item = run.items[i];
         CHECK(item.verb == again.runs[r].items[i].verb);
         CHECK(item.reasons == again.runs[r].items[i].reasons);
         CHECK_FALSE(item.reasons.empty());
-        freed += item.frees;
+        freed += c.is_staging ? 0 : item.frees;
+        if (std::any_of(runs[r].trackers.begin(), runs[r].trackers.end(),
+                        [&c](const Tracker& t) { return t.entry == c.name && c.is_complete(); }))
+          CHECK(item.verb == Verb::kKeep);
+        model_only = model_only && (!c.is_complete() || c.saves_model_only);
         const bool stays_whole = c.writer || c.linked_by || c.has_keep_file || c.has_mount ||
                                  c.condition == Condition::kUnreadable || is_being_written(c, kNow);
         if (stays_whole) CHECK(item.verb == Verb::kKeep);
         if (c.name == runs[r].best && c.is_complete())
           CHECK((item.verb == Verb::kKeep || item.verb == Verb::kSlim));
-        if (c.condition == Condition::kTorn && policy.torn == TornAction::kKeep)
+        if (c.condition == Condition::kTorn && policy.torn == TornAction::kKeep && !ranks_only)
           CHECK(item.verb == Verb::kKeep);
         if (item.verb == Verb::kAside) CHECK(c.condition == Condition::kTorn);
         if (item.verb == Verb::kSlim) CHECK((c.is_complete() && c.slim_block.empty()));
@@ -424,7 +726,8 @@ TEST_CASE("plan: invariants on random runs and policies") {
         complete_after = complete_after || (c.is_complete() && item.verb != Verb::kRemove);
       }
       CHECK(resumable_before == resumable_after);
-      if (loses && !policy.allow_unresumable) CHECK(resumable_after);
+      const bool has_leave = policy.allow_unresumable || model_only || (ranks_only && policy.follow);
+      if (loses && !has_leave) CHECK(resumable_after);
       if (loses && std::any_of(runs[r].checkpoints.begin(), runs[r].checkpoints.end(),
                                [](const CheckpointFacts& c) { return c.is_complete() && !c.writer; }))
         CHECK(complete_after);

@@ -2,6 +2,7 @@
 // Runs on disk for tests: copies of a real checkpoint under other steps, and what ckpt-prune makes of them.
 #pragma once
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
 

@@ -260,7 +260,7 @@ TEST_CASE("scan: best by name, the newest log for all, its own for one of a late
   const std::string log =
       R"({"eval_loss": 3.0, "step": 100}, {"eval_loss": 1.5, "step": 150}, {"eval_loss": 2.0, "step": 200},
                              {"eval_loss": 2.5, "step": 200}, {"eval_loss": NaN, "step": 300})";
-  state(100, R"({"eval_loss": 9.0, "step": 100})");
+  state(100, R"({"eval_loss": 3.0, "step": 100})");
   state(200, "");
   state(300, log);
   LookedAt at = look_at(run.path());
@@ -271,16 +271,22 @@ TEST_CASE("scan: best by name, the newest log for all, its own for one of a late
   CHECK(unsaved_best_text(at.run()) ==
         "best evaluated step 150 (eval_loss 1.5) is not among the checkpoints; best saved is 200 (2.5)");
   CHECK(at.run().warnings.empty());
-  // Written after 300 although its step is lower: another run, whose own log counts.
-  const timespec now[2] = {{::time(nullptr), 0}, {::time(nullptr), 0}};
-  ::utimensat(AT_FDCWD, (run / "checkpoint-100/trainer_state.json").c_str(), now, 0);
-  at = look_at(run.path());
-  CHECK(at.run().rank_value(at.of(100)) == 9.0);
-  CHECK(at.run().warnings.size() == 1);
+  CHECK(at.of(100).lineage == 0);
+  CHECK_FALSE(at.of(200).lineage.has_value());
   // The run's own state is newer than any checkpoint's.
   put(run / "trainer_state.json",
       R"({"best_model_checkpoint": "x/checkpoint-100", "global_step": 301, "log_history": []})");
   CHECK(look_at(run.path()).run().best == "checkpoint-100");
+  std::filesystem::remove(run / "trainer_state.json");
+  // Another log of the same steps is another run's, whose own log counts; it is the one saved last.
+  state(100, R"({"eval_loss": 9.0, "step": 100})");
+  const timespec now[2] = {{::time(nullptr), 0}, {::time(nullptr), 0}};
+  ::utimensat(AT_FDCWD, (run / "checkpoint-100/trainer_state.json").c_str(), now, 0);
+  at = look_at(run.path());
+  CHECK(at.run().rank_value(at.of(100)) == 9.0);
+  CHECK(at.of(100).lineage == 0);
+  CHECK(at.of(300).lineage == 1);
+  CHECK(at.run().warnings.size() == 1);
 }
 
 TEST_CASE("scan: which metric, and in which direction") {

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// Each run for itself: what protects a checkpoint, which rules keep it, what happens to torn ones, what is
+// slimmed.
+#pragma once
+
+#include "base/error.h"
+#include "ckpt/plan.h"
+
+namespace mu {
+
+// Throws kUsage where --keep-best can't tell which direction is better.
+RunPlan plan_run(const RunFacts& run, const Policy& policy);
+
+// The refusal to remove anything where nothing can be resumed from.
+Error nothing_resumable(const RunFacts& run);
+
+}  // namespace mu
