@@ -53,6 +53,8 @@ class Verdict {
   }
   // 3 where some runs were done and others could not be, or some were changed and others refused.
   [[nodiscard]] int code(bool only_looks) const {
+    const int partial = exit_code(ErrorKind::kPartial);
+    if (std::find(codes_.begin(), codes_.end(), partial) != codes_.end()) return partial;
     for (const int code : {7, 75, 4, 5, 2}) {
       if (std::find(codes_.begin(), codes_.end(), code) == codes_.end()) continue;
       const bool partly = code == 7 || code == 75 ? done_ : changed_;

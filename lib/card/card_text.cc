@@ -150,6 +150,7 @@ const std::string* CardState::find(std::string_view key) const {
 
 namespace {
 
+constexpr std::size_t kMostRemembered = 1000;  // what we write are some dozens
 constexpr std::string_view kStateMark = "<!-- card-gen:state ", kStateEnd = "-->";
 
 // Everything but letters, digits and a few marks as %XX, so that a value is one word and ends no comment.
@@ -181,10 +182,10 @@ std::string decoded(std::string_view text) {
 std::optional<StatePlace> find_state(std::string_view body) {
   for (std::size_t begin = body.rfind(kStateMark); begin != std::string_view::npos;
        begin = begin == 0 ? std::string_view::npos : body.rfind(kStateMark, begin - 1)) {
+    if (begin > 0 && body[begin - 1] != '\n') continue;
     const std::size_t end = std::min(body.find('\n', begin), body.size());
     const std::size_t close = body.substr(begin, end - begin).find(kStateEnd);
-    const bool at_start = begin == 0 || body[begin - 1] == '\n';
-    if (at_start && close != std::string_view::npos) return StatePlace{begin, close + kStateEnd.size()};
+    if (close != std::string_view::npos) return StatePlace{begin, close + kStateEnd.size()};
   }
   return std::nullopt;
 }
@@ -197,6 +198,7 @@ CardState parse_state(std::string_view body) {
   const std::string_view words =
       body.substr(place->begin + kStateMark.size(), place->size - kStateMark.size() - kStateEnd.size());
   for (const std::string_view word : split(words, ' ')) {
+    if (state.hashes.size() + state.given.size() == kMostRemembered) break;
     const std::size_t equals = word.find('=');
     if (equals == std::string_view::npos) continue;
     const std::string_view key = word.substr(0, equals), value = word.substr(equals + 1);

@@ -52,6 +52,8 @@ void add_published_name(CardFacts& facts, std::string_view body) {
 
 // "- TRL: 1.0" of TRL, "- PEFT 0.1" of PEFT and Transformers.
 void add_versions(CardFacts& facts, std::string_view body) {
+  constexpr unsigned kMostVersions = 100;
+  unsigned versions = 0;
   bool inside = false;
   for (std::string_view line : split(body, '\n')) {
     line = trim(line);
@@ -63,7 +65,8 @@ void add_versions(CardFacts& facts, std::string_view body) {
     if (name.ends_with(':')) name.remove_suffix(1);
     const bool sound =
         !name.empty() && name.size() < 40 && version.size() < 60 && version.find_first_of("0123456789") == 0;
-    if (sound) facts.add("version_" + std::string(name), std::string(version), kSource);
+    if (sound && ++versions <= kMostVersions)
+      facts.add("version_" + std::string(name), std::string(version), kSource);
   }
 }
 

@@ -27,7 +27,7 @@ struct CardFile {
   std::size_t yaml_line = 1;                 // number of the first line of YAML
   std::size_t body_begin = 0;
   YamlValue data;             // null without front matter; a map where require_mapping() has passed
-  std::vector<CardKey> keys;  // in order
+  std::vector<CardKey> keys;  // in order, one for each of data.members; none where those don't have lines
 
   [[nodiscard]] std::string_view body() const { return std::string_view(text).substr(body_begin); }
   [[nodiscard]] const CardKey* find(std::string_view key) const;

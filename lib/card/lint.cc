@@ -5,12 +5,14 @@
 
 #include <algorithm>
 #include <array>
+#include <unordered_set>
 
 #include "base/json_write.h"
 #include "base/text.h"
 #include "card/placeholders.h"
 #include "card/tables.h"
 #include "model/pickled.h"
+#include "os/interrupt.h"
 
 namespace mu {
 namespace {
@@ -261,22 +263,33 @@ class Linter {
     if (source != nullptr) require(source->find("url"), where + ".source.url", Kind::kString, source->line);
   }
 
-  // A region without its end: card-gen -i would not know what is its own.
-  void region(std::string_view line, std::size_t number) {
-    constexpr std::string_view kBegin = "<!-- card-gen:begin ", kClose = " -->";
-    const std::string_view marker = trim(line);
-    if (!marker.starts_with(kBegin) || !marker.ends_with(kClose)) return;
-    const std::string_view name = marker.substr(kBegin.size(), marker.size() - kBegin.size() - kClose.size());
-    const std::string end = fmt::format("<!-- card-gen:end {} -->", name);
-    if (card_.text.find(end, static_cast<std::size_t>(marker.data() - card_.text.data())) ==
-        std::string::npos)
-      add("CG-REGION", number, fmt::format("the region {} is never closed", shown(name)));
+  // The name in a line that is "<!-- card-gen:WHAT NAME -->".
+  static std::optional<std::string_view> marked(std::string_view line, std::string_view start) {
+    constexpr std::string_view kClose = " -->";
+    const std::string_view mark = trim(line);
+    if (mark.size() < start.size() + kClose.size() || !mark.starts_with(start) || !mark.ends_with(kClose))
+      return std::nullopt;
+    return mark.substr(start.size(), mark.size() - start.size() - kClose.size());
+  }
+
+  // Regions without their end: card-gen -i would not know what is its own.
+  void regions(const std::vector<std::string_view>& lines) {
+    std::unordered_set<std::string_view> ends;  // of the lines below
+    for (std::size_t i = lines.size(); i-- > 0;) {
+      if (const std::optional<std::string_view> name = marked(lines[i], "<!-- card-gen:end "))
+        ends.insert(*name);
+      const std::optional<std::string_view> name = marked(lines[i], "<!-- card-gen:begin ");
+      if (name && !ends.contains(*name))
+        add("CG-REGION", i + 1, fmt::format("the region {} is never closed", shown(*name)));
+    }
   }
 
   void body() {
     std::size_t number = 1;
-    for (const std::string_view line : split(card_.text, '\n')) {
-      region(line, number);
+    const std::vector<std::string_view> lines = split(card_.text, '\n');
+    regions(lines);
+    for (const std::string_view line : lines) {
+      check_interrupt();
       if (is_placeholder(line)) add("CG-PLACEHOLDER", number, "a placeholder where nothing was written");
       if (line.find("(https://huggingface.co/None)") != std::string_view::npos ||
           line.find("model=\"None\"") != std::string_view::npos)

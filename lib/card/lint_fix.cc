@@ -9,27 +9,64 @@
 namespace mu {
 namespace {
 
-// A plain scalar written anew on its own line, with all that stands around it (comments, brackets) kept. One
-// that is not found there (it goes on over several lines) stays.
-void replace_scalar(std::string& lines, std::size_t first_line, const YamlValue& value,
-                    const std::string& better) {
-  std::size_t begin = 0;
-  for (std::size_t line = first_line; line < value.line; ++line) {
-    begin = lines.find('\n', begin);
-    if (begin++ == std::string::npos) return;
+// Plain scalars of one key written anew, each on its own line, with all that stands around it (comments,
+// brackets) kept. One that is not found there (it goes on over several lines) stays. They are to come in the
+// order from the last to the first: each is looked for before the one that came last, so that a long list
+// takes time in proportion to its length.
+class ScalarEdits {
+ public:
+  ScalarEdits(std::string_view lines, std::size_t first_line)
+      : lines_(lines), first_line_(first_line), limit_(lines.size()) {
+    for (std::size_t at = 0; at < lines.size(); at = std::min(lines.find('\n', at), lines.size() - 1) + 1)
+      begins_.push_back(at);
   }
-  const std::size_t end = std::min(lines.find('\n', begin), lines.size());
-  for (std::size_t at = lines.find(value.text, begin); at < end && !value.text.empty();
-       at = lines.find(value.text, at + 1)) {
-    const std::size_t after = at + value.text.size();
-    const bool whole =
-        at > begin && std::string_view(" [,").find(lines[at - 1]) != std::string_view::npos &&
-        (after == lines.size() || std::string_view(" \r\n,]}").find(lines[after]) != std::string_view::npos);
-    if (!whole) continue;
-    lines.replace(at, value.text.size(), better);
-    return;
+
+  void replace(const YamlValue& value, std::string better) {
+    const std::size_t line = value.line - first_line_;
+    if (value.line < first_line_ || line >= begins_.size() || value.text.empty()) return;
+    const std::size_t begin = begins_[line];
+    const std::size_t end = std::min(limit_, line + 1 < begins_.size() ? begins_[line + 1] : lines_.size());
+    if (end < begin + value.text.size()) return;
+    const std::string_view here = lines_.substr(begin, end - begin);
+    for (std::size_t at = here.rfind(value.text); at != std::string_view::npos && at > 0;
+         at = here.rfind(value.text, at - 1)) {
+      if (!is_whole(begin + at, value.text.size())) continue;
+      edits_.push_back({begin + at, value.text.size(), std::move(better)});
+      limit_ = begin + at;
+      return;
+    }
   }
-}
+
+  [[nodiscard]] std::string apply() const {
+    std::string out;
+    std::size_t at = 0;
+    for (auto edit = edits_.rbegin(); edit != edits_.rend(); ++edit) {
+      out += lines_.substr(at, edit->begin - at);
+      out += edit->text;
+      at = edit->begin + edit->size;
+    }
+    return out.append(lines_.substr(at));
+  }
+
+ private:
+  struct Edit {
+    std::size_t begin, size;  // bytes
+    std::string text;
+  };
+
+  [[nodiscard]] bool is_whole(std::size_t at, std::size_t size) const {
+    const std::size_t after = at + size;
+    return std::string_view(" [,").find(lines_[at - 1]) != std::string_view::npos &&
+           (after == lines_.size() ||
+            std::string_view(" \r\n,]}").find(lines_[after]) != std::string_view::npos);
+  }
+
+  std::string_view lines_;
+  std::size_t first_line_;
+  std::size_t limit_;  // where the last one that was found begins
+  std::vector<std::size_t> begins_;
+  std::vector<Edit> edits_;
+};
 
 // Calls each(value) for every plain scalar, the last in the text first, so that lines stay where they were.
 template <typename Each>
@@ -46,10 +83,10 @@ std::optional<std::string> better_identifier(std::string_view key, const std::st
   return std::nullopt;
 }
 
-std::string mended_lines(const CardFile& card, const CardKey& key) {
-  const YamlValue& value = *card.data.find(key.key);
+std::string mended_lines(const CardFile& card, const CardKey& key, const YamlValue& value,
+                         std::size_t first_line) {
   std::string lines(card.lines_of(key));
-  const bool licensed = card.find("license") != nullptr;
+  const bool licensed = key.key == "licence" && card.find("license") != nullptr;
   if (key.key == "licence" && (value.text == "license" || licensed)) return "";
   if (key.key == "licence" && license_name(value.text)) return yaml_entry("license", value.text);
   if (key.key == "tags" && value.is_string()) return yaml_entry("tags", value.texts());
@@ -58,14 +95,14 @@ std::string mended_lines(const CardFile& card, const CardKey& key) {
     if (const std::optional<std::string> better = better_identifier(key.key, value.text))
       return yaml_entry(key.key, *better);
   }
-  const std::size_t first = line_at(card.text, key.begin);
+  ScalarEdits edits(lines, first_line);
   each_plain(value, [&](const YamlValue& scalar) {
     const std::optional<std::string> better = better_identifier(key.key, scalar.text);
     // A text for the Hub that Python reads as something else.
     const bool misread = scalar.is_string() && python_kind(scalar.text) != YamlValue::Kind::kString;
-    if (better || misread) replace_scalar(lines, first, scalar, yaml_string(better.value_or(scalar.text)));
+    if (better || misread) edits.replace(scalar, yaml_string(better.value_or(scalar.text)));
   });
-  return lines;
+  return edits.apply();
 }
 
 }  // namespace
@@ -73,9 +110,11 @@ std::string mended_lines(const CardFile& card, const CardKey& key) {
 std::string fix_card(const CardFile& card) {
   std::string out;
   std::size_t at = card.has_bom ? 3 : 0;
-  for (const CardKey& key : card.keys) {
-    out += card.text.substr(at, key.begin - at);
-    std::string lines = mended_lines(card, key);
+  for (std::size_t i = 0; i < card.keys.size(); ++i) {
+    const CardKey& key = card.keys[i];
+    const YamlValue::Member& member = card.data.members[i];
+    out.append(card.text, at, key.begin - at);
+    std::string lines = mended_lines(card, key, member.value, member.line);
     if (lines != card.lines_of(key) && card.eol == "\r\n") {
       std::string crlf;
       for (const char c : lines) crlf += c == '\n' ? "\r\n" : std::string(1, c);

@@ -223,8 +223,9 @@ class Updater {
   }
 
   void remove_wrong_keys(std::vector<Edit>& edits) {
-    for (const CardKey& key : old_.keys) {
-      const YamlValue& value = *old_.data.find(key.key);
+    for (std::size_t i = 0; i < old_.keys.size(); ++i) {
+      const CardKey& key = old_.keys[i];
+      const YamlValue& value = old_.data.members[i].value;
       const bool fresh = std::any_of(fresh_.front.begin(), fresh_.front.end(),
                                      [&](const CardEntry& e) { return e.key == key.key; });
       const bool misspelt = key.key == "licence" && value.text == "license";
@@ -362,12 +363,12 @@ class Updater {
   }
 
   void replace_all(std::string& text, std::string_view from, std::string_view to, const std::string& why) {
-    bool any = false;
-    for (std::size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size())) {
-      text.replace(at, from.size(), to);
-      any = true;
-    }
-    if (any) change(why);
+    std::vector<Edit> edits;
+    for (std::size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + from.size()))
+      edits.push_back({at, at + from.size(), std::string(to)});
+    if (edits.empty()) return;
+    text = mu::apply(text, std::move(edits));
+    change(why);
   }
 
   // What TRL, PEFT and Transformers leave in their cards.

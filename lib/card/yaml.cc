@@ -12,9 +12,11 @@
 #include <cstdlib>
 #include <istream>
 #include <sstream>
+#include <unordered_set>
 
 #include "base/error.h"
 #include "base/text.h"
+#include "os/interrupt.h"
 
 namespace mu {
 namespace {
@@ -154,6 +156,7 @@ class Builder : public YAML::EventHandler {
   struct Open {
     YamlValue value;
     bool has_key = false;
+    std::unordered_set<std::string> keys{};  // of a map, so far
     std::string key{};
     std::size_t key_line = 0;
   };
@@ -184,6 +187,7 @@ class Builder : public YAML::EventHandler {
     add(std::move(value));
   }
   void add(YamlValue value) {
+    check_interrupt();
     if (stack_.empty()) {
       root = std::move(value);
       return;
@@ -193,7 +197,7 @@ class Builder : public YAML::EventHandler {
       top.value.items.push_back(std::move(value));
     } else if (!top.has_key) {
       if (!value.is_scalar()) throw malformed("a key must be a text").at(fmt::format("line {}", value.line));
-      if (top.value.find(value.text) != nullptr)
+      if (!top.keys.insert(value.text).second)
         throw malformed(fmt::format("the key '{}' stands twice", escape_name(value.text)))
             .at(fmt::format("line {}", value.line))
             .hint("the Hub refuses such a card; remove one");

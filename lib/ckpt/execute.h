@@ -4,7 +4,7 @@
 //
 // A checkpoint is renamed to a hidden name that no trainer looks for, the run folder is synced, and only then
 // is anything deleted: whenever a kill or a power failure comes, a checkpoint is whole under its name or not
-// there. What was left half deleted is finished by the next run.
+// there. What was left half deleted is finished by the next run, if it is what had been judged (hide.h).
 #pragma once
 
 #include <cstdint>
@@ -25,12 +25,13 @@ struct ExecuteOptions {
   std::function<void(std::uint64_t bytes)> on_freed{};  // may be empty; from any thread
 };
 
+// Counts what has gone, not what was renamed.
 struct Outcome {
   std::uint64_t removed = 0, slimmed = 0, aside = 0;
   std::uint64_t leftovers = 0;  // of killed runs, finished
   std::uint64_t vanished = 0;   // gone before we came: the trainer rotates too
   std::uint64_t bytes_freed = 0;
-  std::vector<Error> failures;  // what was left as it is, or half deleted under its hidden name
+  std::vector<Error> failures;  // what was left as it is or put back, or half deleted, by its hidden path
 
   [[nodiscard]] std::uint64_t changes() const { return removed + slimmed + aside + leftovers; }
 };

@@ -39,6 +39,7 @@ struct Candidate {
   std::size_t run = 0;
   CheckpointFacts facts;
   std::vector<std::string> link_targets;  // where links inside it lead
+  std::vector<FileId> files;              // in it, at any depth
   bool has_vanished = false;
   bool is_recognised = true;
   bool is_marked = false;  // something beside it says that it is not finished
@@ -84,16 +85,19 @@ class Scanner {
   std::vector<RunFacts> scan() {
     for (std::size_t i = 0; i < folders_.size(); ++i) guard(i, [&] { list_run(i); });
     // Other processes first: they take the longest, and need nothing of what is found.
-    std::vector<Writer> writers;
-    parallel_for(candidates_.size() + 1, options_.threads, [this, &writers](std::size_t i) {
+    std::map<FileId, std::string> open_files;
+    std::set<dev_t> devices;
+    for (const RunFolder& folder : folders_) devices.insert(folder.id.device);
+    parallel_for(candidates_.size() + 1, options_.threads, [&](std::size_t i) {
       if (i > 0)
         look_at(candidates_[i - 1]);
       else if (candidates_.size() > 1)
-        writers = find_writers(real_);
+        open_files = find_open_files(devices);
     });
     std::vector<std::vector<LookedAtEntry>> entries(runs_.size());
     for (Candidate& candidate : candidates_) {
       if (candidate.has_vanished || runs_[candidate.run].failure) continue;
+      note_writer(open_files, candidate);
       for (std::string& target : candidate.link_targets)
         links_[candidate.run].emplace_back(join_path(real_[candidate.run], candidate.facts.name),
                                            std::move(target));
@@ -105,7 +109,6 @@ class Scanner {
     parallel_for(runs_.size(), options_.threads, [this](std::size_t i) {
       if (!runs_[i].failure) guard(i, [&] { finish_run(i); });
     });
-    note_writers(writers, real_, runs_);
     return std::move(runs_);
   }
 
@@ -253,6 +256,15 @@ class Scanner {
     links_[index].insert(links_[index].end(), found->second.begin(), found->second.end());
   }
 
+  // A file that has a name elsewhere, too, counts: it is the same bytes.
+  static void note_writer(const std::map<FileId, std::string>& open_files, Candidate& candidate) {
+    if (open_files.empty()) return;
+    for (const FileId& file : candidate.files) {
+      if (const auto found = open_files.find(file); found != open_files.end())
+        candidate.facts.writer = found->second;
+    }
+  }
+
   void look_at(Candidate& candidate) {
     const RunFolder& run = folders_[candidate.run];
     CheckpointFacts& facts = candidate.facts;
@@ -280,6 +292,7 @@ class Scanner {
       return;
     }
     candidate.facts.stamp = stamp_of(status);
+    candidate.files = {candidate.facts.stamp.id};
     const WalkedEntry entry{candidate.facts.name,  WalkedEntry::Kind::kFile,
                             candidate.facts.stamp, static_cast<std::uint64_t>(status.st_size),
                             disk_bytes_of(status), static_cast<std::uint64_t>(status.st_nlink)};
@@ -311,6 +324,7 @@ class Scanner {
       facts.why = "what a save that was cut off left behind";
     }
     for (const WalkedEntry& entry : walk.entries) {
+      if (entry.kind == WalkedEntry::Kind::kFile) candidate.files.push_back(entry.stamp.id);
       if (entry.kind != WalkedEntry::Kind::kLink) continue;
       std::string target = real_path(join_path(path, entry.name));
       if (!target.empty()) candidate.link_targets.push_back(std::move(target));

@@ -16,6 +16,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "ckpt/hide.h"
 #include "ckpt/walk.h"
 #include "os/copy.h"
 #include "os/folder.h"
@@ -28,6 +29,7 @@ namespace mu {
 namespace {
 
 constexpr unsigned kMostTries = 10'000;
+constexpr int kMaxDepth = 40;  // a checkpoint is no deeper when it is judged
 
 std::string real_name(const std::string& run_path) {
   const std::unique_ptr<char, decltype(&std::free)> real(::realpath(run_path.c_str(), nullptr), &std::free);
@@ -42,7 +44,7 @@ void keep_times(int fd, const struct stat& status, const std::string& path) {
 }
 
 void copy_entry(int from, const std::string& name, int to, const std::string& target, const std::string& path,
-                const std::string& target_path);
+                const std::string& target_path, int depth);
 
 void copy_regular(int from, const std::string& name, int to, const std::string& target,
                   const struct stat& status, const std::string& path, const std::string& target_path) {
@@ -57,7 +59,9 @@ void copy_regular(int from, const std::string& name, int to, const std::string& 
 }
 
 void copy_folder(int from, const std::string& name, int to, const std::string& target,
-                 const struct stat& status, const std::string& path, const std::string& target_path) {
+                 const struct stat& status, const std::string& path, const std::string& target_path,
+                 int depth) {
+  if (depth > kMaxDepth) throw refused("folders nest too deep").in_file(escape_name(path));
   const Fd in(::openat(from, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (in.get() < 0) throw io_error("open", errno, escape_name(path));
   if (is_mount_root(in.get()))
@@ -67,18 +71,19 @@ void copy_folder(int from, const std::string& name, int to, const std::string& t
   const Fd out(::openat(to, target.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (out.get() < 0) throw io_error("open", errno, escape_name(target_path));
   for (const auto& [inner, type] : list_at(in.get(), path))
-    copy_entry(in.get(), inner, out.get(), inner, join_path(path, inner), join_path(target_path, inner));
+    copy_entry(in.get(), inner, out.get(), inner, join_path(path, inner), join_path(target_path, inner),
+               depth + 1);
   keep_times(out.get(), status, target_path);
   ::fsync(out.get());
 }
 
 void copy_entry(int from, const std::string& name, int to, const std::string& target, const std::string& path,
-                const std::string& target_path) {
+                const std::string& target_path, int depth) {
   check_interrupt();
   struct stat status {};
   if (::fstatat(from, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0)
     throw io_error("look at", errno, escape_name(path));
-  if (S_ISDIR(status.st_mode)) return copy_folder(from, name, to, target, status, path, target_path);
+  if (S_ISDIR(status.st_mode)) return copy_folder(from, name, to, target, status, path, target_path, depth);
   if (S_ISREG(status.st_mode)) return copy_regular(from, name, to, target, status, path, target_path);
   if (!S_ISLNK(status.st_mode))
     throw refused("is neither file, folder nor link: left alone").in_file(escape_name(path));
@@ -133,15 +138,18 @@ TrashPlace place_of_trash(const std::string& trash, const std::string& run_path)
   return place;
 }
 
-std::string move_to_trash(int folder, const std::string& name, const std::string& path,
+std::string move_to_trash(int folder, const std::string& name, const std::string& path, const Judged& judged,
                           const TrashFolder& trash, const std::string& wanted) {
   std::string target = rename_to_free_name(folder, name, trash, wanted);
-  if (!target.empty()) return target;
+  if (!target.empty()) {
+    require_judged(judged, folder, name, path, trash.fd(), target);
+    return target;
+  }
   if (errno != EXDEV) throw io_error("move to the trash", errno, escape_name(path));
   const std::string stage = stage_name(wanted, StageKind::kStage);
   const std::string stage_path = join_path(trash.path(), stage);
   try {
-    copy_entry(folder, name, trash.fd(), stage, path, stage_path);
+    copy_entry(folder, name, trash.fd(), stage, path, stage_path, 0);
     target = rename_to_free_name(trash.fd(), stage, trash, wanted);
     if (target.empty()) throw io_error("rename", errno, escape_name(stage_path));
     if (::fsync(trash.fd()) != 0) throw io_error("write to the disk", errno, escape_name(trash.path()));
@@ -150,10 +158,9 @@ std::string move_to_trash(int folder, const std::string& name, const std::string
     throw;
   }
   // Whole over there; here it disappears in one step, too.
-  const std::string hidden = stage_name(name, StageKind::kGone);
-  if (::renameat(folder, name.c_str(), folder, hidden.c_str()) != 0)
-    throw io_error("rename", errno, escape_name(path));
-  remove_tree_at(folder, hidden, path);
+  const std::string hidden = hide(judged, folder, name, path);
+  std::uint64_t removed = 0;
+  remove_tree_interruptibly_at(folder, hidden, join_path(parent_of(path), hidden), removed);
   return target;
 }
 

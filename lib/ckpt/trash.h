@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "ckpt/hide.h"
 #include "os/file.h"
 
 namespace mu {
@@ -31,8 +32,9 @@ struct TrashPlace {
 TrashPlace place_of_trash(const std::string& trash, const std::string& run_path);
 
 // Moves an entry of an open folder there, under `wanted` or, where that is taken, "wanted.2" and so on.
-// `path` is the entry's, for messages. Returns the name. Throws kIo; the entry is then still where it was.
-std::string move_to_trash(int folder, const std::string& name, const std::string& path,
+// `path` is the entry's, for messages. Returns the name. Throws kIo; the entry is then still where it was, or
+// its hidden path is named. Throws as require_judged() where it is not the judged one (hide.h).
+std::string move_to_trash(int folder, const std::string& name, const std::string& path, const Judged& judged,
                           const TrashFolder& trash, const std::string& wanted);
 
 }  // namespace mu

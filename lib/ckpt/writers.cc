@@ -6,26 +6,16 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <string_view>
 
 #include "base/error.h"
 #include "ckpt/walk.h"
-#include "os/file.h"
-#include "os/folder.h"
 
 namespace mu {
 namespace {
 
 bool is_number(std::string_view text) {
   return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
-}
-
-// What lies below the folder; nothing for anything else.
-std::string_view below(std::string_view path, std::string_view folder) {
-  const bool inside = !folder.empty() && path.size() > folder.size() + 1 && path.starts_with(folder) &&
-                      path[folder.size()] == '/';
-  return inside ? path.substr(folder.size() + 1) : std::string_view();
 }
 
 // Kernel threads have no program, and often outnumber processes; one that is not ours to see shows neither
@@ -37,8 +27,8 @@ bool has_program(int proc, const std::string& process) {
 
 }  // namespace
 
-std::vector<Writer> find_writers(const std::vector<std::string>& folders) {
-  std::vector<Writer> found;
+std::map<FileId, std::string> find_open_files(const std::set<dev_t>& devices) {
+  std::map<FileId, std::string> found;
   const Fd proc(::open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (proc.get() < 0) return found;
   const std::string self = std::to_string(::getpid());
@@ -48,36 +38,21 @@ std::vector<Writer> find_writers(const std::vector<std::string>& folders) {
     if (files.get() < 0) continue;  // ended, or not ours to see
     try {
       for (const auto& [number, link_type] : list_at(files.get(), "/proc")) {
-        // The link's own permissions tell how the file was opened.
-        struct stat status {};
-        std::array<char, 4096> target{};
-        if (::fstatat(files.get(), number.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 ||
-            (status.st_mode & S_IWUSR) == 0)
+        // The link's own permissions tell how the file was opened; through it the file itself is seen,
+        // whatever its path.
+        struct stat link {
+        }, file{};
+        if (::fstatat(files.get(), number.c_str(), &link, AT_SYMLINK_NOFOLLOW) != 0 ||
+            (link.st_mode & S_IWUSR) == 0 || ::fstatat(files.get(), number.c_str(), &file, 0) != 0)
           continue;
-        const ssize_t size = ::readlinkat(files.get(), number.c_str(), target.data(), target.size());
-        const std::string_view path(target.data(), static_cast<std::size_t>(std::max<ssize_t>(size, 0)));
-        if (std::any_of(folders.begin(), folders.end(),
-                        [path](const std::string& folder) { return !below(path, folder).empty(); }))
-          found.push_back({std::string(path), process});
+        if (S_ISREG(file.st_mode) && devices.contains(file.st_dev))
+          found.emplace(FileId{file.st_dev, file.st_ino}, process);
       }
     } catch (const Error&) {
       continue;  // it ended meanwhile
     }
   }
   return found;
-}
-
-void note_writers(const std::vector<Writer>& writers, const std::vector<std::string>& real_paths,
-                  std::vector<RunFacts>& runs) {
-  for (const Writer& writer : writers) {
-    for (std::size_t i = 0; i < runs.size(); ++i) {
-      const std::string_view inside = below(writer.path, real_paths[i]);
-      const std::string_view name = inside.substr(0, inside.find('/'));
-      for (CheckpointFacts& checkpoint : runs[i].checkpoints) {
-        if (checkpoint.name == name) checkpoint.writer = writer.process;
-      }
-    }
-  }
 }
 
 }  // namespace mu

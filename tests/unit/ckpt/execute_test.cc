@@ -186,6 +186,79 @@ TEST_CASE("execute: what is mounted inside a checkpoint survives") {
   CHECK(result == kChildPassed);
 }
 
+TEST_CASE("execute: a file that is mounted in a checkpoint survives with all of it") {
+  const int result = result_of_child([] {
+    const Run run({100, 200, 300});
+    const TempFolder outside;
+    put(outside / "precious", "x");
+    const std::string file = run / "checkpoint-100/trainer_state.json";
+    if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
+      return kChildSkipped;
+    const LookedAt before = look_at(run.path());
+    if (::mount((run / "checkpoint-100/scheduler.pt").c_str(), (run / "checkpoint-100/optimizer.pt").c_str(),
+                nullptr, MS_BIND, nullptr) != 0)
+      return kChildSkipped;
+    const Outcome late = execute(before, keep_last(1));
+    const bool passed =
+        late.removed == 1 && late.failures.size() == 1 && names_in(run / "checkpoint-100") == kWhole;
+    ::umount((run / "checkpoint-100/optimizer.pt").c_str());
+    return passed ? kChildPassed : 1;
+  });
+  if (result == kChildSkipped) {
+    MESSAGE("skipped: mounts are not permitted here");
+    return;
+  }
+  CHECK(result == kChildPassed);
+}
+
+// Two that the plan removes, of another user who lets us into the run folder and not into the checkpoints.
+TEST_CASE("execute: what may not be emptied stays in sight and is not counted") {
+  const int result = result_of_child([] {
+    const Run run({100, 200, 300});
+    std::filesystem::create_directory(run / "checkpoint-200/inner");
+    put(run / "checkpoint-200/inner/file", "x");
+    if (::geteuid() != 0) return kChildSkipped;
+    if (::chmod(run.path().c_str(), 0777) != 0) return 2;
+    for (const std::string& name : names_in(run.path())) {
+      if (::chown((run / name).c_str(), 65534, 65534) != 0) return 3;
+    }
+    ::chown((run / "checkpoint-100").c_str(), 0, 0);
+    const LookedAt at = look_at(run.path());
+    if (::setresgid(65534, 65534, 65534) != 0 || ::setresuid(65534, 65534, 65534) != 0) return 4;
+    // checkpoint-100 is root's, checkpoint-200 ours but for a folder in it.
+    const Outcome outcome = execute(at, keep_last(1));
+    bool passed = outcome.removed == 0 && outcome.bytes_freed == 0 && outcome.failures.size() == 2 &&
+                  names_in(run.path()) == checkpoints({100, 200, 300});
+    for (const Error& error : outcome.failures) passed = passed && error.kind() == ErrorKind::kPartial;
+    ::_exit(passed ? kChildPassed : 1);  // the folder is root's to remove
+  });
+  if (result == kChildSkipped) {
+    MESSAGE("skipped: only root can be somebody else");
+    return;
+  }
+  CHECK(result == kChildPassed);
+}
+
+TEST_CASE("execute: a run folder that can't be written is told once, before anything is renamed") {
+  const int result = result_of_child([] {
+    const Run run({100, 200, 300});
+    if (::geteuid() != 0) return kChildSkipped;
+    ::chmod(run.path().c_str(), 0755);
+    const LookedAt at = look_at(run.path());
+    if (::setresgid(65534, 65534, 65534) != 0 || ::setresuid(65534, 65534, 65534) != 0) return 4;
+    const Outcome outcome = execute(at, keep_last(1));
+    const bool passed = outcome.changes() == 0 && outcome.failures.size() == 1 &&
+                        outcome.failures[0].kind() == ErrorKind::kIo &&
+                        execute(at, keep_last(9)).failures.empty();
+    ::_exit(passed ? kChildPassed : 1);
+  });
+  if (result == kChildSkipped) {
+    MESSAGE("skipped: only root can be somebody else");
+    return;
+  }
+  CHECK(result == kChildPassed);
+}
+
 TEST_CASE("execute: to the trash, within a file system and to another one") {
   const TempFolder near;
   std::vector<std::string> trashes = {near / "trash"};
@@ -239,6 +312,38 @@ TEST_CASE("execute: leftovers of killed runs are finished, those of living ones 
   CHECK(names_in(run.path()) == expected);
 }
 
+// The name under which a process that is gone hid checkpoint-100, of which it had judged `judged`.
+static std::string hidden_name(const Run& run, std::optional<FileId> judged) {
+  CHECK(in_child([&] { put(run / "name", stage_name("checkpoint-100", StageKind::kGone, judged)); }) == 0);
+  const std::string name = get(run / "name");
+  std::filesystem::remove(run / "name");
+  return name;
+}
+
+TEST_CASE("execute: a hidden checkpoint is deleted only if it is the one that was judged") {
+  for (const bool is_judged : {true, false}) {
+    for (const bool is_taken : {true, false}) {
+      CAPTURE(is_judged);
+      CAPTURE(is_taken);
+      const Run run({100, 200, 300});
+      const FileId id = look_at(run.path()).of(is_judged ? 100 : 200).stamp.id;
+      std::string name = hidden_name(run, id);
+      // Whoever hid it may be anywhere: the lock of the run is enough.
+      const std::size_t space = name.find(".ns");
+      name.replace(space, name.find('.', space + 1) - space, ".ns1");
+      std::filesystem::rename(run / "checkpoint-100", run / name);
+      if (is_taken) add_checkpoint(run.path(), 100);
+      const Outcome outcome = execute(look_at(run.path()), keep_last(9));
+      CHECK(outcome.leftovers == (is_judged ? 1 : 0));
+      CHECK(outcome.failures.size() == (is_judged ? 0 : 1));
+      std::vector<std::string> expected = checkpoints({200, 300});
+      if (!is_judged || is_taken) expected = checkpoints({100, 200, 300});
+      if (!is_judged && is_taken) expected.emplace_back("kept-checkpoint-100");
+      CHECK(names_in(run.path()) == expected);
+    }
+  }
+}
+
 namespace {
 
 // checkpoint-100 as a kill leaves it when only its optimizer has been moved out. Returns its time before
@@ -282,6 +387,30 @@ TEST_CASE("execute: a slimming that was cut short is finished, whatever is to ha
       CHECK(exists(run / "checkpoint-100/model.safetensors"));
       CHECK(mtime_of(run / "checkpoint-100") == mtime);
     }
+  }
+}
+
+TEST_CASE("execute: what came into a hidden folder and was never judged is given back") {
+  for (const bool is_taken : {true, false}) {
+    CAPTURE(is_taken);
+    const Run run({100, 200});
+    cut_slimming_short(run);
+    std::string hidden;
+    for (const std::string& name : names_in(run.path())) {
+      if (name.starts_with('.')) hidden = run / name;
+    }
+    // The journal as it is written now: every entry with its inode, of which this one has another.
+    put(hidden + "/.folder-mtime", get(hidden + "/.folder-mtime") + "1 optimizer.pt\n2 scheduler.pt\n");
+    if (is_taken) put(run / "checkpoint-100/optimizer.pt", "a third one");
+    const Outcome outcome = execute(look_at(run.path()), keep_last(2));
+    CHECK(outcome.leftovers == 0);
+    CHECK(outcome.failures.size() == 1);
+    const std::string whole = get(kRealCheckpoint + "/optimizer.pt");
+    CHECK(get(run / (is_taken ? "kept-checkpoint-100-optimizer.pt" : "checkpoint-100/optimizer.pt")) ==
+          whole);
+    CHECK(exists(run / "checkpoint-100/scheduler.pt"));
+    // Nothing is left that is not known: the next run finishes.
+    CHECK(execute(look_at(run.path()), keep_last(2)).leftovers == 1);
   }
 }
 
