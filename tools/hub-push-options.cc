@@ -63,7 +63,7 @@ HubPushOptions parse_hub_push_options(int argc, char** argv) {
   app.value("--max-files-per-commit", "N", o.max_commit_files, "more are several commits (20000)");
   app.value("--part", "I/N|auto", part, "store share I of N; a run without commits");
   app.flag("--insecure-http", o.insecure_http, "a token may go over plain http");
-  app.common(o.common, "njpt");
+  app.common(o.common, "njpt", fmt::format("requests at once (default: {})", PushOptions().jobs));
   app.parse(argc, argv);
   if (o.operands.size() < 2 || o.operands.size() > 3)
     throw usage("name LOCAL and REPO").hint("see hub-push --help");
@@ -119,7 +119,7 @@ PushOptions push_options(const HubPushOptions& o) {
   push.create = !o.no_create;
   push.create_pr = o.create_pr;
   push.expected_parent = o.expect_parent.value_or("");
-  push.tag = o.tag.value_or("");
+  if (o.tag) push.tag = parse_revision(*o.tag);
   push.dry_run = o.common.dry_run;
   push.verify = o.verify;
   push.link = o.link;

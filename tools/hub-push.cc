@@ -90,7 +90,7 @@ PushResult push_to_hub(const HubPushOptions& o, const FileChoice& choice, HashCa
   if (!push_to.dry_run)
     journal.emplace(push_to.part ? share_journal_path(journal_file, *push_to.part) : journal_file);
   PushResult result = push(api, choice, cache, journal ? &*journal : nullptr, push_to, listener);
-  if (!push_to.dry_run && !push_to.part) remove_share_hashes(journal_file);
+  if (!push_to.dry_run && !push_to.part && !result.failure) remove_share_hashes(journal_file);
   return result;
 }
 
@@ -109,7 +109,8 @@ int push_once(const HubPushOptions& o, const std::string& local, PushOptions pus
     const PushResult result = folder ? push_to_cache(*folder, choice, cache, push_to, listener(o, progress))
                                      : push_to_hub(o, choice, cache, push_to, listener(o, progress));
     progress.reset();
-    print_result(o, push_to, result);
+    if (o.common.json || !result.failure) print_result(o, push_to, result);
+    if (result.failure) throw *result.failure;
   } catch (const Interrupted&) {
     progress.reset();
     print_note("interrupted; run the same command again to go on where it stopped");

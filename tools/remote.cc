@@ -15,6 +15,7 @@ namespace mu {
 namespace {
 
 constexpr unsigned kConnections = 32;
+constexpr unsigned kMaxWait = 30;  // seconds, for a server that fails: somebody sits before the screen
 
 // SHA-256 of files by name: what hubs told, and what was hashed to compare with it.
 RemoteHashes& hashes() {
@@ -28,6 +29,7 @@ HubSession& session() {
   if (!connection) {
     ConnectionOptions options;
     options.user_agent = console().program + "/" MU_VERSION;
+    options.max_wait_s = kMaxWait;
     options.warn = print_warning;
     if (console().verbose >= 2) options.trace = [](const std::string& line) { print_detail(line); };
     connection.emplace(options);

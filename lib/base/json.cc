@@ -165,6 +165,8 @@ class JsonBuilder : public nlohmann::json_sax<nlohmann::json> {
   }
 
   JsonValue& add() {
+    if (++values_ > limits_.values)
+      throw syntax_error(offset(), fmt::format("more than {} values", limits_.values));
     if (open_.empty()) return out_.root;
     JsonValue& parent = *open_.back();
     if (parent.kind_ == JsonValue::Kind::kArray) return parent.items_.emplace_back();
@@ -194,7 +196,7 @@ class JsonBuilder : public nlohmann::json_sax<nlohmann::json> {
   JsonLimits limits_;
   JsonDocument& out_;
   const char* reached_;
-  std::size_t last_end_ = 0;
+  std::size_t last_end_ = 0, values_ = 0;
   std::string key_;
   std::vector<JsonValue*> open_;
   std::vector<std::unordered_set<std::string>> keys_;

@@ -63,8 +63,9 @@ struct JsonDocument {
 };
 
 struct JsonLimits {
-  std::size_t depth = 128;      // open brackets
-  bool allow_nonfinite = true;  // bare NaN, Infinity and -Infinity, as Python writes them
+  std::size_t depth = 128;        // open brackets
+  std::size_t values = SIZE_MAX;  // of all kinds: a value costs a hundred bytes, "{}," in a text three
+  bool allow_nonfinite = true;    // bare NaN, Infinity and -Infinity, as Python writes them
 };
 
 // Parses a whole document. Throws kMalformed at "byte N" with the reason.

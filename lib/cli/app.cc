@@ -103,14 +103,14 @@ void App::config(const std::string& names, const std::string& value_name, const 
   finish(app_->set_config(names, "", help), Takes::kValue)->option_text(value_name)->take_last();
 }
 
-void App::common(CommonOptions& options, std::string_view which) {
+void App::common(CommonOptions& options, std::string_view which, const std::string& threads_help) {
   common_ = &options;
   group("Common");
   const auto has = [which](char letter) { return which.find(letter) != std::string_view::npos; };
   if (has('n')) flag("-n,--dry-run", options.dry_run, "print the plan and change nothing");
   if (has('j')) flag("--json", options.json, "print one JSON document");
   if (has('0')) flag("-0,--null", options.null, "names end with NUL, unescaped");
-  if (has('t')) value("-j,--threads", "N", threads_, "threads (default: all)");
+  if (has('t')) value("-j,--threads", "N", threads_, threads_help);
   if (has('p')) {
     const auto keep = [&options](std::int64_t sum) { options.progress = sum > 0; };
     finish(app_->add_flag_function("--progress,!--no-progress", keep,

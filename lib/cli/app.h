@@ -64,7 +64,8 @@ class App {
   void group(const std::string& heading) { group_ = heading; }
   // Options shared by all programs; `which` picks by letter: j json, 0 null, n dry run, p progress, t
   // threads.
-  void common(CommonOptions& options, std::string_view which);
+  void common(CommonOptions& options, std::string_view which,
+              const std::string& threads_help = "threads (default: all)");
 
   // Prints and throws ExitNow for --help and --version; throws kUsage for what is wrong. `argv` is borrowed.
   void parse(int argc, const char* const* argv);

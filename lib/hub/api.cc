@@ -4,7 +4,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "base/base64.h"
 #include "base/bytes.h"
@@ -17,7 +19,7 @@ namespace {
 
 constexpr std::string_view kJson = "application/json";
 constexpr std::size_t kPathsPerCall = 500;
-constexpr int kMaxPages = 100'000;
+constexpr std::size_t kMaxPages = 1000, kMaxEntries = 1'000'000;
 
 HubRequest post(std::string path, std::string body, std::string what) {
   HubRequest request;
@@ -53,34 +55,53 @@ std::string next_page(const HttpResponse& response) {
   return "";
 }
 
+// `visibility` is the newer key; a Space of which only the app may be seen is private by `private` false.
+std::optional<bool> visibility_of(const JsonValue& info) {
+  if (const std::string* visibility = info.find_string("visibility")) return *visibility != "public";
+  const JsonValue* flag = info.find("private");
+  return flag == nullptr ? std::nullopt : flag->as_bool();
+}
+
 bool is_missing_route(int status) {
   return status == 404 || status == 405 || status == 501;
 }
 
 }  // namespace
 
+void require_commit_id(const std::string& id, std::string_view what) {
+  const bool plain = id.size() <= 128 &&
+                     std::all_of(id.begin(), id.end(), [](unsigned char c) { return std::isalnum(c) != 0; });
+  if (!plain) throw senseless(what, "a commit is named by other than letters and digits");
+}
+
 std::string HubApi::whoami() {
   const JsonValue answer = session_.json(get("/api/whoami-v2", "ask whose token this is"));
   const std::string* name = answer.find_string("name");
   if (name == nullptr || name->empty()) throw senseless("ask whose token this is", "it has no name");
-  return *name;
+  try {
+    return parse_repo(*name + "/x", RepoType::kModel).id.substr(0, name->size());
+  } catch (const Error&) {
+    throw senseless("ask whose token this is", "its name is not one of an account");
+  }
 }
 
-RevisionState HubApi::find_revision(const std::string& revision) {
-  const HubRequest request =
+RevisionState HubApi::find_revision(const std::string& revision, Patience* patience) {
+  HubRequest request =
       get(repo_.api_path() + "/revision/" + percent_encode(revision), "look up the repository");
+  request.patience = patience;
   const HttpResponse response = session_.send(request);
   if (response.ok()) {
     const JsonValue info = parse_answer(response, request.what);
     const std::string* sha = info.find_string("sha");
-    return {RevisionState::Found::kYes, sha == nullptr ? "" : *sha};
+    if (sha != nullptr) require_commit_id(*sha, request.what);
+    return {RevisionState::Found::kYes, sha == nullptr ? "" : *sha, visibility_of(info)};
   }
   switch (refusal_of(response)) {
     case Refusal::kNoRevision:
-      return {RevisionState::Found::kNoRevision, ""};
+      return {RevisionState::Found::kNoRevision, "", std::nullopt};
     case Refusal::kNoRepo:
       // Without a token it may just be hidden, and nothing could be made anyway.
-      if (session_.has_token()) return {RevisionState::Found::kNoRepo, ""};
+      if (session_.has_token()) return {RevisionState::Found::kNoRepo, "", std::nullopt};
       [[fallthrough]];
     default:
       throw session_.error(request, response);
@@ -106,31 +127,22 @@ void HubApi::create_repo(std::optional<bool> make_private) {
   if (repo_.type == RepoType::kSpace) json.member("sdk", "static");
   json.end_object();
   const HubRequest request = post("/api/repos/create", std::move(body), "create the repository");
-  for (double waited = 0;;) {
-    const HttpResponse response = session_.send(request);
-    if (response.ok()) return;
-    const bool busy =
-        response.status == 409 &&
-        hub_message(response).find("another conflicting operation is in progress") != std::string::npos;
-    if (response.status == 409 && !busy) return;
-    if (busy && waited < session_.max_wait_s()) {
-      session_.clock().sleep(1);
-      waited += 1;
-      continue;
-    }
-    // Tokens that may push but not create are told no although the repository is there.
-    if (response.status == 401 || response.status == 402 || response.status == 403) {
-      if (session_.send(get(repo_.api_path(), "look up the repository")).ok()) return;
-    }
-    throw session_.error(request, response);
+  const HttpResponse response = session_.send(request);
+  if (response.ok()) return;
+  if (response.status == 409 && !is_busy(response)) return;
+  // Tokens that may push but not create are told no although the repository is there.
+  if (response.status == 401 || response.status == 402 || response.status == 403) {
+    if (session_.send(get(repo_.api_path(), "look up the repository")).ok()) return;
   }
+  throw session_.error(request, response);
 }
 
 void HubApi::create_branch(const std::string& name) {
   const HubRequest request =
       post(repo_.api_path() + "/branch/" + percent_encode(name), "{}", "create the branch");
   const HttpResponse response = session_.send(request);
-  if (!response.ok() && response.status != 409) throw session_.error(request, response);
+  if (!response.ok() && (response.status != 409 || is_busy(response)))
+    throw session_.error(request, response);
 }
 
 void HubApi::create_tag(const std::string& name, const std::string& revision, const std::string& message) {
@@ -149,7 +161,7 @@ std::uint64_t HubApi::open_pull_request(const std::string& title, const std::str
       .member("pullRequest", true)
       .end_object();
   HubRequest request = post(repo_.api_path() + "/discussions", std::move(body), "open a pull request");
-  request.repeatable = false;  // a lost answer may have opened one
+  request.repeat = Repeat::kUndone;  // a lost answer may have opened one
   const JsonValue answer = session_.json(request);
   const std::optional<std::uint64_t> number = answer.find_u64("num");
   if (!number) throw senseless(request.what, "it has no number");
@@ -171,7 +183,8 @@ std::vector<std::string> HubApi::validate_card(const std::string& text) {
   const JsonValue answer = parse_answer(response, request.what);
   if (const JsonValue* list = answer.find("warnings")) {
     for (const JsonValue& item : list->items()) {
-      if (const std::string* message = item.find_string("message")) warnings.push_back(escape_name(*message));
+      if (const std::string* message = item.find_string("message"))
+        warnings.push_back(session_.masked(escape_name(*message)));
     }
   }
   return warnings;
@@ -242,20 +255,26 @@ std::vector<RemoteFile> HubApi::list_files(const std::string& revision, const st
   std::string below = repo_.api_path() + "/tree/" + percent_encode(revision);
   if (!path.empty()) below += "/" + percent_encode_path(path);
   below += "?recursive=True&expand=False";
-  for (int page = 0; page < kMaxPages; ++page) {
+  std::unordered_set<std::string> read;  // pages
+  for (std::size_t entries = 0;;) {
+    if (!read.insert(below).second) throw senseless(what, "a page names one before it as the next");
+    if (read.size() > kMaxPages) throw senseless(what, fmt::format("it has more than {} pages", kMaxPages));
     const HubRequest request = get(below, what);
     const HttpResponse response = session_.send(request);
     if (!response.ok()) {
       if (refusal_of(response) == Refusal::kNoEntry) return files;
       throw session_.error(request, response);
     }
-    for (RemoteFile& file : read_files(parse_answer(response, what), what)) files.push_back(std::move(file));
+    const JsonValue list = parse_answer(response, what);
+    entries += list.items().size();
+    if (entries > kMaxEntries) throw senseless(what, fmt::format("it has more than {} entries", kMaxEntries));
+    for (RemoteFile& file : read_files(list, what)) files.push_back(std::move(file));
     const std::string next = at_endpoint(next_page(response), session_.endpoint());
     if (next.empty()) return files;
-    if (!next.starts_with(session_.endpoint())) throw senseless(what, "the next page is at another place");
+    if (!next.starts_with(session_.endpoint() + "/"))
+      throw senseless(what, "the next page is at another place");
     below = next.substr(session_.endpoint().size());
   }
-  throw senseless(what, "it has no last page");
 }
 
 std::vector<RemoteFile> HubApi::find_files(const std::string& revision,
@@ -292,14 +311,35 @@ HubRequest HubApi::commit_request(const std::string& revision) const {
   request.path = repo_.api_path() + "/commit/" + percent_encode(revision);
   request.content_type = "application/x-ndjson";
   request.what = "commit";
-  request.repeatable = false;
+  request.repeat = Repeat::kNever;
   return request;
 }
 
-HttpResponse HubApi::commit(const std::string& revision, const HttpBody& body) {
+HttpResponse HubApi::commit(const std::string& revision, const HttpBody& body, Patience& patience) {
   HubRequest request = commit_request(revision);
   request.body = body;
+  request.patience = &patience;
   return session_.send(request);
+}
+
+std::string hub_url(std::string_view told, const std::string& endpoint) {
+  const bool plain =
+      !told.empty() && told.size() <= 2000 && std::all_of(told.begin(), told.end(), [](char c) {
+        return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
+               std::string_view("-._~/%+@=&?:#").find(c) != std::string_view::npos;
+      });
+  if (!plain || told.find("..") != std::string_view::npos) return "";
+  const std::string url = at_endpoint(std::string(told), endpoint);
+  if (url.starts_with(endpoint + "/")) return url;
+  if (url.starts_with("//") || url.substr(0, url.find('/')).find(':') != std::string::npos) return "";
+  const std::string target = parse_url(endpoint).target;  // a hub may live below a path
+  if (target != "/" && url.starts_with(target + "/")) return origin(parse_url(endpoint)) + url;
+  return endpoint + (url.front() == '/' ? "" : "/") + url;
+}
+
+std::string HubApi::commit_url(const std::string& commit, std::string_view told) const {
+  const std::string url = hub_url(told, session_.endpoint());
+  return url.empty() || session_.masked(url) != url ? commit_url(commit) : url;
 }
 
 std::string HubApi::commit_url(const std::string& commit) const {

@@ -18,7 +18,8 @@ namespace mu {
 // Where a revision stands.
 struct RevisionState {
   enum class Found : std::uint8_t { kYes, kNoRevision, kNoRepo } found = Found::kYes;
-  std::string commit;  // 40 hex digits; empty for a repository without commits
+  std::string commit;              // 40 hex digits; empty for a repository without commits
+  std::optional<bool> is_private;  // where the hub says
 };
 
 struct PreuploadFile {
@@ -54,7 +55,7 @@ class HubApi {
   std::string whoami();
   void set_owner(const std::string& owner) { repo_.id = owner + "/" + repo_.id; }
 
-  RevisionState find_revision(const std::string& revision);
+  RevisionState find_revision(const std::string& revision, Patience* patience = nullptr);
   // Makes the repository; one that exists is fine. No visibility: what the owner's settings say.
   void create_repo(std::optional<bool> make_private);
   void create_branch(const std::string& name);
@@ -80,10 +81,12 @@ class HubApi {
 
   // Sends a commit (NDJSON) once. The answer may be any, and none (kTemporary) does not mean that nothing
   // happened.
-  HttpResponse commit(const std::string& revision, const HttpBody& body);
+  HttpResponse commit(const std::string& revision, const HttpBody& body, Patience& patience);
   HubRequest commit_request(const std::string& revision) const;
 
   [[nodiscard]] std::string commit_url(const std::string& commit) const;
+  // The one that the hub told, where it is one of this hub.
+  [[nodiscard]] std::string commit_url(const std::string& commit, std::string_view told) const;
   [[nodiscard]] std::string pull_request_url(std::uint64_t number) const;
 
  private:
@@ -92,5 +95,12 @@ class HubApi {
   HubSession& session_;
   Repo repo_;
 };
+
+// Throws kRemote for an id with other than letters and digits: it stands in URLs and messages.
+void require_commit_id(const std::string& id, std::string_view what);
+
+// A URL below `endpoint` out of what a hub told: a path without host becomes a whole one. Empty for anything
+// else: another place, another scheme, characters that don't belong into a URL.
+std::string hub_url(std::string_view told, const std::string& endpoint);
 
 }  // namespace mu

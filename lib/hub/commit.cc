@@ -12,13 +12,13 @@
 #include "base/json_write.h"
 #include "base/text.h"
 #include "hash/git_blob.h"
+#include "os/interrupt.h"
 #include "os/spool.h"
 
 namespace mu {
 namespace {
 
 constexpr std::size_t kPiece = 3U << 18;  // bytes; a multiple of 3, so that pieces of base64 can be joined
-constexpr unsigned kMaxCommitTries = 5;
 
 void append_line(Spool& spool, std::string line) {
   line += '\n';
@@ -31,7 +31,7 @@ void append_regular(Spool& spool, PushItem& item) {
   const InputFile file(local.path);
   const auto require_same = [&] {
     if (file.stamp() != local.stamp)
-      throw Error(ErrorKind::kTemporary, "it changed while it was sent; nothing is committed")
+      throw Error(ErrorKind::kTemporary, "it changed while it was sent")
           .in_file(escape_name(local.path))
           .hint("try again");
   };
@@ -40,6 +40,7 @@ void append_regular(Spool& spool, PushItem& item) {
   GitBlobId blob(item.size);
   std::vector<std::byte> piece;
   for (std::uint64_t at = 0; at < item.size; at += piece.size()) {
+    check_interrupt();
     piece.resize(static_cast<std::size_t>(std::min<std::uint64_t>(kPiece, item.size - at)));
     file.read_at(at, piece);
     blob.update(piece);
@@ -48,8 +49,7 @@ void append_regular(Spool& spool, PushItem& item) {
   require_same();
   const std::string oid = blob.finish();
   if (!item.oid.empty() && item.oid != oid)
-    throw Error(ErrorKind::kTemporary, "it changed after it was hashed; nothing is committed")
-        .in_file(escape_name(local.path));
+    throw Error(ErrorKind::kTemporary, "it changed after it was hashed").in_file(escape_name(local.path));
   item.oid = oid;
   std::string tail = "\",\"path\":";
   append_json_string(tail, item.name);
@@ -80,20 +80,72 @@ CommitResult read_result(HubApi& api, const HttpResponse& response) {
   const std::string* url = answer.find_string("commitUrl");
   if (oid == nullptr || oid->empty())
     throw Error(ErrorKind::kRemote, "cannot commit: the answer names no commit");
+  require_commit_id(*oid, "commit");
   result.commit = *oid;
-  result.url = url == nullptr || url->empty() ? api.commit_url(*oid) : *url;
+  result.url = api.commit_url(*oid, url == nullptr ? "" : *url);
   if (const std::string* output = answer.find_string("hookOutput")) result.output = *output;
   return result;
 }
 
-bool is_lost(const HttpResponse& response) {
-  return response.status >= 500 || response.status == 408;
+// What came of one try.
+struct Answer {
+  enum class Says : std::uint8_t { kMade, kNotNow, kPerhaps, kRefused } says = Says::kPerhaps;
+  int status = 0;  // 0: there was none
+  CommitResult made;
+  RetryWait wait{0};
+  Error error{ErrorKind::kTemporary, ""};
+};
+
+// Of the statuses of failure those after which a commit may have been made, or was not for a passing reason.
+bool may_be_made(const HttpResponse& response) {
+  const int status = response.status;
+  return status == 408 || status == 409 || status == 412 || status == 413 ||
+         (status >= 500 && status != 501 && status != 507);
+}
+
+Answer send_once(HubApi& api, const CommitTask& task, const HttpBody& body, Patience& patience) {
+  const HubSession& session = api.session();
+  Answer answer;
+  answer.wait = wait_after_failure(patience.failed() + 1, session.clock().dice());
+  try {
+    const HttpResponse response = api.commit(task.revision, body, patience);
+    answer.status = response.status;
+    if (response.ok()) {
+      answer.made = read_result(api, response);
+      answer.says = Answer::Says::kMade;
+      return answer;
+    }
+    answer.error = session.error(api.commit_request(task.revision), response);
+    const double now = session.clock().now();
+    if (const std::optional<RetryWait> wait =
+            wait_after(response, patience.failed() + 1, now, session.clock().dice()))
+      answer.wait = *wait;
+    if (response.status == 429) answer.says = Answer::Says::kNotNow;
+    const bool no_room = response.status == 413 && is_about_quota(hub_message(response));
+    if (no_room || (response.status != 429 && !may_be_made(response))) answer.says = Answer::Says::kRefused;
+  } catch (const Error& error) {
+    // None, or one that makes no sense of a commit that may well be made.
+    if (error.kind() != ErrorKind::kTemporary && answer.status == 0) throw;
+    answer.error = error;
+  }
+  return answer;
+}
+
+// Where the revision stands after an answer that leaves that open.
+RevisionState look(HubApi& api, const CommitTask& task, Patience& patience, const Error& why) {
+  try {
+    return api.find_revision(task.revision, &patience);
+  } catch (const Error& error) {
+    throw Error(ErrorKind::kTemporary,
+                fmt::format("{}; whether that commit was made all the same is not known: {}", why.what(),
+                            error.what()))
+        .hint("run the same command again");
+  }
 }
 
 }  // namespace
 
-HttpBody commit_body(const CommitMessage& message, const std::string& parent,
-                     const std::vector<PushItem*>& items) {
+HttpBody commit_body(const CommitMessage& message, const std::string& parent, const CommitItems& items) {
   Spool spool;
   std::string header;
   JsonWriter json(header, 0);
@@ -138,37 +190,33 @@ std::vector<std::string> find_differing(HubApi& api, const std::string& revision
   return differing;
 }
 
-std::optional<CommitResult> send_commit(HubApi& api, const std::string& revision, const std::string& parent,
-                                        const CommitMessage& message, const std::vector<PushItem*>& items) {
-  const HttpBody body = commit_body(message, parent, items);
-  const SessionClock& clock = api.session().clock();
-  double waited = 0;
-  for (unsigned attempt = 1;; ++attempt) {
-    std::string lost;
-    try {
-      const HttpResponse response = api.commit(revision, body);
-      if (response.ok()) return read_result(api, response);
-      const bool moved = response.status == 412 || response.status == 409;
-      if (!moved && !is_lost(response)) throw api.session().error(api.commit_request(revision), response);
-      lost = api.session().error(api.commit_request(revision), response).what();
-    } catch (const Error& error) {
-      if (error.kind() != ErrorKind::kTemporary) throw;
-      lost = error.what();
+SentCommit send_commit(HubApi& api, const CommitTask& task) {
+  const HttpBody body = commit_body(task.message, task.parent, task.items);
+  Patience patience(api.session().max_wait_s());
+  while (true) {
+    const Answer answer = send_once(api, task, body, patience);
+    if (answer.says == Answer::Says::kMade) return {SentCommit::Fate::kMade, answer.made};
+    if (answer.says == Answer::Says::kRefused) throw answer.error;
+    if (answer.says == Answer::Says::kPerhaps) {
+      // Look before anything is sent twice.
+      const RevisionState now = look(api, task, patience, answer.error);
+      if (now.commit != task.parent) {
+        const bool ours = api.newest_title(now.commit) == task.message.title &&
+                          find_differing(api, now.commit, {task.items.begin(), task.items.end()}).empty();
+        if (!ours) return {SentCommit::Fate::kMoved, {}};
+        return {SentCommit::Fate::kMade, {now.commit, api.commit_url(now.commit), ""}};
+      }
+      if (answer.status >= 200 && answer.status < 300) throw answer.error;  // it said yes, and did nothing
+      const bool too_large = answer.status == 413 || answer.status == 504;
+      if (too_large && task.items.size() > kSmallCommit) return {SentCommit::Fate::kTooLarge, {}};
     }
-    // Look before anything is sent twice.
-    const RevisionState now = api.find_revision(revision);
-    if (now.commit != parent) {
-      const bool ours = api.newest_title(now.commit) == message.title &&
-                        find_differing(api, now.commit, {items.begin(), items.end()}).empty();
-      if (!ours) return std::nullopt;
-      return CommitResult{now.commit, api.commit_url(now.commit), ""};
-    }
-    const double pause = wait_after_failure(attempt, clock.dice()).seconds;
-    if (attempt >= kMaxCommitTries || waited + pause > api.session().max_wait_s())
-      throw Error(ErrorKind::kTemporary, lost + "; the repository is as it was")
-          .hint("run the same command again");
-    clock.sleep(pause);
-    waited += pause;
+    patience.note_failure();
+    const bool hopeless = answer.status == 413;  // the same again can't be smaller
+    if (!hopeless && api.session().wait(answer.wait, patience, answer.error.message())) continue;
+    std::string text = answer.error.message();
+    if (!task.unchanged.empty()) text += fmt::format("; {}", task.unchanged);
+    throw Error(ErrorKind::kTemporary, std::move(text))
+        .hint(hopeless ? "try a smaller --max-files-per-commit" : "run the same command again");
   }
 }
 

@@ -23,6 +23,16 @@ constexpr std::uint64_t kGroupBytes = 16'000'000'000;  // a PUT's link lives a q
 constexpr unsigned kMaxRounds = 3;                     // of links for one object
 constexpr std::string_view kLfsJson = "application/vnd.git-lfs+json";
 
+// Every link, before anything is sent to one.
+void lead(const HubSession& session, LfsUpload& upload) {
+  const auto led = [&session](std::string& link) {
+    if (!link.empty()) link = session.led_to(session.endpoint(), link);
+  };
+  led(upload.href);
+  led(upload.verify_href);
+  for (std::string& part : upload.parts) led(part);
+}
+
 std::vector<LfsUpload> ask(HubApi& api, const std::vector<LfsObject>& objects, const std::string& revision) {
   std::string body;
   JsonWriter json(body, 0);
@@ -40,7 +50,14 @@ std::vector<LfsUpload> ask(HubApi& api, const std::vector<LfsObject>& objects, c
   request.accept = request.content_type = kLfsJson;
   request.body = text_body(std::move(body));
   request.what = "ask where to store files";
-  return parse_batch(api.session().json(request), objects, api.session().clock().now());
+  const JsonValue answer = api.session().json(request);
+  try {
+    std::vector<LfsUpload> uploads = parse_batch(answer, objects, api.session().clock().now());
+    for (LfsUpload& upload : uploads) lead(api.session(), upload);
+    return uploads;
+  } catch (const Error& error) {
+    throw Error(error.kind(), api.session().masked(error.what()));
+  }
 }
 
 // Calls each(group) for objects in groups.
@@ -188,7 +205,7 @@ class Uploader {
   static void require_same(const Flight& flight) {
     const LocalFile& local = *flight.object.file;
     if (flight.file->stamp() == local.stamp) return;
-    throw Error(ErrorKind::kTemporary, "it changed while it was sent; nothing is committed")
+    throw Error(ErrorKind::kTemporary, "it changed while it was sent")
         .in_file(escape_name(local.path))
         .hint("try again");
   }

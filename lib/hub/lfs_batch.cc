@@ -72,6 +72,26 @@ void read_parts(LfsUpload& upload, const JsonValue& header) {
     throw senseless("a part has no link");
 }
 
+// Headers that are the sender's to make, whatever a hub says: where a request goes, and how its body is
+// framed (RFC 9110 7.6.1: hop by hop).
+bool is_ours(std::string_view name) {
+  constexpr std::string_view kNames[] = {"host",    "content-length", "transfer-encoding", "connection",
+                                         "expect",  "keep-alive",     "upgrade",           "te",
+                                         "trailer", "trailers",       "user-agent"};
+  const std::string small = lower_ascii(name);
+  return small.starts_with("proxy-") ||
+         std::find(std::begin(kNames), std::end(kNames), small) != std::end(kNames);
+}
+
+// RFC 9110 5.6.2.
+bool is_header_name(std::string_view name) {
+  return !name.empty() && std::all_of(name.begin(), name.end(), [](unsigned char c) {
+    return std::isalnum(c) != 0 ||
+           std::string_view("!#$%&'*+-.^_`|~").find(static_cast<char>(c)) != std::string_view::npos;
+  });
+}
+
+// Values are never shown: they may be keys.
 std::vector<HttpHeader> headers_of(const JsonValue* object) {
   std::vector<HttpHeader> headers;
   if (object == nullptr) return headers;
@@ -79,9 +99,9 @@ std::vector<HttpHeader> headers_of(const JsonValue* object) {
     const std::string* text = member.value.as_string();
     const bool about_parts =
         member.key == "chunk_size" || member.key == "upload_id" || all_digits(member.key);
-    if (text == nullptr || about_parts) continue;
-    if (text->find_first_of("\r\n") != std::string::npos ||
-        member.key.find_first_of("\r\n: ") != std::string::npos)
+    if (text == nullptr || about_parts || is_ours(member.key)) continue;
+    if (!is_header_name(member.key)) throw senseless("a header's name is not one");
+    if (std::any_of(text->begin(), text->end(), [](unsigned char c) { return c < ' ' || c == 0x7F; }))
       throw senseless("a header breaks its line");
     headers.push_back({member.key, *text});
   }

@@ -3,6 +3,10 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
+
+#include "model/roles.h"
+#include "os/folder.h"
 
 namespace mu {
 namespace {
@@ -27,6 +31,49 @@ PushItem plan_file(const LocalFile& file, const PreuploadAnswer& answer, const F
     item.action = answer.oid == item.oid ? PushAction::kSame : PushAction::kChanged;
   }
   return item;
+}
+
+bool is_sent(const PushItem& item) {
+  return item.action == PushAction::kNew || item.action == PushAction::kChanged;
+}
+
+// In which order files may become visible when one commit does not take them all.
+int rank_of(std::string_view name) {
+  const std::string_view base = base_name(name);
+  if (base == "README.md") return 5;
+  if (base.ends_with("index.json") || base == "modules.json") return 3;
+  switch (role_of(base, false)) {
+    case FileRole::kWeights:
+    case FileRole::kTorchWeights:
+    case FileRole::kOtherWeights:
+      return 2;
+    case FileRole::kWeightsIndex:
+    case FileRole::kConfig:
+    case FileRole::kGenerationConfig:
+    case FileRole::kAdapterConfig:
+      return 3;
+    default:
+      return 1;
+  }
+}
+
+std::set<std::string_view> added_names(const PushPlan& plan) {
+  std::set<std::string_view> names;
+  for (const PushItem& item : plan.items) {
+    if (is_sent(item)) names.insert(item.name);
+  }
+  return names;
+}
+
+// Whether `name` is a folder of an added file, or has an added file in place of one of its folders.
+bool stands_in_way(const std::string& name, const std::set<std::string_view>& added) {
+  const std::string below = name + "/";
+  const auto next = added.lower_bound(below);
+  if (next != added.end() && next->starts_with(below)) return true;
+  for (std::size_t slash = name.find('/'); slash != std::string::npos; slash = name.find('/', slash + 1)) {
+    if (added.contains(std::string_view(name).substr(0, slash))) return true;
+  }
+  return false;
 }
 
 }  // namespace
@@ -61,8 +108,7 @@ std::string_view storage_name(Storage storage) {
 
 bool PushPlan::has_changes() const {
   return std::any_of(items.begin(), items.end(), [](const PushItem& item) {
-    return item.action == PushAction::kNew || item.action == PushAction::kChanged ||
-           item.action == PushAction::kDelete;
+    return is_sent(item) || item.action == PushAction::kDelete;
   });
 }
 
@@ -104,25 +150,56 @@ PushPlan plan_push(const FileChoice& choice, const std::vector<PreuploadAnswer>&
   return plan;
 }
 
-std::vector<std::vector<const PushItem*>> split_commits(const PushPlan& plan, std::size_t max_files) {
-  std::vector<std::vector<const PushItem*>> commits;
+std::vector<CommitItems> split_commits(PushPlan& plan, std::size_t max_files) {
+  const std::set<std::string_view> added = added_names(plan);
+  std::vector<std::pair<int, PushItem*>> order;
+  for (PushItem& item : plan.items) {
+    const bool deletes = item.action == PushAction::kDelete;
+    if (item.landed || (!deletes && !is_sent(item))) continue;
+    order.emplace_back(deletes ? (stands_in_way(item.name, added) ? 0 : 4) : rank_of(item.name), &item);
+  }
+  std::stable_sort(order.begin(), order.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::vector<CommitItems> commits;
   std::uint64_t regular_bytes = 0;
-  const auto add = [&](const PushItem& item) {
-    const std::uint64_t bytes = item.local != nullptr && item.storage == Storage::kRegular ? item.size : 0;
+  for (const auto& [rank, item] : order) {
+    const std::uint64_t bytes = item->local != nullptr && item->storage == Storage::kRegular ? item->size : 0;
     if (commits.empty() || commits.back().size() >= max_files || regular_bytes + bytes > kMaxRegularBytes) {
       commits.emplace_back();
       regular_bytes = 0;
     }
-    commits.back().push_back(&item);
+    commits.back().push_back(item);
     regular_bytes += bytes;
-  };
-  for (const PushItem& item : plan.items) {
-    if (item.action == PushAction::kDelete) add(item);
-  }
-  for (const PushItem& item : plan.items) {
-    if (item.action == PushAction::kNew || item.action == PushAction::kChanged) add(item);
   }
   return commits;
+}
+
+std::vector<CommitItems> halve_commits(const std::vector<CommitItems>& commits) {
+  std::vector<CommitItems> halves;
+  for (const CommitItems& items : commits) {
+    if (items.size() <= kSmallCommit) {
+      halves.push_back(items);
+      continue;
+    }
+    const auto middle = items.begin() + static_cast<std::ptrdiff_t>((items.size() + 1) / 2);
+    halves.emplace_back(items.begin(), middle);
+    halves.emplace_back(middle, items.end());
+  }
+  return halves;
+}
+
+void keep_landed(PushPlan& plan, const std::vector<PushItem>& before) {
+  for (const PushItem& item : before) {
+    if (!item.landed) continue;
+    const auto place =
+        std::lower_bound(plan.items.begin(), plan.items.end(), item.name,
+                         [](const PushItem& a, const std::string& name) { return a.name < name; });
+    if (place == plan.items.end() || place->name != item.name) {
+      plan.items.insert(place, item);
+    } else if (place->action == PushAction::kSame) {
+      *place = item;
+    }
+  }
 }
 
 }  // namespace mu

@@ -27,6 +27,7 @@ struct PushItem {
   std::uint64_t size = 0;            // bytes; of a file to delete, those that go
   std::string oid;                   // SHA-256 or git blob id by storage; empty for kDelete and kUnknown
   const LocalFile* local = nullptr;  // of the FileChoice it was planned from
+  bool landed = false;               // in a commit of this push
 };
 
 struct PushPlan {
@@ -47,8 +48,20 @@ PushPlan plan_push(const FileChoice& choice, const std::vector<PreuploadAnswer>&
                    const std::vector<std::string>& deletions, const std::string& prefix);
 
 // The items of a commit. Most pushes are one; beyond `max_files` items or kMaxRegularBytes of regular files
-// another is begun. Deletions stand in the first.
-std::vector<std::vector<const PushItem*>> split_commits(const PushPlan& plan, std::size_t max_files);
+// another is begun. Whoever reads the repository between two of them finds the old model or the new one:
+// first the files that no loader begins with, then weights, then indexes and configs, then deletions,
+// README.md last. Only what stands in the way of a file (a/b becomes a, or a becomes a/b) is deleted before.
+using CommitItems = std::vector<PushItem*>;
+std::vector<CommitItems> split_commits(PushPlan& plan, std::size_t max_files);
+
+// What is left when a commit was too large for the hub: halves of those that have more than kSmallCommit
+// items, in the same order. The very same where there is none.
+std::vector<CommitItems> halve_commits(const std::vector<CommitItems>& commits);
+constexpr std::size_t kSmallCommit = 100;
+
+// After planning again: what has landed is shown as what was done to it, not as the same or gone.
+void keep_landed(PushPlan& plan, const std::vector<PushItem>& before);
+
 constexpr std::uint64_t kMaxRegularBytes = 256'000'000;  // documented bound of the Hub: about 1 GB
 constexpr std::size_t kMaxCommitFiles = 20'000;          // documented bound of the Hub: 25,000 in LFS
 

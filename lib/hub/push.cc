@@ -34,7 +34,9 @@ class Push {
     enforce_guard(guard_files(all_, o_.repo.type == RepoType::kModel, o_.jobs), o_.allowed,
                   listener_.warning);
     if (o_.dry_run && !api_.session().has_token()) {
+      check_visibility_unasked();
       result_.plan = plan_push(choice_, {}, {}, {}, {}, o_.prefix);
+      result_.asked = false;
       return std::move(result_);
     }
     prepare_revision();
@@ -55,12 +57,21 @@ class Push {
       store();
       commit_all();
     }
-    if (o_.verify) verify();
-    if (!o_.tag.empty()) api_.create_tag(o_.tag, head(), o_.message.title);
+    if (!result_.failure) finish();
     return std::move(result_);
   }
 
  private:
+  void finish() {
+    try {
+      if (o_.verify) verify();
+      if (!o_.tag.empty()) api_.create_tag(o_.tag, head(), o_.message.title);
+    } catch (const Error& error) {
+      if (!series_ || series_->made().empty() || error.kind() == ErrorKind::kAnswerNo) throw;
+      result_.failure = series_->partial(error);
+    }
+  }
+
   // The commit that holds what was pushed.
   [[nodiscard]] std::string head() const {
     return result_.commits.empty() ? parent_ : result_.commits.back();
@@ -68,6 +79,7 @@ class Push {
 
   void prepare_revision() {
     RevisionState state = api_.find_revision(o_.revision);
+    check_visibility(state);
     if (state.found == RevisionState::Found::kNoRepo) {
       if (!o_.create)
         throw Error(
@@ -81,13 +93,17 @@ class Push {
       result_.created_repo = true;
       listener_.note(fmt::format("created the repository {}", o_.repo.id));
       state = api_.find_revision(o_.revision);
+      check_visibility(state);  // it may have been there after all, hidden from this token
     }
     if (state.found == RevisionState::Found::kNoRevision && o_.revision != "main") {
+      const RevisionState main = api_.find_revision("main");
+      check_visibility(main);
       if (o_.dry_run || o_.part) {
-        state = api_.find_revision("main");
+        state = main;
         base_ = "main";
       } else {
         api_.create_branch(o_.revision);
+        created_branch_ = true;
         listener_.note(fmt::format("created the branch {}", escape_name(o_.revision)));
         state = api_.find_revision(o_.revision);
       }
@@ -98,6 +114,32 @@ class Push {
                   fmt::format("{} is at {}, not at {}", escape_name(o_.revision),
                               parent_.empty() ? "no commit" : parent_, o_.expected_parent))
           .hint("somebody else has pushed: look at it, then name the new commit");
+  }
+
+  // A wish that an existing repository does not meet: what is secret would be seen.
+  void check_visibility(const RevisionState& state) {
+    if (!o_.make_private || state.found != RevisionState::Found::kYes || visibility_told_) return;
+    visibility_told_ = true;
+    if (!state.is_private) {
+      listener_.warning(fmt::format("the hub does not say whether {} is public or private", o_.repo.id));
+    } else if (*o_.make_private && !*state.is_private) {
+      throw refused(fmt::format("{} exists and is public, so --private does not hold", o_.repo.id))
+          .hint("make it private in its settings, or leave --private out");
+    } else if (!*o_.make_private && *state.is_private) {
+      listener_.warning(fmt::format("{} exists and is private; --no-private changes nothing", o_.repo.id));
+    }
+  }
+
+  // Without a token: what everybody may see.
+  void check_visibility_unasked() {
+    if (!o_.make_private) return;
+    try {
+      check_visibility(api_.find_revision("main"));
+    } catch (const Error& error) {
+      if (error.kind() == ErrorKind::kRefused) throw;
+      listener_.warning(
+          fmt::format("whether {} is public or private is not known: {}", o_.repo.id, error.message()));
+    }
   }
 
   [[nodiscard]] const std::string& base() const { return base_.empty() ? o_.revision : base_; }
@@ -194,32 +236,40 @@ class Push {
       listener_.warning("no journal was kept, a killed push would begin again: " + fault);
   }
 
+  // Where commits go: the branch, or a pull request that is opened for them.
+  std::string open_revision() {
+    if (!o_.create_pr) return o_.revision;
+    const std::string description =
+        o_.message.description.empty() ? o_.message.title : o_.message.description;
+    result_.pull_request = api_.open_pull_request(o_.message.title, description);
+    const std::string revision = "refs/pr/" + std::to_string(result_.pull_request);
+    listener_.note(fmt::format("opened pull request {}; to go on with it later: --revision {}",
+                               result_.pull_request, revision));
+    parent_ = api_.find_revision(revision).commit;
+    return revision;
+  }
+
   void commit_all() {
-    std::string revision = o_.revision;
-    if (o_.create_pr) {
-      const std::string description =
-          o_.message.description.empty() ? o_.message.title : o_.message.description;
-      result_.pull_request = api_.open_pull_request(o_.message.title, description);
-      revision = "refs/pr/" + std::to_string(result_.pull_request);
-      listener_.note(fmt::format("opened pull request {}; to go on with it later: --revision {}",
-                                 result_.pull_request, revision));
-      parent_ = api_.find_revision(revision).commit;
+    const std::string revision = open_revision();
+    const bool untouched = !result_.created_repo && !created_branch_ && !o_.create_pr;
+    series_.emplace(api_, revision, parent_, o_.message,
+                    untouched ? "the repository is as it was" : "nothing was committed", listener_.note);
+    try {
+      send_series(revision);
+    } catch (const Error& error) {
+      if (series_->made().empty()) throw;
+      result_.failure = series_->partial(error);
     }
-    std::vector<std::vector<const PushItem*>> commits = split_commits(result_.plan, o_.max_commit_files);
-    if (commits.size() > 1)
-      listener_.note(fmt::format("{} files are more than one commit takes: there will be {} commits",
-                                 result_.plan.items.size(), commits.size()));
+    for (const CommitResult& made : series_->made()) result_.commits.push_back(made.commit);
+    result_.url = o_.create_pr              ? api_.pull_request_url(result_.pull_request)
+                  : series_->made().empty() ? api_.commit_url(parent_)  // somebody else pushed the same
+                                            : series_->made().back().url;
+    if (!result_.failure) journal_->remove();
+  }
+
+  void send_series(const std::string& revision) {
     bool planned_again = false;
-    for (std::size_t i = 0; i < commits.size();) {
-      const std::optional<CommitResult> done =
-          send_commit(api_, revision, head(), message(i, commits.size()), mutable_items(commits[i]));
-      if (done) {
-        result_.commits.push_back(done->commit);
-        result_.url = o_.create_pr ? api_.pull_request_url(result_.pull_request) : done->url;
-        if (!done->output.empty()) listener_.note("the hub says: " + escape_name(done->output));
-        ++i;
-        continue;
-      }
+    while (!series_->send(split_commits(result_.plan, o_.max_commit_files))) {
       if (planned_again || !o_.expected_parent.empty())
         throw Error(ErrorKind::kRemote,
                     fmt::format("{} has moved on while this push was made", escape_name(revision)))
@@ -227,33 +277,17 @@ class Push {
       planned_again = true;
       listener_.note(fmt::format("{} has moved on meanwhile; planning again", escape_name(revision)));
       plan_again(revision);
-      commits = split_commits(result_.plan, o_.max_commit_files);
-      i = 0;
+      series_->set_parent(parent_);
     }
-    if (result_.commits.empty()) result_.url = api_.commit_url(parent_);  // somebody else pushed the same
-    journal_->remove();
   }
 
   void plan_again(const std::string& revision) {
     base_ = revision;
-    result_.commits.clear();
     parent_ = api_.find_revision(revision).commit;
+    const std::vector<PushItem> before = std::move(result_.plan.items);
     make_plan();
     if (result_.plan.has_changes()) store();
-  }
-
-  [[nodiscard]] CommitMessage message(std::size_t index, std::size_t count) const {
-    CommitMessage message = o_.message;
-    if (count > 1) message.title += fmt::format(" (part {} of {})", index + 1, count);
-    return message;
-  }
-
-  // The plan is ours; its items learn their git blob ids while a commit is written.
-  std::vector<PushItem*> mutable_items(const std::vector<const PushItem*>& items) {
-    std::vector<PushItem*> list;
-    for (const PushItem* item : items)
-      list.push_back(&result_.plan.items[static_cast<std::size_t>(item - result_.plan.items.data())]);
-    return list;
+    keep_landed(result_.plan, before);
   }
 
   // Every file pushed or found the same, by both its hashes here and by the one that the hub keeps there.
@@ -292,7 +326,8 @@ class Push {
   std::vector<FileHashes> hashes_;  // beside choice_.files
   std::string parent_;              // commit that the push builds upon
   std::string base_;                // revision that is asked about, where it is not the one pushed to
-  bool missing_repo_ = false;
+  bool missing_repo_ = false, created_branch_ = false, visibility_told_ = false;
+  std::optional<CommitSeries> series_;
 };
 
 }  // namespace

@@ -8,7 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "hub/commit.h"
+#include "base/error.h"
+#include "hub/commits.h"
 #include "hub/files.h"
 #include "hub/guard.h"
 #include "hub/hashes.h"
@@ -48,16 +49,18 @@ struct PushListener {
 struct PushResult {
   PushPlan plan;
   std::uint64_t bytes_to_send = 0;  // of a dry run: what the storage lacks, and regular files
+  bool asked = true;                // the hub; else nobody knows what is there and what to send
   UploadCounts counts;
   bool created_repo = false;
   std::vector<std::string> commits;  // 40 hex digits each; none where nothing was to do
   std::string url;                   // of the commit, pull request or present state
   std::uint64_t pull_request = 0;    // its number; 0: none
   std::vector<PushItem> verified;    // with --verify: every file, both hashes compared
+  std::optional<Error> failure;      // what came after a commit; the rest says what was done before it
 };
 
 // Pushes `choice`. Throws kRefused for what the guard stops, kRemote for what the hub refuses, kTemporary
-// when it may go better later; then nothing was committed, save where several commits were announced.
+// when it may go better later; then nothing was committed. What fails after a commit is in the result.
 PushResult push(HubApi& api, const FileChoice& choice, HashCache& cache, Journal* journal,
                 const PushOptions& options, const PushListener& listener);
 

@@ -142,7 +142,7 @@ class RangedFile {
         place_ = same_origin(url, url_) ? "" : url;
         return response;
       }
-      url = resolve_location(url, *location);
+      url = session_.led_to(url, *location);
     }
     throw senseless(fmt::format("more than {} redirects", kMaxHops));
   }

@@ -30,6 +30,13 @@ std::string push_plan_text(const PushResult& result) {
     text += fmt::format("{:<8}{:<9}{:>10}  {}\n", push_action_name(item.action), storage_name(item.storage),
                         format_size(item.size), escape_name(item.name));
   const Counts counts(result.plan);
+  if (!result.asked) {
+    std::uint64_t bytes = 0;
+    for (const PushItem& item : result.plan.items) bytes += item.size;
+    return text +
+           fmt::format("{}, {}; without a token the hub is not asked what of it is there, and what to send\n",
+                       plural(result.plan.items.size(), "file"), format_size(bytes));
+  }
   text += fmt::format("{} new, {} changed, {} the same, {} ignored, {} deleted; {} to send\n",
                       counts.of(PushAction::kNew), counts.of(PushAction::kChanged),
                       counts.of(PushAction::kSame), counts.of(PushAction::kIgnored),
@@ -59,6 +66,8 @@ std::string push_json(const PushResult& result, const PushOptions& options) {
   json.key("commits").begin_array();
   for (const std::string& commit : result.commits) json.value(commit);
   json.end_array();
+  if (!options.dry_run) json.member("complete", !result.failure);
+  if (result.failure) json.member("error", result.failure->what());
   if (result.pull_request != 0) json.member("pull_request", result.pull_request);
   json.key("counts").begin_object();
   json.member("added", counts.of(PushAction::kNew)).member("changed", counts.of(PushAction::kChanged));
@@ -66,7 +75,12 @@ std::string push_json(const PushResult& result, const PushOptions& options) {
   json.member("deleted", counts.of(PushAction::kDelete)).end_object();
   json.key("bytes").begin_object();
   if (options.dry_run) {
-    json.member("to_send", result.bytes_to_send);
+    json.key("to_send");
+    if (result.asked) {
+      json.value(result.bytes_to_send);
+    } else {
+      json.null();
+    }
   } else {
     json.member("sent", result.counts.sent).member("stored_before", result.counts.stored_before);
   }
@@ -76,6 +90,7 @@ std::string push_json(const PushResult& result, const PushOptions& options) {
     json.begin_object().member("path", item.name).member("action", push_action_name(item.action));
     json.member("storage", storage_name(item.storage)).member("size", item.size);
     if (!item.oid.empty()) json.member("oid", item.oid);
+    if (result.failure) json.member("committed", item.landed);
     json.end_object();
   }
   json.end_array().key("left_out").begin_array();

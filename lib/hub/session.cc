@@ -17,14 +17,15 @@
 namespace mu {
 namespace {
 
-constexpr unsigned kMaxTries = 5;
+constexpr std::size_t kMaxTexts = 8, kMaxColumns = 800;  // of a message
+constexpr JsonLimits kAnswerLimits = {.depth = 64, .values = 500'000};
 constexpr int kMaxRedirects = 5;
 constexpr double kSilentWait = 5;  // seconds; longer waits are announced
 constexpr std::string_view kInvalidToken = "Invalid credentials in Authorization header";
 
 void add_text(std::vector<std::string>& texts, std::string_view text) {
-  std::string line = escape_name(trim(text));
-  if (!line.empty() && std::find(texts.begin(), texts.end(), line) == texts.end())
+  std::string line = shorten(escape_name(trim(text)), kMaxColumns);
+  if (!line.empty() && texts.size() < kMaxTexts && std::find(texts.begin(), texts.end(), line) == texts.end())
     texts.push_back(std::move(line));
 }
 
@@ -33,6 +34,26 @@ void add_value(std::vector<std::string>& texts, const JsonValue& value) {
   for (const JsonValue& item : value.items()) add_value(texts, item);
   for (const char* key : {"error", "error_description", "errors", "message", "detail"}) {
     if (const JsonValue* found = value.find(key)) add_value(texts, *found);
+  }
+}
+
+// The first strings that are called so in JSON that was cut short.
+void add_cut(std::vector<std::string>& texts, std::string_view body) {
+  for (const std::string_view key : {"\"error\"", "\"message\""}) {
+    std::size_t begin = body.find(key);
+    if (begin == std::string_view::npos) continue;
+    begin = body.find_first_not_of(" :\t\r\n", begin + key.size());
+    if (begin == std::string_view::npos || body[begin] != '"') continue;
+    std::size_t end = begin + 1;
+    while (end < body.size() && body[end] != '"') end += body[end] == '\\' ? 2 : 1;
+    if (end >= body.size()) {
+      add_text(texts, body.substr(begin + 1));  // cut in the message itself
+      continue;
+    }
+    try {
+      add_value(texts, parse_json(body.substr(begin, end + 1 - begin)).root);
+    } catch (const Error&) {  // no string after all
+    }
   }
 }
 
@@ -56,7 +77,8 @@ bool has_ended(const std::string& token, double now) {
   }
 }
 
-std::string_view status_advice(int status, Refusal refusal, bool has_token) {
+std::string_view status_advice(int status, Refusal refusal, bool has_token, std::string_view message) {
+  if (is_about_quota(message)) return "make room there, or get more of it, then run the same command again";
   switch (refusal) {
     case Refusal::kBadToken:
       return "the token is not valid (any more): log in again, or set HF_TOKEN";
@@ -110,13 +132,14 @@ std::string hub_message(const HttpResponse& response) {
   const std::string_view body = trim(response.body);
   if (body.starts_with("{") || body.starts_with("[") || body.starts_with("\"")) {
     try {
-      add_value(texts, parse_json(body).root);
-    } catch (const Error&) {  // cut short; the status says enough
-      add_text(texts, "(its answer is no JSON)");
+      add_value(texts, parse_json(body, kAnswerLimits).root);
+    } catch (const Error&) {
+      add_cut(texts, body);
+      if (texts.empty()) add_text(texts, "(its answer is no JSON)");  // the status says enough
     }
   } else if (body.starts_with("<?xml") || body.starts_with("<Error>")) {
     add_xml(texts, body);
-  } else if (!body.starts_with("<") && body.size() < 500) {
+  } else if (!body.starts_with("<")) {
     add_text(texts, body);
   }
   return join(texts, "; ");
@@ -137,6 +160,14 @@ Refusal refusal_of(const HttpResponse& response) {
   return Refusal::kOther;
 }
 
+bool is_about_quota(std::string_view message) {
+  const std::string text = lower_ascii(message);
+  constexpr std::string_view kWords[] = {"quota",          "storage limit", "storage space", "storage usage",
+                                         "out of storage", "billing",       "payment"};
+  return std::any_of(std::begin(kWords), std::end(kWords),
+                     [&text](std::string_view word) { return text.find(word) != std::string::npos; });
+}
+
 std::string at_endpoint(const std::string& url, const std::string& endpoint) {
   for (const std::string_view hub : {"https://huggingface.co", "https://hub-ci.huggingface.co"}) {
     const bool there = url.starts_with(hub) &&
@@ -148,10 +179,10 @@ std::string at_endpoint(const std::string& url, const std::string& endpoint) {
 
 JsonValue parse_answer(const HttpResponse& response, std::string_view what) {
   try {
-    return std::move(parse_json(response.body).root);
+    return std::move(parse_json(response.body, kAnswerLimits).root);
   } catch (const Error& error) {
-    throw Error(ErrorKind::kRemote,
-                fmt::format("cannot {}: the answer makes no sense (no JSON: {})", what, error.what()))
+    throw Error(ErrorKind::kRemote, fmt::format("cannot {}: the answer makes no sense (no JSON: {})", what,
+                                                escape_name(error.what())))
         .hint("is this address a hub?");
   }
 }
@@ -169,7 +200,8 @@ std::string HubSession::masked(std::string text) const {
 Error HubSession::error(const HubRequest& request, const HttpResponse& response) const {
   std::string text = fmt::format("cannot {}: {} answers {}", request.what,
                                  origin(parse_url(settings_.endpoint)), response.status);
-  if (const std::string message = hub_message(response); !message.empty()) text += ": " + masked(message);
+  const std::string message = hub_message(response);
+  if (!message.empty()) text += ": " + masked(message);
   for (const char* name : {"x-request-id", "x-amzn-trace-id", "x-amz-cf-id"}) {
     const std::string* id = response.header(name);
     if (id == nullptr) continue;
@@ -177,27 +209,34 @@ Error HubSession::error(const HubRequest& request, const HttpResponse& response)
     break;
   }
   // 501 and 507: what the server can't do, and no room; waiting helps neither.
-  const bool temporary = response.status == 408 || response.status == 429 ||
+  const bool temporary = response.status == 408 || is_busy(response) || response.status == 429 ||
                          (response.status >= 500 && response.status != 501 && response.status != 507);
   Error error(temporary ? ErrorKind::kTemporary : ErrorKind::kRemote, std::move(text));
   const std::string_view advice =
       temporary ? "try again later"
       : response.status == 401 && has_token() && has_ended(settings_.token->value, settings_.clock.now())
           ? "the login that gave this token has ended: hf auth login"
-          : status_advice(response.status, refusal_of(response), has_token());
+          : status_advice(response.status, refusal_of(response), has_token(), message);
   if (!advice.empty()) error.hint(advice);
   return error;
 }
 
-void HubSession::wait(double seconds, double& waited, const std::string& why) const {
-  if (waited + seconds > settings_.max_wait_s)
-    throw Error(ErrorKind::kTemporary,
-                fmt::format("{}; waiting {:.0f} s more would go beyond --max-wait", why, std::ceil(seconds)))
-        .hint(fmt::format("try again in {:.0f} s", std::ceil(seconds)));
-  waited += seconds;
+void HubSession::sleep(double seconds, Patience& patience, const std::string& why) const {
+  patience.spend(seconds);
   if (seconds >= kSilentWait && settings_.warn)
     settings_.warn(fmt::format("{}; waiting {:.0f} s", why, std::ceil(seconds)));
   settings_.clock.sleep(seconds);
+}
+
+bool HubSession::wait(const RetryWait& next, Patience& patience, const std::string& why) const {
+  if (next.at_least > patience.left())
+    throw Error(ErrorKind::kTemporary,
+                fmt::format("{}; that is {:.0f} s of waiting, more than --max-wait allows", why,
+                            std::ceil(next.at_least)))
+        .hint(fmt::format("try again in {:.0f} s", std::ceil(next.at_least)));
+  if (patience.left() <= 0) return false;
+  sleep(std::min(std::max(next.seconds, next.at_least), patience.left()), patience, why);
+  return true;
 }
 
 void HubSession::note_warnings(const HttpResponse& response) {
@@ -226,15 +265,15 @@ void HubSession::note_rate_limit(const HttpResponse& response, Quota& quota) {
 }
 
 // A window that ends later than waiting is allowed is left to the server's own judgement.
-void HubSession::pace(Quota& quota, double& waited) {
+void HubSession::pace(Quota& quota, Patience& patience) {
   double seconds = 0;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (!quota.limit) return;
     seconds = pace_wait(*quota.limit, settings_.clock.now() - quota.told_at);
   }
-  if (seconds > 0 && waited + seconds <= settings_.max_wait_s)
-    wait(seconds, waited, "few requests are left of the hub's quota");
+  if (seconds > 0 && seconds <= patience.left())
+    sleep(seconds, patience, "few requests are left of the hub's quota");
 }
 
 std::string HubSession::current_token() {
@@ -246,43 +285,64 @@ std::string HubSession::current_token() {
   return token.value;
 }
 
-HttpResponse HubSession::try_until_final(HttpRequest& request, bool authorized, bool repeatable) {
+HttpResponse HubSession::try_until_final(HttpRequest& request, bool authorized, Repeat repeat,
+                                         Patience& patience) {
   if (is_offline())
     throw Error(ErrorKind::kTemporary, "HF_HUB_OFFLINE is set: nothing is sent").hint("unset it to publish");
   const bool at_hub = same_origin(request.url, settings_.endpoint);
   if (authorized && settings_.token && at_hub)
     request.headers.push_back({"Authorization", "Bearer " + current_token()});
-  double waited = 0;
-  for (unsigned failed = 1;; ++failed) {
+  while (true) {
+    if (at_hub) pace(quota_of(request), patience);
+    const double begin = settings_.clock.now();
     std::string why;
     std::optional<RetryWait> next;
-    if (at_hub) pace(quota_of(request), waited);
+    std::optional<HttpResponse> response;
     try {
-      HttpResponse response = client_.send(request);
-      note_warnings(response);
-      if (at_hub) note_rate_limit(response, quota_of(request));
-      next = wait_after(response, failed, settings_.clock.now(), settings_.clock.dice());
-      if (!next || (!repeatable && response.status != 429)) return response;
-      why = fmt::format("{} answers {}", origin(parse_url(request.url)), response.status);
-      if (const std::string message = hub_message(response); !message.empty()) why += ": " + masked(message);
-      if (next->counts && failed >= kMaxTries) return response;
+      response = client_.send(request);
+      note_warnings(*response);
+      if (at_hub) note_rate_limit(*response, quota_of(request));
+      next = wait_after(*response, patience.failed() + 1, settings_.clock.now(), settings_.clock.dice());
+      const bool undone = response->status == 429 || response->status == 503 || response->status == 409;
+      if (!next || repeat == Repeat::kNever || (repeat == Repeat::kUndone && !undone)) return *response;
+      why = fmt::format("{} answers {}", origin(parse_url(request.url)), response->status);
+      if (const std::string message = hub_message(*response); !message.empty()) why += ": " + masked(message);
     } catch (const Error& error) {
-      if (error.kind() != ErrorKind::kTemporary || !repeatable || failed >= kMaxTries) throw;
-      next = wait_after_failure(failed, settings_.clock.dice());
+      if (error.kind() != ErrorKind::kTemporary || repeat != Repeat::kAlways) throw;
+      next = wait_after_failure(patience.failed() + 1, settings_.clock.dice());
       why = error.what();
     }
-    wait(next->seconds, waited, why);
-    if (!next->counts) --failed;
+    // A failing hub's delays are waiting too; what large uploads take is not.
+    if (patience.failed() > 0 && request.timeout_s > 0) patience.spend(settings_.clock.now() - begin);
+    patience.note_failure();
+    if (wait(*next, patience, why)) continue;
+    if (response) return *response;
+    throw Error(ErrorKind::kTemporary, why);
   }
 }
 
-HttpResponse HubSession::follow(HttpRequest request, bool authorized, bool repeatable) {
+std::string HubSession::led_to(const std::string& from, const std::string& to) const {
+  std::string target = at_endpoint(resolve_location(from, to), settings_.endpoint);
+  const auto astray = [&](std::string_view why) {
+    return Error(ErrorKind::kRemote,
+                 fmt::format("{} sends us to {}: {}", origin(parse_url(from)), printable_url(target), why));
+  };
+  try {
+    const Url url = parse_url(target);
+    if (url.scheme == "https" || parse_url(from).scheme == "http" || settings_.insecure_http) return target;
+  } catch (const Error&) {
+    throw astray("that can't be followed");
+  }
+  throw astray("that is without encryption");
+}
+
+HttpResponse HubSession::follow(HttpRequest request, bool authorized, Repeat repeat, Patience& patience) {
   for (int hops = 0; hops <= kMaxRedirects; ++hops) {
     HttpRequest attempt = request;
-    HttpResponse response = try_until_final(attempt, authorized, repeatable);
+    HttpResponse response = try_until_final(attempt, authorized, repeat, patience);
     const std::string* location = response.header("location");
     if (response.status < 300 || response.status >= 400 || location == nullptr) return response;
-    const std::string target = resolve_location(request.url, *location);
+    const std::string target = led_to(request.url, *location);
     const bool keeps_method = response.status == 307 || response.status == 308;
     const bool reads = request.method == "GET" || request.method == "HEAD";
     if (!same_origin(target, request.url))
@@ -307,8 +367,10 @@ HttpResponse HubSession::send(const HubRequest& request) {
   http.timeout_s = request.timeout_s;
   if (!request.content_type.empty()) http.headers.push_back({"Content-Type", request.content_type});
   if (!request.accept.empty()) http.headers.push_back({"Accept", request.accept});
+  Patience own(settings_.max_wait_s);
   try {
-    return follow(std::move(http), true, request.repeatable);
+    return follow(std::move(http), true, request.repeat,
+                  request.patience != nullptr ? *request.patience : own);
   } catch (Error& error) {
     throw error.at("cannot " + request.what);
   }
@@ -327,7 +389,8 @@ JsonValue HubSession::json(const HubRequest& request) {
 HttpResponse HubSession::send_url(HttpRequest request, bool authorized) {
   request.url = at_endpoint(request.url, settings_.endpoint);
   const bool ours = authorized && same_origin(request.url, settings_.endpoint);
-  return try_until_final(request, ours, true);
+  Patience patience(settings_.max_wait_s);
+  return try_until_final(request, ours, Repeat::kAlways, patience);
 }
 
 }  // namespace mu

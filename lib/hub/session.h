@@ -38,6 +38,28 @@ struct SessionSettings {
   std::function<void(const std::string&)> warn;  // what the hub warns of, once each; waits that take long
 };
 
+// What is left of --max-wait for one request over all its tries, or for several that serve one end.
+class Patience {
+ public:
+  explicit Patience(double seconds) : left_(seconds) {}
+
+  [[nodiscard]] double left() const { return left_; }
+  [[nodiscard]] unsigned failed() const { return failed_; }  // tries
+  void note_failure() { ++failed_; }
+  void spend(double seconds) { left_ -= seconds; }
+
+ private:
+  double left_;  // seconds
+  unsigned failed_ = 0;
+};
+
+// When a request may be sent again.
+enum class Repeat : std::uint8_t {
+  kAlways,
+  kUndone,  // where the server says that nothing was done: 429, 503, busy
+  kNever,   // the caller sees every answer, and Error kTemporary when there is none
+};
+
 // A request to the hub itself.
 struct HubRequest {
   std::string method = "GET";
@@ -45,9 +67,10 @@ struct HubRequest {
   std::string content_type;  // of the body
   std::string accept;
   std::optional<HttpBody> body;
-  std::string what;        // "create the repository": for messages
-  bool repeatable = true;  // may be sent again when no answer came
+  std::string what;  // "create the repository": for messages
+  Repeat repeat = Repeat::kAlways;
   unsigned timeout_s = 90;
+  Patience* patience = nullptr;  // shared with other requests; else --max-wait is its own
 };
 
 class HubSession {
@@ -66,6 +89,14 @@ class HubSession {
   // hub.
   HttpResponse send_url(HttpRequest request, bool authorized);
 
+  // Where a Location header or a link that came from `from` leads. Throws kRemote for what is no http or
+  // https URL, and where encryption would be left (https to http, unless the user said --insecure-http).
+  [[nodiscard]] std::string led_to(const std::string& from, const std::string& to) const;
+
+  // Waits before the next try, as far as there is patience. False when none is left. Throws kTemporary,
+  // naming the time, when the server asks for more than is left. `why` says what failed.
+  bool wait(const RetryWait& next, Patience& patience, const std::string& why) const;
+
   [[nodiscard]] const std::string& endpoint() const { return settings_.endpoint; }
   [[nodiscard]] bool has_token() const { return settings_.token.has_value(); }
   [[nodiscard]] const SessionClock& clock() const { return settings_.clock; }
@@ -77,9 +108,9 @@ class HubSession {
   [[nodiscard]] Error error(const HubRequest& request, const HttpResponse& response) const;
 
  private:
-  HttpResponse try_until_final(HttpRequest& request, bool authorized, bool repeatable);
-  HttpResponse follow(HttpRequest request, bool authorized, bool repeatable);
-  void wait(double seconds, double& waited, const std::string& why) const;
+  HttpResponse try_until_final(HttpRequest& request, bool authorized, Repeat repeat, Patience& patience);
+  HttpResponse follow(HttpRequest request, bool authorized, Repeat repeat, Patience& patience);
+  void sleep(double seconds, Patience& patience, const std::string& why) const;
   void note_warnings(const HttpResponse& response);
   struct Quota {
     std::optional<RateLimit> limit;  // as the hub told it last,
@@ -87,7 +118,7 @@ class HubSession {
   };
   Quota& quota_of(const HttpRequest& request);
   void note_rate_limit(const HttpResponse& response, Quota& quota);
-  void pace(Quota& quota, double& waited);
+  void pace(Quota& quota, Patience& patience);
   std::string current_token();
 
   SessionSettings settings_;
@@ -97,12 +128,15 @@ class HubSession {
   Quota api_quota_, resolve_quota_;
 };
 
-// What an answer says went wrong, from its headers and body, in one line; may be empty.
+// What an answer says went wrong, from its headers and body, in one line, escaped; may be empty.
 std::string hub_message(const HttpResponse& response);
 
 // What a refusal is about.
 enum class Refusal : std::uint8_t { kNoRepo, kNoRevision, kNoEntry, kGated, kDisabled, kBadToken, kOther };
 Refusal refusal_of(const HttpResponse& response);
+
+// Whether a refusal is about room or money: that helps no token and no smaller request.
+bool is_about_quota(std::string_view message);
 
 // URLs of the public Hub, which a mirror hands out unchanged, led to the endpoint instead.
 std::string at_endpoint(const std::string& url, const std::string& endpoint);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "net/environment.h"
 
+#include <fmt/format.h>
 #include <pwd.h>
 #include <unistd.h>
 
@@ -99,6 +100,13 @@ std::string set_or(const char* name, const std::function<std::string()>& otherwi
   return value == nullptr ? otherwise() : std::string(value);
 }
 
+Token make_token(std::string value, std::string source) {
+  if (std::any_of(value.begin(), value.end(), [](unsigned char c) { return c < ' ' || c == 0x7F; }))
+    throw usage(fmt::format("the token in {} holds a line break or control character", escape_name(source)))
+        .hint("copy it again");
+  return {std::move(value), std::move(source), 0};
+}
+
 std::string without_slash(std::string text) {
   while (text.size() > 1 && text.back() == '/') text.pop_back();
   return text;
@@ -154,15 +162,14 @@ std::string state_home() {
 std::optional<Token> read_token_file(const std::string& path) {
   const std::string text = read_whole_file(path, kMaxTokenFile);
   std::string value(trim(text));
-  std::erase_if(value, [](char c) { return c == '\r' || c == '\n'; });
   if (value.empty()) return std::nullopt;
-  return Token{std::move(value), path, 0};
+  return make_token(std::move(value), path);
 }
 
 std::optional<Token> find_token() {
   if (environment_is_true("HF_HUB_DISABLE_IMPLICIT_TOKEN")) return std::nullopt;
   for (const char* name : {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"}) {
-    if (std::string value(trim(environment(name))); !value.empty()) return Token{std::move(value), name, 0};
+    if (std::string value(trim(environment(name))); !value.empty()) return make_token(std::move(value), name);
   }
   const std::string named = environment("HF_TOKEN_PATH");
   const std::string path = named.empty() ? join_path(hub_home(), "token") : expand(named);

@@ -35,9 +35,10 @@ struct Token {
   double expires = 0;  // Unix seconds; 0: nobody knows
 };
 // HF_TOKEN, HUGGING_FACE_HUB_TOKEN, the file HF_TOKEN_PATH or HF_HOME/token; none with
-// HF_HUB_DISABLE_IMPLICIT_TOKEN. Throws kIo for a file that can't be read.
+// HF_HUB_DISABLE_IMPLICIT_TOKEN. Throws kIo for a file that can't be read, kUsage for a token that would
+// break the line of its header.
 std::optional<Token> find_token();
-// The token in a file, without blanks and line ends; none when it is empty.
+// The token in a file, without blanks and line ends around it; none when it is empty.
 std::optional<Token> read_token_file(const std::string& path);
 
 // When the token was written by a browser login: the time (Unix seconds) after which it is no longer good.

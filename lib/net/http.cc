@@ -27,12 +27,23 @@ namespace {
 
 constexpr long kSendBuffer = 1L << 20;  // bytes; 64 KiB, the default, costs a third of the speed on loopback
 constexpr int kPollMs = 200;
+constexpr std::size_t kMaxHeaders = 256U << 10;  // bytes of an answer's headers
 
-std::string lower(std::string_view text) {
-  std::string out(text);
-  std::transform(out.begin(), out.end(), out.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return out;
+// Headers of ours that say nothing secret; the rest may hold what a hub or a user wants nobody to see.
+bool is_printable(std::string_view name) {
+  constexpr std::string_view kNames[] = {"Accept", "Accept-Encoding", "Content-Type", "Range"};
+  return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
+}
+
+bool has_control_characters(std::string_view text) {
+  return std::any_of(text.begin(), text.end(), [](unsigned char c) { return c < ' ' || c == 0x7F; });
+}
+
+// The last line of defence; those who take headers from elsewhere say better what is wrong.
+void require_one_line(const HttpHeader& header) {
+  if (has_control_characters(header.name) || has_control_characters(header.value))
+    throw usage(
+        fmt::format("the header {} would hold a line break or control character", escape_name(header.name)));
 }
 
 class HeaderList {
@@ -107,11 +118,16 @@ class HttpClient::Connection {
     request_ = &request;
     settings_ = &settings;
     response_ = {};
-    sent_ = 0;
+    sent_ = header_bytes_ = 0;
+    enough_ = false;
     fault_ = nullptr;
     libcurl().easy_reset(easy_);
     HeaderList headers;
-    for (const HttpHeader& header : request.headers) headers.add(header.name + ": " + header.value);
+    require_one_line({"User-Agent", settings.user_agent});
+    for (const HttpHeader& header : request.headers) {
+      require_one_line(header);
+      headers.add(header.name + ": " + header.value);
+    }
     headers.add("Expect:");  // no waiting for 100 Continue
     set_up(headers.get());
     const CURLcode code = perform();
@@ -121,7 +137,7 @@ class HttpClient::Connection {
     response_.status = static_cast<int>(status);
     // A server that refuses a body early closes while we still send: its answer counts, not the broken pipe.
     const bool answered_early = status >= 400 && (code == CURLE_SEND_ERROR || code == CURLE_RECV_ERROR);
-    if (code != CURLE_OK && !answered_early) throw failure(code);
+    if (code != CURLE_OK && !answered_early && !(enough_ && code == CURLE_WRITE_ERROR)) throw failure(code);
     return std::move(response_);
   }
 
@@ -198,7 +214,7 @@ class HttpClient::Connection {
     std::string why = error_[0] != '\0' ? error_ : libcurl().easy_strerror(code);
     if (code == CURLE_OPERATION_TIMEDOUT)
       why = fmt::format("no progress: {} of {} bytes sent", sent_, request_->body ? request_->body->size : 0);
-    Error error(kind_of(code), fmt::format("{} {}: {}", request_->method, where, why));
+    Error error(kind_of(code), fmt::format("{} {}: {}", request_->method, where, escape_name(why)));
     if (code == CURLE_PEER_FAILED_VERIFICATION)
       error.hint("name the certificates to trust with SSL_CERT_FILE or CURL_CA_BUNDLE");
     return error;
@@ -218,18 +234,37 @@ class HttpClient::Connection {
   static std::size_t take_header(char* data, std::size_t, std::size_t size, void* self) {
     Connection& c = *static_cast<Connection*>(self);
     const bool fine = c.guarded([&] {
+      c.header_bytes_ += size;
+      if (c.header_bytes_ > kMaxHeaders)
+        throw Error(ErrorKind::kRemote, fmt::format("{}: the answer's headers are longer than {} bytes",
+                                                    printable_url(c.request_->url), kMaxHeaders));
       const std::string_view line = trim({data, size});
       if (line.starts_with("HTTP/")) c.response_.headers.clear();  // of an interim answer
       const std::size_t colon = line.find(':');
       if (colon == std::string_view::npos || c.response_.headers.size() > 1000) return;
       c.response_.headers.push_back(
-          {lower(trim(line.substr(0, colon))), std::string(trim(line.substr(colon + 1)))});
+          {lower_ascii(trim(line.substr(0, colon))), std::string(trim(line.substr(colon + 1)))});
     });
     return fine ? size : 0;
   }
 
+  [[nodiscard]] bool is_success() const {
+    long status = 0;
+    libcurl().easy_getinfo(easy_, CURLINFO_RESPONSE_CODE, &status);
+    return status >= 200 && status < 300;
+  }
+
+  // The rest of a long refusal says nothing more: the transfer is ended there.
+  std::size_t take_refusal(std::string_view data) {
+    const bool fine =
+        guarded([&] { response_.body.append(data.substr(0, kMaxRefusal - response_.body.size())); });
+    enough_ = response_.body.size() == kMaxRefusal;
+    return fine && !enough_ ? data.size() : 0;
+  }
+
   static std::size_t take_body(char* data, std::size_t, std::size_t size, void* self) {
     Connection& c = *static_cast<Connection*>(self);
+    if (!c.is_success()) return c.take_refusal({data, size});
     const bool fine = c.guarded([&] {
       if (c.response_.body.size() + size > c.request_->max_answer && c.request_->ranged)
         throw Error(ErrorKind::kRemote, "the server ignores that a part is asked for, and sends all of it")
@@ -269,6 +304,8 @@ class HttpClient::Connection {
   const HttpSettings* settings_ = nullptr;
   HttpResponse response_;
   std::uint64_t sent_ = 0;
+  std::size_t header_bytes_ = 0;
+  bool enough_ = false;  // of a refusal's body
   std::exception_ptr fault_;
   char error_[CURL_ERROR_SIZE] = "";
 };
@@ -294,7 +331,8 @@ HttpResponse HttpClient::send(const HttpRequest& request) {
   trace(fmt::format("> {} {} ({} bytes)", request.method, printable_url(request.url),
                     request.body ? request.body->size : 0));
   for (const HttpHeader& header : request.headers)
-    trace(fmt::format("> {}: {}", header.name, header.name == "Authorization" ? "***" : header.value));
+    trace(
+        fmt::format("> {}: {}", escape_name(header.name), is_printable(header.name) ? header.value : "***"));
   try {
     HttpResponse response = connection->exchange(request, settings_);
     const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;

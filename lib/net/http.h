@@ -28,20 +28,23 @@ struct HttpBody {
 };
 HttpBody text_body(std::string text);
 
+constexpr std::uint64_t kMaxPage = 16ULL << 20;  // bytes of an answer that is read as a whole
+constexpr std::size_t kMaxRefusal = 64U << 10;   // bytes kept of a redirect's or a refusal's body
+
 struct HttpRequest {
   std::string method = "GET";
   std::string url;
   std::vector<HttpHeader> headers;
-  std::optional<HttpBody> body;            // sent with its length, never chunked
-  unsigned timeout_s = 0;                  // of the whole exchange; 0: none
-  std::uint64_t max_answer = 64ULL << 20;  // bytes; more is an error
+  std::optional<HttpBody> body;         // sent with its length, never chunked
+  unsigned timeout_s = 0;               // of the whole exchange; 0: none
+  std::uint64_t max_answer = kMaxPage;  // bytes of a success; more is an error
   bool ranged = false;  // asks for a part: an answer of more than that is a server that ignores it
 };
 
 struct HttpResponse {
   int status = 0;
   std::vector<HttpHeader> headers;  // names in lower case
-  std::string body;
+  std::string body;                 // of what is no success its first kMaxRefusal bytes
 
   [[nodiscard]] const std::string* header(std::string_view name) const;  // `name` in lower case; the first
   [[nodiscard]] bool ok() const { return status >= 200 && status < 300; }
@@ -67,9 +70,9 @@ class HttpClient {
   ~HttpClient();
 
   // Any answer is a result, whatever its status. Throws kTemporary when none came (no connection, cut,
-  // stalled), kRemote when none can come (certificate not trusted, no such protocol), kIo for a CA bundle
-  // that can't be read, Interrupted within a
-  // fifth of a second of a signal, and what reading the body threw.
+  // stalled), kRemote when none can come (certificate not trusted, no such protocol) or one is too long,
+  // kUsage for a header that would break its line, kIo for a CA bundle that can't be read, Interrupted within
+  // a fifth of a second of a signal, and what reading the body threw.
   HttpResponse send(const HttpRequest& request);
 
  private:

@@ -23,9 +23,11 @@ std::optional<std::uint64_t> number(std::string_view text) {
   return value;
 }
 
+// "Equal jitter": half of it is certain, so that chance never makes a hammer of it.
 double backoff(unsigned failed_tries, double dice) {
-  return dice * std::min(kLongestBackoff,
-                         std::ldexp(kFirstBackoff, static_cast<int>(std::min(failed_tries, 10U)) - 1));
+  return (1 + dice) / 2 *
+         std::min(kLongestBackoff,
+                  std::ldexp(kFirstBackoff, static_cast<int>(std::min(failed_tries, 10U)) - 1));
 }
 
 // "… retry in about 2 hours", which is all that says how long a quota of actions lasts.
@@ -45,14 +47,18 @@ std::optional<double> wait_in_text(std::string_view text) {
   return std::nullopt;
 }
 
-double quota_wait(const HttpResponse& response, double now) {
+std::optional<double> retry_after(const HttpResponse& response, double now) {
+  const std::string* after = response.header("retry-after");
+  return after == nullptr ? std::nullopt : parse_retry_after(*after, now);
+}
+
+// When a quota opens again, where the server tells: its times are whole seconds, rounded down.
+std::optional<double> quota_wait(const HttpResponse& response, double now) {
   const std::string* limit = response.header("ratelimit");
   const std::optional<RateLimit> rate = limit == nullptr ? std::nullopt : parse_rate_limit(*limit);
   if (rate && rate->remaining == 0) return static_cast<double>(rate->reset_s) + 1;
-  if (const std::string* after = response.header("retry-after")) {
-    if (const std::optional<double> seconds = parse_retry_after(*after, now)) return *seconds + 1;
-  }
-  return wait_in_text(response.body).value_or(kUnknownQuota);
+  if (const std::optional<double> seconds = retry_after(response, now)) return *seconds + 1;
+  return wait_in_text(response.body);
 }
 
 }  // namespace
@@ -89,27 +95,30 @@ std::optional<double> parse_retry_after(std::string_view header, double now) {
 
 std::optional<RetryWait> wait_after(const HttpResponse& response, unsigned failed_tries, double now,
                                     double dice) {
+  const RetryWait guess = wait_after_failure(failed_tries, dice);
   switch (response.status) {
     case 429:
-      return RetryWait{quota_wait(response, now), false};
-    case 503:
-      if (const std::string* after = response.header("retry-after")) {
-        if (const std::optional<double> seconds = parse_retry_after(*after, now))
-          return RetryWait{*seconds, true};
-      }
-      return wait_after_failure(failed_tries, dice);
+      if (const std::optional<double> told = quota_wait(response, now)) return RetryWait{*told, *told};
+      return RetryWait{std::max(guess.seconds, kUnknownQuota)};
     case 408:
     case 500:
     case 502:
-    case 504:
-      return wait_after_failure(failed_tries, dice);
+    case 503:
+    case 504: {
+      const double told = retry_after(response, now).value_or(0);
+      return RetryWait{std::max(guess.seconds, told), told};
+    }
     default:
-      return std::nullopt;
+      return is_busy(response) ? std::optional(guess) : std::nullopt;
   }
 }
 
+bool is_busy(const HttpResponse& response) {
+  return response.status == 409 && response.body.find("in progress") != std::string::npos;
+}
+
 RetryWait wait_after_failure(unsigned failed_tries, double dice) {
-  return {backoff(failed_tries, dice), true};
+  return {backoff(failed_tries, dice)};
 }
 
 double RateBucket::take(std::uint64_t bytes, double now) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // When to try again. A pure function from an answer to a wait; clocks and dice are the caller's, so that
 // tests need no time. Sources: the Hub's rate limit headers (draft-ietf-httpapi-ratelimit-headers), RFC
-// 9110 10.2.3 (Retry-After), "full jitter" (AWS Architecture Blog, Exponential Backoff And Jitter, 2015).
+// 9110 10.2.3 (Retry-After), "equal jitter" (AWS Architecture Blog, Exponential Backoff And Jitter, 2015).
 #pragma once
 
 #include <cstdint>
@@ -30,13 +30,15 @@ double pace_wait(const RateLimit& limit, double age);
 std::optional<double> parse_retry_after(std::string_view header, double now);
 
 struct RetryWait {
-  double seconds;
-  bool counts;  // as one of the tries; waiting for a quota does not
+  double seconds;       // what is best
+  double at_least = 0;  // what the server asks for: less is no use
 };
-// Nothing when the answer is final: anything but 408, 429, 500, 502, 503 and 504. `failed_tries` counts this
-// one too; `dice` lies in [0, 1).
+// Nothing when the answer is final: anything but 408, 429, 500, 502, 503, 504, and a 409 that says that
+// another operation is in progress. `failed_tries` counts this one too; `dice` lies in [0, 1).
 std::optional<RetryWait> wait_after(const HttpResponse& response, unsigned failed_tries, double now,
                                     double dice);
+// "Another commit operation is in progress", as a lock on a repository is told.
+bool is_busy(const HttpResponse& response);
 // After an exchange without an answer.
 RetryWait wait_after_failure(unsigned failed_tries, double dice);
 

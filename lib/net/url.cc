@@ -17,13 +17,6 @@ bool is_unreserved(char c) {
   return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.' || c == '~';
 }
 
-std::string lower(std::string_view text) {
-  std::string out(text);
-  std::transform(out.begin(), out.end(), out.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return out;
-}
-
 std::string encode(std::string_view text, bool keep_slash) {
   std::string out;
   for (const char c : text) {
@@ -48,14 +41,14 @@ unsigned parse_port(std::string_view text) {
 
 Url parse_url(std::string_view text) {
   const auto fail = [text](std::string_view why) {
-    return malformed(fmt::format("'{}' is no URL: {}", escape_name(printable_url(text)), why));
+    return malformed(fmt::format("'{}' is no URL: {}", printable_url(text), why));
   };
   if (std::any_of(text.begin(), text.end(), [](unsigned char c) { return c <= ' ' || c == 0x7F; }))
     throw fail("it holds blanks or control characters");
   const std::size_t colon = text.find("://");
   if (colon == std::string_view::npos) throw fail("it does not start with https://");
   Url url;
-  url.scheme = lower(text.substr(0, colon));
+  url.scheme = lower_ascii(text.substr(0, colon));
   if (url.scheme != "http" && url.scheme != "https") throw fail("it is neither http nor https");
   std::string_view rest = text.substr(colon + 3);
   const std::size_t end = std::min(rest.find_first_of("/?#"), rest.size());
@@ -66,11 +59,14 @@ Url parse_url(std::string_view text) {
     throw fail("user names and passwords don't belong in it");
   const std::size_t bracket = authority.rfind(']');
   const std::size_t port_colon = authority.find(':', bracket == std::string_view::npos ? 0 : bracket);
-  url.host = lower(authority.substr(0, port_colon));
+  url.host = lower_ascii(authority.substr(0, port_colon));
   url.port = url.scheme == "https" ? 443 : 80;
   if (port_colon != std::string_view::npos && port_colon + 1 < authority.size())
     url.port = parse_port(authority.substr(port_colon + 1));
   if (url.host.empty()) throw fail("it names no host");
+  const bool plain = std::all_of(url.host.begin(), url.host.end(),
+                                 [](char c) { return is_unreserved(c) || c == '[' || c == ']' || c == ':'; });
+  if (!plain) throw fail("its host is not a name or address");
   url.target = rest.starts_with('/') ? std::string(rest) : "/" + std::string(rest);
   return url;
 }
@@ -128,7 +124,7 @@ std::string resolve_location(std::string_view base, std::string_view location) {
 
 std::string printable_url(std::string_view url) {
   const std::size_t query = url.find('?');
-  return query == std::string_view::npos ? std::string(url) : std::string(url.substr(0, query)) + "?…";
+  return query == std::string_view::npos ? escape_name(url) : escape_name(url.substr(0, query)) + "?…";
 }
 
 }  // namespace mu

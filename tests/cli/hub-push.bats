@@ -45,6 +45,10 @@ setup() { hub_home; }
   [ "$(hub_titles ada/tiny | head -n 1)" = Second ]
   expect 0 env -u HF_TOKEN hub-push -n out ada/tiny
   has output "NEW     ?"
+  has output "without a token the hub is not asked"
+  [[ $output != *" to send"*B* ]]
+  expect 0 env -u HF_TOKEN hub-push --json -n out ada/tiny
+  has output '"to_send": null'
 }
 
 @test "--include, --exclude, --all and what a run keeps for itself" {

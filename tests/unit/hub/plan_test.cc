@@ -72,7 +72,7 @@ TEST_CASE("push plan: deletions stay below the prefix, spare what is pushed and 
   CHECK(deleted({}, "").empty());
 }
 
-TEST_CASE("push plan: commits hold every change once, none beyond its bounds, deletions first") {
+TEST_CASE("push plan: commits hold every change once, none beyond its bounds") {
   std::mt19937 random(7);
   for (int round = 0; round < 200; ++round) {
     PushPlan plan;
@@ -88,16 +88,13 @@ TEST_CASE("push plan: commits hold every change once, none beyond its bounds, de
     }
     const std::size_t most = 1 + random() % 10;
     std::map<const PushItem*, int> seen;
-    bool file_seen = false;
-    for (const std::vector<const PushItem*>& commit : split_commits(plan, most)) {
+    for (const CommitItems& commit : split_commits(plan, most)) {
       CHECK_FALSE(commit.empty());
       CHECK(commit.size() <= most);
       std::uint64_t regular = 0;
       for (const PushItem* item : commit) {
         ++seen[item];
         const bool deletes = item->action == PushAction::kDelete;
-        CHECK_FALSE((deletes && file_seen));
-        file_seen = file_seen || !deletes;
         if (!deletes && item->storage == Storage::kRegular) regular += item->size;
       }
       CHECK(regular <= kMaxRegularBytes);
@@ -107,6 +104,80 @@ TEST_CASE("push plan: commits hold every change once, none beyond its bounds, de
       CHECK(seen[&item] == (changes ? 1 : 0));
     }
   }
+}
+
+TEST_CASE("push plan: what a loader begins with becomes visible after what it leads to, README.md last") {
+  PushPlan plan;
+  const auto add = [&plan](const char* name, PushAction action = PushAction::kNew) {
+    PushItem item;
+    item.name = name;
+    item.action = action;
+    plan.items.push_back(item);
+  };
+  for (const char* name :
+       {"README.md", "config.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
+        "model.safetensors.index.json", "onnx/README.md", "pytorch_model.bin.index.json", "q/model.gguf",
+        "tokenizer.json"})
+    add(name);
+  add("a/b", PushAction::kNew);
+  add("c", PushAction::kNew);
+  add("a", PushAction::kDelete);    // a file where a folder is to be
+  add("c/d", PushAction::kDelete);  // in a folder where a file is to be
+  add("model.safetensors", PushAction::kDelete);
+  add("same.txt", PushAction::kSame);
+  std::vector<std::string> order;
+  for (const CommitItems& commit : split_commits(plan, 1)) order.push_back(commit.front()->name);
+  CHECK(order == std::vector<std::string>{"a", "c/d", "tokenizer.json", "a/b", "c",
+                                          "model-00001-of-00002.safetensors",
+                                          "model-00002-of-00002.safetensors", "q/model.gguf", "config.json",
+                                          "model.safetensors.index.json", "pytorch_model.bin.index.json",
+                                          "model.safetensors", "README.md", "onnx/README.md"});
+}
+
+TEST_CASE("push plan: halves hold all in order, and stop at the floor") {
+  struct Row {
+    std::vector<std::size_t> before, after;
+  };
+  for (const Row& row : {Row{{}, {}}, Row{{1}, {1}}, Row{{100}, {100}}, Row{{101}, {51, 50}},
+                         Row{{1500}, {750, 750}}, Row{{150, 100, 3}, {75, 75, 100, 3}}}) {
+    std::vector<PushItem> items(2000);
+    std::vector<CommitItems> commits;
+    std::size_t next = 0;
+    for (const std::size_t size : row.before) {
+      commits.emplace_back();
+      for (std::size_t i = 0; i < size; ++i) commits.back().push_back(&items[next++]);
+    }
+    std::vector<std::size_t> sizes;
+    std::size_t at = 0;
+    for (const CommitItems& commit : halve_commits(commits)) {
+      sizes.push_back(commit.size());
+      for (const PushItem* item : commit) CHECK(item == &items[at++]);
+    }
+    CHECK(sizes == row.after);
+    CHECK(at == next);
+  }
+}
+
+TEST_CASE("push plan: what has landed stays what was done, after planning again") {
+  const auto item = [](const char* name, PushAction action, bool landed = false) {
+    PushItem made;
+    made.name = name;
+    made.action = action;
+    made.landed = landed;
+    return made;
+  };
+  PushPlan plan;
+  plan.items = {item("a", PushAction::kSame), item("c", PushAction::kChanged), item("d", PushAction::kSame)};
+  keep_landed(plan, {item("a", PushAction::kNew, true), item("b", PushAction::kDelete, true),
+                     item("c", PushAction::kNew, true), item("d", PushAction::kNew)});
+  std::string text;
+  for (const PushItem& left : plan.items)
+    text += left.name + std::string(push_action_name(left.action)) + (left.landed ? "+ " : " ");
+  // c was changed by somebody else meanwhile, and goes out again.
+  CHECK(text == "aNEW+ bDELETE+ cCHANGED dSAME ");
+  const std::vector<CommitItems> commits = split_commits(plan, 10);
+  REQUIRE(commits.size() == 1);
+  CHECK(commits.front().size() == 1);
 }
 
 TEST_CASE("repo: names, types and paths") {
