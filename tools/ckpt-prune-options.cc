@@ -41,6 +41,7 @@ PruneOptions parse_prune_options(int argc, char** argv) {
   app.flag("--keep-epochs", o.epochs, "the last of each epoch");
   app.value("--keep-within", "TIME", o.keep_within, "saved within 3d, 12h … of the newest");
   app.list("--keep-step", "N", o.keep_steps, "this step (repeatable)");
+  app.value("--follow", "RUN_DIR", o.follow, "the steps that are kept there");
   app.list("--pin", "STEP|FILE", o.pins, "never touch it, or those a file lists (repeatable)");
   app.group("Then");
   app.value("--keep-optimizer-last", "N", o.keep_optimizer, "slim all but the last N to inference");
@@ -83,6 +84,8 @@ Policy policy_of(const PruneOptions& o) {
     throw usage("--torn takes keep, remove or aside, not '" + escape_name(*o.torn) + "'");
   if (o.torn == "remove") policy.torn = TornAction::kRemove;
   if (o.torn == "aside") policy.torn = TornAction::kAside;
+  if (o.follow) policy.follow = Followed{*o.follow, {}, {}};
+  if (o.common.null && !o.paths) throw usage("-0 is for the paths that --paths prints");
   policy.keep_epochs = o.epochs;
   policy.allow_unresumable = o.unresumable;
   if (o.lower && o.higher) throw usage("--min and --max at once");

@@ -16,7 +16,7 @@ struct PruneOptions {
   std::vector<std::string> runs, keep_steps, pins;
   std::optional<std::string> keep, keep_best, metric, keep_every, keep_within, keep_optimizer, max_total,
       min_free;
-  std::optional<std::string> torn, torn_age, trash, pattern, paths;
+  std::optional<std::string> torn, torn_age, trash, pattern, paths, follow;
   bool lower = false, higher = false, epochs = false, recursive = false, deep = false, unresumable = false;
   bool list = false, need = false;
   CommonOptions common;

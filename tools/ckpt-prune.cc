@@ -5,11 +5,14 @@
 #include <sys/statvfs.h>
 
 #include <algorithm>
+#include <cctype>
 
 #include "base/error.h"
 #include "base/sizes.h"
 #include "base/text.h"
 #include "ckpt-prune-options.h"
+#include "ckpt/follow.h"
+#include "ckpt/hints.h"
 #include "ckpt/report.h"
 #include "ckpt/scan.h"
 #include "ckpt/trash.h"
@@ -36,6 +39,20 @@ void check_trash(const Options& o, const std::vector<RunFolder>& runs, const Che
   }
 }
 
+// "--max-total 2 TB" is two bytes and a run "TB".
+void check_unit(std::string_view option, const std::optional<std::string>& text,
+                const std::vector<RunFacts>& runs) {
+  if (!text || text->empty() || std::isdigit(static_cast<unsigned char>(text->back())) == 0) return;
+  std::optional<std::uint64_t> smallest;
+  for (const RunFacts& run : runs) {
+    for (const CheckpointFacts& checkpoint : run.checkpoints)
+      smallest = std::min(smallest.value_or(checkpoint.disk_bytes()), checkpoint.disk_bytes());
+  }
+  if (smallest && parse_size(*text) < *smallest)
+    throw usage(fmt::format("{} {} is so many bytes, less than any checkpoint here", option, *text))
+        .hint("add the unit, such as 2TB; nothing was changed");
+}
+
 // Everything that went wrong, and whether anything went right.
 class Verdict {
  public:
@@ -46,6 +63,10 @@ class Verdict {
   void miss(std::string_view what) {
     print_error(what);
     codes_.push_back(exit_code(ErrorKind::kAnswerNo));
+  }
+  void pass_by(std::string_view what) {
+    print_error(what);
+    passed_by_ = true;
   }
   void done(bool changed) {
     done_ = true;
@@ -60,12 +81,13 @@ class Verdict {
       const bool partly = code == 7 || code == 75 ? done_ : changed_;
       return partly && !only_looks ? exit_code(ErrorKind::kPartial) : code;
     }
+    if (passed_by_) return partial;
     return codes_.empty() ? 0 : codes_.front();
   }
 
  private:
   std::vector<int> codes_;
-  bool done_ = false, changed_ = false;
+  bool done_ = false, changed_ = false, passed_by_ = false;
 };
 
 std::vector<RunFolder> lock_all(std::vector<RunFolder> runs, Verdict& verdict) {
@@ -79,6 +101,27 @@ std::vector<RunFolder> lock_all(std::vector<RunFolder> runs, Verdict& verdict) {
     }
   }
   return locked;
+}
+
+// What could not be looked at, and what may have been meant where nothing was found.
+void name_what_is_passed_by(const Options& o, const std::vector<RunFolder>& folders,
+                            const std::vector<RunFolder>& barren, const std::vector<RunFacts>& runs,
+                            const CheckpointNames& names, Verdict& verdict) {
+  const auto hint = [&](const RunFolder& folder) {
+    const std::string text = folder.fd.get() < 0 ? "" : hint_at_others(folder, names, o.recursive);
+    if (!text.empty()) print_note(escape_name(folder.path) + ": no checkpoint found, but " + text);
+  };
+  for (const RunFolder& folder : barren) hint(folder);
+  for (std::size_t r = 0; r < runs.size(); ++r) {
+    if (!runs[r].failure && runs[r].checkpoints.empty()) hint(folders[r]);
+    for (const CheckpointFacts& checkpoint : runs[r].checkpoints) {
+      if (checkpoint.condition == Condition::kUnreadable)
+        verdict.miss(
+            fmt::format("{}: can't be looked at: {}", escape_name(join_path(runs[r].path, checkpoint.name)),
+                        escape_name(checkpoint.why)),
+            ErrorKind::kPartial);
+    }
+  }
 }
 
 void print_needs(const std::vector<RunFolder>& folders, std::vector<RunFacts>& runs, bool print,
@@ -132,29 +175,37 @@ void print_views(const Options& o, std::optional<Verb> verb, const std::vector<R
 }
 
 int prune(const Options& o) {
-  const Policy policy = policy_of(o);
+  Policy policy = policy_of(o);
   const std::optional<Verb> verb = verb_of(o.paths);
   const CheckpointNames names = o.pattern ? CheckpointNames(*o.pattern) : CheckpointNames();
   const bool only_looks = o.only_looks() || policy.is_empty();
   FoundRuns found = find_runs(o.runs, o.recursive, names);
   Verdict verdict;
-  for (const Error& error : found.failures) verdict.fail(error);
+  for (const std::vector<Error>& errors : {found.missing, found.failures}) {
+    for (const Error& error : errors) verdict.fail(error);
+  }
+  if (!found.missing.empty()) return exit_code(ErrorKind::kIo);
+  if (o.follow) policy.follow = follow_run(*o.follow, names, o.common.thread_count());
   check_trash(o, found.runs, names);
   const std::vector<RunFolder> folders =
       only_looks ? std::move(found.runs) : lock_all(std::move(found.runs), verdict);
   std::vector<RunFacts> runs =
       scan_runs(folders, names,
                 {.deep = o.deep,
+                 .staging = o.torn.has_value(),
                  .may_write = !only_looks,
                  .metric = o.metric,
                  .lower_is_better = o.lower || o.higher ? std::optional(o.lower) : std::nullopt,
                  .threads = o.common.thread_count()});
+  check_unit("--max-total", o.max_total, runs);
+  check_unit("--min-free", o.min_free, runs);
   const Plan plan = make_plan(runs, policy);
   for (std::size_t r = 0; r < runs.size(); ++r) {
     for (const std::string& line : warning_lines(runs[r], plan.runs[r], o.list)) print_warning(line);
     if (runs[r].failure) verdict.fail(*runs[r].failure);
     if (plan.runs[r].failure) verdict.fail(*plan.runs[r].failure);
   }
+  name_what_is_passed_by(o, folders, found.barren, runs, names, verdict);
   std::vector<Outcome> outcomes;
   if (only_looks) {
     print_views(o, verb, runs, plan);

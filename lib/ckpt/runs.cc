@@ -91,6 +91,12 @@ Fd open_folder(const std::string& path) {
   return Fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 }
 
+// What may not be looked at is there all the same.
+bool is_missing(const std::string& path) {
+  struct stat status {};
+  return ::stat(path.c_str(), &status) != 0 && (errno == ENOENT || errno == ENOTDIR);
+}
+
 class Finder {
  public:
   explicit Finder(const CheckpointNames& names) : names_(names) {}
@@ -184,7 +190,8 @@ FoundRuns find_runs(const std::vector<std::string>& operands, bool recursive, co
   for (const std::string& operand : operands) {
     Fd fd = open_folder(operand);
     if (fd.get() < 0) {
-      finder.found.failures.push_back(io_error("open", errno, escape_name(operand)));
+      Error error = io_error("open", errno, escape_name(operand));
+      (is_missing(operand) ? finder.found.missing : finder.found.failures).push_back(std::move(error));
       continue;
     }
     const std::string_view trimmed = std::string_view(operand).substr(0, operand.find_last_not_of('/') + 1);
@@ -192,7 +199,10 @@ FoundRuns find_runs(const std::vector<std::string>& operands, bool recursive, co
         ::faccessat(fd.get(), "trainer_state.json", F_OK, 0) == 0)
       throw usage("is a checkpoint").in_file(escape_name(operand)).hint("name the run folder that holds it");
     try {
+      const std::size_t before = finder.found.runs.size();
       finder.add(operand, std::move(fd), recursive, 0);
+      if (recursive && finder.found.runs.size() == before)
+        finder.found.barren.push_back({operand, open_folder(operand), {}});
     } catch (const Error& error) {
       finder.found.failures.push_back(error);
     }

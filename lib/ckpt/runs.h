@@ -41,7 +41,9 @@ class CheckpointNames {
 
 struct FoundRuns {
   std::vector<RunFolder> runs;  // each folder once
-  std::vector<Error> failures;  // operands that could not be opened
+  std::vector<Error> missing;  // operands that do not exist: a typing mistake, so that nothing should be done
+  std::vector<Error> failures;    // operands and folders that could not be opened
+  std::vector<RunFolder> barren;  // operands of a recursive search that found nothing below them
 };
 
 // Opens the folders that were named, links followed; with `recursive` every folder at or below them that

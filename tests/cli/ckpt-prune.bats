@@ -220,9 +220,17 @@ assert d["done"] and d["runs"][0]["outcome"]["removed"] == 1 and d["runs"][0]["o
   expect 0 ckpt-prune -q --keep 1 --recursive runs
   [ ! -e runs/a/checkpoint-100 ] && [ ! -e runs/deep/er/b/checkpoint-100 ]
   [ "$(steps)" = "100 200" ]
-  expect 3 ckpt-prune --keep 2 run missing
+  # One that does not exist is a mistake in typing: nothing is done.
+  expect 7 ckpt-prune --keep 1 run missing
   has stderr "missing: cannot open"
+  expect 7 ckpt-prune --keep 1 run run/checkpoint-100/config.json/x
   expect 7 ckpt-prune --keep 2 missing
+  [ "$(steps)" = "100 200" ]
+  # One that is no folder is passed by.
+  touch file
+  expect 3 ckpt-prune --keep 2 file run
+  has stderr "file: cannot open: Not a directory"
+  expect 7 ckpt-prune --keep 2 file
   cp -a run other
   exec 9< other
   flock -n 9
@@ -383,6 +391,117 @@ assert d["done"] and d["runs"][0]["outcome"]["removed"] == 1 and d["runs"][0]["o
   [ "$(steps)" = 300 ]
   expect 2 ckpt-prune --keep 1 --trash run/checkpoint-300/trash run
   has stderr "lies in the checkpoint checkpoint-300"
+}
+
+@test "limits without a unit, and -0 without --paths, are mistakes" {
+  run_of 100 200 300
+  for option in --max-total --min-free; do
+    for size in 0 2 1.5; do
+      expect 2 ckpt-prune $option $size run
+      has stderr "$option $size is so many bytes, less than any checkpoint here"
+    done
+  done
+  expect 7 ckpt-prune --max-total 2 TB run
+  expect 2 ckpt-prune -n -0 --keep 1 run
+  expect 2 ckpt-prune -0 --json --keep 1 run
+  [ "$(steps)" = "100 200 300" ]
+  expect 0 ckpt-prune -q --max-total 999999999999 run
+  mkdir empty
+  expect 0 ckpt-prune --max-total 2 empty
+}
+
+@test "what could not be looked at is named, 3" {
+  run_of 100 200 300
+  rm run/checkpoint-200/trainer_state.json
+  # A link in a circle can't be opened by anybody.
+  ln -s trainer_state.json run/checkpoint-200/trainer_state.json
+  expect 3 ckpt-prune --keep 1 run
+  has stderr "run/checkpoint-200: can't be looked at: "
+  [ "$(steps)" = "200 300" ]
+  expect 3 ckpt-prune -n --keep 1 run
+}
+
+@test "checkpoints below, or under other names, are hinted at" {
+  run_of 100 200
+  mkdir -p hpo verl deep/a
+  mv run hpo/run-0
+  expect 0 ckpt-prune --keep 1 hpo
+  [ "$stderr" = "ckpt-prune: hpo: no checkpoint found, but run-0 below holds some (--recursive)" ]
+  expect 0 ckpt-prune -q --keep 1 hpo
+  [ -z "$stderr" ]
+  mkdir verl/global_step_20 deep/a/iter_0000100
+  expect 0 ckpt-prune --keep 1 verl
+  has stderr "global_step_20 looks like one (--pattern 'global_step_*')"
+  expect 0 ckpt-prune --keep 1 --recursive verl
+  has stderr "--pattern 'global_step_*'"
+  expect 0 ckpt-prune --keep 1 deep
+  has stderr "a/iter_0000100 looks like one (--recursive --pattern 'iter_*')"
+  expect 0 ckpt-prune --keep 1 --pattern 'step_*' hpo/run-0
+  has stderr "checkpoint-100 looks like one (without --pattern)"
+  # A young run has nothing yet, and nothing is said.
+  mkdir young
+  touch young/train.log
+  expect 0 ckpt-prune --keep 1 young
+  [ -z "$stderr" ]
+}
+
+@test "a run of which no checkpoint is whole is refused, the others are done" {
+  run_of 100 200 300
+  for step in 100 200 300; do tear $step; done
+  mv run torn
+  run_of 100 200
+  for what in aside remove; do
+    expect 5 ckpt-prune --torn $what torn
+    has stderr "torn: no checkpoint here is whole"
+  done
+  expect 3 ckpt-prune --keep 1 --torn remove torn run
+  [ "$(steps)" = 200 ]
+  [ "$(ls torn | wc -l)" = 3 ]
+  expect 0 ckpt-prune -q --torn remove --allow-unresumable torn
+  [ "$(ls torn)" = checkpoint-300 ]
+  expect 0 ckpt-prune -q --torn aside --allow-unresumable torn
+  [ "$(ls torn)" = torn-checkpoint-300 ]
+}
+
+@test "what staging left: named with --torn, touched by remove and aside alone" {
+  run_of 100 200
+  cp -r run/checkpoint-200 run/tmp-checkpoint-300
+  find run -exec touch -d 2026-01-01 {} +
+  expect 0 ckpt-prune --keep 2 run
+  [ -z "$stderr" ]
+  expect 0 ckpt-prune --keep 2 --torn keep run
+  has stderr "run/tmp-checkpoint-300: what a save that was cut off left behind"
+  touch run/tmp-checkpoint-300
+  expect 0 ckpt-prune --torn remove run
+  [ -d run/tmp-checkpoint-300 ]
+  touch -d 2026-01-01 run/tmp-checkpoint-300
+  expect 0 ckpt-prune --keep 1 --torn remove run
+  has stderr "removed 2 checkpoints"
+  [ "$(ls run)" = checkpoint-200 ]
+}
+
+@test "--follow keeps the steps that another folder holds" {
+  run_of 100 300 400
+  mkdir node
+  for step in 100 200 300 400; do
+    mkdir node/checkpoint-$step
+    for rank in 8 9; do cp "$FIXTURES/full-run/checkpoint-40/rng_state.pth" node/checkpoint-$step/rng_state_$rank.pth; done
+  done
+  find node -exec touch -d 2026-01-01 {} +
+  expect 5 ckpt-prune --keep 1 node
+  has stderr "--follow"
+  has stderr "--allow-unresumable"
+  [ "$(ls node | wc -l)" = 4 ]
+  rm -r run/checkpoint-400
+  mkdir empty
+  for run in missing empty node; do
+    expect 7 ckpt-prune --follow $run node
+    [ "$(ls node | wc -l)" = 4 ]
+  done
+  expect 0 ckpt-prune -q --follow run node
+  [ "$(ls node)" = $'checkpoint-100\ncheckpoint-300' ]
+  expect 0 ckpt-prune -q --keep 1 --allow-unresumable node
+  [ "$(ls node)" = checkpoint-300 ]
 }
 
 @test "options from a file; the command line wins; mistakes are named" {

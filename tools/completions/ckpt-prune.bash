@@ -5,11 +5,12 @@ _ckpt_prune() {
     --torn) mapfile -t COMPREPLY < <(compgen -W "keep remove aside" -- "$word"); return ;;
     --paths) mapfile -t COMPREPLY < <(compgen -W "keep slim remove aside" -- "$word"); return ;;
     --color) mapfile -t COMPREPLY < <(compgen -W "auto always never" -- "$word"); return ;;
+    --follow) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
     --pin | --config) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
   esac
   if [[ $word == -* ]]; then
     mapfile -t COMPREPLY < <(compgen -W "--keep --keep-last --keep-best --metric --min --max --keep-every --keep-epochs --keep-within --keep-step
-      --pin --keep-optimizer-last --max-total --min-free --torn --torn-age --trash --allow-unresumable
+      --follow --pin --keep-optimizer-last --max-total --min-free --torn --torn-age --trash --allow-unresumable
       --recursive --pattern --deep --config --list --paths --need --dry-run --json --null --threads --progress
       --no-progress --color --quiet --verbose --help --version" -- "$word")
   else

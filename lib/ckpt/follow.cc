@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ckpt/follow.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "ckpt/scan.h"
+
+namespace mu {
+
+Followed follow_run(const std::string& path, const CheckpointNames& names, unsigned threads) {
+  const FoundRuns found = find_runs({path}, false, names);
+  for (const std::vector<Error>& errors : {found.missing, found.failures}) {
+    if (!errors.empty()) throw Error(errors.front()).hint("nothing was changed");
+  }
+  const std::vector<RunFacts> runs = scan_runs(found.runs, names, {.threads = threads});
+  const RunFacts& run = runs.front();
+  if (run.failure) throw Error(*run.failure);
+  const bool has_whole =
+      std::any_of(run.checkpoints.begin(), run.checkpoints.end(),
+                  [](const CheckpointFacts& c) { return c.is_complete() && !c.is_rank_only; });
+  if (!has_whole)
+    throw Error(ErrorKind::kIo, "no whole checkpoint to follow lies there")
+        .in_file(escape_name(path))
+        .hint("nothing was changed");
+  Followed followed{path, {}, {}};
+  for (const CheckpointFacts& checkpoint : run.checkpoints) {
+    if (checkpoint.number)
+      followed.steps.push_back(*checkpoint.number);
+    else
+      followed.names.push_back(checkpoint.name);
+  }
+  return followed;
+}
+
+}  // namespace mu
