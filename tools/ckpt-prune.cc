@@ -116,10 +116,9 @@ void name_what_is_passed_by(const Options& o, const std::vector<RunFolder>& fold
     if (!runs[r].failure && runs[r].checkpoints.empty()) hint(folders[r]);
     for (const CheckpointFacts& checkpoint : runs[r].checkpoints) {
       if (checkpoint.condition == Condition::kUnreadable)
-        verdict.miss(
-            fmt::format("{}: can't be looked at: {}", escape_name(join_path(runs[r].path, checkpoint.name)),
-                        escape_name(checkpoint.why)),
-            ErrorKind::kPartial);
+        verdict.pass_by(fmt::format("{}: can't be looked at: {}",
+                                    escape_name(join_path(runs[r].path, checkpoint.name)),
+                                    escape_name(checkpoint.why)));
     }
   }
 }
