@@ -19,6 +19,7 @@
 #include "ckpt/walk.h"
 #include "model/roles.h"
 #include "os/folder.h"
+#include "os/mounts.h"
 
 namespace mu {
 namespace {

@@ -25,6 +25,7 @@
 #include "ckpt/walk.h"
 #include "ckpt/writers.h"
 #include "os/folder.h"
+#include "os/mounts.h"
 #include "os/stage_name.h"
 #include "os/threads.h"
 
@@ -279,18 +280,21 @@ class Scanner {
                                         : "its name says that it is not finished";
       }
     } catch (const Error& error) {
+      if (facts.time_ns == 0) facts.time_ns = facts.changed_ns;
       facts.condition = Condition::kUnreadable;
       facts.why = unreadable_text(join_path(run.path, facts.name), error);
     }
   }
 
   void look_at_file(const RunFolder& run, Candidate& candidate) {
-    struct stat status {};
-    if (::fstatat(run.fd.get(), candidate.facts.name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 ||
-        !S_ISREG(status.st_mode)) {
+    const std::optional<EntryStatus> found = find_entry_status(run.fd.get(), candidate.facts.name);
+    if (!found && errno != ENOENT) throw io_error("look at", errno, escape_name(candidate.facts.name));
+    if (!found || !S_ISREG(found->status.st_mode)) {
       candidate.has_vanished = true;
       return;
     }
+    const struct stat& status = found->status;
+    candidate.facts.has_mount = found->is_mount;
     candidate.facts.stamp = stamp_of(status);
     candidate.files = {candidate.facts.stamp.id};
     const WalkedEntry entry{candidate.facts.name,  WalkedEntry::Kind::kFile,
@@ -304,8 +308,9 @@ class Scanner {
     CheckpointFacts& facts = candidate.facts;
     const std::string path = join_path(run.path, facts.name);
     struct stat status {};
-    if (::fstatat(run.fd.get(), facts.name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 ||
-        !S_ISDIR(status.st_mode)) {
+    const bool found = ::fstatat(run.fd.get(), facts.name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
+    if (!found && errno != ENOENT) throw io_error("look at", errno, escape_name(path));
+    if (!found || !S_ISDIR(status.st_mode)) {
       candidate.has_vanished = true;
       return;
     }

@@ -20,6 +20,7 @@
 #include "ckpt/walk.h"
 #include "os/copy.h"
 #include "os/folder.h"
+#include "os/mounts.h"
 #include "os/interrupt.h"
 #include "os/remove_tree.h"
 #include "os/stage.h"

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "os/folder.h"
+#include "os/mounts.h"
 
 namespace mu {
 namespace {
@@ -32,12 +33,14 @@ void walk_into(int folder, const std::string& prefix, const std::string& path, i
   for (const auto& [name, type] : list_at(folder, path)) {
     if (walk.entries.size() == kMaxEntries)
       throw malformed("holds more than a million entries").in_file(escape_name(path));
-    struct stat status {};
-    if (::fstatat(folder, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+    const std::optional<EntryStatus> found = find_entry_status(folder, name);
+    if (!found) {
       if (errno != ENOENT) throw io_error("look at", errno, escape_name(join_path(path, name)));
       walk.is_changing = true;
       continue;
     }
+    const struct stat& status = found->status;
+    walk.has_mount = walk.has_mount || found->is_mount;
     const WalkedEntry::Kind kind = kind_of(status.st_mode);
     walk.entries.push_back({prefix + name, kind, stamp_of(status), static_cast<std::uint64_t>(status.st_size),
                             disk_bytes_of(status), static_cast<std::uint64_t>(status.st_nlink)});
@@ -47,7 +50,7 @@ void walk_into(int folder, const std::string& prefix, const std::string& path, i
     if (fd.get() < 0) {
       if (errno != ENOENT) throw io_error("open", errno, escape_name(inner));
       walk.is_changing = true;
-    } else if (status.st_dev != own.st_dev || is_mount_root(fd.get())) {
+    } else if (found->is_mount || status.st_dev != own.st_dev || is_mount_root(fd.get())) {
       walk.has_mount = true;
     } else {
       walk_into(fd.get(), prefix + name + "/", inner, depth + 1, walk);

@@ -154,12 +154,6 @@ void make_private_folder(const std::string& path) {
   make_folders(path, 0700);
 }
 
-bool is_mount_root(int fd) {
-  struct statx status {};
-  return ::statx(fd, "", AT_EMPTY_PATH, STATX_TYPE, &status) == 0 &&
-         (status.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
-}
-
 void sync_folder(const std::string& path) {
   const Fd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (fd.get() < 0) throw io_error("open", errno, escape_name(path));

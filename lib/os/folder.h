@@ -44,10 +44,6 @@ void make_folders(const std::string& path);
 // The same, those that are made for this user alone (0700).
 void make_private_folder(const std::string& path);
 
-// True where an open folder is the root of a mount, also of one of the same file system (Linux 5.8; before,
-// false).
-bool is_mount_root(int fd);
-
 // Makes names in a folder durable. Throws kIo.
 void sync_folder(const std::string& path);
 

@@ -17,6 +17,7 @@
 #include "os/file.h"
 #include "os/folder.h"
 #include "os/interrupt.h"
+#include "os/mounts.h"
 
 namespace mu {
 namespace {

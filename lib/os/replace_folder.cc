@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "os/folder.h"
+#include "os/mounts.h"
 #include "os/rename.h"
 
 namespace mu {

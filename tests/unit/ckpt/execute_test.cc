@@ -170,8 +170,13 @@ TEST_CASE("execute: what is mounted inside a checkpoint survives") {
     // The same file system, so that device numbers tell nothing; mounted after the look.
     if (::mount(outside.path().c_str(), (run / "checkpoint-100/mnt").c_str(), nullptr, MS_BIND, nullptr) != 0)
       return kChildSkipped;
+    if (::mount((outside / "precious").c_str(), (run / "checkpoint-200/config.json").c_str(), nullptr,
+                MS_BIND, nullptr) != 0)
+      return kChildSkipped;
+    const bool sees_file = look_at(run.path()).of(200).has_mount;
+    ::umount((run / "checkpoint-200/config.json").c_str());
     const LookedAt at = look_at(run.path());
-    bool passed = at.of(100).has_mount && execute(at, keep_last(1)).removed == 1 &&
+    bool passed = sees_file && at.of(100).has_mount && execute(at, keep_last(1)).removed == 1 &&
                   exists(run / "checkpoint-100/mnt/precious");
     const Outcome late = execute(before, keep_last(1));
     passed = passed && !late.failures.empty() && exists(outside / "precious");

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where something is mounted, also of the same file system, on a folder or on a single file: what lies there
+// belongs to somebody else.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace mu {
+
+// How it is found out: the kernel's own mark of Linux 5.8, and before, or where a sandbox hides it, the
+// numbers of mounts in /proc/self/fdinfo.
+enum class MountLook : std::uint8_t { kByMark, kByNumber };
+
+// True where an open folder is the root of a mount. False where nothing tells.
+bool is_mount_root(int fd, MountLook look = MountLook::kByMark);
+
+struct EntryStatus {
+  struct stat status {};
+  bool is_mount = false;
+};
+
+// What fstatat says of an entry of an open folder, links not followed, and whether something is mounted on
+// it. Nothing, with errno set, when it can't be looked at.
+std::optional<EntryStatus> find_entry_status(int folder, const std::string& name,
+                                             MountLook look = MountLook::kByMark);
+
+}  // namespace mu
