@@ -15,6 +15,7 @@
 #include "base/text.h"
 #include "ckpt/walk.h"
 #include "os/folder.h"
+#include "os/mounts.h"
 #include "os/rename.h"
 #include "os/stage_name.h"
 
