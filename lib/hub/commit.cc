@@ -99,8 +99,7 @@ struct Answer {
 // Of the statuses of failure those after which a commit may have been made, or was not for a passing reason.
 bool may_be_made(const HttpResponse& response) {
   const int status = response.status;
-  return status == 408 || status == 409 || status == 412 || status == 413 ||
-         (status >= 500 && status != 501 && status != 507);
+  return status == 409 || status == 412 || status == 413 || (status != 429 && may_pass(response));
 }
 
 Answer send_once(HubApi& api, const CommitTask& task, const HttpBody& body, Patience& patience) {

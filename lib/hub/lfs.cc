@@ -240,18 +240,20 @@ class Uploader {
     return true;
   }
 
-  bool refused(Flight& flight, const HttpResponse& response) {
+  [[nodiscard]] Error refusal(std::string_view what, const HttpResponse& response) const {
     const std::string message = api_.session().masked(hub_message(response));
-    const std::string text =
-        fmt::format("the storage answers {}{}{}", response.status, message.empty() ? "" : ": ", message);
+    return {may_pass(response) ? ErrorKind::kTemporary : ErrorKind::kRemote,
+            fmt::format("{} {}{}{}", what, response.status, message.empty() ? "" : ": ", message)};
+  }
+
+  bool refused(Flight& flight, const HttpResponse& response) {
+    const Error error = refusal("the storage answers", response);
     if (response.status != 400 && response.status != 403 && response.status != 404)
-      throw Error(
-          response.status >= 500 || response.status == 408 ? ErrorKind::kTemporary : ErrorKind::kRemote, text)
-          .in_file(escape_name(flight.object.file->name));
+      throw Error(error).in_file(escape_name(flight.object.file->name));
     const std::lock_guard<std::mutex> lock(flight.mutex);
     flight.renew = true;
     const std::lock_guard<std::mutex> note(refusal_mutex_);
-    last_refusal_ = text;
+    last_refusal_ = error.message();
     return false;
   }
 
@@ -289,8 +291,7 @@ class Uploader {
     const HttpResponse response =
         post(flight.upload.verify_href, flight.upload.verify_headers, std::move(body), true);
     if (response.ok()) return;
-    throw Error(ErrorKind::kRemote,
-                fmt::format("the hub does not find what was stored ({})", response.status))
+    throw refusal("asked for what was stored, the hub answers", response)
         .in_file(escape_name(flight.object.file->name));
   }
 

@@ -208,9 +208,7 @@ Error HubSession::error(const HubRequest& request, const HttpResponse& response)
     text += fmt::format(" (request {})", escape_name(*id));
     break;
   }
-  // 501 and 507: what the server can't do, and no room; waiting helps neither.
-  const bool temporary = response.status == 408 || is_busy(response) || response.status == 429 ||
-                         (response.status >= 500 && response.status != 501 && response.status != 507);
+  const bool temporary = may_pass(response);
   Error error(temporary ? ErrorKind::kTemporary : ErrorKind::kRemote, std::move(text));
   const std::string_view advice =
       temporary ? "try again later"

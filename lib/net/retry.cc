@@ -113,6 +113,12 @@ std::optional<RetryWait> wait_after(const HttpResponse& response, unsigned faile
   }
 }
 
+bool may_pass(const HttpResponse& response) {
+  const int status = response.status;
+  return status == 408 || status == 429 || is_busy(response) ||
+         (status >= 500 && status != 501 && status != 507);
+}
+
 bool is_busy(const HttpResponse& response) {
   return response.status == 409 && response.body.find("in progress") != std::string::npos;
 }

@@ -37,6 +37,9 @@ struct RetryWait {
 // another operation is in progress. `failed_tries` counts this one too; `dice` lies in [0, 1).
 std::optional<RetryWait> wait_after(const HttpResponse& response, unsigned failed_tries, double now,
                                     double dice);
+// Whether a refusal may be gone when the same is tried later: limits, locks, and failures of the server but
+// what it can't do (501) and no room (507), which waiting does not help.
+bool may_pass(const HttpResponse& response);
 // "Another commit operation is in progress", as a lock on a repository is told.
 bool is_busy(const HttpResponse& response);
 // After an exchange without an answer.

@@ -204,7 +204,8 @@ Answer committed(const Call& call, const std::string& id, std::uint64_t pull) {
   std::string body;
   mu::JsonWriter json(body, 0);
   json.begin_object().member("success", true).member("commitOid", id);
-  json.member("commitUrl", fmt::format("{}/commit/{}", web, id))
+  json.member("commitUrl",
+              call.plays("commit-url") ? call.fault->message : fmt::format("{}/commit/{}", web, id))
       .member("hookOutput", "")
       .key("pullRequestUrl");
   if (pull != 0) {

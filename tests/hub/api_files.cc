@@ -144,6 +144,15 @@ Answer resolve(Call& call) {
     answer.with("Location", link);
     answer.with("X-Linked-Size", std::to_string(file.size)).with("X-Linked-Etag", '"' + file.sha256 + '"');
     answer.with("ETag", '"' + file.sha256 + '"');
+  } else if (call.route == "resolve" && !call.hub.config.kohaku) {
+    // Small files come from a cache of the Hub's; the body of the redirect is longer than many of them.
+    const std::string to = fmt::format("{}/api/resolve-cache/{}s/{}/{}/{}", call.hub.config.path_prefix,
+                                       call.repo->type, call.repo->id, commit.id, percent_encode(path));
+    std::string body = "Temporary Redirect. Redirecting to " + to + "?";
+    while (body.size() < 262) body += "x";
+    answer = text_answer(307, std::move(body));
+    answer.with("Location", to + "?etag=%22" + file.git_id + "%22");
+    answer.with("X-Linked-Size", std::to_string(file.size)).with("ETag", '"' + file.git_id + '"');
   } else {
     answer = content_answer(call.request, file.content, call.fault);
     answer.with("ETag", '"' + file.git_id + '"');

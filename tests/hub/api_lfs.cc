@@ -109,7 +109,14 @@ void write_actions(Call& call, mu::JsonWriter& json, const Wanted& object, bool 
   Hub& hub = call.hub;
   const std::string key = call.repo->prefix + "/" + object.oid;
   json.key("actions").begin_object().key("upload").begin_object();
-  if (in_parts) {
+  if (call.plays("upload-header")) {
+    const std::string& line = call.fault->message;
+    const std::size_t colon = line.find(':');
+    json.key("header").begin_object().member(line.substr(0, colon), line.substr(colon + 1)).end_object();
+  }
+  if (call.plays("upload-link")) {
+    json.member("href", call.fault->location);
+  } else if (in_parts) {
     write_multipart(call, json, object, key, shuffler);
   } else {
     json.member("href",

@@ -150,10 +150,8 @@ Answer repo_info(Call& call) {
   mu::JsonWriter json(body, 0);
   json.begin_object().member("_id", repo.prefix.substr(12, 24)).member("id", repo.id);
   if (repo.type == "model") json.member("modelId", repo.id);
-  json.member("author", repo.owner)
-      .member("private", repo.is_private)
-      .member("gated", false)
-      .member("disabled", false);
+  if (!call.plays("no-visibility")) json.member("private", repo.is_private);
+  json.member("author", repo.owner).member("gated", false).member("disabled", false);
   json.member("downloads", 0).member("likes", 0).key("tags").begin_array().end_array();
   json.member("createdAt", "2026-01-01T00:00:00.000Z");
   json.member("lastModified", iso_date(commit ? commit->time : 0));

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <thread>
 
 #include "base/error.h"
@@ -90,6 +91,13 @@ void spoil_wire(Request& request, const Fault& fault) {
   if (fault.kind == "stall") request.wire->wait(wait_of(fault));
 }
 
+// JSON that costs its reader many times its own size.
+std::string big_json(std::uint64_t bytes) {
+  std::string body = "[";
+  while (body.size() < bytes) body += "{},";
+  return body + "0]";
+}
+
 // Faults that spoil what the handler answered.
 void spoil_answer(const Hub& hub, Request& request, const Fault& fault, Answer& answer) {
   if (fault.kind == "status-after") answer = status_answer(hub, fault);
@@ -106,6 +114,17 @@ void spoil_answer(const Hub& hub, Request& request, const Fault& fault, Answer& 
     answer.content = nullptr;
     answer.body = "<!doctype html><html><body>Sign in to this network</body></html>";
     answer.replace("Content-Type", "text/html; charset=utf-8");
+  }
+  if (fault.kind == "big" || fault.kind == "deep") {
+    const std::uint64_t size = fault.bytes.value_or(12'000'000);
+    answer.body = fault.kind == "big" ? big_json(size) : std::string(size, '[') + std::string(size, ']');
+    answer.status = fault.status ? fault.status : 200;
+  }
+  if (fault.kind == "same-page" || fault.kind == "endless") {
+    static std::atomic<std::uint64_t> pages = 0;
+    const std::string more = fault.kind == "endless" ? fmt::format("&page={}", ++pages) : "";
+    const std::string target = request.target.substr(0, request.target.find("&page="));
+    answer.with("Link", fmt::format("<{}{}{}>; rel=\"next\"", hub.url, target, more));
   }
   if (fault.kind == "wrong-type") answer.replace("Content-Type", "text/html; charset=utf-8");
   if (fault.kind == "warning")
@@ -151,9 +170,15 @@ Answer apply_late(Call& call) {
   return status_answer(call.hub, timeout);
 }
 
+bool has_more_lines(const std::string& body, std::uint64_t most) {
+  return static_cast<std::uint64_t>(std::count(body.begin(), body.end(), '\n')) > most;
+}
+
 Answer handle(Call& call, const std::function<Answer()>& handler) {
   try {
-    if (call.fault && call.fault->kind == "late") return apply_late(call);
+    if (call.plays("late")) return apply_late(call);
+    if (call.plays("too-large") && has_more_lines(call.request.body, call.fault->bytes.value_or(100) + 1))
+      return status_answer(call.hub, *call.fault);
     return handler();
   } catch (const Refusal& refusal) {
     return refusal.answer;
@@ -178,7 +203,7 @@ Answer serve(Call& call, bool storage, const std::function<Answer()>& handler) {
   Headers common = {{"X-Request-Id", entry.request_id}};
   Answer answer;
   bool whole = true;  // the request arrived
-  const std::string bucket = call.route == "resolve" ? "resolvers" : "api";
+  const std::string bucket = call.route.starts_with("resolve") ? "resolvers" : "api";
   const bool over = !storage && over_quota(hub, request, bucket, common);
   if (call.fault) {
     entry.fault = call.fault->kind;

@@ -45,6 +45,8 @@ Answer error_answer(bool kohaku, int status, const std::string& message, const s
   } else {
     json.member("error", message);
   }
+  // Refusals are longer than many a file.
+  json.member("help", "See https://hub.example/docs for what may be the matter. " + std::string(300, '.'));
   json.end_object();
   Answer answer = json_answer(std::move(body), status);
   answer.with("X-Error-Message", message.substr(0, message.find('\n')));

@@ -45,6 +45,8 @@ constexpr Entry kEntries[] = {
     {"verify", "POST", lfs_verify, 0},
     {"resolve", "GET", resolve, 2},
     {"resolve", "HEAD", resolve, 2},
+    {"resolve-cache", "GET", resolve, 2},
+    {"resolve-cache", "HEAD", resolve, 2},
 };
 
 constexpr std::string_view kTypes[] = {"model", "dataset", "space"};
@@ -63,6 +65,12 @@ void find_api(Call& call, std::vector<std::string>& s) {
     call.rest = {s[6]};
   }
   for (const std::string_view type : kTypes) {
+    if (s.size() > 6 && is(1, "resolve-cache") && s[2] == std::string(type) + "s") {
+      call.route = "resolve-cache";
+      call.type = type;
+      call.id = s[3] + "/" + s[4];
+      call.rest.assign(s.begin() + 5, s.end());
+    }
     if (s.size() < 4 || s[1] != std::string(type) + "s") continue;
     call.type = type;
     call.id = s[2] + "/" + s[3];

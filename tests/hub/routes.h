@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which request goes where. Names of routes, as faults and the log use them:
 //   whoami create delete move validate-yaml complete info auth-check branch tag refs commits preupload commit
-//   discussions paths-info tree xet-token batch verify resolve unknown; storage-put storage-get; admin.
+//   discussions paths-info tree xet-token batch verify resolve resolve-cache unknown; storage-put
+//   storage-get; admin.
 #pragma once
 
 #include <string>

@@ -3,6 +3,8 @@
 
 #include <doctest/doctest.h>
 
+#include "hub/api.h"
+
 using namespace mu;
 
 namespace {
@@ -27,6 +29,88 @@ TEST_CASE("hub errors: the message is found wherever servers put it, once, on on
   CHECK(hub_message(answer(502, {}, "<html>Bad gateway</html>")).empty());
   CHECK(hub_message(answer(500, {}, "a\nb")) == "a\\nb");
   CHECK(hub_message(answer(500, {}, "{\"error\": tru")) == "(its answer is no JSON)");
+}
+
+TEST_CASE("hub errors: of long bodies the message is found, and shortened") {
+  const std::string padding(70'000, ' ');
+  CHECK(hub_message(answer(403, {}, R"({"error": "no \"room\"", "help": ")" + padding)) == "no \"room\"");
+  CHECK(hub_message(answer(403, {}, R"({"detail":{"message":"no)" + std::string(70'000, 'x'))).size() < 1000);
+  CHECK(hub_message(answer(403, {}, std::string(70'000, 'x'))).size() < 1000);
+  CHECK(hub_message(answer(403, {}, "[" + std::string(60'000, '['))) == "(its answer is no JSON)");
+  std::string many = "[\"0\"";
+  for (int i = 1; i < 9'000; ++i) many += ",\"" + std::to_string(i) + "\"";
+  CHECK(hub_message(answer(403, {}, many + "]")) == "0; 1; 2; 3; 4; 5; 6; 7");
+  const std::string shown = hub_message(answer(403, {}, "\x1b[2Ja\xE2\x80\xAE"));
+  CHECK(shown.find('\x1b') == std::string::npos);
+  CHECK(shown.find("\xE2\x80\xAE") == std::string::npos);
+}
+
+TEST_CASE("hub errors: room and money are told from rights") {
+  for (const char* text :
+       {"Private repository storage limit reached, please upgrade", "Storage quota exceeded",
+        "You are out of storage", "Payment Required", "Enable billing to go on"})
+    CHECK(is_about_quota(text));
+  for (const char* text : {"", "Forbidden", "You need write access to push", "pass create_pr=1",
+                           "files larger than 10 MiB must be in LFS storage"})
+    CHECK_FALSE(is_about_quota(text));
+}
+
+TEST_CASE("hub: what a hub tells for a URL is one below its own address, or nothing") {
+  struct Row {
+    const char *told, *endpoint, *url;
+  };
+  const char* hub = "https://hub.example";
+  const char* below = "http://127.0.0.1:8080/hf";
+  for (const Row& row : {Row{"https://hub.example/a/x/commit/1", hub, "https://hub.example/a/x/commit/1"},
+                         Row{"https://huggingface.co/a/x", hub, "https://hub.example/a/x"},
+                         Row{"models/a/x", hub, "https://hub.example/models/a/x"},
+                         Row{"/a/x", below, "http://127.0.0.1:8080/hf/a/x"},
+                         Row{"/hf/a/x", below, "http://127.0.0.1:8080/hf/a/x"},
+                         Row{"a/x?b=1:2", hub, "https://hub.example/a/x?b=1:2"},
+                         Row{"", hub, ""},
+                         Row{"https://hub.example", hub, ""},
+                         Row{"https://hub.example.evil/x", hub, ""},
+                         Row{"https://hub.example@evil/x", hub, ""},
+                         Row{"http://hub.example/x", hub, ""},
+                         Row{"//evil.example/x", hub, ""},
+                         Row{"javascript:alert(1)", hub, ""},
+                         Row{"file:///etc/passwd", hub, ""},
+                         Row{"a/../../x", hub, ""},
+                         Row{"a b", hub, ""},
+                         Row{"a\n", hub, ""},
+                         Row{"\x1b[2J", hub, ""},
+                         Row{"a/\xE2\x80\xAE", hub, ""},
+                         Row{"a\\b", hub, ""},
+                         Row{"a/<x>", hub, ""}}) {
+    CAPTURE(row.told);
+    CHECK(hub_url(row.told, row.endpoint) == row.url);
+  }
+  CHECK(hub_url(std::string(3000, 'a'), hub).empty());
+}
+
+TEST_CASE("hub: links and redirects stay with http and https, and never leave encryption") {
+  HttpClient client({});
+  const auto led = [&](const std::string& from, const std::string& to, bool insecure = false) -> std::string {
+    SessionSettings settings;
+    settings.endpoint = "https://hub.example";
+    settings.insecure_http = insecure;
+    try {
+      return HubSession(std::move(settings), client).led_to(from, to);
+    } catch (const Error& error) {
+      CHECK(error.kind() == ErrorKind::kRemote);
+      return "";
+    }
+  };
+  CHECK(led("https://hub.example", "https://s3.example/x?a=b") == "https://s3.example/x?a=b");
+  CHECK(led("https://hub.example/a/b", "c") == "https://hub.example/a/c");
+  CHECK(led("https://hub.example", "http://s3.example/x").empty());
+  CHECK(led("https://hub.example", "HTTP://127.0.0.1/x").empty());
+  CHECK(led("https://hub.example", "http://s3.example/x", true) == "http://s3.example/x");
+  CHECK(led("http://127.0.0.1:1", "http://127.0.0.1:2/x") == "http://127.0.0.1:2/x");
+  CHECK(led("http://127.0.0.1:1", "https://s3.example/x") == "https://s3.example/x");
+  for (const char* wrong : {"file:///etc/passwd", "ftp://x/y", "https://a:b@x/", "https:///x", "https://x y/",
+                            "https://x:99999/", "gopher://x", "https://\xE2\x80\xAE.example/"})
+    CHECK(led("https://hub.example", wrong, true).empty());
 }
 
 TEST_CASE("hub errors: what a refusal is about") {
