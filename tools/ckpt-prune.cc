@@ -49,7 +49,8 @@ void check_unit(std::string_view option, const std::optional<std::string>& text,
       smallest = std::min(smallest.value_or(checkpoint.disk_bytes()), checkpoint.disk_bytes());
   }
   if (smallest && parse_size(*text) < *smallest)
-    throw usage(fmt::format("{} {} is so many bytes, less than any checkpoint here", option, *text))
+    throw usage(fmt::format("{} {} means {}, less than the smallest checkpoint here", option, *text,
+                            format_size(parse_size(*text))))
         .hint("add the unit, such as 2TB; nothing was changed");
 }
 

@@ -162,14 +162,14 @@ bool is_evaluation(const std::string& name) {
 }
 
 void warn_of_other_runs(const std::vector<Lineage>& lineages, RunFacts& run) {
-  for (std::size_t k = 1; k < lineages.size(); ++k) {
-    const auto count = std::count_if(run.checkpoints.begin(), run.checkpoints.end(),
-                                     [k](const CheckpointFacts& c) { return c.lineage == k; });
-    run.warnings.push_back(fmt::format(
-        "two runs in one folder: by its log {} ({}) is of another run than {}, which was saved last",
-        run.checkpoints[lineages[k].newest].name, plural(static_cast<std::uint64_t>(count), "checkpoint"),
-        run.checkpoints[lineages.front().newest].name));
-  }
+  if (lineages.size() < 2) return;
+  const auto count = std::count_if(run.checkpoints.begin(), run.checkpoints.end(),
+                                   [](const CheckpointFacts& c) { return c.lineage.value_or(0) > 0; });
+  run.warnings.push_back(fmt::format(
+      "{} runs in one folder: by its log {} is of another run than {}, which was saved last ({} of {})",
+      lineages.size(), run.checkpoints[lineages[1].newest].name,
+      run.checkpoints[lineages.front().newest].name, plural(static_cast<std::uint64_t>(count), "checkpoint"),
+      lineages.size() == 2 ? "that run" : "such runs"));
 }
 
 }  // namespace

@@ -219,14 +219,14 @@ class RunPlanner {
     for (std::size_t i = 0; i < plan_.items.size(); ++i) {
       if (plan_.items[i].is_torn && !at(i).is_staging) newest = i;
     }
-    const bool is_last = newest && *newest + 1 == plan_.items.size();
     for (std::size_t i = 0; i < plan_.items.size(); ++i) {
       PlanItem& item = plan_.items[i];
       if (!item.is_torn || item.is_protected) continue;
       because(i, "torn: " + (at(i).why.empty() ? "files of some ranks alone" : at(i).why));
       if (policy_.torn == TornAction::kKeep) continue;
       const bool is_fresh = age_ns(at(i).changed_ns, run_.now_ns) < policy_.torn_age_seconds * kSecond;
-      const bool may_be_waited_for = at(i).is_staging || (is_last && i == *newest);
+      // What an older run reached in this folder says nothing of a save that may be going on.
+      const bool may_be_waited_for = at(i).is_staging || counted_.empty() || i > counted_.back();
       if (may_be_waited_for && is_fresh)
         because(i, fmt::format("{}left until nothing changed for {}", at(i).is_staging ? "" : "the newest, ",
                                format_duration(policy_.torn_age_seconds)));

@@ -336,7 +336,7 @@ assert d["done"] and d["runs"][0]["outcome"]["removed"] == 1 and d["runs"][0]["o
   expect 0 ckpt-prune --max-total 1TB run
   [ -z "$stderr" ]
   expect 0 ckpt-prune --keep 1 run
-  has stderr "two runs in one folder: by its log checkpoint-500 (3 checkpoints) is of another run than checkpoint-200"
+  has stderr "2 runs in one folder: by its log checkpoint-500 is of another run than checkpoint-200, which was saved last (3 checkpoints of that run)"
   [ "$(steps)" = "200 300 500" ]
   expect 1 ckpt-prune -q --max-total 1KB run
   [ "$(steps)" = 200 ]
@@ -398,7 +398,7 @@ assert d["done"] and d["runs"][0]["outcome"]["removed"] == 1 and d["runs"][0]["o
   for option in --max-total --min-free; do
     for size in 0 2 1.5; do
       expect 2 ckpt-prune $option $size run
-      has stderr "$option $size is so many bytes, less than any checkpoint here"
+      has stderr "$option $size means ${size%.*} B, less than the smallest checkpoint here"
     done
   done
   expect 7 ckpt-prune --max-total 2 TB run

@@ -420,6 +420,16 @@ TEST_CASE("plan: two runs in one folder") {
   slim.keep_optimizer_last = 1;
   slim.keep_last = 2;
   CHECK(verbs(run, slim) == "sksrk");
+  // What the newer run may be saving is left for an hour, though the older has higher steps.
+  RunFacts saving = run;
+  tear(saving.checkpoints[1]);
+  saving.checkpoints[1].lineage.reset();
+  saving.checkpoints[1].changed_ns = kNow - 1800 * kSecond;
+  Policy torn = keep(1);
+  torn.torn = TornAction::kRemove;
+  CHECK(verbs(saving, torn) == "kkkrk");
+  saving.checkpoints[1].changed_ns = kNow - 3700 * kSecond;
+  CHECK(verbs(saving, torn) == "krkrk");
   // Nothing resumable in the newer: the older has what there is.
   run.checkpoints[0].condition = run.checkpoints[1].condition = Condition::kInferenceOnly;
   CHECK(make_plan({run}, keep(1)).runs[0].anchor == 4);
