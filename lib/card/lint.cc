@@ -11,7 +11,7 @@
 #include "base/text.h"
 #include "card/placeholders.h"
 #include "card/tables.h"
-#include "model/pickled.h"
+#include "model/secrets.h"
 #include "os/interrupt.h"
 
 namespace mu {
@@ -294,7 +294,7 @@ class Linter {
       if (line.find("(https://huggingface.co/None)") != std::string_view::npos ||
           line.find("model=\"None\"") != std::string_view::npos)
         add("CG-NONE", number, "a link or a name that is the word None");
-      if (mask_secrets(line) != line) add("CG-TOKEN", number, "this looks like an access token");
+      if (find_secret(line)) add("CG-TOKEN", number, "this looks like an access token");
       const bool state = line.starts_with("<!-- card-gen:");
       for (const std::string_view root : {"/home/", "/root/", "/Users/", "/mnt/", "/tmp/", "C:\\"}) {
         const std::size_t at = line.find(root);

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "hash/git_blob.h"
+#include "model/links.h"
 #include "net/environment.h"
 #include "os/file.h"
 #include "os/folder.h"
@@ -95,10 +96,6 @@ std::optional<std::string> cache_of_endpoint(std::string_view endpoint) {
   if (path.empty() && folder.starts_with('~'))
     throw usage("nothing tells where your cache is: HOME is unset").hint("name it: file://DIR, or HF_HOME");
   return folder.starts_with('/') ? folder : join_path(tidy_path("."), folder);
-}
-
-bool is_blob_hash(std::string_view text) {
-  return (text.size() == 40 || text.size() == 64) && is_hex(text);
 }
 
 CachedRepo::CachedRepo(std::string cache, const Repo& repo) : cache_(std::move(cache)) {

@@ -64,7 +64,4 @@ class CachedRepo {
 // those in LFS as their pointers), so that the same content has the same name. `files` by name.
 std::string snapshot_id(const std::vector<CachedFile>& files);
 
-// True for 40 or 64 lower-case hex digits.
-bool is_blob_hash(std::string_view text);
-
 }  // namespace mu

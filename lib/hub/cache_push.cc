@@ -15,6 +15,7 @@
 #include "base/text.h"
 #include "hash/git_blob.h"
 #include "hub/attributes.h"
+#include "model/links.h"
 #include "os/copy.h"
 #include "os/folder.h"
 #include "os/lock.h"
@@ -84,8 +85,8 @@ class CachePush {
   PushResult run() {
     if (o_.create_pr || o_.make_private)
       throw usage("a cache folder knows neither pull requests nor private repositories");
-    enforce_guard(guard_files(choice_, o_.repo.type == RepoType::kModel, o_.jobs), o_.allowed,
-                  listener_.warning);
+    enforce_guard(guard_files(choice_, o_.repo.type == RepoType::kModel, o_.jobs, cache_, listener_.detail),
+                  o_.allowed, listener_.warning);
     const std::optional<FileLock> lock = o_.dry_run ? std::nullopt : std::optional(make_repo());
     find_base();
     make_plan();

@@ -3,10 +3,11 @@
 
 #include <algorithm>
 #include <optional>
+#include <utility>
 
 #include "base/error.h"
 #include "base/text.h"
-#include "hub/repo.h"
+#include "model/links.h"
 #include "model/roles.h"
 #include "os/folder.h"
 #include "os/stage_name.h"
@@ -65,6 +66,7 @@ class Walk {
   }
 
   FileChoice run(const std::string& folder) {
+    root_ = real_path(folder);
     enter(folder, "");
     std::sort(choice_.files.begin(), choice_.files.end(),
               [](const LocalFile& a, const LocalFile& b) { return a.name < b.name; });
@@ -92,6 +94,13 @@ class Walk {
     above_.pop_back();
   }
 
+  // Behind a link that may be followed, inside is what lies there.
+  void follow(const std::string& path, const std::string& shown) {
+    const std::string root = std::exchange(root_, real_path(path));
+    enter(path, shown);
+    root_ = root;
+  }
+
   void visit(const FolderEntry& entry, const std::string& path, const std::string& name) {
     const bool folder = entry.kind == FolderEntry::Kind::kFolder;
     const std::string shown = folder ? name + "/" : name;
@@ -105,7 +114,7 @@ class Walk {
         if (const std::optional<std::string> reason = run_reason(entry.name, true))
           return leave(shown, *reason);
       }
-      return enter(path, shown);
+      return entry.is_link ? follow(path, shown) : enter(path, shown);
     }
     if (entry.kind != FolderEntry::Kind::kFile)
       return leave(shown, entry.is_link ? "a link that leads to no file" : "no regular file");
@@ -121,11 +130,13 @@ class Walk {
         return leave(name, *reason);
     }
     choice_.files.push_back({path, prefix_.empty() ? name : prefix_ + "/" + name, entry.stamp});
+    if (entry.is_link) choice_.files.back().outside = leads_out(root_, path).value_or("");
   }
 
   std::string prefix_;
   const FileRules& rules_;
   std::vector<Pattern> include_, exclude_;
+  std::string root_;  // the real path of the folder that links may not leave
   std::vector<FileId> above_;
   FileChoice choice_;
 };

@@ -24,6 +24,7 @@ struct LocalFile {
   std::string path;  // on this machine
   std::string name;  // in the repository
   FileStamp stamp;
+  std::string outside{};  // where a link leads that leaves the folder (model/links.h)
 };
 
 struct LeftOutFile {

@@ -23,8 +23,9 @@ namespace {
 constexpr std::size_t kPiece = 1U << 20;           // bytes
 constexpr std::uint64_t kMaxTable = 256ULL << 20;  // bytes
 constexpr std::size_t kMaxEntries = 200'000;       // the table is forgotten beyond
-constexpr std::string_view kHeader = "modelutils hashes 1";
-constexpr std::int64_t kSettled = 2'000'000'000;  // nanoseconds
+constexpr std::string_view kHeader = "modelutils hashes 2";
+constexpr std::string_view kOldHeader = "modelutils hashes 1";  // without verdicts
+constexpr std::int64_t kSettled = 2'000'000'000;                // nanoseconds
 
 template <typename T>
 bool take_number(std::string_view& line, T& value) {
@@ -80,10 +81,11 @@ HashCache::Table HashCache::read(const std::string& path) {
   if (path.empty() || !exists(path)) return table;
   const std::string text = read_whole_file(path, kMaxTable);
   std::string_view rest = text;
-  bool first = true;
+  bool first = true, old = false;
   for (std::string_view line : split(rest, '\n')) {
     if (first) {
-      if (line != kHeader) return table;
+      old = line == kOldHeader;
+      if (line != kHeader && !old) return table;
       first = false;
       continue;
     }
@@ -91,11 +93,15 @@ HashCache::Table HashCache::read(const std::string& path) {
     const bool numbers = take_number(line, stamp.id.device) && take_number(line, stamp.id.inode) &&
                          take_number(line, stamp.size) && take_number(line, stamp.mtime_ns) &&
                          take_number(line, stamp.ctime_ns);
+    FileHashes hashes;
+    if (!numbers || (!old && !take_number(line, hashes.clean))) continue;
     const std::size_t blank = line.find(' ');
-    if (!numbers || blank == std::string_view::npos) continue;
+    if (blank == std::string_view::npos) continue;
     const std::string_view sha256 = line.substr(0, blank), blob = line.substr(blank + 1);
     if (!is_hex(sha256, 64) || !is_hex(blob, 40)) continue;
-    table[stamp] = {sha256 == "-" ? "" : std::string(sha256), blob == "-" ? "" : std::string(blob)};
+    if (sha256 != "-") hashes.sha256 = sha256;
+    if (blob != "-") hashes.blob = blob;
+    table[stamp] = std::move(hashes);
   }
   return table;
 }
@@ -136,6 +142,7 @@ void HashCache::add(const FileStamp& stamp, const FileHashes& hashes) {
   FileHashes& entry = table_[stamp];
   if (!hashes.sha256.empty()) entry.sha256 = hashes.sha256;
   if (!hashes.blob.empty()) entry.blob = hashes.blob;
+  if (hashes.clean != 0) entry.clean = hashes.clean;
   changed_ = true;
 }
 
@@ -145,9 +152,9 @@ void HashCache::save() const {
   std::string text = std::string(kHeader) + "\n";
   for (const auto& [stamp, hashes] : table_) {
     if (saved_ && !saved_->contains(stamp)) continue;
-    text += fmt::format("{} {} {} {} {} {} {}\n", stamp.id.device, stamp.id.inode, stamp.size, stamp.mtime_ns,
-                        stamp.ctime_ns, hashes.sha256.empty() ? "-" : hashes.sha256,
-                        hashes.blob.empty() ? "-" : hashes.blob);
+    text += fmt::format("{} {} {} {} {} {} {} {}\n", stamp.id.device, stamp.id.inode, stamp.size,
+                        stamp.mtime_ns, stamp.ctime_ns, hashes.clean,
+                        hashes.sha256.empty() ? "-" : hashes.sha256, hashes.blob.empty() ? "-" : hashes.blob);
   }
   make_private_folder(parent_of(path_));
   StagedFile file(path_, true);

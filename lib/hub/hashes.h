@@ -19,6 +19,7 @@ namespace mu {
 struct FileHashes {
   std::string sha256;  // 64 hex digits; of files in LFS
   std::string blob;    // git blob id, 40 hex digits; of regular files
+  unsigned clean = 0;  // version of the search that found no secret in it (model/secrets.h); 0: not searched
 };
 
 // What is asked of hash_file.
@@ -31,8 +32,9 @@ struct WantedHashes {
 FileHashes hash_file(const std::string& path, const FileStamp& stamp, WantedHashes wanted,
                      const std::function<void(std::uint64_t)>& on_bytes);
 
-// A table from stamps to hashes in one file. A file that was changed less than two seconds before it was
-// hashed is not remembered: it might change again within the same tick of the clock. Thread safe.
+// A table from stamps to hashes, and to the verdict on secrets, in one file. A file that was changed less
+// than two seconds before it was hashed is not remembered: it might change again within the same tick of the
+// clock. Thread safe.
 class HashCache {
  public:
   // Reads the table; a missing or broken one is empty. Without a path nothing outlives the run.

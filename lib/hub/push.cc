@@ -31,8 +31,8 @@ class Push {
         listener_(listener) {}
 
   PushResult run() {
-    enforce_guard(guard_files(all_, o_.repo.type == RepoType::kModel, o_.jobs), o_.allowed,
-                  listener_.warning);
+    enforce_guard(guard_files(all_, o_.repo.type == RepoType::kModel, o_.jobs, cache_, listener_.detail),
+                  o_.allowed, listener_.warning);
     if (o_.dry_run && !api_.session().has_token()) {
       check_visibility_unasked();
       result_.plan = plan_push(choice_, {}, {}, {}, {}, o_.prefix);

@@ -4,10 +4,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 
 #include "base/error.h"
 #include "base/text.h"
+#include "model/links.h"
 #include "net/url.h"
 
 namespace mu {
@@ -34,18 +36,6 @@ std::optional<std::string> id_fault(std::string_view id) {
     if (std::optional<std::string> fault = component_fault(part)) return fault;
   }
   return std::nullopt;
-}
-
-std::string lower(std::string_view text) {
-  std::string out;
-  for (const char c : text) out += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return out;
-}
-
-// Characters that HFS+ leaves out when it compares names.
-bool is_unseen(char32_t c) {
-  return (c >= 0x200C && c <= 0x200F) || (c >= 0x202A && c <= 0x202E) || (c >= 0x206A && c <= 0x206F) ||
-         c == 0xFEFF;
 }
 
 // The drive that Windows sees before a name's colon ("a:b"): huggingface_hub refuses to download such a name.
@@ -157,20 +147,6 @@ RemotePlace parse_place(std::string_view text) {
   return place;
 }
 
-bool is_reserved_name(std::string_view name) {
-  std::string seen;
-  for (std::size_t i = 0; i < name.size();) {
-    const CodePoint c = decode_utf8(name, i);
-    if (!is_unseen(c.value)) seen.append(name, i, c.size);
-    i += c.size;
-  }
-  seen = lower(seen);
-  if (seen == ".cache") return true;
-  if (const std::size_t stream = seen.find(':'); stream != std::string::npos) seen.resize(stream);
-  while (seen.ends_with(' ') || seen.ends_with('.')) seen.pop_back();
-  return seen == ".git" || seen == "git~1";
-}
-
 std::optional<std::string> path_fault(std::string_view path) {
   if (path.empty()) return "it is empty";
   if (find_invalid_utf8(path)) return "it is not UTF-8";
@@ -184,6 +160,24 @@ std::optional<std::string> path_fault(std::string_view path) {
     if (has_drive(part))
       return "a part of it begins with a drive letter, which huggingface_hub refuses to download";
     if (part.size() > 255) return "a part of it is longer than 255 bytes";
+  }
+  return std::nullopt;
+}
+
+std::optional<std::string> portable_fault(std::string_view path) {
+  constexpr std::array kDevices = std::to_array<std::string_view>({"con", "prn", "aux", "nul"});
+  for (const std::string_view part : split(path, '/')) {
+    if (const std::size_t bad = part.find_first_of("<>:\"|?*"); bad != std::string_view::npos)
+      return fmt::format("Windows can't have a '{}' in a name", part[bad]);
+    if (part.ends_with('.') || part.ends_with(' '))
+      return "Windows can't have a name that ends with a dot or blank";
+    std::string stem(part.substr(0, part.find('.')));
+    std::transform(stem.begin(), stem.end(), stem.begin(),
+                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    const bool numbered = stem.size() == 4 && (stem.starts_with("com") || stem.starts_with("lpt")) &&
+                          stem.back() >= '1' && stem.back() <= '9';
+    if (numbered || std::find(kDevices.begin(), kDevices.end(), stem) != kDevices.end())
+      return "Windows keeps this name for a device";
   }
   return std::nullopt;
 }

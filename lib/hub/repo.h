@@ -47,12 +47,9 @@ struct RemotePlace {
 };
 RemotePlace parse_place(std::string_view text);  // throws kUsage
 
-// True for ".git" and ".cache" in any case, and for what Windows or macOS take for ".git": "git~1", ".git"
-// with blanks, dots or a stream behind it, or with characters inside that are not seen. Source: git (path.c,
-// is_ntfs_dotgit; utf8.c, is_hfs_dotgit).
-bool is_reserved_name(std::string_view name);
-
-// Why the Hub, or those who download from it, would refuse a path, or nothing.
+// Why the Hub, or huggingface_hub when it downloads, would refuse a path, or nothing.
 std::optional<std::string> path_fault(std::string_view path);
+// Why Windows can't have a file of that path, or nothing.
+std::optional<std::string> portable_fault(std::string_view path);
 
 }  // namespace mu

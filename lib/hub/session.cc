@@ -10,7 +10,7 @@
 #include <thread>
 
 #include "base/text.h"
-#include "model/pickled.h"
+#include "model/secrets.h"
 #include "net/url.h"
 #include "os/interrupt.h"
 

@@ -12,6 +12,7 @@
 #include "base/sizes.h"
 #include "base/text.h"
 #include "cli/table.h"
+#include "model/secrets.h"
 #include "weights/layout.h"
 
 namespace mu {

@@ -10,6 +10,7 @@
 #include <unordered_map>
 
 #include "base/text.h"
+#include "model/secrets.h"
 
 namespace mu {
 namespace {
@@ -376,45 +377,6 @@ bool is_secret(const Pickle& p, std::string_view name, PickleId value) {
   return std::find(kNames.begin(), kNames.end(), key) != kNames.end() ||
          std::any_of(kEndings.begin(), kEndings.end(),
                      [&key](std::string_view ending) { return key.ends_with(ending); });
-}
-
-std::string mask_secrets(std::string_view text) {
-  // Prefixes under which services hand out tokens, and how many characters follow at least.
-  struct Form {
-    std::string_view prefix;
-    std::size_t least;
-  };
-  constexpr std::array kForms = std::to_array<Form>({{"hf_", 20},
-                                                     {"api_org_", 20},
-                                                     {"ghp_", 20},
-                                                     {"gho_", 20},
-                                                     {"ghs_", 20},
-                                                     {"github_pat_", 20},
-                                                     {"glpat-", 16},
-                                                     {"sk-", 20},
-                                                     {"xoxb-", 20},
-                                                     {"AKIA", 16},
-                                                     {"wandb_v1_", 20}});
-  const auto is_part = [](char c) {
-    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '-';
-  };
-  std::string out;
-  for (std::size_t i = 0; i < text.size();) {
-    const std::string_view rest = text.substr(i);
-    const auto form =
-        std::find_if(kForms.begin(), kForms.end(), [&](const Form& f) { return rest.starts_with(f.prefix); });
-    if (form != kForms.end() && (i == 0 || !is_part(text[i - 1]))) {
-      std::size_t end = form->prefix.size();
-      while (end < rest.size() && is_part(rest[end])) ++end;
-      if (end >= form->prefix.size() + form->least) {
-        out += "***";
-        i += end;
-        continue;
-      }
-    }
-    out += text[i++];
-  }
-  return out;
 }
 
 }  // namespace mu

@@ -54,8 +54,6 @@ std::string plain_value(const Pickle& pickle, PickleId id, std::size_t limit);
 // True when a value called so gives access to something: tokens, keys, passwords, whatever their type. Such
 // values are shown as "***". None, booleans and empty texts are no secrets.
 bool is_secret(const Pickle& pickle, std::string_view name, PickleId value);
-// A text with tokens inside it masked, which are told by the form that services give them.
-std::string mask_secrets(std::string_view text);
 
 // The class of the root object, "trl.trainer.sft_config.SFTConfig"; empty for plain values.
 std::string root_class(const TorchObject& object);

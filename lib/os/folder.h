@@ -39,6 +39,9 @@ std::string parent_of(std::string_view path);  // "." when there is no slash
 // The path without trailing slashes and, where its last part is "." or "..", as the folder's real path.
 std::string tidy_path(const std::string& path);
 
+// The path without links, absolute. Throws kIo.
+std::string real_path(const std::string& path);
+
 // Makes a folder and those above it. One that exists is fine. Throws kIo.
 void make_folders(const std::string& path);
 // The same, those that are made for this user alone (0700).

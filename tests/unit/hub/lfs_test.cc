@@ -147,6 +147,18 @@ TEST_CASE("hashes: remembered for the very file, and only once it has settled") 
   CHECK_FALSE(exists(folder.path() + "/own"));
   CHECK(HashCache(folder.path() + "/share").find(elsewhere));
   CHECK_FALSE(HashCache(folder.path() + "/share").find(changed));
+  FileHashes verdict;
+  verdict.clean = 7;
+  adopting.add(elsewhere, verdict);
+  adopting.save();
+  CHECK(HashCache(folder.path() + "/share").find(elsewhere)->clean == 7);
+  CHECK(HashCache(folder.path() + "/share").find(elsewhere)->blob == hashes.blob);
+  // A table of 0.1 knows no verdicts.
+  testing::put(table, "modelutils hashes 1\n1 2 3 1000000000 1000000000 - " + hashes.blob + "\n");
+  const FileStamp known{{1, 2}, 3, 1'000'000'000, 1'000'000'000};
+  REQUIRE(HashCache(table).find(known));
+  CHECK(HashCache(table).find(known)->blob == hashes.blob);
+  CHECK(HashCache(table).find(known)->clean == 0);
   testing::put(table, "modelutils hashes 1\nnonsense\n1 2 3 4 5 zz zz\n");
   CHECK_FALSE(HashCache(table).find(settled));
 }

@@ -7,6 +7,7 @@
 
 #include "assembler.h"
 #include "model/pickled.h"
+#include "model/secrets.h"
 #include "weights/pickle_safety.h"
 
 using namespace mu;

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// Access tokens and private keys in texts, known by the form that services give them. What has no form of its
+// own (passwords, cloud secrets) can't be seen, nor what is compressed, encrypted or encoded.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "os/file.h"
+
+namespace mu {
+
+enum class SecretKind : std::uint8_t { kToken, kPrivateKey };
+
+struct Secret {
+  SecretKind kind;
+  std::size_t begin, size;  // bytes of the text
+};
+// The first secret at or after `from`. Placeholders of documentation ("hf_xxxx…", "AKIA…EXAMPLE", a key that
+// is cut out) are none.
+std::optional<Secret> find_secret(std::string_view text, std::size_t from = 0);
+
+// A text with everything in it that has the form of a token replaced by "***", placeholders too.
+std::string mask_secrets(std::string_view text);
+
+// Raised whenever a file could be judged in another way than before.
+inline constexpr unsigned kSecretsVersion = 1;
+
+struct SecretInFile {
+  SecretKind kind;
+  std::uint64_t line;  // from 1
+};
+// The first secret in the first `limit` bytes of a file, of whatever kind it is. Of one that holds NULs the
+// text is looked at that UTF-16 (or UTF-32) would make of it, too. Reads piece by piece; throws kIo.
+std::optional<SecretInFile> search_file(const InputFile& file, std::uint64_t limit);
+
+}  // namespace mu
