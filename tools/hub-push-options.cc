@@ -76,6 +76,14 @@ HubPushOptions parse_hub_push_options(int argc, char** argv) {
   return o;
 }
 
+std::vector<std::string> rule_names() {
+  std::vector<std::string> names;
+  for (const GuardRule& rule : guard_rules()) {
+    if (rule.stops) names.emplace_back(rule.id);
+  }
+  return names;
+}
+
 // REPO as a place (hf://owner/name@revision/path), which says what --revision and PATH_IN_REPO say otherwise.
 void take_place(const HubPushOptions& o, const RemotePlace& place, PushOptions& push) {
   push.repo = place.repo;
@@ -113,7 +121,7 @@ PushOptions push_options(const HubPushOptions& o) {
                                    [&id](const GuardRule& rule) { return rule.id == id; });
     if (!known)
       throw usage(fmt::format("--allow: there is no rule '{}'", escape_name(id)))
-          .hint("hub-push(1) lists them");
+          .hint("there are " + join(rule_names(), ", "));
   }
   if (o.make_private || o.make_public) push.make_private = o.make_private;
   push.create = !o.no_create;

@@ -132,21 +132,24 @@ std::string newest_checkpoint(const std::string& run) {
   return newest;
 }
 
-// Until a signal ends it. A hub that is down is tried again next time; what it refuses for good ends the
-// loop.
+// Until a signal ends it. A hub that is down is tried again next time, a checkpoint whose files are refused
+// is passed by; what the hub refuses for good ends the loop.
 int push_every(const HubPushOptions& o, const PushOptions& push_to) {
   const bool minutes = o.every->find_first_not_of("0123456789") == std::string::npos;
   const std::uint32_t pause = parse_duration(minutes ? *o.every + "m" : *o.every);
   if (pause == 0) throw usage("--every needs a time");
-  std::string pushed;
+  std::string newest, pushed;
   while (true) {
     try {
-      const std::string newest = newest_checkpoint(o.operands[0]);
+      newest = newest_checkpoint(o.operands[0]);
       if (!newest.empty() && newest != pushed) {
         push_once(o, join_path(o.operands[0], newest), push_to);
         flush_out();
         pushed = newest;
       }
+    } catch (const FilesRefused& refusal) {
+      print_error(fmt::format("{}: {}", escape_name(newest), refusal.what()));
+      pushed = newest;  // said once; the next one may pass
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::kTemporary) throw;
       print_warning(std::string(error.what()) + "; trying again next time");

@@ -191,8 +191,7 @@ std::vector<std::string> HubApi::validate_card(const std::string& text) {
 }
 
 std::vector<PreuploadAnswer> HubApi::preupload(const std::string& revision,
-                                               const std::vector<PreuploadFile>& files,
-                                               const std::optional<std::string>& gitignore,
+                                               const std::vector<PreuploadFile>& files, const RootFiles& own,
                                                bool pull_request) {
   std::string body;
   JsonWriter json(body, 0);
@@ -202,7 +201,8 @@ std::vector<PreuploadAnswer> HubApi::preupload(const std::string& revision,
     json.member("sample", to_base64(as_bytes(file.sample))).end_object();
   }
   json.end_array();
-  if (gitignore) json.member("gitIgnore", *gitignore);
+  if (own.gitignore) json.member("gitIgnore", *own.gitignore);
+  if (own.gitattributes) json.member("gitAttributes", *own.gitattributes);
   json.end_object();
   const HubRequest request =
       post(repo_.api_path() + "/preupload/" + percent_encode(revision) + (pull_request ? "?create_pr=1" : ""),
@@ -291,6 +291,16 @@ std::vector<RemoteFile> HubApi::find_files(const std::string& revision,
       files.push_back(std::move(file));
   }
   return files;
+}
+
+std::optional<std::string> HubApi::read_text(const std::string& revision, const std::string& path) {
+  const HubRequest request = get(
+      fmt::format("{}/resolve/{}/{}", repo_.web_path(), percent_encode(revision), percent_encode_path(path)),
+      "read " + escape_name(path));
+  HttpResponse response = session_.send(request);
+  if (response.status == 404) return std::nullopt;
+  if (!response.ok()) throw session_.error(request, response);
+  return std::move(response.body);
 }
 
 std::string HubApi::newest_title(const std::string& revision) {

@@ -30,6 +30,11 @@ struct PreuploadFile {
 constexpr std::size_t kSampleBytes = 512;
 constexpr std::size_t kPreuploadGroup = 256;  // files a call
 
+// Texts that go along to the root of the repository and decide already.
+struct RootFiles {
+  std::optional<std::string> gitignore, gitattributes;
+};
+
 // How a hub would store a file, and what it has under that path.
 struct PreuploadAnswer {
   bool lfs = false;
@@ -69,12 +74,15 @@ class HubApi {
 
   // At most kPreuploadGroup files. The answers stand in the order of the files.
   std::vector<PreuploadAnswer> preupload(const std::string& revision, const std::vector<PreuploadFile>& files,
-                                         const std::optional<std::string>& gitignore, bool pull_request);
+                                         const RootFiles& own, bool pull_request);
 
   // The files below `path` (empty: all).
   std::vector<RemoteFile> list_files(const std::string& revision, const std::string& path);
   // Those of the paths that exist there.
   std::vector<RemoteFile> find_files(const std::string& revision, const std::vector<std::string>& paths);
+
+  // The text of a small file; nothing where there is none.
+  std::optional<std::string> read_text(const std::string& revision, const std::string& path);
 
   // Title of the newest commit of a revision; empty where the hub doesn't tell.
   std::string newest_title(const std::string& revision);

@@ -53,6 +53,20 @@ std::string attributes_covering(std::string text, const std::vector<std::string>
   return text;
 }
 
+bool is_amended(std::string_view ours, std::string_view theirs) {
+  while (ours.ends_with('\n')) ours.remove_suffix(1);
+  if (!theirs.starts_with(ours)) return false;
+  theirs.remove_prefix(ours.size());
+  if (!theirs.empty() && theirs.front() != '\n' && !ours.empty()) return false;
+  for (const std::string_view line : split(theirs, '\n')) {
+    constexpr std::string_view kRule = " filter=lfs diff=lfs merge=lfs -text";
+    // A hub adds paths; rules with wildcards are of people.
+    if (!line.empty() && (!line.ends_with(kRule) || line.find_first_of("*?[") != std::string_view::npos))
+      return false;
+  }
+  return true;
+}
+
 IgnoreRules::IgnoreRules(std::string_view text) {
   for (const std::string_view raw : split(text, '\n')) {
     std::string line(trim(raw));

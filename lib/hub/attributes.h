@@ -11,6 +11,8 @@
 
 namespace mu {
 
+inline constexpr std::string_view kAttributes = ".gitattributes";
+
 // The .gitattributes of a fresh repository.
 std::string default_attributes();
 
@@ -38,6 +40,9 @@ class Attributes {
 
 // `text` with a line for each path that it does not send to LFS, as the Hub amends it at a commit.
 std::string attributes_covering(std::string text, const std::vector<std::string>& lfs_paths);
+
+// True where `theirs` is `ours` with such lines behind it, and no more: what a hub made of it at a commit.
+bool is_amended(std::string_view ours, std::string_view theirs);
 
 class IgnoreRules {
  public:

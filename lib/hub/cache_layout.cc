@@ -150,6 +150,11 @@ std::optional<std::string> CachedRepo::find_revision(std::string_view revision) 
   return std::nullopt;
 }
 
+bool CachedRepo::is_exact(std::string_view revision, std::string_view commit) const {
+  const std::string path = ref_path(revision);
+  return !exists(path) || is_folder(path) || read_whole_file(path, kMaxRef) == commit;
+}
+
 std::vector<std::pair<std::string, std::string>> CachedRepo::refs() const {
   std::vector<std::pair<std::string, std::string>> found;
   const std::function<void(const std::string&, const std::string&, std::size_t)> walk =

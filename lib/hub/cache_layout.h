@@ -46,6 +46,8 @@ class CachedRepo {
   // The snapshot a revision leads to; a snapshot's own name (at least 7 of its digits) will do. Nothing where
   // there is none. Throws kMalformed for a ref that holds no such name.
   [[nodiscard]] std::optional<std::string> find_revision(std::string_view revision) const;
+  // True where the ref says this and nothing else, not even a line end.
+  [[nodiscard]] bool is_exact(std::string_view revision, std::string_view commit) const;
   // Every ref: its revision and what it says.
   [[nodiscard]] std::vector<std::pair<std::string, std::string>> refs() const;
   // Its files by name. `warn` is told of links that lead to no blob; they are left out. Throws kMalformed for

@@ -15,6 +15,7 @@
 #include "base/text.h"
 #include "hash/git_blob.h"
 #include "hub/attributes.h"
+#include "hub/ignored.h"
 #include "model/links.h"
 #include "os/copy.h"
 #include "os/folder.h"
@@ -27,7 +28,6 @@
 namespace mu {
 namespace {
 
-constexpr std::string_view kAttributes = ".gitattributes";
 constexpr std::string_view kTag =
     "Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a cache of the Hugging Face libraries.\n";
 
@@ -96,6 +96,11 @@ class CachePush {
     }
     if (base_ && !result_.plan.has_changes() && repo_.find_revision(o_.revision) == base_) {
       head_ = *base_;
+      // The libraries take a ref as it is written, blanks and line ends included.
+      if (!repo_.is_exact(o_.revision, head_)) {
+        listener_.note(fmt::format("mended the ref {}", escape_name(o_.revision)));
+        write_ref(o_.revision, head_);
+      }
     } else {
       write();
     }
@@ -161,7 +166,9 @@ class CachePush {
     const bool fresh = old_.empty() && !attributes;
     const std::string text = attributes.value_or(default_attributes());
     const Attributes rules(text);
-    const IgnoreRules ignored(future_root_file(".gitignore").value_or(""));
+    const bool no_list =
+        !root_file(choice_, ".gitignore") && is_deleted(o_.deletions, o_.prefix, ".gitignore");
+    const IgnoreRules ignored(no_list ? "" : future_root_file(".gitignore").value_or(""));
     give_hashes(rules);
 
     std::vector<PreuploadAnswer> answers(choice_.files.size());
@@ -180,8 +187,39 @@ class CachePush {
     for (const CachedFile& old : old_)
       remote.push_back({old.name, old.size, old.is_lfs() ? "" : old.hash, old.is_lfs() ? old.hash : ""});
     result_.plan = plan_push(choice_, answers, hashes, remote, o_.deletions, o_.prefix);
+    tell_ignored(result_.plan, o_.allowed, listener_.note, listener_.warning);
     if (fresh || attributes) amend_attributes(text, in_lfs, fresh);
+    find_damage();
     take_plan();
+  }
+
+  // A .gitattributes that was amended is the same; blobs that are not what their names say are written anew.
+  void find_damage() {
+    for (PushItem& item : result_.plan.items) {
+      if (item.local == nullptr || item.action == PushAction::kIgnored) continue;
+      const CachedFile* old = find_old(item.name);
+      if (item.name == kAttributes && attributes_ && old != nullptr &&
+          old->hash == git_object_id("blob", as_bytes(*attributes_)))
+        item.action = PushAction::kSame;
+      const std::string& hash = item.action == PushAction::kSame && old != nullptr ? old->hash : item.oid;
+      if (plain_.contains(hash) || !exists(repo_.blob_path(hash))) continue;
+      if (item.name == kAttributes && hash != item.oid) continue;
+      if (is_whole(hash, item.size)) continue;
+      listener_.warning(escape_name(item.name) + ": its copy in the cache is damaged, and is written anew");
+      damaged_.insert(hash);
+      if (item.action == PushAction::kSame) item.action = PushAction::kChanged;
+    }
+  }
+
+  // By its size; with --verify by its bytes.
+  [[nodiscard]] bool is_whole(const std::string& hash, std::uint64_t size) const {
+    const std::string path = repo_.blob_path(hash);
+    const FileStamp stamp = stamp_of(path);
+    if (stamp.size != size) return false;
+    if (!o_.verify) return true;
+    const bool lfs = hash.size() == 64;
+    const FileHashes hashes = hash_file(path, stamp, {.sha256 = lfs, .blob = !lfs}, {});
+    return (lfs ? hashes.sha256 : hashes.blob) == hash;
   }
 
   // Plain files in a snapshot, which the libraries write where links can't be had, become blobs.
@@ -244,7 +282,7 @@ class CachePush {
 
   [[nodiscard]] bool has_blob(const std::string& hash, std::uint64_t size) const {
     const std::string path = repo_.blob_path(hash);
-    return exists(path) && stamp_of(path).size == size;
+    return exists(path) && stamp_of(path).size == size && !damaged_.contains(hash);
   }
 
   void write() {
@@ -361,6 +399,7 @@ class CachePush {
 
   // Every file pushed, read back through the snapshot.
   void verify() {
+    require_parts(result_.plan);
     std::vector<PushItem> kept;
     for (const PushItem& item : result_.plan.items) {
       if (item.local != nullptr && item.action != PushAction::kIgnored) kept.push_back(item);
@@ -414,6 +453,7 @@ class CachePush {
   std::string head_;                 // the one that holds what was pushed
   std::vector<CachedFile> old_, new_;
   std::map<std::string, LocalFile> plain_, sources_;  // by hash
+  std::set<std::string> damaged_;                     // blobs that are not what they are called
   std::optional<std::string> attributes_;             // a .gitattributes of our making
   std::string attributes_hash_;
 };

@@ -12,6 +12,7 @@
 #include "base/json_write.h"
 #include "base/text.h"
 #include "hash/git_blob.h"
+#include "hub/attributes.h"
 #include "os/interrupt.h"
 #include "os/spool.h"
 
@@ -167,6 +168,12 @@ HttpBody commit_body(const CommitMessage& message, const std::string& parent, co
           [file](std::uint64_t offset, std::span<std::byte> out) { file->read_at(offset, out); }};
 }
 
+bool is_amended_there(HubApi& api, const std::string& revision, const PushItem& item) {
+  if (item.name != kAttributes || item.local == nullptr) return false;
+  const std::optional<std::string> theirs = api.read_text(revision, item.name);
+  return theirs && is_amended(read_whole_file(item.local->path, item.size), *theirs);
+}
+
 std::vector<std::string> find_differing(HubApi& api, const std::string& revision,
                                         const std::vector<const PushItem*>& items) {
   std::vector<std::string> paths;
@@ -184,7 +191,8 @@ std::vector<std::string> find_differing(HubApi& api, const std::string& revision
         gone ? found == there.end()
              : found != there.end() && found->second.size == item->size &&
                    (item->storage == Storage::kLfs ? found->second.sha256 : found->second.blob) == item->oid;
-    if (!same) differing.push_back(item->name);
+    if (!same && !(found != there.end() && is_amended_there(api, revision, *item)))
+      differing.push_back(item->name);
   }
   return differing;
 }

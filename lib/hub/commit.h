@@ -52,7 +52,11 @@ struct SentCommit {
 // --max-wait allows. Throws what the hub refuses, and kTemporary when the time is used up.
 SentCommit send_commit(HubApi& api, const CommitTask& task);
 
-// Names of the items that do not lie in the revision as planned.
+// True where an item is a .gitattributes that lies there with what the hub adds to it: the paths in LFS that
+// no rule of it covers.
+bool is_amended_there(HubApi& api, const std::string& revision, const PushItem& item);
+
+// Names of the items that do not lie in the revision as planned, amended ones excepted.
 std::vector<std::string> find_differing(HubApi& api, const std::string& revision,
                                         const std::vector<const PushItem*>& items);
 

@@ -66,7 +66,7 @@ class Walk {
   }
 
   FileChoice run(const std::string& folder) {
-    root_ = real_path(folder);
+    root_ = resolved_path(folder);
     enter(folder, "");
     std::sort(choice_.files.begin(), choice_.files.end(),
               [](const LocalFile& a, const LocalFile& b) { return a.name < b.name; });
@@ -96,7 +96,7 @@ class Walk {
 
   // Behind a link that may be followed, inside is what lies there.
   void follow(const std::string& path, const std::string& shown) {
-    const std::string root = std::exchange(root_, real_path(path));
+    const std::string root = std::exchange(root_, resolved_path(path));
     enter(path, shown);
     root_ = root;
   }

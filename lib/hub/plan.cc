@@ -118,6 +118,15 @@ WantedHashes wanted_hashes(const PreuploadAnswer& answer) {
   return {.blob = !answer.oid.empty() && !is_sha256(answer.oid)};
 }
 
+bool is_deleted(const std::vector<std::string>& deletions, const std::string& prefix, std::string_view path) {
+  if (!prefix.empty()) {
+    if (!path.starts_with(prefix + "/")) return false;
+    path.remove_prefix(prefix.size() + 1);
+  }
+  return std::any_of(deletions.begin(), deletions.end(),
+                     [path](const std::string& text) { return repo_glob(text).matches(path); });
+}
+
 PushPlan plan_push(const FileChoice& choice, const std::vector<PreuploadAnswer>& answers,
                    const std::vector<FileHashes>& hashes, const std::vector<RemoteFile>& remote,
                    const std::vector<std::string>& deletions, const std::string& prefix) {

@@ -47,6 +47,9 @@ PushPlan plan_push(const FileChoice& choice, const std::vector<PreuploadAnswer>&
                    const std::vector<FileHashes>& hashes, const std::vector<RemoteFile>& remote,
                    const std::vector<std::string>& deletions, const std::string& prefix);
 
+// True where a push with these deletions takes `path` away, unless it is pushed.
+bool is_deleted(const std::vector<std::string>& deletions, const std::string& prefix, std::string_view path);
+
 // The items of a commit. Most pushes are one; beyond `max_files` items or kMaxRegularBytes of regular files
 // another is begun. Whoever reads the repository between two of them finds the old model or the new one:
 // first the files that no loader begins with, then weights, then indexes and configs, then deletions,

@@ -4,12 +4,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "base/bytes.h"
 #include "base/sizes.h"
 #include "base/text.h"
 #include "hash/sha256.h"
+#include "hub/attributes.h"
+#include "hub/ignored.h"
 #include "net/environment.h"
 #include "os/folder.h"
 #include "os/threads.h"
@@ -37,6 +40,8 @@ class Push {
       check_visibility_unasked();
       result_.plan = plan_push(choice_, {}, {}, {}, {}, o_.prefix);
       result_.asked = false;
+      foresee_ignored();
+      tell_ignored(result_.plan, o_.allowed, listener_.note, listener_.warning);
       return std::move(result_);
     }
     prepare_revision();
@@ -154,14 +159,15 @@ class Push {
 
   std::vector<PreuploadAnswer> ask() const {
     std::vector<PreuploadAnswer> answers(choice_.files.size());
-    const std::optional<std::string> ignore = root_file(all_, ".gitignore");
+    RootFiles own{root_file(all_, ".gitignore"), root_file(all_, std::string(kAttributes))};
+    if (!own.gitignore && is_deleted(o_.deletions, o_.prefix, ".gitignore")) own.gitignore = "";
     const std::size_t groups = (answers.size() + kPreuploadGroup - 1) / kPreuploadGroup;
     parallel_for(groups, o_.jobs, [&](std::size_t group) {
       const std::size_t begin = group * kPreuploadGroup,
                         end = std::min(begin + kPreuploadGroup, answers.size());
       std::vector<PreuploadFile> files;
       for (std::size_t i = begin; i < end; ++i) files.push_back(sample(choice_.files[i]));
-      const std::vector<PreuploadAnswer> part = api_.preupload(base(), files, ignore, o_.create_pr);
+      const std::vector<PreuploadAnswer> part = api_.preupload(base(), files, own, o_.create_pr);
       std::copy(part.begin(), part.end(), answers.begin() + static_cast<std::ptrdiff_t>(begin));
     });
     return answers;
@@ -185,8 +191,50 @@ class Push {
       std::vector<WantedHashes> wanted;
       for (const PreuploadAnswer& answer : answers) wanted.push_back(wanted_hashes(answer));
       hashes_ = hash_files(choice_, wanted, cache_, listener_);
+      find_present(answers);
     }
     result_.plan = plan_push(choice_, answers, hashes_, remote, o_.deletions, o_.prefix);
+    if (answers.empty()) foresee_ignored();
+    tell_ignored(result_.plan, o_.allowed, listener_.note, listener_.warning);
+  }
+
+  // Without a hub's word on it.
+  void foresee_ignored() {
+    if (const std::optional<std::string> own = root_file(all_, ".gitignore"))
+      mark_ignored(result_.plan, IgnoreRules(*own));
+  }
+
+  // What is there as it is here, though the answers look otherwise: files that are ignored but were pushed
+  // before (some hubs say so of everything they have), and a .gitattributes that the hub has amended.
+  void find_present(std::vector<PreuploadAnswer>& answers) {
+    std::vector<WantedHashes> wanted(answers.size());
+    std::vector<std::string> names;
+    for (std::size_t i = 0; i < answers.size(); ++i) {
+      const LocalFile& file = choice_.files[i];
+      if (answers[i].ignored) {
+        names.push_back(file.name);
+        wanted[i] = {true, true};
+      } else if (file.name == kAttributes && !answers[i].oid.empty() && answers[i].oid != hashes_[i].blob) {
+        if (is_amended_there(
+                api_, base(),
+                {file.name, PushAction::kChanged, Storage::kRegular, file.stamp.size, "", &file}))
+          hashes_[i].blob = answers[i].oid;
+      }
+    }
+    if (names.empty()) return;
+    std::map<std::string, RemoteFile> there;
+    for (RemoteFile& file : api_.find_files(base(), names)) there.emplace(file.path, file);
+    if (there.empty()) return;
+    const std::vector<FileHashes> both = hash_files(choice_, wanted, cache_, listener_);
+    for (std::size_t i = 0; i < answers.size(); ++i) {
+      const auto found = there.find(choice_.files[i].name);
+      if (!answers[i].ignored || found == there.end()) continue;
+      const bool lfs = !found->second.sha256.empty();
+      if ((lfs ? found->second.sha256 : found->second.blob) != (lfs ? both[i].sha256 : both[i].blob))
+        continue;
+      answers[i] = {lfs, false, lfs ? both[i].sha256 : both[i].blob};
+      hashes_[i] = both[i];
+    }
   }
 
   void check_regular(const std::vector<PreuploadAnswer>& answers) const {
@@ -292,6 +340,7 @@ class Push {
 
   // Every file pushed or found the same, by both its hashes here and by the one that the hub keeps there.
   void verify() {
+    require_parts(result_.plan);
     std::vector<PushItem> kept;
     for (const PushItem& item : result_.plan.items) {
       if (item.local != nullptr && item.action != PushAction::kIgnored) kept.push_back(item);

@@ -19,7 +19,7 @@ bool is_unseen(char32_t c) {
 }  // namespace
 
 std::optional<std::string> leads_out(const std::string& real_folder, const std::string& path) {
-  std::string real = real_path(path);
+  std::string real = resolved_path(path);
   const std::string root = real_folder == "/" ? "" : real_folder;
   if (!real.starts_with(root + "/"))
     return is_cache_blob(real) ? std::nullopt : std::optional(std::move(real));

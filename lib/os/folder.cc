@@ -141,10 +141,10 @@ std::string tidy_path(const std::string& path) {
   while (tidy.size() > 1 && tidy.back() == '/') tidy.pop_back();
   const std::string_view last = base_name(tidy);
   if (last != "." && last != "..") return tidy;
-  return real_path(tidy);
+  return resolved_path(tidy);
 }
 
-std::string real_path(const std::string& path) {
+std::string resolved_path(const std::string& path) {
   const std::unique_ptr<char, decltype(&std::free)> real(::realpath(path.c_str(), nullptr), &std::free);
   if (!real) throw io_error("find", errno, escape_name(path));
   return real.get();

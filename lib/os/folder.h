@@ -40,7 +40,7 @@ std::string parent_of(std::string_view path);  // "." when there is no slash
 std::string tidy_path(const std::string& path);
 
 // The path without links, absolute. Throws kIo.
-std::string real_path(const std::string& path);
+std::string resolved_path(const std::string& path);
 
 // Makes a folder and those above it. One that exists is fine. Throws kIo.
 void make_folders(const std::string& path);

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pack/gather.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <set>
 
 #include "base/error.h"
 #include "base/text.h"
+#include "model/links.h"
+#include "model/secrets.h"
+#include "os/far.h"
 #include "os/file.h"
 #include "os/folder.h"
 
@@ -74,9 +79,30 @@ void gather_subfolder(const Folder& folder, const FolderFile& sub, bool weights_
   }
 }
 
+void judge_links(const Folder& folder, const std::vector<GatheredFile>& files,
+                 std::vector<std::string>& notes) {
+  constexpr std::uint64_t kSearched = 16U << 20;  // bytes
+  if (is_far_name(folder.path)) return;
+  const std::string root = resolved_path(folder.path);
+  for (const GatheredFile& file : files) {
+    if (!file.taken) continue;
+    const std::string path = folder.path_of(file.name);
+    const std::optional<std::string> outside = leads_out(root, path);
+    if (!outside) continue;
+    if (search_file(InputFile(path), kSearched))
+      throw refused("a link that leads out of the folder, to a file that holds a secret: " +
+                    escape_name(*outside))
+          .in_file(escape_name(path))
+          .hint("remove the link, or put there what belongs there");
+    notes.push_back(fmt::format("{}: a link that leads out of the folder, copied from {}",
+                                escape_name(file.name), escape_name(*outside)));
+  }
+}
+
 }  // namespace
 
-std::vector<GatheredFile> gather_files(const Input& input, bool weights_only) {
+std::vector<GatheredFile> gather_files(const Input& input, bool weights_only,
+                                       std::vector<std::string>& notes) {
   std::vector<GatheredFile> files;
   if (!input.folder) return files;
   const Folder& folder = *input.folder;
@@ -108,6 +134,7 @@ std::vector<GatheredFile> gather_files(const Input& input, bool weights_only) {
     }
     files.push_back(std::move(gathered));
   }
+  judge_links(folder, files, notes);
   return files;
 }
 

@@ -22,6 +22,9 @@ struct GatheredFile {
 
 // Every entry of the folder but the chosen weights, sorted by name. Python files are taken when an auto_map
 // names them or a taken one imports them. With weights_only nothing is taken.
-std::vector<GatheredFile> gather_files(const Input& input, bool weights_only);
+// What is copied from outside the folder, through a link, is said in `notes`. Throws kRefused where that
+// holds a secret, which would become a plain file under a harmless name.
+std::vector<GatheredFile> gather_files(const Input& input, bool weights_only,
+                                       std::vector<std::string>& notes);
 
 }  // namespace mu

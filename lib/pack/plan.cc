@@ -281,7 +281,7 @@ PackPlan plan_pack(const Input& input, const PackOptions& options, OutputKind ki
   if (kind == OutputKind::kNpy) {
     plan_npy(plan, std::move(tensors));
   } else if (kind == OutputKind::kFolder) {
-    plan.files = gather_files(input, options.weights_only);
+    plan.files = gather_files(input, options.weights_only, plan.notes);
     apply_options(plan, options);
     plan_shards(plan, std::move(tensors), options, input, input.choice.stem);
     plan_config(plan, input, options);

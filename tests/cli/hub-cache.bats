@@ -138,7 +138,7 @@ PY
   sound
 }
 
-@test "--verify prints a manifest and finds blobs that rotted" {
+@test "--verify prints a manifest and mends blobs that rotted" {
   model
   expect 0 hub-push --verify out ada/tiny
   echo "$output" > manifest
@@ -146,8 +146,68 @@ PY
   has stderr "file://"
   blob=$(realpath "$(snapshot)/config.json")
   sed -i 's/llama/lLama/' "$blob"
-  expect 1 hub-push --verify out ada/tiny
-  has stderr "config.json: differs"
+  expect 0 hub-push out ada/tiny  # the size is right
+  has stderr "nothing to do"
+  expect 0 hub-push --verify out ada/tiny
+  has stderr "config.json: its copy in the cache is damaged, and is written anew"
+  cmp out/config.json "$blob"
+  sound
+}
+
+@test "a blob that was cut short is written anew, a ref that ends in a line break too" {
+  model
+  expect 0 hub-push out ada/tiny
+  first=$(snapshot)
+  for name in model.safetensors config.json; do
+    blob=$(realpath "$(snapshot)/$name")
+    truncate -s 1000 "$blob"
+    expect 0 hub-push -n out ada/tiny
+    has output "CHANGED"
+    expect 0 hub-push out ada/tiny
+    has stderr "$name: its copy in the cache is damaged"
+    cmp "out/$name" "$blob"
+    [ "$(snapshot)" = "$first" ]
+    sound
+  done
+  # Under a name that the repository does not have yet.
+  truncate -s 5 "$(realpath "$(snapshot)/config.json")"
+  cp out/config.json out/copy.json
+  expect 0 hub-push out/copy.json ada/tiny
+  cmp out/config.json "$(snapshot)/copy.json"
+  rm out/copy.json
+  expect 0 hub-push --delete '*' out ada/tiny
+  for end in '\n' '\r\n' ' '; do
+    printf "%s$end" "$(cat $repo/refs/main)" > ref && mv ref $repo/refs/main
+    expect 0 hub-push out ada/tiny
+    [ "$(wc -c < $repo/refs/main)" = 40 ]
+    sound
+  done
+}
+
+@test "what .gitignore leaves out stops a push; a .gitattributes of ours settles" {
+  model
+  printf '*.safetensors\n*.log\n' > out/.gitignore
+  touch out/x.log
+  expect 5 hub-push out ada/tiny
+  has stderr "model.safetensors: left out"
+  has stderr "remove the line from .gitignore, or --exclude it, or --allow ignored"
+  [ ! -e cache/models--ada--tiny/refs/main ]
+  expect 5 hub-push -n out ada/tiny
+  expect 0 hub-push --allow ignored out ada/tiny
+  has stderr "model.safetensors: left out"
+  has stderr "x.log: left out"
+  [ ! -e "$(snapshot)/model.safetensors" ]
+  expect 1 hub-push --verify --allow ignored out ada/tiny
+  has stderr "model.safetensors"
+  expect 0 hub-push --exclude '*.safetensors' --verify out ada/tiny
+  rm out/.gitignore out/x.log
+  echo '*.json filter=lfs diff=lfs merge=lfs -text' > out/.gitattributes
+  expect 0 hub-push --delete .gitignore out ada/tiny
+  grep -q '^model.safetensors filter=lfs' "$(snapshot)/.gitattributes"
+  expect 0 hub-push out ada/tiny
+  has stderr "nothing to do"
+  expect 0 hub-push --verify out ada/tiny
+  sound
 }
 
 @test "file:// alone is the user's cache, also by HF_ENDPOINT" {

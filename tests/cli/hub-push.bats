@@ -186,6 +186,47 @@ setup() { hub_home; }
   echo x > out/.env
   stops private-key
   rm out/.env
+  token=hf_abcdefghijklmnop
+  token+=qrstuvwxyzABCDEFGH
+  mkdir away
+  echo "$token" > away/token
+  for name in vocab.txt tokenizer_config.json chat_template.jinja merges.txt; do
+    mv "out/$name" kept 2> /dev/null || :
+    printf 'a\nb %s\n' "$token" > "out/$name"
+    stops secret
+    has stderr "warning: $name: line 2"
+    iconv -t utf-16 < "out/$name" > wide
+    cp wide "out/$name"
+    stops secret
+    ln -sf "$PWD/away/token" "out/$name"
+    expect 5 hub-push --allow link out ada/tiny
+    has stderr "[secret]"
+    expect 5 hub-push --allow secret out ada/tiny
+    has stderr "[link]"
+    [[ $stderr != *qrstuv* ]]
+    rm "out/$name"
+    mv kept "out/$name" 2> /dev/null || :
+  done
+  echo harmless > away/notes
+  ln -s ../away/notes out/notes.md
+  stops link
+  ln -sf "$PWD/out/config.json" out/notes.md
+  expect 0 hub-push -n out ada/tiny
+  rm out/notes.md
+  cp out/model.safetensors away
+  ln -s ../away/model.safetensors out/more.safetensors
+  expect 0 hub-push -n out ada/tiny
+  rm out/more.safetensors
+  cp out/model.safetensors whole
+  cp "$(printf '{"__metadata__":{"note":"%s"}}' "$token" > header; python3 -c 'import struct; h = open("header", "rb").read(); open("meta", "wb").write(struct.pack("<Q", len(h)) + h)'; echo meta)" out/extra.safetensors
+  stops secret
+  rm out/extra.safetensors
+  echo "export HF_TOKEN=hf_$(printf 'x%.0s' {1..34})" > out/README.md
+  expect 0 hub-push -n out ada/tiny
+  (head -c 17000000 /dev/zero | tr '\0' '\n'; echo "$token") > out/long.bin.txt
+  expect 0 hub-push -n -v --allow large-regular out ada/tiny
+  has stderr "long.bin.txt: only its first 16.78 MB were searched"
+  rm out/long.bin.txt out/README.md
   printf 'cos\nsystem\n(S"x"\ntR.' > out/extra.pkl
   stops pickle
   rm out/extra.pkl
@@ -204,9 +245,68 @@ setup() { hub_home; }
   touch out/$'new\nline'
   stops name
   rm out/new*
+  touch out/a:b
+  stops name
+  rm out/a:b
+  touch out/{A.txt,a.txt,nul.json,x?}
+  expect 0 hub-push -n out ada/tiny
+  has stderr "'A.txt' by case alone [case]"
+  has stderr "nul.json: Windows keeps this name for a device [portable]"
+  has stderr "x?: Windows can't have a '?' in a name [portable]"
+  rm out/{A.txt,a.txt,nul.json,x?}
   rm out/config.json
   expect 0 hub-push -n out ada/tiny
   has stderr "[config]"
+}
+
+@test "the manual lists the rules that stop a push, and the others" {
+  expect 2 hub-push --allow nothing out ada/tiny
+  sed -n '/^[.]TS/,/^[.]TE/p' "$BATS_TEST_DIRNAME/../../man/hub-push.1" | awk -F'\t' 'NF == 2 {gsub(/\\/, "", $1); print $1}' > listed
+  [ -s listed ]
+  diff listed <(sed 's/.*there are //; s/, /\n/g' <<< "$stderr")
+}
+
+@test "what an ignore list leaves out of a model stops the push, whoever has the list" {
+  model
+  start_hub
+  printf '*.safetensors\n*.log\n' > out/.gitignore
+  touch out/x.log
+  expect 5 hub-push out ada/tiny
+  has stderr "model.safetensors: left out"
+  has stderr "remove the line from .gitignore"
+  has stderr "[ignored]"
+  has stderr "x.log: left out"
+  [ "$(hub_count 'e["route"] == "commit"')" = 0 ]
+  expect 5 hub-push -n out ada/tiny
+  expect 5 env -u HF_TOKEN hub-push -n out ada/tiny
+  expect 0 hub-push --allow ignored out ada/tiny
+  has stderr "warning: model.safetensors: left out"
+  ! hub_files ada/tiny | grep -qE ' (model.safetensors|x.log)$'
+  expect 1 hub-push --verify --allow ignored out ada/tiny
+  has stderr "1 file is not there"
+  # Now the hub has the list.
+  rm out/.gitignore
+  expect 5 hub-push out ada/tiny
+  has stderr "model.safetensors: left out"
+  expect 0 hub-push --exclude '*.safetensors' --verify out ada/tiny
+  # What was pushed before it was ignored is there.
+  expect 0 hub-push out ada/other
+  printf '*.safetensors\n' > out/.gitignore
+  expect 0 hub-push --verify out ada/other
+  has output " model.safetensors"
+}
+
+@test "a .gitattributes of ours counts at once, and a second push has nothing to do" {
+  model
+  start_hub
+  printf '*.txt filter=lfs diff=lfs merge=lfs -text\n' > out/.gitattributes
+  echo hello > out/a.txt
+  expect 0 hub-push --verify out ada/tiny
+  expect 0 hub-push -n out ada/tiny
+  has output "SAME    lfs             6 B  a.txt"
+  expect 0 hub-push --verify out ada/tiny
+  has stderr "nothing to do"
+  [ "$(hub_titles ada/tiny | grep -c hub-push)" = 1 ]
 }
 
 @test "metadata that the Hub refuses stops a push before anything is stored" {
@@ -467,6 +567,22 @@ in_parts() {
   expect 2 hub-push --every 0 run ada/tiny
   expect 2 hub-push --every often run ada/tiny
   expect 2 hub-push --every 1 -n run ada/tiny
+}
+
+@test "--every says once that a checkpoint is refused, and takes the next" {
+  mkdir run
+  cp -r "$FIXTURES/full-run/checkpoint-20" run
+  echo '*.safetensors' > run/checkpoint-20/.gitignore
+  start_hub
+  hub-push --every 1s run ada/tiny > urls 2> messages 3>&- & pid=$!
+  until grep -q 'checkpoint-20: .*ignored' messages; do :; done
+  sleep 2.5
+  cp -r "$FIXTURES/full-run/checkpoint-40" staged
+  mv staged run/checkpoint-40
+  until [ "$(wc -l < urls)" = 1 ]; do :; done
+  kill $pid
+  wait $pid || :
+  [ "$(grep -c 'checkpoint-20: .*ignored' messages)" = 1 ]
 }
 
 @test "an identity token of CI is exchanged for one of the hub" {

@@ -332,3 +332,35 @@ C
   has stderr "left out, no tensors: x (posix.system)"
   [ ! -e PWNED ]
 }
+
+@test "a link that leads out of the folder is named; to a secret it is refused" {
+  cp -r "$FIXTURES/base" in
+  mkdir away
+  token=hf_abcdefghijklmnop
+  token+=qrstuvwxyzABCDEFGH
+  echo "$token" > away/token
+  mv in/tokenizer.json away
+  ln -s ../away/tokenizer.json in/tokenizer.json
+  expect 0 st-pack in -o out
+  has stderr "tokenizer.json: a link that leads out of the folder, copied from $PWD/away/tokenizer.json"
+  cmp out/tokenizer.json away/tokenizer.json
+  for name in vocab.txt merges.txt; do
+    ln -sf ../away/token "in/$name"
+    expect 5 st-pack in -o out2
+    has stderr "in/$name: a link that leads out of the folder, to a file that holds a secret"
+    [[ $stderr != *qrst* ]]
+    [ ! -e out2 ]
+    expect 0 st-pack --weights-only in -o only && rm -r only
+    rm "in/$name"
+  done
+  ln -s tokenizer.json in/vocab.json
+  mkdir -p cache/models--a--b/{blobs,snapshots/x}
+  cp in/* cache/models--a--b/blobs 2> /dev/null || :
+  blob=$(printf 'a%.0s' {1..40})
+  mv cache/models--a--b/blobs/config.json cache/models--a--b/blobs/$blob
+  rm in/vocab.json
+  ln -sf ../cache/models--a--b/blobs/$blob in/config.json
+  rm -r out
+  expect 0 st-pack in -o out
+  [[ $stderr != *"config.json: a link"* ]]
+}

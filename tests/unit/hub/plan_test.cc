@@ -8,6 +8,9 @@
 #include <set>
 
 #include "base/error.h"
+#include "hub/attributes.h"
+#include "hub/guard.h"
+#include "hub/ignored.h"
 
 using namespace mu;
 
@@ -178,6 +181,55 @@ TEST_CASE("push plan: what has landed stays what was done, after planning again"
   const std::vector<CommitItems> commits = split_commits(plan, 10);
   REQUIRE(commits.size() == 1);
   CHECK(commits.front().size() == 1);
+}
+
+TEST_CASE("attributes: what a hub adds to a file of ours is no change") {
+  const std::string rule = " filter=lfs diff=lfs merge=lfs -text";
+  const std::string ours = "*.txt" + rule + "\n";
+  CHECK(is_amended(ours, ours));
+  CHECK(is_amended(ours, ours + "model.safetensors" + rule + "\nd/x y.bin" + rule + "\n"));
+  CHECK(is_amended("*.txt" + rule, ours + "a" + rule + "\n"));
+  CHECK(is_amended(ours, attributes_covering(ours, {"a.bin", "b.txt", "c/d.bin"})));
+  CHECK_FALSE(is_amended(ours, ours + "*.bin" + rule + "\n"));
+  CHECK_FALSE(is_amended(ours, ours + "a.txt -filter\n"));
+  CHECK_FALSE(is_amended(ours, "a" + rule + "\n" + ours));
+  CHECK_FALSE(is_amended(ours, "*.txt" + rule + "x\n"));
+  CHECK_FALSE(is_amended("", default_attributes()));
+}
+
+TEST_CASE("ignored: parts of a model stop a push, other files are named") {
+  PushPlan plan;
+  static const LocalFile kLocal = file("x");
+  for (const char* name : {"README.md", "config.json", "d/model-00001-of-00002.safetensors", "notes.log",
+                           "tokenizer.json", "train.py"}) {
+    plan.items.push_back({name, PushAction::kNew, Storage::kUnknown, 1, "", &kLocal});
+  }
+  mark_ignored(plan, IgnoreRules("*.safetensors\n*.log\n/config.json\n!tokenizer.json\n"));
+  CHECK(missing_parts(plan) == std::vector<std::string>{"config.json", "d/model-00001-of-00002.safetensors"});
+  std::vector<std::string> notes, warnings;
+  const auto tell = [&](const std::vector<std::string>& allowed) {
+    tell_ignored(
+        plan, allowed, [&](const std::string& line) { notes.push_back(line); },
+        [&](const std::string& line) { warnings.push_back(line); });
+  };
+  CHECK_THROWS_AS(tell({}), FilesRefused);
+  CHECK(notes.size() == 1);
+  CHECK(notes.front().starts_with("notes.log: "));
+  warnings.clear();
+  tell({"ignored"});
+  CHECK(warnings.size() == 2);
+  CHECK_THROWS_AS(require_parts(plan), Error);
+  CHECK_NOTHROW(require_parts(PushPlan{}));
+  CHECK(is_deleted({"*"}, "", ".gitignore"));
+  CHECK_FALSE(is_deleted({"*"}, "d", ".gitignore"));
+  CHECK_FALSE(is_deleted({"*.txt"}, "", ".gitignore"));
+}
+
+TEST_CASE("repo: names Windows can't have") {
+  for (const char* name : {"con", "d/NUL.txt", "com1", "LPT9.x", "a?b", "x.", "d /y", "a|b", "ab:c"})
+    CHECK(portable_fault(name));
+  for (const char* name : {"config.json", "com0", "com10", "console", ".gitattributes", "a b", "d.d/x"})
+    CHECK_FALSE(portable_fault(name));
 }
 
 TEST_CASE("repo: names, types and paths") {

@@ -83,18 +83,18 @@ TEST_CASE("secrets: placeholders, words and names in code are none") {
 TEST_CASE("secrets: private keys, not their frames in code and documentation") {
   const std::string body = "b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZW";
   const std::string end = std::string("-----END OPENSSH ") + "PRIVATE KEY-----\n";
-  for (const std::string& text :
-       {kKeyLine + "\n" + body + "\n" + end,
-        "{\"private_key\": \"" + kKeyLine + "\\n" + body + "\\n" + end + "\"}",
-        kKeyLine + "\r\n" + body.substr(0, 30), "text before\n" + kKeyLine + "\nx\n"}) {
+  for (const std::string& text : std::vector<std::string>{
+           kKeyLine + "\n" + body + "\n" + end,
+           "{\"private_key\": \"" + kKeyLine + "\\n" + body + "\\n" + end + "\"}",
+           kKeyLine + "\r\n" + body.substr(0, 30), "text before\n" + kKeyLine + "\nx\n"}) {
     CAPTURE(text);
     REQUIRE(find_secret(text));
     CHECK(find_secret(text)->kind == SecretKind::kPrivateKey);
   }
-  for (const std::string& text :
-       {kKeyLine + "\n...\n" + end, "if \"" + kKeyLine + "\" in text:", "`-----BEGIN PRIVATE KEY`",
-        kKeyLine + "\n" + std::string(80, 'x') + "\n" + end,
-        std::string("-----BEGIN CERTIFICATE-----\n") + body}) {
+  for (const std::string& text : std::vector<std::string>{
+           kKeyLine + "\n...\n" + end, "if \"" + kKeyLine + "\" in text:", "`-----BEGIN PRIVATE KEY`",
+           kKeyLine + "\n" + std::string(80, 'x') + "\n" + end,
+           std::string("-----BEGIN CERTIFICATE-----\n") + body}) {
     CAPTURE(text);
     CHECK_FALSE(find_secret(text));
   }
@@ -133,7 +133,7 @@ TEST_CASE("secrets: files are searched in pieces, in UTF-16 too, up to a limit")
 
 TEST_CASE("links: what leads out of a folder") {
   const TempFolder temp;
-  const std::string root = real_path(temp.path());
+  const std::string root = resolved_path(temp.path());
   const std::string blob = std::string(40, 'a');
   for (const char* folder : {"in", "in/sub", "in/.git", "in/.GIT", "cache", "cache/models--a--b",
                              "cache/models--a--b/blobs", "cache/blobs"})

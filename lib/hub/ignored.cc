@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hub/ignored.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "hub/guard.h"
+#include "model/roles.h"
+#include "os/folder.h"
+
+namespace mu {
+namespace {
+
+bool is_part_of_model(std::string_view name) {
+  switch (role_of(base_name(name), false)) {
+    case FileRole::kWeights:
+    case FileRole::kWeightsIndex:
+    case FileRole::kTorchWeights:
+    case FileRole::kOtherWeights:
+    case FileRole::kConfig:
+    case FileRole::kGenerationConfig:
+    case FileRole::kAdapterConfig:
+    case FileRole::kTokenizer:
+    case FileRole::kProcessor:
+    case FileRole::kChatTemplate:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+void mark_ignored(PushPlan& plan, const IgnoreRules& rules) {
+  for (PushItem& item : plan.items) {
+    if (item.local != nullptr && rules.ignores(item.name)) item.action = PushAction::kIgnored;
+  }
+}
+
+std::vector<std::string> missing_parts(const PushPlan& plan) {
+  std::vector<std::string> missing;
+  for (const PushItem& item : plan.items) {
+    if (item.action == PushAction::kIgnored && is_part_of_model(item.name)) missing.push_back(item.name);
+  }
+  return missing;
+}
+
+void tell_ignored(const PushPlan& plan, const std::vector<std::string>& allowed,
+                  const std::function<void(const std::string&)>& note,
+                  const std::function<void(const std::string&)>& warning) {
+  constexpr std::string_view kWhy = "left out: .gitignore or the hub's own list ignores it";
+  for (const PushItem& item : plan.items) {
+    if (item.action == PushAction::kIgnored && !is_part_of_model(item.name))
+      note(fmt::format("{}: {}", escape_name(item.name), kWhy));
+  }
+  std::vector<GuardFinding> findings;
+  for (const std::string& name : missing_parts(plan))
+    findings.push_back(against(Rule::kIgnored, name, std::string(kWhy)));
+  enforce_guard(findings, allowed, warning);
+}
+
+void require_parts(const PushPlan& plan) {
+  const std::vector<std::string> missing = missing_parts(plan);
+  if (missing.empty()) return;
+  throw Error(ErrorKind::kAnswerNo,
+              fmt::format("{} not there, ignored by .gitignore or the hub: {}",
+                          missing.size() == 1 ? "1 file is" : fmt::format("{} files are", missing.size()),
+                          escape_name(missing.front())))
+      .hint("remove the line from .gitignore");
+}
+
+}  // namespace mu
