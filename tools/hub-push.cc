@@ -14,6 +14,7 @@
 #include "hub-push-options.h"
 #include "hub/cache_push.h"
 #include "hub/report.h"
+#include "model/links.h"
 #include "net/environment.h"
 #include "os/file.h"
 #include "os/folder.h"
@@ -94,12 +95,18 @@ PushResult push_to_hub(const HubPushOptions& o, const FileChoice& choice, HashCa
   return result;
 }
 
+// A folder for what is ours; nowhere, where it lies in the folder that is pushed.
+std::string kept_out(const std::string& local, const std::string& folder) {
+  return folder.empty() || !is_folder(local) || !lies_in(local, folder) ? folder : "";
+}
+
 int push_once(const HubPushOptions& o, const std::string& local, PushOptions push_to) {
   std::optional<InputFile> spooled;
   const FileChoice choice = choose(o, local, push_to, spooled);
   tell_choice(choice);
   if (choice.files.empty() && push_to.deletions.empty()) throw refused("no file is left to push");
-  const std::string own_cache = cache_home();
+  const std::string own_cache = kept_out(local, cache_home());
+  push_to.state = kept_out(local, state_home());
   HashCache cache(own_cache.empty() ? "" : join_path(own_cache, "hashes"));
   std::unique_ptr<Progress> progress;
   const std::optional<std::string> folder = cache_of_endpoint(o.endpoint.value_or(hub_endpoint()));

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <cctype>
 #include <map>
 #include <set>
 
 #include "base/text.h"
 #include "hub/guard.h"
+#include "hub/name_key.h"
 #include "model/roles.h"
 #include "os/folder.h"
 
@@ -49,13 +48,15 @@ class NamesGuard {
   }
 
   void check_twins(const std::set<std::string>& names) {
-    std::map<std::string, std::string> by_lower;
+    std::map<std::string, std::string> by_key;
     for (const std::string& name : names) {
-      std::string lower = name;
-      std::transform(lower.begin(), lower.end(), lower.begin(),
-                     [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-      const auto [found, fresh] = by_lower.try_emplace(lower, name);
-      if (!fresh) add(Rule::kCase, name, "differs from '" + escape_name(found->second) + "' by case alone");
+      const auto [found, fresh] = by_key.try_emplace(canonical_name(name, true), name);
+      if (fresh) continue;
+      const bool form = canonical_name(name, false) == canonical_name(found->second, false);
+      add(Rule::kCase, name,
+          fmt::format("differs from '{}' by {} alone: other systems take one for the other",
+                      escape_name(found->second),
+                      form ? "the Unicode form of its letters (NFC, NFD)" : "case"));
     }
   }
 

@@ -94,6 +94,7 @@ class Push {
         missing_repo_ = true;
         return;
       }
+      refuse_foreseen();
       api_.create_repo(o_.make_private);
       result_.created_repo = true;
       listener_.note(fmt::format("created the repository {}", o_.repo.id));
@@ -202,6 +203,15 @@ class Push {
   void foresee_ignored() {
     if (const std::optional<std::string> own = root_file(all_, ".gitignore"))
       mark_ignored(result_.plan, IgnoreRules(*own));
+  }
+
+  // Before a repository is made for what will be refused.
+  void refuse_foreseen() {
+    const std::optional<std::string> own = root_file(all_, ".gitignore");
+    if (!own || std::find(o_.allowed.begin(), o_.allowed.end(), "ignored") != o_.allowed.end()) return;
+    PushPlan foreseen = plan_push(all_, {}, {}, {}, {}, o_.prefix);
+    mark_ignored(foreseen, IgnoreRules(*own));
+    tell_ignored(foreseen, o_.allowed, listener_.note, listener_.warning);
   }
 
   // What is there as it is here, though the answers look otherwise: files that are ignored but were pushed
@@ -430,13 +440,12 @@ PushResult push(HubApi& api, const FileChoice& choice, HashCache& cache, Journal
 }
 
 std::string journal_path(const std::string& endpoint, const PushOptions& o) {
-  const std::string home = state_home();
-  if (home.empty()) return "";
+  if (o.state.empty()) return "";
   Sha256 key;
   key.update(as_bytes(fmt::format("{}\n{}\n{}\n{}\n{}", endpoint, repo_type_name(o.repo.type), o.repo.id,
                                   o.revision, o.prefix)));
   const std::string name = to_hex(key.finish()).substr(0, 32);
-  return join_path(join_path(join_path(home, "hub-push"), name), "journal");
+  return join_path(join_path(join_path(o.state, "hub-push"), name), "journal");
 }
 
 }  // namespace mu

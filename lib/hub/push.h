@@ -36,6 +36,7 @@ struct PushOptions {
   bool link = false;   // into a cache folder: hard links, not copies
   bool prune = false;  // of a cache folder: remove snapshots that no ref names, and blobs of no snapshot
   unsigned jobs = 8;
+  std::string state;          // where journals are kept; empty: nowhere
   std::optional<Share> part;  // store the bytes of one share and commit nothing
 };
 

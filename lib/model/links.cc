@@ -29,6 +29,13 @@ std::optional<std::string> leads_out(const std::string& real_folder, const std::
   return std::nullopt;
 }
 
+bool lies_in(const std::string& folder, const std::string& path) {
+  std::string above = path;
+  while (!exists(above) && parent_of(above) != above) above = parent_of(above);
+  const std::string root = resolved_path(folder), place = resolved_path(above);
+  return place == root || place.starts_with(root == "/" ? root : root + "/");
+}
+
 bool is_blob_hash(std::string_view text) {
   return (text.size() == 40 || text.size() == 64) &&
          text.find_first_not_of("0123456789abcdef") == std::string_view::npos;

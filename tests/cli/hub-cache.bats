@@ -296,4 +296,6 @@ PY
   done
   cd ..
   find out | sort | diff before -
+  HOME=$PWD/out expect 0 hub-push out ada/tiny
+  find out | sort | diff before -
 }

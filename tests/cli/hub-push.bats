@@ -250,10 +250,15 @@ setup() { hub_home; }
   rm out/a:b
   touch out/{A.txt,a.txt,nul.json,x?}
   expect 0 hub-push -n out ada/tiny
-  has stderr "'A.txt' by case alone [case]"
+  has stderr "a.txt: differs from 'A.txt' by case alone"
   has stderr "nul.json: Windows keeps this name for a device [portable]"
   has stderr "x?: Windows can't have a '?' in a name [portable]"
   rm out/{A.txt,a.txt,nul.json,x?}
+  touch out/$'caf\u00e9' out/$'cafe\u0301' out/$'\u00c4.txt' out/$'\u00e4.txt'
+  expect 0 hub-push -n out ada/tiny
+  has stderr $'caf\u00e9: differs from \'cafe\u0301\' by the Unicode form of its letters'
+  has stderr $'\u00e4.txt: differs from \'\u00c4.txt\' by case alone'
+  rm out/caf* out/$'\u00c4.txt' out/$'\u00e4.txt'
   rm out/config.json
   expect 0 hub-push -n out ada/tiny
   has stderr "[config]"
@@ -276,7 +281,7 @@ setup() { hub_home; }
   has stderr "remove the line from .gitignore"
   has stderr "[ignored]"
   has stderr "x.log: left out"
-  [ "$(hub_count 'e["route"] == "commit"')" = 0 ]
+  [ "$(hub_count 'e["route"] in ("create", "commit")')" = 0 ]
   expect 5 hub-push -n out ada/tiny
   expect 5 env -u HF_TOKEN hub-push -n out ada/tiny
   expect 0 hub-push --allow ignored out ada/tiny

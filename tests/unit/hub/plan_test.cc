@@ -11,6 +11,7 @@
 #include "hub/attributes.h"
 #include "hub/guard.h"
 #include "hub/ignored.h"
+#include "hub/name_key.h"
 
 using namespace mu;
 
@@ -223,6 +224,36 @@ TEST_CASE("ignored: parts of a model stop a push, other files are named") {
   CHECK(is_deleted({"*"}, "", ".gitignore"));
   CHECK_FALSE(is_deleted({"*"}, "d", ".gitignore"));
   CHECK_FALSE(is_deleted({"*.txt"}, "", ".gitignore"));
+}
+
+TEST_CASE("names: what other systems take for one has one key") {
+  struct Row {
+    std::string_view a, b;
+    bool same_form, same_folded;
+  };
+  for (const Row& row : {
+           Row{"a/b.txt", "a/b.txt", true, true},
+           {"README.md", "Readme.MD", false, true},
+           {"caf\u00e9", "cafe\u0301", true, true},
+           {"CAF\u00c9", "cafe\u0301", false, true},
+           {"\u1ec7", "e\u0302\u0323", true, true},  // marks in another order
+           {"\ud55c", "\u1112\u1161\u11ab", true, true},
+           {"\uac00", "\u1100\u1161", true, true},
+           {"\u00e4", "\u00c4", false, true},
+           {"stra\u00dfe", "STRASSE", false, true},
+           {"\u0394", "\u03b4", false, true},
+           {"\u212b", "\u00c5", true, true},
+           {"a", "\u00e4", false, false},
+           {"a\xff", "a\xfe", false, false},
+           {"\ufb01", "fi", false, true},
+           {"\u00b2", "2", false, false},
+       }) {
+    CAPTURE(row.a);
+    CAPTURE(row.b);
+    CHECK((canonical_name(row.a, false) == canonical_name(row.b, false)) == row.same_form);
+    CHECK((canonical_name(row.a, true) == canonical_name(row.b, true)) == row.same_folded);
+  }
+  CHECK(canonical_name("a\xff", true) == "a\xff");
 }
 
 TEST_CASE("repo: names Windows can't have") {

@@ -155,6 +155,10 @@ TEST_CASE("links: what leads out of a folder") {
   CHECK(leads_out(in, link("g", ".GIT/x")));
   CHECK_FALSE(leads_out(in, link("h", "../cache/models--a--b/blobs/" + blob)));
   CHECK(leads_out(in, link("i", "../cache/blobs/" + blob)));
+  CHECK(lies_in(in, in));
+  CHECK(lies_in(in, join_path(in, "new/folder")));
+  CHECK_FALSE(lies_in(in, join_path(root, "new")));
+  CHECK_FALSE(lies_in(in, in + "side"));
   CHECK(is_text_start("text"));
   CHECK(is_text_start(std::string("\xFF\xFEt\0", 4)));
   CHECK_FALSE(is_text_start(std::string("\x10\0\0\0\0\0\0\0{", 9)));
