@@ -18,11 +18,39 @@ std::string default_attributes() {
   return text;
 }
 
-PathPattern::PathPattern(std::string text)
-    : whole_path(text.find('/') != std::string::npos), glob(text.starts_with('/') ? text.substr(1) : text) {}
+PathPattern::PathPattern(std::string_view text) : whole_path_(text.find('/') != std::string_view::npos) {
+  if (text.starts_with('/')) text.remove_prefix(1);
+  for (const std::string_view part : split(text, '/')) {
+    if (part != "**")
+      parts_.emplace_back(Glob(part));
+    else if (parts_.empty() || parts_.back())
+      parts_.emplace_back();
+  }
+}
 
 bool PathPattern::covers(std::string_view path) const {
-  return glob.matches(whole_path ? path : path.substr(path.rfind('/') + 1));
+  if (!whole_path_) return !parts_.front() || parts_.front()->matches(path.substr(path.rfind('/') + 1));
+  const std::vector<std::string_view> names = split(path, '/');
+  // Which beginnings of the path the parts so far can stand for, by their length.
+  std::vector<bool> fits(names.size() + 1);
+  fits[0] = true;
+  for (std::size_t i = 0; i < parts_.size(); ++i) {
+    std::vector<bool> next(names.size() + 1);
+    bool before = false;
+    for (std::size_t k = 0; k <= names.size(); ++k) {
+      if (parts_[i]) {
+        next[k] = k > 0 && fits[k - 1] && parts_[i]->matches(names[k - 1]);
+        continue;
+      }
+      // At the end of a pattern "**" is what lies inside, not the folder itself.
+      const bool last = i + 1 == parts_.size();
+      if (!last) before = before || fits[k];
+      next[k] = before;
+      if (last) before = before || fits[k];
+    }
+    fits = std::move(next);
+  }
+  return fits.back();
 }
 
 Attributes::Attributes(std::string_view text) {

@@ -3,6 +3,7 @@
 // ready once, since a call asks about 256 paths.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,13 +17,16 @@ inline constexpr std::string_view kAttributes = ".gitattributes";
 // The .gitattributes of a fresh repository.
 std::string default_attributes();
 
-// A pattern without "/" is for names at any depth, one with it for paths from the root.
-struct PathPattern {
-  explicit PathPattern(std::string text);
+// A pattern as git reads it: without "/" it is for names at any depth, with one for paths from the root. "*"
+// stays within a part of the path, "**" stands for any parts.
+class PathPattern {
+ public:
+  explicit PathPattern(std::string_view text);
   [[nodiscard]] bool covers(std::string_view path) const;
 
-  bool whole_path;
-  Glob glob;
+ private:
+  bool whole_path_;
+  std::vector<std::optional<Glob>> parts_;  // nothing: "**"
 };
 
 class Attributes {

@@ -198,6 +198,39 @@ TEST_CASE("attributes: what a hub adds to a file of ours is no change") {
   CHECK_FALSE(is_amended("", default_attributes()));
 }
 
+TEST_CASE("attributes: patterns as git reads them") {
+  struct Row {
+    std::string_view pattern, path;
+    bool covers;
+  };
+  for (const Row& row : {
+           Row{"*.bin", "a.bin", true},
+           {"*.bin", "d/e/a.bin", true},
+           {"/*.bin", "a.bin", true},
+           {"/*.bin", "d/a.bin", false},
+           {"d/*.bin", "d/a.bin", true},
+           {"d/*.bin", "d/e/a.bin", false},
+           {"d/*.bin", "x/d/a.bin", false},
+           {"**/a", "a", true},
+           {"**/a", "d/e/a", true},
+           {"**/a", "d/ab", false},
+           {"d/**", "d/a", true},
+           {"d/**", "d/e/a", true},
+           {"d/**", "d", false},
+           {"d/**/a", "d/a", true},
+           {"d/**/a", "d/e/f/a", true},
+           {"d/**/a", "a", false},
+           {"a?c", "abc", true},
+           {"[ab].txt", "b.txt", true},
+           {"d/**/**/a", "d/a", true},
+           {"**", "x/y", true},
+       }) {
+    CAPTURE(row.pattern);
+    CAPTURE(row.path);
+    CHECK(PathPattern(row.pattern).covers(row.path) == row.covers);
+  }
+}
+
 TEST_CASE("ignored: parts of a model stop a push, other files are named") {
   PushPlan plan;
   static const LocalFile kLocal = file("x");
