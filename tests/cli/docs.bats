@@ -23,6 +23,7 @@ recipes() {
 }
 
 @test "README: every command runs as printed and prints what is printed there" {
+  no_sanitizer  # what documents show is the same in every build
   scene
   recipes "$root/README.md" 42
 }
@@ -39,6 +40,7 @@ recipes() {
 }
 
 @test "man pages: the EXAMPLES of every program run as printed" {
+  no_sanitizer  # what documents show is the same in every build
   for page in "$root"/man/*.1; do
     mkdir "$BATS_TEST_TMPDIR/${page##*/}"
     cd "$BATS_TEST_TMPDIR/${page##*/}"

@@ -161,7 +161,9 @@ same() { diff -r "$1" "$2" && [ ! -e "$2.parts" ] && [ -z "$(find . -name '.*.mu
 @test "st-inspect: shares of statistics and hashes, combined in any order, print what one run prints" {
   model m
   for input in m "$FIXTURES/sharded" "$FIXTURES/full-run/checkpoint-40" "$FIXTURES/torch/training.pth" "$FIXTURES/torch/odd-tensors.pt"; do
-    for n in 1 2 3 7 60; do
+    local cuts=(1 2 3 7)
+    [ "$input" != m ] || cuts+=(60)
+    for n in "${cuts[@]}"; do
       for i in $(seq $n); do st-inspect --stats --hash "$input" --part "$i/$n" > "part$i"; done
       mapfile -t parts < <(seq -f part%g $n | shuf --random-source=<(yes $n))
       cmp <(st-inspect --combine "${parts[@]}") <(st-inspect --stats --hash "$input")
