@@ -53,7 +53,7 @@ std::optional<BaseName> base_from_name(std::string_view name, const std::string&
   // A relative path looks like an id; it is a path where such a folder lies.
   std::string at = folder;
   for (int up = 0; up < 4; ++up) {
-    if (is_folder(join_path(at, name))) return std::nullopt;
+    if (is_in_reach(join_path(at, name)) && is_folder(join_path(at, name))) return std::nullopt;
     at = join_path(at, "..");
   }
   if (is_folder(std::string(name))) return std::nullopt;
@@ -67,7 +67,7 @@ std::optional<std::string> cached_snapshot(std::string_view id) {
   if (const std::size_t slash = repo.find('/'); slash != std::string::npos) repo.replace(slash, 1, "--");
   const std::string root = join_path(cache, "models--" + repo);
   const std::string snapshots = join_path(root, "snapshots");
-  if (!is_folder(snapshots)) return std::nullopt;
+  if (!is_in_reach(snapshots) || !is_folder(snapshots)) return std::nullopt;
   const std::string main = join_path(root, "refs/main");
   if (exists(main) && !is_folder(main)) {
     const std::string commit(trim(read_whole_file(main, 4096)));

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <unordered_set>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -205,8 +206,9 @@ class Updater {
   void merge_tags(const YamlValue& before, const YamlValue& after, const Replace& replace) {
     std::vector<std::string> tags = before.texts();
     std::erase_if(tags, is_bad_tag);
+    std::unordered_set<std::string> known(tags.begin(), tags.end());
     for (const std::string& tag : after.texts()) {
-      if (std::find(tags.begin(), tags.end(), tag) == tags.end()) tags.push_back(tag);
+      if (known.insert(tag).second) tags.push_back(tag);
     }
     if (tags == before.texts() && before.kind == YamlValue::Kind::kList) return;
     const std::string lines = yaml_entry("tags", tags);

@@ -78,7 +78,7 @@ HashCache::HashCache(std::string path) : path_(std::move(path)), table_(read(pat
 
 HashCache::Table HashCache::read(const std::string& path) {
   Table table;
-  if (path.empty() || !exists(path)) return table;
+  if (path.empty() || !is_in_reach(path)) return table;
   const std::string text = read_whole_file(path, kMaxTable);
   std::string_view rest = text;
   bool first = true, old = false;

@@ -68,7 +68,7 @@ Journal::Journal(const std::string& path) : path_(path) {
   try {
     make_private_folder(parent_of(path));
     lock_.emplace(path + ".lock");
-    if (exists(path)) read(read_whole_file(path, kMaxJournal));
+    if (is_in_reach(path)) read(read_whole_file(path, kMaxJournal));
     fd_ = Fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
     if (fd_.get() < 0) throw io_error("open", errno, escape_name(path));
   } catch (const Error& error) {

@@ -173,13 +173,13 @@ std::optional<Token> find_token() {
   }
   const std::string named = environment("HF_TOKEN_PATH");
   const std::string path = named.empty() ? join_path(hub_home(), "token") : expand(named);
-  return exists(path) ? read_token_file(path) : std::nullopt;
+  return is_in_reach(path) ? read_token_file(path) : std::nullopt;
 }
 
 std::optional<double> token_expiry(const std::string& token) {
   const std::string named = environment("HF_STORED_TOKENS_PATH");
   const std::string path = named.empty() ? join_path(hub_home(), "stored_tokens") : expand(named);
-  if (!exists(path)) return std::nullopt;
+  if (!is_in_reach(path)) return std::nullopt;
   const std::string text = read_whole_file(path, kMaxTokenFile);
   bool ours = false;
   std::optional<double> expiry;
@@ -210,7 +210,7 @@ CaBundle ca_bundle() {
                                                   "/etc/pki/tls/certs/ca-bundle.crt",
                                                   "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"};
   for (const char* place : kPlaces) {
-    if (exists(place)) return {place, ""};
+    if (is_in_reach(place)) return {place, ""};
   }
   return {};
 }

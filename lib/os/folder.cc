@@ -104,7 +104,7 @@ std::vector<FolderEntry> list_folder(const std::string& path) {
 std::optional<struct stat> find_status(const std::string& path, bool follow) {
   struct stat status {};
   if ((follow ? ::stat : ::lstat)(path.c_str(), &status) == 0) return status;
-  if (!is_absence(errno) && errno != EACCES) throw io_error("look at", errno, escape_name(path));
+  if (!is_absence(errno)) throw io_error("look at", errno, escape_name(path));
   return std::nullopt;
 }
 
@@ -118,6 +118,10 @@ bool is_folder(const std::string& path) {
   if (const std::optional<FarPlace> place = find_far(path)) return !list_far(*place).empty();
   const std::optional<struct stat> status = find_status(path);
   return status && S_ISDIR(status->st_mode);
+}
+
+bool is_in_reach(const std::string& path) {
+  return ::access(path.c_str(), F_OK) == 0;
 }
 
 std::string join_path(std::string_view folder, std::string_view name) {

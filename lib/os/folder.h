@@ -26,12 +26,14 @@ struct FolderEntry {
 // million.
 std::vector<FolderEntry> list_folder(const std::string& path);
 
-// What a path is, of a link what it leads to unless `follow` is off; nothing when there is no such thing or
-// its folder may not be searched. Throws kIo when it can't be told.
+// What a path is, of a link what it leads to unless `follow` is off; nothing when there is no such thing.
+// Throws kIo when it can't be told.
 std::optional<struct stat> find_status(const std::string& path, bool follow = true);
 
 bool exists(const std::string& path);     // links followed
 bool is_folder(const std::string& path);  // links followed
+// Whether something is there for us: false also where we may not look, as in the home of another user.
+bool is_in_reach(const std::string& path);
 
 std::string join_path(std::string_view folder, std::string_view name);
 std::string_view base_name(std::string_view path);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# Every system call that a program makes fails once, by an error of the disk and for want of space, and the program is killed
+# Every system call that a program makes fails once, by an error of the disk, for want of a right and for want of space, and the program is killed
 # at each that writes: what it promises of its exit status, of old output and of litter holds each time
 # (tests/faults/every-call).
 load helper
@@ -100,6 +100,6 @@ faults() {
   cp -r "$FIXTURES/tied" scene/out
   start_hub
   expect 0 hub-push -q scene/out ada/tiny
-  faults 120 scene hub-push -q out ada/tiny
+  faults 120 --jobs 1 scene hub-push -q out ada/tiny
   [ "$(hub_titles ada/tiny | wc -l)" -le 2 ]
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // A library for LD_PRELOAD that lets one system call of a program fail: the one numbered FAULTY_AT (from 1),
 // with the errno FAULTY_ERRNO, or has the process killed instead where that is 0. The name of the call that
-// failed is written to the file FAULTY_LOG, which stays as it was when the program made fewer calls. close()
-// closes all the same. Both names of each call are wanted, open() as well as open64().
+// failed is written to the file FAULTY_LOG, which stays as it was when the program made fewer calls. With
+// FAULTY_CALL only the calls of that name count. close() closes all the same. Both names of each call are
+// wanted, open() as well as open64().
 #undef _FILE_OFFSET_BITS
 
 #include <dirent.h>
@@ -38,6 +39,8 @@ long number(const char* variable) {
 // Whether this call is the one that fails.
 bool fails(const char* name) {
   static const long at = number("FAULTY_AT");
+  static const char* const only = std::getenv("FAULTY_CALL");
+  if (only != nullptr && std::strcmp(only, name) != 0) return false;
   if (++calls != at) return false;
   if (const char* log = std::getenv("FAULTY_LOG")) {
     const long fd = syscall(SYS_openat, AT_FDCWD, log, O_WRONLY | O_CREAT | O_TRUNC, 0666);
