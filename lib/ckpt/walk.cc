@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "os/folder.h"
+#include "os/interrupt.h"
 #include "os/mounts.h"
 
 namespace mu {
@@ -31,6 +32,7 @@ void walk_into(int folder, const std::string& prefix, const std::string& path, i
   struct stat own {};
   if (::fstat(folder, &own) != 0) throw io_error("look at", errno, escape_name(path));
   for (const auto& [name, type] : list_at(folder, path)) {
+    check_interrupt();
     if (walk.entries.size() == kMaxEntries)
       throw malformed("holds more than a million entries").in_file(escape_name(path));
     const std::optional<EntryStatus> found = find_entry_status(folder, name);

@@ -13,6 +13,7 @@
 #include "base/text.h"
 #include "inspect/fold.h"
 #include "model/tied.h"
+#include "os/interrupt.h"
 #include "os/threads.h"
 #include "tensor/decode.h"
 #include "tensor/format.h"
@@ -28,6 +29,7 @@ using NamedTensors = std::map<std::string, const Tensor*, std::less<>>;
 NamedTensors named_tensors(const Weights& weights, const std::vector<Rename>& map) {
   NamedTensors names;
   for (const Tensor& tensor : weights.tensors) {
+    check_interrupt();
     const std::string name = rename_all(map, tensor.name);
     if (!names.emplace(name, &tensor).second)
       throw malformed(fmt::format("two tensors are called '{}'", escape_name(name)));
@@ -126,6 +128,7 @@ std::vector<TensorDiff> match_names(const NamedTensors& a, const NamedTensors& b
   const TensorsByName b_views = views_of(b);
   std::vector<TensorDiff> diffs;
   for (const auto& [name, tensor] : a) {
+    check_interrupt();
     const auto other = b.find(name);
     TensorDiff diff{DiffKind::kEqual, name, tensor, other == b.end() ? nullptr : other->second, ""};
     if (diff.b == nullptr) {
@@ -136,6 +139,7 @@ std::vector<TensorDiff> match_names(const NamedTensors& a, const NamedTensors& b
     diffs.push_back(std::move(diff));
   }
   for (const auto& [name, tensor] : b) {
+    check_interrupt();
     if (a.contains(name)) continue;
     TensorDiff diff{DiffKind::kEqual, name, nullptr, tensor, kept_name_of(name, a_views)};
     if (!diff.tied_to.empty()) diff.a = a_views.at(diff.tied_to);

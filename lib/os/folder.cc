@@ -18,6 +18,7 @@
 #include "base/text.h"
 #include "os/far.h"
 #include "os/file.h"
+#include "os/interrupt.h"
 
 namespace mu {
 namespace {
@@ -81,6 +82,7 @@ std::vector<FolderEntry> list_folder(const std::string& path) {
   errno = 0;
   while (const dirent* entry = ::readdir(folder.get())) {
     if (is_dots(entry->d_name)) continue;
+    check_interrupt();
     if (entries.size() == kMaxEntries) {
       throw malformed(fmt::format("holds more than {} entries", kMaxEntries)).in_file(escape_name(path));
     }

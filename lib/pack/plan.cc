@@ -11,6 +11,7 @@
 #include "base/json_write.h"
 #include "base/text.h"
 #include "os/folder.h"
+#include "os/interrupt.h"
 #include "weights/layout.h"
 #include "weights/npy.h"
 #include "weights/shards.h"
@@ -49,6 +50,7 @@ WeightsOutput make_output(std::string name, std::vector<PackedTensor> tensors, c
   out.size = out.prefix.size();
   out.tensors.reserve(order.size());
   for (const std::size_t i : order) {
+    check_interrupt();
     out.size += tensors[i].output.size;
     out.tensors.push_back(std::move(tensors[i]));
   }
@@ -140,6 +142,7 @@ void refuse_cast_of_quantized(const Input& input, const PackOptions& options) {
 // Formats and types that are read only.
 void require_packable(const std::vector<PackedTensor>& tensors, const Input& input) {
   for (const PackedTensor& tensor : tensors) {
+    check_interrupt();
     const WeightsFile& file = input.weights.files[tensor.input->source];
     if (!file.read_only.empty()) throw malformed(std::string(file.read_only)).in_file(escape_name(file.name));
     if (tensor.input->dtype != Dtype::kForeign) continue;

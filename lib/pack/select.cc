@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "os/interrupt.h"
 #include "tensor/cast.h"
 
 namespace mu {
@@ -70,6 +71,7 @@ std::vector<PackedTensor> select_tensors(const std::vector<Tensor>& tensors, con
   if (selection.names) check_names_exist(tensors, *selection.names);
   std::vector<PackedTensor> packed;
   for (const Tensor& tensor : tensors) {
+    check_interrupt();
     if (!is_selected(selection, tensor.name)) continue;
     if (std::binary_search(dropped.begin(), dropped.end(), tensor.name)) continue;
     const Dtype dtype = output_dtype(tensor, selection);

@@ -78,6 +78,7 @@ void TensorWriter::copy_run(const WeightsOutput& plan, std::size_t first, std::s
     offset += run.size;
   };
   for (std::size_t i = first; i < last; ++i) {
+    check_interrupt();
     for (const ByteRange& range : byte_ranges(*plan.tensors[i].input)) {
       if (run.size > 0 && range.source == run.source && range.offset == run.offset + run.size) {
         run.size += range.size;

@@ -7,6 +7,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/json_write.h"
+#include "os/interrupt.h"
 #include "weights/safetensors.h"
 
 namespace mu {
@@ -52,6 +53,7 @@ std::string safetensors_prefix(const std::vector<TensorSpec>& tensors, const std
   }
   std::uint64_t begin = 0;
   for (const std::size_t i : order) {
+    check_interrupt();
     if (out.back() != '{') out += ',';
     append_tensor(out, tensors[i], begin);
     begin += tensors[i].size;

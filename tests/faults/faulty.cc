@@ -2,8 +2,9 @@
 // A library for LD_PRELOAD that lets one system call of a program fail: the one numbered FAULTY_AT (from 1),
 // with the errno FAULTY_ERRNO, or has the process killed instead where that is 0. The name of the call that
 // failed is written to the file FAULTY_LOG, which stays as it was when the program made fewer calls. With
-// FAULTY_CALL only the calls of that name count. close() closes all the same. Both names of each call are
-// wanted, open() as well as open64().
+// FAULTY_RUN the shell runs that command right before the call, which then goes on: what another process does
+// at the worst moment. With FAULTY_CALL only the calls of that name count. close() closes all the same. Both
+// names of each call are wanted, open() as well as open64().
 #undef _FILE_OFFSET_BITS
 
 #include <dirent.h>
@@ -46,6 +47,11 @@ bool fails(const char* name) {
     const long fd = syscall(SYS_openat, AT_FDCWD, log, O_WRONLY | O_CREAT | O_TRUNC, 0666);
     syscall(SYS_write, fd, name, std::strlen(name));
     syscall(SYS_close, fd);
+  }
+  if (const char* command = std::getenv("FAULTY_RUN")) {
+    ::unsetenv("LD_PRELOAD");
+    if (std::system(command) != 0) kill(getpid(), SIGKILL);
+    return false;
   }
   errno = static_cast<int>(number("FAULTY_ERRNO"));
   if (errno == 0) kill(getpid(), SIGKILL);

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every rule of the linter with a card that breaks it and one that does not; a rule without both fails.
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <set>
 
+#include "card/card_text.h"
 #include "card/lint.h"
 
 using namespace mu;
@@ -127,4 +129,27 @@ TEST_CASE("lint: what is said to be fixable is fixed, and fixing again changes n
       if (finding.rule == &*rule) CHECK(lines_of(c.rule, fixed.c_str()).empty() == finding.is_fixable);
     }
   }
+}
+
+// Each of these took minutes once.
+TEST_CASE("lint: takes time in proportion to the card's length") {
+  constexpr int kMany = 50'000;
+  const auto repeated = [](auto line) {
+    std::string text;
+    for (int i = 0; i < kMany; ++i) text += line(i);
+    return text;
+  };
+  const std::string head = "---\nlicense: mit\n---\n";
+  const auto findings = [](const std::string& text) { return lint_card(read_card(text)).size(); };
+  CHECK(findings(head + repeated([](int) { return "<!-- card-gen:begin x -->\n"; })) >= kMany);
+  CHECK(findings(head + repeated([](int i) { return fmt::format("<!-- card-gen:begin x{} -->\n", i); })) >=
+        kMany);
+  const std::string keys = "---\n" + repeated([](int i) { return fmt::format("k{}: yes\n", i); }) + "---\n";
+  CHECK(findings(keys) >= kMany);
+  CHECK(fix_card(read_card(keys)).find("k49999: \"yes\"\n") != std::string::npos);
+  const std::string list = "---\ntags: [" + repeated([](int) { return "no, "; }) + "no]\n---\n";
+  const std::string fixed = fix_card(read_card(list));
+  CHECK(fixed.starts_with("---\ntags: [\"no\", \"no\", "));
+  CHECK(fixed.ends_with("\"no\", \"no\"]\n---\n"));
+  CHECK_FALSE(find_state(repeated([](int) { return " <!-- card-gen:state "; })).has_value());
 }
