@@ -89,8 +89,8 @@ std::optional<Journal> read_journal(int gone, const std::string& hidden_path) {
   return journal;
 }
 
-// Appears whole or not at all, and is on the disk before anything is moved.
-void write_journal(int run, int gone, const CheckpointFacts& facts, const std::string& path) {
+// Appears whole or not at all.
+void write_journal(int gone, const CheckpointFacts& facts, const std::string& path) {
   std::string text = identity(facts.stamp, facts.state);
   for (const TrainingEntry& entry : facts.training_entries)
     text += fmt::format("{} {}\n", entry.id.inode, entry.name);
@@ -102,7 +102,6 @@ void write_journal(int run, int gone, const CheckpointFacts& facts, const std::s
   if (::renameat(gone, kUnfinishedJournal, gone, kSlimJournal) != 0)
     throw io_error("write", errno, escape_name(path));
   sync_at(gone, path);
-  sync_at(run, path);
 }
 
 // Moves one entry and sees to it that it is the one that was judged.
@@ -136,7 +135,8 @@ class Slimming {
     try {
       gone_ = open_folder_at(run_, hidden_);
       if (gone_.get() < 0) throw io_error("open", errno, hidden_path());
-      write_journal(run_, gone_.get(), facts_, hidden_path());
+      write_journal(gone_.get(), facts_, hidden_path());
+      name_judged();
       for (const TrainingEntry& entry : facts_.training_entries) {
         move_entry(folder_.get(), gone_.get(), entry.name, entry.id.inode, path_);
         moved_.push_back(entry.name);
@@ -154,6 +154,15 @@ class Slimming {
 
  private:
   std::string hidden_path() const { return escape_name(join_path(parent_of(path_), hidden_)); }
+
+  // With its journal on the disk the folder gets a name that says which checkpoint was judged: from now on
+  // any run may go on with it, and nobody else clears it away.
+  void name_judged() {
+    const std::string judged = stage_name(facts_.name, StageKind::kGone, facts_.stamp.id);
+    if (!rename_new_at(run_, hidden_, run_, judged, hidden_path())) throw changed(path_);
+    hidden_ = judged;
+    sync_at(run_, path_);
+  }
 
   // Found before anything is moved: entries, and times, that are not ours to change.
   void require_allowed(uid_t owner) {

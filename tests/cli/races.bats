@@ -75,7 +75,7 @@ hidden() { find run -name '.*' -path '*mu-gone*'; }
 @test "ckpt-prune: an entry that comes while its checkpoint is slimmed stays, and so does all of it" {
   make_run
   before=$(ls run/checkpoint-30)
-  at renameat2 2 'echo theirs > run/checkpoint-30/x && mv run/checkpoint-30/x run/checkpoint-30/scheduler.pt' 75 \
+  at renameat2 3 'echo theirs > run/checkpoint-30/x && mv run/checkpoint-30/x run/checkpoint-30/scheduler.pt' 75 \
     ckpt-prune --keep-optimizer-last 2 run
   [ "$(cat run/checkpoint-30/scheduler.pt)" = theirs ]
   [ "$(ls run/checkpoint-30)" = "$before" ]
