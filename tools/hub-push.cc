@@ -112,6 +112,8 @@ int push_once(const HubPushOptions& o, const std::string& local, PushOptions pus
   const std::optional<std::string> folder = cache_of_endpoint(o.endpoint.value_or(hub_endpoint()));
   if (!folder && (o.link || o.prune)) throw usage("--link and --prune-revisions are for file:// alone");
   if (folder && o.part) throw usage("--part is for hubs: a cache folder is written at once");
+  if (folder && push_to.make_private)
+    print_warning("a cache folder is neither public nor private: its modes say who may read it");
   try {
     const PushResult result = folder ? push_to_cache(*folder, choice, cache, push_to, listener(o, progress))
                                      : push_to_hub(o, choice, cache, push_to, listener(o, progress));

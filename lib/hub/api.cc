@@ -19,6 +19,7 @@ namespace {
 
 constexpr std::string_view kJson = "application/json";
 constexpr std::size_t kPathsPerCall = 500;
+constexpr std::size_t kMaxWarnings = 50;  // of a card
 constexpr std::size_t kMaxPages = 1000, kMaxEntries = 1'000'000;
 
 HubRequest post(std::string path, std::string body, std::string what) {
@@ -108,7 +109,7 @@ RevisionState HubApi::find_revision(const std::string& revision, Patience* patie
   }
 }
 
-void HubApi::create_repo(std::optional<bool> make_private) {
+bool HubApi::create_repo(std::optional<bool> make_private) {
   std::string body;
   JsonWriter json(body, 0);
   const std::size_t slash = repo_.id.find('/');
@@ -128,21 +129,22 @@ void HubApi::create_repo(std::optional<bool> make_private) {
   json.end_object();
   const HubRequest request = post("/api/repos/create", std::move(body), "create the repository");
   const HttpResponse response = session_.send(request);
-  if (response.ok()) return;
-  if (response.status == 409 && !is_busy(response)) return;
+  if (response.ok()) return true;
+  if (response.status == 409 && !is_busy(response)) return false;
   // Tokens that may push but not create are told no although the repository is there.
   if (response.status == 401 || response.status == 402 || response.status == 403) {
-    if (session_.send(get(repo_.api_path(), "look up the repository")).ok()) return;
+    if (session_.send(get(repo_.api_path(), "look up the repository")).ok()) return false;
   }
   throw session_.error(request, response);
 }
 
-void HubApi::create_branch(const std::string& name) {
+bool HubApi::create_branch(const std::string& name) {
   const HubRequest request =
       post(repo_.api_path() + "/branch/" + percent_encode(name), "{}", "create the branch");
   const HttpResponse response = session_.send(request);
   if (!response.ok() && (response.status != 409 || is_busy(response)))
     throw session_.error(request, response);
+  return response.ok();
 }
 
 void HubApi::create_tag(const std::string& name, const std::string& revision, const std::string& message) {
@@ -183,8 +185,9 @@ std::vector<std::string> HubApi::validate_card(const std::string& text) {
   const JsonValue answer = parse_answer(response, request.what);
   if (const JsonValue* list = answer.find("warnings")) {
     for (const JsonValue& item : list->items()) {
+      if (warnings.size() == kMaxWarnings) break;
       if (const std::string* message = item.find_string("message"))
-        warnings.push_back(session_.masked(escape_name(*message)));
+        warnings.push_back(session_.shown(*message));
     }
   }
   return warnings;

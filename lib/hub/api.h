@@ -61,9 +61,9 @@ class HubApi {
   void set_owner(const std::string& owner) { repo_.id = owner + "/" + repo_.id; }
 
   RevisionState find_revision(const std::string& revision, Patience* patience = nullptr);
-  // Makes the repository; one that exists is fine. No visibility: what the owner's settings say.
-  void create_repo(std::optional<bool> make_private);
-  void create_branch(const std::string& name);
+  // Makes the repository; one that exists is fine (false). No visibility: what the owner's settings say.
+  bool create_repo(std::optional<bool> make_private);
+  bool create_branch(const std::string& name);
   void create_tag(const std::string& name, const std::string& revision, const std::string& message);
   // Opens a draft pull request; the result is its number.
   std::uint64_t open_pull_request(const std::string& title, const std::string& description);

@@ -201,7 +201,9 @@ SentCommit send_commit(HubApi& api, const CommitTask& task) {
   const HttpBody body = commit_body(task.message, task.parent, task.items);
   Patience patience(api.session().max_wait_s());
   while (true) {
+    const double begin = api.session().clock().now();
     const Answer answer = send_once(api, task, body, patience);
+    if (patience.failed() > 0) patience.spend(api.session().clock().now() - begin);
     if (answer.says == Answer::Says::kMade) return {SentCommit::Fate::kMade, answer.made};
     if (answer.says == Answer::Says::kRefused) throw answer.error;
     if (answer.says == Answer::Says::kPerhaps) {

@@ -20,7 +20,7 @@ void CommitSeries::land(const CommitResult& made, const CommitItems& items, std:
   parent_ = made.commit;
   landed_ += items.size();
   left_ -= items.size();
-  if (!made.output.empty()) note_("the hub says: " + escape_name(made.output));
+  if (!made.output.empty()) note_("the hub says: " + api_.session().shown(made.output));
   if (made_.size() + left > 1)
     note_(fmt::format("commit {} of {} is made: {} with {}", made_.size(), made_.size() + left, made.commit,
                       plural(items.size(), "file")));

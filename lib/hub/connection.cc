@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <memory>
 
 #include "hub/oidc.h"
 
@@ -31,15 +32,16 @@ SessionSettings session_settings(const ConnectionOptions& options, HttpClient& c
   SessionSettings session;
   session.endpoint = options.endpoint.value_or(hub_endpoint());
   while (session.endpoint.ends_with('/')) session.endpoint.pop_back();
+  session.insecure_http = options.insecure_http;
+  if (options.max_wait_s) session.max_wait_s = *options.max_wait_s;
+  session.warn = options.warn;
   if (wants_oidc()) {
-    session.renew = [&client, endpoint = session.endpoint] { return exchange_oidc(client, endpoint); };
+    const auto nobody = std::make_shared<HubSession>(session, client);  // waits as any other, without a token
+    session.renew = [nobody] { return exchange_oidc(*nobody); };
     session.token = session.renew();
   } else {
     session.token = find_token();
   }
-  session.insecure_http = options.insecure_http;
-  if (options.max_wait_s) session.max_wait_s = *options.max_wait_s;
-  session.warn = options.warn;
   return session;
 }
 

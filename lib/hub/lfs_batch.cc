@@ -152,16 +152,19 @@ std::vector<LfsUpload> parse_batch(const JsonValue& answer, const std::vector<Lf
     if (found == by_oid.end()) throw senseless("an object is missing");
     if (const JsonValue* error = found->second->find("error"); error != nullptr && error->is_object()) {
       const std::string* message = error->find_string("message");
-      refused.push_back(fmt::format("{} ({})",
-                                    escape_name(object.file == nullptr ? object.oid : object.file->name),
-                                    message == nullptr ? "no reason given" : escape_name(*message)));
+      refused.push_back(
+          fmt::format("{} ({})", escape_name(object.file == nullptr ? object.oid : object.file->name),
+                      message == nullptr ? "no reason given" : shorten(escape_name(*message), 300)));
       continue;
     }
     uploads.push_back(read_object(*found->second, object, now));
   }
-  if (!refused.empty())
+  if (!refused.empty()) {
+    const std::size_t count = refused.size();
+    refused.resize(std::min<std::size_t>(count, 5));
     throw Error(ErrorKind::kRemote,
-                fmt::format("the hub refuses {}: {}", plural(refused.size(), "object"), join(refused, "; ")));
+                fmt::format("the hub refuses {}: {}", plural(count, "object"), join(refused, "; ")));
+  }
   return uploads;
 }
 

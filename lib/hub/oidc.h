@@ -3,10 +3,8 @@
 // that lives for an hour, so that no secret is stored (RFC 8693). As huggingface_hub 1.29, _oidc.py.
 #pragma once
 
-#include <string>
-
+#include "hub/session.h"
 #include "net/environment.h"
-#include "net/http.h"
 
 namespace mu {
 
@@ -14,7 +12,7 @@ namespace mu {
 bool wants_oidc();
 
 // The identity token comes from HF_OIDC_ID_TOKEN or, on GitHub Actions, from its token service. Throws
-// kRemote where the exchange is refused; there is no way back to other tokens.
-Token exchange_oidc(HttpClient& client, const std::string& endpoint);
+// kRemote where the exchange is refused; there is no way back to other tokens. `session` has no token.
+Token exchange_oidc(HubSession& session);
 
 }  // namespace mu

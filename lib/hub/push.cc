@@ -95,9 +95,8 @@ class Push {
         return;
       }
       refuse_foreseen();
-      api_.create_repo(o_.make_private);
-      result_.created_repo = true;
-      listener_.note(fmt::format("created the repository {}", o_.repo.id));
+      result_.created_repo = api_.create_repo(o_.make_private);
+      if (result_.created_repo) listener_.note(fmt::format("created the repository {}", o_.repo.id));
       state = api_.find_revision(o_.revision);
       check_visibility(state);  // it may have been there after all, hidden from this token
     }
@@ -108,9 +107,8 @@ class Push {
         state = main;
         base_ = "main";
       } else {
-        api_.create_branch(o_.revision);
-        created_branch_ = true;
-        listener_.note(fmt::format("created the branch {}", escape_name(o_.revision)));
+        created_branch_ = api_.create_branch(o_.revision);
+        if (created_branch_) listener_.note(fmt::format("created the branch {}", escape_name(o_.revision)));
         state = api_.find_revision(o_.revision);
       }
     }

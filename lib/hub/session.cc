@@ -197,6 +197,10 @@ std::string HubSession::masked(std::string text) const {
   return mask_secrets(text);
 }
 
+std::string HubSession::shown(std::string_view text) const {
+  return shorten(masked(escape_name(trim(text))), kMaxColumns);
+}
+
 Error HubSession::error(const HubRequest& request, const HttpResponse& response) const {
   std::string text = fmt::format("cannot {}: {} answers {}", request.what,
                                  origin(parse_url(settings_.endpoint)), response.status);
@@ -205,7 +209,7 @@ Error HubSession::error(const HubRequest& request, const HttpResponse& response)
   for (const char* name : {"x-request-id", "x-amzn-trace-id", "x-amz-cf-id"}) {
     const std::string* id = response.header(name);
     if (id == nullptr) continue;
-    text += fmt::format(" (request {})", escape_name(*id));
+    text += fmt::format(" (request {})", shown(*id));
     break;
   }
   const bool temporary = may_pass(response);
@@ -240,7 +244,7 @@ bool HubSession::wait(const RetryWait& next, Patience& patience, const std::stri
 void HubSession::note_warnings(const HttpResponse& response) {
   for (const HttpHeader& header : response.headers) {
     if (header.name != "x-hf-warning" || !settings_.warn) continue;
-    const std::string text = "the hub warns: " + masked(escape_name(header.value));
+    const std::string text = "the hub warns: " + shown(header.value);
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       if (std::find(warned_.begin(), warned_.end(), text) != warned_.end() || warned_.size() > 100) continue;

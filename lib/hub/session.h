@@ -104,6 +104,8 @@ class HubSession {
 
   // What stands in a message of the hub, with the token masked should it be there.
   [[nodiscard]] std::string masked(std::string text) const;
+  // A text of the hub as it may be printed: one line, escaped, not too long, the token masked.
+  [[nodiscard]] std::string shown(std::string_view text) const;
   // What to do about a refusal, thrown by must(): status, message, request id, advice.
   [[nodiscard]] Error error(const HubRequest& request, const HttpResponse& response) const;
 
