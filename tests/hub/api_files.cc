@@ -146,7 +146,7 @@ Answer resolve(Call& call) {
     answer.with("ETag", '"' + file.sha256 + '"');
   } else if (call.route == "resolve" && !call.hub.config.kohaku) {
     // Small files come from a cache of the Hub's; the body of the redirect is longer than many of them.
-    const std::string to = fmt::format("{}/api/resolve-cache/{}s/{}/{}/{}", call.hub.config.path_prefix,
+    const std::string to = fmt::format("{}/api/resolve-cache/{}/{}/{}/{}", call.hub.config.path_prefix,
                                        call.repo->type, call.repo->id, commit.id, percent_encode(path));
     std::string body = "Temporary Redirect. Redirecting to " + to + "?";
     while (body.size() < 262) body += "x";

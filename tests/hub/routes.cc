@@ -65,7 +65,7 @@ void find_api(Call& call, std::vector<std::string>& s) {
     call.rest = {s[6]};
   }
   for (const std::string_view type : kTypes) {
-    if (s.size() > 6 && is(1, "resolve-cache") && s[2] == std::string(type) + "s") {
+    if (s.size() > 6 && is(1, "resolve-cache") && s[2] == type) {
       call.route = "resolve-cache";
       call.type = type;
       call.id = s[3] + "/" + s[4];
