@@ -231,9 +231,9 @@ void HubSession::sleep(double seconds, Patience& patience, const std::string& wh
 }
 
 bool HubSession::wait(const RetryWait& next, Patience& patience, const std::string& why) const {
-  if (next.at_least > patience.left())
+  if (next.at_least > std::max(patience.left(), 0.0))
     throw Error(ErrorKind::kTemporary,
-                fmt::format("{}; that is {:.0f} s of waiting, more than --max-wait allows", why,
+                fmt::format("{}; it asks for a wait of {:.0f} s, more than is left of --max-wait", why,
                             std::ceil(next.at_least)))
         .hint(fmt::format("try again in {:.0f} s", std::ceil(next.at_least)));
   if (patience.left() <= 0) return false;

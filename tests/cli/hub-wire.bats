@@ -148,6 +148,8 @@ took() { python3 -c 'import sys, time; t = time.time() - float(sys.argv[3]); pri
     since=$(now)
     expect 75 hub-push --max-wait 1s out ada/tiny
     took 0.9 9 "$since"
+    has stderr "$code"
+    [[ $stderr != *"a wait of 0 s"* ]]
     hub_admin DELETE fault
   done
   hub_fault commit status '"status":503,"times":3'
