@@ -32,6 +32,7 @@ Followed follow_run(const std::string& path, const CheckpointNames& names, unsig
     else
       followed.names.push_back(checkpoint.name);
   }
+  std::sort(followed.steps.begin(), followed.steps.end());
   return followed;
 }
 

@@ -226,7 +226,8 @@ void read_history(const RunFolder& folder, const MetricWish& wish, RunFacts& run
   if (run.is_by_pattern) {
     for (CheckpointFacts& checkpoint : run.checkpoints) take_from_name(names, checkpoint);
   }
-  run.has_evaluations = !run.metric_names.empty();
+  run.has_evaluations = std::any_of(run.metric_names.begin(), run.metric_names.end(),
+                                    [](const std::string& name) { return lower_by_name(name).has_value(); });
   if (!lineages.empty()) {
     for (std::size_t k = 1; k < lineages.size(); ++k)
       run.other_bests.push_back(best_name(lineages[k].state, run.checkpoints));

@@ -28,8 +28,8 @@ struct Pin {
 // What another run folder holds, whose steps are kept here too.
 struct Followed {
   std::string path;
-  std::vector<std::uint64_t> steps;
-  std::vector<std::string> names;  // of those without a number
+  std::vector<std::uint64_t> steps;  // ascending
+  std::vector<std::string> names;    // of those without a number
 };
 
 struct Policy {

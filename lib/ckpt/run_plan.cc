@@ -29,7 +29,7 @@ class RunPlanner {
     plan_.notes = standing_.notes;
     for (std::size_t i = 0; i < run.checkpoints.size(); ++i)
       plan_.items[i].is_torn = at(i).is_staging || (at(i).is_rank_only && !standing_.is_rank_only) ||
-                               (at(i).condition == Condition::kTorn && !standing_.is_rank_only);
+                               at(i).condition == Condition::kTorn;
   }
 
   RunPlan plan() {
@@ -151,7 +151,7 @@ class RunPlanner {
 
   bool is_followed(const CheckpointFacts& c) const {
     const Followed& there = *policy_.follow;
-    return c.number ? std::find(there.steps.begin(), there.steps.end(), *c.number) != there.steps.end()
+    return c.number ? std::binary_search(there.steps.begin(), there.steps.end(), *c.number)
                     : std::find(there.names.begin(), there.names.end(), c.name) != there.names.end();
   }
 

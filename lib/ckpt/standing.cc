@@ -31,11 +31,11 @@ class Assessor {
  private:
   const CheckpointFacts& at(std::size_t i) const { return run_.checkpoints[i]; }
 
-  // Another kind of files beside them makes them a torn checkpoint like any.
+  // A whole one beside them makes them torn checkpoints like any.
   bool holds_ranks_only() const {
     bool any = false;
     for (const CheckpointFacts& c : run_.checkpoints) {
-      if (c.is_staging || c.condition == Condition::kUnreadable) continue;
+      if (c.is_staging || !c.is_complete()) continue;
       if (!c.is_rank_only) return false;
       any = true;
     }
@@ -44,8 +44,7 @@ class Assessor {
 
   // As far as rules go: whole, or as whole as it gets here.
   bool is_whole(std::size_t i) const {
-    return standing_.is_rank_only ? at(i).is_rank_only && !at(i).is_staging
-                                  : at(i).is_complete() && !at(i).is_rank_only;
+    return at(i).is_complete() && at(i).is_rank_only == standing_.is_rank_only;
   }
 
   bool is_growing(std::size_t i) const {
