@@ -68,13 +68,15 @@ class Judge {
 
   bool judge() {
     evidence_.blame(unfinished_mark(walk_));
+    if (files_.top().entries.empty()) evidence_.blame("is empty");
+    evidence_.is_recognised = has_trainer_name();  // always judged
     facts_.has_keep_file = files_.top().find("KEEP") != nullptr;
     judge_files(files_, options_.deep, evidence_);
     judge_zero(files_, evidence_);
     judge_dcp(files_, evidence_);
     judge_megatron(files_, evidence_);
     judge_ranks(
-        files_, [this] { return argument("save_on_each_node"); }, evidence_);
+        files_, [this] { return rank_arguments(); }, evidence_);
     check_state();
     const bool has_any = evidence_.has_weights || evidence_.has_parts;
     if (!evidence_.is_rank_only && !has_any) evidence_.blame("no weights");
@@ -141,24 +143,30 @@ class Judge {
 
   bool has_trainer_name() const { return cached_role(facts_.name, true) == FileRole::kCheckpoint; }
 
-  // A flag among the arguments of the training that lie in the checkpoint; false where they can't be read.
-  bool argument(std::string_view name) const {
+  // The arguments of the training that lie in the checkpoint; nothing where they can't be read.
+  std::optional<TrainingArguments> arguments() const {
     const PlacedEntry* const entry = files_.top().find("training_args.bin");
-    if (entry == nullptr || files_.leads_nowhere(*entry->entry)) return false;
+    if (entry == nullptr || files_.leads_nowhere(*entry->entry)) return std::nullopt;
     try {
-      return TrainingArguments::read(files_.open(*entry->entry)).flag(name).value_or(false);
+      return TrainingArguments::read(files_.open(*entry->entry));
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::kMalformed) throw;
-      return false;
+      return std::nullopt;
     }
+  }
+
+  RankArguments rank_arguments() const {
+    const std::optional<TrainingArguments> found = arguments();
+    if (!found) return {};
+    return {found->processes().value_or(0), found->flag("save_on_each_node").value_or(false)};
   }
 
   void check_state() {
     const PlacedEntry* const state = files_.top().find("trainer_state.json");
     if (state == nullptr) {
-      if (!evidence_.is_rank_only && needs_state())
-        evidence_.blame(files_.top().entries.empty() ? "is empty" : "trainer_state.json is missing");
-      if (is_accelerate() && !has_like("random_states_", ".pkl"))
+      if (!evidence_.is_rank_only && needs_state()) evidence_.blame("trainer_state.json is missing");
+      const bool ends_with_random_states = is_accelerate() && (options_.is_trainer || has_trainer_name());
+      if (ends_with_random_states && !has_like("random_states_", ".pkl"))
         evidence_.blame("random_states_0.pkl is missing");
       return;
     }
@@ -256,7 +264,9 @@ class Judge {
     if (!evidence_.fault.empty()) return;
     facts_.why = what_resuming_lacks();
     facts_.condition = facts_.why.empty() ? Condition::kResumable : Condition::kInferenceOnly;
-    if (!facts_.why.empty() && !evidence_.is_rank_only) facts_.saves_model_only = argument("save_only_model");
+    if (facts_.why.empty() || evidence_.is_rank_only) return;
+    const std::optional<TrainingArguments> found = arguments();
+    facts_.saves_model_only = found && found->flag("save_only_model").value_or(false);
   }
 
   // Optimizer and scheduler are restored together or not at all by the Trainer; DeepSpeed may keep both in

@@ -84,7 +84,7 @@ void judge_counts(const CheckpointFiles& files, const ZeroFolder& folder, std::u
   }
   expect(folder.optimizer, "optimizer", ranks, evidence);
   expect(folder.model, "model", ranks, evidence);
-  if (folder.optimizer.empty() && counts.stage.value_or(0) > 0)
+  if (folder.optimizer.empty() && !folder.has_other_kinds && counts.stage.value_or(0) > 0)
     evidence.blame("no optimizer files of any rank");
   if (folder.plain_model.empty() && folder.model.empty()) evidence.blame("no model states of any rank");
   if (!folder.has_other_kinds) {

@@ -20,9 +20,13 @@ void judge_zero(const CheckpointFiles& files, Evidence& evidence);
 void judge_megatron(const CheckpointFiles& files, Evidence& evidence);
 
 // Single files of ranks: random states, verl's parts, accelerate's. After the others, which tell how many
-// processes there were. `has_own_disk`, asked where ranks are missing: whether each node saves what is its
-// own.
-void judge_ranks(const CheckpointFiles& files, const std::function<bool()>& has_own_disk, Evidence& evidence);
+// processes there were. What the training's arguments say is asked only where there are such files.
+struct RankArguments {
+  std::uint64_t processes = 0;  // 0: not known
+  bool has_own_disk = false;    // each node saves what is its own
+};
+void judge_ranks(const CheckpointFiles& files, const std::function<RankArguments()>& arguments,
+                 Evidence& evidence);
 
 // A tensor file, a pickle: whether it is whole by its ends. Blames it, and says how many bytes of tensors it
 // holds (0: none, or not whole).

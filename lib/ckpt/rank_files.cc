@@ -66,6 +66,13 @@ std::optional<RankName> parse_accelerate(std::string_view name) {
   return RankName{std::string(name.substr(0, at)) + ".bin", *rank, std::nullopt};
 }
 
+// Random states of the first of several nodes that keep their files on their own disks. Without the others'
+// training goes on all the same.
+bool is_first_node(const std::set<std::uint64_t>& ranks, std::uint64_t processes) {
+  const std::uint64_t count = ranks.size();
+  return count > 1 && *ranks.rbegin() + 1 == count && processes % count == 0;
+}
+
 }  // namespace
 
 std::optional<RankName> parse_rank_name(std::string_view name) {
@@ -127,7 +134,7 @@ std::string RankFiles::missing(std::uint64_t processes) const {
     std::uint64_t expected = key.first > 0 ? key.first : processes;
     expected = std::max(expected, *kind.ranks.rbegin() + 1);
     const std::optional<std::uint64_t> rank = first_missing(kind.ranks, expected);
-    if (!rank) continue;
+    if (!rank || (kind.is_rng && is_first_node(kind.ranks, expected))) continue;
     return fmt::format("{} of {} ranks, {} expected: rank {}'s is missing",
                        kind.is_rng ? "random states" : escape_name(key.second) + " files", kind.ranks.size(),
                        expected, *rank);

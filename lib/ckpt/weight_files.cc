@@ -60,6 +60,7 @@ Use decide_use(const PlacedEntry& entry) {
   if (parse_rank_name(entry.base)) return Use::kNone;  // judged with those of other ranks
   switch (entry.role) {
     case FileRole::kWeights:
+      if (entry.base.starts_with("optim")) return Use::kOptimizer;
       return is_weights_name(entry.base) ? Use::kWeights : Use::kNone;
     case FileRole::kTorchWeights:
       if (entry.base.ends_with(".json")) return Use::kNone;

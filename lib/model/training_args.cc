@@ -77,4 +77,15 @@ std::optional<bool> TrainingArguments::flag(std::string_view name) const {
   return object_->pickle->truth(id);
 }
 
+std::optional<std::uint64_t> TrainingArguments::processes() const {
+  const PickleId id = find("distributed_state");
+  const Pickle& pickle = *object_->pickle;
+  if (id == kNoNode || pickle.kind(id) != PickleKind::kCall || pickle.call(id).state == kNoNode)
+    return std::nullopt;
+  const PickleId count = pickle_find(pickle, pickle.call(id).state, "num_processes");
+  if (count == kNoNode || pickle.kind(count) != PickleKind::kInt || pickle.integer(count) < 1)
+    return std::nullopt;
+  return static_cast<std::uint64_t>(pickle.integer(count));
+}
+
 }  // namespace mu

@@ -34,6 +34,8 @@ class TrainingArguments {
   // A whole or real number; a bool is none.
   [[nodiscard]] std::optional<double> number(std::string_view name) const;
   [[nodiscard]] std::optional<bool> flag(std::string_view name) const;
+  // By how many processes the run is trained, as accelerate's state of it says.
+  [[nodiscard]] std::optional<std::uint64_t> processes() const;
 
  private:
   [[nodiscard]] PickleId find(std::string_view name) const;  // kNoNode when absent

@@ -383,6 +383,38 @@ assert d["done"] and d["runs"][0]["outcome"]["removed"] == 1 and d["runs"][0]["o
   expect 2 ckpt-prune --keep 1 --pattern '*' run
 }
 
+@test "by pattern: what is no checkpoint is left alone and named, the best too" {
+  mkdir -p run/step_400 run/step_50
+  for step in 100 200 300; do cp "$FIXTURES/full-run/checkpoint-40/optimizer.pt" "run/step_$step.pt"; done
+  cp run/step_300.pt run/step_best.pt
+  echo '{"loss": 1}' > run/step_500.jsonl
+  touch run/step_50/notes.txt
+  find run -exec touch -d 2026-01-01 {} +
+  touch -d 2026-02-01 run/step_best.pt run/step_400
+  expect 0 ckpt-prune --keep 1 --pattern 'step_*' run
+  [ "$(ls run | paste -sd' ')" = "step_300.pt step_400 step_50 step_500.jsonl step_best.pt" ]
+  has stderr "left alone, neither weights nor training state: step_400, step_50, step_500.jsonl"
+  has stderr "left alone, no number in the name, as others have: step_best.pt"
+  expect 0 ckpt-prune -q --keep 1 --pattern 'step_*' run
+  [ -z "$stderr" ]
+}
+
+@test "folders of accelerate and diffusers are whole, and torn ones are told" {
+  for step in 500 1000 1500; do
+    mkdir -p run/checkpoint-$step/unet
+    cp "$FIXTURES/full-run/checkpoint-40/model.safetensors" run/checkpoint-$step/unet/diffusion_pytorch_model.safetensors
+    for name in optimizer.bin scheduler.bin random_states_0.pkl; do cp "$FIXTURES/full-run/checkpoint-40/scheduler.pt" run/checkpoint-$step/$name; done
+    find run/checkpoint-$step -exec touch -d "2026-01-01 + $step hours" {} +
+  done
+  expect 0 ckpt-prune --torn remove run
+  [ "$(steps)" = "500 1000 1500" ]
+  head -c 1000 "$FIXTURES/full-run/checkpoint-40/model.safetensors" > run/checkpoint-1500/unet/diffusion_pytorch_model.safetensors
+  find run/checkpoint-1500 -exec touch -d 2026-03-10 {} +
+  expect 0 ckpt-prune --keep 1 run
+  [ "$(steps)" = "1000 1500" ]
+  has stderr "run/checkpoint-1500: torn: unet/diffusion_pytorch_model.safetensors: "
+}
+
 @test "the trash takes what would be deleted" {
   run_of 100 200 300
   expect 0 ckpt-prune --keep 1 --trash bin run
