@@ -11,10 +11,10 @@
 #include "base/text.h"
 #include "ckpt/checkpoint_files.h"
 #include "ckpt/layouts.h"
+#include "ckpt/saved_arguments.h"
 #include "ckpt/state_file.h"
 #include "ckpt/weight_files.h"
 #include "model/sharded.h"
-#include "model/training_args.h"
 #include "os/folder.h"
 
 namespace mu {
@@ -76,7 +76,7 @@ class Judge {
     judge_dcp(files_, evidence_);
     judge_megatron(files_, evidence_);
     judge_ranks(
-        files_, [this] { return rank_arguments(); }, evidence_);
+        files_, [this] { return arguments(); }, evidence_);
     check_state();
     const bool has_any = evidence_.has_weights || evidence_.has_parts;
     if (!evidence_.is_rank_only && !has_any) evidence_.blame("no weights");
@@ -143,22 +143,10 @@ class Judge {
 
   bool has_trainer_name() const { return cached_role(facts_.name, true) == FileRole::kCheckpoint; }
 
-  // The arguments of the training that lie in the checkpoint; nothing where they can't be read.
-  std::optional<TrainingArguments> arguments() const {
+  SavedArguments arguments() const {
     const PlacedEntry* const entry = files_.top().find("training_args.bin");
-    if (entry == nullptr || files_.leads_nowhere(*entry->entry)) return std::nullopt;
-    try {
-      return TrainingArguments::read(files_.open(*entry->entry));
-    } catch (const Error& error) {
-      if (error.kind() != ErrorKind::kMalformed) throw;
-      return std::nullopt;
-    }
-  }
-
-  RankArguments rank_arguments() const {
-    const std::optional<TrainingArguments> found = arguments();
-    if (!found) return {};
-    return {found->processes().value_or(0), found->flag("save_on_each_node").value_or(false)};
+    if (entry == nullptr || files_.leads_nowhere(*entry->entry)) return {};
+    return read_saved_arguments(files_.open(*entry->entry));
   }
 
   void check_state() {
@@ -264,9 +252,8 @@ class Judge {
     if (!evidence_.fault.empty()) return;
     facts_.why = what_resuming_lacks();
     facts_.condition = facts_.why.empty() ? Condition::kResumable : Condition::kInferenceOnly;
-    if (facts_.why.empty() || evidence_.is_rank_only) return;
-    const std::optional<TrainingArguments> found = arguments();
-    facts_.saves_model_only = found && found->flag("save_only_model").value_or(false);
+    if (!facts_.why.empty() && !evidence_.is_rank_only)
+      facts_.saves_model_only = arguments().saves_model_only;
   }
 
   // Optimizer and scheduler are restored together or not at all by the Trainer; DeepSpeed may keep both in

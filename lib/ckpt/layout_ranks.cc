@@ -95,7 +95,7 @@ void judge_megatron(const CheckpointFiles& files, Evidence& evidence) {
   }
 }
 
-void judge_ranks(const CheckpointFiles& files, const std::function<RankArguments()>& arguments,
+void judge_ranks(const CheckpointFiles& files, const std::function<SavedArguments()>& arguments,
                  Evidence& evidence) {
   std::vector<std::pair<const Place*, RankFiles>> all;
   for (const Place& place : files.places()) {
@@ -116,14 +116,14 @@ void judge_ranks(const CheckpointFiles& files, const std::function<RankArguments
     all.emplace_back(&place, std::move(ranks));
   }
   evidence.is_rank_only = is_rank_only(files, evidence);
-  const RankArguments said = all.empty() && evidence.lacks_first.empty() ? RankArguments() : arguments();
+  const SavedArguments said = all.empty() && evidence.lacks_first.empty() ? SavedArguments() : arguments();
   evidence.processes = std::max(evidence.processes, said.processes);
   const auto is_faultless = [&](const RankFiles& ranks) { return ranks.missing(evidence.processes).empty(); };
   const bool is_whole =
       evidence.lacks_first.empty() &&
       std::all_of(all.begin(), all.end(), [&](const auto& one) { return is_faultless(one.second); });
   if (is_whole) return;
-  const bool own = evidence.is_rank_only || said.has_own_disk;
+  const bool own = evidence.is_rank_only || said.saves_each_node;
   if (!own) evidence.blame(evidence.lacks_first);
   for (const auto& [place, ranks] : all) {
     const std::string why = own ? ranks.gap() : ranks.missing(evidence.processes);

@@ -7,6 +7,7 @@
 
 #include "ckpt/checkpoint_files.h"
 #include "ckpt/rank_files.h"
+#include "ckpt/saved_arguments.h"
 
 namespace mu {
 
@@ -21,11 +22,7 @@ void judge_megatron(const CheckpointFiles& files, Evidence& evidence);
 
 // Single files of ranks: random states, verl's parts, accelerate's. After the others, which tell how many
 // processes there were. What the training's arguments say is asked only where there are such files.
-struct RankArguments {
-  std::uint64_t processes = 0;  // 0: not known
-  bool has_own_disk = false;    // each node saves what is its own
-};
-void judge_ranks(const CheckpointFiles& files, const std::function<RankArguments()>& arguments,
+void judge_ranks(const CheckpointFiles& files, const std::function<SavedArguments()>& arguments,
                  Evidence& evidence);
 
 // A tensor file, a pickle: whether it is whole by its ends. Blames it, and says how many bytes of tensors it
