@@ -61,6 +61,13 @@ const Place* CheckpointFiles::find_place(std::string_view prefix) const {
   return found == places_.end() ? nullptr : &*found;
 }
 
+const PlacedEntry* CheckpointFiles::find(const Place& place, std::string_view name) const {
+  const std::size_t slash = name.rfind('/') + 1;  // 0 without one
+  if (slash == 0) return place.find(name);
+  const Place* const below = find_place(place.prefix + std::string(name.substr(0, slash)));
+  return below == nullptr ? nullptr : below->find(name.substr(slash));
+}
+
 InputFile CheckpointFiles::open(const WalkedEntry& entry) const {
   return InputFile::adopt(Fd(::openat(folder_, entry.name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)),
                           join_path(path_, entry.name));

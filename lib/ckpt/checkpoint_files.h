@@ -40,6 +40,8 @@ class CheckpointFiles {
   [[nodiscard]] const std::vector<Place>& places() const { return places_; }
   [[nodiscard]] const Place& top() const { return places_.front(); }
   [[nodiscard]] const Place* find_place(std::string_view prefix) const;
+  // What a file of a folder calls `name`, also in a folder below: "part/x.bin". Null when it is not there.
+  [[nodiscard]] const PlacedEntry* find(const Place& place, std::string_view name) const;
   [[nodiscard]] const std::string& path() const { return path_; }
 
   // Throws kIo.

@@ -88,13 +88,8 @@ void judge_place(const CheckpointFiles& files, const Place& place, Evidence& evi
   evidence.has_optimizer = evidence.has_optimizer || places->has_optimizer;
   if (places->ends.empty() && !has_pieces) evidence.blame(place.prefix + " holds no pieces");
   for (const auto& [name, end] : places->ends) {
-    // A name may lead into a folder below.
     const std::string path = place.prefix + name;
-    const std::size_t slash = path.rfind('/') + 1;
-    const Place* const folder =
-        slash == place.prefix.size() ? &place : files.find_place(path.substr(0, slash));
-    const PlacedEntry* const found =
-        folder == nullptr ? nullptr : folder->find(std::string_view(path).substr(slash));
+    const PlacedEntry* const found = files.find(place, name);
     if (found == nullptr || files.leads_nowhere(*found->entry)) {
       evidence.blame(fmt::format("{} is missing, which {} names", escape_name(path), metadata[0]->name));
     } else if (const std::uint64_t size = files.size_of(*found->entry); size < end) {

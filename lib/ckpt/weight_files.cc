@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <span>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -17,6 +18,7 @@
 #include "model/folder.h"
 #include "weights/index.h"
 #include "weights/probe.h"
+#include "weights/sniff.h"
 #include "weights/torch_file.h"
 
 namespace mu {
@@ -52,6 +54,18 @@ bool is_foreign_name(std::string_view base) {
 bool may_be_weights(const PlacedEntry& entry) {
   return (entry.role == FileRole::kWeights || entry.role == FileRole::kTorchWeights) &&
          !entry.base.ends_with(".json") && !is_foreign_name(entry.base);
+}
+
+// By its content, where the name says nothing: "model_100.pth.tar", "rl_model_1000_steps.zip". A pickle may
+// be anything.
+bool holds_tensors(const InputFile& file, std::string_view start) {
+  using namespace std::string_view_literals;
+  constexpr std::string_view kLegacyTorch = "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46"sv;
+  if (start.starts_with(kLegacyTorch) || looks_like_safetensors(start, file.size())) return true;
+  if (!start.starts_with("PK")) return false;
+  std::string tail(static_cast<std::size_t>(std::min<std::uint64_t>(file.size(), 64U << 10)), '\0');
+  file.read_at(file.size() - tail.size(), std::as_writable_bytes(std::span(tail)));
+  return tail.find("/data.pkl") != std::string::npos || tail.find(".pth") != std::string::npos;
 }
 
 enum class Use : std::uint8_t { kNone, kWeights, kFsdp, kOptimizer, kScheduler, kState, kConfig };
@@ -205,7 +219,7 @@ class FileJudge {
     std::map<std::string_view, std::vector<std::string_view>> by_shard;
     for (const auto& [tensor, shard] : index.weight_map) by_shard[shard].push_back(tensor);
     for (const auto& [shard, tensors] : by_shard) {
-      const PlacedEntry* const file = place.find(shard);
+      const PlacedEntry* const file = files_.find(place, shard);
       if (file == nullptr) {
         evidence_.blame(fmt::format("{} names {}, which is missing", entry.entry->name, escape_name(shard)));
         continue;
@@ -255,7 +269,7 @@ bool is_weights_name(std::string_view base) {
                 "pytorch_model*.bin", "adapter_model*.bin", "diffusion_pytorch_model*.bin",
                 "pytorch_lora_weights*", "pytorch_model*.safetensors", "consolidated*.safetensors",
                 "consolidated*.pth", "value_head.safetensors", "value_head.bin", "learned_embeds*",
-                "model.bin", "model.pt", "model.pth", "model.ckpt", "model_weights.ckpt"});
+                "model.pt", "model.pth", "model_weights.ckpt"});
   return matches_any(globs, base);
 }
 
@@ -287,7 +301,7 @@ FileVerdict judge_single_file(const InputFile& file, std::string_view base, bool
   const std::string start = file.read_start(512);
   const bool by_name = is_torch_name(base) || role == FileRole::kOtherWeights || is_weights_name(base) ||
                        role == FileRole::kOptimizer;
-  verdict.is_recognised = !is_foreign_name(base) && (by_name || is_torch_start(start));
+  verdict.is_recognised = !is_foreign_name(base) && (by_name || holds_tensors(file, start));
   if (!verdict.is_recognised || role == FileRole::kOtherWeights) return verdict;
   const FileProbe probe = file.size() == 0                 ? FileProbe{.fault = "is empty"}
                           : base.ends_with(".safetensors") ? probe_safetensors(file)

@@ -222,9 +222,10 @@ TEST_CASE("layouts: what strangers put beside the weights says nothing") {
   const RunByHand run;
   std::filesystem::copy(kRealCheckpoint, run.folder / "checkpoint-40",
                         std::filesystem::copy_options::recursive);
-  for (const char* name : {"openvino_model.bin", "ggml-model.bin", "tf_model.h5", "flax_model.msgpack",
-                           "model.onnx", "rust_model.ot", "export.pt", "notes.safetensors", "traced.pth",
-                           "onnx/model.onnx_data", "openvino/openvino_model.bin"}) {
+  for (const char* name :
+       {"openvino_model.bin", "ggml-model.bin", "model.bin", "tf_model.h5", "flax_model.msgpack",
+        "model.onnx", "rust_model.ot", "export.pt", "notes.safetensors", "traced.pth", "onnx/model.onnx_data",
+        "openvino/openvino_model.bin"}) {
     for (const char* text : {"", "PK\x03\x04", "\xcd\xcc\xcc\x3d"}) {
       run.text(std::string("checkpoint-40/") + name, text);
       CAPTURE(name);
@@ -283,6 +284,8 @@ TEST_CASE("layouts: a pattern takes what holds weights or training state, nothin
   run.text("step_5.pt", "");
   run.weights("step_6/unet/diffusion_pytorch_model.safetensors");
   run.text("step_10.log", "a log");
+  run.text("step_16.zip", "PK\x03\x04 an archive of logs");
+  run.text("step_17.pkl", "\x80\x04}.");
   run.text("step_11.json", "{}");
   run.text("step_12/config.json", "{}");
   run.text("step_13/openvino_model.bin", "\xcd\xcc\xcc\x3d");
@@ -300,7 +303,7 @@ TEST_CASE("layouts: a pattern takes what holds weights or training state, nothin
   CHECK_FALSE(at.of(6).shows_complete);
   CHECK(at.run().left_alone ==
         std::vector<std::string>{"left alone, neither weights nor training state: step_10.log, step_11.json, "
-                                 "step_12, step_13, step_14, step_15",
+                                 "step_12, step_13, step_14 and 3 more",
                                  "left alone, no number in the name, as others have: step_best.pt"});
 }
 
