@@ -87,7 +87,7 @@ class CachePush {
       throw usage("a cache folder knows neither pull requests nor private repositories");
     enforce_guard(guard_files(choice_, o_.repo.type == RepoType::kModel, o_.jobs, cache_, listener_.detail),
                   o_.allowed, listener_.warning);
-    const std::optional<FileLock> lock = o_.dry_run ? std::nullopt : std::optional(make_repo());
+    const std::optional<FileLock> lock = o_.dry_run ? std::nullopt : std::optional(lock_repo());
     find_base();
     make_plan();
     if (o_.dry_run) {
@@ -116,8 +116,8 @@ class CachePush {
     return join_path(join_path(join_path(repo_.cache(), ".locks"), repo_.name()), name);
   }
 
-  // What must be there before anything is written, and the lock that keeps a second push out.
-  FileLock make_repo() {
+  // The cache itself, and the lock that keeps a second push out.
+  FileLock lock_repo() {
     if (!repo_.is_there()) {
       if (!o_.create)
         throw Error(ErrorKind::kRemote,
@@ -131,9 +131,7 @@ class CachePush {
       staged.commit();
     }
     make_folders(parent_of(lock_path("x")));
-    FileLock lock(lock_path("push.lock"));
-    for (const char* part : {"snapshots", "blobs", "refs"}) make_folders(join_path(repo_.folder(), part));
-    return lock;
+    return FileLock(lock_path("push.lock"));
   }
 
   void find_base() {
@@ -286,6 +284,7 @@ class CachePush {
   }
 
   void write() {
+    for (const char* part : {"snapshots", "blobs", "refs"}) make_folders(join_path(repo_.folder(), part));
     const Workshop workshop(repo_.folder());
     write_blobs(workshop);
     head_ = snapshot_id(new_);

@@ -191,7 +191,7 @@ PY
   expect 5 hub-push out ada/tiny
   has stderr "model.safetensors: left out"
   has stderr "remove the line from .gitignore, or --exclude it, or --allow ignored"
-  [ ! -e cache/models--ada--tiny/refs/main ]
+  [ ! -e cache/models--ada--tiny ]
   expect 5 hub-push -n out ada/tiny
   expect 0 hub-push --allow ignored out ada/tiny
   has stderr "model.safetensors: left out"
