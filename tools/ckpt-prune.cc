@@ -179,7 +179,7 @@ int prune(const Options& o) {
   const std::optional<Verb> verb = verb_of(o.paths);
   const CheckpointNames names = o.pattern ? CheckpointNames(*o.pattern) : CheckpointNames();
   const bool only_looks = o.only_looks() || policy.is_empty();
-  FoundRuns found = find_runs(o.runs, o.recursive, names);
+  FoundRuns found = find_runs(o.runs, o.recursive, names, o.trash);
   Verdict verdict;
   for (const std::vector<Error>& errors : {found.missing, found.failures}) {
     for (const Error& error : errors) verdict.fail(error);

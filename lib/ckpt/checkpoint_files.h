@@ -70,6 +70,7 @@ struct Evidence {
   bool has_counted_zero = false;  // ZeRO's files are as many as they say
   bool has_rank_files = false, has_first_rank = false;
   bool is_rank_only = false;    // … and nothing else
+  std::string lacks_tag;        // what DeepSpeed does not find its files without
   std::string lacks_first;      // what is missing unless another node keeps it
   std::uint64_t processes = 0;  // that saved it, at least, as far as files of ranks tell
 

@@ -226,8 +226,10 @@ class Judge {
     for (const PlacedEntry& top : files_.top().entries) {
       const bool share = top.role == FileRole::kShardedState || top.role == FileRole::kShardedHelper ||
                          (top.role == FileRole::kTorchWeights && is_fsdp_file(top.base));
+      // accelerate's random states stay: without them nothing would show any more that it is whole.
+      const bool is_mark = top.base.starts_with("random_states_");
       const bool training = top.role == FileRole::kOptimizer || top.role == FileRole::kScheduler ||
-                            top.role == FileRole::kScaler || top.role == FileRole::kRng;
+                            top.role == FileRole::kScaler || (top.role == FileRole::kRng && !is_mark);
       if (training || (share && whole))
         facts_.training_entries.push_back({top.entry->name, top.entry->stamp.id});
     }
@@ -242,6 +244,7 @@ class Judge {
   void conclude() {
     facts_.has_optimizer = evidence_.has_optimizer || evidence_.is_zero;
     facts_.is_rank_only = evidence_.is_rank_only;
+    facts_.lacks_state = !has_state_ && !evidence_.is_rank_only && has_trainer_name() && !is_accelerate();
     facts_.doubt = evidence_.doubt;
     // Files that are written last, metadata that name all others, numbers that are in names.
     facts_.shows_complete = has_state_ || has_like("random_states_", ".pkl") || evidence_.has_own_dcp ||
@@ -260,7 +263,7 @@ class Judge {
   // its files, accelerate needs no scheduler. Of other frameworks' folders nothing tells what they lack.
   std::string what_resuming_lacks() const {
     if (evidence_.is_rank_only) return "files of some ranks alone, as on a node with its own disk";
-    if (evidence_.is_zero) return "";
+    if (evidence_.is_zero) return has_state_ ? evidence_.lacks_tag : "";
     if (is_accelerate()) return evidence_.has_optimizer ? "" : "no optimizer";
     const bool is_trainers = needs_state() || (has_state_ && (evidence_.has_weights || evidence_.has_parts));
     if (!is_trainers) return "";

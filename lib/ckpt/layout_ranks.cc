@@ -33,9 +33,9 @@ bool is_of_rank(std::string_view base) {
   return parse_rank_name(base) || distcp_rank(base) || parse_zero_file_name(base);
 }
 
-// The files of a folder mp_rank_00; each of the others holds the same kinds.
-void judge_model_rank(const CheckpointFiles& files, const Place& place, const Place& first,
-                      Evidence& evidence) {
+// The files of a folder mp_rank_00; each of the others holds the same `kinds`.
+void judge_model_rank(const CheckpointFiles& files, const Place& place,
+                      const std::set<std::string_view>& kinds, Evidence& evidence) {
   bool has_state = false;
   for (const PlacedEntry& entry : place.entries) {
     if (entry.role != FileRole::kTorchWeights && entry.role != FileRole::kOptimizer) continue;
@@ -43,10 +43,19 @@ void judge_model_rank(const CheckpointFiles& files, const Place& place, const Pl
     probe_whole(files, *entry.entry, evidence);
   }
   if (!has_state) evidence.blame(place.prefix + " holds no state");
-  for (const PlacedEntry& entry : first.entries) {
-    if (entry.role == FileRole::kTorchWeights && place.find(entry.base) == nullptr)
-      evidence.blame(fmt::format("{}{} is missing", place.prefix, entry.base));
+  for (const std::string_view kind : kinds) {
+    if (place.find(kind) == nullptr) evidence.blame(fmt::format("{}{} is missing", place.prefix, kind));
   }
+}
+
+std::set<std::string_view> kinds_in(const std::vector<const Place*>& folders) {
+  std::set<std::string_view> kinds;
+  for (const Place* const folder : folders) {
+    for (const PlacedEntry& entry : folder->entries) {
+      if (entry.role == FileRole::kTorchWeights) kinds.insert(entry.base);
+    }
+  }
+  return kinds;
 }
 
 // Nothing but files of ranks above the first: what a node with a disk of its own keeps.
@@ -79,7 +88,8 @@ void judge_megatron(const CheckpointFiles& files, Evidence& evidence) {
     if (!folders.empty()) {
       evidence.is_recognised = evidence.has_weights = evidence.has_optimizer = true;
       evidence.blame(missing_of_grid(grid));
-      for (const Place* const folder : folders) judge_model_rank(files, *folder, *folders.front(), evidence);
+      const std::set<std::string_view> kinds = kinds_in(folders);
+      for (const Place* const folder : folders) judge_model_rank(files, *folder, kinds, evidence);
     }
     // metadata.json says which kind of pieces lie beside it.
     const PlacedEntry* const kind = place.find("metadata.json");
@@ -92,6 +102,9 @@ void judge_megatron(const CheckpointFiles& files, Evidence& evidence) {
     evidence.is_recognised = true;
     if (text.find("\"torch_dist\"") != std::string::npos && !has_metadata)
       evidence.blame(place.prefix + ".metadata is missing");
+    // What is not cut up among the ranks, without which nothing else is read.
+    if (text.find("\"common_backend\"") != std::string::npos && place.find("common.pt") == nullptr)
+      evidence.blame(place.prefix + "common.pt is missing");
   }
 }
 

@@ -143,6 +143,8 @@ void judge_zero(const CheckpointFiles& files, Evidence& evidence) {
     const bool is_current = tag == tags.end() || place.prefix == tag->first + tag->second + "/";
     if (!is_current) continue;  // left over from another save
     has_files = true;
+    if (tag == tags.end() && !place.prefix.empty())
+      evidence.lacks_tag = place.prefix.substr(0, above) + "latest is missing";
     const ZeroFolder folder = read_folder(files, place, evidence);
     evidence.has_rank_files = true;
     evidence.has_parts = true;

@@ -100,7 +100,8 @@ bool is_missing(const std::string& path) {
 
 class Finder {
  public:
-  explicit Finder(const CheckpointNames& names) : names_(names) {}
+  Finder(const CheckpointNames& names, std::optional<FileId> passed_by)
+      : names_(names), passed_by_(passed_by) {}
 
   void add(const std::string& path, Fd fd, bool recursive, int depth) {
     struct stat status {};
@@ -141,6 +142,7 @@ class Finder {
     }
     struct stat status {};
     if (::fstat(fd.get(), &status) != 0 || status.st_dev != device || is_mount_root(fd.get())) return;
+    if (passed_by_ == FileId{status.st_dev, status.st_ino}) return;
     add(path, std::move(fd), true, depth + 1);
   }
 
@@ -149,8 +151,15 @@ class Finder {
   }
 
   const CheckpointNames& names_;
+  const std::optional<FileId> passed_by_;
   std::set<FileId> seen_;
 };
+
+std::optional<FileId> id_of(const std::optional<std::string>& path) {
+  struct stat status {};
+  if (!path || ::stat(path->c_str(), &status) != 0) return std::nullopt;
+  return FileId{status.st_dev, status.st_ino};
+}
 
 // Every run is held open while the others are looked at.
 void allow_many_files() {
@@ -185,9 +194,10 @@ std::optional<std::uint64_t> CheckpointNames::number_of(std::string_view name) c
   return says_which(name) ? std::nullopt : last_number(name);
 }
 
-FoundRuns find_runs(const std::vector<std::string>& operands, bool recursive, const CheckpointNames& names) {
+FoundRuns find_runs(const std::vector<std::string>& operands, bool recursive, const CheckpointNames& names,
+                    const std::optional<std::string>& passed_by) {
   allow_many_files();
-  Finder finder(names);
+  Finder finder(names, id_of(passed_by));
   for (const std::string& operand : operands) {
     Fd fd = open_folder(operand);
     if (fd.get() < 0) {

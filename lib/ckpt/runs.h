@@ -47,8 +47,10 @@ struct FoundRuns {
 };
 
 // Opens the folders that were named, links followed; with `recursive` every folder at or below them that
-// holds a checkpoint, links and mounts left alone. Throws kUsage for a checkpoint instead of a run.
-FoundRuns find_runs(const std::vector<std::string>& operands, bool recursive, const CheckpointNames& names);
+// holds a checkpoint, links, mounts and the folder `passed_by` left alone. Throws kUsage for a checkpoint
+// instead of a run.
+FoundRuns find_runs(const std::vector<std::string>& operands, bool recursive, const CheckpointNames& names,
+                    const std::optional<std::string>& passed_by = {});
 
 // Takes the run's lock, held until the folder is closed: an advisory lock on the folder itself, so that
 // nothing is left behind. Throws kTemporary when another process holds it. Where the file system has no such

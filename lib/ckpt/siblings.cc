@@ -50,6 +50,19 @@ void judge_rank_only(std::vector<CheckpointFacts>& checkpoints) {
   }
 }
 
+// By pattern a folder may be anybody's; beside those that the Trainer wrote, one by its name is the
+// Trainer's.
+void judge_states(std::vector<CheckpointFacts>& checkpoints) {
+  if (std::none_of(checkpoints.begin(), checkpoints.end(),
+                   [](const CheckpointFacts& c) { return c.is_complete() && c.state.has_value(); }))
+    return;
+  for (CheckpointFacts& c : checkpoints) {
+    if (!c.lacks_state || !c.is_complete()) continue;
+    c.condition = Condition::kTorn;
+    c.why = "trainer_state.json is missing, which others here have";
+  }
+}
+
 // Of folders whose framework is not known nothing tells what resuming needs; an optimizer that others have
 // does.
 void judge_optimizers(std::vector<CheckpointFacts>& checkpoints) {
@@ -86,6 +99,7 @@ void take_checkpoints(std::vector<LookedAtEntry> entries, RunFacts& run) {
   if (!by_number && run.checkpoints.size() > 1)
     run.warnings.push_back("no name holds a number: the order is by the time of saving");
   judge_rank_only(run.checkpoints);
+  judge_states(run.checkpoints);
   judge_optimizers(run.checkpoints);
 }
 

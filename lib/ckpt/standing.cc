@@ -148,8 +148,10 @@ class Assessor {
       if (!at(i).lineage && (!latest || is_better(i, *latest))) latest = i;
     }
     if (!latest) return;
-    if (at(*latest).time_ns > at(*standing_.newest).time_ns + kSecond)
-      standing_.claims.push_back({*latest, "saved last, though not of the highest step"});
+    if (at(*latest).time_ns <= at(*standing_.newest).time_ns + kSecond) return;
+    const bool is_highest = is_later(*latest, *standing_.newest);
+    standing_.claims.push_back(
+        {*latest, is_highest ? "saved last" : "saved last, though not of the highest step"});
   }
 
   const RunFacts& run_;

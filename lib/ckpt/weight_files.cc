@@ -68,6 +68,16 @@ bool holds_tensors(const InputFile& file, std::string_view start) {
   return tail.find("/data.pkl") != std::string::npos || tail.find(".pth") != std::string::npos;
 }
 
+// The name of the one file that a shard is a part of, "pytorch_model.bin" of
+// "pytorch_model-00001-of-00002.bin"; empty for what is not a shard.
+std::string whole_of_shard(std::string_view base) {
+  const std::size_t dot = std::min(base.rfind('.'), base.size());
+  const std::string stem(base.substr(0, dot));
+  const std::string as_safetensors = stem + ".safetensors";
+  const std::optional<ShardName> shard = parse_shard_name(as_safetensors);
+  return shard ? std::string(shard->stem) + std::string(base.substr(dot)) : "";
+}
+
 enum class Use : std::uint8_t { kNone, kWeights, kFsdp, kOptimizer, kScheduler, kState, kConfig };
 
 Use decide_use(const PlacedEntry& entry) {
@@ -204,10 +214,10 @@ class FileJudge {
       }
     }
     for (const PlacedEntry& entry : place.entries) {
-      const std::optional<ShardName> shard =
-          entry.role == FileRole::kWeights ? parse_shard_name(entry.base) : std::nullopt;
-      if (!shard || !is_weights_name(entry.base) || named.contains(std::string(entry.base))) continue;
-      if (named.empty() && place.find(std::string(shard->stem) + ".safetensors") == nullptr)
+      const bool is_weights = entry.role == FileRole::kWeights || entry.role == FileRole::kTorchWeights;
+      if (!is_weights || !is_weights_name(entry.base) || named.contains(std::string(entry.base))) continue;
+      const std::string whole = whole_of_shard(entry.base);
+      if (!whole.empty() && named.empty() && place.find(whole) == nullptr)
         evidence_.blame("the index of " + entry.entry->name + " is missing");
     }
   }

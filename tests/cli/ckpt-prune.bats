@@ -423,6 +423,15 @@ assert d["done"] and d["runs"][0]["outcome"]["removed"] == 1 and d["runs"][0]["o
   [ "$(steps)" = 300 ]
   expect 2 ckpt-prune --keep 1 --trash run/checkpoint-300/trash run
   has stderr "lies in the checkpoint checkpoint-300"
+  # What lies in the trash is not pruned again, wherever the trash lies.
+  run_of 100 200
+  mkdir tree && mv run tree
+  for again in 1 2; do
+    expect 0 ckpt-prune --keep 1 --recursive --trash tree/trash tree
+    [ "$(ls tree/run)" = "checkpoint-300" ]
+    [ "$(ls tree/trash/run)" = $'checkpoint-100\ncheckpoint-200' ]
+  done
+  [ -z "$stderr" ]
 }
 
 @test "limits without a unit, and -0 without --paths, are mistakes" {

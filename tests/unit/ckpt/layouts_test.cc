@@ -175,6 +175,10 @@ TEST_CASE("layouts: Megatron's folders of ranks, and the distributed kind") {
   CHECK(run.facts(pattern).number == 10);
   run.remove("iter_0000010/mp_rank_01/distrib_optim.pt");
   CHECK(run.fault(pattern) == "mp_rank_01/distrib_optim.pt is missing");
+  run.torch("iter_0000010/mp_rank_01/distrib_optim.pt");
+  run.remove("iter_0000010/mp_rank_00/distrib_optim.pt");
+  CHECK(run.fault(pattern) == "mp_rank_00/distrib_optim.pt is missing");
+  run.remove("iter_0000010/mp_rank_01/distrib_optim.pt");
   run.remove("iter_0000010/mp_rank_01/model_optim_rng.pt");
   CHECK(run.fault(pattern) == "mp_rank_01/ holds no state");
   run.remove("iter_0000010/mp_rank_00");
@@ -186,6 +190,13 @@ TEST_CASE("layouts: Megatron's folders of ranks, and the distributed kind") {
   CHECK(run.condition(pattern) == Condition::kResumable);
   run.remove("iter_0000010/.metadata");
   CHECK(run.fault(pattern) == ".metadata is missing");
+  run.fixture("fsdp-run/checkpoint-1/pytorch_model_fsdp_0", "iter_0000020/weights");
+  run.remove("iter_0000010");
+  run.text("iter_0000020/weights/metadata.json",
+           R"({"sharded_backend": "torch_dist", "common_backend": "torch"})");
+  CHECK(run.fault(pattern) == "weights/common.pt is missing");
+  run.torch("iter_0000020/weights/common.pt");
+  CHECK(run.condition(pattern) == Condition::kResumable);
 }
 
 TEST_CASE("layouts: accelerate and diffusers write no trainer_state.json") {
@@ -216,6 +227,58 @@ TEST_CASE("layouts: accelerate and diffusers write no trainer_state.json") {
   run.torch("checkpoint-500/random_states_0.pkl");
   run.remove("checkpoint-500/optimizer.bin");
   CHECK(run.condition() == Condition::kInferenceOnly);
+}
+
+TEST_CASE("layouts: a slimmed checkpoint of any trainer is whole, and not to be resumed from") {
+  for (const bool is_accelerate : {true, false}) {
+    const RunByHand run;
+    add_diffusers(run, "checkpoint-500/", "unet/diffusion_pytorch_model.safetensors");
+    if (!is_accelerate) {
+      run.remove("checkpoint-500");
+      add_checkpoint(run.folder.path(), 500);
+    }
+    const CheckpointFacts whole = run.facts();
+    CHECK(whole.condition == Condition::kResumable);
+    CHECK(!whole.training_entries.empty());
+    for (const TrainingEntry& entry : whole.training_entries) run.remove("checkpoint-500/" + entry.name);
+    const CheckpointFacts slim = run.facts();
+    CAPTURE(slim.why);
+    CHECK(slim.condition == Condition::kInferenceOnly);
+    CHECK(slim.shows_complete);
+    CHECK(run.condition("checkpoint-*") == Condition::kInferenceOnly);
+    CHECK_FALSE(slim.slim_block.empty());
+  }
+}
+
+TEST_CASE("layouts: beside the Trainer's checkpoints one without a state is torn, by pattern too") {
+  for (const std::string pattern : {"", "checkpoint-*"}) {
+    const RunByHand run;
+    add_checkpoint(run.folder.path(), 300);
+    run.weights("checkpoint-400/model.safetensors");
+    const auto last = [&] {
+      const CheckpointNames names = pattern.empty() ? CheckpointNames() : CheckpointNames(pattern);
+      return look_at(run.folder.path(), {}, names).run().checkpoints.at(1);
+    };
+    CHECK(last().condition == Condition::kTorn);
+    CHECK(last().why.starts_with("trainer_state.json is missing"));
+    add_diffusers(run, "checkpoint-400/", "unet/diffusion_pytorch_model.safetensors");
+    CHECK(last().condition == Condition::kResumable);
+  }
+}
+
+TEST_CASE("layouts: shards of either format need their index, or one file of all") {
+  for (const std::string extension : {".safetensors", ".bin"}) {
+    const std::string stem = extension == ".bin" ? "pytorch_model" : "model";
+    const RunByHand run;
+    for (const char* part : {"-00001-of-00002", "-00002-of-00002"}) {
+      const std::string name = "step_1/" + stem + part + extension;
+      extension == ".bin" ? run.torch(name) : run.weights(name);
+    }
+    CHECK(run.fault("step_*") == "the index of " + stem + "-00001-of-00002" + extension + " is missing");
+    const std::string whole = "step_1/" + stem + extension;
+    extension == ".bin" ? run.torch(whole) : run.weights(whole);
+    CHECK(run.fault("step_*").empty());
+  }
 }
 
 TEST_CASE("layouts: what strangers put beside the weights says nothing") {

@@ -446,6 +446,13 @@ TEST_CASE("plan: where logs say nothing the one saved last is protected as well"
   Policy limit;
   limit.max_total = 1;
   CHECK(verbs(run, limit) == "rkrrk");
+  // The same of one above the newest resumable says no more than is so.
+  run = five();
+  for (CheckpointFacts& c : run.checkpoints) c.lineage = 0;
+  run.checkpoints[4].lineage.reset();
+  run.checkpoints[4].condition = Condition::kInferenceOnly;
+  run.checkpoints[4].time_ns = kNow - 60 * kSecond;
+  CHECK(reasons(make_plan({run}, keep(0)), 4) == "saved last");
 }
 
 TEST_CASE("plan: files of ranks alone go by rules with leave, or by another folder's steps") {

@@ -218,6 +218,9 @@ TEST_CASE("scan: shares of DeepSpeed and FSDP: the only weights are never taken 
   const TempFolder tagless;
   put(step_folder(tagless, "zero2-run") + "/latest", "global_step7");
   CHECK(torn(tagless.path()) == "latest names global_step7, which is missing");
+  std::filesystem::remove(join_path(tagless.path(), "checkpoint-1/latest"));
+  CHECK(look_at(tagless.path()).of(1).condition == Condition::kInferenceOnly);
+  CHECK(look_at(tagless.path()).of(1).why == "latest is missing");
 
   const TempFolder fsdp;
   const std::string shares = step_folder(fsdp, "fsdp-run");
