@@ -112,6 +112,8 @@ PushOptions push_options(const HubPushOptions& o) {
   } else {
     push.repo = parse_repo(repo, o.type ? std::optional(parse_repo_type(*o.type)) : std::nullopt);
   }
+  if (push.revision == "refs")
+    throw usage("'refs' can't be a branch").hint("name the branch alone, as in hf://owner/name@main");
   push.message = {o.message.value_or("Upload with hub-push"), o.description.value_or("")};
   if (trim(push.message.title).empty()) throw usage("the message is empty");
   push.deletions = o.deletions;

@@ -27,8 +27,10 @@ using namespace mu;
 
 FileChoice choose(const HubPushOptions& o, const std::string& local, const PushOptions& push,
                   std::optional<InputFile>& spooled) {
+  // A path that ends in "/" is the folder of a file.
+  const bool into_folder = push.prefix.empty() || o.operands.back().ends_with('/');
   if (local == "-") {
-    if (push.prefix.empty()) throw usage("standard input needs a name: give PATH_IN_REPO");
+    if (into_folder) throw usage("standard input needs a name: give PATH_IN_REPO");
     spooled = spool_stream(0, "standard input");
     const std::string path = fmt::format("/proc/self/fd/{}", spooled->fd()->get());
     return choose_file(path, push.prefix);
@@ -38,7 +40,7 @@ FileChoice choose(const HubPushOptions& o, const std::string& local, const PushO
         .hint(
             fmt::format("LOCAL comes first: hub-push {} {}", escape_name(o.operands[1]), escape_name(local)));
   if (!is_folder(local))
-    return choose_file(local, push.prefix.empty() ? std::string(base_name(local)) : push.prefix);
+    return choose_file(local, into_folder ? join_path(push.prefix, base_name(local)) : push.prefix);
   const bool all = o.all || push.repo.type != RepoType::kModel;
   return choose_folder(local, push.prefix, {o.include, o.exclude, all, o.follow_symlinks});
 }
@@ -113,7 +115,8 @@ int push_once(const HubPushOptions& o, const std::string& local, PushOptions pus
   if (!folder && (o.link || o.prune)) throw usage("--link and --prune-revisions are for file:// alone");
   if (folder && o.part) throw usage("--part is for hubs: a cache folder is written at once");
   if (folder && push_to.make_private)
-    print_warning("a cache folder is neither public nor private: its modes say who may read it");
+    throw usage("a cache folder is neither public nor private: its modes say who may read it")
+        .hint("leave --private and --no-private out");
   try {
     const PushResult result = folder ? push_to_cache(*folder, choice, cache, push_to, listener(o, progress))
                                      : push_to_hub(o, choice, cache, push_to, listener(o, progress));

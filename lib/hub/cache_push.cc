@@ -83,8 +83,7 @@ class CachePush {
       : choice_(choice), cache_(cache), o_(options), listener_(listener), repo_(cache_folder, options.repo) {}
 
   PushResult run() {
-    if (o_.create_pr || o_.make_private)
-      throw usage("a cache folder knows neither pull requests nor private repositories");
+    if (o_.create_pr) throw usage("a cache folder knows no pull requests");
     enforce_guard(guard_files(choice_, o_.repo.type == RepoType::kModel, o_.jobs, cache_, listener_.detail),
                   o_.allowed, listener_.warning);
     const std::optional<FileLock> lock = o_.dry_run ? std::nullopt : std::optional(lock_repo());

@@ -4,8 +4,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 
 #include "base/error.h"
+#include "base/glob.h"
 #include "base/text.h"
 #include "hub/guard.h"
 #include "model/roles.h"
@@ -14,8 +16,39 @@
 namespace mu {
 namespace {
 
-bool is_part_of_model(std::string_view name) {
-  switch (role_of(base_name(name), false)) {
+// What other loaders than those of transformers begin with.
+constexpr std::array kOtherParts = std::to_array<std::string_view>({
+    "model_index.json",
+    "modules.json",
+    "params.json",
+    "configuration.json",
+    "config*.json",
+    "*_config.json",
+    "config.y*ml",
+    "*.model",
+    "vocab*",
+    "merges*",
+    "*.jinja",
+    "*.npz",
+    "*.onnx_data*",
+    "*.onnx.data",
+    "*.tflite",
+    "*.keras",
+    "*.ot",
+    "*.pb",
+    "*.mlmodel",
+    "*.nemo",
+    "*.pdparams",
+    "*.joblib",
+    "*.skops",
+    "model*.pkl",
+    "openvino_*.xml",
+    "*.llamafile",
+});
+
+bool is_part_of_model(std::string_view path) {
+  const std::string_view name = base_name(path);
+  switch (role_of(name, false)) {
     case FileRole::kWeights:
     case FileRole::kWeightsIndex:
     case FileRole::kTorchWeights:
@@ -27,6 +60,9 @@ bool is_part_of_model(std::string_view name) {
     case FileRole::kProcessor:
     case FileRole::kChatTemplate:
       return true;
+    case FileRole::kOther:
+      return std::any_of(kOtherParts.begin(), kOtherParts.end(),
+                         [name](std::string_view pattern) { return glob_matches(pattern, name); });
     default:
       return false;
   }

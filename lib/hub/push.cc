@@ -85,6 +85,11 @@ class Push {
   void prepare_revision() {
     RevisionState state = api_.find_revision(o_.revision);
     check_visibility(state);
+    // Those are made by the hub alone.
+    if (state.found != RevisionState::Found::kYes && o_.revision.starts_with("refs/"))
+      throw Error(ErrorKind::kRemote, fmt::format("{} has no {}, or this token may not see it", o_.repo.id,
+                                                  escape_name(o_.revision)))
+          .hint("--create-pr opens a pull request");
     if (state.found == RevisionState::Found::kNoRepo) {
       if (!o_.create)
         throw Error(
@@ -209,7 +214,15 @@ class Push {
     if (!own || std::find(o_.allowed.begin(), o_.allowed.end(), "ignored") != o_.allowed.end()) return;
     PushPlan foreseen = plan_push(all_, {}, {}, {}, {}, o_.prefix);
     mark_ignored(foreseen, IgnoreRules(*own));
-    tell_ignored(foreseen, o_.allowed, listener_.note, listener_.warning);
+    std::vector<std::string> notes;  // said again otherwise when the hub has told what it ignores
+    try {
+      tell_ignored(
+          foreseen, o_.allowed, [&notes](const std::string& note) { notes.push_back(note); },
+          listener_.warning);
+    } catch (const FilesRefused&) {
+      for (const std::string& note : notes) listener_.note(note);
+      throw;
+    }
   }
 
   // What is there as it is here, though the answers look otherwise: files that are ignored but were pushed

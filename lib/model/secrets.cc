@@ -69,6 +69,22 @@ Match token_at(std::string_view text, std::size_t at) {
   return {};
 }
 
+// Whether what stands before `at` is an escape, as texts in JSON, programs and URLs have them: a word begins
+// behind it.
+constexpr std::size_t kMaxEscape = 6;  // bytes
+bool ends_escape(std::string_view text, std::size_t at) {
+  const auto is = [&](std::size_t back, char c) { return at >= back && text[at - back] == c; };
+  const auto hex = [&](std::size_t digits) {
+    return std::all_of(text.begin() + static_cast<std::ptrdiff_t>(at - digits),
+                       text.begin() + static_cast<std::ptrdiff_t>(at),
+                       [](unsigned char c) { return std::isxdigit(c) != 0; });
+  };
+  if (is(2, '\\')) return std::string_view("nrtfbv").find(text[at - 1]) != std::string_view::npos;
+  if (is(3, '%')) return hex(2);
+  if (is(4, '\\') && is(3, 'x')) return hex(2);
+  return is(6, '\\') && is(5, 'u') && hex(4);
+}
+
 // The next place from `at` on where a word begins that could be a token; the end where there is none.
 std::size_t next_word(std::string_view text, std::size_t at) {
   static constexpr std::array<bool, 256> kFirst = [] {
@@ -77,7 +93,9 @@ std::size_t next_word(std::string_view text, std::size_t at) {
     return first;
   }();
   for (; at < text.size(); ++at) {
-    if (kFirst[static_cast<unsigned char>(text[at])] && (at == 0 || !is_part(text[at - 1]))) return at;
+    if (kFirst[static_cast<unsigned char>(text[at])] &&
+        (at == 0 || !is_part(text[at - 1]) || ends_escape(text, at)))
+      return at;
   }
   return at;
 }
@@ -128,6 +146,30 @@ constexpr std::string_view kBegin = "-----BEGIN ", kKey = "PRIVATE KEY", kEnd = 
 constexpr std::size_t kMaxKeyName = 24;  // bytes between them: "RSA ", "OPENSSH ", "ENCRYPTED "
 constexpr std::size_t kMaxKey = 16U << 10;
 
+bool is_base64(char c) {
+  return is_alnum(c) || c == '+' || c == '/' || c == '=';
+}
+
+// What is between the lines of a key is line ends, escapes, quotes and the marks that quote a text.
+bool begins_line(std::string_view text, std::size_t at) {
+  const std::size_t before = text.substr(0, at).find_last_not_of(" \t\"'`+>|#*");
+  return before == std::string_view::npos || text[before] == '\n' || text[before] == '\r' ||
+         text[before] == '\\';
+}
+
+// Whether a line of armour stands near the beginning, where headers may come first; code and prose that only
+// speak of keys have none.
+bool has_armour(std::string_view body) {
+  constexpr std::size_t kNear = 512, kLine = 32;  // bytes; whole lines have 64 or more
+  for (std::size_t begin = 0; begin < std::min(body.size(), kNear);) {
+    std::size_t end = begin;
+    while (end < body.size() && is_base64(body[end])) ++end;
+    if (end - begin >= kLine && begins_line(body, begin)) return true;
+    begin = end + 1;
+  }
+  return false;
+}
+
 // The size of a private key that begins at `at`, in armour; 0 where there is none, or only its frame.
 std::size_t key_at(std::string_view text, std::size_t at) {
   std::string_view rest = text.substr(at, kMaxKey);
@@ -141,11 +183,16 @@ std::size_t key_at(std::string_view text, std::size_t at) {
   if (begin < rest.size() && std::string_view("\r\n\\ ").find(rest[begin]) == std::string_view::npos)
     return 0;
   const std::size_t end = rest.find(kEnd, begin);
-  if (end == std::string_view::npos) return rest.size();  // cut off, or as long as no frame is
-  const std::string_view body = rest.substr(begin, end - begin);
+  const std::string_view body = rest.substr(begin, std::min(end, rest.size()) - begin);
+  if (end == std::string_view::npos) {  // cut off, or as long as no frame is
+    const bool only_armour = std::all_of(
+        body.begin(), body.end(), [](char c) { return is_base64(c) || c == '\n' || c == '\r' || c == '\\'; });
+    return only_armour || has_armour(body) ? rest.size() : 0;
+  }
   constexpr std::size_t kLeast = 40;  // characters; an Ed25519 key has 64
   const std::ptrdiff_t letters = std::count_if(body.begin(), body.end(), is_alnum);
-  return static_cast<std::size_t>(letters) < kLeast || is_monotonous(body) ? 0 : end;
+  const bool framed = static_cast<std::size_t>(letters) < kLeast || is_monotonous(body) || !has_armour(body);
+  return framed ? 0 : end;
 }
 
 std::optional<Secret> find_key(std::string_view text, std::size_t from) {
@@ -177,9 +224,11 @@ class PieceSearch {
       return SecretInFile{found->kind, line_};
     }
     const std::size_t rest = found ? found->begin : text_.size() - std::min(text_.size(), kKept);
-    // One character more, which tells whether a word begins behind it.
-    if (rest > 0) skip(rest - 1);
-    before_ = rest > 0 ? 1 : before_;
+    // Some characters more, which tell whether a word begins behind them.
+    if (rest > 0) {
+      before_ = std::min(rest, kMaxEscape);
+      skip(rest - before_);
+    }
     return std::nullopt;
   }
 

@@ -27,7 +27,7 @@ std::optional<Secret> find_secret(std::string_view text, std::size_t from = 0);
 std::string mask_secrets(std::string_view text);
 
 // Raised whenever a file could be judged in another way than before.
-inline constexpr unsigned kSecretsVersion = 1;
+inline constexpr unsigned kSecretsVersion = 2;
 
 struct SecretInFile {
   SecretKind kind;

@@ -95,6 +95,11 @@ setup() { hub_home; }
   hub_files ada/tiny refs/tags/v1 | grep -q ' deep/er/config.json'
   expect 0 hub-push out/config.json ada/tiny
   expect 0 hub-push out/config.json ada/tiny other/name.json
+  expect 0 hub-push out/config.json ada/tiny into/
+  hub_files ada/tiny | grep -q ' into/config.json$'
+  expect 0 hub-push out/config.json hf://ada/tiny/also/into/
+  hub_files ada/tiny | grep -q ' also/into/config.json$'
+  expect 2 hub-push - ada/tiny into/ <<< hello
   expect 0 hub-push - ada/tiny from-stdin.txt <<< hello
   hub_files ada/tiny | grep -q '^5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03 6 from-stdin.txt'
   hub_files ada/tiny | grep -q other/name.json
@@ -106,6 +111,14 @@ setup() { hub_home; }
 @test "--create-pr leaves the branch alone, refs/pr goes on with it" {
   model
   start_hub
+  # A pull request that is not there is not made, nor a repository for it.
+  for place in hf://ada/tiny@refs/pr/1 hf://ada/tiny@refs/convert/parquet; do
+    expect 6 hub-push out "$place"
+    has stderr "ada/tiny has no refs/"
+    expect 6 hub-push -n out "$place"
+  done
+  [ "$(hub_count 'e["route"] in ("create", "branch", "commit")')" = 0 ]
+  expect 2 hub-push out hf://ada/tiny@refs/heads/main
   hub_admin POST repo '{"id":"ada/tiny"}'
   expect 0 env HF_TOKEN=hf_testpr hub-push --create-pr out ada/tiny
   [ "$output" = "$HF_ENDPOINT/ada/tiny/discussions/1" ]

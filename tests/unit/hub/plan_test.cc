@@ -254,6 +254,23 @@ TEST_CASE("ignored: parts of a model stop a push, other files are named") {
   CHECK(warnings.size() == 2);
   CHECK_THROWS_AS(require_parts(plan), Error);
   CHECK_NOTHROW(require_parts(PushPlan{}));
+  PushPlan others;
+  const std::vector<std::string> parts = {"1_Pooling/config.json",
+                                          "bpe.model",
+                                          "model.onnx_data",
+                                          "model_index.json",
+                                          "modules.json",
+                                          "params.json",
+                                          "scheduler/scheduler_config.json",
+                                          "sentence_bert_config.json",
+                                          "vocab.bpe",
+                                          "weights.npz"};
+  for (const std::string& name : parts)
+    others.items.push_back({name, PushAction::kIgnored, Storage::kUnknown, 1, "", &kLocal});
+  CHECK(missing_parts(others) == parts);
+  for (const char* name : {"a.png", "data.json", "log.txt", "model.py", "optimizer.pt", "rng_state.pth"})
+    others.items.push_back({name, PushAction::kIgnored, Storage::kUnknown, 1, "", &kLocal});
+  CHECK(missing_parts(others) == parts);
   CHECK(is_deleted({"*"}, "", ".gitignore"));
   CHECK_FALSE(is_deleted({"*"}, "d", ".gitignore"));
   CHECK_FALSE(is_deleted({"*.txt"}, "", ".gitignore"));

@@ -43,6 +43,10 @@ TEST_CASE("secrets: tokens by the forms of services") {
            kToken,
            "HF_TOKEN=" + kToken,
            "https://ada:" + kToken + "@huggingface.co",
+           "\"mine:\\n" + kToken + "\"",
+           "?next=%3Ftoken%3D" + kToken,
+           "\\u003d" + kToken + "\\u0022",
+           "\\x3d" + kToken,
            std::string("ghp_") + "0aB1cD2eF3gH4iJ5kL6mN7oP8qR9sT0uV1wX",
            std::string("sk-proj-") + "Zx9Yw8Vu7Ts6Rq5Po4Nm3Lk2Ji1",
            std::string("AKIA") + "IOSFODNN7ABCDEFG",
@@ -69,6 +73,7 @@ TEST_CASE("secrets: placeholders, words and names in code are none") {
            std::string("sk-toggleable__content-fitted-label"),
            std::string("AKIA") + "abcdefghijklmnop",
            "x" + kToken,
+           "\\en" + kToken,
            std::string("hf_hub"),
        }) {
     CAPTURE(text);
@@ -86,7 +91,10 @@ TEST_CASE("secrets: private keys, not their frames in code and documentation") {
   for (const std::string& text : std::vector<std::string>{
            kKeyLine + "\n" + body + "\n" + end,
            "{\"private_key\": \"" + kKeyLine + "\\n" + body + "\\n" + end + "\"}",
-           kKeyLine + "\r\n" + body.substr(0, 30), "text before\n" + kKeyLine + "\nx\n"}) {
+           kKeyLine + "\r\n" + body.substr(0, 30), "text before\n" + kKeyLine + "\nx\n",
+           kKeyLine + "\n" + body + "\nand more text, but no end.",
+           kKeyLine + "\n> Proc-Type: 4,ENCRYPTED\n> DEK-Info: AES-128-CBC,0123\n>\n> " + body + "\n> " + end,
+           "key = \"" + kKeyLine + "\\n\" \\\n  \"" + body + "\\n\" \"" + end + "\""}) {
     CAPTURE(text);
     REQUIRE(find_secret(text));
     CHECK(find_secret(text)->kind == SecretKind::kPrivateKey);
@@ -94,6 +102,10 @@ TEST_CASE("secrets: private keys, not their frames in code and documentation") {
   for (const std::string& text : std::vector<std::string>{
            kKeyLine + "\n...\n" + end, "if \"" + kKeyLine + "\" in text:", "`-----BEGIN PRIVATE KEY`",
            kKeyLine + "\n" + std::string(80, 'x') + "\n" + end,
+           "'" + kKeyLine +
+               "\\n' + '\\n'.join(textwrap.wrap(private_key_of_the_service_account, 64)) + '\\n" + end,
+           "a key begins with " + kKeyLine + " and is long. ![](data:image/png;base64," + body + body + ")",
+           "if key.startswith(b'" + kKeyLine + "\\n'):\n  return decode_what_follows(key, password=None)\n",
            std::string("-----BEGIN CERTIFICATE-----\n") + body}) {
     CAPTURE(text);
     CHECK_FALSE(find_secret(text));
@@ -125,6 +137,8 @@ TEST_CASE("secrets: files are searched in pieces, in UTF-16 too, up to a limit")
       REQUIRE(search(text));
       CHECK(search(text)->line == 2);
       CHECK_FALSE(search(text, before));
+      text.replace(before - 2, 2, "\\n");
+      CHECK(search(text));
       std::string word = std::string(before, 'a') + kToken + std::string(70000, ' ');
       CHECK_FALSE(search(word));
     }
