@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -69,10 +70,11 @@ struct Evidence {
   bool has_own_dcp = false;       // the checkpoint itself is one of torch, its metadata written last
   bool has_counted_zero = false;  // ZeRO's files are as many as they say
   bool has_rank_files = false, has_first_rank = false;
-  bool is_rank_only = false;    // … and nothing else
-  std::string lacks_tag;        // what DeepSpeed does not find its files without
-  std::string lacks_first;      // what is missing unless another node keeps it
-  std::uint64_t processes = 0;  // that saved it, at least, as far as files of ranks tell
+  bool is_rank_only = false;         // … and nothing else
+  std::set<std::string> rank_parts;  // "critic/optim.pt", "mp_rank_01"
+  std::string lacks_tag;             // what DeepSpeed does not find its files without
+  std::string lacks_first;           // what is missing unless another node keeps it
+  std::uint64_t processes = 0;       // that saved it, at least, as far as files of ranks tell
 
   void blame(std::string why) {
     if (fault.empty()) fault = std::move(why);

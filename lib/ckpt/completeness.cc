@@ -244,6 +244,7 @@ class Judge {
   void conclude() {
     facts_.has_optimizer = evidence_.has_optimizer || evidence_.is_zero;
     facts_.is_rank_only = evidence_.is_rank_only;
+    facts_.rank_parts.assign(evidence_.rank_parts.begin(), evidence_.rank_parts.end());
     facts_.lacks_state = !has_state_ && !evidence_.is_rank_only && has_trainer_name() && !is_accelerate();
     facts_.doubt = evidence_.doubt;
     // Files that are written last, metadata that name all others, numbers that are in names.

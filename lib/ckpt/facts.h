@@ -72,7 +72,8 @@ struct CheckpointFacts {
   bool is_rank_only = false;  // files of some ranks and no weights that load by themselves: a node's own disk
   bool lacks_state =
       false;  // would be torn for want of a trainer_state.json, were it known to be the Trainer's
-  bool saves_model_only = false;  // its own training_args.bin says save_only_model
+  std::vector<std::string> rank_parts;  // kinds of files that ranks write, in order: "critic/optim.pt"
+  bool saves_model_only = false;        // its own training_args.bin says save_only_model
   bool has_optimizer = false;
   std::string slim_block;  // why it can't be slimmed; empty: training_entries say what goes
   std::vector<TrainingEntry> training_entries;

@@ -118,6 +118,14 @@ void RankFiles::add(const RankName& name) {
   kind.is_rng = name.is_rng;
 }
 
+std::set<std::string> RankFiles::kinds() const {
+  std::set<std::string> names;
+  for (const auto& [key, kind] : kinds_) {
+    if (!kind.is_rng) names.insert(key.second);
+  }
+  return names;
+}
+
 bool RankFiles::has_first() const {
   return std::any_of(kinds_.begin(), kinds_.end(),
                      [](const auto& entry) { return entry.second.ranks.contains(0); });

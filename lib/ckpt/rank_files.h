@@ -35,6 +35,7 @@ class RankFiles {
  public:
   void add(const RankName& name);
 
+  [[nodiscard]] std::set<std::string> kinds() const;  // random states apart
   [[nodiscard]] bool is_empty() const { return kinds_.empty(); }
   [[nodiscard]] bool has_first() const;  // of rank 0 there is something
   // How many processes these files tell of, at least.

@@ -25,7 +25,6 @@ namespace mu {
 namespace {
 
 constexpr std::string_view kPrefix = "checkpoint-";
-constexpr std::string_view kWhich[] = {"best", "last", "latest", "final"};
 
 bool is_digit(char c) {
   return c >= '0' && c <= '9';
@@ -51,8 +50,7 @@ std::optional<std::uint64_t> number_after(std::string_view name, std::string_vie
   return std::nullopt;
 }
 
-// "checkpoint_best.pt", "last-v1.ckpt": which one it is, not when it was saved.
-bool says_which(std::string_view name) {
+bool has_word(std::string_view name, std::initializer_list<std::string_view> words) {
   std::string lower(name);
   std::transform(lower.begin(), lower.end(), lower.begin(),
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
@@ -63,7 +61,12 @@ bool says_which(std::string_view name) {
     const std::size_t at = lower.find(word);
     return at != std::string::npos && !is_letter(at - 1) && !is_letter(at + word.size());
   };
-  return std::any_of(std::begin(kWhich), std::end(kWhich), is_word);
+  return std::any_of(words.begin(), words.end(), is_word);
+}
+
+// "checkpoint_best.pt", "last-v1.ckpt": which one it is, not when it was saved.
+bool says_which(std::string_view name) {
+  return has_word(name, {"best", "last", "latest", "final"});
 }
 
 // The last number of a name that may count something: not that of ".h5" or "mp4", of "7b", or of "0.25".
@@ -170,6 +173,10 @@ void allow_many_files() {
 }
 
 }  // namespace
+
+bool says_best(std::string_view name) {
+  return has_word(name, {"best"});
+}
 
 CheckpointNames::CheckpointNames(const std::string& pattern) : pattern_(pattern) {
   const bool has_literal = std::any_of(pattern.begin(), pattern.end(), [](char c) {

@@ -39,6 +39,9 @@ class CheckpointNames {
   std::optional<Glob> pattern_;
 };
 
+// "best_mAP_epoch_9.pth"
+bool says_best(std::string_view name);
+
 struct FoundRuns {
   std::vector<RunFolder> runs;  // each folder once
   std::vector<Error> missing;  // operands that do not exist: a typing mistake, so that nothing should be done

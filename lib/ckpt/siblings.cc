@@ -4,10 +4,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <string_view>
 #include <tuple>
 
 #include "base/text.h"
+#include "ckpt/runs.h"
 
 namespace mu {
 namespace {
@@ -25,6 +27,14 @@ void name_left_alone(std::vector<std::string> names, std::string_view why, RunFa
 
 bool has_number(const LookedAtEntry& entry) {
   return entry.is_recognised && entry.facts.number.has_value();
+}
+
+// "best_mAP_epoch_9.pth" beside "epoch_9.pth": a copy that the trainer keeps for itself. Where all are called
+// so, they are what a callback leaves one after the other.
+bool has_best_apart(const std::vector<LookedAtEntry>& entries) {
+  return std::any_of(entries.begin(), entries.end(), [](const LookedAtEntry& entry) {
+    return has_number(entry) && !says_best(entry.facts.name);
+  });
 }
 
 void sort_oldest_first(std::vector<CheckpointFacts>& checkpoints) {
@@ -79,28 +89,52 @@ void judge_optimizers(std::vector<CheckpointFacts>& checkpoints) {
   }
 }
 
+// verl's critic after its actor, Megatron's folders of ranks: what the save before this one has, and this one
+// not at all, may have been cut off. Compared with that one alone, so that a run that goes on without a part
+// is followed.
+void judge_rank_parts(std::vector<CheckpointFacts>& checkpoints) {
+  const CheckpointFacts* before = nullptr;
+  for (CheckpointFacts& c : checkpoints) {
+    if (!c.is_complete() || c.rank_parts.empty()) continue;
+    std::vector<std::string> lost;
+    if (before != nullptr)
+      std::set_difference(before->rank_parts.begin(), before->rank_parts.end(), c.rank_parts.begin(),
+                          c.rank_parts.end(), std::back_inserter(lost));
+    if (!lost.empty() && c.condition == Condition::kResumable) {
+      c.condition = Condition::kInferenceOnly;
+      c.why = fmt::format("no {}, which {} has", lost.front(), before->name);
+    }
+    before = &c;
+  }
+}
+
 }  // namespace
 
 void take_checkpoints(std::vector<LookedAtEntry> entries, RunFacts& run) {
   const bool by_number = std::any_of(entries.begin(), entries.end(), has_number);
-  std::vector<std::string> strangers, unnumbered;
+  const bool is_best_apart = run.is_by_pattern && has_best_apart(entries);
+  std::vector<std::string> strangers, unnumbered, bests;
   for (LookedAtEntry& entry : entries) {
     const bool is_unreadable = entry.facts.condition == Condition::kUnreadable;
     if (!entry.is_recognised && !is_unreadable)
       strangers.push_back(std::move(entry.facts.name));
     else if (by_number && !entry.facts.number && !is_unreadable && !entry.facts.is_staging)
       unnumbered.push_back(std::move(entry.facts.name));
+    else if (is_best_apart && entry.facts.number && !is_unreadable && says_best(entry.facts.name))
+      bests.push_back(std::move(entry.facts.name));
     else
       run.checkpoints.push_back(std::move(entry.facts));
   }
   sort_oldest_first(run.checkpoints);
   name_left_alone(std::move(strangers), "neither weights nor training state", run);
   name_left_alone(std::move(unnumbered), "no number in the name, as others have", run);
+  name_left_alone(std::move(bests), "called the best, as others are not", run);
   if (!by_number && run.checkpoints.size() > 1)
     run.warnings.push_back("no name holds a number: the order is by the time of saving");
   judge_rank_only(run.checkpoints);
   judge_states(run.checkpoints);
   judge_optimizers(run.checkpoints);
+  judge_rank_parts(run.checkpoints);
 }
 
 }  // namespace mu

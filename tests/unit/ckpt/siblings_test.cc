@@ -97,3 +97,33 @@ TEST_CASE("siblings: an optimizer that others have is missed, one that none has 
   take_checkpoints({with("step-1", 1, false), with("step-2", 2, false)}, models);
   CHECK(models.checkpoints[1].condition == Condition::kResumable);
 }
+
+TEST_CASE("siblings: by pattern the best stays apart, unless all are called so") {
+  RunFacts run;
+  run.is_by_pattern = true;
+  take_checkpoints(
+      {entry("epoch_9.pth", 9, 1), entry("epoch_10.pth", 10, 2), entry("best_mAP_epoch_9.pth", 9, 1)}, run);
+  CHECK(names_of(run) == Names{"epoch_9.pth", "epoch_10.pth"});
+  CHECK(run.left_alone == Names{"left alone, called the best, as others are not: best_mAP_epoch_9.pth"});
+  RunFacts all;
+  all.is_by_pattern = true;
+  take_checkpoints({entry("best-epoch=1.ckpt", 1, 1), entry("best-epoch=2.ckpt", 2, 2)}, all);
+  CHECK(names_of(all) == Names{"best-epoch=1.ckpt", "best-epoch=2.ckpt"});
+  CHECK(all.left_alone.empty());
+}
+
+TEST_CASE("siblings: a part of ranks that the save before has is missed once") {
+  const auto with = [](const char* name, std::uint64_t number, const Names& parts) {
+    LookedAtEntry made = entry(name, number, 1);
+    made.facts.rank_parts = parts;
+    return made;
+  };
+  const Names both = {"actor/model.pt", "critic/model.pt"}, actor = {"actor/model.pt"};
+  RunFacts run;
+  take_checkpoints(
+      {with("g_1", 1, actor), with("g_2", 2, both), with("g_3", 3, actor), with("g_4", 4, actor)}, run);
+  CHECK(run.checkpoints[1].condition == Condition::kResumable);
+  CHECK(run.checkpoints[2].condition == Condition::kInferenceOnly);
+  CHECK(run.checkpoints[2].why == "no critic/model.pt, which g_2 has");
+  CHECK(run.checkpoints[3].condition == Condition::kResumable);
+}
