@@ -77,6 +77,7 @@ class Judge {
     judge_megatron(files_, evidence_);
     judge_ranks(
         files_, [this] { return arguments(); }, evidence_);
+    judge_adapters(files_, evidence_);
     check_state();
     const bool has_any = evidence_.has_weights || evidence_.has_parts;
     if (!evidence_.is_rank_only && !has_any) evidence_.blame("no weights");

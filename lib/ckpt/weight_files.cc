@@ -305,6 +305,19 @@ void judge_files(const CheckpointFiles& files, bool deep, Evidence& evidence) {
   FileJudge(files, deep, evidence).judge();
 }
 
+void judge_adapters(const CheckpointFiles& files, Evidence& evidence) {
+  if (evidence.has_parts || evidence.is_rank_only) return;
+  for (const Place& place : files.places()) {
+    const bool has_weights =
+        std::any_of(place.entries.begin(), place.entries.end(), [](const PlacedEntry& entry) {
+          return may_be_weights(entry) && is_weights_name(entry.base) &&
+                 !entry.base.starts_with("value_head");
+        });
+    if (place.find("adapter_config.json") != nullptr && !has_weights)
+      evidence.blame(place.prefix + "adapter_config.json is there without the adapter's weights");
+  }
+}
+
 FileVerdict judge_single_file(const InputFile& file, std::string_view base, bool deep) {
   FileVerdict verdict;
   const FileRole role = cached_role(std::string(base), false);

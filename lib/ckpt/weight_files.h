@@ -15,6 +15,9 @@ bool is_weights_name(std::string_view base);
 // Every such file by its ends, every index against its shards. `deep` reads them from end to end.
 void judge_files(const CheckpointFiles& files, bool deep, Evidence& evidence);
 
+// PEFT loads an adapter from beside its config. After the layouts, whose parts may hold it instead.
+void judge_adapters(const CheckpointFiles& files, Evidence& evidence);
+
 // The same for a file that is a checkpoint by itself: why it is not whole, or empty. `shows` is set where its
 // format would tell. Nothing when it holds neither weights nor training state.
 struct FileVerdict {

@@ -232,6 +232,27 @@ TEST_CASE("layouts: accelerate and diffusers write no trainer_state.json") {
   CHECK(run.condition() == Condition::kInferenceOnly);
 }
 
+TEST_CASE("layouts: each adapter needs its weights") {
+  const RunByHand run;
+  add_checkpoint(run.folder.path(), 500);
+  run.remove("checkpoint-500/model.safetensors");
+  for (const char* at : {"checkpoint-500/", "checkpoint-500/reference/"}) {
+    run.weights(std::string(at) + "adapter_model.safetensors");
+    run.text(std::string(at) + "adapter_config.json", "{}");
+  }
+  CHECK(run.condition() == Condition::kResumable);
+  run.weights("checkpoint-500/value_head.safetensors");
+  run.remove("checkpoint-500/adapter_model.safetensors");
+  CHECK(run.fault() == "adapter_config.json is there without the adapter's weights");
+  run.torch("checkpoint-500/adapter_model.bin");
+  CHECK(run.condition() == Condition::kResumable);
+  run.remove("checkpoint-500/reference/adapter_model.safetensors");
+  CHECK(run.fault() == "reference/adapter_config.json is there without the adapter's weights");
+  // Shares may hold it.
+  run.fixture("fsdp-run/checkpoint-1/pytorch_model_fsdp_0", "checkpoint-500/pytorch_model_fsdp_0");
+  CHECK(run.fault().empty());
+}
+
 TEST_CASE("layouts: a slimmed checkpoint of any trainer is whole, and not to be resumed from") {
   for (const bool is_accelerate : {true, false}) {
     const RunByHand run;
