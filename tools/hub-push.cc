@@ -97,9 +97,16 @@ PushResult push_to_hub(const HubPushOptions& o, const FileChoice& choice, HashCa
   return result;
 }
 
-// A folder for what is ours; nowhere, where it lies in the folder that is pushed.
+// A folder for what is ours; nowhere, where it lies in the folder that is pushed or may not be looked at.
 std::string kept_out(const std::string& local, const std::string& folder) {
-  return folder.empty() || !is_folder(local) || !lies_in(local, folder) ? folder : "";
+  if (folder.empty()) return "";
+  try {
+    static_cast<void>(exists(folder));
+  } catch (const Error& error) {
+    print_warning(fmt::format("nothing is remembered: {}", error.what()));
+    return "";
+  }
+  return !is_folder(local) || !lies_in(local, folder) ? folder : "";
 }
 
 int push_once(const HubPushOptions& o, const std::string& local, PushOptions push_to) {

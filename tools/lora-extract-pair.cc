@@ -17,6 +17,7 @@
 #include "os/folder.h"
 #include "os/stage.h"
 #include "pack/report.h"
+#include "pack/write.h"
 
 namespace mu {
 namespace {
@@ -136,6 +137,7 @@ int extract_pair_mode(const LoraExtractOptions& o) {
     return 0;
   }
   if (!o.force) require_free_folder(o.output, false);
+  require_apart(o.output, {*o.base, *o.tuned});
   const PartsFolder parts(o.output, shared ? pair_fingerprint(plan, options, base, tuned, o.known_by) : "");
   if (o.part) return extract_share(o, parts, base, tuned, plan, units, options);
   std::vector<FoundTensor> found =

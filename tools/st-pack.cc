@@ -222,6 +222,12 @@ int pack(const Options& o) {
                       : plan_text(plan, *o.output, replacement));
     return 0;
   }
+  std::vector<std::string> sources;
+  for (const AdapterUse& use : adapters) {
+    sources.push_back(use.adapter->name);
+    for (const WeightsFile& file : use.adapter->weights.files) sources.push_back(file.name);
+  }
+  if (kind != OutputKind::kStream) require_apart(*o.output, sources);
   const WriteOptions options = {.force = o.force,
                                 .verify = o.verify,
                                 .threads = o.common.thread_count(),

@@ -116,21 +116,23 @@ class Walk {
       }
       return entry.is_link ? follow(path, shown) : enter(path, shown);
     }
-    if (entry.kind != FolderEntry::Kind::kFile)
-      return leave(shown, entry.is_link ? "a link that leads to no file" : "no regular file");
-    take_file(entry, path, name);
-  }
-
-  void take_file(const FolderEntry& entry, const std::string& path, const std::string& name) {
-    const bool included = take_match(include_, name);
-    if (!include_.empty() && !included) return leave(name, "not included");
-    if (take_match(exclude_, name)) return leave(name, "excluded");
-    if (!included && !rules_.all) {
-      if (const std::optional<std::string> reason = run_reason(entry.name, false))
-        return leave(name, *reason);
+    const bool file = entry.kind == FolderEntry::Kind::kFile;
+    if (!file && !entry.is_link) return leave(shown, "no regular file");
+    if (std::optional<std::string> reason = why_unwanted(entry.name, name)) return leave(name, *reason);
+    if (!file) {
+      leave(shown, "a link that leads to no file");
+      choice_.left_out.back().broken = true;
+      return;
     }
     choice_.files.push_back({path, prefix_.empty() ? name : prefix_ + "/" + name, entry.stamp});
     if (entry.is_link) choice_.files.back().outside = leads_out(root_, path).value_or("");
+  }
+
+  std::optional<std::string> why_unwanted(std::string_view base, const std::string& name) {
+    const bool included = take_match(include_, name);
+    if (!include_.empty() && !included) return "not included";
+    if (take_match(exclude_, name)) return "excluded";
+    return included || rules_.all ? std::nullopt : run_reason(base, false);
   }
 
   std::string prefix_;

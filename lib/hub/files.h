@@ -30,6 +30,7 @@ struct LocalFile {
 struct LeftOutFile {
   std::string name;  // below the folder pushed; with a trailing "/" for a whole folder
   std::string reason;
+  bool broken = false;  // a link that leads to no file, and that nobody asked to leave out
 };
 
 struct FileChoice {

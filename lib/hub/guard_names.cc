@@ -6,6 +6,7 @@
 
 #include "base/text.h"
 #include "hub/guard.h"
+#include "hub/ignored.h"
 #include "hub/name_key.h"
 #include "model/roles.h"
 #include "os/folder.h"
@@ -19,6 +20,9 @@ class NamesGuard {
  public:
   std::vector<GuardFinding> run(const FileChoice& choice, bool is_model) {
     check_names(choice);
+    for (const LeftOutFile& file : choice.left_out) {
+      if (file.broken && is_part_of_model(file.name)) add(Rule::kTorn, file.name, file.reason);
+    }
     if (is_model) check_model(choice);
     return std::move(findings_);
   }

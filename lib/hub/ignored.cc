@@ -46,6 +46,8 @@ constexpr std::array kOtherParts = std::to_array<std::string_view>({
     "*.llamafile",
 });
 
+}  // namespace
+
 bool is_part_of_model(std::string_view path) {
   const std::string_view name = base_name(path);
   switch (role_of(name, false)) {
@@ -67,8 +69,6 @@ bool is_part_of_model(std::string_view path) {
       return false;
   }
 }
-
-}  // namespace
 
 void mark_ignored(PushPlan& plan, const IgnoreRules& rules) {
   for (PushItem& item : plan.items) {

@@ -5,12 +5,16 @@
 
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "hub/attributes.h"
 #include "hub/plan.h"
 
 namespace mu {
+
+// Weights, configs and tokenizer files, by their names.
+bool is_part_of_model(std::string_view path);
 
 // For a plan that no hub was asked about: what the .gitignore that goes along will keep back.
 void mark_ignored(PushPlan& plan, const IgnoreRules& rules);

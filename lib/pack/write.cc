@@ -27,17 +27,25 @@ std::optional<FileId> id_of(const std::string& path) {
   return status ? std::optional(FileId{status->st_dev, status->st_ino}) : std::nullopt;
 }
 
-// Writing onto what is being read would lose it.
+Error onto_itself(const std::string& out) {
+  return refused("is the input itself").in_file(escape_name(out)).hint("write elsewhere");
+}
+
+// Whether `path` lies in the folder `target`, by its name or behind a link.
+bool is_in(const std::string& path, const FileId& target) {
+  return id_of(parent_of(path)) == target ||
+         (exists(path) && id_of(parent_of(resolved_path(path))) == target);
+}
+
 void refuse_own_input(const PackPlan& plan, const Input& input, const std::string& out) {
+  if (input.folder && plan.kind == OutputKind::kFolder) require_apart(out, {input.folder->path});
   const std::optional<FileId> target = id_of(out);
   if (!target) return;
-  const Error onto_itself = refused("is the input itself").in_file(escape_name(out)).hint("write elsewhere");
-  if (input.folder && id_of(input.folder->path) == target) throw onto_itself;
   for (const WeightsFile& file : input.weights.files) {
     if (!file.file) continue;
-    if (file.file->id() == *target) throw onto_itself;
+    if (file.file->id() == *target) throw onto_itself(out);
     // An input that lies in the output folder would be replaced with it.
-    if (plan.kind == OutputKind::kFolder && id_of(parent_of(file.name)) == target) throw onto_itself;
+    if (plan.kind == OutputKind::kFolder && is_in(file.name, *target)) throw onto_itself(out);
   }
 }
 
@@ -183,6 +191,24 @@ WriteResult write_single(const PackPlan& plan, const std::string& out, const Wri
 }
 
 }  // namespace
+
+void require_apart(const std::string& out, const std::vector<std::string>& sources) {
+  const std::optional<FileId> target = id_of(out);
+  if (!target) return;
+  for (const std::string& source : sources) {
+    if (id_of(source) == target) throw onto_itself(out);
+    if (!is_folder(out) || !exists(source)) continue;
+    if (!is_folder(source)) {
+      if (is_in(source, *target)) throw onto_itself(out);
+      continue;
+    }
+    for (const FolderEntry& entry : list_folder(source)) {
+      if (entry.is_link && entry.kind == FolderEntry::Kind::kFile &&
+          is_in(join_path(source, entry.name), *target))
+        throw onto_itself(out);
+    }
+  }
+}
 
 void require_writable(const PackPlan& plan, const Input& input, const std::string& out, bool force) {
   refuse_own_input(plan, input, out);

@@ -44,6 +44,10 @@ using FinishedShards = std::map<std::string, FinishedShard>;
 WriteResult write_pack(const PackPlan& plan, const Input& input, const std::string& out,
                        const WriteOptions& options, const FinishedShards& finished = {});
 
+// Throws kRefused where writing to `out` would replace one of these folders and files that are read, or what
+// their links lead to: it would be lost.
+void require_apart(const std::string& out, const std::vector<std::string>& sources);
+
 // Throws kRefused where write_pack would before it writes.
 void require_writable(const PackPlan& plan, const Input& input, const std::string& out, bool force);
 

@@ -284,6 +284,25 @@ setup() { hub_home; }
   diff listed <(sed 's/.*there are //; s/, /\n/g' <<< "$stderr")
 }
 
+@test "a link that leads nowhere in place of weights stops the push" {
+  model
+  start_hub
+  rm out/model.safetensors
+  ln -s nowhere out/model.safetensors
+  ln -s nowhere out/notes.txt
+  expect 5 hub-push out ada/tiny
+  has stderr "model.safetensors: a link that leads to no file [torn]"
+  [ "$(hub_count 'e["route"] in ("create", "commit")')" = 0 ]
+  expect 0 hub-push --exclude '*.safetensors' out ada/tiny
+  has stderr "model.safetensors: left out: excluded"
+  has stderr "notes.txt: left out: a link that leads to no file"
+  expect 0 hub-push --allow torn out ada/tiny
+  has stderr "warning: model.safetensors: a link"
+  ln -s nowhere out/optimizer.pt
+  expect 0 hub-push --exclude '*.safetensors' out ada/tiny
+  has stderr "optimizer.pt: left out: training state"
+}
+
 @test "what an ignore list leaves out of a model stops the push, whoever has the list" {
   model
   start_hub

@@ -254,3 +254,17 @@ t = new'
   expect 0 lora-extract -n --base "$FIXTURES/pair/base" --tuned "$FIXTURES/pair/tuned" -o no --part 1/14
   expect 2 lora-extract "$FIXTURES/lora-run/checkpoint-40" -o no --part 1/2
 }
+
+@test "a model that is read is never replaced" {
+  cp -r "$FIXTURES/pair/base" "$FIXTURES/pair/tuned" . && chmod -R u+w base tuned
+  ln -s base link
+  mkdir links && ln -s "$PWD"/base/* links
+  before=$(cat base/* tuned/* | sha256sum)
+  for out in base tuned link; do
+    expect 5 lora-extract --base base --tuned tuned --rank 1 --force -o $out
+    has stderr "is the input itself"
+  done
+  expect 5 lora-extract --base links --tuned tuned --rank 1 --force -o base
+  expect 5 lora-extract --base base --tuned tuned/model.safetensors --rank 1 --force -o tuned
+  [ "$(cat base/* tuned/* | sha256sum)" = "$before" ]
+}

@@ -139,7 +139,16 @@ LIST
   expect 5 st-pack in -o link --force
   expect 5 st-pack in/model.safetensors -o in --force
   expect 5 st-pack in -o in/model.safetensors --force
+  # Links lead into the output, or an adapter lies there.
+  mkdir links && ln -s ../in/model.safetensors ../in/config.json links
+  expect 5 st-pack links -o in --force
   [ "$(cat in/* | sha256sum)" = "$before" ]
+  cp -r "$FIXTURES/lora-run/checkpoint-40" adapter && chmod -R u+w adapter
+  before=$(cat adapter/* | sha256sum)
+  expect 5 st-pack "$FIXTURES/base" --adapter adapter -o adapter --force
+  has stderr "is the input itself"
+  expect 5 st-pack "$FIXTURES/base" --adapter adapter:0.5 -o adapter/adapter_model.safetensors --force
+  [ "$(cat adapter/* | sha256sum)" = "$before" ]
 }
 
 @test "broken input is refused and nothing is left" {
