@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <memory>
@@ -152,8 +153,17 @@ std::string tidy_path(const std::string& path) {
 
 std::string resolved_path(const std::string& path) {
   const std::unique_ptr<char, decltype(&std::free)> real(::realpath(path.c_str(), nullptr), &std::free);
-  if (!real) throw io_error("find", errno, escape_name(path));
-  return real.get();
+  if (real) return real.get();
+  const int code = errno;
+  // A folder above the current one may be closed to us; the kernel knows the path all the same.
+  if (const Fd fd(code == EACCES ? ::open(path.c_str(), O_PATH | O_CLOEXEC) : -1); fd.get() >= 0) {
+    std::array<char, 4096> text;
+    const std::string link = "/proc/self/fd/" + std::to_string(fd.get());
+    const ssize_t size = ::readlink(link.c_str(), text.data(), text.size());
+    if (size > 0 && static_cast<std::size_t>(size) < text.size() && text.front() == '/')
+      return {text.data(), static_cast<std::size_t>(size)};
+  }
+  throw io_error("find", code, escape_name(path));
 }
 
 void make_folders(const std::string& path) {

@@ -125,6 +125,12 @@ tls() {
   has stderr "model.safetensors"
   has stderr "Permission denied"
   [ "$(hub_count 'e["route"] == "commit"')" = 0 ]
+  # What only remembers may be out of reach.
+  chmod o+r out/model.safetensors
+  mkdir -p home/locked && chmod 700 home/locked
+  expect 0 setpriv --reuid 65534 --regid 65534 --clear-groups env XDG_STATE_HOME="$PWD/home/locked/a" \
+    XDG_CACHE_HOME="$PWD/home/locked/b" HF_HOME=/nonexistent hub-push out ada/tiny
+  has stderr "warning: nothing is remembered"
 }
 
 @test "a signal ends it within a second while a name is looked up" {
