@@ -11,10 +11,8 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstdlib>
 #include <ctime>
 #include <map>
-#include <memory>
 #include <set>
 
 #include "base/text.h"
@@ -46,9 +44,13 @@ struct Candidate {
   bool is_marked = false;  // something beside it says that it is not finished
 };
 
+// Where a link ends; empty for one that leads nowhere, or where we may not look.
 std::string real_path(const std::string& path) {
-  const std::unique_ptr<char, decltype(&std::free)> real(::realpath(path.c_str(), nullptr), &std::free);
-  return real ? real.get() : std::string();
+  try {
+    return find_real_path(path).value_or("");
+  } catch (const Error&) {
+    return "";
+  }
 }
 
 // What could not be looked at, below the checkpoint.
@@ -131,7 +133,7 @@ class Scanner {
     run.path = folder.path;
     run.device = folder.id.device;
     run.is_by_pattern = names_.is_by_pattern();
-    real_[index] = real_path(folder.path);
+    real_[index] = resolved_path(folder.path);
     std::set<std::string, std::less<>> marks;
     const std::size_t first = candidates_.size();
     for (auto& [name, listed_type] : list_at(folder.fd.get(), folder.path)) {
@@ -148,7 +150,7 @@ class Scanner {
                : S_ISREG(status.st_mode) ? DT_REG
                                          : DT_BLK;
       }
-      if (type == DT_LNK) note_link(index, join_path(real_[index], name));
+      if (type == DT_LNK) note_link(index, name);
       if (type == DT_LNK && names_the_last(name)) note_tracking_link(index, name);
       if (type == DT_REG && is_tracker_file(name)) note_tracker(index, name);
       if (name == "KEEP" && type == DT_REG) read_keep_file(run, folder);
@@ -193,9 +195,10 @@ class Scanner {
     run.leftovers.push_back({name, stage->target, stage->judged});
   }
 
-  void note_link(std::size_t index, const std::string& path) {
-    std::string target = real_path(path);
-    if (!target.empty()) links_[index].emplace_back(path, std::move(target));
+  // Paths are as the run was named: by a real one it may not be within reach.
+  void note_link(std::size_t index, const std::string& name) {
+    std::string target = real_path(join_path(folders_[index].path, name));
+    if (!target.empty()) links_[index].emplace_back(join_path(real_[index], name), std::move(target));
   }
 
   // The name of the entry of a run that a path leads to, itself or below; empty for any other.
@@ -215,7 +218,7 @@ class Scanner {
     struct stat status {};
     if (size < 0 || ::fstatat(folder, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) return;
     tracker.says.assign(target.data(), static_cast<std::size_t>(size));
-    tracker.entry = entry_at(index, join_path(real_[index], name));
+    tracker.entry = entry_at(index, join_path(folders_[index].path, name));
     tracker.changed_ns = stamp_of(status).mtime_ns;
     runs_[index].trackers.push_back(std::move(tracker));
   }
@@ -224,8 +227,9 @@ class Scanner {
     std::optional<Tracker> tracker = read_tracker(folders_[index].fd.get(), name);
     if (!tracker) return;
     if (tracker->says.find('/') != std::string::npos)
-      tracker->entry = entry_at(
-          index, tracker->says.starts_with('/') ? tracker->says : join_path(real_[index], tracker->says));
+      tracker->entry =
+          entry_at(index, tracker->says.starts_with('/') ? tracker->says
+                                                         : join_path(folders_[index].path, tracker->says));
     runs_[index].trackers.push_back(std::move(*tracker));
   }
 

@@ -10,9 +10,7 @@
 
 #include <array>
 #include <cerrno>
-#include <cstdlib>
 #include <filesystem>
-#include <memory>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -33,9 +31,8 @@ constexpr unsigned kMostTries = 10'000;
 constexpr int kMaxDepth = 40;  // a checkpoint is no deeper when it is judged
 
 std::string real_name(const std::string& run_path) {
-  const std::unique_ptr<char, decltype(&std::free)> real(::realpath(run_path.c_str(), nullptr), &std::free);
-  if (!real) throw io_error("find", errno, escape_name(run_path));
-  const std::string_view name = base_name(real.get());
+  const std::string real = resolved_path(run_path);
+  const std::string_view name = base_name(real);
   return name.empty() ? "root" : std::string(name);
 }
 

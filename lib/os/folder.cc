@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <climits>
 #include <cstdlib>
 #include <memory>
 
@@ -152,18 +153,25 @@ std::string tidy_path(const std::string& path) {
 }
 
 std::string resolved_path(const std::string& path) {
+  if (std::optional<std::string> real = find_real_path(path)) return *std::move(real);
+  throw io_error("find", ENOENT, escape_name(path));
+}
+
+// The kernel is asked first: it knows where an open folder lies, while realpath() looks up each part of the
+// path, which another user's folder above the current one does not allow.
+std::optional<std::string> find_real_path(const std::string& path) {
+  const Fd fd(::open(path.c_str(), O_PATH | O_CLOEXEC));
+  if (fd.get() >= 0) {
+    std::array<char, PATH_MAX> text{};
+    const ssize_t size =
+        ::readlink(fmt::format("/proc/self/fd/{}", fd.get()).c_str(), text.data(), text.size());
+    const bool is_whole = size > 0 && static_cast<std::size_t>(size) < text.size() && text[0] == '/';
+    if (is_whole) return std::string(text.data(), static_cast<std::size_t>(size));
+  }
   const std::unique_ptr<char, decltype(&std::free)> real(::realpath(path.c_str(), nullptr), &std::free);
   if (real) return real.get();
-  const int code = errno;
-  // A folder above the current one may be closed to us; the kernel knows the path all the same.
-  if (const Fd fd(code == EACCES ? ::open(path.c_str(), O_PATH | O_CLOEXEC) : -1); fd.get() >= 0) {
-    std::array<char, 4096> text;
-    const std::string link = "/proc/self/fd/" + std::to_string(fd.get());
-    const ssize_t size = ::readlink(link.c_str(), text.data(), text.size());
-    if (size > 0 && static_cast<std::size_t>(size) < text.size() && text.front() == '/')
-      return {text.data(), static_cast<std::size_t>(size)};
-  }
-  throw io_error("find", code, escape_name(path));
+  if (errno == ENOENT || errno == ENOTDIR) return std::nullopt;
+  throw io_error("find", errno, escape_name(path));
 }
 
 void make_folders(const std::string& path) {

@@ -41,8 +41,10 @@ std::string parent_of(std::string_view path);  // "." when there is no slash
 // The path without trailing slashes and, where its last part is "." or "..", as the folder's real path.
 std::string tidy_path(const std::string& path);
 
-// The path without links, absolute. Throws kIo.
+// The path without links, absolute, also where a folder above may not be searched. Throws kIo.
 std::string resolved_path(const std::string& path);
+// The same; nothing where there is no such thing.
+std::optional<std::string> find_real_path(const std::string& path);
 
 // Makes a folder and those above it. One that exists is fine. Throws kIo.
 void make_folders(const std::string& path);

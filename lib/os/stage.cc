@@ -8,10 +8,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <cstdlib>
 #include <ctime>
 #include <filesystem>
-#include <memory>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -86,14 +84,6 @@ std::string stage_beside(const std::string& target) {
   return join_path(parent_of(target), stage_name(base_name(target), StageKind::kStage));
 }
 
-// Nothing where it leads nowhere.
-std::optional<std::string> real_path(const std::string& path) {
-  const std::unique_ptr<char, decltype(&std::free)> real(::realpath(path.c_str(), nullptr), &std::free);
-  if (real) return real.get();
-  if (errno == ENOENT || errno == ENOTDIR) return std::nullopt;
-  throw io_error("follow the link", errno, escape_name(path));
-}
-
 std::string read_link(const std::string& path) {
   std::error_code failed;
   const std::string text = std::filesystem::read_symlink(path, failed).string();
@@ -143,7 +133,7 @@ void link_or_copy(const std::string& from, const std::string& to) {
 std::string real_target(const std::string& target) {
   const std::string tidy = tidy_path(target);
   const std::string name(base_name(tidy));
-  const std::optional<std::string> parent = real_path(parent_of(tidy));
+  const std::optional<std::string> parent = find_real_path(parent_of(tidy));
   if (!parent) return tidy;  // there is nothing to write to, as its user will find
   const Error among_blobs = refused("lies among blobs, which are named by the hash of their bytes")
                                 .in_file(escape_name(target))
@@ -151,7 +141,7 @@ std::string real_target(const std::string& target) {
   if (lies_in_blobs(join_path(*parent, name))) throw among_blobs;
   const std::optional<struct stat> status = find_status(tidy, false);
   if (!status || !S_ISLNK(status->st_mode)) return tidy;
-  const std::optional<std::string> end = real_path(tidy);
+  const std::optional<std::string> end = find_real_path(tidy);
   const std::filesystem::path leads_to =
       end ? std::filesystem::path(*end) : std::filesystem::path(*parent) / read_link(tidy);
   if (lies_in_blobs(leads_to.lexically_normal().string())) {

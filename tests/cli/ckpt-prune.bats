@@ -23,6 +23,21 @@ steps() { (cd run && ls -d checkpoint-* 2> /dev/null | sed 's/checkpoint-//' | s
 
 as_nobody() { setpriv --reuid=65534 --regid=65534 --clear-groups "$@"; }
 
+@test "a link protects its checkpoint where folders above may not be searched" {
+  [ "$(id -u)" = 0 ] || skip "needs root to become another user"
+  run_of 100 200 300
+  ln -s checkpoint-100 run/kept
+  mkdir -p above/below
+  mv run above/below
+  cp "$BIN_DIR/ckpt-prune" above/below
+  chmod -R a+rwX above/below
+  find above/below/run -exec touch -h -d 2026-01-01 {} +
+  chmod 700 above
+  cd above/below
+  expect 0 as_nobody ./ckpt-prune --keep 1 run
+  [ "$(steps)" = "100 300" ]
+}
+
 @test "the plan says what happens to each and why, and a real run does it" {
   run_of 100 200 300 400
   expect 0 ckpt-prune -n --keep 2 run
