@@ -25,7 +25,7 @@ std::vector<std::string> tables_beside(const std::string& journal) {
   std::vector<std::string> tables;
   if (journal.empty()) return tables;
   const std::string folder = parent_of(journal);
-  if (!is_folder(folder)) return tables;
+  if (!is_in_reach(folder) || !is_folder(folder)) return tables;
   for (const FolderEntry& entry : list_folder(folder)) {
     if (entry.kind == FolderEntry::Kind::kFile && entry.name.starts_with(kHashes))
       tables.push_back(join_path(folder, entry.name));

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cctype>
 
-#include "base/error.h"
 #include "base/text.h"
 #include "os/folder.h"
 
@@ -31,16 +30,8 @@ std::optional<std::string> leads_out(const std::string& real_folder, const std::
 }
 
 bool lies_in(const std::string& folder, const std::string& path) {
-  // Where we may not look, nothing of ours comes to lie either.
-  const auto is_there = [](const std::string& place) {
-    try {
-      return exists(place);
-    } catch (const Error&) {
-      return false;
-    }
-  };
   std::string above = path;
-  while (!is_there(above) && parent_of(above) != above) above = parent_of(above);
+  while (!is_in_reach(above) && parent_of(above) != above) above = parent_of(above);
   const std::string root = resolved_path(folder), place = resolved_path(above);
   return place == root || place.starts_with(root == "/" ? root : root + "/");
 }
