@@ -229,8 +229,7 @@ bool is_plain(std::string_view text) {
   if (text.empty() || text.size() > 200 ||
       (std::isalpha(static_cast<unsigned char>(text[0])) == 0 && text[0] != '_'))
     return false;
-  std::string lower(text);
-  for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  const std::string lower = lower_ascii(text);
   if (is_one_of(lower, {"true", "false", "yes", "no", "on", "off", "y", "n", "null", "nan", "inf"}))
     return false;
   const std::vector<std::string_view> words = split(text, ' ');

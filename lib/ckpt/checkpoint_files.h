@@ -37,7 +37,7 @@ class CheckpointFiles {
   CheckpointFiles(int folder, const std::string& path, const Walk& walk);
 
   // Every folder that training or loading may look into, the checkpoint itself first. What is hidden, logs,
-  // and checkpoints that lie in it are none.
+  // and checkpoints that lie in it are left out.
   [[nodiscard]] const std::vector<Place>& places() const { return places_; }
   [[nodiscard]] const Place& top() const { return places_.front(); }
   [[nodiscard]] const Place* find_place(std::string_view prefix) const;

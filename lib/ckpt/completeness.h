@@ -23,8 +23,8 @@ struct JudgeOptions {
 
 // Fills condition, why, epoch, has_optimizer, slim_block, training_entries, has_keep_file, what it shows and
 // the sizes of `facts`, whose name and number are set, from an open folder and its entries. False when
-// neither weights nor training state lie in it: then it is no checkpoint, and the facts mean nothing. Throws
-// kIo.
+// neither weights nor training state lie in it: then it is not a checkpoint, and the facts mean nothing.
+// Throws kIo.
 bool judge_folder(int folder, const std::string& path, const Walk& walk, const JudgeOptions& options,
                   CheckpointFacts& facts);
 

@@ -25,10 +25,6 @@
 namespace mu {
 namespace {
 
-Fd open_folder_at(int parent, const std::string& name) {
-  return Fd(::openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-}
-
 // Makes names durable. Some network file systems can't sync a folder and say so.
 void sync_at(int folder, const std::string& path) {
   if (::fsync(folder) != 0 && errno != EINVAL && errno != ENOTSUP && errno != EBADF)
@@ -260,13 +256,13 @@ class Executor {
     });
   }
 
-  // One of which nothing has gone yet is put back; of any other the hidden path is told.
+  // A checkpoint that is still whole is put back; otherwise the message names the hidden path.
   Error not_removed(const Doomed& doomed, const Error& why, std::uint64_t removed) {
     if (removed == 0 && !doomed.target.empty()) {
       try {
         const std::string place = put_back(fd_, doomed.name, fd_, doomed.target, path_of(doomed.target));
         return Error(ErrorKind::kPartial, why.message() + ": put back").in_file(escape_name(path_of(place)));
-      } catch (const Error&) {  // then it is told where it is
+      } catch (const Error&) {  // the message names it where it is
       }
     }
     return Error(ErrorKind::kPartial, why.message())

@@ -145,7 +145,7 @@ struct RunFacts {
   std::vector<Tracker> trackers;
   std::vector<std::string> keep_names;  // lines of a file KEEP in the run folder
   std::vector<Leftover> leftovers;
-  std::vector<std::string> left_alone;  // what fits the pattern and is no checkpoint, a sentence a reason
+  std::vector<std::string> left_alone;  // fits the pattern, is not a checkpoint: a sentence for each reason
   std::vector<std::string> warnings;
 
   // The ranking metric of a checkpoint; nothing when it has none, or one that is not finite.

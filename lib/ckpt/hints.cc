@@ -86,7 +86,7 @@ std::string hint_at_others(const RunFolder& folder, const CheckpointNames& names
   for (const auto& [name, type] : list_at(folder.fd.get(), folder.path)) {
     if (type != DT_DIR || name.starts_with('.') || ++looked > kMostFolders) continue;
     const Fd fd(::openat(folder.fd.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-    if (fd.get() < 0) continue;  // a hint is no reason to complain
+    if (fd.get() < 0) continue;  // only a hint is lost
     const auto entries = list_at(fd.get(), name);
     if (!recursive && std::any_of(entries.begin(), entries.end(),
                                   [&](const auto& entry) { return is_ours(entry.first, entry.second); }))

@@ -57,7 +57,7 @@ class RankFiles {
 // parse_model_rank_folder made of the names.
 std::string missing_of_grid(const std::set<std::vector<std::uint64_t>>& places);
 
-// "3" of {0, 1, 3} is 2: the lowest that is missing below `end`; nothing when none is.
+// The lowest rank below `end` that is missing: 2 of {0, 1, 3}. Nothing when all are there.
 std::optional<std::uint64_t> first_missing(const std::set<std::uint64_t>& ranks, std::uint64_t end);
 
 }  // namespace mu

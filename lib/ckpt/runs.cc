@@ -51,9 +51,7 @@ std::optional<std::uint64_t> number_after(std::string_view name, std::string_vie
 }
 
 bool has_word(std::string_view name, std::initializer_list<std::string_view> words) {
-  std::string lower(name);
-  std::transform(lower.begin(), lower.end(), lower.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  const std::string lower = lower_ascii(name);
   const auto is_word = [&lower](std::string_view word) {
     const auto is_letter = [&lower](std::size_t at) {
       return at < lower.size() && lower[at] >= 'a' && lower[at] <= 'z';

@@ -25,10 +25,6 @@ namespace {
 constexpr const char* kUnfinishedJournal = ".folder-mtime.new";
 constexpr std::uint64_t kMaxJournal = 64U << 20;  // bytes; a line for each file of a rank
 
-Fd open_folder_at(int parent, const std::string& name) {
-  return Fd(::openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-}
-
 void sync_at(int fd, const std::string& path) {
   if (::fsync(fd) != 0 && errno != EINVAL && errno != ENOTSUP && errno != EBADF)
     throw io_error("write to the disk", errno, escape_name(path));

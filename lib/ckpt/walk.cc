@@ -66,6 +66,10 @@ std::uint64_t disk_bytes_of(const struct stat& status) {
   return static_cast<std::uint64_t>(status.st_blocks) * 512;
 }
 
+Fd open_folder_at(int parent, const std::string& name) {
+  return Fd(::openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+}
+
 const WalkedEntry* Walk::find(std::string_view name) const {
   const auto found = std::find_if(entries.begin(), entries.end(),
                                   [name](const WalkedEntry& entry) { return entry.name == name; });

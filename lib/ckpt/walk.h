@@ -37,6 +37,9 @@ std::uint64_t disk_bytes_of(const struct stat& status);
 // Lists everything below an open folder. Throws kIo, and kMalformed beyond a million entries or 32 levels.
 Walk walk_folder(int folder, const std::string& path);
 
+// A folder in an open one, links not followed; without a descriptor, and errno set, where it can't be opened.
+Fd open_folder_at(int parent, const std::string& name);
+
 // Name and d_type of each entry of an open folder, "." and ".." left out, sorted by name. Throws kIo.
 std::vector<std::pair<std::string, unsigned char>> list_at(int folder, const std::string& path);
 

@@ -13,8 +13,8 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "hash/git_blob.h"
-#include "model/links.h"
 #include "net/environment.h"
+#include "os/blobs.h"
 #include "os/file.h"
 #include "os/folder.h"
 

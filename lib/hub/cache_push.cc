@@ -16,7 +16,7 @@
 #include "hash/git_blob.h"
 #include "hub/attributes.h"
 #include "hub/ignored.h"
-#include "model/links.h"
+#include "os/blobs.h"
 #include "os/copy.h"
 #include "os/folder.h"
 #include "os/lock.h"

@@ -171,9 +171,7 @@ std::optional<std::string> portable_fault(std::string_view path) {
       return fmt::format("Windows can't have a '{}' in a name", part[bad]);
     if (part.ends_with('.') || part.ends_with(' '))
       return "Windows can't have a name that ends with a dot or blank";
-    std::string stem(part.substr(0, part.find('.')));
-    std::transform(stem.begin(), stem.end(), stem.begin(),
-                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    const std::string stem = lower_ascii(part.substr(0, part.find('.')));
     const bool numbered = stem.size() == 4 && (stem.starts_with("com") || stem.starts_with("lpt")) &&
                           stem.back() >= '1' && stem.back() <= '9';
     if (numbered || std::find(kDevices.begin(), kDevices.end(), stem) != kDevices.end())

@@ -135,7 +135,7 @@ std::string hub_message(const HttpResponse& response) {
       add_value(texts, parse_json(body, kAnswerLimits).root);
     } catch (const Error&) {
       add_cut(texts, body);
-      if (texts.empty()) add_text(texts, "(its answer is no JSON)");  // the status says enough
+      if (texts.empty()) add_text(texts, "(its answer is not JSON)");  // the status says enough
     }
   } else if (body.starts_with("<?xml") || body.starts_with("<Error>")) {
     add_xml(texts, body);

@@ -5,6 +5,7 @@
 #include <cctype>
 
 #include "base/text.h"
+#include "os/blobs.h"
 #include "os/folder.h"
 
 namespace mu {
@@ -36,17 +37,10 @@ bool lies_in(const std::string& folder, const std::string& path) {
   return place == root || place.starts_with(root == "/" ? root : root + "/");
 }
 
-bool is_blob_hash(std::string_view text) {
-  return (text.size() == 40 || text.size() == 64) &&
-         text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
-}
-
 bool is_cache_blob(const std::string& real_path) {
   const std::string blobs = parent_of(real_path), repo = parent_of(blobs);
   if (!is_blob_hash(base_name(real_path)) || base_name(blobs) != "blobs") return false;
-  const std::string_view name = base_name(repo);
-  return name.starts_with("models--") || name.starts_with("datasets--") || name.starts_with("spaces--") ||
-         name.starts_with("kernels--");
+  return is_cached_repo_name(base_name(repo));
 }
 
 bool is_text_start(std::string_view start) {
@@ -61,8 +55,7 @@ bool is_reserved_name(std::string_view name) {
     if (!is_unseen(c.value)) seen.append(name, i, c.size);
     i += c.size;
   }
-  std::transform(seen.begin(), seen.end(), seen.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  seen = lower_ascii(seen);
   if (seen == ".cache") return true;
   if (const std::size_t stream = seen.find(':'); stream != std::string::npos) seen.resize(stream);
   while (seen.ends_with(' ') || seen.ends_with('.')) seen.pop_back();

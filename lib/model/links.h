@@ -17,8 +17,6 @@ std::optional<std::string> leads_out(const std::string& real_folder, const std::
 // True where `path`, which need not exist yet, lies in the folder or is it.
 bool lies_in(const std::string& folder, const std::string& path);
 
-// True for what is called as such caches call a blob: 40 or 64 lower-case hex digits.
-bool is_blob_hash(std::string_view text);
 // …/models--OWNER--NAME/blobs/HASH
 bool is_cache_blob(const std::string& real_path);
 

@@ -256,12 +256,6 @@ bool looks_random(std::string_view text) {
          });
 }
 
-std::string lower(std::string_view text) {
-  std::string out;
-  for (const char c : text) out += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return out;
-}
-
 }  // namespace
 
 PickledKind pickled_kind(const TorchObject& object) {
@@ -363,7 +357,7 @@ bool is_secret(const Pickle& p, std::string_view name, PickleId value) {
   if (kind == PickleKind::kNone || kind == PickleKind::kBool || (is_text && p.text(value).empty()))
     return false;
   constexpr std::size_t kLongest = 64;  // of the names below; keys may have any length
-  const std::string key = lower(name.size() > kLongest ? name.substr(name.size() - kLongest) : name);
+  const std::string key = lower_ascii(name.size() > kLongest ? name.substr(name.size() - kLongest) : name);
   // Whole names: eos_token and pad_token are no secrets.
   constexpr std::array kNames = std::to_array<std::string_view>(
       {"token", "hub_token", "push_to_hub_token", "hf_token", "auth_token", "use_auth_token", "access_token",

@@ -7,6 +7,7 @@
 #include <span>
 
 #include "base/bytes.h"
+#include "base/text.h"
 #include "os/interrupt.h"
 
 namespace mu {
@@ -122,8 +123,7 @@ bool repeats(std::string_view body) {
 
 // What stands in documentation where a token would: "xxxx…", "0123401234…", "your_token_here", "…EXAMPLE".
 bool is_placeholder(std::string_view body) {
-  std::string lower;
-  for (const char c : body) lower += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  const std::string lower = lower_ascii(body);
   if (is_monotonous(body) || repeats(body)) return true;
   // Long enough not to turn up in a token by chance.
   for (const std::string_view word :

@@ -41,7 +41,7 @@ unsigned parse_port(std::string_view text) {
 
 Url parse_url(std::string_view text) {
   const auto fail = [text](std::string_view why) {
-    return malformed(fmt::format("'{}' is no URL: {}", printable_url(text), why));
+    return malformed(fmt::format("'{}' is not a URL: {}", printable_url(text), why));
   };
   if (std::any_of(text.begin(), text.end(), [](unsigned char c) { return c <= ' ' || c == 0x7F; }))
     throw fail("it holds blanks or control characters");

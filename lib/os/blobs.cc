@@ -13,19 +13,25 @@ namespace {
 bool is_hash(std::string_view name) {
   constexpr std::string_view kAlgorithm = "sha256-";
   if (name.starts_with(kAlgorithm)) name.remove_prefix(kAlgorithm.size());
-  return (name.size() == 40 || name.size() == 64) &&
-         name.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+  return is_blob_hash(name);
 }
 
 // Whether a folder keeps its blobs as the Hugging Face cache keeps those of a repository.
 bool is_cached_repo(const std::string& folder) {
-  const std::string_view name = base_name(folder);
-  const bool named_so =
-      name.starts_with("models--") || name.starts_with("datasets--") || name.starts_with("spaces--");
-  return named_so || is_folder(join_path(folder, "snapshots"));
+  return is_cached_repo_name(base_name(folder)) || is_folder(join_path(folder, "snapshots"));
 }
 
 }  // namespace
+
+bool is_blob_hash(std::string_view text) {
+  return (text.size() == 40 || text.size() == 64) &&
+         text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+}
+
+bool is_cached_repo_name(std::string_view name) {
+  return name.starts_with("models--") || name.starts_with("datasets--") || name.starts_with("spaces--") ||
+         name.starts_with("kernels--");
+}
 
 bool lies_in_blobs(const std::string& real_path) {
   constexpr std::string_view kBlobs = "/blobs";

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/checked.h"
+#include "base/text.h"
 
 namespace mu {
 namespace {
@@ -76,8 +77,7 @@ std::optional<Dtype> parse_dtype(std::string_view name) {
 }
 
 std::optional<Dtype> parse_user_dtype(std::string_view text) {
-  std::string lower;
-  for (const char c : text) lower += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  const std::string lower = lower_ascii(text);
   for (std::size_t i = 0; i < kDtypes; ++i) {
     if (kFacts[i].short_name == lower || (!lower.empty() && kFacts[i].torch_name == lower))
       return static_cast<Dtype>(i);

@@ -55,8 +55,7 @@ std::optional<std::string_view> unsafe_name(std::string_view name) {
     if (c == '\\') return "it holds a backslash";
   }
   if (name.find("://") != std::string_view::npos) return "it is a URL";
-  std::string lower;
-  for (const char c : name) lower += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  const std::string lower = lower_ascii(name);
   if (lower.find("%2e") != std::string::npos || lower.find("%2f") != std::string::npos)
     return "it hides dots or slashes";
   for (const std::string_view part : split(name, '/')) {

@@ -111,7 +111,7 @@ FileProbe probe_safetensors(const InputFile& file) {
       safetensors_header_size(start, file.size(), file.path(), findings);
   if (!size) {
     const Finding* const finding = findings.first_up_to(Level::kLoads);
-    return {finding == nullptr ? "is no safetensors file" : finding->message};
+    return {finding == nullptr ? "is not a safetensors file" : finding->message};
   }
   const std::string header = read_text(file, 8, *size);
   const std::optional<std::uint64_t> end = data_end(header);
@@ -124,7 +124,7 @@ std::unordered_set<std::string> safetensors_names(const InputFile& file) {
   const std::string start = read_text(file, 0, std::min<std::uint64_t>(file.size(), 512));
   const std::optional<std::uint64_t> size =
       safetensors_header_size(start, file.size(), file.path(), findings);
-  if (!size) throw malformed("is no safetensors file");
+  if (!size) throw malformed("is not a safetensors file");
   const std::string header = read_text(file, 8, *size);
   JsonScanner scanner(header);
   std::unordered_set<std::string> names;

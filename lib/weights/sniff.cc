@@ -48,9 +48,7 @@ std::string describe_lfs_pointer(std::string_view text) {
 }
 
 bool is_web_page(std::string_view start) {
-  std::string lower;
-  for (const char c : trim(start).substr(0, 64))
-    lower += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  const std::string lower = lower_ascii(trim(start).substr(0, 64));
   return lower.starts_with("<!doctype html") || lower.starts_with("<html") || lower.starts_with("<head");
 }
 

@@ -28,7 +28,7 @@ TEST_CASE("hub errors: the message is found wherever servers put it, once, on on
         "TooSmall; Your part");
   CHECK(hub_message(answer(502, {}, "<html>Bad gateway</html>")).empty());
   CHECK(hub_message(answer(500, {}, "a\nb")) == "a\\nb");
-  CHECK(hub_message(answer(500, {}, "{\"error\": tru")) == "(its answer is no JSON)");
+  CHECK(hub_message(answer(500, {}, "{\"error\": tru")) == "(its answer is not JSON)");
 }
 
 TEST_CASE("hub errors: of long bodies the message is found, and shortened") {
@@ -36,7 +36,7 @@ TEST_CASE("hub errors: of long bodies the message is found, and shortened") {
   CHECK(hub_message(answer(403, {}, R"({"error": "no \"room\"", "help": ")" + padding)) == "no \"room\"");
   CHECK(hub_message(answer(403, {}, R"({"detail":{"message":"no)" + std::string(70'000, 'x'))).size() < 1000);
   CHECK(hub_message(answer(403, {}, std::string(70'000, 'x'))).size() < 1000);
-  CHECK(hub_message(answer(403, {}, "[" + std::string(60'000, '['))) == "(its answer is no JSON)");
+  CHECK(hub_message(answer(403, {}, "[" + std::string(60'000, '['))) == "(its answer is not JSON)");
   std::string many = "[\"0\"";
   for (int i = 1; i < 9'000; ++i) many += ",\"" + std::to_string(i) + "\"";
   CHECK(hub_message(answer(403, {}, many + "]")) == "0; 1; 2; 3; 4; 5; 6; 7");
