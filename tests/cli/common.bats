@@ -205,4 +205,10 @@ root=$BATS_TEST_DIRNAME/../..
 ./usr/share/zsh/site-functions/_st-inspect
 ./usr/share/zsh/site-functions/_st-pack
 LIST
+  # Programs and pages speak of one version, which stands in the project's first lines alone.
+  version=$(st-inspect --version | cut -d' ' -f2)
+  for page in root/usr/share/man/man*/*; do
+    [[ $(grep '^[.]TH ' "$page") == *" \"modelutils $version\" "* ]]
+  done
+  expect 1 grep -rnF "$version" "$root"/{README.md,CMakePresets.json,Makefile,lib,man,tools,tests/run-tests,tests/demo,tests/packaging}
 }
