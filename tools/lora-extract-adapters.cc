@@ -35,8 +35,9 @@ int compare_mode(const LoraExtractOptions& o) {
   const std::vector<ModuleComparison> modules = compare_adapters(a, b);
   out(o.common.json ? comparison_json(modules, a.name, b.name) : comparison_text(modules));
   const double tolerance = o.tolerance.value_or(1e-6);
-  const auto differing = std::count_if(modules.begin(), modules.end(),
-                                       [&](const ModuleComparison& m) { return !(m.distance <= tolerance); });
+  const auto differing = std::count_if(modules.begin(), modules.end(), [&](const ModuleComparison& m) {
+    return !(m.deltas.distance <= tolerance);
+  });
   print_note(differing == 0 ? fmt::format("same to {:g}: {}", tolerance, plural(modules.size(), "module"))
                             : fmt::format("{} of {} differ by more than {:g}", differing,
                                           plural(modules.size(), "module"), tolerance));

@@ -6,11 +6,6 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
-#include <numbers>
-
-#define EIGEN_MPL2_ONLY
-#define EIGEN_DONT_PARALLELIZE
-#include <Eigen/Dense>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -22,9 +17,7 @@
 namespace mu {
 namespace {
 
-using Matrix = Eigen::MatrixXd;
-
-Matrix load(const Adapter& adapter, const Tensor& tensor) {
+std::vector<double> load(const Adapter& adapter, const Tensor& tensor) {
   std::vector<std::byte> bytes(static_cast<std::size_t>(tensor.size));
   adapter.weights.read(tensor, 0, bytes);
   std::vector<double> values(static_cast<std::size_t>(tensor.element_count()));
@@ -32,79 +25,17 @@ Matrix load(const Adapter& adapter, const Tensor& tensor) {
   if (!std::all_of(values.begin(), values.end(), [](double v) { return std::isfinite(v); }))
     throw malformed(fmt::format("'{}' holds NaN or infinity", escape_name(tensor.name)))
         .in_file(escape_name(adapter.name));
-  return Eigen::Map<const Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>>(
-      values.data(), static_cast<Eigen::Index>(tensor.shape[0]), static_cast<Eigen::Index>(tensor.shape[1]));
-}
-
-// A delta s B A as its factors.
-struct Delta {
-  Matrix a, b;  // [r, in], [out, r] with the scale in it
-
-  Delta(const Adapter& adapter, const LoraModule& module)
-      : a(load(adapter, *module.a)), b(load(adapter, *module.b)) {
-    b *= module.scale;
-  }
-};
-
-// <B1 A1, B2 A2> without either product.
-double inner(const Delta& x, const Delta& y) {
-  return ((x.b.transpose() * y.b).array() * (x.a * y.a.transpose()).array()).sum();
-}
-
-// An orthonormal basis of the columns.
-Matrix basis(const Matrix& m) {
-  Eigen::ColPivHouseholderQR<Matrix> qr(m);
-  qr.setThreshold(1e-7);
-  return qr.householderQ() * Matrix::Identity(m.rows(), qr.rank());
-}
-
-void compare_spaces(const Delta& x, const Delta& y, ModuleComparison& out) {
-  const Matrix p = basis(x.b), q = basis(y.b);
-  const Eigen::Index count = std::min(p.cols(), q.cols());
-  if (count == 0) return;
-  const Eigen::VectorXd cosines = Eigen::JacobiSVD<Matrix>(p.transpose() * q).singularValues();
-  for (Eigen::Index i = 0; i < count; ++i) {
-    const double angle = std::acos(std::clamp(cosines[i], -1.0, 1.0)) * 180 / std::numbers::pi;
-    out.largest_angle = std::max(out.largest_angle, angle);
-    out.mean_angle += angle / static_cast<double>(count);
-  }
-}
-
-std::vector<float> row_major(const Matrix& m, std::uint64_t rows, std::uint64_t columns) {
-  std::vector<float> values(static_cast<std::size_t>(rows * columns));
-  for (Eigen::Index i = 0; i < std::min<Eigen::Index>(m.rows(), static_cast<Eigen::Index>(rows)); ++i) {
-    for (Eigen::Index k = 0; k < std::min<Eigen::Index>(m.cols(), static_cast<Eigen::Index>(columns)); ++k)
-      values[static_cast<std::size_t>(i) * columns + static_cast<std::size_t>(k)] =
-          static_cast<float>(m(i, k));
-  }
   return values;
 }
 
-// The largest singular values of a delta, split over both factors and padded with zeros.
-struct Cut {
-  Matrix a, b;
-  ResizedModule report;
-};
-Cut cut_delta(const Delta& delta, std::uint64_t rank) {
-  const Eigen::HouseholderQR<Matrix> left(delta.b), right(delta.a.transpose());
-  const Eigen::Index rows = std::min(delta.b.rows(), delta.b.cols()),
-                     columns = std::min(delta.a.rows(), delta.a.cols());
-  const Matrix r_left = left.matrixQR().topRows(rows).template triangularView<Eigen::Upper>();
-  const Matrix r_right = right.matrixQR().topRows(columns).template triangularView<Eigen::Upper>();
-  const Eigen::JacobiSVD<Matrix> svd(r_left * r_right.transpose(), Eigen::ComputeThinU | Eigen::ComputeThinV);
-  const Eigen::VectorXd& s = svd.singularValues();
-  Eigen::Index kept = std::min<Eigen::Index>(static_cast<Eigen::Index>(rank), s.size());
-  while (kept > 0 && s[kept - 1] <= 1e-12 * s[0]) --kept;
-  const Eigen::VectorXd roots = s.head(kept).cwiseSqrt();
-  const Matrix q_left = left.householderQ() * Matrix::Identity(delta.b.rows(), rows);
-  const Matrix q_right = right.householderQ() * Matrix::Identity(delta.a.cols(), columns);
-  Cut cut;
-  cut.b = q_left * svd.matrixU().leftCols(kept) * roots.asDiagonal();
-  cut.a = roots.asDiagonal() * svd.matrixV().leftCols(kept).transpose() * q_right.transpose();
-  const double total = s.squaredNorm();
-  cut.report.rank = static_cast<std::uint64_t>(kept);
-  cut.report.error = total > 0 ? std::sqrt(std::max(0.0, total - s.head(kept).squaredNorm()) / total) : 0;
-  return cut;
+Factors load(const Adapter& adapter, const LoraModule& module) {
+  Factors factors{.a = load(adapter, *module.a),
+                  .b = load(adapter, *module.b),
+                  .rows = static_cast<std::size_t>(module.b->shape[0]),
+                  .columns = static_cast<std::size_t>(module.a->shape[1]),
+                  .rank = static_cast<std::size_t>(module.a->shape[0])};
+  for (double& value : factors.b) value *= module.scale;
+  return factors;
 }
 
 Tensor made_tensor(const Tensor& old, std::vector<std::uint64_t> shape, std::vector<float> values) {
@@ -140,24 +71,9 @@ std::vector<ModuleComparison> compare_adapters(const Adapter& a, const Adapter& 
       if (x.a->shape[1] != y.a->shape[1] || x.b->shape[0] != y.b->shape[0])
         throw malformed(fmt::format("{}: the adapters' deltas differ in shape", escape_name(name)))
             .in_file(escape_name(b.name));
-      const Delta left(a, x), right(b, y);
-      const double aa = inner(left, left), bb = inner(right, right), ab = inner(left, right);
-      const double largest = std::max(aa, bb);
-      // In place of aa - 2 ab + bb, which cancels: the norm of [B1, -B2] [A1; A2].
-      Matrix columns(left.b.rows(), left.b.cols() + right.b.cols()),
-          rows(left.a.rows() + right.a.rows(), left.a.cols());
-      columns << left.b, -right.b;
-      rows << left.a, right.a;
-      const Matrix small = Matrix(Eigen::HouseholderQR<Matrix>(columns)
-                                      .matrixQR()
-                                      .topRows(std::min(columns.rows(), columns.cols()))
-                                      .triangularView<Eigen::Upper>()) *
-                           rows;
-      one.distance = largest > 0 ? small.norm() / std::sqrt(largest) : 0;
-      one.cosine = aa > 0 && bb > 0 ? ab / std::sqrt(aa * bb) : 0;
-      compare_spaces(left, right, one);
+      one.deltas = compare_deltas(load(a, x), load(b, y));
     } else {
-      one.distance = 1;
+      one.deltas.distance = 1;
     }
     list.push_back(std::move(one));
   }
@@ -172,13 +88,9 @@ Resized resize_adapter(const std::shared_ptr<const Adapter>& adapter, Input inpu
     if (module.a == nullptr || module.b == nullptr || !adapter->config.target_parameters.empty())
       throw malformed(fmt::format("{}: stacks of experts are not resized", escape_name(module.name)))
           .in_file(escape_name(adapter->name));
-    Cut cut = cut_delta(Delta(*adapter, module), rank);
-    cut.report.name = module.name;
-    cut.report.old_rank = module.rank;
-    made.emplace(module.a, made_tensor(*module.a, {rank, module.a->shape[1]},
-                                       row_major(cut.a, rank, module.a->shape[1])));
-    made.emplace(module.b, made_tensor(*module.b, {module.b->shape[0], rank},
-                                       row_major(cut.b, module.b->shape[0], rank)));
+    CutDelta cut = cut_delta(load(*adapter, module), static_cast<std::size_t>(rank));
+    made.emplace(module.a, made_tensor(*module.a, {rank, module.a->shape[1]}, std::move(cut.a)));
+    made.emplace(module.b, made_tensor(*module.b, {module.b->shape[0], rank}, std::move(cut.b)));
     // The bias of lora_bias is scaled as the delta is.
     if (module.bias != nullptr && module.scale != 1) {
       std::vector<std::byte> bytes(static_cast<std::size_t>(module.bias->size));
@@ -189,7 +101,8 @@ Resized resize_adapter(const std::shared_ptr<const Adapter>& adapter, Input inpu
       for (const double value : values) scaled.push_back(static_cast<float>(value * module.scale));
       made.emplace(module.bias, made_tensor(*module.bias, module.bias->shape, std::move(scaled)));
     }
-    result.modules.push_back(std::move(cut.report));
+    result.modules.push_back(
+        {.name = module.name, .old_rank = module.rank, .rank = cut.rank, .error = cut.error});
   }
   std::vector<std::pair<std::string, std::string>> values = {{"r", std::to_string(rank)},
                                                              {"lora_alpha", std::to_string(rank)},

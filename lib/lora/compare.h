@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Adapters beside one another and cut to another rank, by their factors alone: QR and small decompositions in
-// fp64, no base model needed.
+// Adapters beside one another and cut to another rank, by their factors alone: no base model needed.
 #pragma once
 
 #include <memory>
@@ -8,6 +7,7 @@
 #include <vector>
 
 #include "lora/adapter.h"
+#include "lora/dense.h"
 
 namespace mu {
 
@@ -16,11 +16,7 @@ struct ModuleComparison {
   std::string name;
   bool in_a = false, in_b = false;
   std::uint64_t rank_a = 0, rank_b = 0;
-  double distance = 0;  // ||dA - dB||_F / max(||dA||_F, ||dB||_F)
-  double cosine = 0;    // of the deltas as vectors
-  // Largest and mean principal angle between the spaces that the deltas write to, in degrees; of as many
-  // dimensions as the smaller rank has.
-  double largest_angle = 0, mean_angle = 0;
+  DeltaComparison deltas{};  // distance 1 where only one of them has the module
 };
 
 // By name. Throws kMalformed for modules of different shapes.

@@ -5,18 +5,13 @@
 #include <cmath>
 #include <limits>
 
-#define EIGEN_MPL2_ONLY
-#define EIGEN_DONT_PARALLELIZE
-#include <Eigen/Dense>
-
+#include "lora/dense.h"
 #include "lora/random.h"
 #include "os/interrupt.h"
 #include "os/threads.h"
 
 namespace mu {
 namespace {
-
-using Double = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
 // Signs are as good as normal values here, and the same on every machine.
 std::vector<float> random_signs(std::size_t count, std::uint64_t seed) {
@@ -256,69 +251,7 @@ class Krylov {
   std::vector<std::vector<std::vector<float>>> gram_;  // [j][i]: Z_i^T Z_j, i <= j
 };
 
-// By the Gram matrix of the short side in fp64, for matrices whose rank is not low.
-LowRank approximate_small(std::span<const float> a, std::size_t m, std::size_t n, std::size_t rank,
-                          double total) {
-  const Double matrix =
-      Eigen::Map<const Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>>(
-          a.data(), static_cast<Eigen::Index>(m), static_cast<Eigen::Index>(n))
-          .cast<double>();
-  const bool wide = m <= n;
-  const std::size_t size = std::min(m, n);
-  const Double product = wide ? Double(matrix * matrix.transpose()) : Double(matrix.transpose() * matrix);
-  const SymmetricEigen eigen =
-      symmetric_eigen(std::span(product.data(), static_cast<std::size_t>(product.size())), size);
-  LowRank result;
-  result.total = total;
-  for (const double value : eigen.values) result.values.push_back(std::sqrt(std::max(0.0, value)));
-  std::size_t kept = std::min(rank, size);
-  while (kept > 0 && result.values[kept - 1] <= 1e-7 * result.values[0]) --kept;
-  result.rank = kept;
-  result.left.resize(m * kept);
-  result.right.resize(kept * n);
-  for (std::size_t k = 0; k < kept; ++k) {
-    result.captured += result.values[k] * result.values[k];
-    const Eigen::Map<const Eigen::VectorXd> vector(eigen.vectors.data() + k * size,
-                                                   static_cast<Eigen::Index>(size));
-    const Eigen::VectorXd other =
-        wide ? Eigen::VectorXd(matrix.transpose() * vector) : Eigen::VectorXd(matrix * vector);
-    const double root = std::sqrt(result.values[k]);
-    for (std::size_t i = 0; i < m; ++i) {
-      const auto at = static_cast<Eigen::Index>(i);
-      result.left[i * kept + k] = static_cast<float>(wide ? vector[at] * root : other[at] / root);
-    }
-    for (std::size_t i = 0; i < n; ++i) {
-      const auto at = static_cast<Eigen::Index>(i);
-      result.right[k * n + i] = static_cast<float>(wide ? other[at] / root : vector[at] * root);
-    }
-  }
-  return result;
-}
-
 }  // namespace
-
-std::vector<double> symmetric_eigenvalues(std::span<const double> matrix, std::size_t n) {
-  const auto size = static_cast<Eigen::Index>(n);
-  const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(
-      Eigen::Map<const Eigen::MatrixXd>(matrix.data(), size, size), Eigen::EigenvaluesOnly);
-  const Eigen::VectorXd& ascending = solver.eigenvalues();
-  return {std::reverse_iterator(ascending.data() + size), std::reverse_iterator(ascending.data())};
-}
-
-SymmetricEigen symmetric_eigen(std::span<const double> matrix, std::size_t n) {
-  const auto size = static_cast<Eigen::Index>(n);
-  const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(
-      Eigen::Map<const Eigen::MatrixXd>(matrix.data(), size, size));
-  SymmetricEigen result;
-  result.vectors.resize(n * n);
-  for (std::size_t k = 0; k < n; ++k) {
-    const auto from = static_cast<Eigen::Index>(n - 1 - k);
-    result.values.push_back(solver.eigenvalues()[from]);
-    for (std::size_t i = 0; i < n; ++i)
-      result.vectors[k * n + i] = solver.eigenvectors()(static_cast<Eigen::Index>(i), from);
-  }
-  return result;
-}
 
 LowRank approximate(const Products& products, std::span<const float> a, std::size_t m, std::size_t n,
                     const LowRankOptions& options) {
@@ -329,7 +262,7 @@ LowRank approximate(const Products& products, std::span<const float> a, std::siz
   });
   if (total == 0) return {};
   const std::size_t size = std::min(m, n);
-  if (3 * options.rank >= size || size <= 96) return approximate_small(a, m, n, options.rank, total);
+  if (3 * options.rank >= size || size <= 96) return approximate_dense(a, m, n, options.rank, total);
   return Krylov(products, a, m, n, options).run(total);
 }
 

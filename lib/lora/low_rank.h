@@ -42,13 +42,6 @@ double squared_error(const Products& products, std::span<const float> a, std::si
                      std::span<const float> left, std::span<const float> right, std::size_t rank,
                      unsigned threads);
 
-// Eigenvalues (largest first) and, by row, eigenvectors of a symmetric matrix [n, n].
-struct SymmetricEigen {
-  std::vector<double> values, vectors;
-};
-SymmetricEigen symmetric_eigen(std::span<const double> matrix, std::size_t n);
-std::vector<double> symmetric_eigenvalues(std::span<const double> matrix, std::size_t n);  // alone: faster
-
 // An estimate from below of the largest singular value, by `rounds` of block power iteration.
 double spectral_norm(const Products& products, std::span<const float> a, std::size_t m, std::size_t n,
                      std::uint64_t seed, unsigned rounds, unsigned threads);

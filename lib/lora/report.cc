@@ -175,9 +175,10 @@ std::string comparison_text(const std::vector<ModuleComparison>& modules) {
       table.row({escape_name(module.name), module.in_a ? "only in A" : "only in B"});
       continue;
     }
-    table.row({escape_name(module.name), fmt::format("{:.3g}", module.distance),
-               fmt::format("{:.6f}", module.cosine), fmt::format("{:.2f}°", module.largest_angle),
-               fmt::format("{:.2f}°", module.mean_angle),
+    table.row({escape_name(module.name), fmt::format("{:.3g}", module.deltas.distance),
+               fmt::format("{:.6f}", module.deltas.cosine),
+               fmt::format("{:.2f}°", module.deltas.largest_angle),
+               fmt::format("{:.2f}°", module.deltas.mean_angle),
                fmt::format("{}, {}", module.rank_a, module.rank_b)});
   }
   return table.text(0, out_width());
@@ -200,10 +201,10 @@ std::string comparison_json(const std::vector<ModuleComparison>& modules, const 
         .member("in_b", module.in_b)
         .member("rank_a", module.rank_a)
         .member("rank_b", module.rank_b)
-        .member("distance", module.distance)
-        .member("cosine", module.cosine)
-        .member("largest_angle", module.largest_angle)
-        .member("mean_angle", module.mean_angle)
+        .member("distance", module.deltas.distance)
+        .member("cosine", module.deltas.cosine)
+        .member("largest_angle", module.deltas.largest_angle)
+        .member("mean_angle", module.deltas.mean_angle)
         .end_object();
   json.end_array().end_object();
   return text + "\n";

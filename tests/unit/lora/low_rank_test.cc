@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lora/low_rank.h"
+#include "lora/dense.h"
 
 #include <doctest/doctest.h>
 
