@@ -2,7 +2,7 @@
 # The friendly front over the CMake presets. `make help` lists what there is.
 SHELL := /bin/bash
 .DEFAULT_GOAL := all
-.PHONY: all setup test demo install interop bench asan tsan coverage fuzz deb tarball wheel packages package-test format format-check lint test-update clean help
+.PHONY: all setup test demo install interop bench asan tsan coverage fuzz deb tarball wheel packages package-test format format-check lint screenshots release test-update clean help
 
 # Everything that building, testing and linting need on Debian 12, in one place.
 PACKAGES := g++ cmake ninja-build pkg-config libcli11-dev libfmt-dev nlohmann-json3-dev libssl-dev libcurl4-openssl-dev zlib1g-dev libyaml-cpp-dev libeigen3-dev \
@@ -103,6 +103,12 @@ lint: setup format-check ## formatting, layers, man pages
 	@python3 tests/lint/layers.py --self-test
 	@python3 tests/lint/layers.py
 	@tests/lint/man-pages
+
+screenshots: all ## draw the picture in README anew from what the programs print
+	@tests/screenshots build/release/tools man/terminal.svg
+
+release: ## check that version, CHANGELOG.md and tag agree, and say what to do next
+	@tools/packaging/release
 
 test-update: all ## rewrite the golden outputs; read the diff
 	@UPDATE_GOLDEN=1 $(TESTS) build/release

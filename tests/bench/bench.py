@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """bench.py BIN_DIR JSON: times each of our commands and its rival in turn, whole processes, and prints medians and the
 median ratio of the pairs beside the goal; the same, with the machine, goes to the file JSON.
-bench.py --markdown JSON: that file as a table for README.
+bench.py --markdown JSON: that file as the table of README.md here.
 
 Ratios above 1 mean that ours is faster. Nothing is judged here: speed is read, not tested."""
 import array
@@ -50,7 +50,7 @@ GOALS = {
     "lora-extract, 4096 x 4096, r 64 / torch.svd_lowrank(72, 4)": 1,
     "lora-extract, 4096 x 4096, r 64 / LAPACK": 30,
     "lora-extract, 8 of 2048 x 4096, 2 threads / 1": 1.8,
-    "lora-extract -j 1, two shares at once / one run": 1.8,
+    "lora-extract -j 1, two parts at once / one run": 1.8,
     "st-pack --adapter, 1.1 GB / PEFT": 3,
     "st-pack --adapter, 1.1 GB / cp and sync": 0.8,
     "st-inspect hf://, 100 shards, 20 ms / curl in turn": 10,
@@ -281,19 +281,19 @@ def compare_shares(folder, python):
 
 
 def part_rows(folder, large):
-    """What cutting into shares brings and costs; the finishing run is counted in both."""
+    """What cutting into parts brings and costs; the finishing run is counted in both."""
     out, parts = folder / "cut", folder / "parts"
     fresh = lambda: subprocess.run(["rm", "-rf", out, f"{out}.parts"], check=True) and os.sync()
     pack = f"{BIN}/st-pack -q {large} -o {out} --dtype f8_e4m3 --max-shard-size 8MB"
     inspect = f"{BIN}/st-inspect --hash -j 1"
     shell = lambda script: ["bash", "-c", "set -e; " + script]
     both = lambda one, two: f"{one} & {two}; wait $!; "
-    compare("st-pack -j 1, two shares at once / one run", shell(both(f"{pack} -j 1 --part 1/2", f"{pack} -j 1 --part 2/2") + f"{pack} -j 1"),
+    compare("st-pack -j 1, two parts at once / one run", shell(both(f"{pack} -j 1 --part 1/2", f"{pack} -j 1 --part 2/2") + f"{pack} -j 1"),
             shell(f"{pack} -j 1"), fresh)
-    compare("st-inspect --hash -j 1, two shares / one run",
+    compare("st-inspect --hash -j 1, two parts / one run",
             shell(both(f"{inspect} {large} --part 1/2 > {parts}1", f"{inspect} {large} --part 2/2 > {parts}2") + f"{inspect} --combine {parts}1 {parts}2"),
             shell(f"{inspect} {large}"))
-    compare("st-pack -j 1, 64 shares in turn / one run", shell(f"for i in {{1..64}}; do {pack} -j 1 --part $i/64; done; {pack} -j 1"),
+    compare("st-pack -j 1, 64 parts in turn / one run", shell(f"for i in {{1..64}}; do {pack} -j 1 --part $i/64; done; {pack} -j 1"),
             shell(f"{pack} -j 1"), fresh)
     fresh()
 
@@ -403,8 +403,8 @@ peft.save_pretrained({str(work / 'adapter')!r})
     cut = lambda: subprocess.run(["rm", "-rf", out, f"{out}.parts"], check=True) and os.sync()
     one = " ".join(map(str, pair)) + " -j 1 --kernel avx2"
     shell = lambda script: ["bash", "-c", "set -e; " + script]
-    compare("lora-extract -j 1, two shares at once / one run", shell(f"{one} --part 1/2 & {one} --part 2/2; wait $!; {one} > {work}/r"), shell(f"{one} > {work}/r"), cut, pairs=3)
-    compare("lora-extract -j 1, 64 shares in turn / one run", shell(f"for i in {{1..64}}; do {one} --part $i/64; done; {one} > {work}/r"), shell(f"{one} > {work}/r"), cut, pairs=3)
+    compare("lora-extract -j 1, two parts at once / one run", shell(f"{one} --part 1/2 & {one} --part 2/2; wait $!; {one} > {work}/r"), shell(f"{one} > {work}/r"), cut, pairs=3)
+    compare("lora-extract -j 1, 64 parts in turn / one run", shell(f"for i in {{1..64}}; do {one} --part $i/64; done; {one} > {work}/r"), shell(f"{one} > {work}/r"), cut, pairs=3)
     compare("lora-extract, pair of 1.1 GB, 20 changed / cat", pair, ["sh", "-c", f"cat {work}/base/*.safetensors {work}/tuned/*.safetensors > /dev/null"], fresh, pairs=3)
     shutil.rmtree(work)
 

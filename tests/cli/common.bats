@@ -197,6 +197,7 @@ root=$BATS_TEST_DIRNAME/../..
 ./usr/share/man/man1/lora-extract.1
 ./usr/share/man/man1/st-inspect.1
 ./usr/share/man/man1/st-pack.1
+./usr/share/man/man7/modelutils-cookbook.7
 ./usr/share/man/man7/modelutils.7
 ./usr/share/zsh/site-functions/_card-gen
 ./usr/share/zsh/site-functions/_ckpt-prune

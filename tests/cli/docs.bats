@@ -9,6 +9,7 @@ root=$BATS_TEST_DIRNAME/../..
 scene() {
   cp -r "$FIXTURES/full-run" "$FIXTURES/zero3-run" "$FIXTURES/fsdp-run" "$FIXTURES/lora-run" "$FIXTURES/pair" .
   cp -r full-run/checkpoint-40 .
+  cp -r "$FIXTURES/torch/model-sharded" pytorch
   export HOME=$PWD/home XDG_CACHE_HOME=$PWD/home/.cache XDG_STATE_HOME=$PWD/home/.state
   mkdir -p "$HOME/runs"
   cp -r full-run "$HOME/runs/llama"
@@ -25,7 +26,7 @@ recipes() {
 @test "README: every command runs as printed and prints what is printed there" {
   no_sanitizer  # what documents show is the same in every build
   scene
-  recipes "$root/README.md" 42
+  recipes "$root/README.md" 12
 }
 
 @test "README: a document that is wrong is noticed" {
@@ -37,6 +38,39 @@ recipes() {
   expect 1 python3 "$BATS_TEST_DIRNAME/recipes.py" wrong.md
   printf '```cron\n1 2 * * * st-inspect nowhere\n```\n' > wrong.md
   expect 1 python3 "$BATS_TEST_DIRNAME/recipes.py" wrong.md
+}
+
+@test "README: the picture shows what the programs print" {
+  no_sanitizer  # what documents show is the same in every build
+  picture=$root/man/terminal.svg
+  [ -z "${UPDATE_GOLDEN:-}" ] || "$root/tests/screenshots" "$BIN_DIR" "$picture"
+  expect 0 "$root/tests/screenshots" --check "$BIN_DIR" "$picture"
+  sed 's/sound/hollow/' "$picture" > wrong.svg
+  expect 1 "$root/tests/screenshots" --check "$BIN_DIR" wrong.svg
+  has output "hollow"
+  has stderr "make screenshots"
+  expect 1 "$root/tests/screenshots" --check "$BIN_DIR" missing.svg
+  # Drawn anew it is the same where the disk is; no path of this machine and nothing from elsewhere is in it.
+  expect 0 "$root/tests/screenshots" "$BIN_DIR" one.svg
+  expect 0 "$root/tests/screenshots" "$BIN_DIR" two.svg
+  cmp one.svg two.svg
+  ! grep -E '/(tmp|home|root|work|usr)/|href|@import|url\(' "$picture"
+}
+
+@test "front documents: links lead somewhere, paths and make targets that they name are there, README is short" {
+  expect 0 python3 "$root/tests/lint/documents.py" --self-test
+  expect 0 python3 "$root/tests/lint/documents.py"
+}
+
+@test "man pages: the cookbook and the two ways of modelutils(7) run as printed" {
+  no_sanitizer  # what documents show is the same in every build
+  for page in modelutils-cookbook.7:28 modelutils.7:2; do
+    mkdir "$BATS_TEST_TMPDIR/${page%:*}"
+    cd "$BATS_TEST_TMPDIR/${page%:*}"
+    scene
+    recipes "$root/man/${page%:*}" "${page#*:}"
+    stop_hub
+  done
 }
 
 @test "man pages: the EXAMPLES of every program run as printed" {

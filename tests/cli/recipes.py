@@ -4,7 +4,10 @@
 
 README: lines of ```sh blocks, lines of ```cron blocks after their five fields of time, and indented lines that begin
 with "$ ", whose output is compared with the indented lines below; "…" there stands for what was left out, within a line
-or for lines. ```console blocks are installs, which tests/packaging runs. A man page: the lines of EXAMPLES.
+or for lines. ```console blocks are installs, which tests/packaging runs.
+A page of section 1: the lines of EXAMPLES. One of section 7: blocks from .EX to .EE, each a script, or, where it begins
+with "$ ", commands and their output as in README; the comment before one may say that it holds cron's lines (cron) or
+is a program that later ones run (file PATH).
 Every command must end with 0, or 141 where a reader had seen enough. The last line is how many were run."""
 import pathlib
 import re
@@ -19,11 +22,29 @@ ELSEWHERE = {
 }
 
 
-def man_page(text):
-    examples = re.search(r"^\.SH EXAMPLES\n(.*?)^\.SH ", text, re.MULTILINE | re.DOTALL)[1]
-    for line in examples.splitlines():
+def plain(roff):
+    return roff.replace("\\-", "-").replace("\\[u2026]", "…").replace("\\e", "\\")
+
+
+def examples(text):
+    section = re.search(r"^\.SH EXAMPLES\n(.*?)^\.SH ", text, re.MULTILINE | re.DOTALL)[1]
+    for line in section.splitlines():
         if line and not line.startswith("."):
-            yield line.replace("\\-", "-").replace("\\e", "\\"), "bash", None
+            yield plain(line), "bash", None
+
+
+def blocks(text):
+    for kind, block in re.findall(r'(?:^\.\\" (cron|file [^\n]*)\n)?(?:^\.RS[^\n]*\n)?^\.EX\n(.*?)^\.EE', text, re.MULTILINE | re.DOTALL):
+        block = plain(block)
+        if kind.startswith("file "):
+            path = pathlib.Path(kind.removeprefix("file "))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block)
+            path.chmod(0o755)
+        elif kind == "cron" or block.startswith("$ "):
+            yield from readme(f"```cron\n{block}```" if kind else re.sub("^", "    ", block, flags=re.MULTILINE))
+        else:
+            yield "set -e\n" + block, "bash", None
 
 
 def readme(text):
@@ -65,8 +86,9 @@ def pattern(expected, command):
 def main():
     path = pathlib.Path(sys.argv[1])
     text = path.read_text()
+    documents = {".md": readme, ".1": examples, ".7": blocks}
     ran = 0
-    for command, shell, expected in readme(text) if path.suffix == ".md" else man_page(text):
+    for command, shell, expected in documents[path.suffix](text):
         reason = next((why for mark, why in ELSEWHERE.items() if mark in command), None)
         if reason:
             print(f"not here: {command} ({reason})")
