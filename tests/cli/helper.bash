@@ -2,6 +2,12 @@
 # Shared by all suites: each test runs in a folder of its own, with the built programs first in PATH.
 bats_require_minimum_version 1.5.0
 
+# The programs that are tested, those of build/release unless BIN_DIR names others, and the inputs of all tests.
+BIN_DIR=$(realpath -m "${BIN_DIR:-$BATS_TEST_DIRNAME/../../build/release/tools}")
+FIXTURES=${FIXTURES:-$(realpath "$BATS_TEST_DIRNAME/../fixtures")}
+export BIN_DIR FIXTURES
+[ -x "$BIN_DIR/st-inspect" ] || { echo "$BIN_DIR holds no programs: build them, or set BIN_DIR" >&2; exit 1; }
+
 setup() {
   PATH=$BIN_DIR:$PATH
   cd "$BATS_TEST_TMPDIR" || exit
