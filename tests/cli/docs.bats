@@ -29,7 +29,7 @@ recipes() {
   recipes "$root/README.md" 12
 }
 
-@test "README: a document that is wrong is noticed" {
+@test "a document that is wrong is noticed" {
   scene
   printf '    $ st-inspect --check=hub checkpoint-40\n    something else\n' > wrong.md
   expect 1 python3 "$BATS_TEST_DIRNAME/recipes.py" wrong.md
@@ -38,6 +38,17 @@ recipes() {
   expect 1 python3 "$BATS_TEST_DIRNAME/recipes.py" wrong.md
   printf '```cron\n1 2 * * * st-inspect nowhere\n```\n' > wrong.md
   expect 1 python3 "$BATS_TEST_DIRNAME/recipes.py" wrong.md
+  printf '.SH EXAMPLES\n.nf\nst\\-inspect nowhere\n.fi\n.SH SEE ALSO\n' > wrong.1
+  expect 1 python3 "$BATS_TEST_DIRNAME/recipes.py" wrong.1
+  # Of a script each command counts.
+  printf '.RS 4\n.EX\nst\\-inspect nowhere\necho fine\n.EE\n' > wrong.7
+  expect 1 python3 "$BATS_TEST_DIRNAME/recipes.py" wrong.7
+  printf '.EX\n$ st\\-inspect \\-\\-check=hub checkpoint\\-40\nsomething else\n.EE\n' > wrong.7
+  expect 1 python3 "$BATS_TEST_DIRNAME/recipes.py" wrong.7
+  has stderr "something else"
+  printf '.\\" file bin/script\n.EX\n#!/bin/sh\nexit 3\n.EE\n.\\" cron\n.EX\n1 2 * * * bin/script\n.EE\n' > wrong.7
+  expect 1 python3 "$BATS_TEST_DIRNAME/recipes.py" wrong.7
+  has stderr "ended with 3"
 }
 
 @test "README: the picture shows what the programs print" {
