@@ -2,7 +2,7 @@
 # The friendly front over the CMake presets. `make help` lists what there is.
 SHELL := /bin/bash
 .DEFAULT_GOAL := all
-.PHONY: all setup test demo install interop bench asan tsan coverage fuzz deb tarball wheel packages package-test format format-check lint screenshots release test-update clean help
+.PHONY: all programs with-hub setup test demo install interop bench asan tsan coverage fuzz tidy deb tarball wheel packages package-test format format-check lint screenshots release test-update clean help
 
 # Everything that building, testing and linting need on Debian 12, in one place.
 PACKAGES := g++ cmake ninja-build pkg-config libcli11-dev libfmt-dev nlohmann-json3-dev libssl-dev libcurl4-openssl-dev zlib1g-dev libyaml-cpp-dev libeigen3-dev \
@@ -12,62 +12,66 @@ CLUSTER_PACKAGES := openmpi-bin slurm-wlm munge
 PREFIX ?= /usr/local
 TESTS := tests/run-tests
 
-all: setup build/release/build.ninja ## build the programs (build/release/tools)
+all: setup build/release/build.ninja ## build the programs (build/release/tools) and all their tests
 	@cmake --build --preset release
 
+programs: setup build/release/build.ninja ## the programs alone: a third less to compile
+	@cmake --build --preset release --target programs
+
+# With the local Hub that tests and the demo publish to.
+with-hub: programs
+	@cmake --build --preset release --target test_hub
+
 build/%/build.ninja: CMakePresets.json | setup
+	@echo "configuring build/$*"
 	@cmake --preset $* > /dev/null
 
 setup: ## install the Debian packages that are missing (apt-get, as root or with sudo)
-	@missing=(); for p in $(PACKAGES); do \
-	  [ "$$(dpkg-query -W -f='$${db:Status-Status}' $$p 2>/dev/null)" = installed ] || missing+=($$p); done; \
-	if [ $${#missing[@]} -gt 0 ]; then \
-	  echo "setup: installing $${missing[*]}"; \
-	  if [ "$$(id -u)" = 0 ]; then as_root=; elif command -v sudo > /dev/null; then as_root=sudo; \
-	  else echo "setup: not root and no sudo; ask an administrator for: apt-get install $${missing[*]}" >&2; exit 2; fi; \
-	  $$as_root apt-get update -q > /dev/null && \
-	  $$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$${missing[@]}" > /dev/null || \
-	  { echo "setup: apt-get failed; these packages are needed: $${missing[*]}" >&2; exit 2; }; \
-	fi
+	@.ci/setup $(PACKAGES)
 
 test: all ## unit and command-line tests; ends with "N passed, N failed"
 	@$(TESTS) build/release
 
-demo: all ## the whole pipeline on the checkpoint in tests/fixtures
+demo: ## the whole pipeline on the checkpoint in tests/fixtures; builds what it needs first
+	@echo "demo, 1 of 3: the Debian packages that building needs"
+	@$(MAKE) --no-print-directory setup
+	@echo "demo, 2 of 3: building the programs and a local Hub (build/release)"
+	@$(MAKE) --no-print-directory with-hub
+	@echo "demo, 3 of 3: the pipeline"
 	@tests/demo build/release/tools
 
-install: all ## install programs, man pages and completions (PREFIX, DESTDIR)
+install: programs ## install programs, man pages and completions (PREFIX, DESTDIR)
 	@cmake --install build/release --prefix $(PREFIX)
 
 BUILD_PACKAGES := lintian patchelf debootstrap man-db file
-deb: all ## a Debian package (build/release/packages)
-	@$(MAKE) -s setup PACKAGES="$(BUILD_PACKAGES)"
+deb: programs ## a Debian package (build/release/packages)
+	@.ci/setup $(BUILD_PACKAGES)
 	@cd build/release && cpack -G DEB -D CPACK_PACKAGING_INSTALL_PREFIX=/usr > packages.log 2>&1 || { cat packages.log; exit 1; }
 	@ls build/release/packages/*.deb
 
-tarball: all ## an archive that runs wherever it is unpacked
+tarball: programs ## an archive that runs wherever it is unpacked
 	@cd build/release && cpack -G TGZ > packages.log 2>&1 || { cat packages.log; exit 1; }
 	@ls build/release/packages/*.tar.gz
 
-wheel: all ## a Python wheel with the programs and libcurl, for this machine's glibc or newer
-	@$(MAKE) -s setup PACKAGES="$(BUILD_PACKAGES)"
+wheel: programs ## a Python wheel with the programs and libcurl, for this machine's glibc or newer
+	@.ci/setup $(BUILD_PACKAGES)
 	@rm -f build/release/packages/*.whl
 	@tools/packaging/make-wheel build/release build/release/packages
 
 packages: deb tarball wheel ## all three
 
-package-test: packages ## install each package in a clean place and run the demo with it
+package-test: with-hub packages ## install each package in a clean place and run the demo with it
 	@tests/packaging/run build/release
 
-interop: all ## our files read by the reference libraries and theirs by us (Python, in a cached virtual environment)
-	@$(MAKE) -s setup PACKAGES="$(CLUSTER_PACKAGES)" || echo "interop: tests under the engines that are missing are left out" >&2
+interop: with-hub ## our files read by the reference libraries and theirs by us (Python, in a cached virtual environment)
+	@.ci/setup $(CLUSTER_PACKAGES) || echo "interop: tests under the engines that are missing are left out" >&2
 	@tests/interop/run build/release/tools
 
-bench: all ## speed and memory beside what a user would pick instead, as ratios
+bench: with-hub ## speed and memory beside what a user would pick instead, as ratios
 	@tests/bench/run build/release/tools
 
 coverage: build/coverage/build.ninja ## lines of lib that the tests run (build/coverage/report.txt)
-	@$(MAKE) -s setup PACKAGES="$(PACKAGES) gcovr"
+	@.ci/setup gcovr
 	@cmake --build --preset coverage
 	@find build/coverage -name '*.gcda' -delete
 	@$(TESTS) build/coverage
@@ -83,8 +87,8 @@ tsan: setup build/tsan/build.ninja ## the same tests with the thread sanitizer
 
 FUZZ_SECONDS ?= 60
 FUZZERS := adapter card dcp gguf index numpy pickle safetensors state torch zip
-fuzz: ## feed mutated input to every reader, FUZZ_SECONDS (60) each; needs clang
-	@$(MAKE) -s setup PACKAGES="$(PACKAGES) clang libclang-rt-dev"
+fuzz: setup ## feed mutated input to every reader, FUZZ_SECONDS (60) each; needs clang
+	@.ci/setup clang libclang-rt-dev
 	@[ -f build/fuzz/build.ninja ] || cmake --preset fuzz > /dev/null
 	@cmake --build --preset fuzz --target $(FUZZERS:%=%_fuzzer)
 	@for t in $(FUZZERS); do mkdir -p build/fuzz/corpus/$$t; echo "== $$t"; \
@@ -104,7 +108,7 @@ lint: setup format-check ## formatting, layers, man pages
 	@python3 tests/lint/layers.py
 	@tests/lint/man-pages
 
-screenshots: all ## draw the picture in README anew from what the programs print
+screenshots: programs ## draw the picture in README anew from what the programs print
 	@tests/screenshots build/release/tools man/terminal.svg
 
 release: ## check that version, CHANGELOG.md and tag agree, and say what to do next
