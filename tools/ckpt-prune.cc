@@ -58,7 +58,7 @@ void check_unit(std::string_view option, const std::optional<std::string>& text,
 class Verdict {
  public:
   void fail(const Error& error) {
-    print_error(error.what());
+    print_error(error);
     codes_.push_back(exit_code(error.kind()));
   }
   void miss(std::string_view what) {

@@ -40,6 +40,7 @@ class Error : public std::exception {
   [[nodiscard]] ErrorKind kind() const noexcept { return kind_; }
   [[nodiscard]] const std::string& message() const noexcept { return message_; }
   [[nodiscard]] const std::string& file() const noexcept { return file_; }
+  [[nodiscard]] const std::string& hint() const noexcept { return hint_; }  // the end of what()
 
  private:
   void compose();

@@ -6,8 +6,10 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <charconv>
+#include <utility>
 
 #include "base/error.h"
+#include "base/nearest.h"
 #include "base/text.h"
 #include "cli/console.h"
 #include "cli/run.h"
@@ -31,6 +33,29 @@ std::string left_side(const CLI::Option& option) {
   const std::string value = option.get_option_text();
   if (value.empty()) return "  " + names;
   return "  " + names + (value.starts_with("[=") ? "" : " ") + value;
+}
+
+std::optional<ColorMode> parse_color(std::string_view text) {
+  if (text == "auto") return ColorMode::kAuto;
+  if (text == "always") return ColorMode::kAlways;
+  if (text == "never") return ColorMode::kNever;
+  return std::nullopt;
+}
+
+// What --color says, wherever it stands, is known before any option can be wrong.
+void take_color(int argc, const char* const* argv) {
+  constexpr std::string_view kName = "--color";
+  for (int i = 1; i < argc && std::string_view(argv[i]) != "--"; ++i) {
+    std::string_view text = argv[i];
+    if (!text.starts_with(kName)) continue;
+    text.remove_prefix(kName.size());
+    if (text.empty() && i + 1 < argc) {
+      text = argv[++i];
+    } else if (text.starts_with('=')) {
+      text.remove_prefix(1);
+    }
+    if (const std::optional<ColorMode> mode = parse_color(text)) console().color = *mode;
+  }
 }
 
 }  // namespace
@@ -125,17 +150,26 @@ void App::common(CommonOptions& options, std::string_view which, const std::stri
   flag("--version", version_, "print the version");
 }
 
-const CLI::Option* App::find(const std::string& name) const {
+// `written` is the argument that names it.
+const CLI::Option* App::find(const std::string& name, std::string_view written) const {
   const CLI::Option* const option = app_->get_option_no_throw(name);
-  if (option == nullptr) throw usage("there is no option " + escape_name(name));
-  return option;
+  if (option != nullptr) return option;
+  Error error = usage("there is no option " + escape_name(name));
+  std::vector<std::string> names;
+  for (const CLI::Option* each : std::as_const(*app_).get_options()) {
+    for (const std::string& long_name : each->get_lnames()) names.push_back(long_name);
+  }
+  written.remove_prefix(std::min(written.find_first_not_of('-'), written.size()));
+  if (const std::optional<std::string> meant = nearest_name(written, names))
+    error.hint("did you mean --" + *meant + "?");
+  throw error;
 }
 
 // Both tell whether the next argument belongs to the option.
 bool App::check_long(std::string_view argument) const {
   const std::size_t equals = argument.find('=');
   const std::string name(argument.substr(0, equals));
-  const Takes takes = takes_.at(find(name));
+  const Takes takes = takes_.at(find(name, name));
   if (equals == std::string_view::npos) return takes == Takes::kValue;
   if (takes == Takes::kNothing) throw usage(name + " takes no value");
   if (equals + 1 == argument.size()) throw usage(name + "= needs a value");
@@ -144,7 +178,7 @@ bool App::check_long(std::string_view argument) const {
 
 bool App::check_short(std::string_view argument) const {
   for (std::size_t i = 1; i < argument.size(); ++i) {
-    const CLI::Option* const option = find(std::string("-") + argument[i]);
+    const CLI::Option* const option = find(std::string("-") + argument[i], argument);
     if (takes_.at(option) == Takes::kValue) return i + 1 == argument.size();
   }
   return false;
@@ -177,6 +211,7 @@ std::vector<std::string> App::take_operands(int argc, const char* const* argv) {
 }
 
 void App::parse(int argc, const char* const* argv) {
+  take_color(argc, argv);
   try {
     std::vector<std::string> options = take_operands(argc, argv);
     std::reverse(options.begin(), options.end());  // CLI11 takes them from the back
@@ -201,11 +236,10 @@ void App::parse(int argc, const char* const* argv) {
 }
 
 void App::apply_common() {
-  if (color_ == "always") console().color = ColorMode::kAlways;
-  if (color_ == "never") console().color = ColorMode::kNever;
-  if (color_ == "auto") console().color = ColorMode::kAuto;
-  if (color_ && color_ != "always" && color_ != "never" && color_ != "auto") {
-    throw usage("--color takes auto, always or never, not '" + escape_name(*color_) + "'");
+  if (color_) {
+    const std::optional<ColorMode> mode = parse_color(*color_);
+    if (!mode) throw usage("--color takes auto, always or never, not '" + escape_name(*color_) + "'");
+    console().color = *mode;
   }
   if (!threads_) return;
   const char* const end = threads_->data() + threads_->size();

@@ -75,7 +75,7 @@ class App {
  private:
   enum class Takes : unsigned char { kNothing, kMaybeAfterEquals, kValue };
   CLI::Option* finish(CLI::Option* option, Takes takes);
-  [[nodiscard]] const CLI::Option* find(const std::string& name) const;
+  [[nodiscard]] const CLI::Option* find(const std::string& name, std::string_view written) const;
   std::vector<std::string> take_operands(int argc, const char* const* argv);
   [[nodiscard]] bool check_long(std::string_view argument) const;
   [[nodiscard]] bool check_short(std::string_view argument) const;

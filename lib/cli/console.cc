@@ -41,33 +41,41 @@ void write_err(std::string_view text, bool keeps_status = false) {
   if (!piece.empty() && ::write(STDERR_FILENO, piece.data(), piece.size()) < 0) return;
 }
 
-// One write a line, so that lines of several programs don't mix.
-void print_line(std::string_view prefix, std::string_view text) {
-  std::string line = console().program + ": ";
-  line.append(prefix).append(text) += '\n';
-  const std::lock_guard<std::mutex> lock(stderr_mutex());
-  write_err(line);
-}
-
 std::size_t width_of(int fd) {
   winsize size{};
   return ::isatty(fd) == 1 && ::ioctl(fd, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
 }
 
-bool use_color() {
-  if (console().color != ColorMode::kAuto) return console().color == ColorMode::kAlways;
-  static const bool automatic = [] {
-    const char* const no_color = std::getenv("NO_COLOR");
-    const char* const term = std::getenv("TERM");
-    const bool dumb = term == nullptr || std::string_view(term) == "dumb";
-    return out_is_terminal() && !dumb && (no_color == nullptr || *no_color == '\0');
-  }();
-  return automatic;
+// Whether the environment lets a stream have colours (no-color.org).
+bool wants_color(bool is_terminal) {
+  const char* const no_color = std::getenv("NO_COLOR");
+  const char* const term = std::getenv("TERM");
+  const bool dumb = term == nullptr || std::string_view(term) == "dumb";
+  return is_terminal && !dumb && (no_color == nullptr || *no_color == '\0');
 }
 
-std::string styled(std::string_view code, std::string_view text) {
-  if (!use_color()) return std::string(text);
+bool use_color(int fd) {
+  if (console().color != ColorMode::kAuto) return console().color == ColorMode::kAlways;
+  static const bool on_out = wants_color(out_is_terminal()), on_err = wants_color(err_is_terminal());
+  return fd == STDOUT_FILENO ? on_out : on_err;
+}
+
+constexpr std::string_view kBold = "1", kDim = "2", kRed = "31", kGreen = "32", kYellow = "33",
+                           kBoldRed = "1;31", kBoldYellow = "1;33", kCyan = "36";
+
+std::string styled(std::string_view code, std::string_view text, int fd = STDOUT_FILENO) {
+  if (code.empty() || text.empty() || !use_color(fd)) return std::string(text);
   return "\x1b[" + std::string(code) + "m" + std::string(text) + "\x1b[0m";
+}
+
+// "program: text", the name of the program in the colour of its mood. One write a line, so that lines of
+// several programs don't mix.
+void print_line(std::string_view mood, std::string_view label, std::string_view text) {
+  const std::string prefix = console().program + ":" + std::string(label);
+  std::string line = styled(mood, prefix, STDERR_FILENO) + " ";
+  line.append(text) += '\n';
+  const std::lock_guard<std::mutex> lock(stderr_mutex());
+  write_err(line);
 }
 
 }  // namespace
@@ -100,19 +108,25 @@ void close_out() {
 }
 
 void print_error(std::string_view text) {
-  print_line("", text);
+  print_line(kBoldRed, "", text);
+}
+
+void print_error(const Error& error) {
+  const std::string_view text = error.what(), hint = error.hint();
+  const std::size_t fault = text.size() - hint.size();
+  print_error(std::string(text.substr(0, fault)) + styled(kCyan, hint, STDERR_FILENO));
 }
 
 void print_warning(std::string_view text) {
-  if (!console().quiet) print_line("warning: ", text);
+  if (!console().quiet) print_line(kBoldYellow, " warning:", text);
 }
 
 void print_note(std::string_view text) {
-  if (!console().quiet) print_line("", text);
+  if (!console().quiet) print_line("", "", text);
 }
 
 void print_detail(std::string_view text) {
-  if (console().verbose > 0) print_line("", text);
+  if (console().verbose > 0) print_line("", "", text);
 }
 
 bool out_is_terminal() {
@@ -144,19 +158,19 @@ void clear_status() {
 }
 
 std::string bold(std::string_view text) {
-  return styled("1", text);
+  return styled(kBold, text);
 }
 std::string dim(std::string_view text) {
-  return styled("2", text);
+  return styled(kDim, text);
 }
 std::string red(std::string_view text) {
-  return styled("31", text);
+  return styled(kRed, text);
 }
 std::string green(std::string_view text) {
-  return styled("32", text);
+  return styled(kGreen, text);
 }
 std::string yellow(std::string_view text) {
-  return styled("33", text);
+  return styled(kYellow, text);
 }
 
 }  // namespace mu

@@ -7,6 +7,8 @@
 #include <string>
 #include <string_view>
 
+#include "base/error.h"
+
 namespace mu {
 
 enum class ColorMode : std::uint8_t { kAuto, kAlways, kNever };
@@ -28,6 +30,7 @@ void flush_out();
 void close_out();
 
 void print_error(std::string_view text);    // always
+void print_error(const Error& error);       // the same, its hint set off
 void print_warning(std::string_view text);  // "program: warning: …", unless quiet
 void print_note(std::string_view text);     // unless quiet
 void print_detail(std::string_view text);   // with -v
@@ -42,7 +45,8 @@ std::size_t err_width();
 void draw_status(std::string_view text);
 void clear_status();
 
-// Text with a colour or weight, plain where stdout gets none.
+// Text with a colour or weight, plain where stdout gets none. What goes to stderr has colours of its own,
+// where that is a terminal.
 std::string bold(std::string_view text);
 std::string dim(std::string_view text);
 std::string red(std::string_view text);

@@ -28,7 +28,7 @@ void fill_closed_streams() {
 }
 
 int report(const Error& error) {
-  print_error(error.what());
+  print_error(error);
   return exit_code(error.kind());
 }
 
