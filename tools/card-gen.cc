@@ -16,6 +16,9 @@
 #include "card/update.h"
 #include "cli/console.h"
 #include "cli/run.h"
+#include "hub/repo.h"
+#include "hub/web_address.h"
+#include "net/environment.h"
 #include "os/file.h"
 #include "os/folder.h"
 #include "os/stage.h"
@@ -83,20 +86,43 @@ void learn_from_cache(CardFacts& facts, const CardOptions& card) {
   }
 }
 
+std::string id_at(const RemotePlace& place) {
+  return place.revision == "main" ? place.repo.id : place.repo.id + "@" + place.revision;
+}
+
+// The id in an hf:// name or in the address of a page of the hub; any other text stays, and is judged as it is.
+std::string pasted_id(const std::string& text, RepoType type) {
+  if (text.find("://") == std::string::npos) return text;
+  std::string name = text;
+  if (!text.starts_with("hf://")) {
+    const std::optional<WebAddress> address = read_web_address(text, hub_endpoint());
+    if (!address) return text;
+    name = address->place;
+  }
+  const RemotePlace place = parse_place(name);
+  if (place.repo.type != type) return text;
+  return type == RepoType::kModel ? id_at(place) : place.repo.id;
+}
+
 // Where the base model lies names it too, when that is a hub.
 void find_base(CardOptions& card) {
+  card.base_folder = reach(*card.base_folder);
   const std::string& place = *card.base_folder;
-  reach(place);
-  if (!is_folder(place))
-    throw Error(ErrorKind::kIo, "is not a folder or repository of a model").in_file(escape_name(place));
+  if (!is_folder(place)) {
+    Error error(ErrorKind::kIo, "is not a folder or repository of a model");
+    if (const std::optional<std::string> name = name_on_hub(place))
+      error.hint("a repository on the hub is " + *name);
+    throw error.in_file(escape_name(place));
+  }
   if (!place.starts_with("hf://") || !card.base.empty()) return;
-  const RemotePlace at = parse_place(place);
-  card.base.push_back(at.revision == "main" ? at.repo.id : at.repo.id + "@" + at.revision);
+  card.base.push_back(id_at(parse_place(place)));
 }
 
 CardFacts gather(const Options& o) {
   CardFacts facts;
   CardOptions card = o.card;
+  for (std::string& base : card.base) base = pasted_id(base, RepoType::kModel);
+  for (std::string& dataset : card.datasets) dataset = pasted_id(dataset, RepoType::kDataset);
   if (card.base_folder) find_base(card);
   add_options(facts, card);
   if (!o.operands.empty()) {

@@ -11,6 +11,9 @@
 #include "base/sizes.h"
 #include "base/text.h"
 #include "cli/console.h"
+#include "hub/web_address.h"
+#include "net/environment.h"
+#include "net/url.h"
 
 namespace mu {
 namespace {
@@ -30,7 +33,7 @@ std::size_t parse_count(const std::string& text) {
 
 HubPushOptions parse_hub_push_options(int argc, char** argv) {
   HubPushOptions o;
-  std::optional<std::string> part;
+  std::optional<std::string> part, endpoint;
   App app(kText);
   app.operands(o.operands);
   app.group("Where to");
@@ -40,7 +43,7 @@ HubPushOptions parse_hub_push_options(int argc, char** argv) {
   app.flag("--private", o.make_private, "a new repository is private");
   app.flag("--no-private", o.make_public, "a new repository is public");
   app.flag("--no-create", o.no_create, "never make a repository");
-  app.value("--endpoint", "URL", o.endpoint, "another hub; file://DIR is a cache folder");
+  app.value("--endpoint", "URL", endpoint, "another hub; file://DIR is a cache folder");
   app.value("--expect-parent", "SHA", o.expect_parent, "only upon this commit");
   app.value("--tag", "NAME", o.tag, "tag the commit");
   app.flag("--link", o.link, "file://: hard links, not copies");
@@ -67,6 +70,7 @@ HubPushOptions parse_hub_push_options(int argc, char** argv) {
   app.parse(argc, argv);
   if (o.operands.size() < 2 || o.operands.size() > 3)
     throw usage("name LOCAL and REPO").hint("see hub-push --help");
+  o.endpoint = endpoint ? parse_endpoint(*endpoint, "--endpoint") : hub_endpoint();
   if (o.make_private && o.make_public) throw usage("--private and --no-private exclude each other");
   if (o.every && (o.create_pr || o.common.dry_run))
     throw usage("--every goes with neither --create-pr nor --dry-run");
@@ -84,6 +88,21 @@ std::vector<std::string> rule_names() {
   return names;
 }
 
+// REPO as it is named: an address that was copied from a browser becomes the name of what it shows.
+std::string repo_name(const HubPushOptions& o) {
+  const std::string& text = o.operands[1];
+  if (text.starts_with("hf://") || text.find("://") == std::string::npos) return text;
+  const std::optional<WebAddress> address = read_web_address(text, o.endpoint);
+  if (!address)
+    throw usage(fmt::format("'{}' is not the address of a repository on {}", printable_url(text),
+                            escape_name(o.endpoint)))
+        .hint("--endpoint names another hub, REPO is owner/name there");
+  if (!address->page.empty() && address->page != "tree" && address->page != "discussions")
+    throw usage(fmt::format("'{}' shows a file or commit", printable_url(text)))
+        .hint("name the repository, as owner/name");
+  return address->place;
+}
+
 // REPO as a place (hf://owner/name@revision/path), which says what --revision and PATH_IN_REPO say otherwise.
 void take_place(const HubPushOptions& o, const RemotePlace& place, PushOptions& push) {
   push.repo = place.repo;
@@ -91,8 +110,10 @@ void take_place(const HubPushOptions& o, const RemotePlace& place, PushOptions& 
     throw usage(fmt::format("'{}' is a {}, but the type given is {}", escape_name(o.operands[1]),
                             repo_type_name(place.repo.type), *o.type));
   if (place.name.find('@') != std::string::npos) {
-    if (o.revision) throw usage("--revision and the REPO both name a revision");
-    if (o.create_pr) throw usage("--create-pr and a revision exclude each other");
+    if (o.revision && push.revision != place.revision)
+      throw usage(fmt::format("--revision says {}, but REPO says {}", escape_name(push.revision),
+                              escape_name(place.revision)));
+    if (o.create_pr && place.revision != "main") throw usage("--create-pr and a revision exclude each other");
     push.revision = place.revision;
   }
   if (!place.path.empty()) {
@@ -103,7 +124,7 @@ void take_place(const HubPushOptions& o, const RemotePlace& place, PushOptions& 
 
 PushOptions push_options(const HubPushOptions& o) {
   PushOptions push;
-  const std::string& repo = o.operands[1];
+  const std::string repo = repo_name(o);
   push.revision = parse_revision(o.revision.value_or("main"));
   push.prefix = o.operands.size() > 2 ? parse_repo_path(o.operands[2]) : "";
   if (repo.starts_with("hf://") &&

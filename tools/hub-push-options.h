@@ -16,7 +16,8 @@ namespace mu {
 struct HubPushOptions {
   std::vector<std::string> operands;
   std::vector<std::string> include, exclude, deletions, allow;
-  std::optional<std::string> revision, type, endpoint, expect_parent, tag, message, description;
+  std::optional<std::string> revision, type, expect_parent, tag, message, description;
+  std::string endpoint;  // in force: --endpoint, HF_ENDPOINT or the public Hub
   std::optional<std::string> limit_rate, max_wait, timeout, max_commit_files, every;
   bool make_private = false, make_public = false, create_pr = false, no_create = false;
   bool link = false, prune = false;

@@ -118,7 +118,7 @@ int push_once(const HubPushOptions& o, const std::string& local, PushOptions pus
   push_to.state = kept_out(local, state_home());
   HashCache cache(own_cache.empty() ? "" : join_path(own_cache, "hashes"));
   std::unique_ptr<Progress> progress;
-  const std::optional<std::string> folder = cache_of_endpoint(o.endpoint.value_or(hub_endpoint()));
+  const std::optional<std::string> folder = cache_of_endpoint(o.endpoint);
   if (!folder && (o.link || o.prune)) throw usage("--link and --prune-revisions are for file:// alone");
   if (folder && o.part) throw usage("--part is for hubs: a cache folder is written at once");
   if (folder && push_to.make_private)

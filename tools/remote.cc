@@ -3,12 +3,17 @@
 
 #include <optional>
 
+#include "base/error.h"
 #include "cli/console.h"
 #include "hub/cache_layout.h"
 #include "hub/connection.h"
 #include "hub/remote.h"
+#include "hub/repo.h"
+#include "hub/web_address.h"
 #include "net/environment.h"
 #include "os/far.h"
+#include "os/file.h"
+#include "os/folder.h"
 #include "weights/digest.h"
 
 namespace mu {
@@ -29,6 +34,7 @@ HubSession& session() {
   if (!connection) {
     ConnectionOptions options;
     options.user_agent = console().program + "/" MU_VERSION;
+    options.endpoint = hub_endpoint();
     options.max_wait_s = kMaxWait;
     options.warn = print_warning;
     if (console().verbose >= 2) options.trace = [](const std::string& line) { print_detail(line); };
@@ -37,14 +43,52 @@ HubSession& session() {
   return connection->session();
 }
 
+// The name under which a URL or hf:// name is read. A URL of one file of weights stays: it costs fewer requests
+// than the repository, and whose path has two parts need not lie on a hub.
+std::string far_name(const std::string& operand, const std::string& endpoint) {
+  if (operand.starts_with("hf://")) return operand;
+  const std::optional<WebAddress> address = read_web_address(operand, endpoint);
+  if (!address) return operand;
+  const bool is_bytes = address->page.empty() || address->page == "resolve";
+  for (const std::string_view suffix : {".safetensors", ".gguf", ".bin", ".pt", ".pth", ".npy", ".npz"}) {
+    if (is_bytes && address->place.ends_with(suffix)) return operand;
+  }
+  return address->place;
+}
+
 }  // namespace
 
-void reach(const std::string& operand) {
-  if (!is_far_name(operand)) return;
-  const std::optional<std::string> cache = cache_of_endpoint(hub_endpoint());
-  if (operand.starts_with("hf://") && (cache || is_offline()))
-    return hang_in_cached(cache.value_or(hub_cache_home()), parse_place(operand));
-  hashes().merge(hang_in_remote(session(), operand, kConnections));
+std::string reach(const std::string& operand) {
+  if (!is_far_name(operand)) return operand;
+  const std::string endpoint = hub_endpoint();
+  const std::string name = far_name(operand, endpoint);
+  const std::optional<std::string> cache = cache_of_endpoint(endpoint);
+  if (name.starts_with("hf://") && (cache || is_offline())) {
+    hang_in_cached(cache.value_or(hub_cache_home()), parse_place(name));
+  } else {
+    hashes().merge(hang_in_remote(session(), name, kConnections));
+  }
+  return name;
+}
+
+std::optional<std::string> name_on_hub(const std::string& path) {
+  if (is_far_name(path) || is_in_reach(path) || is_in_reach(parent_of(path))) return std::nullopt;
+  try {
+    if (parse_repo(path, std::nullopt).has_owner()) return "hf://" + path;
+  } catch (const Error&) {  // not a name of a repository
+  }
+  return std::nullopt;
+}
+
+Input open_operand(const std::string& operand, StreamData data, const FolderOptions& options) {
+  try {
+    return open_input(reach(operand), data, options);
+  } catch (Error& error) {
+    if (error.kind() != ErrorKind::kIo) throw;
+    if (const std::optional<std::string> name = name_on_hub(operand))
+      error.hint("a repository on the hub is " + *name);
+    throw;
+  }
 }
 
 std::set<std::pair<std::size_t, std::size_t>> same_files(const Weights& a, const Weights& b) {

@@ -3,18 +3,27 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
 
 #include "hub/remote.h"
+#include "model/input.h"
 #include "weights/weights.h"
 
 namespace mu {
 
-// Makes an hf:// name or URL readable like a path here; any other operand is left alone. With HF_HUB_OFFLINE
-// the libraries' cache is read instead. Throws as hang_in_remote and hang_in_cached do.
-void reach(const std::string& operand);
+// Makes an hf:// name or URL readable like a path here, and returns the name under which it is: the hf:// name
+// for the address of a repository's page on the hub, any other operand as it is. With HF_HUB_OFFLINE the
+// libraries' cache is read instead. Throws as hang_in_remote and hang_in_cached do.
+std::string reach(const std::string& operand);
+
+// Reaches and opens an operand. A path that is not there and looks like a repository gets a hint.
+Input open_operand(const std::string& operand, StreamData data, const FolderOptions& options = {});
+
+// "hf://owner/name" for a path that is not there but would be the name of a repository.
+std::optional<std::string> name_on_hub(const std::string& path);
 
 // Pairs of files, one of A and one of B, that are the same by SHA-256, where the hub that has one of them
 // tells it: nothing needs to be read there. Files here are hashed when one of the same size lies on a hub.

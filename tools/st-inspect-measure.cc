@@ -160,8 +160,7 @@ int combine(InspectOptions o) {
   o.hash = plan.hash;
   o.combine = false;
   derive(o);
-  reach(plan.path);
-  const Input input = open_input(plan.path, StreamData::kLeave);
+  const Input input = open_operand(plan.path, StreamData::kLeave);
   input.weights.findings.throw_if_unloadable();
   const std::vector<const Tensor*> tensors = choose_tensors(input.weights, o.globs, o.sort_key);
   shares.require_whole(input.weights, tensors);

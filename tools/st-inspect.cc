@@ -37,10 +37,9 @@ int diff(const Options& o) {
   for (const std::string& rule : o.maps) options.map.emplace_back(rule);
   options.tolerance = {tolerance_of(o.rtol, "--rtol"), tolerance_of(o.atol, "--atol")};
   options.ignore_dtype = o.ignore_dtype;
-  for (const std::string& path : o.paths) reach(path);
-  const Input a = open_input(o.paths[0], StreamData::kSpool);
+  const Input a = open_operand(o.paths[0], StreamData::kSpool);
   a.weights.findings.throw_if_unloadable();
-  const Input b = open_input(o.paths[1], StreamData::kSpool);
+  const Input b = open_operand(o.paths[1], StreamData::kSpool);
   b.weights.findings.throw_if_unloadable();
   Progress progress("comparing", a.weights.total_bytes(), o.common.show_progress());
   options.same_files = same_files(a.weights, b.weights);
@@ -75,8 +74,7 @@ StreamData stdin_data(const Options& o) {
 }
 
 int inspect(const Options& o, const std::string& path) {
-  reach(path);
-  const Input input = open_input(path, stdin_data(o), {.everything = o.tree.has_value()});
+  const Input input = open_operand(path, stdin_data(o), {.everything = o.tree.has_value()});
   // --check reports what the reference refuses; every other view needs tensors that can be trusted.
   if (!o.check) input.weights.findings.throw_if_unloadable();
   const std::vector<const Tensor*> tensors = choose_tensors(input.weights, o.globs, o.sort_key);

@@ -30,8 +30,7 @@ HttpSettings http_settings(const ConnectionOptions& options, std::optional<RateB
 
 SessionSettings session_settings(const ConnectionOptions& options, HttpClient& client) {
   SessionSettings session;
-  session.endpoint = options.endpoint.value_or(hub_endpoint());
-  while (session.endpoint.ends_with('/')) session.endpoint.pop_back();
+  session.endpoint = options.endpoint;
   session.insecure_http = options.insecure_http;
   if (options.max_wait_s) session.max_wait_s = *options.max_wait_s;
   session.warn = options.warn;

@@ -15,11 +15,11 @@
 namespace mu {
 
 struct ConnectionOptions {
-  std::string user_agent;               // "hub-push/1.0"
-  std::optional<std::string> endpoint;  // HF_ENDPOINT or huggingface.co
-  std::optional<std::uint64_t> rate;    // bytes a second sent, over all threads
-  std::optional<unsigned> timeout_s;    // of a transfer that stands still
-  std::optional<unsigned> max_wait_s;   // for one request that a server is not ready for
+  std::string user_agent;              // "hub-push/1.0"
+  std::string endpoint;                // as parse_endpoint() or hub_endpoint() gives it
+  std::optional<std::uint64_t> rate;   // bytes a second sent, over all threads
+  std::optional<unsigned> timeout_s;   // of a transfer that stands still
+  std::optional<unsigned> max_wait_s;  // for one request that a server is not ready for
   bool insecure_http = false;
   std::function<void(const std::string&)> warn;   // what the hub warns of; waits that take long
   std::function<void(const std::string&)> trace;  // requests and answers, secrets masked; may be empty

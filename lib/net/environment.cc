@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "net/url.h"
 #include "os/file.h"
 #include "os/folder.h"
 
@@ -107,11 +108,6 @@ Token make_token(std::string value, std::string source) {
   return {std::move(value), std::move(source), 0};
 }
 
-std::string without_slash(std::string text) {
-  while (text.size() > 1 && text.back() == '/') text.pop_back();
-  return text;
-}
-
 }  // namespace
 
 std::string environment(const char* name) {
@@ -126,9 +122,23 @@ bool environment_is_true(const char* name) {
   return value == "1" || value == "ON" || value == "YES" || value == "TRUE";
 }
 
+std::string parse_endpoint(std::string_view text, std::string_view source) {
+  if (text.starts_with("file:")) return std::string(text);
+  std::string endpoint(text);
+  while (endpoint.ends_with('/')) endpoint.pop_back();
+  const bool has_scheme = text.find("://") != std::string_view::npos;
+  try {
+    if (parse_url(endpoint).target.find('?') == std::string::npos) return endpoint;
+  } catch (const Error&) {  // wrong in a way that the hint makes plain
+  }
+  throw usage(fmt::format("{}: '{}' is not the address of a hub", source, printable_url(text)))
+      .hint(has_scheme ? "an address is https://HOST, http://HOST:PORT or file://DIR"
+                       : fmt::format("with its scheme it is https://{}", printable_url(text)));
+}
+
 std::string hub_endpoint() {
   const std::string set = environment("HF_ENDPOINT");
-  return set.empty() ? "https://huggingface.co" : without_slash(set);
+  return set.empty() ? "https://huggingface.co" : parse_endpoint(set, "HF_ENDPOINT");
 }
 
 std::string hub_home() {

@@ -14,7 +14,10 @@ std::string environment(const char* name);
 // 1, ON, YES or TRUE in any case.
 bool environment_is_true(const char* name);
 
-// HF_ENDPOINT without a trailing slash, else https://huggingface.co.
+// The address of a hub as a user wrote it, without trailing slashes: http, https, or file: for a cache folder.
+// Throws kUsage for anything else, naming its `source` ("--endpoint").
+std::string parse_endpoint(std::string_view text, std::string_view source);
+// HF_ENDPOINT, else https://huggingface.co. Throws as parse_endpoint does.
 std::string hub_endpoint();
 // Where the libraries keep what is theirs, and the cache of models in it: HF_HOME, XDG_CACHE_HOME,
 // HF_HUB_CACHE and HUGGINGFACE_HUB_CACHE with the meaning that huggingface_hub gives them, "~" and "$VAR"

@@ -142,6 +142,68 @@ setup() { hub_home; }
   has stderr create_pr
 }
 
+@test "REPO may be the address that a browser shows" {
+  model
+  start_hub
+  expect 0 hub-push out "$HF_ENDPOINT/ada/tiny"
+  same_files ada/tiny out
+  expect 0 hub-push --private out "$HF_ENDPOINT/datasets/ada/data/"
+  hub_files ada/data main dataset | grep -q config.json
+  expect 0 hub-push out "$HF_ENDPOINT/ada/tiny/tree/v1/deep?library=x#top"
+  hub_files ada/tiny v1 | grep -q ' deep/config.json'
+  expect 0 hub-push --revision v/2 out "$HF_ENDPOINT/ada/tiny/tree/v%2F2"
+  same_files ada/tiny out v/2
+  expect 2 hub-push --revision v1 out "$HF_ENDPOINT/ada/tiny/tree/main"
+  has stderr "--revision says v1, but REPO says main"
+  expect 0 hub-push --create-pr out/config.json "$HF_ENDPOINT/ada/tiny/tree/main" again/config.json
+  expect 0 hub-push out "$output"
+  hub_files ada/tiny refs/pr/1 | grep -q ' again/config.json'
+  hub_files ada/tiny refs/pr/1 | grep -q ' model.safetensors'
+  expect 2 hub-push out "$HF_ENDPOINT/ada/tiny/tree/main/a" b
+  expect 2 hub-push out --type model "$HF_ENDPOINT/datasets/ada/data"
+  for page in blob/main/config.json resolve/main/config.json commit/0123 settings; do
+    expect 2 hub-push out "$HF_ENDPOINT/ada/tiny/$page"
+  done
+  for address in "$HF_ENDPOINT" "$HF_ENDPOINT/ada" "$HF_ENDPOINT/api/models"; do expect 2 hub-push out "$address"; done
+}
+
+@test "an address on another host is wrong usage, and nothing is sent there" {
+  model
+  start_hub
+  other=${HF_ENDPOINT/127.0.0.1/localhost}
+  for address in "$other/ada/tiny" "$HF_STORAGE/ada/tiny" https://huggingface.co/ada/tiny https://hf.co/ada/tiny ftp://x/ada/tiny; do
+    expect 2 hub-push out "$address"
+    has stderr "--endpoint"
+    expect 2 hub-push -n out "$address"
+  done
+  expect 2 hub-push --endpoint "$other" out "$HF_ENDPOINT/ada/tiny"
+  expect 2 hub-push --endpoint "file://$PWD/cache" out "$HF_ENDPOINT/ada/tiny"
+  [ ! -e cache ]
+  [ "$(hub_count)" = 0 ]
+  # The two names of the public Hub are one, while that is the endpoint; this port does not answer.
+  for address in https://huggingface.co/ada/tiny https://hf.co/ada/tiny/tree/main; do
+    for endpoint in '' https://hf.co https://huggingface.co/; do
+      expect 75 env HF_ENDPOINT=$endpoint HTTPS_PROXY=http://127.0.0.1:9 hub-push --max-wait 0 out "$address"
+    done
+  done
+  expect 2 env HF_ENDPOINT= hub-push out https://huggingface.co.example.org/ada/tiny
+  expect 2 env HF_ENDPOINT= hub-push out https://hf.co@example.org/ada/tiny
+}
+
+@test "an endpoint that is not an address is wrong usage" {
+  model
+  for endpoint in localhost localhost:8080 hub.example ftp://hub.example https:// https://a:b@hub.example http://x:99999 'https://x?y' ''; do
+    expect 2 hub-push --endpoint "$endpoint" out ada/tiny
+    has stderr "--endpoint: '"
+    [ -n "$endpoint" ] || continue
+    HF_ENDPOINT=$endpoint expect 2 hub-push out ada/tiny
+    has stderr "HF_ENDPOINT: '"
+    HF_ENDPOINT=$endpoint expect 2 st-inspect hf://ada/tiny
+    HF_ENDPOINT=$endpoint expect 0 st-inspect out
+  done
+  HF_ENDPOINT=localhost expect 0 hub-push -q --endpoint "file://$PWD/cache" out ada/tiny
+}
+
 @test "wrong usage and refusals" {
   model
   start_hub

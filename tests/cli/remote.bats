@@ -171,6 +171,57 @@ PY
   [ "$(hub_count)" = 0 ]
 }
 
+@test "addresses that a browser shows are read as the places that they show" {
+  published base
+  for page in "" / /tree/main "?library=x" /blob/main/model.safetensors /resolve/main/model.safetensors; do
+    expect 0 st-inspect --names "$HF_ENDPOINT/ada/tiny$page"
+    [ "${#lines[@]}" = 21 ]
+  done
+  expect 0 hub-push -q "$FIXTURES/sharded" "$HF_ENDPOINT/ada/tiny/tree/v%2F1/a%20b"
+  expect 0 st-inspect --check=hub "$output"
+  expect 0 st-inspect -t "$HF_ENDPOINT/ada/tiny/tree/v%2F1/a%20b"
+  has output model-00001-of-
+  expect 0 st-inspect -t "$HF_ENDPOINT/ada/tiny/resolve/v%2F1/a%20b/model.safetensors.index.json"
+  has output model-00001-of-
+  expect 0 st-inspect --diff out "$HF_ENDPOINT/ada/tiny"
+  expect 7 st-inspect "$HF_ENDPOINT/ada/tiny/blob/main/none.safetensors"
+  expect 6 st-inspect "$HF_ENDPOINT/ada/none"
+  has stderr "there is no ada/none"
+  # What is not a page of a repository stays a file.
+  hub_admin DELETE log > /dev/null
+  for address in "$HF_ENDPOINT/x" "$HF_ENDPOINT/some/model.safetensors" "$HF_STORAGE/ada/tiny" "$HF_ENDPOINT/api/models/ada/tiny"; do
+    run st-inspect "$address"
+    [ "$status" != 0 ]
+  done
+  [ "$(hub_count 'e["route"] in ("info", "tree")')" = 1 ]  # the last, which is the answer of the API itself
+  no_leak
+  expect 0 card-gen --base "$HF_ENDPOINT/ada/tiny/tree/v1" --dataset "$HF_ENDPOINT/datasets/ada/data" --name child
+  has output "base_model: ada/tiny"
+  has output "- ada/data"
+  expect 0 card-gen --base hf://ada/tiny --name child
+  has output "base_model: ada/tiny"
+  expect 2 card-gen --base https://example.org/ada/tiny --name child
+  expect 2 card-gen --base "$HF_ENDPOINT/datasets/ada/data" --name child
+  expect 0 card-gen --base-from "$HF_ENDPOINT/ada/tiny" --name child
+  has output "base_model: ada/tiny"
+}
+
+@test "a path that is not there and looks like a repository is hinted at" {
+  expect 7 st-inspect ada/x
+  has stderr "a repository on the hub is hf://ada/x"
+  expect 7 st-inspect datasets/ada/x
+  has stderr hf://datasets/ada/x
+  expect 7 st-inspect --diff ada/x ada/y
+  has stderr hf://ada/x
+  expect 7 card-gen --base-from ada/x
+  has stderr hf://ada/x
+  mkdir ada
+  for path in ada/x ./b/x /b/x b a/b/c b/.x "b/x y"; do
+    expect 7 st-inspect "$path"
+    [[ $stderr != *hf://* ]]
+  done
+}
+
 @test "card-gen --base-from reads the card of a base where it lies" {
   start_hub
   cp -r "$FIXTURES/base" out
