@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "cli/app.h"
-#include "lora/pair_share.h"
+#include "lora/pair_part.h"
 #include "pack/plan.h"
 
 namespace mu {

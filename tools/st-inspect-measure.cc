@@ -13,7 +13,7 @@
 #include "inspect/listing.h"
 #include "inspect/report.h"
 #include "inspect/safety.h"
-#include "inspect/share.h"
+#include "inspect/part.h"
 #include "remote.h"
 #include "weights/layout.h"
 

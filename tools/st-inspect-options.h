@@ -12,7 +12,7 @@
 #include "base/part.h"
 #include "cli/app.h"
 #include "inspect/listing.h"
-#include "weights/finding.h"
+#include "base/finding.h"
 
 namespace mu {
 

@@ -11,12 +11,12 @@
 #include "cli/console.h"
 #include "cli/part.h"
 #include "cli/run.h"
-#include "model/sharded.h"
+#include "model/rank_state.h"
 #include "model/wrappers.h"
 #include "os/file.h"
 #include "os/folder.h"
 #include "pack/report.h"
-#include "pack/share.h"
+#include "pack/part.h"
 #include "st-pack-adapter.h"
 
 namespace {

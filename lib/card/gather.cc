@@ -13,7 +13,7 @@
 #include "card/front_matter.h"
 #include "card/tables.h"
 #include "model/config.h"
-#include "model/sharded.h"
+#include "model/rank_state.h"
 #include "os/file.h"
 #include "os/folder.h"
 #include "weights/digest.h"

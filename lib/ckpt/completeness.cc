@@ -14,7 +14,7 @@
 #include "ckpt/saved_arguments.h"
 #include "ckpt/state_file.h"
 #include "ckpt/weight_files.h"
-#include "model/sharded.h"
+#include "model/rank_state.h"
 #include "os/folder.h"
 
 namespace mu {

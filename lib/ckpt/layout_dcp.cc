@@ -9,8 +9,8 @@
 #include "base/text.h"
 #include "ckpt/layouts.h"
 #include "os/folder.h"
-#include "weights/dcp_places.h"
-#include "weights/pickle.h"
+#include "weights/ranks/dcp_places.h"
+#include "weights/pickle/pickle.h"
 
 namespace mu {
 namespace {

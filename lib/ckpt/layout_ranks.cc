@@ -6,7 +6,7 @@
 
 #include "base/text.h"
 #include "ckpt/layouts.h"
-#include "weights/zero_files.h"
+#include "weights/ranks/zero_files.h"
 
 namespace mu {
 namespace {

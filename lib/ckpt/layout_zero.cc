@@ -7,8 +7,8 @@
 
 #include "base/text.h"
 #include "ckpt/layouts.h"
-#include "weights/zero_files.h"
-#include "weights/zero_states.h"
+#include "weights/ranks/zero_files.h"
+#include "weights/ranks/zero_states.h"
 
 namespace mu {
 namespace {

@@ -17,9 +17,9 @@
 #include "ckpt/layouts.h"
 #include "model/folder.h"
 #include "weights/index.h"
-#include "weights/probe.h"
+#include "weights/open/probe.h"
 #include "weights/sniff.h"
-#include "weights/torch_file.h"
+#include "weights/torch/file.h"
 
 namespace mu {
 namespace {

@@ -16,7 +16,7 @@
 #include "model/secrets.h"
 #include "os/folder.h"
 #include "weights/sniff.h"
-#include "weights/torch_file.h"
+#include "weights/torch/file.h"
 #include "weights/weights.h"
 
 namespace mu {

@@ -15,7 +15,7 @@
 #include "hub/hashes.h"
 #include "hub/lfs.h"
 #include "hub/plan.h"
-#include "hub/share.h"
+#include "hub/part.h"
 
 namespace mu {
 

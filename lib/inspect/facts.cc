@@ -10,7 +10,7 @@
 #include "base/sizes.h"
 #include "base/text.h"
 #include "model/pickled.h"
-#include "model/sharded.h"
+#include "model/rank_state.h"
 #include "model/tied.h"
 #include "os/folder.h"
 #include "weights/layout.h"

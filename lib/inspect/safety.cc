@@ -9,7 +9,7 @@
 #include "cli/console.h"
 #include "cli/table.h"
 #include "os/folder.h"
-#include "weights/torch_file.h"
+#include "weights/torch/file.h"
 
 namespace mu {
 namespace {

@@ -10,14 +10,14 @@
 #include "base/text.h"
 #include "model/adapter_names.h"
 #include "model/pickled.h"
-#include "model/sharded.h"
+#include "model/rank_state.h"
 #include "model/tied.h"
 #include "os/file.h"
 #include "os/folder.h"
-#include "weights/dcp.h"
+#include "weights/ranks/dcp.h"
 #include "weights/npy.h"
-#include "weights/zero.h"
-#include "weights/zero_files.h"
+#include "weights/ranks/zero.h"
+#include "weights/ranks/zero_files.h"
 
 namespace mu {
 namespace {

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "weights/torch_file.h"
+#include "weights/torch/file.h"
 
 namespace mu {
 

@@ -13,7 +13,7 @@
 #include <cstring>
 
 #include "base/bytes.h"
-#include "weights/inflate.h"
+#include "weights/archive/inflate.h"
 
 namespace mu {
 namespace {

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "base/json.h"
-#include "weights/finding.h"
+#include "base/finding.h"
 
 namespace mu {
 

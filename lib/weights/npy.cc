@@ -15,7 +15,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "weights/layout.h"
-#include "weights/zip.h"
+#include "weights/archive/zip.h"
 
 namespace mu {
 namespace {

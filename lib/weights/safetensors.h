@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "tensor/tensor.h"
-#include "weights/finding.h"
+#include "base/finding.h"
 
 namespace mu {
 

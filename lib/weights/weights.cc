@@ -23,7 +23,7 @@
 #include "weights/gguf.h"
 #include "weights/npy.h"
 #include "weights/sniff.h"
-#include "weights/torch_file.h"
+#include "weights/torch/file.h"
 
 namespace mu {
 namespace {

@@ -17,7 +17,7 @@
 
 #include "os/file.h"
 #include "tensor/tensor.h"
-#include "weights/finding.h"
+#include "base/finding.h"
 #include "weights/index.h"
 #include "weights/safetensors.h"
 

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The metadata of torch distributed checkpoints, in a folder without pieces and with one that is empty.
-#include "weights/dcp.h"
+#include "weights/ranks/dcp.h"
 
 #include <cstdlib>
 #include <fstream>
 #include <string>
 
 #include "fuzz_file.h"
-#include "weights/dcp_places.h"
+#include "weights/ranks/dcp_places.h"
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static const std::string folder = [] {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Pickles: the machine, the safety report and the views of values.
-#include "weights/pickle.h"
+#include "weights/pickle/pickle.h"
 #include "model/pickled.h"
-#include "weights/pickle_safety.h"
+#include "weights/pickle/safety.h"
 
 #include "fuzz_file.h"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Files of torch: zip and legacy containers, storages, tensors.
-#include "weights/torch_file.h"
+#include "weights/torch/file.h"
 
 #include "fuzz_file.h"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Zip archives: the directory, and every member read to its end.
-#include "weights/zip.h"
+#include "weights/archive/zip.h"
 
 #include "fuzz_file.h"
 

@@ -11,7 +11,7 @@
 #include "ckpt/history.h"
 #include "ckpt/report.h"
 #include "runs_on_disk.h"
-#include "weights/probe.h"
+#include "weights/open/probe.h"
 
 using namespace mu;
 using namespace mu::testing;

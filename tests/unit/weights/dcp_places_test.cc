@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "weights/dcp_places.h"
+#include "weights/ranks/dcp_places.h"
 
 #include <doctest/doctest.h>
 

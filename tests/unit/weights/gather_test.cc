@@ -8,7 +8,7 @@
 #include <random>
 
 #include "testing.h"
-#include "weights/tiling.h"
+#include "weights/ranks/tiling.h"
 
 using namespace mu;
 using namespace mu::testing;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "weights/pickle.h"
+#include "weights/pickle/pickle.h"
 
 #include <doctest/doctest.h>
 
@@ -8,7 +8,7 @@
 #include "assembler.h"
 #include "model/pickled.h"
 #include "model/secrets.h"
-#include "weights/pickle_safety.h"
+#include "weights/pickle/safety.h"
 
 using namespace mu;
 using namespace mu::testing;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "weights/probe.h"
+#include "weights/open/probe.h"
 
 #include <doctest/doctest.h>
 

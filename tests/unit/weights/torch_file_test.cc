@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "weights/torch_file.h"
+#include "weights/torch/file.h"
 
 #include <doctest/doctest.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "weights/zero_layout.h"
+#include "weights/ranks/zero_layout.h"
 
 #include <doctest/doctest.h>
 

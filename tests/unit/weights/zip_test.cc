@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "weights/zip.h"
+#include "weights/archive/zip.h"
 
 #include <doctest/doctest.h>
 

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lora/pair_part.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/json_write.h"
+#include "base/text.h"
+#include "os/file.h"
+#include "os/folder.h"
+#include "os/remove_tree.h"
+#include "os/stage.h"
+
+namespace mu {
+namespace {
+
+constexpr std::string_view kSchema = "modelutils.lora-share/1";
+constexpr std::string_view kReport = "share.json", kFactors = "factors";
+constexpr std::uint64_t kMaxReport = 1U << 30;  // bytes
+constexpr std::size_t kPiece = 1U << 20;        // bytes
+
+std::uint64_t bytes_of(const FoundTensor& found) {
+  return std::uint64_t{found.rank} * (found.in + found.out) * sizeof(float);
+}
+
+std::string report_json(const std::vector<FoundTensor>& found) {
+  std::string text;
+  JsonWriter json(text);
+  json.begin_object().member("schema", kSchema).key("tensors").begin_array();
+  std::uint64_t offset = 0;
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    const FoundTensor& one = found[i];
+    if (!one.done) continue;
+    json.begin_object().member("index", i).member("changed", one.changed);
+    if (one.rank > 0) {
+      json.member("offset", offset)
+          .member("rank", one.rank)
+          .member("in", one.in)
+          .member("out", one.out)
+          .member("norm", one.report.norm)
+          .member("error", one.report.error)
+          .member("energy", one.report.energy)
+          .member("gap", one.report.gap);
+      json.key("values").begin_array();
+      for (const double value : one.report.values) json.value(value);
+      json.end_array();
+      offset += bytes_of(one);
+    }
+    json.end_object();
+  }
+  json.end_array().end_object();
+  return text + "\n";
+}
+
+double number(const JsonValue& item, std::string_view key) {
+  const JsonValue* value = item.find(key);
+  const std::optional<double> found = value == nullptr ? std::nullopt : value->as_double();
+  if (!found) throw malformed(fmt::format("has no {}", key));
+  return *found;
+}
+
+// One entry of a share, held to the plan.
+void read_entry(const JsonValue& item, const PairPlan& plan, const std::shared_ptr<const InputFile>& factors,
+                std::vector<FoundTensor>& found) {
+  const std::optional<std::uint64_t> index = item.find_u64("index");
+  if (!index || *index >= plan.tensors.size()) throw malformed("names a tensor that is not in the plan");
+  const PairTensor& pair = plan.tensors[static_cast<std::size_t>(*index)];
+  FoundTensor one;
+  one.done = true;
+  one.changed = item.find_true("changed");
+  if (const std::optional<std::uint64_t> rank = item.find_u64("rank")) {
+    const std::uint64_t m = pair.rows, n = pair.columns;
+    one.rank = static_cast<std::size_t>(*rank);
+    one.in = static_cast<std::size_t>(item.find_u64("in").value_or(0));
+    one.out = static_cast<std::size_t>(item.find_u64("out").value_or(0));
+    one.offset = item.find_u64("offset").value_or(0);
+    const bool fits = is_matrix(pair) && one.rank > 0 && one.rank <= std::min(m, n) &&
+                      one.in == in_features(pair) && one.out == out_features(pair) &&
+                      one.offset <= factors->size() && bytes_of(one) <= factors->size() - one.offset;
+    if (!fits) throw malformed(fmt::format("'{}' is not as planned", escape_name(pair.name)));
+    one.report = {pair.module,
+                  static_cast<std::size_t>(m),
+                  static_cast<std::size_t>(n),
+                  one.rank,
+                  number(item, "norm"),
+                  number(item, "error"),
+                  number(item, "energy"),
+                  number(item, "gap"),
+                  {}};
+    if (const JsonValue* values = item.find("values")) {
+      for (const JsonValue& value : values->items())
+        one.report.values.push_back(value.as_double().value_or(0));
+    }
+    one.read = [factors](std::uint64_t at, std::span<std::byte> out) { factors->read_at(at, out); };
+  }
+  found[static_cast<std::size_t>(*index)] = std::move(one);
+}
+
+void read_share(const std::string& path, const PairPlan& plan, std::vector<FoundTensor>& found) {
+  const JsonDocument document = parse_json(read_whole_file(join_path(path, kReport), kMaxReport));
+  const std::string* schema = document.root.find_string("schema");
+  const JsonValue* tensors = document.root.find("tensors");
+  if (schema == nullptr || *schema != kSchema || tensors == nullptr)
+    throw malformed("is not of this version");
+  const auto factors = std::make_shared<const InputFile>(join_path(path, kFactors));
+  for (const JsonValue& item : tensors->items()) read_entry(item, plan, factors, found);
+}
+
+}  // namespace
+
+std::string pair_fingerprint(const PairPlan& plan, const PairRunOptions& o, const Input& base,
+                             const Input& tuned, KnownBy by) {
+  Fingerprint fingerprint("lora-extract 1");
+  fingerprint.add(fmt::format("{} {} {} {} {} {} {} {}", static_cast<int>(o.rank.by), o.rank.rank,
+                              o.rank.energy, o.rank.most, o.alpha.value_or(0), o.dtype ? name(*o.dtype) : "",
+                              o.exact, o.kernel));
+  for (const PairTensor& pair : plan.tensors) {
+    fingerprint.add(pair.name);
+    fingerprint.add(pair.first);
+    fingerprint.add(std::uint64_t{static_cast<std::uint8_t>(pair.kind)});
+    fingerprint.add(pair.base == nullptr ? "" : pair.base->name);
+  }
+  fingerprint.add(base.weights, by);
+  fingerprint.add(tuned.weights, by);
+  return fingerprint.finish();
+}
+
+std::vector<std::size_t> pair_units(const PairPlan& plan, const Share& part) {
+  // A matrix costs a few hundred products an element, another tensor its reading.
+  std::vector<std::uint64_t> costs;
+  for (const PairTensor& pair : plan.tensors)
+    costs.push_back(is_matrix(pair) ? pair.count : pair.count / 64 + 1);
+  return units_of(part, costs);
+}
+
+void write_pair_share(const PartsFolder& folder, const Share& part, const std::vector<FoundTensor>& found) {
+  folder.make();
+  StagedFolder stage(folder.path_of(part), true);  // one that is there is left alone by commit_if_first
+  {
+    OutputFile out = stage.create(std::string(kFactors));
+    std::uint64_t offset = 0;
+    std::vector<std::byte> buffer;
+    for (const FoundTensor& one : found) {
+      if (one.rank == 0) continue;
+      for (std::uint64_t at = 0; at < bytes_of(one); at += kPiece) {
+        buffer.resize(static_cast<std::size_t>(std::min<std::uint64_t>(kPiece, bytes_of(one) - at)));
+        one.read(one.offset + at, buffer);
+        out.write_at(offset + at, buffer);
+      }
+      offset += bytes_of(one);
+    }
+    out.sync();
+  }
+  OutputFile report = stage.create(std::string(kReport));
+  const std::string text = report_json(found);
+  report.write_at(0, std::as_bytes(std::span(text)));
+  report.sync();
+  stage.commit_if_first();
+}
+
+std::vector<FoundTensor> read_pair_shares(const PartsFolder& folder, const PairPlan& plan,
+                                          bool discard_others) {
+  std::vector<FoundTensor> found(plan.tensors.size());
+  for (const Share& part : folder.find(discard_others)) {
+    const std::string path = folder.path_of(part);
+    try {
+      read_share(path, plan, found);
+    } catch (const Error& error) {
+      if (!discard_others)
+        throw refused(fmt::format("is no whole share: {}", error.what()))
+            .in_file(escape_name(path))
+            .hint("--force discards it");
+      remove_tree(path);
+    }
+  }
+  return found;
+}
+
+}  // namespace mu

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/rank_state.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/glob.h"
+#include "base/text.h"
+#include "os/folder.h"
+#include "os/interrupt.h"
+#include "os/threads.h"
+#include "tensor/cast.h"
+#include "weights/ranks/dcp.h"
+#include "weights/ranks/zero.h"
+
+namespace mu {
+namespace {
+
+// Files of other ways to save shares, and what to do about them.
+void refuse_other_kinds(const std::string& folder, const std::vector<FolderEntry>& entries) {
+  const auto refuse = [&folder](const std::string& name, std::string_view why, std::string_view advice) {
+    throw malformed(fmt::format("{}: {}", escape_name(name), why)).in_file(escape_name(folder)).hint(advice);
+  };
+  const auto has_folder = [&entries](std::string_view name) {
+    return std::any_of(entries.begin(), entries.end(), [name](const FolderEntry& entry) {
+      return entry.name == name && entry.kind == FolderEntry::Kind::kFolder;
+    });
+  };
+  for (const FolderEntry& entry : entries) {
+    const std::string& name = entry.name;
+    const bool is_folder = entry.kind == FolderEntry::Kind::kFolder;
+    if (glob_matches("pytorch_model_fsdp_rank[0-9]*.bin", name))
+      refuse(name,
+             "flat parameters of FSDP, as single ranks pickle them: only the training program can cut them "
+             "up [DC-FLAT]",
+             "save with SHARDED_STATE_DICT or FULL_STATE_DICT");
+    if (glob_matches("pytorch_model_fsdp_[0-9]*_rank[0-9]*.bin", name))
+      refuse(name, "DTensor pickles of single ranks are not read [DC-RANK]",
+             "save with torch's distributed checkpoints (use_dcp) or FULL_STATE_DICT");
+    if (glob_matches("model_world_size_[0-9]*_rank_[0-9]*.pt", name))
+      refuse(name, "DTensor pickles of single ranks are not read [DC-RANK]",
+             "merge them with the program that wrote them (verl: model_merger)");
+    if (name.ends_with(".nemo") || (name == "context" && is_folder && has_folder("weights")))
+      refuse(name, "a checkpoint of NeMo: its names and layouts are those of Megatron [DC-CLASS]",
+             "export it with NeMo");
+    const bool classic = (is_folder && glob_matches("mp_rank_[0-9][0-9]*", name)) ||
+                         name == "model_optim_rng.pt" || name == "distrib_optim.pt" ||
+                         name == "latest_checkpointed_iteration.txt";
+    if (classic) throw megatron_error().in_file(escape_name(folder));
+  }
+}
+
+}  // namespace
+
+std::optional<ShardedState> find_sharded_state(const std::string& folder) {
+  using Kind = ShardedState::Kind;
+  if (is_megatron_folder(folder)) throw megatron_error().in_file(escape_name(folder));
+  if (is_dcp_folder(folder)) return ShardedState{folder, Kind::kDcp};
+  if (is_zero_folder(folder)) return ShardedState{folder, Kind::kZero};
+  const std::vector<FolderEntry> entries = list_folder(folder);
+  std::vector<ShardedState> distributed, tags;
+  for (const FolderEntry& entry : entries) {
+    if (entry.kind != FolderEntry::Kind::kFolder) continue;
+    const std::string path = join_path(folder, entry.name);
+    if (glob_matches("pytorch_model_fsdp_[0-9]*", entry.name) && is_dcp_folder(path)) {
+      distributed.push_back({path, Kind::kDcp});
+    } else if (is_zero_folder(path)) {
+      tags.push_back({path, Kind::kZero});
+    }
+  }
+  if (distributed.empty()) {
+    if (const std::string tag = zero_tag_folder(folder); !tag.empty()) return ShardedState{tag, Kind::kZero};
+  }
+  const std::vector<ShardedState>& found = distributed.empty() ? tags : distributed;
+  if (found.size() > 1)
+    throw malformed(fmt::format("{} of shares lie here: {}, {}{}", plural(found.size(), "folder"),
+                                escape_name(base_name(found[0].path)), escape_name(base_name(found[1].path)),
+                                found.size() > 2 ? ", …" : ""))
+        .in_file(escape_name(folder))
+        .hint("name the one you mean");
+  if (found.size() == 1) return found.front();
+  if (const std::string pieces = dcp_pieces_folder(folder); !pieces.empty())
+    return ShardedState{pieces, Kind::kDcpPieces};
+  refuse_other_kinds(folder, entries);
+  return std::nullopt;
+}
+
+Weights open_sharded_state(const ShardedState& state, const std::string& key, bool everything) {
+  switch (state.kind) {
+    case ShardedState::Kind::kZero: {
+      Weights weights = open_zero(state.path);
+      if (everything) add_zero_optimizer(weights, state.path);
+      return weights;
+    }
+    case ShardedState::Kind::kDcp: {
+      Weights weights = open_dcp(state.path, {key, everything});
+      // accelerate puts the optimizer beside: pytorch_model_fsdp_0 and optimizer_0.
+      const std::string name(base_name(state.path));
+      const std::string optimizer =
+          join_path(parent_of(state.path), "optimizer_" + name.substr(name.rfind('_') + 1));
+      if (everything && name.starts_with("pytorch_model_fsdp_") && is_dcp_folder(optimizer))
+        append_weights(weights, open_dcp(optimizer, {"", true}));
+      return weights;
+    }
+    case ShardedState::Kind::kDcpPieces:
+      break;
+  }
+  return open_dcp_pieces(state.path);
+}
+
+bool are_placeholders(const Weights& weights) {
+  const auto is_empty = [](const Tensor& tensor) { return tensor.shape == std::vector<std::uint64_t>{0}; };
+  // No weight is a vector without elements.
+  const auto is_empty_weight = [&](const Tensor& tensor) {
+    return is_empty(tensor) && tensor.name.ends_with(".weight");
+  };
+  return !weights.tensors.empty() &&
+         (std::all_of(weights.tensors.begin(), weights.tensors.end(), is_empty) ||
+          std::any_of(weights.tensors.begin(), weights.tensors.end(), is_empty_weight));
+}
+
+std::optional<std::string> use_training_copies(Weights& weights, Dtype dtype, unsigned threads, bool strict) {
+  const auto equal = [&](const Tensor& tensor, const Tensor& other) {
+    constexpr std::uint64_t kPiece = 256U << 10;  // elements
+    const std::uint64_t in = bits(tensor.dtype) / 8, out = bits(dtype) / 8, count = tensor.element_count();
+    std::vector<std::byte> master, rounded, copy;
+    CastReport unused;
+    for (std::uint64_t at = 0; at < count; at += kPiece) {
+      check_interrupt();
+      const std::uint64_t size = std::min(kPiece, count - at);
+      master.resize(static_cast<std::size_t>(size * in));
+      rounded.resize(static_cast<std::size_t>(size * out));
+      copy.resize(rounded.size());
+      weights.read(tensor, at * in, master);
+      weights.read(other, at * out, copy);
+      cast(tensor.dtype, dtype, master, rounded, unused);
+      if (rounded != copy) return false;
+    }
+    return true;
+  };
+  std::vector<Tensor*> masters;
+  for (Tensor& tensor : weights.tensors) {
+    const auto copy = weights.training_copies.find(tensor.name);
+    if (copy != weights.training_copies.end() && copy->second.dtype == dtype && tensor.dtype == Dtype::kF32)
+      masters.push_back(&tensor);
+  }
+  if (masters.empty()) return std::nullopt;
+  std::vector<std::uint8_t> same(masters.size());
+  parallel_for(masters.size(), threads, [&](std::size_t i) {
+    same[i] = equal(*masters[i], weights.training_copies.at(masters[i]->name)) ? 1 : 0;
+  });
+  std::uint64_t differing = 0;
+  for (std::size_t i = 0; i < masters.size(); ++i) {
+    Tensor& tensor = *masters[i];
+    if (same[i] == 0 && strict)
+      throw malformed(
+          fmt::format("the {} copy of '{}' in the model file is not its fp32 master rounded: files of two "
+                      "saves are mixed, or the save fell into a step [ZR-MASTER]",
+                      short_name(dtype), escape_name(tensor.name)))
+          .in_file(escape_name(weights.files[tensor.source].name))
+          .hint("--from zero takes the masters all the same");
+    differing += same[i] == 0 ? 1 : 0;
+    if (same[i] != 0) tensor = weights.training_copies.at(tensor.name);
+  }
+  return fmt::format(
+      "{} taken from the {} model file, equal to the fp32 masters{}",
+      plural(masters.size() - differing, "tensor"), short_name(dtype),
+      differing == 0 ? "" : fmt::format("; {} differ from it and are cast from the masters", differing));
+}
+
+}  // namespace mu

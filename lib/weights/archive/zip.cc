@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "weights/archive/zip.h"
+
+#include <fmt/format.h>
+#include <zlib.h>
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+#include <optional>
+
+#include "base/bytes.h"
+#include "base/checked.h"
+#include "base/error.h"
+#include "base/text.h"
+
+namespace mu {
+namespace {
+
+constexpr std::uint64_t kMaxDirectory = 32U << 20;  // bytes; some 400,000 members
+constexpr std::size_t kEndSize = 22;                // of the end record, without its comment
+constexpr std::size_t kMaxComment = 65535;
+constexpr std::size_t kLocatorSize = 20;
+constexpr std::size_t kEnd64Size = 56;
+constexpr std::size_t kCentralSize = 46;
+constexpr std::size_t kLocalSize = 30;
+constexpr std::uint32_t kEndMark = 0x06054b50, kLocatorMark = 0x07064b50, kEnd64Mark = 0x06064b50,
+                        kCentralMark = 0x02014b50, kLocalMark = 0x04034b50;
+constexpr std::uint32_t kIn64 = 0xFFFFFFFF;  // "see the zip64 field"
+
+struct Directory {
+  std::uint64_t offset, size, count;
+  std::uint64_t end;  // where the records after it begin
+};
+
+// Replaces fields of a central entry by those of its zip64 extra, in their fixed order.
+void apply_zip64(std::span<const std::byte> extra, ZipEntry& entry) {
+  ByteReader fields(extra);
+  while (fields.remaining() >= 4) {
+    const auto id = fields.take_le<std::uint16_t>();
+    const auto length = fields.take_le<std::uint16_t>();
+    ByteReader field(fields.take(length));
+    if (id != 1) continue;
+    for (std::uint64_t* value : {&entry.size, &entry.compressed, &entry.header}) {
+      if (*value == kIn64) *value = field.take_le<std::uint64_t>();
+    }
+    return;
+  }
+}
+
+}  // namespace
+
+ZipArchive::ZipArchive(const InputFile& file, std::uint64_t begin, std::uint64_t size, Findings& findings)
+    : file_(file), begin_(begin) {
+  const auto tail_size =
+      static_cast<std::size_t>(std::min<std::uint64_t>(size, kEndSize + kMaxComment + kLocatorSize));
+  std::string tail(tail_size, '\0');
+  // Nearly always there is no comment: the end record is the end of the file.
+  const std::size_t quick = std::min(tail_size, kEndSize + kLocatorSize + kEnd64Size);
+  const auto read_tail = [&](std::size_t count) {
+    tail.resize(count);
+    file.read_at(begin + size - count, std::as_writable_bytes(std::span(tail)));
+  };
+  // The last mark counts, as for torch and Python: one inside a comment would show them another directory.
+  const auto find_end = [&tail]() -> std::optional<std::size_t> {
+    for (std::size_t at = tail.size() < kEndSize ? 0 : tail.size() - kEndSize + 1; at-- > 0;) {
+      const std::byte* const here = as_bytes(tail).data() + at;
+      if (load_le<std::uint32_t>(here) != kEndMark) continue;
+      if (at + kEndSize + load_le<std::uint16_t>(here + 20) != tail.size())
+        throw malformed("the end record of the zip archive is not at its end: something was appended");
+      return at;
+    }
+    return std::nullopt;
+  };
+  read_tail(quick);
+  std::optional<std::size_t> end = find_end();
+  if (!end && tail_size > quick) {
+    read_tail(tail_size);
+    end = find_end();
+  }
+  if (!end) throw malformed("the zip archive has no end record: the file is cut, or something was appended");
+
+  ByteReader record(as_bytes(tail).subspan(*end + 4));
+  const auto disk = record.take_le<std::uint16_t>();
+  record.take(2);
+  record.take(2);
+  const std::uint64_t end_at = size - tail.size() + *end;
+  Directory directory{.offset = 0, .size = 0, .count = record.take_le<std::uint16_t>(), .end = end_at};
+  directory.size = record.take_le<std::uint32_t>();
+  directory.offset = record.take_le<std::uint32_t>();
+  if (disk != 0 && disk != 0xFFFF) throw malformed("the zip archive is one part of several");
+
+  const bool needs64 = directory.count == 0xFFFF || directory.size == kIn64 || directory.offset == kIn64;
+  const bool has_locator = *end >= kLocatorSize && load_le<std::uint32_t>(as_bytes(tail).data() + *end -
+                                                                          kLocatorSize) == kLocatorMark;
+  if (has_locator) {
+    const auto at = load_le<std::uint64_t>(as_bytes(tail).data() + *end - kLocatorSize + 8);
+    if (at > end_at || end_at - at < kEnd64Size + kLocatorSize)
+      throw malformed("the zip64 locator points outside the archive");
+    std::vector<std::byte> end64(kEnd64Size);
+    file.read_at(begin + at, end64);
+    if (load_le<std::uint32_t>(end64.data()) != kEnd64Mark)
+      throw malformed("the zip64 locator points at no zip64 end record");
+    const Directory big{.offset = load_le<std::uint64_t>(end64.data() + 48),
+                        .size = load_le<std::uint64_t>(end64.data() + 40),
+                        .count = load_le<std::uint64_t>(end64.data() + 32),
+                        .end = at};
+    const auto agrees = [](std::uint64_t small, std::uint64_t large, std::uint64_t escape) {
+      return small == escape || small == large;
+    };
+    if (!agrees(directory.count, big.count, 0xFFFF) || !agrees(directory.size, big.size, kIn64) ||
+        !agrees(directory.offset, big.offset, kIn64))
+      throw malformed("the two end records of the zip archive disagree");
+    directory = big;
+  } else if (needs64) {
+    throw malformed("the zip archive lacks its zip64 end record");
+  }
+  const std::optional<std::uint64_t> directory_end = checked_add(directory.offset, directory.size);
+  if (!directory_end || *directory_end > directory.end)
+    throw malformed("the directory of the zip archive lies outside the file");
+  if (*directory_end != directory.end) {
+    throw malformed(
+        fmt::format("the directory of the zip archive is not where its end record says ({} bytes "
+                    "apart): something was put before or into the archive",
+                    directory.end - *directory_end));
+  }
+  if (directory.size > kMaxDirectory)
+    throw malformed(fmt::format("the directory of the zip archive has {} bytes, more than {}", directory.size,
+                                kMaxDirectory));
+  read_directory(directory.offset, directory.size, directory.count, findings);
+  check_places(directory.offset, findings);
+  read_local_headers(findings);
+}
+
+void ZipArchive::read_directory(std::uint64_t offset, std::uint64_t size, std::uint64_t count,
+                                Findings& findings) {
+  if (count > size / kCentralSize)
+    throw malformed(fmt::format("the zip directory can't hold {} members", count));
+  directory_.resize(static_cast<std::size_t>(size));
+  file_.read_at(begin_ + offset, std::as_writable_bytes(std::span(directory_)));
+  entries_.reserve(static_cast<std::size_t>(count));
+  ByteReader reader(as_bytes(directory_));
+  for (std::uint64_t i = 0; i < count; ++i) {
+    if (reader.remaining() < kCentralSize || reader.take_le<std::uint32_t>() != kCentralMark)
+      throw malformed(fmt::format("entry {} of the zip directory is broken", i + 1));
+    ZipEntry entry;
+    reader.take(4);  // versions
+    entry.flags = reader.take_le<std::uint16_t>();
+    entry.method = reader.take_le<std::uint16_t>();
+    reader.take(4);  // time and date
+    entry.crc = reader.take_le<std::uint32_t>();
+    entry.compressed = reader.take_le<std::uint32_t>();
+    entry.size = reader.take_le<std::uint32_t>();
+    const auto name_size = reader.take_le<std::uint16_t>();
+    const auto extra_size = reader.take_le<std::uint16_t>();
+    const auto comment_size = reader.take_le<std::uint16_t>();
+    reader.take(8);  // disk, attributes
+    entry.header = reader.take_le<std::uint32_t>();
+    entry.name = as_text(reader.take(name_size));
+    apply_zip64(reader.take(extra_size), entry);
+    reader.take(comment_size);
+    entries_.push_back(entry);
+  }
+  if (reader.remaining() > 0)
+    throw malformed("the zip directory has more entries than its end record counts");
+  by_name_.resize(entries_.size());
+  std::iota(by_name_.begin(), by_name_.end(), 0U);
+  std::sort(by_name_.begin(), by_name_.end(),
+            [this](std::uint32_t a, std::uint32_t b) { return entries_[a].name < entries_[b].name; });
+  for (std::size_t i = 1; i < by_name_.size(); ++i) {
+    if (entries_[by_name_[i]].name == entries_[by_name_[i - 1]].name)
+      throw malformed("two members of the zip archive are called '" +
+                      escape_name(entries_[by_name_[i]].name) + "'");
+  }
+  for (const ZipEntry& entry : entries_) {
+    constexpr std::uint16_t kEncrypted = 0x2061;  // encrypted, patched, strongly encrypted, masked
+    if ((entry.flags & kEncrypted) != 0)
+      findings.add({"ZP-FLAGS", Level::kSpec, false,
+                    fmt::format("the member '{}' is flagged as encrypted or patched, which torch ignores and "
+                                "scanners stumble over",
+                                escape_name(entry.name)),
+                    file_.path()});
+  }
+}
+
+// Members in the order of their places must not meet.
+void ZipArchive::check_places(std::uint64_t directory, Findings& findings) {
+  std::vector<std::uint32_t> order(entries_.size());
+  std::iota(order.begin(), order.end(), 0U);
+  std::sort(order.begin(), order.end(),
+            [this](std::uint32_t a, std::uint32_t b) { return entries_[a].header < entries_[b].header; });
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    ZipEntry& entry = entries_[order[i]];
+    entry.limit = i + 1 < order.size() ? entries_[order[i + 1]].header : directory;
+    const std::optional<std::uint64_t> end = checked_add(entry.header, kLocalSize + entry.name.size());
+    const std::optional<std::uint64_t> data_end = end ? checked_add(*end, entry.compressed) : std::nullopt;
+    if (!data_end || *data_end > directory)
+      throw malformed("the member '" + escape_name(entry.name) + "' reaches beyond the zip archive");
+    if (*data_end > entry.limit)
+      throw malformed("the member '" + escape_name(entry.name) + "' overlaps the next one");
+  }
+  if (!order.empty() && entries_[order.front()].header != 0)
+    findings.add({"ZP-FRONT", Level::kSpec, false,
+                  fmt::format("{} bytes lie in front of the first member of the zip archive",
+                              entries_[order.front()].header),
+                  file_.path()});
+}
+
+const ZipEntry* ZipArchive::find(std::string_view name) const {
+  const auto found =
+      std::lower_bound(by_name_.begin(), by_name_.end(), name,
+                       [this](std::uint32_t i, std::string_view key) { return entries_[i].name < key; });
+  return found != by_name_.end() && entries_[*found].name == name ? &entries_[*found] : nullptr;
+}
+
+// Where the data begin is told by the local header alone; the rest of it is often zero and not believed.
+void ZipArchive::read_local_headers(Findings& findings) {
+  std::vector<std::byte> local;
+  for (ZipEntry& entry : entries_) {
+    local.resize(kLocalSize + entry.name.size());  // check_places has seen that so much is there
+    file_.read_at(begin_ + entry.header, local);
+    if (load_le<std::uint32_t>(local.data()) != kLocalMark)
+      throw malformed("the member '" + escape_name(entry.name) + "' has no local header");
+    const auto name_size = load_le<std::uint16_t>(local.data() + 26);
+    entry.data = entry.header + kLocalSize + name_size + load_le<std::uint16_t>(local.data() + 28);
+    if (entry.data > entry.limit || entry.limit - entry.data < entry.compressed)
+      throw malformed("the member '" + escape_name(entry.name) + "' overlaps what follows it");
+    if (entry.method == 0 && entry.compressed != entry.size)
+      throw malformed(fmt::format("the stored member '{}' has two sizes, {} and {}", escape_name(entry.name),
+                                  entry.compressed, entry.size));
+    const bool same_name =
+        name_size == entry.name.size() && as_text(std::span(local).subspan(kLocalSize)) == entry.name;
+    if (!same_name || load_le<std::uint16_t>(local.data() + 8) != entry.method)
+      findings.add({"ZP-LOCAL", Level::kSpec, false,
+                    fmt::format("the local header of '{}' tells another name or method than the directory, "
+                                "which torch believes",
+                                escape_name(entry.name)),
+                    file_.path()});
+  }
+}
+
+std::shared_ptr<InflatedMember> ZipArchive::inflated(const ZipEntry& entry) const {
+  if (entry.method != 8)
+    throw malformed(
+        fmt::format("the member '{}' is packed with method {}, only stored and deflated ones are read",
+                    escape_name(entry.name), entry.method));
+  // Deflate packs at most 1032 to 1: what promises more is a lie, found before memory is taken for it.
+  if (entry.size / 1040 > entry.compressed)
+    throw malformed("the member '" + escape_name(entry.name) + "' claims to unpack beyond what deflate can");
+  if (!unpacking_) unpacking_ = std::make_shared<InflateSource>(file_);
+  return std::make_shared<InflatedMember>(unpacking_, data_offset(entry), entry.compressed, entry.size,
+                                          entry.crc, std::string(entry.name));
+}
+
+std::string ZipArchive::read_start(const ZipEntry& entry, std::uint64_t most) const {
+  std::string text(static_cast<std::size_t>(std::min(entry.size, most)), '\0');
+  if (entry.method == 0) {
+    file_.read_at(data_offset(entry), std::as_writable_bytes(std::span(text)));
+  } else {
+    inflated(entry)->read_at(0, std::as_writable_bytes(std::span(text)));
+  }
+  return text;
+}
+
+std::string ZipArchive::read(const ZipEntry& entry, std::uint64_t limit) const {
+  if (entry.size > limit)
+    throw malformed(fmt::format("the member '{}' has {} bytes, more than {}", escape_name(entry.name),
+                                entry.size, limit));
+  return read_start(entry, entry.size);
+}
+
+bool ZipArchive::is_intact(const ZipEntry& entry, std::string_view data) {
+  const auto* const bytes = reinterpret_cast<const Bytef*>(data.data());
+  return ::crc32_z(::crc32(0, nullptr, 0), bytes, data.size()) == entry.crc;
+}
+
+}  // namespace mu

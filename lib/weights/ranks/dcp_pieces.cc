@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+// The other form of a distributed checkpoint: safetensors files whose tensors are pieces, with
+// DCP_SHARDING_INFO in the metadata saying where each begins
+// (torch.distributed.checkpoint.HuggingFaceStorageWriter).
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <map>
+#include <optional>
+#include <set>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/text.h"
+#include "os/folder.h"
+#include "weights/ranks/dcp.h"
+#include "weights/layout.h"
+#include "weights/ranks/rank_file.h"
+#include "weights/ranks/tiling.h"
+
+namespace mu {
+namespace {
+
+constexpr std::string_view kInfo = "DCP_SHARDING_INFO";
+
+// "shard-00002-model-00001-of-00003.safetensors": of rank 1 (counted from 0), the first of three files.
+struct PieceName {
+  std::uint64_t shard = 0, file = 0, files = 0;
+};
+std::optional<PieceName> parse_piece_name(std::string_view name) {
+  PieceName piece;
+  const std::pair<std::string_view, std::uint64_t*> parts[] = {
+      {"shard-", &piece.shard}, {"-model-", &piece.file}, {"-of-", &piece.files}};
+  for (const auto& [text, number] : parts) {
+    if (!name.starts_with(text)) return std::nullopt;
+    name.remove_prefix(text.size());
+    const std::from_chars_result parsed = std::from_chars(name.data(), name.data() + name.size(), *number);
+    if (parsed.ec != std::errc() || parsed.ptr == name.data()) return std::nullopt;
+    name.remove_prefix(static_cast<std::size_t>(parsed.ptr - name.data()));
+  }
+  return name == ".safetensors" ? std::optional(piece) : std::nullopt;
+}
+
+// Every rank writes a file of each number. Full shapes are what the pieces reach, so that a rank whose files
+// are all lost leaves no other trace than a gap in the numbers, and the last rank none.
+void require_all_pieces(const std::vector<PieceName>& pieces) {
+  std::uint64_t shards = 0;
+  std::set<std::pair<std::uint64_t, std::uint64_t>> present;
+  for (const PieceName& piece : pieces) {
+    if (piece.files != pieces.front().files)
+      throw rule_error("DC-ITEM", fmt::format("pieces of two saves are mixed: of {} and of {} files",
+                                              pieces.front().files, piece.files));
+    shards = std::max(shards, piece.shard);
+    present.emplace(piece.shard, piece.file);
+  }
+  for (std::uint64_t shard = 1; shard <= shards; ++shard) {
+    for (std::uint64_t file = 1; file <= pieces.front().files; ++file) {
+      if (present.contains({shard, file})) continue;
+      throw rule_error("DC-FILE", fmt::format("shard-{:05}-model-{:05}-of-{:05}.safetensors is missing",
+                                              shard, file, pieces.front().files))
+          .hint("multi-node runs leave each node's files on its own disk: copy them together");
+    }
+  }
+}
+
+// First index of a piece, as its file's metadata give it.
+std::vector<std::uint64_t> saved_offsets(const JsonValue& info, const Tensor& tensor) {
+  std::vector<std::uint64_t> offsets;
+  const JsonValue* entry = info.find(tensor.name);
+  const JsonValue* list = entry == nullptr ? nullptr : entry->find("saved_offsets");
+  if (list != nullptr) {
+    for (const JsonValue& item : list->items()) offsets.push_back(item.as_u64().value_or(~std::uint64_t{0}));
+  }
+  const bool fits =
+      offsets.size() == tensor.shape.size() &&
+      std::all_of(offsets.begin(), offsets.end(), [](std::uint64_t n) { return n < (1ULL << 40); });
+  if (!fits)
+    throw rule_error("DC-CHUNK", "the piece of '" + escape_name(tensor.name) + "' has no saved_offsets");
+  return offsets;
+}
+
+}  // namespace
+
+std::string dcp_pieces_folder(const std::string& path) {
+  for (const std::string& folder : {path, join_path(path, "sharded")}) {
+    if (!is_folder(folder)) continue;
+    const std::vector<FolderEntry> entries = list_folder(folder);
+    if (std::any_of(entries.begin(), entries.end(),
+                    [](const FolderEntry& entry) { return parse_piece_name(entry.name).has_value(); }))
+      return folder;
+  }
+  return "";
+}
+
+Weights open_dcp_pieces(const std::string& folder) {
+  std::vector<std::string> paths;
+  std::vector<PieceName> names;
+  for (const FolderEntry& entry : list_folder(folder)) {
+    const std::optional<PieceName> name = parse_piece_name(entry.name);
+    if (!name) continue;
+    names.push_back(*name);
+    paths.push_back(join_path(folder, entry.name));
+  }
+  try {
+    require_all_pieces(names);
+  } catch (Error& error) {
+    throw error.in_file(escape_name(folder));
+  }
+  Weights pieces = open_files(paths);
+  pieces.findings.throw_if_unloadable();
+  std::vector<JsonDocument> infos;
+  for (const WeightsFile& file : pieces.files) {
+    const auto text = file.metadata ? file.metadata->find(std::string(kInfo)) : Metadata::const_iterator();
+    if (!file.metadata || text == file.metadata->end())
+      throw rule_error("DC-CHUNK", "its metadata lack DCP_SHARDING_INFO").in_file(escape_name(file.name));
+    try {
+      infos.push_back(parse_json(text->second));
+    } catch (Error& error) {
+      throw error.in_file(escape_name(file.name));
+    }
+  }
+  std::vector<Tensor> whole;
+  std::vector<Layout> layouts;
+  std::map<std::string, std::size_t> index;
+  for (const Tensor& piece : pieces.tensors) {
+    const std::string& file = pieces.files[piece.source].name;
+    try {
+      const std::vector<std::uint64_t> begin = saved_offsets(infos[piece.source].root, piece);
+      const auto [at, fresh] = index.try_emplace(piece.name, whole.size());
+      if (fresh) {
+        whole.push_back(
+            {piece.name, piece.dtype, std::vector<std::uint64_t>(begin.size(), 0), piece.source, 0, 0});
+        layouts.emplace_back();
+      }
+      Tensor& tensor = whole[at->second];
+      if (tensor.dtype != piece.dtype || tensor.shape.size() != begin.size())
+        throw rule_error("DC-ITEM",
+                         "pieces of '" + escape_name(piece.name) + "' differ in dtype or dimensions");
+      for (std::size_t i = 0; i < begin.size(); ++i)
+        tensor.shape[i] = std::max(tensor.shape[i], begin[i] + piece.shape[i]);
+      if (piece.size > 0)
+        layouts[at->second].boxes.push_back(
+            {piece.source, piece.offset, begin, piece.shape, row_major_strides(piece.shape)});
+    } catch (Error& error) {
+      throw error.in_file(escape_name(file));
+    }
+  }
+  for (std::size_t i = 0; i < whole.size(); ++i) {
+    const ByteSize size = tensor_bytes(whole[i].dtype, whole[i].shape);
+    if (size.status != ByteSizeStatus::kOk)
+      throw rule_error("DC-CHUNK", "the pieces of '" + escape_name(whole[i].name) + "' make no shape")
+          .in_file(escape_name(folder));
+    try {
+      check_tiling(whole[i].name, whole[i].shape, layouts[i].boxes);
+    } catch (Error& error) {
+      throw error.in_file(escape_name(folder));
+    }
+    std::sort(layouts[i].boxes.begin(), layouts[i].boxes.end(),
+              [](const Box& a, const Box& b) { return a.begin < b.begin; });
+    whole[i].size = size.bytes;
+    if (!layouts[i].boxes.empty()) {
+      whole[i].source = layouts[i].boxes.front().source;
+      whole[i].offset = layouts[i].boxes.front().offset;
+    }
+    layouts[i].shape = whole[i].shape;
+    whole[i].layout = std::make_shared<Layout>(std::move(layouts[i]));
+  }
+  const std::size_t count = pieces.tensors.size();
+  pieces.tensors = std::move(whole);
+  pieces.findings = {};
+  for (WeightsFile& file : pieces.files) file.metadata.reset();
+  pieces.origin = fmt::format("torch distributed checkpoint, {} in {} of safetensors", plural(count, "piece"),
+                              plural(pieces.files.size(), "file"));
+  return pieces;
+}
+
+}  // namespace mu

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which tensors of a torch file are its weights, and what they are called.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <unordered_map>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "weights/torch/tensors.h"
+
+namespace mu {
+namespace {
+
+std::string kind_text(const Pickle& pickle, PickleId id) {
+  const std::string name = pickle_name(pickle, id);
+  if (!name.empty()) return name;
+  const std::string_view type = pickle_type_name(pickle.kind(id));
+  return std::string(type.empty() ? "object" : type);
+}
+
+constexpr std::size_t kMaxTensors = 300'000;         // of one file
+constexpr std::size_t kMaxNameBytes = 65'535;        // of one tensor, as GGUF has it
+constexpr std::size_t kMaxNamesBytes = 64U << 20;    // of all
+constexpr std::size_t kMaxSteps = 20'000'000;        // of the search for tensors
+constexpr std::size_t kMaxBroken = Findings::kKept;  // tensors, before the rest is not read
+constexpr std::size_t kMaxLeftOut = 100;             // entries that are named
+constexpr std::size_t kShownColumns = 100;           // of a name in a message
+
+std::string shown(std::string_view name) {
+  return escape_name(shorten(name.substr(0, 4 * kShownColumns), kShownColumns));
+}
+
+struct NamedNode {
+  std::string name;
+  PickleId id;
+};
+
+// Tensors by name. Names may be shared parts of the pickle, so their copies have a ceiling of their own.
+class NodeList {
+ public:
+  void add(std::string_view name, PickleId id) {
+    if (name.size() > kMaxNameBytes)
+      throw malformed(fmt::format("the name of a tensor has {} bytes", group_digits(name.size())));
+    if (nodes_.size() == kMaxTensors)
+      throw malformed(fmt::format("it holds more than {} tensors", group_digits(kMaxTensors)));
+    bytes_ += name.size();
+    if (bytes_ > kMaxNamesBytes) throw malformed("the names of its tensors have no end");
+    nodes_.push_back({std::string(name), id});
+  }
+  std::vector<NamedNode> take() { return std::move(nodes_); }
+
+ private:
+  std::vector<NamedNode> nodes_;
+  std::size_t bytes_ = 0;
+};
+
+// A mapping with text keys of whose values at least half are tensors.
+bool is_state_dict(const Pickle& pickle, PickleId id) {
+  const std::span<const PickleId> pairs = pickle_mapping(pickle, id);
+  if (pickle.kind(id) == PickleKind::kCall && pickle_name(pickle, id) != "collections.OrderedDict")
+    return false;
+  std::size_t tensors = 0;
+  for (std::size_t i = 0; i < pairs.size(); i += 2) {
+    if (pickle.kind(pairs[i]) != PickleKind::kText) return false;
+    if (is_tensor_node(pickle, pairs[i + 1])) ++tensors;
+  }
+  return tensors > 0 && 2 * tensors >= pairs.size() / 2;
+}
+
+// The state dict of a tree and the keys that lead to it.
+std::optional<NamedNode> find_state_dict(const Pickle& pickle) {
+  constexpr std::array<std::string_view, 6> kWrappers = {"state_dict", "model_state_dict", "model",
+                                                         "module",     "params_ema",       "params"};
+  PickleId at = pickle.root();
+  std::string key;
+  for (int depth = 0; depth < 4; ++depth) {
+    if (is_state_dict(pickle, at)) return NamedNode{key, at};
+    PickleId next = kNoNode;
+    for (const std::string_view wrapper : kWrappers) {
+      next = pickle_find(pickle, at, wrapper);
+      if (next == kNoNode || pickle_mapping(pickle, next).empty()) {
+        next = kNoNode;
+        continue;
+      }
+      key += (key.empty() ? "" : ".") + std::string(wrapper);
+      break;
+    }
+    if (next == kNoNode) return std::nullopt;
+    at = next;
+  }
+  return std::nullopt;
+}
+
+// All tensors of a tree by their paths, each path once. Trees may be cyclic and share parts without limit:
+// no node is entered twice on a path, and the steps are counted.
+class TreeWalk {
+ public:
+  explicit TreeWalk(const Pickle& pickle) : p_(pickle), on_path_(pickle.node_count(), 0) {}
+
+  std::vector<NamedNode> tensors() {
+    walk(p_.root(), 0);
+    return found_.take();
+  }
+
+ private:
+  void walk(PickleId id, std::size_t depth) {
+    if (++steps_ > kMaxSteps)
+      throw malformed("its parts are shared so often that the search for tensors has no end");
+    const PickleKind kind = p_.kind(id);
+    if (kind < PickleKind::kTuple || depth > Pickle::kMaxDepth || on_path_[id] != 0) return;
+    if (is_tensor_node(p_, id)) return found_.add(path_, id);
+    on_path_[id] = 1;
+    if (kind == PickleKind::kCall) {
+      const PickleCall& call = p_.call(id);
+      if (call.state != kNoNode) walk(call.state, depth + 1);
+      if (call.list != kNoNode) walk(call.list, depth + 1);
+    }
+    const std::span<const PickleId> pairs = pickle_mapping(p_, id);
+    for (std::size_t i = 0; i < pairs.size(); i += 2) {
+      if (p_.kind(pairs[i]) == PickleKind::kText) {
+        below(p_.text(pairs[i]), pairs[i + 1], depth);
+      } else {
+        below(pickle_key_text(p_, pairs[i]), pairs[i + 1], depth);
+      }
+    }
+    if (kind == PickleKind::kList || kind == PickleKind::kTuple) {
+      const std::span<const PickleId> items = p_.items(id);
+      for (std::size_t i = 0; i < items.size(); ++i) below(std::to_string(i), items[i], depth);
+    }
+    on_path_[id] = 0;
+  }
+  void below(std::string_view part, PickleId id, std::size_t depth) {
+    ++steps_;
+    if (p_.kind(id) < PickleKind::kTuple) return;
+    const std::size_t size = path_.size();
+    // A path too long for a name is cut here and refused where a tensor bears it.
+    if (size <= kMaxNameBytes) {
+      if (size > 0) path_ += '.';
+      path_ += part.substr(0, kMaxNameBytes + 1);
+    }
+    walk(id, depth + 1);
+    path_.resize(size);
+  }
+
+  const Pickle& p_;
+  std::vector<std::uint8_t> on_path_;
+  std::string path_;
+  NodeList found_;
+  std::size_t steps_ = 0;
+};
+
+// The entries of the state dict, or all tensors of the tree; fills what `object` says of the former.
+std::vector<NamedNode> find_nodes(const Pickle& pickle, TorchObject& object) {
+  const std::optional<NamedNode> state_dict = find_state_dict(pickle);
+  if (!state_dict) return TreeWalk(pickle).tensors();
+  object.is_state_dict = true;
+  object.state_dict_key = state_dict->name;
+  NodeList nodes;
+  const std::span<const PickleId> pairs = pickle_mapping(pickle, state_dict->id);
+  for (std::size_t i = 0; i < pairs.size(); i += 2) {
+    if (is_tensor_node(pickle, pairs[i + 1])) {
+      nodes.add(pickle.text(pairs[i]), pairs[i + 1]);
+    } else if (object.left_out_count++ < kMaxLeftOut) {
+      object.left_out.push_back(
+          fmt::format("{} ({})", shown(pickle.text(pairs[i])), escape_name(kind_text(pickle, pairs[i + 1]))));
+    }
+  }
+  return nodes.take();
+}
+
+}  // namespace
+
+std::string pickle_key_text(const Pickle& pickle, PickleId key) {
+  constexpr std::size_t kMaxKeyBytes = 1024, kMaxKeyParts = 8;
+  const auto cut = [](std::string_view text) {
+    return text.size() <= kMaxKeyBytes ? std::string(text) : std::string(text.substr(0, kMaxKeyBytes)) + "…";
+  };
+  switch (pickle.kind(key)) {
+    case PickleKind::kText:
+    case PickleKind::kBytes:
+      return cut(pickle.text(key));
+    case PickleKind::kInt:
+      return std::to_string(pickle.integer(key));
+    case PickleKind::kBool:
+      return pickle.truth(key) ? "True" : "False";
+    case PickleKind::kTuple: {
+      std::vector<std::string> parts;
+      const std::span<const PickleId> items = pickle.items(key);
+      for (const PickleId item : items.first(std::min(items.size(), kMaxKeyParts))) {
+        const bool simple = pickle.kind(item) == PickleKind::kText || pickle.kind(item) == PickleKind::kInt;
+        parts.push_back(simple ? pickle_key_text(pickle, item) : "…");
+      }
+      if (items.size() > kMaxKeyParts) parts.emplace_back("…");
+      return "(" + join(parts, ", ") + ")";
+    }
+    default:
+      return kind_text(pickle, key);
+  }
+}
+
+void add_torch_tensors(Weights& weights, TorchObject& object, TorchStorages& storages, std::uint32_t source,
+                       std::string_view file) {
+  const Pickle& pickle = *object.pickle;
+  const std::vector<NamedNode> nodes = find_nodes(pickle, object);
+  // Of equal keys Python keeps the last, at the place of the first.
+  std::unordered_map<std::string_view, std::size_t> place;
+  std::vector<PickleId> ids(nodes.size(), kNoNode);
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    const auto [at, fresh] = place.try_emplace(nodes[i].name, i);
+    ids[at->second] = nodes[i].id;
+    if (fresh) continue;
+    weights.findings.add({"PT-DUP", Level::kSpec, false,
+                          "'" + shown(nodes[i].name) + "' stands twice; the last one counts",
+                          std::string(file)});
+  }
+  // A node with several names is read once: its copies share what it says of its place.
+  std::unordered_map<PickleId, std::size_t> read;
+  std::size_t broken = 0;
+  for (std::size_t i = 0; i < nodes.size() && broken < kMaxBroken; ++i) {
+    if (ids[i] == kNoNode) continue;
+    const auto [known, fresh] = read.try_emplace(ids[i], weights.tensors.size());
+    if (!fresh) {
+      Tensor tensor = weights.tensors[known->second];
+      tensor.name = nodes[i].name;
+      weights.tensors.push_back(std::move(tensor));
+      continue;
+    }
+    try {
+      weights.tensors.push_back(read_torch_tensor(pickle, storages, source, nodes[i].name, ids[i]));
+    } catch (const Error& error) {
+      read.erase(known);
+      ++broken;
+      weights.findings.add({"PT-TENSOR", Level::kLoads, false,
+                            fmt::format("tensor '{}': {}", shown(nodes[i].name), error.message()),
+                            std::string(file)});
+    }
+  }
+  for (const auto& [key, storage] : storages.by_key)
+    object.unreferenced_bytes += storage.bytes - std::min(storage.bytes, storage.used);
+}
+
+}  // namespace mu
