@@ -13,6 +13,7 @@
 #include "ckpt-prune-options.h"
 #include "ckpt/follow.h"
 #include "ckpt/hints.h"
+#include "ckpt/planner.h"
 #include "ckpt/report.h"
 #include "ckpt/scan.h"
 #include "ckpt/trash.h"

@@ -64,7 +64,7 @@ HubPushOptions parse_hub_push_options(int argc, char** argv) {
   app.value("--max-wait", "TIME", o.max_wait, "for a failing hub (120s)");
   app.value("--timeout", "TIME", o.timeout, "give up a transfer that stands still so long (60s)");
   app.value("--max-files-per-commit", "N", o.max_commit_files, "more are several commits (20000)");
-  app.value("--part", "I/N|auto", part, "store share I of N; a run without commits");
+  app.value("--part", "I/N|auto", part, "store part I of N; a run without commits");
   app.flag("--insecure-http", o.insecure_http, "a token may go over plain http");
   app.common(o.common, "njpt", fmt::format("requests at once (default: {})", PushOptions().jobs));
   app.parse(argc, argv);

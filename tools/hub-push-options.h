@@ -22,7 +22,7 @@ struct HubPushOptions {
   bool make_private = false, make_public = false, create_pr = false, no_create = false;
   bool link = false, prune = false;
   bool all = false, follow_symlinks = false, verify = false, insecure_http = false;
-  std::optional<Share> part;
+  std::optional<Part> part;
   CommonOptions common;
 };
 

@@ -64,7 +64,7 @@ PushListener listener(const HubPushOptions& o, std::unique_ptr<Progress>& progre
 void print_result(const HubPushOptions& o, const PushOptions& push, const PushResult& result) {
   if (o.common.json) return out(push_json(result, push));
   if (push.dry_run) return out(push_plan_text(result));
-  if (push.part) return print_note(share_summary(result, *push.part));
+  if (push.part) return print_note(part_summary(result, *push.part));
   print_note(push_summary(result));
   if (push.verify) {
     out(push_manifest(result));
@@ -87,13 +87,13 @@ PushResult push_to_hub(const HubPushOptions& o, const FileChoice& choice, HashCa
   }
   const std::string journal_file = journal_path(session.endpoint(), push_to);
   std::optional<Journal> journal;
-  adopt_share_hashes(cache, journal_file, choice);
+  adopt_part_hashes(cache, journal_file, choice);
   if (!push_to.dry_run && push_to.part)
-    leave_share_hashes(cache, journal_file, share_of(choice, *push_to.part), *push_to.part);
+    leave_part_hashes(cache, journal_file, part_of(choice, *push_to.part), *push_to.part);
   if (!push_to.dry_run)
-    journal.emplace(push_to.part ? share_journal_path(journal_file, *push_to.part) : journal_file);
+    journal.emplace(push_to.part ? part_journal_path(journal_file, *push_to.part) : journal_file);
   PushResult result = push(api, choice, cache, journal ? &*journal : nullptr, push_to, listener);
-  if (!push_to.dry_run && !push_to.part && !result.failure) remove_share_hashes(journal_file);
+  if (!push_to.dry_run && !push_to.part && !result.failure) remove_part_hashes(journal_file);
   return result;
 }
 

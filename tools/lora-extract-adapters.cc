@@ -10,6 +10,7 @@
 #include "lora-extract-options.h"
 #include "lora/report.h"
 #include "pack/report.h"
+#include "weights/open/open.h"
 
 namespace mu {
 

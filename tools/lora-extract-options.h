@@ -30,7 +30,7 @@ struct LoraExtractOptions {
   std::optional<std::size_t> resize;
   bool compare = false;
   bool exact = false;
-  std::optional<Share> part;
+  std::optional<Part> part;
   KnownBy known_by = KnownBy::kTime;
   CommonOptions common;
 };

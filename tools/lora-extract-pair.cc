@@ -18,6 +18,7 @@
 #include "os/stage.h"
 #include "pack/report.h"
 #include "pack/write.h"
+#include "weights/open/open.h"
 
 namespace mu {
 namespace {
@@ -102,13 +103,12 @@ std::vector<FoundTensor> work(const LoraExtractOptions& o, const Input& base, co
   return factorise(base, tuned, plan, units, options);
 }
 
-int extract_share(const LoraExtractOptions& o, const PartsFolder& parts, const Input& base,
-                  const Input& tuned, const PairPlan& plan, const std::vector<std::size_t>& units,
-                  const PairRunOptions& options) {
-  const std::vector<Share> there = parts.find(o.force);
+int extract_part(const LoraExtractOptions& o, const PartsFolder& parts, const Input& base, const Input& tuned,
+                 const PairPlan& plan, const std::vector<std::size_t>& units, const PairRunOptions& options) {
+  const std::vector<Part> there = parts.find(o.force);
   const bool done = std::find(there.begin(), there.end(), *o.part) != there.end();
-  if (!done) write_pair_share(parts, *o.part, work(o, base, tuned, plan, units, options));
-  print_note(fmt::format("{}: share {} of {}, {}{}", escape_name(o.output), o.part->index, o.part->count,
+  if (!done) write_pair_part(parts, *o.part, work(o, base, tuned, plan, units, options));
+  print_note(fmt::format("{}: part {} of {}, {}{}", escape_name(o.output), o.part->index, o.part->count,
                          plural(units.size(), "tensor"), done ? ", done already" : ""));
   return 0;
 }
@@ -139,13 +139,13 @@ int extract_pair_mode(const LoraExtractOptions& o) {
   if (!o.force) require_free_folder(o.output, false);
   require_apart(o.output, {*o.base, *o.tuned});
   const PartsFolder parts(o.output, shared ? pair_fingerprint(plan, options, base, tuned, o.known_by) : "");
-  if (o.part) return extract_share(o, parts, base, tuned, plan, units, options);
+  if (o.part) return extract_part(o, parts, base, tuned, plan, units, options);
   std::vector<FoundTensor> found =
-      shared ? read_pair_shares(parts, plan, o.force) : std::vector<FoundTensor>(plan.tensors.size());
+      shared ? read_pair_parts(parts, plan, o.force) : std::vector<FoundTensor>(plan.tensors.size());
   const std::size_t all = units.size();
   std::erase_if(units, [&](std::size_t unit) { return found[unit].done; });
   if (units.size() < all)
-    print_note(fmt::format("{} of {} taken from shares", all - units.size(), plural(all, "tensor")));
+    print_note(fmt::format("{} of {} taken from parts", all - units.size(), plural(all, "tensor")));
   std::vector<FoundTensor> more = work(o, base, tuned, plan, units, options);
   for (const std::size_t unit : units) found[unit] = std::move(more[unit]);
   const PairResult result = assemble_pair(std::move(tuned), plan, std::move(found), options);

@@ -11,11 +11,12 @@
 #include "cli/table.h"
 #include "inspect/check.h"
 #include "inspect/listing.h"
+#include "inspect/part.h"
 #include "inspect/report.h"
 #include "inspect/safety.h"
-#include "inspect/part.h"
 #include "remote.h"
 #include "weights/layout.h"
+#include "weights/open/open.h"
 
 namespace mu {
 namespace {
@@ -30,7 +31,7 @@ std::uint64_t bytes_of(const std::vector<const Tensor*>& tensors) {
 
 // On a terminal a table with a small histogram, else a TSV line a tensor as soon as it is known.
 TensorStats print_stats(const Options& o, const Input& input, const std::vector<const Tensor*>& tensors,
-                        Findings& findings, Measured& measured, const CombinedShares* shares) {
+                        Findings& findings, Measured& measured, const CombinedParts* parts) {
   const bool table_wanted = out_is_terminal() && !o.common.json;
   Table table("llrrrrrrrrrll");
   table.row({"name", "dtype", "values", "min", "max", "mean", "std", "absmax", "zeros", "nan", "inf",
@@ -64,7 +65,7 @@ TensorStats print_stats(const Options& o, const Input& input, const std::vector<
     Progress progress("reading", bytes_of(tensors), o.common.show_progress());
     return measure_stats(input.weights, tensors, o.common.thread_count(), progress, on_stats);
   };
-  const TensorStats total = shares != nullptr ? shares->stats(tensors, on_stats) : measured_now();
+  const TensorStats total = parts != nullptr ? parts->stats(tensors, on_stats) : measured_now();
   if (o.common.json) return total;
   std::vector<std::string> last = row_of("(total)", "-", total);
   if (table_wanted) last.push_back(draw_magnitudes(total, 16));
@@ -86,21 +87,21 @@ void print_hashes(const Input& input, const std::vector<const Tensor*>& tensors,
   out(fmt::format("content\t{}\t{}\n", hashes.content, escape_name(input.name)));
 }
 
-// With `shares`, what they say; else what is read now.
+// With `parts`, what they say; else what is read now.
 int measure_with(const Options& o, const Input& input, const std::vector<const Tensor*>& tensors,
-                 const CombinedShares* shares) {
+                 const CombinedParts* parts) {
   const bool loadable = input.weights.findings.first_up_to(Level::kLoads) == nullptr;
   Findings findings = check_input(input);
   Measured measured;
   bool failed = false;
   if (o.stats && loadable) {
-    measured.total = print_stats(o, input, tensors, findings, measured, shares);
+    measured.total = print_stats(o, input, tensors, findings, measured, parts);
     failed = (o.fail_on_nan && measured.total->nan > 0) ||
              (o.fail_on_inf && measured.total->positive_infinity + measured.total->negative_infinity > 0);
   }
   if (o.hash && loadable) {
-    if (shares != nullptr) {
-      measured.hashes = shares->hashes(input.weights, tensors);
+    if (parts != nullptr) {
+      measured.hashes = parts->hashes(input.weights, tensors);
     } else {
       std::uint64_t total = bytes_of(tensors);
       for (const WeightsFile& file : input.weights.files) total += file.size;
@@ -138,21 +139,21 @@ int measure(const InspectOptions& options, const Input& input, const std::vector
 
 int measure_part(const InspectOptions& o, const Input& input, const std::vector<const Tensor*>& tensors) {
   const MeasurePlan plan{input.name, o.filters, o.sort.value_or(""), o.stats, o.hash};
-  const ShareUnits units = share_units(plan, *o.part, input.weights, tensors);
+  const PartUnits units = part_units(plan, *o.part, input.weights, tensors);
   if (o.common.dry_run) {
-    out(share_text(units, input.weights, tensors));
+    out(part_text(units, input.weights, tensors));
   } else {
     Progress progress("measuring", units.bytes, o.common.show_progress());
-    out(measure_share(plan, *o.part, input.weights, tensors, o.common.thread_count(), progress));
+    out(measure_part(plan, *o.part, input.weights, tensors, o.common.thread_count(), progress));
   }
   return warn_of_danger(input) ? 4 : 0;
 }
 
 int combine(InspectOptions o) {
-  const CombinedShares shares(o.paths);
-  const MeasurePlan& plan = shares.plan();  // what was asked for; how to print it is asked for now
+  const CombinedParts parts(o.paths);
+  const MeasurePlan& plan = parts.plan();  // what was asked for; how to print it is asked for now
   if ((o.stats && !plan.stats) || (o.hash && !plan.hash))
-    throw usage("the shares don't hold what is asked for").in_file(escape_name(o.paths.front()));
+    throw usage("the parts don't hold what is asked for").in_file(escape_name(o.paths.front()));
   o.paths = {plan.path};
   o.filters = plan.filters;
   if (!plan.sort.empty()) o.sort = plan.sort;
@@ -163,8 +164,8 @@ int combine(InspectOptions o) {
   const Input input = open_operand(plan.path, StreamData::kLeave);
   input.weights.findings.throw_if_unloadable();
   const std::vector<const Tensor*> tensors = choose_tensors(input.weights, o.globs, o.sort_key);
-  shares.require_whole(input.weights, tensors);
-  return measure_with(o, input, tensors, &shares);
+  parts.require_whole(input.weights, tensors);
+  return measure_with(o, input, tensors, &parts);
 }
 
 }  // namespace mu

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// st-inspect --stats, --hash, --check and --json: the views that read the values, in shares too.
+// st-inspect --stats, --hash, --check and --json: the views that read the values, in parts too.
 #pragma once
 
 #include <vector>
@@ -15,11 +15,11 @@ bool warn_of_danger(const Input& input);
 // --stats, --hash, --check and --json, in any combination. The exit code.
 int measure(const InspectOptions& options, const Input& input, const std::vector<const Tensor*>& tensors);
 
-// --part: the numbers of one share.
+// --part: the numbers of one part.
 int measure_part(const InspectOptions& options, const Input& input,
                  const std::vector<const Tensor*>& tensors);
 
-// --combine: what the shares that are its operands say of the whole.
+// --combine: what the parts that are its operands say of the whole.
 int combine(InspectOptions options);
 
 }  // namespace mu

@@ -62,7 +62,7 @@ void derive(InspectOptions& o) {
     throw usage("--part is for --stats and --hash of one PATH");
   if (o.common.dry_run && !o.part) throw usage("-n belongs to --part");
   if (o.combine && (views_of(o) > (o.stats || o.hash || o.check ? 1 : 0) || o.sort || !o.filters.empty()))
-    throw usage("--combine prints what its shares measured").hint("--filter and --sort go with --part");
+    throw usage("--combine prints what its parts measured").hint("--filter and --sort go with --part");
   if (o.diff && o.paths.size() != 2)
     throw usage(fmt::format("--diff compares two inputs, not {}", o.paths.size()));
   if (!o.diff && (!o.maps.empty() || o.rtol || o.atol || o.ignore_dtype))
@@ -91,8 +91,8 @@ InspectOptions parse_inspect_options(int argc, char** argv) {
   app.list("--filter", "GLOB", o.filters, "only tensors with such names (repeatable)");
   app.value("--sort", "KEY", o.sort, "name, size, offset (default) or dtype");
   app.value("--fail-on", "nan,inf", o.fail_on, "exit 1 when --stats finds some");
-  app.value("--part", "I/N|auto", part, "measure share I of N (--stats, --hash), as JSON");
-  app.flag("--combine", o.combine, "operands are such shares: print what one run prints");
+  app.value("--part", "I/N|auto", part, "measure part I of N (--stats, --hash), as JSON");
+  app.flag("--combine", o.combine, "operands are such parts: print what one run prints");
   app.group("With --diff");
   app.list("--map", "s/ERE/NEW/", o.maps, "rename the first input's tensors (repeatable)");
   app.value("--rtol", "X", o.rtol, "relative tolerance (0), as torch.allclose");

@@ -8,11 +8,11 @@
 #include <string_view>
 #include <vector>
 
+#include "base/finding.h"
 #include "base/glob.h"
 #include "base/part.h"
 #include "cli/app.h"
 #include "inspect/listing.h"
-#include "base/finding.h"
 
 namespace mu {
 
@@ -25,7 +25,7 @@ struct InspectOptions {
        ignore_dtype = false, combine = false;
   std::optional<std::string> tree, metadata, check, print, sort, fail_on, rtol, atol;
   CommonOptions common;
-  std::optional<Share> part;
+  std::optional<Part> part;
   // Derived.
   std::vector<Glob> globs;
   SortKey sort_key = SortKey::kOffset;

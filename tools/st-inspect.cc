@@ -16,6 +16,7 @@
 #include "remote.h"
 #include "st-inspect-measure.h"
 #include "st-inspect-options.h"
+#include "weights/open/open.h"
 
 namespace {
 

@@ -15,9 +15,10 @@
 #include "model/wrappers.h"
 #include "os/file.h"
 #include "os/folder.h"
-#include "pack/report.h"
 #include "pack/part.h"
+#include "pack/report.h"
 #include "st-pack-adapter.h"
+#include "weights/open/open.h"
 
 namespace {
 
@@ -30,7 +31,7 @@ constexpr ProgramText kText = {"st-pack",
 struct Options {
   std::vector<std::string> inputs;
   std::optional<std::string> output, names_from, max_shard_size, from, base, key;
-  std::optional<Share> part;
+  std::optional<Part> part;
   KnownBy known_by = KnownBy::kTime;
   std::vector<std::string> dtypes, select, exclude, rename, metadata, adapters;
   bool weights_only = false, verify = false, force = false, salvage = false;
@@ -55,14 +56,14 @@ Options parse_options(int argc, char** argv) {
   app.flag("--weights-only", o.weights_only, "leave config, tokenizer and the rest behind");
   app.flag("--force", o.force, "replace what exists");
   app.flag("--verify", o.verify, "reread the output and compare it");
-  app.value("--from", "zero|dcp", o.from, "the ranks' shares, though whole weights lie beside");
+  app.value("--from", "zero|dcp", o.from, "the ranks' parts, though whole weights lie beside");
   app.value("--key", "PATH", o.key, "where the model lies in a distributed checkpoint (app.model)");
   app.value("--base", "DIR", o.base, "take config, tokenizer, and weights that were lost, from there");
   app.list("--adapter", "DIR[:SCALE]", o.adapters, "merge this LoRA adapter (repeatable)");
   app.flag("--salvage", o.salvage, "take the tensors of a pickle that is dangerous to load");
   app.group("Beyond one machine");
-  app.value("--part", "I/N|auto", part, "write share I of N beside OUT; a run without finishes");
-  app.value("--fingerprint", "time|content", fingerprint, "how shares know the input again (time)");
+  app.value("--part", "I/N|auto", part, "write part I of N beside OUT; a run without finishes");
+  app.value("--fingerprint", "time|content", fingerprint, "how parts know the input again (time)");
   app.group("Tensors");
   app.list("--dtype", "[GLOB=]TYPE", o.dtypes, "to bf16 f16 f32 f64 f8_e4m3 f8_e5m2 (repeatable)");
   app.list("--select", "GLOB", o.select, "only tensors with such names (repeatable)");
@@ -76,7 +77,7 @@ Options parse_options(int argc, char** argv) {
   if (part) o.part = parse_part_option(*part);
   if (fingerprint) o.known_by = parse_known_by(*fingerprint);
   if (o.part && kind_of(*o.output) != OutputKind::kFolder)
-    throw usage("--part needs a folder as output").hint("the unit of a share is a shard");
+    throw usage("--part needs a folder as output").hint("the unit of a part is a shard");
   return o;
 }
 
@@ -192,7 +193,7 @@ void report(const Options& o, const PackPlan& plan, const Input& input, const Wr
   if (result.digest) print_note("verified, content digest st-content-1:" + *result.digest);
 }
 
-// Where shares of this plan lie. Without --part only a folder that is there asks for the fingerprint.
+// Where parts of this plan lie. Without --part only a folder that is there asks for the fingerprint.
 std::optional<PartsFolder> find_parts(const Options& o, const PackPlan& plan, const Input& input,
                                       const std::vector<AdapterUse>& adapters) {
   if (plan.kind != OutputKind::kFolder) return std::nullopt;
@@ -213,7 +214,7 @@ int pack(const Options& o) {
         .in_file(escape_name(input.name));
   PackPlan plan = make_plan(o, pack_to, adapters, input, kind);
   const std::optional<PartsFolder> parts = find_parts(o, plan, input, adapters);
-  if (o.part) plan = plan_share(plan, *o.part, parts->fingerprint());
+  if (o.part) plan = plan_part(plan, *o.part, parts->fingerprint());
   std::optional<Replacement> replacement;
   if (o.force && !o.part && kind == OutputKind::kFolder && is_folder(*o.output))
     replacement = plan_replacement(*o.output, plan);
@@ -233,7 +234,7 @@ int pack(const Options& o) {
                                 .threads = o.common.thread_count(),
                                 .progress = o.common.show_progress()};
   if (o.part) {
-    report(o, plan, input, write_share(plan, *parts, *o.output, input, options), std::nullopt);
+    report(o, plan, input, write_part(plan, *parts, *o.output, input, options), std::nullopt);
     return 0;
   }
   const FinishedShards finished = parts ? find_finished(*parts, plan, o.force) : FinishedShards();
@@ -241,7 +242,7 @@ int pack(const Options& o) {
   if (parts) parts->remove();
   if (!finished.empty())
     print_note(
-        fmt::format("{} of {} taken from shares", plural(finished.size(), "shard"), plan.weights.size()));
+        fmt::format("{} of {} taken from parts", plural(finished.size(), "shard"), plan.weights.size()));
   report(o, plan, input, result, replacement);
   return 0;
 }

@@ -17,6 +17,7 @@
 #include "os/file.h"
 #include "os/folder.h"
 #include "weights/digest.h"
+#include "weights/open/open.h"
 
 namespace mu {
 namespace {
@@ -74,12 +75,13 @@ std::optional<Weights> open_weights_of(CardFacts& facts, const Folder& folder) {
   std::optional<Weights> weights;
   try_to(facts, "parameters", [&] {
     if (!has_weights(folder)) {
-      const std::optional<ShardedState> shares = find_sharded_state(folder.path);
-      if (shares) weights = open_sharded_state(*shares, "", false);
-      if (shares)
+      const std::optional<RankState> ranks = find_rank_state(folder.path);
+      if (ranks) weights = open_rank_state(*ranks, "", false);
+      if (ranks)
         facts.notes.emplace_back(
-            "the weights are shares of a run's ranks, which no library loads; st-pack makes them whole");
-      if (!shares) throw malformed("no weights lie in this folder").in_file(escape_name(folder.path));
+            "the weights are the partitions of a run's ranks, which no library loads; st-pack makes them "
+            "whole");
+      if (!ranks) throw malformed("no weights lie in this folder").in_file(escape_name(folder.path));
       return;
     }
     const WeightsChoice choice = choose_weights(folder);

@@ -16,36 +16,37 @@
 #include "ckpt/weight_files.h"
 #include "model/rank_state.h"
 #include "os/folder.h"
+#include "weights/open/open.h"
 
 namespace mu {
 namespace {
 
-Part part_of(FileRole role, std::string_view name) {
+Content content_of(FileRole role, std::string_view name) {
   switch (role) {
     case FileRole::kWeights:
     case FileRole::kWeightsIndex:
     case FileRole::kTorchWeights:
     case FileRole::kOtherWeights:
     case FileRole::kNamedAdapter:
-      return Part::kWeights;
-    case FileRole::kShardedState:
+      return Content::kWeights;
+    case FileRole::kRankState:
       return name.find("optim_states") != std::string_view::npos ||
                      name.find("offloaded_tensors") != std::string_view::npos
-                 ? Part::kOptimizer
-                 : Part::kWeights;
+                 ? Content::kOptimizer
+                 : Content::kWeights;
     case FileRole::kOptimizer:
-      return Part::kOptimizer;
+      return Content::kOptimizer;
     case FileRole::kScheduler:
-      return Part::kScheduler;
+      return Content::kScheduler;
     case FileRole::kScaler:
-      return Part::kScaler;
+      return Content::kScaler;
     case FileRole::kRng:
-      return Part::kRng;
+      return Content::kRng;
     case FileRole::kTrainerState:
     case FileRole::kTrainingArgs:
-      return Part::kState;
+      return Content::kState;
     default:
-      return Part::kOther;
+      return Content::kOther;
   }
 }
 
@@ -95,7 +96,7 @@ class Judge {
       const FileRole role = tops.empty() ? FileRole::kOther : tops[top].role;
       const bool training = !tops.empty() && is_training(tops[top].entry->name);
       facts_.apparent_bytes += entry.kind == WalkedEntry::Kind::kFile ? entry.size : 0;
-      facts_.part_bytes[static_cast<std::size_t>(part_of(role, entry.name))] += entry.disk_bytes;
+      facts_.content_bytes[static_cast<std::size_t>(content_of(role, entry.name))] += entry.disk_bytes;
       if (entry.kind != WalkedEntry::Kind::kFolder && entry.links > 1) {
         facts_.shared.push_back({entry.stamp.id, entry.disk_bytes, entry.links, training});
       } else {
@@ -190,9 +191,9 @@ class Judge {
   }
 
   void check_parts_deeply() {
-    std::optional<ShardedState> parts;
+    std::optional<RankState> parts;
     try {
-      parts = find_sharded_state(path_);
+      parts = find_rank_state(path_);
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::kMalformed) throw;
     }
@@ -206,7 +207,7 @@ class Judge {
         if (!is_unsupported(error.message())) evidence_.blame(error.message());
       }
     };
-    if (parts) check([&parts] { return open_sharded_state(*parts, "", true); });
+    if (parts) check([&parts] { return open_rank_state(*parts, "", true); });
     for (const PlacedEntry& top : files_.top().entries) {
       if (top.role == FileRole::kWeightsIndex)
         check([&] { return open_sharded(join_path(path_, top.entry->name)); });
@@ -221,17 +222,17 @@ class Judge {
       return;
     }
     if (evidence_.is_zero && !whole) {
-      facts_.slim_block = "its only weights lie in the shares of the ranks";
+      facts_.slim_block = "its only weights lie in the partitions of the ranks";
       return;
     }
     for (const PlacedEntry& top : files_.top().entries) {
-      const bool share = top.role == FileRole::kShardedState || top.role == FileRole::kShardedHelper ||
-                         (top.role == FileRole::kTorchWeights && is_fsdp_file(top.base));
+      const bool of_ranks = top.role == FileRole::kRankState || top.role == FileRole::kRankHelper ||
+                            (top.role == FileRole::kTorchWeights && is_fsdp_file(top.base));
       // accelerate's random states stay: without them nothing would show any more that it is whole.
       const bool is_mark = top.base.starts_with("random_states_");
       const bool training = top.role == FileRole::kOptimizer || top.role == FileRole::kScheduler ||
                             top.role == FileRole::kScaler || (top.role == FileRole::kRng && !is_mark);
-      if (training || (share && whole))
+      if (training || (of_ranks && whole))
         facts_.training_entries.push_back({top.entry->name, top.entry->stamp.id});
     }
     // The optimizer first: without it the others mean nothing to the Trainer, whenever a kill comes.
@@ -304,7 +305,7 @@ bool judge_file(int run, const std::string& path, const WalkedEntry& entry, cons
                 CheckpointFacts& facts) {
   facts.time_ns = facts.changed_ns = entry.stamp.mtime_ns;
   facts.apparent_bytes = entry.size;
-  facts.part_bytes[static_cast<std::size_t>(Part::kOther)] = entry.disk_bytes;
+  facts.content_bytes[static_cast<std::size_t>(Content::kOther)] = entry.disk_bytes;
   if (entry.links > 1)
     facts.shared.push_back({entry.stamp.id, entry.disk_bytes, entry.links, false});
   else

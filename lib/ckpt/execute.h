@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "ckpt/facts.h"
 #include "ckpt/plan.h"
 #include "ckpt/runs.h"
 

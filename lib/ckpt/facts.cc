@@ -20,10 +20,10 @@ std::string_view condition_name(Condition condition) {
   return "";
 }
 
-std::string_view part_name(Part part) {
-  constexpr std::array<std::string_view, kPartCount> kNames = {"weights", "optimizer", "scheduler", "scaler",
-                                                               "rng",     "state",     "other"};
-  return kNames[static_cast<std::size_t>(part)];
+std::string_view content_name(Content content) {
+  constexpr std::array<std::string_view, kContentCount> kNames = {
+      "weights", "optimizer", "scheduler", "scaler", "rng", "state", "other"};
+  return kNames[static_cast<std::size_t>(content)];
 }
 
 std::optional<double> RunFacts::rank_value(const CheckpointFacts& checkpoint) const {

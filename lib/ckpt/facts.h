@@ -26,9 +26,9 @@ enum class Condition : std::uint8_t {
 std::string_view condition_name(Condition condition);  // "resumable", one word or two
 
 // What the bytes of a checkpoint are spent on.
-enum class Part : std::uint8_t { kWeights, kOptimizer, kScheduler, kScaler, kRng, kState, kOther };
-inline constexpr std::size_t kPartCount = 7;
-std::string_view part_name(Part part);
+enum class Content : std::uint8_t { kWeights, kOptimizer, kScheduler, kScaler, kRng, kState, kOther };
+inline constexpr std::size_t kContentCount = 7;
+std::string_view content_name(Content content);
 
 // A file with several names. It takes its space once, and frees it with the last of them.
 struct SharedFile {
@@ -82,7 +82,7 @@ struct CheckpointFacts {
   std::uint64_t training_bytes = 0;  // … and what of them slimming frees
   std::vector<SharedFile> shared;    // … and the others
   std::uint64_t apparent_bytes = 0;  // sum of file sizes: what writing such a one again takes
-  std::array<std::uint64_t, kPartCount> part_bytes{};  // on disk, files with several names included
+  std::array<std::uint64_t, kContentCount> content_bytes{};  // on disk, files with several names included
 
   bool has_keep_file = false;            // a file KEEP lies inside
   bool has_mount = false;                // something is mounted in it, or it is a mount point

@@ -9,8 +9,8 @@
 #include "base/text.h"
 #include "ckpt/layouts.h"
 #include "os/folder.h"
-#include "weights/ranks/dcp_places.h"
 #include "weights/pickle/pickle.h"
+#include "weights/ranks/dcp_places.h"
 
 namespace mu {
 namespace {

@@ -20,8 +20,8 @@ bool is_neutral(FileRole role) {
     case FileRole::kCode:
     case FileRole::kDocument:
     case FileRole::kHidden:
-    case FileRole::kShardedHelper:
-    case FileRole::kShardedState:
+    case FileRole::kRankHelper:
+    case FileRole::kRankState:
     case FileRole::kCheckpoint:
       return true;
     default:
@@ -64,7 +64,7 @@ bool is_rank_only(const CheckpointFiles& files, const Evidence& evidence) {
   for (const Place& place : files.places()) {
     for (const PlacedEntry& entry : place.entries) {
       const bool is_folder = entry.entry->kind == WalkedEntry::Kind::kFolder;
-      // Folders of shares are judged by what lies in them.
+      // Folders of ranks' files are judged by what lies in them.
       if (!is_folder && !is_neutral(entry.role) && !is_of_rank(entry.base)) return false;
       if (entry.base == "fsdp_config.json" || entry.base == "common.pt") return false;
     }

@@ -4,8 +4,10 @@
 
 #include <vector>
 
+#include "ckpt/facts.h"
 #include "ckpt/ledger.h"
 #include "ckpt/plan.h"
+#include "ckpt/policy.h"
 
 namespace mu {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is to happen to each checkpoint, and why: a pure function of facts and policy.
+// What is to happen to each checkpoint, and why.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +9,6 @@
 #include <vector>
 
 #include "base/error.h"
-#include "ckpt/facts.h"
-#include "ckpt/policy.h"
 
 namespace mu {
 
@@ -51,10 +49,5 @@ struct Plan {
   std::uint64_t over_total = 0;                     // bytes that --max-total still misses
   std::uint64_t short_of_free = 0;  // bytes that --min-free still misses, of the worst file system
 };
-
-// The same facts and policy give the same plan. Kept whatever the policy says: the newest resumable
-// checkpoint, the run's best one, one that is being written, one that a link from outside leads to, pinned
-// ones, and what can't be looked at. Throws kUsage where --keep-best can't tell which direction is better.
-Plan make_plan(const std::vector<RunFacts>& runs, const Policy& policy);
 
 }  // namespace mu

@@ -83,8 +83,8 @@ void append_checkpoint(JsonWriter& json, const RunFacts& run, const CheckpointFa
   json.member("optimizer", c.has_optimizer).member("being_written", is_being_written(c, run.now_ns));
   json.member("best", c.name == run.best);
   json.key("parts").begin_object();
-  for (std::size_t i = 0; i < kPartCount; ++i) {
-    if (c.part_bytes[i] > 0) json.member(part_name(static_cast<Part>(i)), c.part_bytes[i]);
+  for (std::size_t i = 0; i < kContentCount; ++i) {
+    if (c.content_bytes[i] > 0) json.member(content_name(static_cast<Content>(i)), c.content_bytes[i]);
   }
   json.end_object().key("metrics").begin_object();
   for (const TrainerMetric& metric : c.metrics) json.member(run.metric_names[metric.name], metric.value);

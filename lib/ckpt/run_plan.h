@@ -4,7 +4,9 @@
 #pragma once
 
 #include "base/error.h"
+#include "ckpt/facts.h"
 #include "ckpt/plan.h"
+#include "ckpt/policy.h"
 
 namespace mu {
 

@@ -24,14 +24,14 @@ std::optional<std::size_t> number_in(const Environment& environment, const char*
   return value;
 }
 
-Share checked(std::size_t from_zero, std::size_t count, const char* name) {
+Part checked(std::size_t from_zero, std::size_t count, const char* name) {
   if (from_zero >= count || count > kMostParts)
-    throw usage(fmt::format("--part auto: {} says share {} of {}", name, from_zero + 1, count));
+    throw usage(fmt::format("--part auto: {} says part {} of {}", name, from_zero + 1, count));
   return {from_zero + 1, count};
 }
 
 // The task of a job array. Ids with gaps (--array=1,3,7) don't say which of them this one is.
-std::optional<Share> array_task(const Environment& environment) {
+std::optional<Part> array_task(const Environment& environment) {
   const std::optional<std::size_t> id = number_in(environment, "SLURM_ARRAY_TASK_ID");
   if (!id) return std::nullopt;
   const std::size_t first = number_in(environment, "SLURM_ARRAY_TASK_MIN").value_or(*id);
@@ -48,7 +48,7 @@ std::optional<Share> array_task(const Environment& environment) {
 
 // The rank of a parallel launch. mpirun within Slurm starts its daemons by srun, so MPI's own word counts
 // first. Slurm sets SLURM_PROCID in the batch script too; only a step has SLURM_STEP_NUM_TASKS.
-std::optional<Share> rank(const Environment& environment) {
+std::optional<Part> rank(const Environment& environment) {
   constexpr std::pair<const char*, const char*> kEngines[] = {
       {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"},
       {"PMI_RANK", "PMI_SIZE"},
@@ -60,39 +60,39 @@ std::optional<Share> rank(const Environment& environment) {
   return std::nullopt;
 }
 
-std::optional<Share> known_part(const Environment& environment) {
-  const std::optional<Share> task = array_task(environment), own = rank(environment);
+std::optional<Part> known_part(const Environment& environment) {
+  const std::optional<Part> task = array_task(environment), own = rank(environment);
   if (!task || !own) return task ? task : own;
   return checked((task->index - 1) * own->count + own->index - 1, task->count * own->count,
                  "SLURM_ARRAY_TASK_ID with the rank");
 }
 
-Share counted_part(std::size_t count, const Environment& environment) {
-  if (const std::optional<Share> known = known_part(environment)) {
+Part counted_part(std::size_t count, const Environment& environment) {
+  if (const std::optional<Part> known = known_part(environment)) {
     if (known->count == count) return *known;
-    throw usage(fmt::format("--part auto/{}: the engine started {} shares", count, known->count));
+    throw usage(fmt::format("--part auto/{}: the engine started {} parts", count, known->count));
   }
   if (const std::optional<std::size_t> index = number_in(environment, "JOB_COMPLETION_INDEX"))
     return checked(*index, count, "JOB_COMPLETION_INDEX");
   const std::optional<std::size_t> job = number_in(environment, "PARALLEL_SEQ");
   if (job && *job > 0) return checked(*job - 1, count, "PARALLEL_SEQ");
-  throw usage("--part auto: no Slurm, MPI, Kubernetes or GNU parallel says which share this is")
+  throw usage("--part auto: no Slurm, MPI, Kubernetes or GNU parallel says which part this is")
       .hint("give I/N");
 }
 
 }  // namespace
 
-Share parse_part_option(std::string_view text, const Environment& environment) {
+Part parse_part_option(std::string_view text, const Environment& environment) {
   if (text.starts_with("auto/"))
     return counted_part(parse_part("1/" + std::string(text.substr(5))).count, environment);
   if (text != "auto") return parse_part(text);
-  if (const std::optional<Share> known = known_part(environment)) return *known;
+  if (const std::optional<Part> known = known_part(environment)) return *known;
   if (!environment("JOB_COMPLETION_INDEX").empty() || !environment("PARALLEL_SEQ").empty())
     throw usage("--part auto: this engine tells the index alone").hint("give the count: --part auto/N");
-  throw usage("--part auto: no Slurm array, srun, Open MPI or PMI says which share this is").hint("give I/N");
+  throw usage("--part auto: no Slurm array, srun, Open MPI or PMI says which part this is").hint("give I/N");
 }
 
-Share parse_part_option(std::string_view text) {
+Part parse_part_option(std::string_view text) {
   return parse_part_option(text, [](const char* name) -> std::string {
     const char* const value = std::getenv(name);
     return value == nullptr ? "" : value;

@@ -46,8 +46,8 @@ std::optional<std::string> run_reason(std::string_view name, bool is_folder) {
     case FileRole::kRng:
     case FileRole::kTrainingArgs:
     case FileRole::kTrainerState:
-    case FileRole::kShardedState:
-    case FileRole::kShardedHelper:
+    case FileRole::kRankState:
+    case FileRole::kRankHelper:
     case FileRole::kCheckpoint:
     case FileRole::kIncomplete:
       return std::string(why_left(role));

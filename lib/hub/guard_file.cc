@@ -15,6 +15,7 @@
 #include "model/roles.h"
 #include "model/secrets.h"
 #include "os/folder.h"
+#include "weights/open/open.h"
 #include "weights/sniff.h"
 #include "weights/torch/file.h"
 #include "weights/weights.h"

@@ -17,7 +17,7 @@ std::vector<FileStamp> stamps_of(const FileChoice& choice) {
   return stamps;
 }
 
-std::string suffix(const Share& part) {
+std::string suffix(const Part& part) {
   return fmt::format("{}-of-{}", part.index, part.count);
 }
 
@@ -35,30 +35,30 @@ std::vector<std::string> tables_beside(const std::string& journal) {
 
 }  // namespace
 
-FileChoice share_of(const FileChoice& choice, const Share& part) {
+FileChoice part_of(const FileChoice& choice, const Part& part) {
   std::vector<std::uint64_t> sizes;
   for (const LocalFile& file : choice.files) sizes.push_back(file.stamp.size);
-  FileChoice share;
-  for (const std::size_t unit : units_of(part, sizes)) share.files.push_back(choice.files[unit]);
-  if (part.index == 1) share.left_out = choice.left_out;
-  return share;
+  FileChoice own;
+  for (const std::size_t unit : units_of(part, sizes)) own.files.push_back(choice.files[unit]);
+  if (part.index == 1) own.left_out = choice.left_out;
+  return own;
 }
 
-std::string share_journal_path(const std::string& journal, const Share& part) {
+std::string part_journal_path(const std::string& journal, const Part& part) {
   return journal.empty() ? "" : journal + "." + suffix(part);
 }
 
-void leave_share_hashes(HashCache& cache, const std::string& journal, const FileChoice& share,
-                        const Share& part) {
+void leave_part_hashes(HashCache& cache, const std::string& journal, const FileChoice& own,
+                       const Part& part) {
   if (journal.empty()) return;
-  cache.divert(join_path(parent_of(journal), std::string(kHashes) + suffix(part)), stamps_of(share));
+  cache.divert(join_path(parent_of(journal), std::string(kHashes) + suffix(part)), stamps_of(own));
 }
 
-void adopt_share_hashes(HashCache& cache, const std::string& journal, const FileChoice& choice) {
+void adopt_part_hashes(HashCache& cache, const std::string& journal, const FileChoice& choice) {
   for (const std::string& table : tables_beside(journal)) cache.adopt(table, stamps_of(choice));
 }
 
-void remove_share_hashes(const std::string& journal) {
+void remove_part_hashes(const std::string& journal) {
   for (const std::string& table : tables_beside(journal)) remove_tree(table);
 }
 

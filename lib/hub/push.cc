@@ -26,8 +26,8 @@ class Push {
        const PushListener& listener)
       : api_(api),
         all_(choice),
-        share_(options.part ? share_of(choice, *options.part) : FileChoice()),
-        choice_(options.part ? share_ : choice),
+        part_files_(options.part ? part_of(choice, *options.part) : FileChoice()),
+        choice_(options.part ? part_files_ : choice),
         cache_(cache),
         journal_(journal),
         o_(options),
@@ -386,7 +386,7 @@ class Push {
 
   HubApi& api_;
   const FileChoice& all_;
-  const FileChoice share_;
+  const FileChoice part_files_;
   const FileChoice& choice_;  // what this run is about
   HashCache& cache_;
   Journal* journal_;

@@ -14,8 +14,8 @@
 #include "hub/guard.h"
 #include "hub/hashes.h"
 #include "hub/lfs.h"
-#include "hub/plan.h"
 #include "hub/part.h"
+#include "hub/plan.h"
 
 namespace mu {
 
@@ -36,8 +36,8 @@ struct PushOptions {
   bool link = false;   // into a cache folder: hard links, not copies
   bool prune = false;  // of a cache folder: remove snapshots that no ref names, and blobs of no snapshot
   unsigned jobs = 8;
-  std::string state;          // where journals are kept; empty: nowhere
-  std::optional<Share> part;  // store the bytes of one share and commit nothing
+  std::string state;         // where journals are kept; empty: nowhere
+  std::optional<Part> part;  // store the bytes of one part and commit nothing
 };
 
 // How a push tells what it does; every member may be called from any thread.

@@ -112,8 +112,8 @@ std::string push_summary(const PushResult& result) {
   return text;
 }
 
-std::string share_summary(const PushResult& result, const Share& part) {
-  return fmt::format("share {}/{}: {} in storage, {} of it sent now; nothing is committed", part.index,
+std::string part_summary(const PushResult& result, const Part& part) {
+  return fmt::format("part {}/{}: {} in storage, {} of it sent now; nothing is committed", part.index,
                      part.count, format_size(result.counts.sent + result.counts.stored_before),
                      format_size(result.counts.sent));
 }

@@ -16,7 +16,7 @@ std::string push_json(const PushResult& result, const PushOptions& options);
 
 // "N files added, N changed …", one line.
 std::string push_summary(const PushResult& result);
-std::string share_summary(const PushResult& result, const Share& part);
+std::string part_summary(const PushResult& result, const Part& part);
 
 // "<sha256>  <name>" a line, names escaped as sha256sum does.
 std::string push_manifest(const PushResult& result);

@@ -17,7 +17,7 @@ namespace mu {
 namespace {
 
 constexpr std::string_view kSchema = "modelutils.st-inspect.share/1";
-constexpr std::uint64_t kMaxShare = 1U << 30;  // bytes of a document
+constexpr std::uint64_t kMaxPart = 1U << 30;  // bytes of a document
 
 std::vector<std::uint64_t> tensor_sizes(const std::vector<const Tensor*>& tensors) {
   std::vector<std::uint64_t> sizes;
@@ -76,19 +76,19 @@ void write_stats(JsonWriter& json, const TensorStats& stats) {
 
 const JsonValue& must_find(const JsonValue& object, std::string_view key) {
   const JsonValue* const value = object.find(key);
-  if (value == nullptr) throw malformed(fmt::format("a share has no '{}' here", key));
+  if (value == nullptr) throw malformed(fmt::format("a part has no '{}' here", key));
   return *value;
 }
 
 std::uint64_t must_count(const JsonValue& value) {
   const std::optional<std::uint64_t> number = value.as_u64();
-  if (!number) throw malformed("a count of the share is no whole number");
+  if (!number) throw malformed("a count of the part is no whole number");
   return *number;
 }
 
 const std::string& must_string(const JsonValue& object, std::string_view key) {
   const std::string* const text = object.find_string(key);
-  if (text == nullptr) throw malformed(fmt::format("a share has no text '{}' here", key));
+  if (text == nullptr) throw malformed(fmt::format("a part has no text '{}' here", key));
   return *text;
 }
 
@@ -104,9 +104,9 @@ TensorStats read_stats(const JsonValue& item) {
   }
   stats.fits_bf16 = item.find_true("fits_bf16");
   for (const JsonValue& pair : must_find(item, "exponents").items()) {
-    if (pair.items().size() != 2) throw malformed("an exponent of the share is no pair");
+    if (pair.items().size() != 2) throw malformed("an exponent of the part is no pair");
     const std::uint64_t slot = must_count(pair.items()[0]);
-    if (slot >= stats.exponents.size()) throw malformed("an exponent of the share is out of range");
+    if (slot >= stats.exponents.size()) throw malformed("an exponent of the part is out of range");
     stats.exponents[static_cast<std::size_t>(slot)] = must_count(pair.items()[1]);
   }
   return stats;
@@ -119,7 +119,7 @@ MeasurePlan read_plan(const JsonValue& root) {
                    root.find("stats") != nullptr,
                    root.find("hashes") != nullptr};
   for (const JsonValue& filter : must_find(root, "filter").items()) {
-    if (filter.as_string() == nullptr) throw malformed("a filter of the share is no text");
+    if (filter.as_string() == nullptr) throw malformed("a filter of the part is no text");
     plan.filters.push_back(*filter.as_string());
   }
   return plan;
@@ -127,9 +127,9 @@ MeasurePlan read_plan(const JsonValue& root) {
 
 }  // namespace
 
-ShareUnits share_units(const MeasurePlan& plan, const Share& part, const Weights& weights,
-                       const std::vector<const Tensor*>& tensors) {
-  ShareUnits units;
+PartUnits part_units(const MeasurePlan& plan, const Part& part, const Weights& weights,
+                     const std::vector<const Tensor*>& tensors) {
+  PartUnits units;
   const auto cut = [&](std::vector<std::size_t>& chosen, const std::vector<std::uint64_t>& costs) {
     chosen = units_of(part, costs);
     for (const std::size_t unit : chosen) units.bytes += costs[unit];
@@ -139,8 +139,8 @@ ShareUnits share_units(const MeasurePlan& plan, const Share& part, const Weights
   return units;
 }
 
-std::string share_text(const ShareUnits& units, const Weights& weights,
-                       const std::vector<const Tensor*>& tensors) {
+std::string part_text(const PartUnits& units, const Weights& weights,
+                      const std::vector<const Tensor*>& tensors) {
   std::string text;
   const auto line = [&text](std::string_view what, std::uint64_t bytes, const std::string& name) {
     text += fmt::format("{}\t{}\t{}\n", what, bytes, escape_name(name));
@@ -157,9 +157,9 @@ std::string share_text(const ShareUnits& units, const Weights& weights,
   return text;
 }
 
-std::string measure_share(const MeasurePlan& plan, const Share& part, const Weights& weights,
-                          const std::vector<const Tensor*>& tensors, unsigned threads, Progress& progress) {
-  const ShareUnits units = share_units(plan, part, weights, tensors);
+std::string measure_part(const MeasurePlan& plan, const Part& part, const Weights& weights,
+                         const std::vector<const Tensor*>& tensors, unsigned threads, Progress& progress) {
+  const PartUnits units = part_units(plan, part, weights, tensors);
   std::string text;
   JsonWriter json(text, 1);
   json.begin_object().member("schema", kSchema).member("path", plan.path).member("sort", plan.sort);
@@ -191,7 +191,7 @@ std::string measure_share(const MeasurePlan& plan, const Share& part, const Weig
   return text + "\n";
 }
 
-CombinedShares::CombinedShares(const std::vector<std::string>& files) {
+CombinedParts::CombinedParts(const std::vector<std::string>& files) {
   for (const std::string& file : files) {
     try {
       read(file);
@@ -201,19 +201,19 @@ CombinedShares::CombinedShares(const std::vector<std::string>& files) {
   }
 }
 
-void CombinedShares::read(const std::string& file) {
-  const JsonDocument document = parse_json(read_whole_file(file, kMaxShare));
+void CombinedParts::read(const std::string& file) {
+  const JsonDocument document = parse_json(read_whole_file(file, kMaxPart));
   const JsonValue& root = document.root;
   const std::string* const schema = root.find_string("schema");
   if (schema == nullptr || *schema != kSchema)
-    throw malformed("is no share of st-inspect").hint("make it with --part I/N");
+    throw malformed("is no part of st-inspect").hint("make it with --part I/N");
   const std::string& fingerprint = must_string(root, "plan");
   if (fingerprint_.empty()) {
     first_ = file;
     fingerprint_ = fingerprint;
     plan_ = read_plan(root);
   } else if (fingerprint != fingerprint_) {
-    throw refused(fmt::format("is a share of another plan than {}", escape_name(first_)));
+    throw refused(fmt::format("is a part of another plan than {}", escape_name(first_)));
   }
   if (const JsonValue* const list = root.find("stats")) {
     for (const JsonValue& item : list->items())
@@ -226,9 +226,9 @@ void CombinedShares::read(const std::string& file) {
   }
 }
 
-void CombinedShares::require_whole(const Weights& weights, const std::vector<const Tensor*>& tensors) const {
+void CombinedParts::require_whole(const Weights& weights, const std::vector<const Tensor*>& tensors) const {
   if (fingerprint_of(plan_, weights, tensors) != fingerprint_)
-    throw refused("is not what the shares were measured of: it has changed").in_file(escape_name(plan_.path));
+    throw refused("is not what the parts were measured of: it has changed").in_file(escape_name(plan_.path));
   std::size_t missing = 0;
   const auto count = [&missing](const auto& found, std::size_t units) {
     for (std::size_t i = 0; i < units; ++i) missing += found.contains(i) ? 0 : 1;
@@ -236,14 +236,14 @@ void CombinedShares::require_whole(const Weights& weights, const std::vector<con
   if (plan_.stats) count(stats_, tensors.size());
   if (plan_.hash) count(hashes_, weights.files.size() + tensors.size());
   if (missing > 0)
-    throw malformed(fmt::format("a share is missing: {} of the model in none of these",
+    throw malformed(fmt::format("a part is missing: {} of the model in none of these",
                                 missing == 1 ? "1 piece is" : group_digits(missing) + " pieces are"))
         .in_file(escape_name(plan_.path))
-        .hint("name all N shares");
+        .hint("name all N parts");
 }
 
 // merge_stats in the order of the list, as measure_stats does.
-TensorStats CombinedShares::stats(const std::vector<const Tensor*>& tensors, const OnStats& on_stats) const {
+TensorStats CombinedParts::stats(const std::vector<const Tensor*>& tensors, const OnStats& on_stats) const {
   TensorStats total;
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     merge_stats(total, stats_.at(i));
@@ -252,7 +252,7 @@ TensorStats CombinedShares::stats(const std::vector<const Tensor*>& tensors, con
   return total;
 }
 
-Hashes CombinedShares::hashes(const Weights& weights, const std::vector<const Tensor*>& tensors) const {
+Hashes CombinedParts::hashes(const Weights& weights, const std::vector<const Tensor*>& tensors) const {
   std::vector<std::string> units;
   for (std::size_t i = 0; i < weights.files.size() + tensors.size(); ++i) units.push_back(hashes_.at(i));
   return hashes_of_units(weights, tensors, units);

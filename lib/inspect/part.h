@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Shares of measuring, for models that outgrow a machine: --part prints what it measured as one JSON document
+// Parts of measuring, for models that outgrow a machine: --part prints what it measured as one JSON document
 // (schema "modelutils.st-inspect.share/1", described in st-inspect(1)), --combine joins such documents. The
 // unit is a tensor for statistics, a file or a tensor for hashes. Numbers are kept to the last bit and joined
 // in the order and by the operations of a single run, so that not a digit differs.
@@ -23,30 +23,30 @@ struct MeasurePlan {
   bool stats = false, hash = false;
 };
 
-// Units of one share, in rising order. A unit of hashing is a file of the set or, counted on from there, a
+// Units of one part, in rising order. A unit of hashing is a file of the set or, counted on from there, a
 // tensor of the list.
-struct ShareUnits {
+struct PartUnits {
   std::vector<std::size_t> stats, hashes;
   std::uint64_t bytes = 0;  // to be read
 };
-ShareUnits share_units(const MeasurePlan& plan, const Share& part, const Weights& weights,
-                       const std::vector<const Tensor*>& tensors);
+PartUnits part_units(const MeasurePlan& plan, const Part& part, const Weights& weights,
+                     const std::vector<const Tensor*>& tensors);
 // A line a unit: "stats|tensor|file", bytes, name.
-std::string share_text(const ShareUnits& units, const Weights& weights,
-                       const std::vector<const Tensor*>& tensors);
+std::string part_text(const PartUnits& units, const Weights& weights,
+                      const std::vector<const Tensor*>& tensors);
 
-// Measures a share and returns its document.
-std::string measure_share(const MeasurePlan& plan, const Share& part, const Weights& weights,
-                          const std::vector<const Tensor*>& tensors, unsigned threads, Progress& progress);
+// Measures a part and returns its document.
+std::string measure_part(const MeasurePlan& plan, const Part& part, const Weights& weights,
+                         const std::vector<const Tensor*>& tensors, unsigned threads, Progress& progress);
 
-// Documents of shares, joined.
-class CombinedShares {
+// Documents of parts, joined.
+class CombinedParts {
  public:
-  // Reads them. Throws kMalformed for what is no share, kRefused for one of another plan than the first.
-  explicit CombinedShares(const std::vector<std::string>& files);
+  // Reads them. Throws kMalformed for what is no part, kRefused for one of another plan than the first.
+  explicit CombinedParts(const std::vector<std::string>& files);
 
   [[nodiscard]] const MeasurePlan& plan() const { return plan_; }
-  // Throws kRefused when the input is not the one that was measured, kMalformed when a unit is in no share.
+  // Throws kRefused when the input is not the one that was measured, kMalformed when a unit is in no part.
   void require_whole(const Weights& weights, const std::vector<const Tensor*>& tensors) const;
 
   // As measure_stats and measure_hashes, without reading anything.

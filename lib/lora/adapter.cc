@@ -13,6 +13,7 @@
 #include "model/adapter_names.h"
 #include "os/file.h"
 #include "os/folder.h"
+#include "weights/open/open.h"
 
 namespace mu {
 namespace {
@@ -47,7 +48,7 @@ void check_module(LoraModule& module, const LoraConfig& config) {
   if (a.size() != b.size() || a.size() < 2) fail(module, "factors that are no matrices");
   if (a.size() > 2) fail(module, "factors of a convolution are not supported");
   if (a[0] == 0 || a[1] == 0 || b[0] == 0 || b[1] == 0)
-    fail(module, "an empty factor, as ZeRO stage 3 leaves it: its values are in the shares of the ranks");
+    fail(module, "an empty factor, as ZeRO stage 3 leaves it: its values are in the partitions of the ranks");
   if (a[0] != b[1])
     fail(module,
          fmt::format("lora_A has {} rows and lora_B {} columns: a slice of a rank, or torn", a[0], b[1]));

@@ -16,6 +16,7 @@
 #include "os/folder.h"
 #include "os/interrupt.h"
 #include "tensor/stats.h"
+#include "weights/open/open.h"
 
 namespace mu {
 namespace {
@@ -135,7 +136,7 @@ Extraction extract_adapter(const std::string& path, const ExtractOptions& option
     throw error.in_file(escape_name(config_path));
   }
   try {
-    // Shares of a LoRA run lose their base when they are opened.
+    // The ranks of a LoRA run lose their base when they are opened.
     const bool bare = place != path || (!input.weights.origin.empty() && input.is_adapter());
     if (!has_factors(input.weights) && adapter.config.modules_to_save.empty())
       throw malformed("no LoRA tensors are in it")

@@ -12,7 +12,6 @@
 #include "base/text.h"
 #include "os/file.h"
 #include "os/folder.h"
-#include "os/remove_tree.h"
 #include "os/stage.h"
 
 namespace mu {
@@ -63,7 +62,7 @@ double number(const JsonValue& item, std::string_view key) {
   return *found;
 }
 
-// One entry of a share, held to the plan.
+// One entry of a part, held to the plan.
 void read_entry(const JsonValue& item, const PairPlan& plan, const std::shared_ptr<const InputFile>& factors,
                 std::vector<FoundTensor>& found) {
   const std::optional<std::uint64_t> index = item.find_u64("index");
@@ -100,7 +99,7 @@ void read_entry(const JsonValue& item, const PairPlan& plan, const std::shared_p
   found[static_cast<std::size_t>(*index)] = std::move(one);
 }
 
-void read_share(const std::string& path, const PairPlan& plan, std::vector<FoundTensor>& found) {
+void read_part(const std::string& path, const PairPlan& plan, std::vector<FoundTensor>& found) {
   const JsonDocument document = parse_json(read_whole_file(join_path(path, kReport), kMaxReport));
   const std::string* schema = document.root.find_string("schema");
   const JsonValue* tensors = document.root.find("tensors");
@@ -129,7 +128,7 @@ std::string pair_fingerprint(const PairPlan& plan, const PairRunOptions& o, cons
   return fingerprint.finish();
 }
 
-std::vector<std::size_t> pair_units(const PairPlan& plan, const Share& part) {
+std::vector<std::size_t> pair_units(const PairPlan& plan, const Part& part) {
   // A matrix costs a few hundred products an element, another tensor its reading.
   std::vector<std::uint64_t> costs;
   for (const PairTensor& pair : plan.tensors)
@@ -137,7 +136,7 @@ std::vector<std::size_t> pair_units(const PairPlan& plan, const Share& part) {
   return units_of(part, costs);
 }
 
-void write_pair_share(const PartsFolder& folder, const Share& part, const std::vector<FoundTensor>& found) {
+void write_pair_part(const PartsFolder& folder, const Part& part, const std::vector<FoundTensor>& found) {
   folder.make();
   StagedFolder stage(folder.path_of(part), true);  // one that is there is left alone by commit_if_first
   {
@@ -162,21 +161,11 @@ void write_pair_share(const PartsFolder& folder, const Share& part, const std::v
   stage.commit_if_first();
 }
 
-std::vector<FoundTensor> read_pair_shares(const PartsFolder& folder, const PairPlan& plan,
-                                          bool discard_others) {
+std::vector<FoundTensor> read_pair_parts(const PartsFolder& folder, const PairPlan& plan,
+                                         bool discard_others) {
   std::vector<FoundTensor> found(plan.tensors.size());
-  for (const Share& part : folder.find(discard_others)) {
-    const std::string path = folder.path_of(part);
-    try {
-      read_share(path, plan, found);
-    } catch (const Error& error) {
-      if (!discard_others)
-        throw refused(fmt::format("is no whole share: {}", error.what()))
-            .in_file(escape_name(path))
-            .hint("--force discards it");
-      remove_tree(path);
-    }
-  }
+  folder.read_each(discard_others,
+                   [&](const Part&, const std::string& path) { read_part(path, plan, found); });
   return found;
 }
 

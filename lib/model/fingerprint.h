@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The fingerprint of a plan: what tells shares of one piece of work from those of another. Two runs have the
+// The fingerprint of a plan: what tells parts of one piece of work from those of another. Two runs have the
 // same one when they would write the same bytes: the same program, what it was told, and the same inputs.
 #pragma once
 

@@ -14,8 +14,9 @@
 #include "model/tied.h"
 #include "os/file.h"
 #include "os/folder.h"
-#include "weights/ranks/dcp.h"
 #include "weights/npy.h"
+#include "weights/open/open.h"
+#include "weights/ranks/dcp.h"
 #include "weights/ranks/zero.h"
 #include "weights/ranks/zero_files.h"
 
@@ -60,8 +61,8 @@ bool has_config(const std::string& folder) {
   return exists(join_path(folder, "config.json")) || exists(join_path(folder, "adapter_config.json"));
 }
 
-// The folder with the files that belong to shares: the one given, or one of the three above when it has a
-// config and those below have none.
+// The folder with the files that belong to the ranks' files: the one given, or one of the three above when it
+// has a config and those below have none.
 std::string companion_folder(const std::string& path) {
   std::string at = tidy_path(path);
   for (int up = 0; up <= 3; ++up) {
@@ -72,8 +73,8 @@ std::string companion_folder(const std::string& path) {
   return path;
 }
 
-void open_shares(Input& input, const ShardedState& state, const FolderOptions& options) {
-  input.weights = open_sharded_state(state, options.key, options.everything);
+void add_rank_weights(Input& input, const RankState& state, const FolderOptions& options) {
+  input.weights = open_rank_state(state, options.key, options.everything);
   const std::string own = companion_folder(input.folder->path);
   // A base model knows nothing of the adapter.
   const bool adapter_here = exists(join_path(own, "adapter_config.json"));
@@ -97,16 +98,16 @@ void open_shares(Input& input, const ShardedState& state, const FolderOptions& o
   }
 }
 
-std::optional<ShardedState> find_shares(const std::string& path, const FolderOptions& options) {
+std::optional<RankState> rank_state_of(const std::string& path, const FolderOptions& options) {
   using From = FolderOptions::From;
-  const std::optional<ShardedState> shares = find_sharded_state(path);
-  if (options.from == From::kAny) return shares;
+  const std::optional<RankState> ranks = find_rank_state(path);
+  if (options.from == From::kAny) return ranks;
   const bool zero = options.from == From::kZero;
-  if (!shares || (shares->kind == ShardedState::Kind::kZero) != zero)
-    throw malformed(fmt::format("no shares of {} lie in this folder",
+  if (!ranks || (ranks->kind == RankState::Kind::kZero) != zero)
+    throw malformed(fmt::format("no ranks' files of {} lie in this folder",
                                 zero ? "DeepSpeed" : "a torch distributed checkpoint"))
         .in_file(escape_name(path));
-  return shares;
+  return ranks;
 }
 
 // Opens the weights and finds the folder that goes with them.
@@ -115,17 +116,17 @@ void open_folder_weights(Input& input, const FolderOptions& options) {
   const bool itself = is_dcp_folder(path) || is_zero_folder(path);
   const bool whole = !itself && has_whole_weights(*input.folder);
   if (itself || !whole || options.from != FolderOptions::From::kAny) {
-    if (const std::optional<ShardedState> shares = find_shares(path, options))
-      return open_shares(input, *shares, options);
+    if (const std::optional<RankState> ranks = rank_state_of(path, options))
+      return add_rank_weights(input, *ranks, options);
   }
   input.choice = choose_weights(*input.folder);
   input.weights = open_choice(*input.folder, input.choice);
   // ZeRO stage 3 leaves names without values where weights should be.
   if (are_placeholders(input.weights)) {
-    if (const std::optional<ShardedState> shares = find_sharded_state(path)) {
-      open_shares(input, *shares, options);
+    if (const std::optional<RankState> ranks = find_rank_state(path)) {
+      add_rank_weights(input, *ranks, options);
       input.weights.notes.emplace_back(
-          "the weights file beside the shares holds placeholders of ZeRO stage 3 and is not used");
+          "the weights file beside the ranks' files holds placeholders of ZeRO stage 3 and is not used");
       return;
     }
   }
@@ -215,7 +216,8 @@ void require_sound(const Input& input) {
 void require_state_dicts(const Input& input, bool salvage) {
   if (are_placeholders(input.weights))
     throw malformed(
-        "every tensor is empty: these are placeholders of ZeRO stage 3, the weights lie in the ranks' shares")
+        "every tensor is empty: these are placeholders of ZeRO stage 3, the weights lie in the ranks' "
+        "partitions")
         .in_file(escape_name(input.name))
         .hint("name the checkpoint folder that holds them (global_step…)");
   for (const WeightsFile& file : input.weights.files) {
@@ -232,7 +234,7 @@ void require_state_dicts(const Input& input, bool salvage) {
     Error error = malformed(fmt::format("not weights: {}", pickled_kind_name(kind)));
     if (kind == PickledKind::kModule) error.hint("save the module's state_dict()");
     if (parse_zero_file_name(base_name(file.name)))
-      error.hint("this is one rank's share of a checkpoint of DeepSpeed: name the folder it lies in");
+      error.hint("this is one rank's file of a checkpoint of DeepSpeed: name the folder it lies in");
     throw error.in_file(escape_name(file.name));
   }
 }

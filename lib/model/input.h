@@ -10,6 +10,7 @@
 #include "model/config.h"
 #include "model/folder.h"
 #include "model/trainer_state.h"
+#include "weights/open/open.h"
 #include "weights/weights.h"
 
 namespace mu {
@@ -31,14 +32,15 @@ struct Input {
 
 // How a folder is opened.
 struct FolderOptions {
-  // Which weights: whole ones where there are any, or the shares of the ranks though whole ones lie beside.
+  // Which weights: whole ones where there are any, or the partitions of the ranks though whole ones lie
+  // beside.
   enum class From : std::uint8_t { kAny, kZero, kDcp } from = From::kAny;
   // The folder whose config, tokenizer and other files go with the weights, and whose weights stand in for
   // lost ones; empty: the input's own.
   std::string base{};
   std::string key{};        // where in the tree of a distributed checkpoint the model lies (DcpOptions)
-  std::string adapter{};    // of shares of a LoRA run, which adapter; empty: the only one
-  bool everything = false;  // of shares, the optimizer's side too
+  std::string adapter{};    // of the ranks of a LoRA run, which adapter; empty: the only one
+  bool everything = false;  // of ranks, the optimizer's side too
 };
 
 // Opens PATH: "-" is standard input (see StreamData), a name that ends in ".json" an index, a folder what

@@ -13,12 +13,14 @@
 #include "os/threads.h"
 #include "tensor/cast.h"
 #include "weights/ranks/dcp.h"
+#include "weights/ranks/dcp_metadata.h"
 #include "weights/ranks/zero.h"
+#include "weights/ranks/zero_files.h"
 
 namespace mu {
 namespace {
 
-// Files of other ways to save shares, and what to do about them.
+// Files of other ways to save what ranks hold, and what to do about them.
 void refuse_other_kinds(const std::string& folder, const std::vector<FolderEntry>& entries) {
   const auto refuse = [&folder](const std::string& name, std::string_view why, std::string_view advice) {
     throw malformed(fmt::format("{}: {}", escape_name(name), why)).in_file(escape_name(folder)).hint(advice);
@@ -54,13 +56,13 @@ void refuse_other_kinds(const std::string& folder, const std::vector<FolderEntry
 
 }  // namespace
 
-std::optional<ShardedState> find_sharded_state(const std::string& folder) {
-  using Kind = ShardedState::Kind;
+std::optional<RankState> find_rank_state(const std::string& folder) {
+  using Kind = RankState::Kind;
   if (is_megatron_folder(folder)) throw megatron_error().in_file(escape_name(folder));
-  if (is_dcp_folder(folder)) return ShardedState{folder, Kind::kDcp};
-  if (is_zero_folder(folder)) return ShardedState{folder, Kind::kZero};
+  if (is_dcp_folder(folder)) return RankState{folder, Kind::kDcp};
+  if (is_zero_folder(folder)) return RankState{folder, Kind::kZero};
   const std::vector<FolderEntry> entries = list_folder(folder);
-  std::vector<ShardedState> distributed, tags;
+  std::vector<RankState> distributed, tags;
   for (const FolderEntry& entry : entries) {
     if (entry.kind != FolderEntry::Kind::kFolder) continue;
     const std::string path = join_path(folder, entry.name);
@@ -71,30 +73,30 @@ std::optional<ShardedState> find_sharded_state(const std::string& folder) {
     }
   }
   if (distributed.empty()) {
-    if (const std::string tag = zero_tag_folder(folder); !tag.empty()) return ShardedState{tag, Kind::kZero};
+    if (const std::string tag = zero_tag_folder(folder); !tag.empty()) return RankState{tag, Kind::kZero};
   }
-  const std::vector<ShardedState>& found = distributed.empty() ? tags : distributed;
+  const std::vector<RankState>& found = distributed.empty() ? tags : distributed;
   if (found.size() > 1)
-    throw malformed(fmt::format("{} of shares lie here: {}, {}{}", plural(found.size(), "folder"),
+    throw malformed(fmt::format("{} of ranks' files lie here: {}, {}{}", plural(found.size(), "folder"),
                                 escape_name(base_name(found[0].path)), escape_name(base_name(found[1].path)),
                                 found.size() > 2 ? ", …" : ""))
         .in_file(escape_name(folder))
         .hint("name the one you mean");
   if (found.size() == 1) return found.front();
   if (const std::string pieces = dcp_pieces_folder(folder); !pieces.empty())
-    return ShardedState{pieces, Kind::kDcpPieces};
+    return RankState{pieces, Kind::kDcpPieces};
   refuse_other_kinds(folder, entries);
   return std::nullopt;
 }
 
-Weights open_sharded_state(const ShardedState& state, const std::string& key, bool everything) {
+Weights open_rank_state(const RankState& state, const std::string& key, bool everything) {
   switch (state.kind) {
-    case ShardedState::Kind::kZero: {
+    case RankState::Kind::kZero: {
       Weights weights = open_zero(state.path);
       if (everything) add_zero_optimizer(weights, state.path);
       return weights;
     }
-    case ShardedState::Kind::kDcp: {
+    case RankState::Kind::kDcp: {
       Weights weights = open_dcp(state.path, {key, everything});
       // accelerate puts the optimizer beside: pytorch_model_fsdp_0 and optimizer_0.
       const std::string name(base_name(state.path));
@@ -104,7 +106,7 @@ Weights open_sharded_state(const ShardedState& state, const std::string& key, bo
         append_weights(weights, open_dcp(optimizer, {"", true}));
       return weights;
     }
-    case ShardedState::Kind::kDcpPieces:
+    case RankState::Kind::kDcpPieces:
       break;
   }
   return open_dcp_pieces(state.path);

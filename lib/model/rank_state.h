@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Training checkpoints that hold the model only as shares of the ranks, and where in a run they lie.
+// Training checkpoints that hold the model only as the partitions of their ranks, and where in a run they
+// lie.
 #pragma once
 
 #include <cstdint>
@@ -11,19 +12,19 @@
 
 namespace mu {
 
-struct ShardedState {
-  std::string path;  // of the folder with the shares
+struct RankState {
+  std::string path;  // of the folder with the ranks' files
   enum class Kind : std::uint8_t { kZero, kDcp, kDcpPieces } kind = Kind::kDcp;
 };
 
-// The shares in a folder: itself, pytorch_model_fsdp_0, the folder that `latest` names, the only tag folder,
-// pieces in safetensors. Throws kMalformed where `latest` or several of them leave it open, and for kinds
-// that can't be made whole (single ranks' files of FSDP, Megatron, NeMo).
-std::optional<ShardedState> find_sharded_state(const std::string& folder);
+// The ranks' files in a folder: itself, pytorch_model_fsdp_0, the folder that `latest` names, the only tag
+// folder, pieces in safetensors. Throws kMalformed where `latest` or several of them leave it open, and for
+// kinds that can't be made whole (single ranks' files of FSDP, Megatron, NeMo).
+std::optional<RankState> find_rank_state(const std::string& folder);
 
 // Opens them: the model below `key` of the tree (DcpOptions), or with `everything` all there is, with the
 // optimizer's side, under the names of the whole tree.
-Weights open_sharded_state(const ShardedState& state, const std::string& key, bool everything);
+Weights open_rank_state(const RankState& state, const std::string& key, bool everything);
 
 // Of the tensors that were put together from fp32 masters, those whose cast to `dtype` equals what the model
 // file of the training holds are taken from there instead. Reads both, with `threads`. Returns a sentence, or

@@ -67,10 +67,10 @@ constexpr std::array kFiles = std::to_array<Rule>({
     {"dl_state_dict.bin", FileRole::kTrainerState},
     {"custom_checkpoint_*.pkl", FileRole::kTrainerState},
     {"user_content.pt", FileRole::kTrainerState},
-    {"latest", FileRole::kShardedHelper},
-    {"latest_universal", FileRole::kShardedHelper},
-    {"zero_to_fp32.py", FileRole::kShardedHelper},
-    {"zero_to_torch.py", FileRole::kShardedHelper},
+    {"latest", FileRole::kRankHelper},
+    {"latest_universal", FileRole::kRankHelper},
+    {"zero_to_fp32.py", FileRole::kRankHelper},
+    {"zero_to_torch.py", FileRole::kRankHelper},
     {"pytorch_model*.bin.index.json", FileRole::kTorchWeights},
     {"*.bin", FileRole::kTorchWeights},
     {"*.pt", FileRole::kTorchWeights},
@@ -90,9 +90,9 @@ constexpr std::array kFiles = std::to_array<Rule>({
 
 constexpr std::array kFolders = std::to_array<Rule>({
     {"additional_chat_templates", FileRole::kChatTemplate},
-    {"global_step*", FileRole::kShardedState},
-    {"zero", FileRole::kShardedState},
-    {"pytorch_model_fsdp_[0-9]*", FileRole::kShardedState},
+    {"global_step*", FileRole::kRankState},
+    {"zero", FileRole::kRankState},
+    {"pytorch_model_fsdp_[0-9]*", FileRole::kRankState},
     {"optimizer_[0-9]*", FileRole::kOptimizer},
     {"runs", FileRole::kLog},
     {"wandb", FileRole::kLog},
@@ -175,9 +175,9 @@ std::string_view role_name(FileRole role) {
       return "training arguments";
     case FileRole::kTrainerState:
       return "trainer state";
-    case FileRole::kShardedState:
+    case FileRole::kRankState:
       return "sharded state";
-    case FileRole::kShardedHelper:
+    case FileRole::kRankHelper:
       return "sharded helper";
     case FileRole::kLog:
       return "log";
@@ -203,9 +203,9 @@ std::string_view why_left(FileRole role) {
     case FileRole::kScheduler:
     case FileRole::kScaler:
     case FileRole::kRng:
-    case FileRole::kShardedState:
+    case FileRole::kRankState:
       return "training state, of use only to resume";
-    case FileRole::kShardedHelper:
+    case FileRole::kRankHelper:
       return "belongs to the sharded training state";
     case FileRole::kTrainerState:
       return "training progress";

@@ -30,12 +30,12 @@ enum class FileRole : std::uint8_t {
   kRng,
   kTrainingArgs,
   kTrainerState,
-  kShardedState,   // global_step*, torch distributed checkpoints
-  kShardedHelper,  // latest, zero_to_fp32.py
-  kLog,            // TensorBoard events, results
-  kCheckpoint,     // a checkpoint-N folder
-  kIncomplete,     // the marker of a save that was cut off
-  kHidden,         // .git, .cache and other names with a dot
+  kRankState,   // global_step*, torch distributed checkpoints
+  kRankHelper,  // latest, zero_to_fp32.py
+  kLog,         // TensorBoard events, results
+  kCheckpoint,  // a checkpoint-N folder
+  kIncomplete,  // the marker of a save that was cut off
+  kHidden,      // .git, .cache and other names with a dot
   kOther,
 };
 

@@ -20,13 +20,13 @@
 namespace mu {
 namespace {
 
-struct ShareName {
+struct PartName {
   std::string_view fingerprint;
-  Share part;
+  Part part;
 };
 
 // Reads "0123456789abcdef.2-of-7"; nothing for any other name.
-std::optional<ShareName> parse_share_name(std::string_view name) {
+std::optional<PartName> parse_part_name(std::string_view name) {
   constexpr std::size_t kDigits = 16;
   constexpr std::string_view kOf = "-of-";
   const std::size_t of = name.find(kOf);
@@ -36,7 +36,7 @@ std::optional<ShareName> parse_share_name(std::string_view name) {
   const std::string text =
       fmt::format("{}/{}", name.substr(kDigits + 1, of - kDigits - 1), name.substr(of + kOf.size()));
   try {
-    return ShareName{name.substr(0, kDigits), parse_part(text)};
+    return PartName{name.substr(0, kDigits), parse_part(text)};
   } catch (const Error&) {
     return std::nullopt;
   }
@@ -47,30 +47,30 @@ std::optional<ShareName> parse_share_name(std::string_view name) {
 PartsFolder::PartsFolder(const std::string& out, std::string fingerprint)
     : path_(real_target(out) + ".parts"), fingerprint_(std::move(fingerprint)) {}
 
-std::string PartsFolder::path_of(const Share& part) const {
+std::string PartsFolder::path_of(const Part& part) const {
   return join_path(path_, fmt::format("{}.{}-of-{}", fingerprint_, part.index, part.count));
 }
 
-std::vector<Share> PartsFolder::find(bool discard_others) const {
-  std::vector<Share> found;
+std::vector<Part> PartsFolder::find(bool discard_others) const {
+  std::vector<Part> found;
   if (!exists(path_)) return found;
-  if (!is_folder(path_)) throw refused("is no folder of shares").in_file(escape_name(path_));
+  if (!is_folder(path_)) throw refused("is not a folder of parts").in_file(escape_name(path_));
   std::vector<std::string> others;
   for (const FolderEntry& entry : list_folder(path_)) {
     if (parse_stage_name(entry.name)) continue;  // being written, or what a killed run left
-    const std::optional<ShareName> share = parse_share_name(entry.name);
-    if (!share || entry.kind != FolderEntry::Kind::kFolder || entry.is_link)
-      throw refused("is no share").in_file(escape_name(join_path(path_, entry.name))).hint("move it away");
-    if (share->fingerprint == fingerprint_) {
-      found.push_back(share->part);
+    const std::optional<PartName> part = parse_part_name(entry.name);
+    if (!part || entry.kind != FolderEntry::Kind::kFolder || entry.is_link)
+      throw refused("is not a part").in_file(escape_name(join_path(path_, entry.name))).hint("move it away");
+    if (part->fingerprint == fingerprint_) {
+      found.push_back(part->part);
     } else {
       others.push_back(entry.name);
     }
   }
   if (!others.empty() && !discard_others) {
     const std::string more = others.size() == 1 ? "" : fmt::format(", as are {} more", others.size() - 1);
-    throw refused(fmt::format("is a share of another plan{}: options or inputs are not those of {}", more,
-                              fingerprint_))
+    throw refused(
+        fmt::format("is a part of another plan{}: options or inputs are not those of {}", more, fingerprint_))
         .in_file(escape_name(join_path(path_, others.front())))
         .hint("--force discards it");
   }
@@ -79,12 +79,28 @@ std::vector<Share> PartsFolder::find(bool discard_others) const {
   return found;
 }
 
+void PartsFolder::read_each(
+    bool discard_others, const std::function<void(const Part& part, const std::string& path)>& read) const {
+  for (const Part& part : find(discard_others)) {
+    const std::string path = path_of(part);
+    try {
+      read(part, path);
+    } catch (const Error& error) {
+      if (!discard_others)
+        throw refused(fmt::format("is not a whole part: {}", error.what()))
+            .in_file(escape_name(path))
+            .hint("--force discards it");
+      remove_tree(path);
+    }
+  }
+}
+
 void PartsFolder::make() const {
   if (::mkdir(path_.c_str(), 0777) != 0 && errno != EEXIST)
     throw io_error("make the folder", errno, escape_name(path_));
 }
 
-// Renamed first, so that nobody finds half of the shares, then removed.
+// Renamed first, so that nobody finds half of the parts, then removed.
 void PartsFolder::remove() const {
   const std::string gone = join_path(parent_of(path_), stage_name(base_name(path_), StageKind::kGone));
   if (::rename(path_.c_str(), gone.c_str()) != 0) {

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Finished shares beside an output, on any file system that several machines see:
+// Finished parts beside an output, on any file system that several machines see:
 //
-//   OUT.parts/FINGERPRINT.I-of-N/   the files of one share, put there by one rename when all are written
+//   OUT.parts/FINGERPRINT.I-of-N/   the files of one part, put there by one rename when all are written
 //
-// No lock: two processes that do the same share write stages of their own, the first rename wins, and both
-// wrote the same bytes. No clock is compared. The name says to which plan a share belongs; what else it holds
+// No lock: two processes that do the same part write stages of their own, the first rename wins, and both
+// wrote the same bytes. No clock is compared. The name says to which plan a part belongs; what else it holds
 // is the program's business.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -22,15 +23,19 @@ class PartsFolder {
 
   [[nodiscard]] const std::string& path() const { return path_; }
   [[nodiscard]] const std::string& fingerprint() const { return fingerprint_; }
-  [[nodiscard]] std::string path_of(const Share& part) const;
+  [[nodiscard]] std::string path_of(const Part& part) const;
 
-  // Finished shares of this plan, however many it was cut into, sorted; none where there is no folder. Shares
-  // of other plans are named and refused (kRefused), or removed with `discard_others`. What is no share is
+  // Finished parts of this plan, however many it was cut into, sorted; none where there is no folder. Parts
+  // of other plans are named and refused (kRefused), or removed with `discard_others`. What is not a part is
   // always refused: it is not ours.
-  [[nodiscard]] std::vector<Share> find(bool discard_others) const;
-  // Makes the folder that shares are put in. Throws kIo.
+  [[nodiscard]] std::vector<Part> find(bool discard_others) const;
+  // Calls `read` with each of them and its folder. A part that `read` throws for is refused as not whole, or
+  // removed with `discard_others`.
+  void read_each(bool discard_others,
+                 const std::function<void(const Part& part, const std::string& path)>& read) const;
+  // Makes the folder that parts are put in. Throws kIo.
   void make() const;
-  // Removes the folder and all shares. Whoever still works on one finds its place gone.
+  // Removes the folder and all parts. Whoever still works on one finds its place gone.
   void remove() const;
 
  private:

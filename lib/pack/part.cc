@@ -11,14 +11,13 @@
 #include "base/json_write.h"
 #include "base/text.h"
 #include "os/folder.h"
-#include "os/remove_tree.h"
 
 namespace mu {
 namespace {
 
-constexpr std::string_view kShareFile = "share.json";
+constexpr std::string_view kPartFile = "share.json";
 constexpr std::string_view kSchema = "modelutils.share/1";
-constexpr std::uint64_t kMaxShareFile = 256U << 20;  // bytes
+constexpr std::uint64_t kMaxPartFile = 256U << 20;  // bytes
 
 std::vector<std::uint64_t> shard_costs(const PackPlan& plan) {
   std::vector<std::uint64_t> costs;
@@ -30,7 +29,7 @@ std::vector<std::uint64_t> shard_costs(const PackPlan& plan) {
   return costs;
 }
 
-std::string share_json(const WriteResult& result) {
+std::string part_json(const WriteResult& result) {
   std::string text;
   JsonWriter json(text);
   json.begin_object().member("schema", kSchema).key("losses").begin_array();
@@ -46,7 +45,7 @@ std::string share_json(const WriteResult& result) {
 }
 
 std::map<std::string, CastReport> read_losses(const std::string& path) {
-  const JsonDocument document = parse_json(read_whole_file(path, kMaxShareFile));
+  const JsonDocument document = parse_json(read_whole_file(path, kMaxPartFile));
   const std::string* const schema = document.root.find_string("schema");
   const JsonValue* const list = document.root.find("losses");
   if (schema == nullptr || *schema != kSchema || list == nullptr) throw malformed("is not of this version");
@@ -63,7 +62,7 @@ std::map<std::string, CastReport> read_losses(const std::string& path) {
   return losses;
 }
 
-// A share is whole by its rename; somebody may still have cleaned up in it.
+// A part is whole by its rename; somebody may still have cleaned up in it.
 void require_planned(const std::string& path, const WeightsOutput& planned) {
   if (const std::optional<struct stat> status = find_status(path, false); status && S_ISLNK(status->st_mode))
     throw refused("is a link").in_file(escape_name(path));
@@ -75,10 +74,10 @@ void require_planned(const std::string& path, const WeightsOutput& planned) {
   if (!same) throw refused("is not the shard that was planned").in_file(escape_name(path));
 }
 
-FinishedShards read_share(const std::string& path, const PackPlan& share) {
-  const std::map<std::string, CastReport> losses = read_losses(join_path(path, kShareFile));
+FinishedShards read_part(const std::string& path, const PackPlan& plan) {
+  const std::map<std::string, CastReport> losses = read_losses(join_path(path, kPartFile));
   FinishedShards shards;
-  for (const WeightsOutput& planned : share.weights) {
+  for (const WeightsOutput& planned : plan.weights) {
     FinishedShard shard{join_path(path, planned.name), {}};
     require_planned(shard.path, planned);
     for (const PackedTensor& tensor : planned.tensors) {
@@ -107,47 +106,38 @@ std::string pack_fingerprint(const PackPlan& plan, const Input& input, KnownBy b
   return fingerprint.finish();
 }
 
-PackPlan plan_share(const PackPlan& plan, const Share& part, const std::string& fingerprint) {
-  PackPlan share;
-  share.share = ShareOf{part, fingerprint};
-  share.kind = plan.kind;
+PackPlan plan_part(const PackPlan& plan, const Part& part, const std::string& fingerprint) {
+  PackPlan own;
+  own.part = PlannedPart{part, fingerprint};
+  own.kind = plan.kind;
   for (const std::size_t unit : units_of(part, shard_costs(plan))) {
-    share.weights.push_back(plan.weights[unit]);
-    share.total_bytes += plan.weights[unit].size;
+    own.weights.push_back(plan.weights[unit]);
+    own.total_bytes += plan.weights[unit].size;
   }
-  return share;
+  return own;
 }
 
 FinishedShards find_finished(const PartsFolder& folder, const PackPlan& plan, bool discard_others) {
   FinishedShards finished;
-  for (const Share& part : folder.find(discard_others)) {
-    const std::string path = folder.path_of(part);
-    try {
-      finished.merge(read_share(path, plan_share(plan, part, folder.fingerprint())));
-    } catch (const Error& error) {
-      if (!discard_others)
-        throw refused(fmt::format("is no whole share: {}", error.what()))
-            .in_file(escape_name(path))
-            .hint("--force discards it");
-      remove_tree(path);
-    }
-  }
+  folder.read_each(discard_others, [&](const Part& part, const std::string& path) {
+    finished.merge(read_part(path, plan_part(plan, part, folder.fingerprint())));
+  });
   return finished;
 }
 
-WriteResult write_share(const PackPlan& share, const PartsFolder& folder, const std::string& out,
-                        const Input& input, const WriteOptions& options) {
-  require_writable(share, input, out, options.force);
-  const std::vector<Share> found = folder.find(options.force);
-  const std::string path = folder.path_of(share.share->part);
-  if (std::find(found.begin(), found.end(), share.share->part) != found.end()) {
+WriteResult write_part(const PackPlan& plan, const PartsFolder& folder, const std::string& out,
+                       const Input& input, const WriteOptions& options) {
+  require_writable(plan, input, out, options.force);
+  const std::vector<Part> found = folder.find(options.force);
+  const std::string path = folder.path_of(plan.part->number);
+  if (std::find(found.begin(), found.end(), plan.part->number) != found.end()) {
     WriteResult result;
-    for (const auto& [name, shard] : read_share(path, share))
+    for (const auto& [name, shard] : read_part(path, plan))
       result.losses.insert(result.losses.end(), shard.losses.begin(), shard.losses.end());
     return result;
   }
   folder.make();
-  return write_shards(share, input, path, std::string(kShareFile), share_json, options);
+  return write_shards(plan, input, path, std::string(kPartFile), part_json, options);
 }
 
 }  // namespace mu

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Shares of a pack plan, for work that outgrows a machine (os/parts.h): the unit is a shard. A share holds
+// Parts of a pack plan, for work that outgrows a machine (os/parts.h): the unit is a shard. A part holds
 // its shards as they will lie in the output, and share.json with what their casts lost. The run that finishes
-// links the shards into the output and writes what no share has.
+// links the shards into the output and writes what no part has.
 #pragma once
 
 #include <map>
@@ -23,17 +23,17 @@ namespace mu {
 std::string pack_fingerprint(const PackPlan& plan, const Input& input, KnownBy by,
                              std::string_view recipe = {});
 
-// The part of a plan that one share does: its shards, balanced by bytes read and written. Index, configs and
+// The part of a plan that one part does: its shards, balanced by bytes read and written. Index, configs and
 // other files are left to the run that finishes.
-PackPlan plan_share(const PackPlan& plan, const Share& part, const std::string& fingerprint);
+PackPlan plan_part(const PackPlan& plan, const Part& part, const std::string& fingerprint);
 
-// What lies finished in the shares of this plan. Throws kRefused for shares of other plans (see
+// What lies finished in the parts of this plan. Throws kRefused for parts of other plans (see
 // PartsFolder::find) and for one whose files are not those of its plan.
 FinishedShards find_finished(const PartsFolder& folder, const PackPlan& plan, bool discard_others);
 
-// Writes the share that plan_share planned into the folder; one that is finished already is read instead.
+// Writes the part that plan_part planned into the folder; one that is finished already is read instead.
 // `out` is the output to be: what would be refused at the end (see write_pack) is refused now.
-WriteResult write_share(const PackPlan& share, const PartsFolder& folder, const std::string& out,
-                        const Input& input, const WriteOptions& options);
+WriteResult write_part(const PackPlan& plan, const PartsFolder& folder, const std::string& out,
+                       const Input& input, const WriteOptions& options);
 
 }  // namespace mu

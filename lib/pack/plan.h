@@ -46,9 +46,9 @@ struct WeightsOutput {
   std::uint64_t size = 0;             // bytes of the whole file
 };
 
-// Of which plan a plan is one share (share.h).
-struct ShareOf {
-  Share part;
+// Of which plan a plan is one part (part.h).
+struct PlannedPart {
+  Part number;
   std::string fingerprint;
 };
 
@@ -60,7 +60,7 @@ struct PackPlan {
   std::vector<TiedName> dropped;    // tied names that are written once
   std::vector<std::string> notes;   // what a user should know
   std::uint64_t total_bytes = 0;    // to be written
-  std::optional<ShareOf> share{};
+  std::optional<PlannedPart> part{};
 
   [[nodiscard]] std::uint64_t tensor_count() const;
 };

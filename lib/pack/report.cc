@@ -81,10 +81,10 @@ std::string plan_text(const PackPlan& plan, const std::string& out,
     for (const std::string& name : replacement->kept)
       table.row({"keep", escape_name(name), "", "in " + escape_name(out)});
   }
-  const std::string share = plan.share ? fmt::format("share {}/{} of plan {}: ", plan.share->part.index,
-                                                     plan.share->part.count, plan.share->fingerprint)
-                                       : "";
-  return table.text(0, out_width()) + share +
+  const std::string part = plan.part ? fmt::format("part {}/{} of plan {}: ", plan.part->number.index,
+                                                   plan.part->number.count, plan.part->fingerprint)
+                                     : "";
+  return table.text(0, out_width()) + part +
          fmt::format("{} in {}, {} to write\n", plural(plan.tensor_count(), "tensor"),
                      plural(plan.weights.size(), "file"), format_size(plan.total_bytes));
 }
@@ -97,12 +97,12 @@ std::string plan_json(const PackPlan& plan, const Input& input, const std::strin
       .member("schema", "modelutils.st-pack/1")
       .member("input", input.name)
       .member("output", out);
-  if (plan.share)
+  if (plan.part)
     json.key("share")
         .begin_object()
-        .member("index", plan.share->part.index)
-        .member("count", plan.share->part.count)
-        .member("plan", plan.share->fingerprint)
+        .member("index", plan.part->number.index)
+        .member("count", plan.part->number.count)
+        .member("plan", plan.part->fingerprint)
         .end_object();
   json.member("done", result != nullptr).member("total_bytes", plan.total_bytes);
   json.key("weights").begin_array();
@@ -152,8 +152,8 @@ std::string summary_line(const PackPlan& plan, const std::string& out) {
       std::count_if(plan.files.begin(), plan.files.end(), [](const GatheredFile& f) { return f.taken; }));
   std::string line = fmt::format("{}: {} in {}, {}", escape_name(out), plural(plan.tensor_count(), "tensor"),
                                  plural(plan.weights.size(), "weights file"), format_size(plan.total_bytes));
-  if (plan.share)
-    line = fmt::format("share {}/{} of ", plan.share->part.index, plan.share->part.count) + line;
+  if (plan.part)
+    line = fmt::format("part {}/{} of ", plan.part->number.index, plan.part->number.count) + line;
   if (!plan.files.empty())
     line += fmt::format("; {} taken, {} left", plural(taken, "other file"),
                         group_digits(plan.files.size() - taken));

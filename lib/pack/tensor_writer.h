@@ -6,7 +6,7 @@
 
 #include "os/copy.h"
 #include "pack/plan.h"
-#include "pack/write.h"
+#include "pack/write_result.h"
 
 namespace mu {
 

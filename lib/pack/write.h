@@ -5,13 +5,11 @@
 
 #include <functional>
 #include <map>
-#include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "pack/plan.h"
-#include "tensor/cast.h"
+#include "pack/write_result.h"
 
 namespace mu {
 
@@ -22,15 +20,7 @@ struct WriteOptions {
   bool progress = false;
 };
 
-// A tensor whose values a cast changed beyond rounding.
-using CastLoss = std::pair<std::string, CastReport>;
-
-struct WriteResult {
-  std::vector<CastLoss> losses;       // in the order of the output
-  std::optional<std::string> digest;  // the content digest of the output, when it was verified
-};
-
-// A file of weights that a share of the work has written already, by its name in the output.
+// A file of weights that a part of the work has written already, by its name in the output.
 struct FinishedShard {
   std::string path;
   std::vector<CastLoss> losses;

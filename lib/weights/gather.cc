@@ -19,7 +19,7 @@ namespace mu {
 namespace {
 
 constexpr std::uint64_t kWindow = 1U << 20;  // bytes of the source read at once
-constexpr std::uint64_t kUsefulShare = 32;   // one wanted byte in so many still beats a read of its own
+constexpr std::uint64_t kUsefulPart = 32;    // one wanted byte in so many still beats a read of its own
 
 using Read = std::function<void(std::uint64_t offset, std::span<std::byte> out)>;
 
@@ -84,12 +84,12 @@ void read_sides(std::span<Side> sides, std::uint64_t offset, std::byte* to, std:
   std::uint64_t wanted = element;
   for (const Side& side : sides) wanted *= side.from == 0 ? 1 : side.count;
   const std::uint64_t span = span_of(sides, element);
-  if (sides.empty() || (span <= kWindow && span / kUsefulShare <= wanted))
+  if (sides.empty() || (span <= kWindow && span / kUsefulPart <= wanted))
     return read_window(sides, offset, to, element, read);
   // Too wide: the outermost dimension in steps, as many at once as fit the window if that is worth it.
   const Side outer = sides.front();
   const std::uint64_t inner_span = span_of(sides.subspan(1), element);
-  const bool worth_it = inner_span <= kWindow / 2 && outer.from / kUsefulShare <= wanted / outer.count;
+  const bool worth_it = inner_span <= kWindow / 2 && outer.from / kUsefulPart <= wanted / outer.count;
   if (!worth_it) {
     for (std::uint64_t i = 0; i < outer.count; ++i)
       read_sides(sides.subspan(1), offset + i * outer.from, to + i * outer.to, element, read);

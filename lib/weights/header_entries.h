@@ -9,7 +9,9 @@
 #include <string_view>
 #include <vector>
 
-#include "weights/safetensors.h"
+#include "base/finding.h"
+#include "tensor/dtype.h"
+#include "weights/metadata.h"
 
 namespace mu {
 

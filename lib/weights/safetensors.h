@@ -8,22 +8,19 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "tensor/tensor.h"
 #include "base/finding.h"
+#include "tensor/tensor.h"
+#include "weights/metadata.h"
 
 namespace mu {
 
 inline constexpr std::uint64_t kMaxSafetensorsHeader = 100'000'000;  // bytes; the reference's MAX_HEADER_SIZE
 inline constexpr std::uint64_t kMaxHubHeader = 25'000'000;           // the Hub clients' limit
-
-// Keys sorted bytewise, as we write them.
-using Metadata = std::map<std::string, std::string>;
 
 struct SafetensorsHeader {
   std::uint64_t header_bytes = 0;  // N

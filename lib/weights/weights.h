@@ -15,17 +15,17 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/finding.h"
 #include "os/file.h"
 #include "tensor/tensor.h"
-#include "base/finding.h"
 #include "weights/index.h"
-#include "weights/safetensors.h"
+#include "weights/metadata.h"
 
 namespace mu {
 
-// One file that holds tensors.
-struct TorchObject;  // torch_file.h
+struct TorchObject;  // weights/torch/object.h
 
+// One file that holds tensors.
 struct WeightsFile {
   std::string name;  // as messages show it: the path given, or that of the folder and the shard's name
   std::optional<InputFile> file;  // absent for a stream whose data went by
@@ -60,29 +60,8 @@ struct Weights {
   void read(const Tensor& tensor, std::uint64_t at, std::span<std::byte> out) const;
 };
 
-// Opens one file of any format: safetensors, torch zip or legacy stream, pickle, .npy, .npz, GGUF, told by
-// its first bytes. What is wrong with it lies in `findings`; throws kIo when it can't be read, kMalformed for
-// a container that can't be read at all. An array of a .npy file gets the file's name without suffix.
-Weights open_weights(const std::string& path);
-
-// Opens an index and the shards it names in its folder, and compares the two in both directions (IX-*). A
-// missing shard is a finding of level kLoads.
-Weights open_sharded(const std::string& index_path);
-
-// Opens several files as one set. A name that stands in two of them is a finding (IX-TWICE).
-Weights open_files(const std::vector<std::string>& paths);
-
 // Adds the files and tensors of another set.
 void append_weights(Weights& weights, Weights more);
-
-// What to do with the data that follow the header in a stream.
-enum class StreamData : std::uint8_t {
-  kLeave,  // header only: stop reading
-  kCount,  // read to the end, so that the size can be checked
-  kSpool,  // keep them in a temporary file without a name, for those who need to read tensors
-};
-// Reads standard input. A regular file behind it is used as it is.
-Weights open_stdin(StreamData data);
 
 // The exact bytes of a file's header, without the length before it.
 std::string read_safetensors_header(const WeightsFile& file);

@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Fails when an include points up or sideways on the map of lib/README.md, a library is seen where it should not be, or
-the map names folders and files other than there are."""
+"""Fails when an include points up or sideways on the map of lib/README.md, modules include one another in a circle, a
+library is seen where it should not be, or the map names folders and files other than there are."""
 import pathlib
 import re
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-FOLDERS = {p.name for p in (ROOT / "lib").iterdir() if p.is_dir()} | {"tools"}
+LIB = ROOT / "lib"
+# Folders with sources; a room inside a folder ("weights/torch") is a layer of its own.
+FOLDERS = {str(p.parent.relative_to(LIB)) for p in LIB.rglob("*.cc")} | {"tools"}
 
 
 def layers_of(readme):
@@ -39,22 +41,48 @@ LIBRARIES = {
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', re.MULTILINE)
 
 
+def folder_of(path):
+    """The folder of a file named relative to lib/, as the map calls it."""
+    return path.rpartition("/")[0]
+
+
 def faults(path, text):
     """The faults of one file, named relative to the root."""
-    parts = path.split("/")
-    folder = "tools" if parts[0] == "tools" else parts[1]
+    folder = "tools" if path.startswith("tools/") else folder_of(path.removeprefix("lib/"))
     if folder not in RANK:
         yield f"{path}: the folder {folder} is in no layer"
         return
     for include in INCLUDE.findall(text):
         if ".." in include.split("/"):
             yield f"{path}: lib/ is the include root, not {include}"
-        target = include.split("/")[0]
-        if "/" in include and target in RANK and target != folder and RANK[target] >= RANK[folder]:
+        target = folder_of(include)
+        if target in RANK and target != folder and RANK[target] >= RANK[folder]:
             yield f"{path}: {folder} may not include {include}"
         for library, places in LIBRARIES.items():
             if include.startswith(library) and not any(path.startswith(place) for place in places):
                 yield f"{path}: only {', '.join(places)} may include {include}"
+
+
+def circles(sources):
+    """Modules (a header and its source) that include one another, directly or by others. Takes {path below lib: text}."""
+    graph = {}
+    for path, text in sources.items():
+        module = path.rpartition(".")[0]
+        graph.setdefault(module, set()).update(i.rpartition(".")[0] for i in INCLUDE.findall(text) if i.endswith(".h") and i in sources)
+        graph[module].discard(module)
+    done = set()
+
+    def walk(module, way):
+        if module in way:
+            yield way[way.index(module):] + [module]
+        elif module not in done:
+            for other in sorted(graph.get(module, ())):
+                yield from walk(other, way + [module])
+            done.add(module)
+
+    for module in sorted(graph):
+        for circle in walk(module, []):
+            yield f"lib/: {' -> '.join(circle)}: a circle of includes"
 
 
 def map_faults(readme, exists):
@@ -77,10 +105,14 @@ def self_test():
         ("lib/tensor/a.cc", "#include <zlib.h>"),
         ("lib/hub/a.cc", "#include <curl/curl.h>"),
         ("lib/attic/a.cc", ""),
+        ("lib/weights/weights.cc", '#include "weights/open/open.h"'),
+        ("lib/weights/pickle/a.cc", '#include "weights/archive/zip.h"'),
     ]
-    right = [("lib/pack/a.cc", '#include "model/input.h"\n#include <vector>'), ("tools/a.cc", "#include <CLI/CLI.hpp>")]
+    right = [("lib/weights/torch/a.cc", '#include "weights/weights.h"'), ("lib/pack/a.cc", '#include "model/input.h"\n#include <vector>'), ("tools/a.cc", "#include <CLI/CLI.hpp>")]
     assert all(list(faults(*case)) for case in wrong), "a wrong include went unnoticed"
     assert not any(list(faults(*case)) for case in right), "a right include was refused"
+    assert list(circles({"a/a.h": '#include "a/b.h"', "a/b.h": "", "a/b.cc": '#include "a/a.h"'})), "a circle went unnoticed"
+    assert not list(circles({"a/a.h": "", "a/a.cc": '#include "a/a.h"\n#include "a/b.h"', "a/b.h": ""}))
     assert list(map_faults(MAP.replace("\nos  ", "\n"), lambda path: True)), "a folder missing in the map went unnoticed"
     assert list(map_faults(MAP, lambda path: path != "os/stage.h")), "a file that is gone went unnoticed"
 
@@ -90,8 +122,9 @@ def main():
         return self_test()
     files = [p for d in ("lib", "tools") for e in ("*.h", "*.cc") for p in sorted((ROOT / d).rglob(e))]
     found = [f for p in files for f in faults(str(p.relative_to(ROOT)), p.read_text())]
+    found += circles({str(p.relative_to(LIB)): p.read_text() for p in files if p.is_relative_to(LIB)})
     found += map_faults(MAP, lambda path: (ROOT / "lib" / path).is_file() or (ROOT / path).is_file())
-    print("\n".join(found) or f"layers: {len(files)} files, no arrow points up")
+    print("\n".join(found) or f"layers: {len(files)} files, no arrow points up, no circle")
     return 1 if found or not files else 0
 
 

@@ -14,9 +14,10 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/json_scan.h"
+#include "weights/archive/zip.h"
+#include "weights/open/open.h"
 #include "weights/safetensors.h"
 #include "weights/weights.h"
-#include "weights/archive/zip.h"
 
 namespace mu {
 namespace {

@@ -4,6 +4,8 @@
 
 #include <bit>
 
+#include "base/text.h"
+
 namespace mu {
 
 std::string_view pickle_type_name(PickleKind kind) {
@@ -93,6 +95,41 @@ std::string pickle_name(const Pickle& pickle, PickleId id) {
   if (pickle.kind(id) != PickleKind::kGlobal) return {};
   const PickleGlobal& global = pickle.global(id);
   return std::string(global.module) + "." + std::string(global.name);
+}
+
+std::string pickle_kind_text(const Pickle& pickle, PickleId id) {
+  const std::string name = pickle_name(pickle, id);
+  if (!name.empty()) return name;
+  const std::string_view type = pickle_type_name(pickle.kind(id));
+  return std::string(type.empty() ? "object" : type);
+}
+
+std::string pickle_key_text(const Pickle& pickle, PickleId key) {
+  constexpr std::size_t kMaxKeyBytes = 1024, kMaxKeyParts = 8;
+  const auto cut = [](std::string_view text) {
+    return text.size() <= kMaxKeyBytes ? std::string(text) : std::string(text.substr(0, kMaxKeyBytes)) + "…";
+  };
+  switch (pickle.kind(key)) {
+    case PickleKind::kText:
+    case PickleKind::kBytes:
+      return cut(pickle.text(key));
+    case PickleKind::kInt:
+      return std::to_string(pickle.integer(key));
+    case PickleKind::kBool:
+      return pickle.truth(key) ? "True" : "False";
+    case PickleKind::kTuple: {
+      std::vector<std::string> parts;
+      const std::span<const PickleId> items = pickle.items(key);
+      for (const PickleId item : items.first(std::min(items.size(), kMaxKeyParts))) {
+        const bool simple = pickle.kind(item) == PickleKind::kText || pickle.kind(item) == PickleKind::kInt;
+        parts.push_back(simple ? pickle_key_text(pickle, item) : "…");
+      }
+      if (items.size() > kMaxKeyParts) parts.emplace_back("…");
+      return "(" + join(parts, ", ") + ")";
+    }
+    default:
+      return pickle_kind_text(pickle, key);
+  }
 }
 
 }  // namespace mu

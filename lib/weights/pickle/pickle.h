@@ -153,4 +153,10 @@ std::span<const PickleId> pickle_mapping(const Pickle& pickle, PickleId id);
 // "module.name" of a global, or of the callee of a call; empty for anything else.
 std::string pickle_name(const Pickle& pickle, PickleId id);
 
+// What a node is: the class it was made by, else Python's name of its type, else "object".
+std::string pickle_kind_text(const Pickle& pickle, PickleId id);
+
+// What a key of a mapping is called: a text itself, numbers in digits, "(a, 1)". Long ones are cut.
+std::string pickle_key_text(const Pickle& pickle, PickleId key);
+
 }  // namespace mu

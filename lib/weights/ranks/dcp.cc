@@ -20,6 +20,7 @@
 #include "weights/ranks/dcp_metadata.h"
 #include "weights/ranks/rank_file.h"
 #include "weights/ranks/tiling.h"
+#include "weights/torch/file.h"
 #include "weights/torch/tensors.h"
 
 namespace mu {
@@ -211,7 +212,7 @@ class Assembler {
     const std::string path = join_path(folder_, file);
     InputFile input(path);
     const auto source = static_cast<std::uint32_t>(weights_.files.size());
-    add_share_file(weights_, std::move(input));
+    add_rank_file(weights_, std::move(input));
     sources_.emplace(file, source);
     return source;
   }
@@ -252,7 +253,7 @@ class Assembler {
       throw rule_error("DC-ITEM", "the piece is no torch file: written by another save over this one");
     }
     Findings findings;
-    TorchPart part = open_torch_part(file, place.offset, place.length, findings);
+    TorchArchive part = open_torch_archive(file, place.offset, place.length, findings);
     require_harmless(*part.object->pickle);
     Tensor tensor = read_torch_tensor(*part.object->pickle, part.storages, source, entry.key,
                                       part.object->pickle->root());
@@ -305,18 +306,6 @@ bool is_dcp_folder(const std::string& path) {
     InputFile(join_path(path, kDcpMetadata)).read_at(0, std::span(&first, 1));
     return first == std::byte{0x80};  // a pickle
   });
-}
-
-Error megatron_error() {
-  return rule_error("DC-CLASS",
-                    "a checkpoint of Megatron: layers are stacked, QKV is fused and weights are permuted")
-      .hint("convert it with Megatron-Bridge");
-}
-
-bool is_megatron_folder(const std::string& path) {
-  const std::string metadata = join_path(path, "metadata.json");
-  return exists(metadata) && !is_folder(metadata) &&
-         read_whole_file(metadata, 16U << 20).find("\"sharded_backend\"") != std::string::npos;
 }
 
 Weights open_dcp(const std::string& path, const DcpOptions& options) {

@@ -6,18 +6,12 @@
 
 #include <string>
 
-#include "base/error.h"
 #include "weights/weights.h"
 
 namespace mu {
 
 // True for a folder that holds such a checkpoint, whole or not.
 bool is_dcp_folder(const std::string& path);
-
-// Why nothing that Megatron's dist_checkpointing saved is read, in either of its formats (DC-CLASS).
-Error megatron_error();
-// True where its metadata.json says so.
-bool is_megatron_folder(const std::string& path);
 
 // The full tensors of the model in the folder, each made of its pieces. The model is what lies below `key`
 // ("app.model") in the tree that was saved; without a key it is found by the names that trainers use. Where

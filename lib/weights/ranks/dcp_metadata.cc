@@ -11,7 +11,6 @@
 #include "base/checked.h"
 #include "base/text.h"
 #include "os/folder.h"
-#include "weights/ranks/dcp.h"
 #include "weights/index.h"
 #include "weights/ranks/rank_file.h"
 #include "weights/ranks/tiling.h"
@@ -182,6 +181,18 @@ std::vector<std::string> metadata_files(const std::string& folder) {
 }
 
 }  // namespace
+
+Error megatron_error() {
+  return rule_error("DC-CLASS",
+                    "a checkpoint of Megatron: layers are stacked, QKV is fused and weights are permuted")
+      .hint("convert it with Megatron-Bridge");
+}
+
+bool is_megatron_folder(const std::string& path) {
+  const std::string metadata = join_path(path, "metadata.json");
+  return exists(metadata) && !is_folder(metadata) &&
+         read_whole_file(metadata, 16U << 20).find("\"sharded_backend\"") != std::string::npos;
+}
 
 DcpMetadata read_dcp_metadata(const std::string& folder) {
   MetadataReader reader;

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/error.h"
 #include "weights/torch/types.h"
 
 namespace mu {
@@ -47,5 +48,10 @@ struct DcpMetadata {
 // DC-TORN and DC-NOMETA when there are none, DC-CLASS for what is no such metadata, DC-CHUNK for chunks that
 // leave their tensor, DC-FILE for names that lead out of the folder, DC-XFORM for compressed pieces.
 DcpMetadata read_dcp_metadata(const std::string& folder);
+
+// Why nothing that Megatron's dist_checkpointing saved is read, in either of its formats (DC-CLASS).
+Error megatron_error();
+// True where its metadata.json says so.
+bool is_megatron_folder(const std::string& path);
 
 }  // namespace mu

@@ -14,8 +14,9 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "os/folder.h"
-#include "weights/ranks/dcp.h"
 #include "weights/layout.h"
+#include "weights/open/open.h"
+#include "weights/ranks/dcp.h"
 #include "weights/ranks/rank_file.h"
 #include "weights/ranks/tiling.h"
 

@@ -42,7 +42,7 @@ std::optional<std::vector<std::uint64_t>> pickle_shape(const Pickle& pickle, Pic
   return shape.size() <= kMaxDims ? std::optional(shape) : std::nullopt;
 }
 
-void add_share_file(Weights& weights, InputFile file) {
+void add_rank_file(Weights& weights, InputFile file) {
   constexpr std::size_t kMaxOpen = 64;
   if (weights.files.size() >= kMaxOpen) file.park();
   std::string name = file.path();

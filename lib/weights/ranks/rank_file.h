@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the readers of checkpoints that lie in shares have in common.
+// What the readers of checkpoints that ranks wrote have in common.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +27,6 @@ PickleId pickle_attribute(const Pickle& pickle, PickleId object, std::string_vie
 std::optional<std::vector<std::uint64_t>> pickle_shape(const Pickle& pickle, PickleId id);
 
 // Adds a file without tensors to the set. Beyond some dozens a file gives its descriptor back.
-void add_share_file(Weights& weights, InputFile file);
+void add_rank_file(Weights& weights, InputFile file);
 
 }  // namespace mu

@@ -16,11 +16,12 @@
 #include "os/folder.h"
 #include "weights/index.h"
 #include "weights/layout.h"
+#include "weights/open/open.h"
 #include "weights/ranks/rank_file.h"
-#include "weights/torch/file.h"
 #include "weights/ranks/zero_files.h"
 #include "weights/ranks/zero_layout.h"
 #include "weights/ranks/zero_states.h"
+#include "weights/torch/file.h"
 
 namespace mu {
 namespace {
@@ -208,23 +209,23 @@ class ZeroReader {
     });
     if (by_group) {
       for (std::size_t g = 0; g < groups().size(); ++g) {
-        std::vector<std::vector<FlatRun>> shares;
-        for (const ZeroOptimizerState& file : optimizers_) shares.push_back({file.groups[g]});
-        place_shares(groups()[g], shares, g);
+        std::vector<std::vector<FlatRun>> partitions;
+        for (const ZeroOptimizerState& file : optimizers_) partitions.push_back({file.groups[g]});
+        place_partitions(groups()[g], partitions, g);
       }
       return;
     }
     // Sub-groups otherwise than in the model file: all of them end to end.
     std::vector<FlatShape> all;
     for (const std::vector<FlatShape>& group : groups()) all.insert(all.end(), group.begin(), group.end());
-    std::vector<std::vector<FlatRun>> shares;
-    for (const ZeroOptimizerState& file : optimizers_) shares.push_back(file.groups);
-    place_shares(all, shares, 0);
+    std::vector<std::vector<FlatRun>> partitions;
+    for (const ZeroOptimizerState& file : optimizers_) partitions.push_back(file.groups);
+    place_partitions(all, partitions, 0);
   }
 
-  void place_shares(const std::vector<FlatShape>& parameters, const std::vector<std::vector<FlatRun>>& shares,
-                    std::size_t group) {
-    const std::vector<std::vector<FlatRun>> places = place_in_shares(parameters, shares, group);
+  void place_partitions(const std::vector<FlatShape>& parameters,
+                        const std::vector<std::vector<FlatRun>>& partitions, std::size_t group) {
+    const std::vector<std::vector<FlatRun>> places = place_in_partitions(parameters, partitions, group);
     for (std::size_t i = 0; i < places.size(); ++i) add_flat(parameters[i], places[i]);
   }
 
@@ -256,7 +257,7 @@ class ZeroReader {
     for (const FlatShape& parameter : model().frozen_shapes) {
       std::vector<FlatRun> runs;
       std::uint64_t left = parameter.count;
-      const std::uint64_t share = stage_ == 3 ? share_of(parameter.count, ranks_) : parameter.count;
+      const std::uint64_t partition = stage_ == 3 ? partition_size(parameter.count, ranks_) : parameter.count;
       for (const ZeroModelState& file : models_) {
         const auto found = file.frozen.find(parameter.name);
         if (found == file.frozen.end()) {
@@ -264,17 +265,18 @@ class ZeroReader {
           break;
         }
         const Tensor& piece = found->second;
-        const bool fits = stage_ == 3 ? piece.shape == std::vector<std::uint64_t>{share} && !piece.layout
+        const bool fits = stage_ == 3 ? piece.shape == std::vector<std::uint64_t>{partition} && !piece.layout
                                       : piece.shape == parameter.shape;
         if (!fits)
-          throw rule_error("ZR-SHAPE", fmt::format("the frozen '{}' has {} values, not {}",
-                                                   escape_name(parameter.name), piece.element_count(), share))
+          throw rule_error("ZR-SHAPE",
+                           fmt::format("the frozen '{}' has {} values, not {}", escape_name(parameter.name),
+                                       piece.element_count(), partition))
               .in_file(escape_name(file.path));
         if (stage_ < 3) {
           add(piece);
           break;
         }
-        const std::uint64_t here = std::min(share, left);
+        const std::uint64_t here = std::min(partition, left);
         runs.push_back({piece.dtype, piece.source, piece.offset, here});
         left -= here;
         if (&file == &models_.back()) add_flat(parameter, runs);
@@ -282,7 +284,7 @@ class ZeroReader {
     }
   }
 
-  // What `module` holds and was not put together from shares: buffers, and in stages 0 to 2 all the rest.
+  // What `module` holds and was not put together from partitions: buffers, and in stages 0 to 2 all the rest.
   // There its 16-bit weights are kept beside as copies of the masters.
   void take_module() {
     std::set<std::string_view> aliases;
@@ -343,7 +345,8 @@ class ZeroReader {
       at += run.count;
     }
     if (at != parameter.count)
-      throw rule_error("ZR-SIZE", "the shares of '" + escape_name(parameter.name) + "' don't make it whole");
+      throw rule_error("ZR-SIZE",
+                       "the partitions of '" + escape_name(parameter.name) + "' don't make it whole");
     if (at > 0) {
       tensor.source = layout.boxes.front().source;
       tensor.offset = layout.boxes.front().offset;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Checkpoints of DeepSpeed ZeRO, stages 1 to 3 and the BF16 engine: the fp32 master weights lie cut into
-// shares in the optimizer files of all ranks, names and shapes in the model files
+// partitions in the optimizer files of all ranks, names and shapes in the model files
 // (deepspeed/utils/zero_to_fp32.py); and universal checkpoints, a file a parameter
 // (deepspeed/checkpoint/ds_to_universal.py).
 #pragma once
@@ -11,17 +11,10 @@
 
 namespace mu {
 
-// True for a tag folder: one that holds *_optim_states.pt or *_model_states.pt as DeepSpeed names them.
-bool is_zero_folder(const std::string& path);
-
-// The tag folder that `latest` in a folder names, or `latest_universal` where that is all there is; empty
-// when neither is there. Throws kMalformed (ZR-LATEST) when what it names is not there or leads elsewhere.
-std::string zero_tag_folder(const std::string& folder);
-
-// The full tensors of the model: master weights put together from the ranks' shares, frozen ones, buffers,
-// and the names of shared ones. Each is checked to fit before it returns. Parameters whose values no file has
-// are listed as lost. Throws kMalformed with the rule (ZR-*) for ranks that are missing, mixed or swapped,
-// for sizes that don't add up, and for what is not supported.
+// The full tensors of the model: master weights put together from the ranks' partitions, frozen ones,
+// buffers, and the names of shared ones. Each is checked to fit before it returns. Parameters whose values no
+// file has are listed as lost. Throws kMalformed with the rule (ZR-*) for ranks that are missing, mixed or
+// swapped, for sizes that don't add up, and for what is not supported.
 Weights open_zero(const std::string& tag_folder);
 
 // All tensors of the optimizer files, named "optimizer.rank_R." and their path: moments, steps, flat weights.

@@ -11,7 +11,6 @@
 #include "os/folder.h"
 #include "weights/index.h"
 #include "weights/ranks/rank_file.h"
-#include "weights/ranks/zero.h"
 
 namespace mu {
 namespace {

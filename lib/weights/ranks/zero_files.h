@@ -13,6 +13,13 @@
 
 namespace mu {
 
+// True for a tag folder: one that holds *_optim_states.pt or *_model_states.pt as DeepSpeed names them.
+bool is_zero_folder(const std::string& path);
+
+// The tag folder that `latest` in a folder names, or `latest_universal` where that is all there is; empty
+// when neither is there. Throws kMalformed (ZR-LATEST) when what it names is not there or leads elsewhere.
+std::string zero_tag_folder(const std::string& folder);
+
 // "bf16_zero_pp_rank_3_mp_rank_00_optim_states.pt" and its kin.
 struct ZeroFileName {
   std::string name, prefix;  // "bf16_"

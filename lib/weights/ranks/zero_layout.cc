@@ -45,7 +45,7 @@ std::vector<FlatRun> stretch_of(std::span<const FlatRun> runs, std::uint64_t fro
   return out;
 }
 
-std::uint64_t share_of(std::uint64_t count, std::uint64_t ranks) {
+std::uint64_t partition_size(std::uint64_t count, std::uint64_t ranks) {
   return count / ranks + (count % ranks != 0 ? 1 : 0);
 }
 
@@ -65,14 +65,14 @@ std::vector<std::vector<FlatRun>> place_in_parts(std::span<const FlatShape> para
   // The whole is padded to a multiple of twice the ranks. Most versions cut the padding off before saving,
   // the BF16 engine doesn't, and before January 2025 some of it could stay (DeepSpeed 6974).
   const std::uint64_t unit = 2 * parts.size();
-  if (at > stored || share_of(at, unit) != share_of(stored, unit))
+  if (at > stored || partition_size(at, unit) != partition_size(stored, unit))
     throw wrong_size(group, at, stored, "and padding", parts.size());
   return places;
 }
 
-std::vector<std::vector<FlatRun>> place_in_shares(std::span<const FlatShape> parameters,
-                                                  std::span<const std::vector<FlatRun>> ranks,
-                                                  std::size_t group) {
+std::vector<std::vector<FlatRun>> place_in_partitions(std::span<const FlatShape> parameters,
+                                                      std::span<const std::vector<FlatRun>> ranks,
+                                                      std::size_t group) {
   const std::uint64_t stored = count_of(ranks.front());
   for (const std::vector<FlatRun>& rank : ranks) {
     if (count_of(rank) != stored)
@@ -82,22 +82,22 @@ std::vector<std::vector<FlatRun>> place_in_shares(std::span<const FlatShape> par
   std::vector<std::vector<FlatRun>> places;
   std::uint64_t at = 0;
   for (const FlatShape& parameter : parameters) {
-    const std::uint64_t share = share_of(parameter.count, ranks.size());
-    if (stored == 0 && share > 0)
+    const std::uint64_t partition = partition_size(parameter.count, ranks.size());
+    if (stored == 0 && partition > 0)
       throw rule_error("ZR-NVME",
                        fmt::format("group {} has no values: the optimizer was offloaded to NVMe", group))
           .hint("load it with DeepSpeed and save it without NVMe offload");
-    if (share > stored - at)
-      throw wrong_size(group, checked_add(at, share).value_or(~std::uint64_t{0}), stored,
+    if (partition > stored - at)
+      throw wrong_size(group, checked_add(at, partition).value_or(~std::uint64_t{0}), stored,
                        "or more of each rank", ranks.size());
     std::vector<FlatRun>& runs = places.emplace_back();
     std::uint64_t left = parameter.count;
     for (const std::vector<FlatRun>& rank : ranks) {
-      const std::uint64_t here = std::min(share, left);
+      const std::uint64_t here = std::min(partition, left);
       for (const FlatRun& run : stretch_of(rank, at, here)) runs.push_back(run);
       left -= here;
     }
-    at += share;
+    at += partition;
   }
   if (at != stored) throw wrong_size(group, at, stored, "of each rank", ranks.size());
   return places;

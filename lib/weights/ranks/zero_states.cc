@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "os/folder.h"
 #include "weights/ranks/rank_file.h"
+#include "weights/torch/file.h"
 #include "weights/torch/tensors.h"
 
 namespace mu {
@@ -95,7 +96,7 @@ class StateFile {
                                                      : "no torch file")
           .hint("load it with torch and save it again");
     try {
-      part_ = open_torch_part(input_, 0, input_.size(), weights.findings);
+      part_ = open_torch_archive(input_, 0, input_.size(), weights.findings);
     } catch (Error& error) {
       if (error.kind() == ErrorKind::kMalformed && error.message().find("no end record") != std::string::npos)
         throw rule_error("ZR-TORN", fmt::format("the file is cut at {} bytes: the save did not finish",
@@ -131,13 +132,13 @@ class StateFile {
     return {found.dtype, source_, found.offset, found.shape[0]};
   }
 
-  void add_to(Weights& weights) { add_share_file(weights, std::move(input_)); }
+  void add_to(Weights& weights) { add_rank_file(weights, std::move(input_)); }
 
  private:
   std::string path_;
   std::uint32_t source_;
   InputFile input_;
-  TorchPart part_;
+  TorchArchive part_;
 };
 
 // Opens a file, lets `read` look at it, and adds it to the set.
@@ -286,21 +287,21 @@ void read_slices(const StateFile& file, ZeroOptimizerState& state) {
 void read_optimizer(StateFile& file, ZeroOptimizerState& state) {
   const Pickle& p = file.pickle();
   state.version = text_of(p, file.find({"ds_version"}));
-  const PickleId shares = file.find({kState, "fp32_flat_groups"});
+  const PickleId partitions = file.find({kState, "fp32_flat_groups"});
   const PickleId parts = file.find({kState, "single_partition_of_fp32_groups"});
-  const PickleId flat = shares != kNoNode ? shares : parts;
+  const PickleId flat = partitions != kNoNode ? partitions : parts;
   if (flat == kNoNode || p.kind(flat) != PickleKind::kList)
     throw rule_error("ZR-KIND", "it holds no flat master weights")
         .hint("only stages 1 to 3 of ZeRO have them");
-  state.stage = int_of(p, file.find({kState, "zero_stage"})).value_or(shares != kNoNode ? 3 : 1);
-  if (state.stage < 1 || state.stage > 3 || (state.stage == 3) != (shares != kNoNode))
+  state.stage = int_of(p, file.find({kState, "zero_stage"})).value_or(partitions != kNoNode ? 3 : 1);
+  if (state.stage < 1 || state.stage > 3 || (state.stage == 3) != (partitions != kNoNode))
     throw rule_error("ZR-KIND", fmt::format("ZeRO stage {} with such weights is unknown", state.stage));
   if (has_content(p, file.find({kState, "ds_zero_partition_groups"})))
     throw rule_error("ZR-MOE",
                      "a mixture of experts (ds_zero_partition_groups): experts are split over other ranks");
   state.ranks = read_ranks(file);
   for (const PickleId node : p.items(flat))
-    state.groups.push_back(file.flat(node, shares != kNoNode ? "fp32_flat_groups" : "master weights"));
+    state.groups.push_back(file.flat(node, partitions != kNoNode ? "fp32_flat_groups" : "master weights"));
   for (const PickleId group : items_of(p, file.find({kState, "param_alignment_paddings"}))) {
     std::vector<std::uint64_t>& gaps = state.gaps.emplace_back();
     for (const PickleId gap : items_of(p, group))
@@ -362,7 +363,7 @@ ZeroCounts read_zero_counts(const InputFile& file) {
   ZeroCounts counts;
   try {
     Findings findings;
-    const TorchPart part = open_torch_part(file, 0, file.size(), findings);
+    const TorchArchive part = open_torch_archive(file, 0, file.size(), findings);
     const Pickle& p = *part.object->pickle;
     const auto count = [&p](std::initializer_list<std::string_view> keys) -> std::optional<std::uint64_t> {
       const PickleId id = find_path(p, p.root(), keys);

@@ -12,9 +12,9 @@
 #include <utility>
 #include <vector>
 
-#include "weights/weights.h"
 #include "weights/ranks/zero_files.h"
 #include "weights/ranks/zero_layout.h"
+#include "weights/weights.h"
 
 namespace mu {
 
@@ -23,7 +23,7 @@ struct ZeroModelState {
   std::optional<std::uint64_t> rank;  // none for the one file of stages 0 to 2
   std::string version;                // of DeepSpeed; may be empty
   std::optional<std::int64_t> step;
-  // Frozen parameters: whole tensors in stages 1 and 2, flat shares of the rank in stage 3.
+  // Frozen parameters: whole tensors in stages 1 and 2, flat partitions of the rank in stage 3.
   std::map<std::string, Tensor> frozen;
   // Only of a file that is read whole:
   std::vector<std::pair<std::string, std::optional<Tensor>>> module;  // none: a value that is no tensor

@@ -12,8 +12,8 @@
 #include "base/checked.h"
 #include "base/error.h"
 #include "base/text.h"
-#include "weights/torch/tensors.h"
 #include "weights/archive/zip.h"
+#include "weights/torch/tensors.h"
 
 namespace mu {
 namespace {
@@ -326,29 +326,9 @@ class TorchFileReader {
 
 }  // namespace
 
-std::string_view container_name(TorchContainer container) {
-  switch (container) {
-    case TorchContainer::kZip:
-      return "torch zip";
-    case TorchContainer::kLegacy:
-      return "torch legacy stream";
-    case TorchContainer::kScript:
-      return "TorchScript archive";
-    case TorchContainer::kPickle:
-      return "pickle";
-  }
-  return "";
-}
-
-Verdict TorchObject::worst() const {
-  Verdict worst = Verdict::kHarmless;
-  for (const PickleReport& report : reports) worst = std::max(worst, report.worst);
-  return worst;
-}
-
-TorchPart open_torch_part(const InputFile& file, std::uint64_t begin, std::uint64_t size,
-                          Findings& findings) {
-  TorchPart part;
+TorchArchive open_torch_archive(const InputFile& file, std::uint64_t begin, std::uint64_t size,
+                                Findings& findings) {
+  TorchArchive part;
   const ZipArchive zip(file, begin, size, findings);
   read_zip_pickle(zip, *part.object);
   read_zip_storages(zip, *part.object, part.storages);

@@ -14,13 +14,6 @@
 namespace mu {
 namespace {
 
-std::string kind_text(const Pickle& pickle, PickleId id) {
-  const std::string name = pickle_name(pickle, id);
-  if (!name.empty()) return name;
-  const std::string_view type = pickle_type_name(pickle.kind(id));
-  return std::string(type.empty() ? "object" : type);
-}
-
 constexpr std::size_t kMaxTensors = 300'000;         // of one file
 constexpr std::size_t kMaxNameBytes = 65'535;        // of one tensor, as GGUF has it
 constexpr std::size_t kMaxNamesBytes = 64U << 20;    // of all
@@ -164,42 +157,14 @@ std::vector<NamedNode> find_nodes(const Pickle& pickle, TorchObject& object) {
     if (is_tensor_node(pickle, pairs[i + 1])) {
       nodes.add(pickle.text(pairs[i]), pairs[i + 1]);
     } else if (object.left_out_count++ < kMaxLeftOut) {
-      object.left_out.push_back(
-          fmt::format("{} ({})", shown(pickle.text(pairs[i])), escape_name(kind_text(pickle, pairs[i + 1]))));
+      object.left_out.push_back(fmt::format("{} ({})", shown(pickle.text(pairs[i])),
+                                            escape_name(pickle_kind_text(pickle, pairs[i + 1]))));
     }
   }
   return nodes.take();
 }
 
 }  // namespace
-
-std::string pickle_key_text(const Pickle& pickle, PickleId key) {
-  constexpr std::size_t kMaxKeyBytes = 1024, kMaxKeyParts = 8;
-  const auto cut = [](std::string_view text) {
-    return text.size() <= kMaxKeyBytes ? std::string(text) : std::string(text.substr(0, kMaxKeyBytes)) + "…";
-  };
-  switch (pickle.kind(key)) {
-    case PickleKind::kText:
-    case PickleKind::kBytes:
-      return cut(pickle.text(key));
-    case PickleKind::kInt:
-      return std::to_string(pickle.integer(key));
-    case PickleKind::kBool:
-      return pickle.truth(key) ? "True" : "False";
-    case PickleKind::kTuple: {
-      std::vector<std::string> parts;
-      const std::span<const PickleId> items = pickle.items(key);
-      for (const PickleId item : items.first(std::min(items.size(), kMaxKeyParts))) {
-        const bool simple = pickle.kind(item) == PickleKind::kText || pickle.kind(item) == PickleKind::kInt;
-        parts.push_back(simple ? pickle_key_text(pickle, item) : "…");
-      }
-      if (items.size() > kMaxKeyParts) parts.emplace_back("…");
-      return "(" + join(parts, ", ") + ")";
-    }
-    default:
-      return kind_text(pickle, key);
-  }
-}
 
 void add_torch_tensors(Weights& weights, TorchObject& object, TorchStorages& storages, std::uint32_t source,
                        std::string_view file) {

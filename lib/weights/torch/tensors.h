@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // From the nodes of a torch pickle to tensors: storages, views of them, and the mapping that is the state
-// dict. Private to this folder.
+// dict.
 #pragma once
 
 #include <functional>
@@ -10,8 +10,9 @@
 #include <string>
 
 #include "weights/layout.h"
-#include "weights/torch/file.h"
+#include "weights/torch/object.h"
 #include "weights/torch/types.h"
+#include "weights/weights.h"
 
 namespace mu {
 
@@ -40,19 +41,13 @@ struct TorchStorages {
   bool big_endian = false;
 };
 
+// True when a node is a tensor (or parameter) as torch writes them.
+bool is_tensor_node(const Pickle& pickle, PickleId id);
+
 // The tensor that a node makes, called `name`, in file `source` of a set. Throws kMalformed when it makes
 // none.
 Tensor read_torch_tensor(const Pickle& pickle, TorchStorages& storages, std::uint32_t source,
                          std::string name, PickleId node);
-
-// A zip that torch.save wrote, in bytes [begin, begin + size) of a file: its pickle and where its storages
-// lie. `object` gets no reports. Throws kMalformed when there is no pickle or it is broken.
-struct TorchPart {
-  std::shared_ptr<TorchObject> object =
-      std::make_shared<TorchObject>();  // stays where it is: the pickle refers to its data
-  TorchStorages storages{};
-};
-TorchPart open_torch_part(const InputFile& file, std::uint64_t begin, std::uint64_t size, Findings& findings);
 
 // Adds the tensors of `object` to `weights` and fills the object's fields on its state dict.
 void add_torch_tensors(Weights& weights, TorchObject& object, TorchStorages& storages, std::uint32_t source,

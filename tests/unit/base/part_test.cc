@@ -17,9 +17,9 @@ using Costs = std::vector<std::uint64_t>;
 
 std::vector<std::uint64_t> loads(const Costs& costs, std::size_t count) {
   std::vector<std::uint64_t> sums;
-  for (const std::vector<std::size_t>& share : cut_by_cost(costs, count)) {
+  for (const std::vector<std::size_t>& part : cut_by_cost(costs, count)) {
     std::uint64_t sum = 0;
-    for (const std::size_t unit : share) sum += costs[unit];
+    for (const std::size_t unit : part) sum += costs[unit];
     sums.push_back(sum);
   }
   return sums;
@@ -40,20 +40,20 @@ Costs llama_405b() {
 }  // namespace
 
 TEST_CASE("part: I/N is read whole or refused") {
-  CHECK(parse_part("1/1") == Share{1, 1});
-  CHECK(parse_part("7/512") == Share{7, 512});
+  CHECK(parse_part("1/1") == Part{1, 1});
+  CHECK(parse_part("7/512") == Part{7, 512});
   for (const char* text : {"", "/", "1", "1/", "/1", "0/1", "2/1", "1/0", "-1/2", "+1/2", " 1/2", "1/2 ",
                            "1/2/3", "1/1000001", "99999999999999999999/99999999999999999999"})
     CHECK_MESSAGE(error_of([&] { parse_part(text); }) == ErrorKind::kUsage, text);
 }
 
-TEST_CASE("part: every unit lies in one share, in rising order, also units without cost") {
+TEST_CASE("part: every unit lies in one part, in rising order, also units without cost") {
   const Costs costs = {5, 0, 9, 9, 0, 1, 30, 2, 0, 4};
   for (std::size_t count = 1; count <= 12; ++count) {
     std::vector<std::size_t> seen;
-    for (const std::vector<std::size_t>& share : cut_by_cost(costs, count)) {
-      CHECK(std::is_sorted(share.begin(), share.end()));
-      seen.insert(seen.end(), share.begin(), share.end());
+    for (const std::vector<std::size_t>& part : cut_by_cost(costs, count)) {
+      CHECK(std::is_sorted(part.begin(), part.end()));
+      seen.insert(seen.end(), part.begin(), part.end());
     }
     std::sort(seen.begin(), seen.end());
     std::vector<std::size_t> all(costs.size());
@@ -66,16 +66,16 @@ TEST_CASE("part: every unit lies in one share, in rising order, also units witho
 }
 
 TEST_CASE(
-    "part: the largest share of a 405B model is within 5 % of the mean, or above it by less than one "
+    "part: the largest part of a 405B model is within 5 % of the mean, or above it by less than one "
     "tensor") {
   const Costs costs = llama_405b();
   const std::uint64_t total = std::accumulate(costs.begin(), costs.end(), std::uint64_t{0});
   CHECK(total / 2 > 405'000'000'000);
   for (std::size_t count = 1; count <= 512; ++count) {
     const std::uint64_t mean = total / count;
-    for (const std::vector<std::size_t>& share : cut_by_cost(costs, count)) {
+    for (const std::vector<std::size_t>& part : cut_by_cost(costs, count)) {
       std::uint64_t sum = 0, smallest = total;
-      for (const std::size_t unit : share) {
+      for (const std::size_t unit : part) {
         sum += costs[unit];
         smallest = std::min(smallest, costs[unit]);
       }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ckpt/plan.h"
+#include "ckpt/planner.h"
 
 #include <doctest/doctest.h>
 #include <fmt/format.h>

@@ -14,6 +14,7 @@
 
 #include "ckpt/execute.h"
 #include "ckpt/plan.h"
+#include "ckpt/planner.h"
 #include "ckpt/scan.h"
 #include "testing.h"
 

@@ -81,8 +81,8 @@ TEST_CASE("scan: a sound checkpoint and what lies in it") {
   std::uint64_t sum = 0;
   for (const auto& entry : std::filesystem::directory_iterator(one.path)) sum += entry.file_size();
   CHECK(c.apparent_bytes == sum);
-  CHECK(c.part_bytes[static_cast<std::size_t>(Part::kOptimizer)] >
-        c.part_bytes[static_cast<std::size_t>(Part::kWeights)]);
+  CHECK(c.content_bytes[static_cast<std::size_t>(Content::kOptimizer)] >
+        c.content_bytes[static_cast<std::size_t>(Content::kWeights)]);
 }
 
 TEST_CASE("scan: what a crash leaves is torn, and says why") {

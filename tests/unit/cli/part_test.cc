@@ -15,9 +15,9 @@ namespace {
 
 using Variables = std::map<std::string, std::string>;
 
-// The share, or nothing for a usage error.
-std::optional<Share> part(const char* text, const Variables& variables) {
-  std::optional<Share> found;
+// The part, or nothing for a usage error.
+std::optional<Part> part(const char* text, const Variables& variables) {
+  std::optional<Part> found;
   const auto read = [&] {
     found = parse_part_option(text, [&](const char* name) {
       const auto variable = variables.find(name);
@@ -49,14 +49,14 @@ const Variables kOpenMpi = {{"OMPI_COMM_WORLD_RANK", "1"}, {"OMPI_COMM_WORLD_SIZ
 }  // namespace
 
 TEST_CASE("part option: what is written out counts, whatever the engine says") {
-  CHECK(part("2/5", kOpenMpi) == Share{2, 5});
+  CHECK(part("2/5", kOpenMpi) == Part{2, 5});
 }
 
 TEST_CASE("part option: a Slurm array from any first id, by any step") {
-  CHECK(part("auto", array("1", "1", "4", "4")) == Share{1, 4});
-  CHECK(part("auto", array("0", "0", "3", "4")) == Share{1, 4});
-  CHECK(part("auto", array("13", "5", "17", "4", "4")) == Share{3, 4});
-  CHECK(part("auto", array("3", "3", "3", "1")) == Share{1, 1});
+  CHECK(part("auto", array("1", "1", "4", "4")) == Part{1, 4});
+  CHECK(part("auto", array("0", "0", "3", "4")) == Part{1, 4});
+  CHECK(part("auto", array("13", "5", "17", "4", "4")) == Part{3, 4});
+  CHECK(part("auto", array("3", "3", "3", "1")) == Part{1, 1});
 }
 
 TEST_CASE("part option: array ids with gaps are refused") {
@@ -67,32 +67,32 @@ TEST_CASE("part option: array ids with gaps are refused") {
 }
 
 TEST_CASE("part option: ranks of srun, Open MPI and PMI; MPI before Slurm, whose srun started its daemons") {
-  CHECK(part("auto", kStep) == Share{3, 4});
-  CHECK(part("auto", kOpenMpi) == Share{2, 3});
-  CHECK(part("auto", {{"PMI_RANK", "0"}, {"PMI_SIZE", "2"}}) == Share{1, 2});
-  CHECK(part("auto", with(kOpenMpi, kStep)) == Share{2, 3});
+  CHECK(part("auto", kStep) == Part{3, 4});
+  CHECK(part("auto", kOpenMpi) == Part{2, 3});
+  CHECK(part("auto", {{"PMI_RANK", "0"}, {"PMI_SIZE", "2"}}) == Part{1, 2});
+  CHECK(part("auto", with(kOpenMpi, kStep)) == Part{2, 3});
 }
 
 TEST_CASE("part option: a batch script is one process, though Slurm numbers it like a rank") {
   CHECK_FALSE(part("auto", kBatchScript));
-  CHECK(part("auto", with(array("2", "1", "4", "4"), kBatchScript)) == Share{2, 4});
+  CHECK(part("auto", with(array("2", "1", "4", "4"), kBatchScript)) == Part{2, 4});
 }
 
-TEST_CASE("part option: ranks within a task of an array share that task's share") {
-  CHECK(part("auto", with(array("2", "1", "4", "4"), kStep)) == Share{7, 16});
-  CHECK(part("auto", with(array("4", "1", "4", "4"), kOpenMpi)) == Share{11, 12});
+TEST_CASE("part option: ranks within a task of an array part that task's share") {
+  CHECK(part("auto", with(array("2", "1", "4", "4"), kStep)) == Part{7, 16});
+  CHECK(part("auto", with(array("4", "1", "4", "4"), kOpenMpi)) == Part{11, 12});
 }
 
 TEST_CASE("part option: engines that tell an index alone need the count") {
   const Variables kubernetes = {{"JOB_COMPLETION_INDEX", "0"}}, parallel = {{"PARALLEL_SEQ", "8"}};
-  CHECK(part("auto/8", kubernetes) == Share{1, 8});
-  CHECK(part("auto/8", parallel) == Share{8, 8});
+  CHECK(part("auto/8", kubernetes) == Part{1, 8});
+  CHECK(part("auto/8", parallel) == Part{8, 8});
   CHECK_FALSE(part("auto", kubernetes));
   CHECK_FALSE(part("auto", parallel));
   CHECK_FALSE(part("auto/7", parallel));
   CHECK_FALSE(part("auto/0", kubernetes));
   CHECK_FALSE(part("auto/8", {}));
-  CHECK(part("auto/3", kOpenMpi) == Share{2, 3});
+  CHECK(part("auto/3", kOpenMpi) == Part{2, 3});
   CHECK_FALSE(part("auto/4", kOpenMpi));
 }
 

@@ -8,6 +8,8 @@
 #include "inspect/diff.h"
 #include "inspect/report.h"
 #include "testing.h"
+#include "weights/open/open.h"
+#include "weights/safetensors.h"
 
 using namespace mu;
 using namespace mu::testing;

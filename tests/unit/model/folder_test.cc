@@ -40,7 +40,7 @@ TEST_CASE("roles: what trainers write") {
                                                     {"spiece.model", FileRole::kTokenizer},
                                                     {"qwen.tiktoken", FileRole::kTokenizer},
                                                     {"LICENSE.txt", FileRole::kDocument},
-                                                    {"zero_to_fp32.py", FileRole::kShardedHelper},
+                                                    {"zero_to_fp32.py", FileRole::kRankHelper},
                                                     {"modeling_x.py", FileRole::kCode},
                                                     {".gitattributes", FileRole::kHidden},
                                                     {"notes.txt", FileRole::kOther}};
@@ -53,7 +53,7 @@ TEST_CASE("roles: what trainers write") {
        {"checkpoint-", "checkpoint-04", "checkpoint-4x", "checkpoint-4-old", "tmp-checkpoint-4"}) {
     CHECK(role_of(name, true) == FileRole::kOther);
   }
-  CHECK(role_of("global_step40", true) == FileRole::kShardedState);
+  CHECK(role_of("global_step40", true) == FileRole::kRankState);
   for (int role = 0; role <= static_cast<int>(FileRole::kOther); ++role) {
     const auto each = static_cast<FileRole>(role);
     CHECK_FALSE(role_name(each).empty());

@@ -15,6 +15,7 @@
 #include "model/tied.h"
 #include "os/remove_tree.h"
 #include "testing.h"
+#include "weights/open/open.h"
 
 using namespace mu;
 using namespace mu::testing;
@@ -76,7 +77,7 @@ TEST_CASE("roles: the names that trainers, savers and loggers use") {
       {"rank0-of-2-optimizer.pt", FileRole::kOptimizer},
       {"rng_state.pth", FileRole::kRng},
       {"random_states_0.pkl", FileRole::kRng},
-      {"latest", FileRole::kShardedHelper},
+      {"latest", FileRole::kRankHelper},
       {"pytorch_model.bin.index.json", FileRole::kTorchWeights},
       {"pytorch_model-00001-of-00002.bin", FileRole::kTorchWeights},
       {"consolidated.00.pth", FileRole::kTorchWeights},
@@ -99,8 +100,8 @@ TEST_CASE("roles: the names that trainers, savers and loggers use") {
   const std::pair<const char*, FileRole> folders[] = {
       {"checkpoint-0", FileRole::kCheckpoint},
       {"checkpoint-99999999999999999999", FileRole::kCheckpoint},
-      {"global_step1000", FileRole::kShardedState},
-      {"pytorch_model_fsdp_0", FileRole::kShardedState},
+      {"global_step1000", FileRole::kRankState},
+      {"pytorch_model_fsdp_0", FileRole::kRankState},
       {"optimizer_0", FileRole::kOptimizer},
       {"runs", FileRole::kLog},
       {"wandb", FileRole::kLog},

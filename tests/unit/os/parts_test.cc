@@ -15,7 +15,7 @@ namespace {
 const std::string kMine = "0123456789abcdef";
 const std::string kOther = "fedcba9876543210";
 
-void finish(const PartsFolder& parts, const Share& part, std::string_view text) {
+void finish(const PartsFolder& parts, const Part& part, std::string_view text) {
   parts.make();
   StagedFolder stage(parts.path_of(part), true);
   stage.create("f").write_at(0, as_bytes(text));
@@ -23,13 +23,13 @@ void finish(const PartsFolder& parts, const Share& part, std::string_view text) 
 }
 
 bool refuses(const PartsFolder& parts, bool discard_others) {
-  std::vector<Share> found;
+  std::vector<Part> found;
   return error_of([&] { found = parts.find(discard_others); }) == ErrorKind::kRefused;
 }
 
 }  // namespace
 
-TEST_CASE("parts: shares of any cut are found, stages are not, and all go at once") {
+TEST_CASE("parts: parts of any cut are found, stages are not, and all go at once") {
   const TempFolder folder;
   const PartsFolder parts(folder / "out/", kMine);
   CHECK(parts.path() == folder / "out.parts");
@@ -38,12 +38,12 @@ TEST_CASE("parts: shares of any cut are found, stages are not, and all go at onc
   finish(parts, {2, 3}, "");
   finish(parts, {1, 2}, "");
   const StagedFolder unfinished(parts.path_of({3, 3}), true);
-  CHECK(parts.find(false) == std::vector<Share>{{1, 2}, {2, 3}});
+  CHECK(parts.find(false) == std::vector<Part>{{1, 2}, {2, 3}});
   parts.remove();
   CHECK(list_folder(folder.path()).empty());
 }
 
-TEST_CASE("parts: the first of two that finish one share stays") {
+TEST_CASE("parts: the first of two that finish one part stays") {
   const TempFolder folder;
   const PartsFolder parts(folder / "out", kMine);
   parts.make();
@@ -54,14 +54,14 @@ TEST_CASE("parts: the first of two that finish one share stays") {
   CHECK(get(parts.path_of({1, 1}) + "/f") == "fast");
 }
 
-TEST_CASE("parts: other plans' shares are refused by name or discarded; what is no share is never touched") {
+TEST_CASE("parts: other plans' parts are refused by name or discarded; what is no part is never touched") {
   const TempFolder folder;
   const PartsFolder mine(folder / "out", kMine), other(folder / "out", kOther);
   finish(mine, {1, 2}, "");
   finish(other, {1, 2}, "");
   CHECK(refuses(mine, false));
   CHECK(exists(other.path_of({1, 2})));
-  CHECK(mine.find(true) == std::vector<Share>{{1, 2}});
+  CHECK(mine.find(true) == std::vector<Part>{{1, 2}});
   CHECK_FALSE(exists(other.path_of({1, 2})));
   for (const char* name : {"notes", "0123456789abcdef.0-of-2", "0123456789abcdef.1-of-2x",
                            "0123456789ABCDEF.1-of-2", "0123456789abcdef-of-2", "0123456789abcdef.-of-"}) {
@@ -70,7 +70,7 @@ TEST_CASE("parts: other plans' shares are refused by name or discarded; what is 
     CHECK(exists(join_path(mine.path(), name)));
     ::unlink(join_path(mine.path(), name).c_str());
   }
-  // A file or a link in the place of a share is none.
+  // A file or a link in the place of a part is none.
   put(mine.path_of({2, 2}), "");
   CHECK(refuses(mine, true));
   ::unlink(mine.path_of({2, 2}).c_str());

@@ -8,6 +8,7 @@
 
 #include "pack/write.h"
 #include "testing.h"
+#include "weights/open/open.h"
 
 using namespace mu;
 using namespace mu::testing;

@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include "testing.h"
+#include "weights/open/open.h"
 #include "weights/weights.h"
 
 using namespace mu;

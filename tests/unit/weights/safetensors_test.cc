@@ -9,6 +9,7 @@
 #include "hash/sha256.h"
 #include "testing.h"
 #include "weights/digest.h"
+#include "weights/open/open.h"
 #include "weights/sniff.h"
 #include "weights/weights.h"
 

@@ -8,6 +8,7 @@
 #include "assembler.h"
 #include "testing.h"
 #include "weights/layout.h"
+#include "weights/open/open.h"
 
 using namespace mu;
 using namespace mu::testing;

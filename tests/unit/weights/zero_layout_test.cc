@@ -80,28 +80,31 @@ TEST_CASE("zero_layout: parts that are too short, or longer than padding explain
 
 TEST_CASE("zero_layout: shares of stage 3 are pieces of every parameter") {
   // 91, 35 and 35 on three ranks: 31 + 12 + 12 elements each.
-  const auto places = place_in_shares(parameters({91, 35, 35}), shares(3, 55), 0);
+  const auto places = place_in_partitions(parameters({91, 35, 35}), shares(3, 55), 0);
   CHECK(places[0] == std::vector<FlatRun>{run(0, 0, 31), run(1, 0, 31), run(2, 0, 29)});
   CHECK(places[1] == std::vector<FlatRun>{run(0, 31, 12), run(1, 31, 12), run(2, 31, 11)});
   CHECK(places[2] == std::vector<FlatRun>{run(0, 43, 12), run(1, 43, 12), run(2, 43, 11)});
   // 1, 5, 5, 7: 1 + 2 + 2 + 3; the first has padding alone on two ranks.
-  CHECK(place_in_shares(parameters({1, 5, 5, 7}), shares(3, 8), 0)[0] == std::vector<FlatRun>{run(0, 0, 1)});
-  CHECK(place_in_shares(parameters({1}), shares(11, 1), 0)[0] == std::vector<FlatRun>{run(0, 0, 1)});
+  CHECK(place_in_partitions(parameters({1, 5, 5, 7}), shares(3, 8), 0)[0] ==
+        std::vector<FlatRun>{run(0, 0, 1)});
+  CHECK(place_in_partitions(parameters({1}), shares(11, 1), 0)[0] == std::vector<FlatRun>{run(0, 0, 1)});
   // A share that spans two sub-groups.
   std::vector<std::vector<FlatRun>> two = {{run(0, 0, 2), run(0, 10, 3)}};
-  CHECK(place_in_shares(parameters({4, 1}), two, 0)[0] == std::vector<FlatRun>{run(0, 0, 2), run(0, 10, 2)});
+  CHECK(place_in_partitions(parameters({4, 1}), two, 0)[0] ==
+        std::vector<FlatRun>{run(0, 0, 2), run(0, 10, 2)});
 }
 
 TEST_CASE("zero_layout: shares must be used up exactly and be equally long") {
   CHECK(fault([] {
-          place_in_shares(parameters({91, 35}), shares(3, 55), 0);
+          place_in_partitions(parameters({91, 35}), shares(3, 55), 0);
         }).find("[ZR-SIZE]") != std::string::npos);
   CHECK(fault([] {
-          place_in_shares(parameters({91, 35, 37}), shares(3, 55), 0);
+          place_in_partitions(parameters({91, 35, 37}), shares(3, 55), 0);
         }).find("[ZR-SIZE]") != std::string::npos);
-  CHECK(fault([] { place_in_shares(parameters({4}), shares(2, 0), 0); }).find("[ZR-NVME]") !=
+  CHECK(fault([] { place_in_partitions(parameters({4}), shares(2, 0), 0); }).find("[ZR-NVME]") !=
         std::string::npos);
   std::vector<std::vector<FlatRun>> uneven = shares(2, 2);
   uneven[1][0].count = 3;
-  CHECK(fault([&] { place_in_shares(parameters({4}), uneven, 0); }).find("[ZR-SIZE]") != std::string::npos);
+  CHECK(fault([&] { place_in_partitions(parameters({4}), uneven, 0); }).find("[ZR-SIZE]") !=
+        std::string::npos);
 }

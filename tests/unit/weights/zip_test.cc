@@ -9,6 +9,7 @@
 
 #include "assembler.h"
 #include "testing.h"
+#include "weights/open/open.h"
 
 using namespace mu;
 using namespace mu::testing;

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// Adding one file of any format to a set. Private to this folder.
+#pragma once
+
+#include "os/file.h"
+#include "weights/safetensors.h"
+#include "weights/weights.h"
+
+namespace mu {
+
+// The format is told by the file's first bytes, and by its name where these say nothing.
+void add_any(Weights& weights, InputFile input);
+
+// Appends a file whose safetensors header was parsed, and its tensors.
+void add_parsed(Weights& weights, WeightsFile file, SafetensorsHeader header);
+
+// Notes a name that stands in two files of the set (IX-TWICE).
+void check_twice(Weights& weights);
+
+// Raises the soft limit of descriptors for sets of thousands of shards.
+void allow_open_files(std::size_t count);
+
+}  // namespace mu

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a file that torch.save wrote holds beside its tensors: the tree of inert values and what was found in
+// it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "weights/pickle/pickle.h"
+#include "weights/pickle/safety.h"
+
+namespace mu {
+
+enum class TorchContainer : std::uint8_t {
+  kZip,
+  kLegacy,
+  kScript,  // a zip of TorchScript: code beside the tensors
+  kPickle,  // no storages
+};
+std::string_view container_name(TorchContainer container);
+
+// What such a file holds beside its tensors.
+struct TorchObject {
+  TorchContainer container = TorchContainer::kPickle;
+  std::string data;  // the pickle's bytes, which `pickle` refers to
+  std::unique_ptr<Pickle> pickle;
+  std::string root_name;  // the zip's folder: the name under which the file was written, or "archive"
+  std::vector<PickleReport> reports;  // of this pickle and of others in the file
+
+  // Whether the tensors are those of a state dict: a mapping of names to tensors, at the root or below the
+  // key `state_dict_key` ("model"; dots between several).
+  bool is_state_dict = false;
+  std::string state_dict_key;
+  std::vector<std::string> left_out;     // the first of its entries that are no tensors: "epoch (int)"
+  std::uint64_t left_out_count = 0;      // of all such entries
+  std::uint64_t unreferenced_bytes = 0;  // of storages, that no tensor uses
+
+  [[nodiscard]] Verdict worst() const;
+};
+
+}  // namespace mu
