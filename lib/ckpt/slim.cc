@@ -195,6 +195,10 @@ class Slimming {
   std::vector<std::string> moved_;
 };
 
+// A rename sets the times of its two folders one after the other: a tick of the clock, or another process's turn,
+// may lie between them.
+constexpr std::int64_t kOneRename = 100'000'000;  // ns
+
 // True when slimming was cut short, and nobody has touched the checkpoint since: it is the same folder with
 // the same state, its time has not been put back, and the last rename out of it was also the last into
 // `gone`.
@@ -207,7 +211,7 @@ bool was_cut_short(int folder, int gone, const Journal& journal) {
     state_stamp = stamp_of(state);
   const std::int64_t touched = stamp_of(own).mtime_ns;
   return journal.identity == identity(stamp_of(own), state_stamp) && touched != journal.mtime_ns &&
-         touched <= stamp_of(other).mtime_ns;
+         touched <= stamp_of(other).mtime_ns + kOneRename;
 }
 
 // Moves the rest: what the journal names, of 0.1's journals what slimming would take.

@@ -10,8 +10,8 @@
 #include <utility>
 #include <vector>
 
-#include "base/json.h"
 #include "base/finding.h"
+#include "base/json.h"
 
 namespace mu {
 

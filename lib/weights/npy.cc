@@ -14,8 +14,8 @@
 #include "base/checked.h"
 #include "base/error.h"
 #include "base/text.h"
-#include "weights/layout.h"
 #include "weights/archive/zip.h"
+#include "weights/layout.h"
 
 namespace mu {
 namespace {

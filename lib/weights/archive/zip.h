@@ -10,8 +10,8 @@
 #include <string_view>
 #include <vector>
 
-#include "os/file.h"
 #include "base/finding.h"
+#include "os/file.h"
 #include "weights/archive/inflate.h"
 
 namespace mu {

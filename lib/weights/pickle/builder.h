@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "base/text.h"
-#include "weights/pickle/pickle.h"
 #include "weights/pickle/literals.h"
+#include "weights/pickle/pickle.h"
 
 namespace mu {
 

@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
-#include "weights/pickle/pickle.h"
 #include "weights/pickle/names.h"
+#include "weights/pickle/pickle.h"
 
 namespace mu {
 
