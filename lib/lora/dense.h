@@ -7,7 +7,7 @@
 #include <span>
 #include <vector>
 
-#include "lora/low_rank.h"
+#include "lora/factors.h"
 
 namespace mu {
 

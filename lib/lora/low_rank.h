@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "lora/factors.h"
 #include "lora/products.h"
 
 namespace mu {
@@ -18,16 +19,6 @@ struct LowRankOptions {
   std::size_t max_blocks = 10;
   std::uint64_t seed = 0;  // of the first block's signs
   unsigned threads = 1;
-};
-
-struct LowRank {
-  std::size_t rank = 0;        // columns below; less than asked for where the matrix has no more
-  std::vector<float> left;     // [m, rank], U sqrt(s)
-  std::vector<float> right;    // [rank, n], sqrt(s) V^T
-  std::vector<double> values;  // singular values that were found, largest first; more than `rank`
-  double total = 0;            // squared Frobenius norm of the matrix
-  double captured = 0;         // of it, what the first `rank` values hold
-  double gap = 0;              // estimate of the error over the optimum, relative; 0: exact
 };
 
 // Of a[m, n], row-major, finite.
