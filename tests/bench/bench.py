@@ -159,8 +159,8 @@ def dcp_rank(rank, folder):
     from torch.distributed.tensor import DTensor, Shard
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}.rendezvous", rank=rank, world_size=RANKS)
     mesh = init_device_mesh("cpu", (RANKS,))
-    share = lambda: DTensor.from_local(torch.randn(HEIGHT // RANKS, COLUMNS), mesh, [Shard(0)])
-    dcp.save({"model": {f"model.layers.{i}.mlp.weight": share() for i in range(MATRICES)}}, checkpoint_id=folder)
+    piece = lambda: DTensor.from_local(torch.randn(HEIGHT // RANKS, COLUMNS), mesh, [Shard(0)])
+    dcp.save({"model": {f"model.layers.{i}.mlp.weight": piece() for i in range(MATRICES)}}, checkpoint_id=folder)
     torch.distributed.destroy_process_group()
 
 
@@ -261,11 +261,11 @@ def prune_rows(folder):
     shutil.rmtree(full)
 
 
-def compare_shares(folder, python):
+def compare_ranks(folder, python):
     zero, dcp, out = folder / "zero", folder / "dcp", folder / "out"
     os.environ.update(DS_ACCELERATOR="cpu", DS_BUILD_OPS="0")
     fresh = lambda: subprocess.run(["rm", "-rf", out], check=True) and os.sync()
-    copy = lambda shares: ["sh", "-c", f"cp -r --reflink=never {shares} {out} && sync -f {out}"]
+    copy = lambda saved: ["sh", "-c", f"cp -r --reflink=never {saved} {out} && sync -f {out}"]
     make("zero", zero)
     # DeepSpeed ends with 0 whatever it made.
     rival = [sys.executable, "-m", "deepspeed.utils.zero_to_fp32", zero, out, "--safe_serialization"]
@@ -479,7 +479,7 @@ def main():
                 ["sh", "-c", f"cp --reflink=never {torch_file} {out} && sync -f {out}"], fresh)
         compare("st-pack .bin, 2 GB / torch", [BIN / "st-pack", torch_file, "-o", out], python(convert), fresh, pairs=3)
         torch_file.unlink(), large.unlink(), wide.unlink()
-        compare_shares(folder, python)
+        compare_ranks(folder, python)
         prune_rows(folder)
         cache_rows(folder)
         lora_rows(folder, python)

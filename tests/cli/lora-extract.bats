@@ -225,7 +225,7 @@ t = new'
   is_empty "$(mktemp -d)"
 }
 
-@test "shares of the work: any number, in any order, done twice or missing, give the bytes of one run" {
+@test "parts of the work: any number, in any order, done twice or missing, give the bytes of one run" {
   grep -q avx2 /proc/cpuinfo || skip "no AVX2"
   pair --rank auto --kernel avx2 -o whole
   for n in 1 2 3 7; do
@@ -233,7 +233,7 @@ t = new'
     pair --rank auto -o out --part "1/$n"
     [ ! -e out ]
     expect 0 lora-extract --base "$FIXTURES/pair/base" --tuned "$FIXTURES/pair/tuned" --rank auto -o out
-    has stderr "21 of 21 tensors taken from shares"
+    has stderr "21 of 21 tensors taken from parts"
     cmp out/adapter_model.safetensors whole/adapter_model.safetensors
     cmp out/adapter_config.json whole/adapter_config.json
     [ ! -e out.parts ]
@@ -248,7 +248,7 @@ t = new'
   pair --rank auto -o out --part 1/2
   printf '{}' > out.parts/*/share.json
   expect 5 lora-extract --base "$FIXTURES/pair/base" --tuned "$FIXTURES/pair/tuned" --rank auto -o out
-  has stderr "is no whole share"
+  has stderr "is not a whole part"
   expect 0 lora-extract -q --force --base "$FIXTURES/pair/base" --tuned "$FIXTURES/pair/tuned" --rank auto -o out
   cmp out/adapter_model.safetensors whole/adapter_model.safetensors
   expect 0 lora-extract -n --base "$FIXTURES/pair/base" --tuned "$FIXTURES/pair/tuned" -o no --part 1/14

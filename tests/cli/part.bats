@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# Shares of the work: any cut, any order, killed and repeated, ends with what one run writes.
+# Parts of the work: any cut, any order, killed and repeated, ends with what one run writes.
 load helper
 load hub
 
@@ -31,7 +31,7 @@ PY
 
 same() { diff -r "$1" "$2" && [ ! -e "$2.parts" ] && [ -z "$(find . -name '.*.mu-*')" ]; }
 
-@test "st-pack: shares in any order, then the finishing run, are one run's bytes" {
+@test "st-pack: parts in any order, then the finishing run, are one run's bytes" {
   model m
   expect 0 st-pack m -o one --max-shard-size 300KB
   [ "$(ls one/*.safetensors | wc -l)" = 12 ]
@@ -39,13 +39,13 @@ same() { diff -r "$1" "$2" && [ ! -e "$2.parts" ] && [ -z "$(find . -name '.*.mu
     for i in $(seq $n | shuf --random-source=<(yes $n)); do expect 0 st-pack m -o out --max-shard-size 300KB --part "$i/$n"; done
     [ ! -e out ]
     expect 0 st-pack m -o out --max-shard-size 300KB
-    has stderr "12 shards of 12 taken from shares"
+    has stderr "12 shards of 12 taken from parts"
     same one out
     rm -r out
   done
 }
 
-@test "st-pack: a share that is missing, doubled, cut otherwise, or more shares than shards" {
+@test "st-pack: a part that is missing, doubled, cut otherwise, or more parts than shards" {
   model m
   expect 0 st-pack m -o one --max-shard-size 300KB
   expect 0 st-pack m -o out --max-shard-size 300KB --part 2/3
@@ -55,7 +55,7 @@ same() { diff -r "$1" "$2" && [ ! -e "$2.parts" ] && [ -z "$(find . -name '.*.mu
   expect 0 st-pack m -o out --max-shard-size 300KB --part 1/2
   expect 0 st-pack m -o out --max-shard-size 300KB --part 40/40
   expect 0 st-pack m -o out --max-shard-size 300KB
-  has stderr "of 12 taken from shares"
+  has stderr "of 12 taken from parts"
   same one out
 }
 
@@ -68,7 +68,7 @@ same() { diff -r "$1" "$2" && [ ! -e "$2.parts" ] && [ -z "$(find . -name '.*.mu
   [ "$(stat -c %h out/*.safetensors | sort -u)" = 1 ]
 }
 
-@test "st-pack: two processes at one share, killed ones, end with one whole result" {
+@test "st-pack: two processes at one part, killed ones, end with one whole result" {
   model m
   expect 0 st-pack m -o one --max-shard-size 150KB --dtype bf16
   pack=(st-pack m -o out --max-shard-size 150KB --dtype bf16)
@@ -79,7 +79,7 @@ same() { diff -r "$1" "$2" && [ ! -e "$2.parts" ] && [ -z "$(find . -name '.*.mu
   wait $first
   wait $second
   [ "$(ls out.parts | wc -l)" = 1 ]
-  for i in 0 1 2 3 4 5 6 7; do  # killed at some moment, whichever: never half a share under its name
+  for i in 0 1 2 3 4 5 6 7; do  # killed at some moment, whichever: never half a part under its name
     "${pack[@]}" --part 2/2 3>&- < /dev/null &
     pid=$!
     timeout 0.00$i tail --pid=$pid -f /dev/null || kill -9 $pid 2> /dev/null || :
@@ -96,11 +96,11 @@ same() { diff -r "$1" "$2" && [ ! -e "$2.parts" ] && [ -z "$(find . -name '.*.mu
   same one out
 }
 
-@test "st-pack: shares of another plan are named and refused, --force discards them" {
+@test "st-pack: parts of another plan are named and refused, --force discards them" {
   model m
   expect 0 st-pack m -o out --max-shard-size 300KB --part 1/2
   expect 5 st-pack m -o out --max-shard-size 300KB --dtype bf16
-  has stderr "1-of-2: is a share of another plan"
+  has stderr "1-of-2: is a part of another plan"
   expect 5 st-pack m -o out --max-shard-size 300KB --dtype bf16 --part 2/2
   touch m/model-00001-of-00002.safetensors
   expect 5 st-pack m -o out --max-shard-size 300KB
@@ -114,17 +114,17 @@ same() { diff -r "$1" "$2" && [ ! -e "$2.parts" ] && [ -z "$(find . -name '.*.mu
   [ -e other.parts/mine ]
 }
 
-@test "st-pack: --fingerprint content knows copies again" {
+@test "st-pack: --fingerprint content recognises copies" {
   model m
   expect 0 st-pack m -o one --max-shard-size 300KB
   expect 0 st-pack m -o out --max-shard-size 300KB --fingerprint content --part 1/2
   cp -r m copy
   expect 0 st-pack copy -o out --max-shard-size 300KB --fingerprint content
-  has stderr "taken from shares"
+  has stderr "taken from parts"
   same one out
 }
 
-@test "st-pack: a share that somebody broke is refused" {
+@test "st-pack: a damaged part is refused" {
   model m
   expect 0 st-pack m -o out --max-shard-size 300KB --part 1/2
   shard=$(ls out.parts/*/*.safetensors | head -n 1)
@@ -141,10 +141,10 @@ same() { diff -r "$1" "$2" && [ ! -e "$2.parts" ] && [ -z "$(find . -name '.*.mu
   same one out
 }
 
-@test "st-pack: the plan of a share, wrong shares, an output that is there" {
+@test "st-pack: the plan of a part, wrong parts, an output that exists" {
   model m
   expect 0 st-pack m -o out --max-shard-size 300KB --part 2/7 -n
-  has output "share 2/7 of plan "
+  has output "part 2/7 of plan "
   [ "$(grep -c ^write <<< "$output")" = 2 ]
   expect 0 st-pack m -o out --max-shard-size 300KB --part 2/7 -n --json
   python3 -c 'import json,sys; d=json.load(sys.stdin); assert d["share"]["index"]==2 and d["share"]["count"]==7 and len(d["weights"])==2' <<< "$output"
@@ -158,7 +158,7 @@ same() { diff -r "$1" "$2" && [ ! -e "$2.parts" ] && [ -z "$(find . -name '.*.mu
   [ ! -e out.parts ]
 }
 
-@test "st-inspect: shares of statistics and hashes, combined in any order, print what one run prints" {
+@test "st-inspect: parts of statistics and hashes, combined in any order, print what one run prints" {
   model m
   for input in m "$FIXTURES/sharded" "$FIXTURES/full-run/checkpoint-40" "$FIXTURES/torch/training.pth" "$FIXTURES/torch/odd-tensors.pt"; do
     local cuts=(1 2 3 7)
@@ -190,15 +190,15 @@ PY
   expect 1 st-inspect --combine --fail-on nan part
 }
 
-@test "st-inspect: a share that is missing, of another plan, of a changed model, broken, is told" {
+@test "st-inspect: a part that is missing, of another plan, of a changed model, broken, is reported" {
   model m
   for i in 1 2 3; do st-inspect --stats m --part $i/3 > "part$i"; done
   expect 4 st-inspect --combine part1 part3
-  has stderr "a share is missing"
+  has stderr "a part is missing"
   expect 0 st-inspect --combine part1 part2 part3 part2
   st-inspect --stats --filter '*1*' m --part 1/3 > other
   expect 5 st-inspect --combine part1 part2 part3 other
-  has stderr "other: is a share of another plan than part1"
+  has stderr "other: is a part of another plan than part1"
   expect 2 st-inspect --combine --hash part1 part2 part3
   expect 4 st-inspect --combine m/config.json
   head -c 500 part2 > cut
@@ -221,25 +221,25 @@ PY
 
 @test "--part auto: what the engines set" {
   model m
-  share() { env "$@" st-pack m -o out --max-shard-size 300KB -n --part "${AUTO:-auto}" | grep -oE 'share [0-9]+/[0-9]+'; }
-  [ "$(share SLURM_ARRAY_TASK_ID=5 SLURM_ARRAY_TASK_MIN=1 SLURM_ARRAY_TASK_MAX=7 SLURM_ARRAY_TASK_COUNT=4 SLURM_ARRAY_TASK_STEP=2)" = "share 3/4" ]
-  [ "$(share SLURM_PROCID=0 SLURM_STEP_NUM_TASKS=3)" = "share 1/3" ]
-  [ "$(share OMPI_COMM_WORLD_RANK=1 OMPI_COMM_WORLD_SIZE=2)" = "share 2/2" ]
+  part_of() { env "$@" st-pack m -o out --max-shard-size 300KB -n --part "${AUTO:-auto}" | grep -oE 'part [0-9]+/[0-9]+'; }
+  [ "$(part_of SLURM_ARRAY_TASK_ID=5 SLURM_ARRAY_TASK_MIN=1 SLURM_ARRAY_TASK_MAX=7 SLURM_ARRAY_TASK_COUNT=4 SLURM_ARRAY_TASK_STEP=2)" = "part 3/4" ]
+  [ "$(part_of SLURM_PROCID=0 SLURM_STEP_NUM_TASKS=3)" = "part 1/3" ]
+  [ "$(part_of OMPI_COMM_WORLD_RANK=1 OMPI_COMM_WORLD_SIZE=2)" = "part 2/2" ]
   AUTO=auto/8
-  [ "$(share JOB_COMPLETION_INDEX=7)" = "share 8/8" ]
-  [ "$(share PARALLEL_SEQ=7)" = "share 7/8" ]
+  [ "$(part_of JOB_COMPLETION_INDEX=7)" = "part 8/8" ]
+  [ "$(part_of PARALLEL_SEQ=7)" = "part 7/8" ]
 }
 
-@test "hub-push: shares store, the run without --part makes the one commit and neither sends nor hashes again" {
+@test "hub-push: parts store, the run without --part makes the one commit and neither sends nor hashes again" {
   start_hub --lfs-threshold 1000
   export HOME=$BATS_TEST_TMPDIR/home
   unset XDG_CACHE_HOME XDG_STATE_HOME
   mkdir home
   out=$FIXTURES/sharded
-  for share in 2/3 3/3 1/3 1/3; do
-    expect 0 hub-push "$out" ada/tiny --part $share
+  for part in 2/3 3/3 1/3 1/3; do
+    expect 0 hub-push "$out" ada/tiny --part $part
     [ -z "$output" ]
-    has stderr "share $share: "
+    has stderr "part $part: "
     has stderr "nothing is committed"
   done
   [ "$(hub_count 'e["route"] == "commit"')" = 0 ]
@@ -257,7 +257,7 @@ PY
   [ -z "$(find home -name 'hashes.*')" ] && [ -z "$(find home -name 'journal*' -not -name '*.lock')" ]
 }
 
-@test "hub-push: a share that is missing is sent at the end; a new branch waits for the commit; the guard stops shares too" {
+@test "hub-push: a part that is missing is sent at the end; a new branch waits for the commit; the guard stops parts too" {
   start_hub --lfs-threshold 1000
   model m
   expect 0 hub-push m ada/tiny --revision next --part 1/2

@@ -45,7 +45,7 @@ faults() {
   faults 200 scene st-pack -q --force in -o out
 }
 
-@test "st-pack: shares of ranks" {
+@test "st-pack: what several ranks saved" {
   cp -r "$FIXTURES/fsdp-run" scene/in
   faults 150 scene st-pack -q in/checkpoint-1 -o out
 }

@@ -66,7 +66,7 @@ def test_parallel(place):
     need("parallel")
     (place.path / "nodes").write_text("2/:\n")  # this machine, without ssh
     result = place.start("parallel")
-    assert [f"share {i}/4 of model" in result.stderr for i in (1, 2, 3, 4)] == [True] * 4
+    assert [f"part {i}/4 of model" in result.stderr for i in (1, 2, 3, 4)] == [True] * 4
     assert "shards of" in result.stderr
     place.check()
 
@@ -76,7 +76,7 @@ def test_mpirun(place):
     (place.path / "hosts").write_text("localhost slots=4\n")
     place.environment |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     result = place.start("mpirun")
-    assert [f"share {i}/4 of model" in result.stderr for i in (1, 2, 3, 4)] == [True] * 4
+    assert [f"part {i}/4 of model" in result.stderr for i in (1, 2, 3, 4)] == [True] * 4
     place.check()
 
 
@@ -103,7 +103,7 @@ def test_kubernetes(place):
     kubectl.chmod(0o755)
     place.environment["PATH"] = f"{kubectl.parent}:{place.environment['PATH']}"
     result = place.start("kubernetes")
-    assert [f"share {i}/4 of model" in result.stderr for i in (1, 2, 3, 4)] == [True] * 4
+    assert [f"part {i}/4 of model" in result.stderr for i in (1, 2, 3, 4)] == [True] * 4
     shutil.rmtree(kubectl.parent)
     place.check()
 
@@ -198,8 +198,8 @@ def test_slurm_array_and_the_job_that_finishes(place, slurm):
     place.environment["SLURM_CONF"] = slurm["SLURM_CONF"]
     place.start("slurm-array")
     until(lambda: queue_is_empty(slurm))
-    assert [f"share {i}/4 of model" in outputs(place) for i in (1, 2, 3, 4)] == [True] * 4, outputs(place)
-    assert "taken from shares" in outputs(place)
+    assert [f"part {i}/4 of model" in outputs(place) for i in (1, 2, 3, 4)] == [True] * 4, outputs(place)
+    assert "taken from parts" in outputs(place)
     for path in place.path.glob("slurm-*.out"):
         path.unlink()
     place.check()
@@ -211,5 +211,5 @@ def test_srun_within_one_job(place, slurm):
         pytest.skip("two tasks need two processors")
     (place.path / "srun").write_text(script("srun"))
     subprocess.run(["sbatch", "--wait", "srun"], cwd=place.path, env=place.environment, check=True, timeout=120)
-    assert [f"share {i}/2 of model" in outputs(place) for i in (1, 2)] == [True] * 2, outputs(place)
+    assert [f"part {i}/2 of model" in outputs(place) for i in (1, 2)] == [True] * 2, outputs(place)
     place.check()

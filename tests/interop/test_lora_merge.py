@@ -83,7 +83,7 @@ def test_two_adapters_and_scales(tmp_path):
                   load_file(tmp_path / "base/model.safetensors"), torch.float32, 2)
 
 
-def test_shares_and_shards_give_the_same_bytes(tmp_path):
+def test_parts_and_shards_give_the_same_bytes(tmp_path):
     make_adapter(make_base("llama", torch.bfloat16, tmp_path / "base"), ADAPTERS["dora"][1], tmp_path / "a")
     common = [tmp_path / "base", "--adapter", tmp_path / "a", "--max-shard-size", "20KB"]
     pack(*common, "-o", tmp_path / "whole")

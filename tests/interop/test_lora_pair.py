@@ -132,7 +132,7 @@ def test_stacks_of_experts_that_changed_in_part(tmp_path, kind, changed, argumen
         assert torch.allclose(logits_with(tmp_path / "base", tmp_path / "out"), model(TOKENS).logits, atol=1e-5)
 
 
-def test_shares_of_a_stack_make_the_same_bytes(tmp_path):
+def test_parts_of_a_stack_make_the_same_bytes(tmp_path):
     make_base("gpt_oss", torch.float32, tmp_path / "base")
     perturbed(tmp_path / "base", tmp_path / "tuned", 4, "experts.", "q_proj")
     arguments = ["--rank", "3", "--kernel", "avx2"]

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-# Shares of the ranks of DeepSpeed and torch distributed checkpoints.
+# Checkpoints that several ranks wrote: DeepSpeed ZeRO and torch distributed checkpoints.
 load helper
 
 zero3() { cp -r "$FIXTURES/zero3-run/checkpoint-1" run && tag=run/global_step1; }
 fsdp() { cp -r "$FIXTURES/fsdp-run/checkpoint-1" run && dcp=run/pytorch_model_fsdp_0; }
 
-# shares < SCRIPT: a checkpoint as the script describes it, see shares.py.
-shares() { rm -rf run run.expected.safetensors && python3 "$BATS_TEST_DIRNAME/shares.py" run; }
+# save < SCRIPT: writes the checkpoint that the script describes, see ranks.py.
+save() { rm -rf run run.expected.safetensors && python3 "$BATS_TEST_DIRNAME/ranks.py" run; }
 
 # whole SCRIPT: the checkpoint is the model that it was cut from, listed and packed.
 whole() {
-  shares <<< "$1"
+  save <<< "$1"
   expect 0 st-inspect --check run
   expect 0 st-inspect --diff run run.expected.safetensors
   rm -rf packed && expect 0 st-pack run -o packed --verify
@@ -19,7 +19,7 @@ whole() {
 }
 
 # wrong TEXT SCRIPT: the checkpoint is refused, and the one line says TEXT.
-wrong() { shares <<< "$2" && refused "$1"; }
+wrong() { save <<< "$2" && refused "$1"; }
 
 # refused TEXT: st-pack ends with 4, one line that has the text, and nothing is written; st-inspect says the same.
 refused() {
@@ -53,16 +53,16 @@ refused() {
   expect 0 st-inspect --stats "$FIXTURES/fsdp-run/checkpoint-1/pytorch_model_fsdp_0"
 }
 
-@test "whole weights beside win, --from takes the shares" {
+@test "whole weights beside the partitions win; --from takes the partitions" {
   cp -r "$FIXTURES/zero2-run/checkpoint-1" run
   cp "$FIXTURES/base/model.safetensors" run
   expect 0 st-pack run -o whole
   expect 0 st-inspect --diff whole "$FIXTURES/base"
-  expect 0 st-pack run -o shares --from zero
-  expect 0 st-inspect --diff shares "$FIXTURES/zero3-run/reference.safetensors"
+  expect 0 st-pack run -o partitions --from zero
+  expect 0 st-inspect --diff partitions "$FIXTURES/zero3-run/reference.safetensors"
   expect 2 st-pack run -o x --from nowhere
   expect 4 st-pack "$FIXTURES/base" -o x --from zero
-  has stderr "no shares"
+  has stderr "no ranks' files"
 }
 
 @test "bf16 comes from the model file where it is equal" {
@@ -176,7 +176,7 @@ for s in [o["optimizer_state_dict"]["param_slice_mappings"][0] for o in z.optim.
 }
 
 @test "ZeRO: more ranks than open files" {
-  shares <<< 'zero(150, 3)'
+  save <<< 'zero(150, 3)'
   ulimit -n 160
   expect 0 st-inspect --diff run run.expected.safetensors
   expect 0 st-pack run -o out --verify
@@ -197,7 +197,7 @@ class Late:
   def write(self): (OUT / "global_step1/bf16_zero_pp_rank_1_mp_rank_00_optim_states.pt").write_bytes(b"")
 written.append(Late())'
   # Nothing is frozen: the names in rank 0's file are enough.
-  shares <<< 'z = zero(2, 3); del z.model[1]'
+  save <<< 'z = zero(2, 3); del z.model[1]'
   expect 0 st-pack run -o out
   has stderr "model files are missing (rank 1)"
   expect 0 st-inspect --diff out run.expected.safetensors
@@ -214,10 +214,10 @@ written.append(Late())'
   wrong '[ZR-MIX]' 'z = zero(2, 2); z.optim[1]["optimizer_state_dict"] |= {"zero_stage": 1}'
   wrong 'disagree on the dtype' 'z = zero(2, 2); o = z.optim[1]["optimizer_state_dict"]
 o["single_partition_of_fp32_groups"] = [Tensor(bytes(2 * t.shape[0]), "BF16", t.shape) for t in o["single_partition_of_fp32_groups"]]'
-  shares <<< 'zero(2, 3)'
+  save <<< 'zero(2, 3)'
   cp run/global_step1/bf16_zero_pp_rank_1_mp_rank_00_optim_states.pt run/global_step1/zero_pp_rank_1_mp_rank_00_optim_states.pt
   refused "[ZR-MIX]"
-  shares <<< 'zero(2, 3)'
+  save <<< 'zero(2, 3)'
   cp run/global_step1/zero_pp_rank_0_mp_rank_00_model_states.pt run/global_step1/mp_rank_00_model_states.pt
   refused "[ZR-MIX]"
   rm run/global_step1/zero_pp_rank*
@@ -247,7 +247,7 @@ for o in z.optim.values(): del o["optimizer_state_dict"]["single_partition_of_fp
   wrong '[ZR-COUNT]' 'z = zero(2, 3); z.optim[0]["optimizer_state_dict"]["partition_count"] = 2**40'
   wrong '[ZR-SHAPE]' 'z = zero(2, 3); universal(z); z.extra["zero/a.weight/fp32.pt"] = flat(bytes(4))'
   wrong 'not followed' 'z = zero(2, 3); universal(z); z.model[0]["param_shapes"][0] = {"../x": size((1,))}'
-  shares <<< 'zero(2, 2)'
+  save <<< 'zero(2, 2)'
   printf '\x80\x02}q\x00.' > run/global_step1/mp_rank_00_model_states.pt
   refused "[ZR-KIND]"
 }
@@ -267,18 +267,18 @@ for o in z.optim.values(): del o["optimizer_state_dict"]["single_partition_of_fp
   wrong '[ZR-NVME]' 'z = zero(2, 3)
 for o in z.optim.values(): o["optimizer_state_dict"]["fp32_flat_groups"] = [flat(b"")]'
   for name in layer_0_expert_1_mp_rank_00_model_states.pt expp_rank_0_mp_rank_00_optim_states.pt; do
-    shares <<< 'zero(2, 2)'
+    save <<< 'zero(2, 2)'
     touch "run/global_step1/$name"
     refused "[ZR-MOE]"
   done
-  shares <<< 'zero(2, 2)'
+  save <<< 'zero(2, 2)'
   mkdir run/global_step1/offloaded_tensors
   refused "[ZR-NVME]"
 }
 
 @test "ZeRO: values that are in no file" {
   local lost='for m in z.model.values(): m["module"]["lost.weight"] = Tensor(b"", "BF16", (0,))'
-  shares <<< "z = zero(2, 3)
+  save <<< "z = zero(2, 3)
 $lost"
   expect 4 st-pack run -o out
   has stderr "the values of 1 parameter are in no file: lost.weight [ZR-LOST]"
@@ -297,10 +297,10 @@ $lost"
   has output lost.weight
   [ -f from-base/config.json ]
   # A record of shared parameters that names none, and no record but a config that ties.
-  shares <<< 'z = zero(2, 3, alias={"t.weight": "a.weight"}); z.model[0]["shared_params"] = {"t.weight": "gone"}'
+  save <<< 'z = zero(2, 3, alias={"t.weight": "a.weight"}); z.model[0]["shared_params"] = {"t.weight": "gone"}'
   expect 4 st-pack run -o x
   has stderr "[ZR-LOST]"
-  shares <<< 'z = zero(2, 3, groups=[{"model.embed_tokens.weight": (4, 2)}], alias={"lm_head.weight": "model.embed_tokens.weight"}); z.model[0]["shared_params"] = None'
+  save <<< 'z = zero(2, 3, groups=[{"model.embed_tokens.weight": (4, 2)}], alias={"lm_head.weight": "model.embed_tokens.weight"}); z.model[0]["shared_params"] = None'
   expect 4 st-pack run -o x
   echo '{"tie_word_embeddings": true}' > run/config.json
   expect 0 st-pack run -o tied
@@ -309,7 +309,7 @@ $lost"
 }
 
 @test "ZeRO: the 16-bit copy must be the masters rounded" {
-  shares <<< 'z = zero(2, 2); z.model[0]["module"]["b.weight"] = Tensor(bytes(14), "BF16", (7,))'
+  save <<< 'z = zero(2, 2); z.model[0]["module"]["b.weight"] = Tensor(bytes(14), "BF16", (7,))'
   expect 4 st-pack run -o out --dtype bf16
   has stderr "'b.weight' in the model file is not its fp32 master rounded"
   has stderr "[ZR-MASTER]"
@@ -319,13 +319,13 @@ $lost"
   expect 0 st-pack run -o f32
   expect 0 st-inspect --diff f32 run.expected.safetensors
   # The optimizer files are not needed for it.
-  shares <<< 'z = zero(2, 2); z.optim = {}'
+  save <<< 'z = zero(2, 2); z.optim = {}'
   expect 0 st-pack run -o only16
   has stderr "those of the model file"
 }
 
 @test "ZeRO: the run folder, the file 'latest', several saves" {
-  shares <<< 'zero(2, 3, tag="pytorch_model")'
+  save <<< 'zero(2, 3, tag="pytorch_model")'
   printf 'pytorch_model\n' > run/latest
   expect 0 st-inspect --diff run run.expected.safetensors
   rm run/latest
@@ -335,8 +335,8 @@ $lost"
     refused "[ZR-LATEST]"
   done
   rm run/latest && cp -r run/pytorch_model run/global_step2
-  refused "2 folders of shares lie here"
-  shares <<< 'universal(zero(2, 3, tag="global_step1_universal"))'
+  refused "2 folders of ranks' files lie here"
+  save <<< 'universal(zero(2, 3, tag="global_step1_universal"))'
   mv run/latest run/latest_universal
   expect 0 st-inspect --diff run run.expected.safetensors
   # Other files with such a name are no sign of DeepSpeed.
@@ -346,7 +346,7 @@ $lost"
 }
 
 @test "ZeRO: LoRA gives the adapter folder" {
-  shares <<< 'z = zero(2, 3, groups=[{"base_model.model.q.lora_A.default.weight": (2, 6), "base_model.model.q.lora_B.default.weight": (6, 2)}])
+  save <<< 'z = zero(2, 3, groups=[{"base_model.model.q.lora_A.default.weight": (2, 6), "base_model.model.q.lora_B.default.weight": (6, 2)}])
 for m in z.model.values(): m["module"].pop("steps")'
   expect 0 st-pack run -o out
   has stderr "no adapter_config.json lies in the checkpoint"
@@ -367,7 +367,7 @@ for m in z.model.values(): m["module"].pop("steps")'
   cmp made/adapter_model.safetensors out/adapter_model.safetensors
   grep -q '"r": 2' made/adapter_config.json
   # With the base beside, frozen.
-  shares <<< 'zero(2, 2, groups=[{"base_model.model.q.lora_A.default.weight": (2, 6)}], frozen={"base_model.model.q.base_layer.weight": (6, 6)})'
+  save <<< 'zero(2, 2, groups=[{"base_model.model.q.lora_A.default.weight": (2, 6)}], frozen={"base_model.model.q.base_layer.weight": (6, 6)})'
   expect 0 st-pack run -o both
   has stderr "1 tensor of a LoRA adapter are among them"
   echo '{"peft_type": "LORA", "r": 2}' > run/adapter_config.json
@@ -435,14 +435,14 @@ for r in range(3): d.metadata[f"__{r}.metadata"] = data(CHECKPOINT + "metadata.M
   wrong '[DC-CLASS]' "$d del m.storage_data"
   wrong '[DC-FLAT]' 'dcp({"model._flat_param": ((11,), rows((11,), 2))})'
   wrong 'safetensors inside' "$d d.files = {n: b'\\x10' + bytes(7) + b'{' + c for n, c in d.files.items()}"
-  # A piece that nobody asks for is said, no more.
-  shares <<< "$d m.storage_data[data(CHECKPOINT + 'metadata.MetadataIndex', fqn='model.x', offset=size((0,)), index=0)] = p[0]"
+  # A piece that no tensor uses is noted, nothing else.
+  save <<< "$d m.storage_data[data(CHECKPOINT + 'metadata.MetadataIndex', fqn='model.x', offset=size((0,)), index=0)] = p[0]"
   expect 0 st-pack run -o out
   has stderr "1 stored piece belong to no tensor"
 }
 
 @test "distributed checkpoints: which part is the model" {
-  shares <<< 'dcp({"net.a": ((4, 2), rows((4, 2), 2)), "critic.a": ((4,), rows((4,), 2))}, strip="net.", paths={"net.a": ("net", "a"), "critic.a": ("critic", "a")})'
+  save <<< 'dcp({"net.a": ((4, 2), rows((4, 2), 2)), "critic.a": ((4,), rows((4,), 2))}, strip="net.", paths={"net.a": ("net", "a"), "critic.a": ("critic", "a")})'
   expect 0 st-inspect run
   has output "critic (1 tensor"
   expect 4 st-pack run -o out
@@ -452,21 +452,21 @@ for r in range(3): d.metadata[f"__{r}.metadata"] = data(CHECKPOINT + "metadata.M
   expect 4 st-pack run -o x --key nothing
   has stderr "[DC-KEY]"
   expect 2 st-pack "$FIXTURES/base/model.safetensors" -o x --key net
-  shares <<< 'dcp({"optimizer.a": ((4, 2), rows((4, 2), 2))}, strip="optimizer.", paths={"optimizer.a": ("optimizer", "a")})'
+  save <<< 'dcp({"optimizer.a": ((4, 2), rows((4, 2), 2))}, strip="optimizer.", paths={"optimizer.a": ("optimizer", "a")})'
   expect 0 st-inspect run
   has output DC-OPT
   expect 4 st-pack run -o x
   has stderr "[DC-OPT]"
   # accelerate's checkpoint: the model and, in the tree, the optimizer beside.
   mv run optimizer_0
-  shares <<< 'dcp({"model.a": ((4, 2), rows((4, 2), 2))})'
+  save <<< 'dcp({"model.a": ((4, 2), rows((4, 2), 2))})'
   mkdir ckpt && mv run ckpt/pytorch_model_fsdp_0 && mv optimizer_0 ckpt
   expect 0 st-inspect --diff ckpt run.expected.safetensors
   expect 0 st-inspect --tree=1 ckpt
   [ "$(awk '{print $1}' <<< "$output")" = $'model\noptimizer' ]
   cp -r ckpt/pytorch_model_fsdp_0 ckpt/pytorch_model_fsdp_1
   expect 4 st-pack ckpt -o x
-  has stderr "2 folders of shares"
+  has stderr "2 folders of ranks' files"
   expect 4 st-pack ckpt -o x --from zero
 }
 
@@ -514,11 +514,11 @@ for r in range(3): d.metadata[f"__{r}.metadata"] = data(CHECKPOINT + "metadata.M
   touch a.nemo
   expect 4 st-pack a.nemo -o out
   has stderr NeMo
-  shares <<< 'zero(2, 3)'
+  save <<< 'zero(2, 3)'
   expect 4 st-pack run/global_step1/bf16_zero_pp_rank_1_mp_rank_00_optim_states.pt -o out
-  has stderr "one rank's share"
+  has stderr "one rank's file"
   # A DTensor in a file of its own.
-  python3 "$BATS_TEST_DIRNAME/shares.py" x <<< 'wrapper = lambda *a: None
+  python3 "$BATS_TEST_DIRNAME/ranks.py" x <<< 'wrapper = lambda *a: None
 call = Call("torch._tensor._rebuild_from_type_v2", named("torch._utils._rebuild_wrapper_subclass"), named("torch.distributed.tensor.DTensor"),
             (named("torch.distributed.tensor.DTensor"), named("torch.float32"), (4, 2), (2, 1), 0, None, "cpu", False), (None, {"_local_tensor": flat(bytes(16))}))
 write(OUT / "rank0.pt", torch_zip("rank0", {"a.weight": call}))'
@@ -529,7 +529,7 @@ write(OUT / "rank0.pt", torch_zip("rank0", {"a.weight": call}))'
 @test "a sparse set of 20 GB passes through a small memory" {
   # Sanitizers need more for themselves.
   no_sanitizer
-  shares <<< 'zero(8, 3, sparse=True, groups=[{f"layers.{i}.weight": (8192, 8192)} for i in range(75)])'
+  save <<< 'zero(8, 3, sparse=True, groups=[{f"layers.{i}.weight": (8192, 8192)} for i in range(75)])'
   [ "$(du -m run | tail -n 1 | cut -f 1)" -lt 50 ]
   run --separate-stderr python3 - <<'PY'
 import os, resource, subprocess
@@ -543,7 +543,7 @@ PY
   [ "$mebibytes" -lt 128 ] || { echo "$mebibytes MiB"; return 1; }
 }
 
-@test "other torch files beside shares are no weights, and --base serves whole weights too" {
+@test "other torch files beside the partitions are not weights, and --base serves whole weights too" {
   cp -r "$FIXTURES/fsdp-run/checkpoint-1" run
   touch run/notes.pt run/ema.bin
   expect 0 st-inspect --diff run "$FIXTURES/fsdp-run/reference.safetensors"
@@ -555,7 +555,7 @@ PY
   expect 2 st-pack bare/model.safetensors -o x --base "$FIXTURES/base"
   expect 7 st-pack run -o x --base nowhere
   # fp32 masters where the config names 16 bits, and no config at all.
-  shares <<< 'zero(2, 3)'
+  save <<< 'zero(2, 3)'
   expect 0 st-pack run -o plain
   has stderr "no config.json lies in the checkpoint or above it"
   echo '{"dtype": "bfloat16"}' > run/config.json

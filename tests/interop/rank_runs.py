@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small training checkpoints of several ranks, written by DeepSpeed and torch on the CPU.
 
-    python sharded_runs.py OUT WORLD CASE...
+    python rank_runs.py OUT WORLD CASE...
 
 Each case is a folder of that name in OUT, and what its tensors are, as the libraries' own consolidation has them, is left in
 OUT/CASE.safetensors. Processes are started once for all cases: importing DeepSpeed takes longer than the rest.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shares of ranks, written by DeepSpeed and torch, made whole by us and by the libraries themselves."""
+"""What the ranks of DeepSpeed and torch save, made whole by us and by the libraries themselves."""
 import os
 import pathlib
 import subprocess
@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-RUNS = pathlib.Path(__file__).with_name("sharded_runs.py")
+RUNS = pathlib.Path(__file__).with_name("rank_runs.py")
 # Cases by the number of ranks that write them.
 CASES = {
     1: ["zero-2-fp32", "zero-1-engine", "dcp-boxes"],

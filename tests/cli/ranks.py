@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes small checkpoints of many ranks as DeepSpeed and torch lay them out, with nothing but the standard library.
 
-    python3 shares.py OUT < SCRIPT
+    python3 ranks.py OUT < SCRIPT
 
 The script calls zero(...) or dcp(...), may change the trees that come back, and everything is written into the folder OUT,
 what the tensors must be into OUT.expected.safetensors. Pickles name classes of torch and DeepSpeed that are made up here."""
@@ -185,14 +185,14 @@ def zero(ranks=2, stage=3, groups=None, frozen=None, alias=None, gaps=0, engine=
         z.expected[other] = z.expected[kept]
     parts = [[] for _ in range(ranks)]
     slices = [[{} for _ in groups] for _ in range(ranks)]
-    shares = lambda raw: [(raw + bytes(-len(raw) % (4 * ranks)))[i * (-(-len(raw) // 4 // ranks)) * 4 :][: (-(-len(raw) // 4 // ranks)) * 4] for i in range(ranks)]
+    cut = lambda raw: [(raw + bytes(-len(raw) % (4 * ranks)))[i * (-(-len(raw) // 4 // ranks)) * 4 :][: (-(-len(raw) // 4 // ranks)) * 4] for i in range(ranks)]
     for g, group in enumerate(groups):
         if sparse:
             for r in range(ranks):
                 parts[r].append(Tensor(None, "F32", (sum(-(-count(s) // ranks) for s in group.values()),), elements=sum(-(-count(s) // ranks) for s in group.values())))
         elif stage == 3:
             for r in range(ranks):
-                parts[r].append(flat(b"".join(shares(values(n, s))[r] for n, s in group.items())))
+                parts[r].append(flat(b"".join(cut(values(n, s))[r] for n, s in group.items())))
         else:
             raw, places = b"", {}
             for i, (n, s) in enumerate(group.items()):
@@ -228,7 +228,7 @@ def zero(ranks=2, stage=3, groups=None, frozen=None, alias=None, gaps=0, engine=
             module[n] = Tensor(b"", "BF16", (0,)) if stage == 3 and n != "steps" else Tensor(bf16(raw) if dtype == "F32" else raw, "BF16" if dtype == "F32" else dtype, shape)
         for n in [n for g in groups for n in g if sparse]:
             module[n] = Tensor(b"", "BF16", (0,))
-        fragments = {n: flat(b"".join(bf16(p) for p in [shares(values(n, s))[r]]), "BF16") if stage == 3 else Tensor(bf16(values(n, s)), "BF16", s) for n, s in frozen.items()}
+        fragments = {n: flat(b"".join(bf16(p) for p in [cut(values(n, s))[r]]), "BF16") if stage == 3 else Tensor(bf16(values(n, s)), "BF16", s) for n, s in frozen.items()}
         z.model[r] = {
             "module": module,
             "buffer_names": ["steps"],
