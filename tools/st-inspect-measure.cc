@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -29,36 +30,80 @@ std::uint64_t bytes_of(const std::vector<const Tensor*>& tensors) {
   return total;
 }
 
+// Columns of the table of statistics.
+enum Column : std::size_t {
+  kDtype = 1,
+  kValues = 2,
+  kMean = 5,
+  kStd,
+  kAbsmax,
+  kZeros,
+  kNan,
+  kInf,
+  kMagnitudes,
+  kRemarks
+};
+constexpr auto kColumns =
+    std::to_array<const char*>({"name", "dtype", "values", "min", "max", "mean", "std", "absmax", "zeros",
+                                "nan", "inf", "magnitudes", "remarks"});
+constexpr int kShownDigits = 4, kPipedDigits = 6;
+
+// The table in `width` columns: what tells least is left out first, NaN and infinities only where there are none.
+std::string fitted(Table table, const TensorStats& total, std::size_t width) {
+  std::vector<std::size_t> order;
+  if (total.nan == 0) order.push_back(kNan);
+  if (total.positive_infinity + total.negative_infinity == 0) order.push_back(kInf);
+  const std::size_t silent = order.size();
+  for (const std::size_t column : {kMagnitudes, kAbsmax, kValues, kZeros, kDtype, kStd, kMean, kRemarks})
+    order.push_back(column);
+  const std::vector<std::size_t> gone = table.leave_out(order, width);
+  std::vector<std::string> missed;
+  for (std::size_t i = silent; i < gone.size(); ++i) missed.emplace_back(kColumns[gone[i]]);
+  std::string text = table.text(0, width);
+  if (!missed.empty())
+    text += wrap("too narrow for " + join(missed, ", ") + "; a pipe gets all", width, 0) + "\n";
+  return text;
+}
+
+std::vector<std::string> stats_row(std::string name, std::string dtype, const TensorStats& stats,
+                                   int digits) {
+  std::vector<std::string> row = stats_columns(stats, digits);
+  row.insert(row.begin(), {std::move(name), std::move(dtype)});
+  return row;
+}
+
+void note_odd_bools(const Input& input, const Tensor& tensor, const TensorStats& stats, Findings& findings) {
+  if (stats.not_boolean == 0) return;
+  findings.add({"ST-BOOL", Level::kSpec, true,
+                fmt::format("tensor '{}' has {} other than 0 and 1", escape_name(tensor.name),
+                            plural(stats.not_boolean, "byte")),
+                input.weights.files[tensor.source].name, tensor.offset});
+}
+
 // On a terminal a table with a small histogram, else a TSV line a tensor as soon as it is known.
 TensorStats print_stats(const Options& o, const Input& input, const std::vector<const Tensor*>& tensors,
                         Findings& findings, Measured& measured, const CombinedParts* parts) {
   const bool table_wanted = out_is_terminal() && !o.common.json;
   Table table("llrrrrrrrrrll");
-  table.row({"name", "dtype", "values", "min", "max", "mean", "std", "absmax", "zeros", "nan", "inf",
-             "magnitudes", "remarks"});
-  const auto row_of = [](std::string name, std::string dtype, const TensorStats& stats) {
-    std::vector<std::string> row = stats_columns(stats);
-    row.insert(row.begin(), {std::move(name), std::move(dtype)});
-    return row;
-  };
-  const OnStats on_stats = [&](const Tensor& tensor, const TensorStats& stats) {
-    if (stats.not_boolean > 0) {
-      findings.add({"ST-BOOL", Level::kSpec, true,
-                    fmt::format("tensor '{}' has {} other than 0 and 1", escape_name(tensor.name),
-                                plural(stats.not_boolean, "byte")),
-                    input.weights.files[tensor.source].name, tensor.offset});
-    }
-    if (o.common.json) {
-      measured.stats.push_back(stats_json(tensor.dtype, stats));
-      return;
-    }
-    std::vector<std::string> row = row_of(escape_name(tensor.name), escape_name(type_text(tensor)), stats);
+  table.row({kColumns.begin(), kColumns.end()});
+  const auto show = [&](const std::string& name, const std::string& dtype, const TensorStats& stats,
+                        std::string remarks) {
+    std::vector<std::string> row = stats_row(name, dtype, stats, table_wanted ? kShownDigits : kPipedDigits);
     if (table_wanted) row.push_back(draw_magnitudes(stats, 16));
-    row.push_back(stats_remarks(tensor.dtype, stats));
+    row.push_back(std::move(remarks));
     if (table_wanted) {
       table.row(std::move(row));
     } else {
       out(join(row, "\t") + "\n");
+    }
+  };
+  const OnStats on_stats = [&](const Tensor& tensor, const TensorStats& stats) {
+    note_odd_bools(input, tensor, stats, findings);
+    if (o.common.json) {
+      measured.stats.push_back(stats_json(tensor.dtype, stats));
+    } else {
+      show(escape_name(tensor.name), escape_name(type_text(tensor)), stats,
+           stats_remarks(tensor.dtype, stats));
     }
   };
   const auto measured_now = [&] {
@@ -67,15 +112,8 @@ TensorStats print_stats(const Options& o, const Input& input, const std::vector<
   };
   const TensorStats total = parts != nullptr ? parts->stats(tensors, on_stats) : measured_now();
   if (o.common.json) return total;
-  std::vector<std::string> last = row_of("(total)", "-", total);
-  if (table_wanted) last.push_back(draw_magnitudes(total, 16));
-  last.emplace_back("");
-  if (table_wanted) {
-    table.row(std::move(last));
-    out(table.text(0, 0));
-  } else {
-    out(join(last, "\t") + "\n");
-  }
+  show("(total)", "-", total, "");
+  if (table_wanted) out(fitted(std::move(table), total, out_width()));
   return total;
 }
 

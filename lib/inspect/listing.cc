@@ -148,9 +148,10 @@ std::string overview_text(const Input& input, const InputFacts& facts, const Fin
     for (const std::string& note : facts.notes) text += paragraph("note: " + note, width);
     return text;
   }
-  text +=
-      fmt::format("  {} parameters, {} in {}, {}\n", group_digits(facts.elements), format_size(facts.bytes),
-                  plural(facts.tensors, "tensor"), plural(input.weights.files.size(), "file"));
+  text += paragraph(
+      fmt::format("{} parameters, {} in {}, {}", group_digits(facts.elements), format_size(facts.bytes),
+                  plural(facts.tensors, "tensor"), plural(input.weights.files.size(), "file")),
+      width);
   if (facts.dtypes.size() > 1) text += "\n" + dtype_table(facts, width);
   if (!tensors.empty()) text += "\n" + groups_table(tensors, width);
   const Metadata metadata = input.weights.merged_metadata();
@@ -218,6 +219,7 @@ std::string tree_text(const std::vector<const Tensor*>& tensors, std::size_t dep
   }
   Table table("lrrr");
   draw_tree(root, 0, depth, table);
+  table.leave_out({2, 1}, width);  // values, tensors: the names are what a tree is for
   return table.text(0, width);
 }
 

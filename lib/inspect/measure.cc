@@ -80,10 +80,6 @@ class InOrder {
   TensorStats tensor_, total_;
 };
 
-std::string number(double value) {
-  return fmt::format("{:.6g}", value);
-}
-
 }  // namespace
 
 TensorStats measure_stats(const Weights& weights, const std::vector<const Tensor*>& tensors, unsigned threads,
@@ -145,9 +141,10 @@ Hashes hashes_of_units(const Weights& weights, const std::vector<const Tensor*>&
   return hashes;
 }
 
-std::vector<std::string> stats_columns(const TensorStats& stats) {
+std::vector<std::string> stats_columns(const TensorStats& stats, int digits) {
+  const auto number = [digits](double value) { return fmt::format("{:.{}g}", value, digits); };
   const bool any = stats.finite > 0;
-  const auto or_dash = [any](double value) { return any ? number(value) : std::string("-"); };
+  const auto or_dash = [&](double value) { return any ? number(value) : std::string("-"); };
   return {std::to_string(stats.count),
           or_dash(stats.min),
           or_dash(stats.max),

@@ -40,8 +40,8 @@ Hashes hashes_of_units(const Weights& weights, const std::vector<const Tensor*>&
                        const std::vector<std::string>& units);
 
 // Text of one tensor's statistics: columns of a TSV line after the name and dtype.
-// count, min, max, mean, std, absmax, zeros, NaN, infinities, remarks.
-std::vector<std::string> stats_columns(const TensorStats& stats);
+// count, min, max, mean, std, absmax, zeros, NaN, infinities; numbers with so many digits.
+std::vector<std::string> stats_columns(const TensorStats& stats, int digits);
 
 // "all zero", "constant", "fits bf16", joined with commas; what a person should know of one tensor.
 std::string stats_remarks(Dtype dtype, const TensorStats& stats);

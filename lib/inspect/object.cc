@@ -8,6 +8,7 @@
 #include <map>
 #include <utility>
 
+#include "base/apart.h"
 #include "base/error.h"
 #include "base/sizes.h"
 #include "base/text.h"
@@ -122,15 +123,19 @@ class TreePrinter {
     const Parts parts = parts_of(p_, id);
     const std::vector<Child> children = children_of(p_, parts, lines_ - std::min(lines_, rows_));
     left_out_ += parts.count() - children.size();
-    for (const Child& child : children) {
+    std::vector<std::string> names;
+    for (const Child& child : children) names.push_back(child.name);
+    names = shorten_apart(names, 80);
+    for (std::size_t i = 0; i < children.size(); ++i) {
+      const Child& child = children[i];
       if (rows_ >= lines_) {
         ++left_out_;
         continue;
       }
       ++rows_;
       const bool leaf = is_leaf(p_, child.value);
-      table_.row({std::string(2 * level, ' ') + escape_name(shorten(child.name, 80)),
-                  type_column(p_, child.value), leaf ? value_text(p_, child.name, child.value) : ""});
+      table_.row({std::string(2 * level, ' ') + escape_name(names[i]), type_column(p_, child.value),
+                  leaf ? value_text(p_, child.name, child.value) : ""});
       if (!leaf && (depth_ == 0 || level + 1 < depth_)) walk(child.value, level + 1);
     }
   }

@@ -74,3 +74,60 @@ ROWS
   on_terminal 7 80 bash -c 'st-inspect missing 2> here'
   ! grep -q $'\x1b' here
 }
+
+# adapter FILE: tensors whose long names differ in the middle.
+adapter() {
+  python3 - "$1" <<'PY'
+import json, struct, sys
+header, at = {}, 0
+for layer in (7, 11):
+    for module in ("self_attn.q_proj", "self_attn.k_proj", "mlp.gate_proj", "mlp.up_proj"):
+        for size, factor in enumerate("AB", 1):
+            size += 2 * layer + len(module)
+            header[f"base_model.model.model.language_model.layers.{layer}.{module}.lora_{factor}.default.weight"] = {
+                "dtype": "F32", "shape": [size], "data_offsets": [at, at + 4 * size]}
+            at += 4 * size
+text = json.dumps(header).encode()
+text += b" " * (-len(text) % 8)
+open(sys.argv[1], "wb").write(struct.pack("<Q", len(text)) + text + struct.pack("<f", -0.00123456789) * (at // 4))
+PY
+}
+
+@test "tables fit the width, and names that differ stay different" {
+  adapter a.safetensors
+  for width in 40 60 80 100; do
+    for view in "" --stats; do
+      on_terminal 0 $width st-inspect $view a.safetensors
+      [ "$(widest)" -le $width ]
+      grep base <<< "$output" | awk '{ print $1 }' > names
+      [ "$(wc -l < names)" = 16 ]
+      [ "$(sort -u names | wc -l)" = 16 ]
+    done
+    for view in --tree -v; do
+      on_terminal 0 $width st-inspect $view a.safetensors
+      [ "$(widest)" -le $width ]
+    done
+  done
+  # What distinguishes them is shown where it has room.
+  on_terminal 0 80 st-inspect a.safetensors
+  for words in 7.self_attn.q_proj.lora_A 7.self_attn.k_proj.lora_A 11.mlp.up_proj.lora_B; do has output "$words"; done
+  on_terminal 0 60 st-inspect a.safetensors
+  for words in 7.self_attn.q 7.self_attn.k 11.mlp.up; do has output "$words"; done
+}
+
+@test "--stats leaves out what tells least and says so; NaN and infinities stay" {
+  adapter a.safetensors
+  on_terminal 0 80 st-inspect --stats a.safetensors
+  has output "too narrow for magnitudes"
+  [[ $output != *" nan"* ]]
+  on_terminal 0 200 st-inspect --stats a.safetensors
+  [[ $output != *narrow* ]]
+  has output " nan "
+  printf '\x00\x00\xc0\x7f' | dd of=a.safetensors bs=1 seek=$(($(stat -c %s a.safetensors) - 4)) conv=notrunc status=none
+  on_terminal 0 60 st-inspect --stats a.safetensors
+  has output " nan"
+  [ "$(widest)" -le 60 ]
+  expect 0 st-inspect --stats a.safetensors
+  [ "$(awk -F '\t' '{ print NF }' <<< "$output" | sort -u)" = 12 ]
+  has output -0.00123457
+}

@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include "base/text.h"
 #include "cli/progress.h"
 
 namespace mu {
@@ -38,6 +39,33 @@ TEST_CASE("table: a last column of words is wrapped before the first is shortene
   table.row({"name", "one two three four five six seven eight"});
   CHECK(table.text(1, 34) == " name  one two three four five six\n       seven eight\n");
   CHECK(table.text(1, 0) == " name  one two three four five six seven eight\n");
+}
+
+TEST_CASE("table: names that differ stay different when they are cut") {
+  Table table("lr");
+  for (const char* middle : {"q_proj", "k_proj", "q_proj"})
+    table.row({std::string(30, 'a') + middle + std::string(30, 'b'), "1"});
+  const std::string text = table.text(0, 30);
+  const std::vector<std::string_view> lines = split(text, '\n');
+  CHECK(lines[0] != lines[1]);
+  CHECK(lines[0] == lines[2]);
+  for (const std::string_view line : lines) CHECK(display_width(line) <= 30);
+}
+
+TEST_CASE("table: columns are left out in their order until the rest fits") {
+  const auto table = [] {
+    Table made("lrrl");
+    made.row({"name", "12345678", "123456", "words"});
+    made.row({std::string(60, 'n'), "1", "2"});
+    return made;
+  };
+  Table wide = table(), narrow = table(), narrowest = table();
+  CHECK(wide.leave_out({1, 2}, 80).empty());
+  CHECK(wide.leave_out({1, 2}, 0).empty());
+  CHECK(narrow.leave_out({1, 2}, 40) == std::vector<std::size_t>{1});
+  CHECK(narrow.text(0, 40) == "name                       123456  words\n" + std::string(8, 'n') + "…" +
+                                  std::string(16, 'n') + "       2\n");
+  CHECK(narrowest.leave_out({2, 1}, 10) == std::vector<std::size_t>{2, 1});
 }
 
 TEST_CASE("progress: share, bytes, rate and time left") {
