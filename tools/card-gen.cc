@@ -109,9 +109,9 @@ void find_base(CardOptions& card) {
   card.base_folder = reach(*card.base_folder);
   const std::string& place = *card.base_folder;
   if (!is_folder(place)) {
-    Error error(ErrorKind::kIo, "is not a folder or repository of a model");
+    Error error(ErrorKind::kIo, "is not a model folder or repository");
     if (const std::optional<std::string> name = name_on_hub(place))
-      error.hint("a repository on the hub is " + *name);
+      error.hint("to read it from the hub, write " + *name);
     throw error.in_file(escape_name(place));
   }
   if (!place.starts_with("hf://") || !card.base.empty()) return;
@@ -150,16 +150,16 @@ void warn_of_own_card(const std::string& folder) {
     return;
   if (card.st_dev == target.st_dev && card.st_ino == target.st_ino) {
     print_warning(
-        "stdout is the folder's own README.md, which the shell has emptied; card-gen -i FOLDER updates a "
-        "card and keeps what people wrote");
+        "stdout is the folder's own README.md, which the shell has emptied; next time use card-gen -i "
+        "FOLDER, which keeps what people wrote");
   } else if (card.st_size > 0) {
-    print_note("a card lies in the folder; card-gen -i FOLDER updates it and keeps what people wrote");
+    print_note("the folder has a card already; card-gen -i FOLDER updates it and keeps what people wrote");
   }
 }
 
 void print_notes(const CardFacts& facts) {
   for (const std::string& line : facts.notes) print_note(line);
-  for (const std::string& line : facts.unknown) print_warning("not learned: " + line);
+  for (const std::string& line : facts.unknown) print_warning("unknown: " + line);
 }
 
 int update(const Options& o, const CardText& card, const CardFacts& facts) {

@@ -21,7 +21,7 @@ std::uint64_t count_of(std::string_view option, const std::string& text, std::ui
   std::uint64_t value = 0;
   const std::from_chars_result parsed = std::from_chars(text.data(), text.data() + text.size(), value);
   if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size() || value < least)
-    throw usage(fmt::format("{} takes a number from {} up, not '{}'", option, least, escape_name(text)));
+    throw usage(fmt::format("{} takes a number of {} or more, not '{}'", option, least, escape_name(text)));
   return value;
 }
 
@@ -31,33 +31,34 @@ PruneOptions parse_prune_options(int argc, char** argv) {
   PruneOptions o;
   App app(kText);
   app.operands(o.runs);
-  app.group("Keep (united; default: everything)");
+  app.group("Keep what any of these names (default: everything)");
   app.value("--keep,--keep-last", "N", o.keep, "the last N");
   app.value("--keep-best", "K", o.keep_best, "the best K by a metric");
-  app.value("--metric", "NAME", o.metric, "that metric (default: as the run was told)");
-  app.flag("--min", o.lower, "low values are good");
-  app.flag("--max", o.higher, "high values are good");
-  app.value("--keep-every", "STEPS", o.keep_every, "steps that are a multiple");
+  app.value("--metric", "NAME", o.metric, "metric for --keep-best (default: the run's own)");
+  app.flag("--min", o.lower, "lower values are better");
+  app.flag("--max", o.higher, "higher values are better");
+  app.value("--keep-every", "STEPS", o.keep_every, "every step that is a multiple of STEPS");
   app.flag("--keep-epochs", o.epochs, "the last of each epoch");
-  app.value("--keep-within", "TIME", o.keep_within, "saved within 3d, 12h … of the newest");
+  app.value("--keep-within", "TIME", o.keep_within, "those saved within TIME (12h, 3d …) of the newest");
   app.list("--keep-step", "N", o.keep_steps, "this step (repeatable)");
-  app.value("--follow", "RUN_DIR", o.follow, "the steps that are kept there");
-  app.list("--pin", "STEP|FILE", o.pins, "never touch it, or those a file lists (repeatable)");
+  app.value("--follow", "RUN_DIR", o.follow, "the steps that RUN_DIR holds");
+  app.list("--pin", "STEP|FILE", o.pins, "never touch this step, or those FILE lists (repeatable)");
   app.group("Then");
-  app.value("--keep-optimizer-last", "N", o.keep_optimizer, "slim all but the last N to inference");
-  app.value("--max-total", "SIZE", o.max_total, "remove the oldest until all fit");
-  app.value("--min-free", "SIZE", o.min_free, "remove the oldest until that is free");
-  app.value("--torn", "WHAT", o.torn, "keep (default), remove or aside: incomplete ones");
-  app.value("--torn-age", "TIME", o.torn_age, "leave the newest torn one so long (1h)");
-  app.value("--trash", "DIR", o.trash, "move there instead of deleting");
-  app.flag("--allow-unresumable", o.unresumable, "go on where none can be resumed from");
+  app.value("--keep-optimizer-last", "N", o.keep_optimizer,
+            "slim all but the last N to what inference needs");
+  app.value("--max-total", "SIZE", o.max_total, "remove the oldest until the rest fits in SIZE");
+  app.value("--min-free", "SIZE", o.min_free, "remove the oldest until SIZE is free");
+  app.value("--torn", "WHAT", o.torn, "incomplete ones: keep (default), remove or aside");
+  app.value("--torn-age", "TIME", o.torn_age, "leave the newest torn one alone for TIME (1h)");
+  app.value("--trash", "DIR", o.trash, "move them to DIR instead of deleting");
+  app.flag("--allow-unresumable", o.unresumable, "prune even if none can be resumed from");
   app.group("Where");
-  app.flag("--recursive", o.recursive, "all runs below RUN_DIR (default: .)");
-  app.value("--pattern", "GLOB", o.pattern, "names of files or folders, not checkpoint-N");
-  app.flag("--deep", o.deep, "read everything to find torn ones");
-  app.config("--config", "FILE", "take options from there, key = value");
+  app.flag("--recursive", o.recursive, "all runs at or below RUN_DIR (default: .)");
+  app.value("--pattern", "GLOB", o.pattern, "names of checkpoints (default: checkpoint-N)");
+  app.flag("--deep", o.deep, "read every byte to find torn ones");
+  app.config("--config", "FILE", "read options from FILE, as key = value");
   app.group("Look");
-  app.flag("--list", o.list, "a table of the checkpoints");
+  app.flag("--list", o.list, "print a table of the checkpoints");
   app.value("--paths", "VERB", o.paths, "paths of those to keep, slim, remove or aside");
   app.flag("--need", o.need, "exit 1 when the next one would not fit");
   app.common(o.common, "nj0pt");
@@ -85,12 +86,12 @@ Policy policy_of(const PruneOptions& o) {
   if (o.torn == "remove") policy.torn = TornAction::kRemove;
   if (o.torn == "aside") policy.torn = TornAction::kAside;
   if (o.follow) policy.follow = Followed{*o.follow, {}, {}};
-  if (o.common.null && !o.paths) throw usage("-0 is for the paths that --paths prints");
+  if (o.common.null && !o.paths) throw usage("-0 needs --paths");
   policy.keep_epochs = o.epochs;
   policy.allow_unresumable = o.unresumable;
-  if (o.lower && o.higher) throw usage("--min and --max at once");
+  if (o.lower && o.higher) throw usage("--min and --max exclude each other");
   if (policy.is_empty() && !o.list && !o.need)
-    throw usage("says nothing about what to keep").hint("such as --keep 3; see ckpt-prune --help");
+    throw usage("no retention rule given").hint("for example --keep 3; see ckpt-prune --help");
   return policy;
 }
 

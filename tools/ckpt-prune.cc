@@ -34,9 +34,9 @@ void check_trash(const Options& o, const std::vector<RunFolder>& runs, const Che
   for (const RunFolder& run : runs) {
     const TrashPlace place = place_of_trash(*o.trash, run.path);
     if (o.min_free && place.device == run.id.device)
-      throw usage("--min-free with --trash on the same file system frees nothing");
+      throw usage("--min-free can't free space by --trash on the same file system");
     if (names.matches(place.first_below_run, true))
-      throw usage("--trash lies in the checkpoint " + escape_name(place.first_below_run));
+      throw usage("--trash is inside the checkpoint " + escape_name(place.first_below_run));
   }
 }
 
@@ -52,7 +52,7 @@ void check_unit(std::string_view option, const std::optional<std::string>& text,
   if (smallest && parse_size(*text) < *smallest)
     throw usage(fmt::format("{} {} means {}, less than the smallest checkpoint here", option, *text,
                             format_size(parse_size(*text))))
-        .hint("add the unit, such as 2TB; nothing was changed");
+        .hint("nothing was changed; add a unit, for example 2TB");
 }
 
 // Everything that went wrong, and whether anything went right.

@@ -25,7 +25,8 @@ std::size_t parse_count(const std::string& text) {
   std::size_t value = 0;
   const std::from_chars_result parsed = std::from_chars(text.data(), text.data() + text.size(), value);
   if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size() || value == 0)
-    throw usage(fmt::format("'{}' is no number of files", escape_name(text)));
+    throw usage(
+        fmt::format("--max-files-per-commit takes a number of 1 or more, not '{}'", escape_name(text)));
   return value;
 }
 
@@ -37,35 +38,36 @@ HubPushOptions parse_hub_push_options(int argc, char** argv) {
   App app(kText);
   app.operands(o.operands);
   app.group("Where to");
-  app.value("--revision", "NAME", o.revision, "branch or refs/pr/N (main); a new branch is made");
+  app.value("--revision", "NAME", o.revision, "branch (main; made if missing) or refs/pr/N");
   app.value("--type,--repo-type", "TYPE", o.type, "model (default), dataset or space");
-  app.flag("--create-pr", o.create_pr, "open a pull request instead of writing to the branch");
-  app.flag("--private", o.make_private, "a new repository is private");
-  app.flag("--no-private", o.make_public, "a new repository is public");
+  app.flag("--create-pr", o.create_pr, "open a pull request, leave the branch alone");
+  app.flag("--private", o.make_private, "make a new repository private");
+  app.flag("--no-private", o.make_public, "make a new repository public");
   app.flag("--no-create", o.no_create, "never make a repository");
-  app.value("--endpoint", "URL", endpoint, "another hub; file://DIR is a cache folder");
-  app.value("--expect-parent", "SHA", o.expect_parent, "only upon this commit");
+  app.value("--endpoint", "URL", endpoint, "another hub, or file://DIR for a cache folder");
+  app.value("--expect-parent", "SHA", o.expect_parent, "fail unless the branch is at this commit");
   app.value("--tag", "NAME", o.tag, "tag the commit");
-  app.flag("--link", o.link, "file://: hard links, not copies");
-  app.flag("--prune-revisions", o.prune, "file://: remove snapshots that no ref names");
+  app.flag("--link", o.link, "with file://: hard links instead of copies");
+  app.flag("--prune-revisions", o.prune, "with file://: remove snapshots without a ref");
   app.group("What");
-  app.list("--include", "GLOB", o.include, "only such paths (repeatable)");
-  app.list("--exclude", "GLOB", o.exclude, "no such paths (repeatable)");
-  app.list("--delete", "GLOB", o.deletions, "delete such paths there (repeatable)");
-  app.flag("--all", o.all, "also what a training run keeps for itself");
-  app.flag("--follow-symlinks", o.follow_symlinks, "go into folders behind links");
+  app.list("--include", "GLOB", o.include, "push only matching paths (repeatable)");
+  app.list("--exclude", "GLOB", o.exclude, "skip matching paths (repeatable)");
+  app.list("--delete", "GLOB", o.deletions, "delete matching paths there (repeatable)");
+  app.flag("--all", o.all, "push training state, too");
+  app.flag("--follow-symlinks", o.follow_symlinks, "follow links to folders");
   app.list("--allow", "RULE", o.allow, "push in spite of this rule (repeatable)");
   app.value("-m,--message,--commit-message", "TEXT", o.message, "title of the commit");
-  app.value("--description,--commit-description", "TEXT", o.description, "its description");
+  app.value("--description,--commit-description", "TEXT", o.description, "description of the commit");
   app.group("How");
-  app.value("--every", "TIME", o.every, "push the run's newest complete checkpoint again and again");
-  app.flag("--verify", o.verify, "compare all hashes there; print a manifest");
-  app.value("--limit-rate", "SIZE", o.limit_rate, "send at most this a second");
-  app.value("--max-wait", "TIME", o.max_wait, "for a failing hub (120s)");
-  app.value("--timeout", "TIME", o.timeout, "give up a transfer that stands still so long (60s)");
-  app.value("--max-files-per-commit", "N", o.max_commit_files, "more are several commits (20000)");
-  app.value("--part", "I/N|auto", part, "store part I of N; a run without commits");
-  app.flag("--insecure-http", o.insecure_http, "a token may go over plain http");
+  app.value("--every", "TIME", o.every, "every TIME, push the newest complete checkpoint");
+  app.flag("--verify", o.verify, "compare hashes after the push, print a manifest");
+  app.value("--limit-rate", "SIZE", o.limit_rate, "send at most SIZE a second");
+  app.value("--max-wait", "TIME", o.max_wait, "wait at most TIME for a failing hub (120s)");
+  app.value("--timeout", "TIME", o.timeout, "give up a transfer that stalls for TIME (60s)");
+  app.value("--max-files-per-commit", "N", o.max_commit_files,
+            "split larger pushes into several commits (20000)");
+  app.value("--part", "I/N|auto", part, "store part I of N; a run without it commits");
+  app.flag("--insecure-http", o.insecure_http, "allow the token over plain http");
   app.common(o.common, "njpt", fmt::format("requests at once (default: {})", PushOptions().jobs));
   app.parse(argc, argv);
   if (o.operands.size() < 2 || o.operands.size() > 3)
@@ -73,9 +75,10 @@ HubPushOptions parse_hub_push_options(int argc, char** argv) {
   o.endpoint = endpoint ? parse_endpoint(*endpoint, "--endpoint") : hub_endpoint();
   if (o.make_private && o.make_public) throw usage("--private and --no-private exclude each other");
   if (o.every && (o.create_pr || o.common.dry_run))
-    throw usage("--every goes with neither --create-pr nor --dry-run");
+    throw usage("--every can't be combined with --create-pr or --dry-run");
   if (part) o.part = parse_part_option(*part);
-  if (o.part && (o.every || o.operands[0] == "-")) throw usage("--part goes with neither --every nor -");
+  if (o.part && (o.every || o.operands[0] == "-"))
+    throw usage("--part can't be combined with --every or standard input");
   if (o.create_pr && o.revision) throw usage("--create-pr and --revision exclude each other");
   return o;
 }
@@ -96,10 +99,10 @@ std::string repo_name(const HubPushOptions& o) {
   if (!address)
     throw usage(fmt::format("'{}' is not the address of a repository on {}", printable_url(text),
                             escape_name(o.endpoint)))
-        .hint("--endpoint names another hub, REPO is owner/name there");
+        .hint("to use another hub, give --endpoint URL and REPO as owner/name");
   if (!address->page.empty() && address->page != "tree" && address->page != "discussions")
-    throw usage(fmt::format("'{}' shows a file or commit", printable_url(text)))
-        .hint("name the repository, as owner/name");
+    throw usage(fmt::format("'{}' is the page of a file or commit", printable_url(text)))
+        .hint("name the repository as owner/name");
   return address->place;
 }
 
@@ -107,17 +110,18 @@ std::string repo_name(const HubPushOptions& o) {
 void take_place(const HubPushOptions& o, const RemotePlace& place, PushOptions& push) {
   push.repo = place.repo;
   if (o.type && parse_repo_type(*o.type) != place.repo.type)
-    throw usage(fmt::format("'{}' is a {}, but the type given is {}", escape_name(o.operands[1]),
+    throw usage(fmt::format("'{}' is a {}, but --type says {}", escape_name(o.operands[1]),
                             repo_type_name(place.repo.type), *o.type));
   if (place.name.find('@') != std::string::npos) {
     if (o.revision && push.revision != place.revision)
       throw usage(fmt::format("--revision says {}, but REPO says {}", escape_name(push.revision),
                               escape_name(place.revision)));
-    if (o.create_pr && place.revision != "main") throw usage("--create-pr and a revision exclude each other");
+    if (o.create_pr && place.revision != "main")
+      throw usage("--create-pr and a revision in REPO exclude each other");
     push.revision = place.revision;
   }
   if (!place.path.empty()) {
-    if (o.operands.size() > 2) throw usage("PATH_IN_REPO and the REPO both name a path");
+    if (o.operands.size() > 2) throw usage("REPO and PATH_IN_REPO both name a path");
     push.prefix = place.path;
   }
 }
@@ -134,9 +138,10 @@ PushOptions push_options(const HubPushOptions& o) {
     push.repo = parse_repo(repo, o.type ? std::optional(parse_repo_type(*o.type)) : std::nullopt);
   }
   if (push.revision == "refs")
-    throw usage("'refs' can't be a branch").hint("name the branch alone, as in hf://owner/name@main");
+    throw usage("'refs' can't be a branch")
+        .hint("give only the name of the branch, as in hf://owner/name@main");
   push.message = {o.message.value_or("Upload with hub-push"), o.description.value_or("")};
-  if (trim(push.message.title).empty()) throw usage("the message is empty");
+  if (trim(push.message.title).empty()) throw usage("the commit message is empty");
   push.deletions = o.deletions;
   push.allowed = o.allow;
   for (const std::string& id : o.allow) {
@@ -144,7 +149,7 @@ PushOptions push_options(const HubPushOptions& o) {
                                    [&id](const GuardRule& rule) { return rule.id == id; });
     if (!known)
       throw usage(fmt::format("--allow: there is no rule '{}'", escape_name(id)))
-          .hint("there are " + join(rule_names(), ", "));
+          .hint("the rules are " + join(rule_names(), ", "));
   }
   if (o.make_private || o.make_public) push.make_private = o.make_private;
   push.create = !o.no_create;
@@ -170,7 +175,7 @@ ConnectionOptions connection_options(const HubPushOptions& o) {
   if (o.max_wait) connection.max_wait_s = parse_duration(*o.max_wait);
   if (o.timeout) {
     connection.timeout_s = parse_duration(*o.timeout);
-    if (connection.timeout_s == 0U) throw usage("--timeout needs a time");
+    if (connection.timeout_s == 0U) throw usage("--timeout must be more than 0");
   }
   connection.warn = print_warning;
   if (console().verbose >= 2) connection.trace = [](const std::string& line) { print_detail(line); };

@@ -30,13 +30,13 @@ FileChoice choose(const HubPushOptions& o, const std::string& local, const PushO
   // A path that ends in "/" is the folder of a file.
   const bool into_folder = push.prefix.empty() || o.operands.back().ends_with('/');
   if (local == "-") {
-    if (into_folder) throw usage("standard input needs a name: give PATH_IN_REPO");
+    if (into_folder) throw usage("standard input needs a name: give a PATH_IN_REPO");
     spooled = spool_stream(0, "standard input");
     const std::string path = fmt::format("/proc/self/fd/{}", spooled->fd()->get());
     return choose_file(path, push.prefix);
   }
   if (!exists(local) && exists(o.operands[1]))
-    throw Error(ErrorKind::kUsage, fmt::format("there is no '{}' here", escape_name(local)))
+    throw Error(ErrorKind::kUsage, fmt::format("'{}' does not exist", escape_name(local)))
         .hint(
             fmt::format("LOCAL comes first: hub-push {} {}", escape_name(o.operands[1]), escape_name(local)));
   if (!is_folder(local))
@@ -79,7 +79,7 @@ PushResult push_to_hub(const HubPushOptions& o, const FileChoice& choice, HashCa
   HubConnection connection(connection_options(o));
   HubSession& session = connection.session();
   if (!session.has_token() && !push_to.dry_run)
-    throw Error(ErrorKind::kRemote, "there is no token").hint("set HF_TOKEN, or log in with hf auth login");
+    throw Error(ErrorKind::kRemote, "no token found").hint("set HF_TOKEN, or log in with hf auth login");
   HubApi api(session, push_to.repo);
   if (!push_to.repo.has_owner() && session.has_token()) {
     api.set_owner(api.whoami());
@@ -103,7 +103,7 @@ std::string kept_out(const std::string& local, const std::string& folder) {
   try {
     static_cast<void>(exists(folder));
   } catch (const Error& error) {
-    print_warning(fmt::format("nothing is remembered: {}", error.what()));
+    print_warning(fmt::format("can't keep a record for the next run: {}", error.what()));
     return "";
   }
   return !is_folder(local) || !lies_in(local, folder) ? folder : "";
@@ -119,11 +119,11 @@ int push_once(const HubPushOptions& o, const std::string& local, PushOptions pus
   HashCache cache(own_cache.empty() ? "" : join_path(own_cache, "hashes"));
   std::unique_ptr<Progress> progress;
   const std::optional<std::string> folder = cache_of_endpoint(o.endpoint);
-  if (!folder && (o.link || o.prune)) throw usage("--link and --prune-revisions are for file:// alone");
-  if (folder && o.part) throw usage("--part is for hubs: a cache folder is written at once");
+  if (!folder && (o.link || o.prune)) throw usage("--link and --prune-revisions need a file:// endpoint");
+  if (folder && o.part) throw usage("--part can't write into a cache folder");
   if (folder && push_to.make_private)
-    throw usage("a cache folder is neither public nor private: its modes say who may read it")
-        .hint("leave --private and --no-private out");
+    throw usage("--private and --no-private don't apply to a cache folder")
+        .hint("its file modes decide who may read it");
   try {
     const PushResult result = folder ? push_to_cache(*folder, choice, cache, push_to, listener(o, progress))
                                      : push_to_hub(o, choice, cache, push_to, listener(o, progress));
@@ -132,7 +132,7 @@ int push_once(const HubPushOptions& o, const std::string& local, PushOptions pus
     if (result.failure) throw *result.failure;
   } catch (const Interrupted&) {
     progress.reset();
-    print_note("interrupted; run the same command again to go on where it stopped");
+    print_note("interrupted; run the same command again to continue");
     throw;
   }
   return 0;
@@ -156,7 +156,7 @@ std::string newest_checkpoint(const std::string& run) {
 int push_every(const HubPushOptions& o, const PushOptions& push_to) {
   const bool minutes = o.every->find_first_not_of("0123456789") == std::string::npos;
   const std::uint32_t pause = parse_duration(minutes ? *o.every + "m" : *o.every);
-  if (pause == 0) throw usage("--every needs a time");
+  if (pause == 0) throw usage("--every must be more than 0");
   std::string newest, pushed;
   while (true) {
     try {

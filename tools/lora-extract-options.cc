@@ -41,7 +41,7 @@ RankChoice parse_rank(const std::string& text) {
   } else if (text.starts_with(kEnergy)) {
     choice.by = RankChoice::By::kEnergy;
     choice.energy = number_of(std::string_view(text).substr(kEnergy.size()), "--rank energy=");
-    if (choice.energy > 1) throw usage("--rank energy= takes a share of 1, such as 0.95");
+    if (choice.energy > 1) throw usage("--rank energy= takes a fraction of 1, such as 0.95");
   } else {
     choice.rank = rank_of(text, "--rank");
   }
@@ -66,48 +66,48 @@ LoraExtractOptions parse_lora_options(int argc, char** argv) {
   App app(kText);
   app.operands(o.operands);
   app.group("Output");
-  app.value("-o,--output", "OUT", output, "the adapter's folder");
+  app.value("-o,--output", "OUT", output, "the folder to write");
   app.value("--dtype", "TYPE", dtype, "bf16, f16 or f32 (default: as they are)");
   app.value("--base-id", "ID", base_id, "the base model that adapter_config.json names");
-  app.flag("--weights-only", o.weights_only, "leave tokenizer and chat template behind");
+  app.flag("--weights-only", o.weights_only, "leave out tokenizer and chat template");
   app.flag("--force", o.force, "replace what exists");
-  app.flag("--verify", o.verify, "reread the output and compare it");
-  app.group("Out of a checkpoint");
-  app.value("--adapter", "NAME", adapter, "which of several adapters");
-  app.value("--alpha", "N", alpha, "lora_alpha, where no config tells it");
+  app.flag("--verify", o.verify, "read the output again and compare it");
+  app.group("From a checkpoint");
+  app.value("--adapter", "NAME", adapter, "which adapter, where there are several");
+  app.value("--alpha", "N", alpha, "lora_alpha, where no config has it");
   app.group("Between two models");
-  app.value("--base", "BASE", o.base, "the model before");
-  app.value("--tuned", "TUNED", o.tuned, "the model after");
-  app.value("--rank", "N|auto|energy=X", rank, "64; auto: what stands out of the noise");
-  app.value("--max-rank", "N", max_rank, "of auto and energy (128)");
-  app.list("--target", "GLOB", targets, "only these modules (repeatable)");
-  app.list("--exclude", "GLOB", excludes, "not these modules (repeatable)");
+  app.value("--base", "BASE", o.base, "the model before training");
+  app.value("--tuned", "TUNED", o.tuned, "the model after training");
+  app.value("--rank", "N|auto|energy=X", rank, "64; auto: as many as rise above the noise");
+  app.value("--max-rank", "N", max_rank, "limit of auto and energy (128)");
+  app.list("--target", "GLOB", targets, "only matching modules (repeatable)");
+  app.list("--exclude", "GLOB", excludes, "skip matching modules (repeatable)");
   app.value("--embeddings", "HOW", embeddings, "skip (default), lora or full");
-  app.value("--bias", "none|all", bias, "take biases along (none)");
-  app.list("--full-modules", "GLOB", full_modules, "take these along whole (repeatable)");
-  app.value("--svd", "fast|exact", svd, "how close to the optimum (fast: 0.25 %)");
+  app.value("--bias", "none|all", bias, "include biases (default: none)");
+  app.list("--full-modules", "GLOB", full_modules, "include matching modules whole (repeatable)");
+  app.value("--svd", "fast|exact", svd, "how close to the optimum (fast: within 0.25 %)");
   app.value("--tolerance", "X", tolerance, "exit 1 where a module's error is above X");
   app.value("--kernel", "NAME", kernel, "auto, avx512, avx2 or baseline");
-  app.value("--part", "I/N|auto", part, "do share I of N beside OUT; a run without finishes");
-  app.value("--fingerprint", "time|content", fingerprint, "how shares know the models again (time)");
-  app.group("Adapters alone");
-  app.value("--resize", "N", resize, "write ADAPTER at this rank");
-  app.flag("--compare", o.compare, "how far two adapters are apart");
+  app.value("--part", "I/N|auto", part, "do part I of N beside OUT; a run without it finishes");
+  app.value("--fingerprint", "time|content", fingerprint, "how parts recognise the models (default: time)");
+  app.group("Adapters");
+  app.value("--resize", "N", resize, "write ADAPTER at rank N");
+  app.flag("--compare", o.compare, "report how far apart two adapters are");
   app.common(o.common, "njpt");
   app.parse(argc, argv);
-  if (o.base.has_value() != o.tuned.has_value()) throw usage("--base and --tuned go together");
-  if (o.base && !o.operands.empty()) throw usage("a CHECKPOINT, or --base and --tuned");
+  if (o.base.has_value() != o.tuned.has_value()) throw usage("--base and --tuned need each other");
+  if (o.base && !o.operands.empty()) throw usage("give either a CHECKPOINT or --base and --tuned");
   if (resize) o.resize = rank_of(*resize, "--resize");
   if ((o.resize ? 1 : 0) + (o.compare ? 1 : 0) + (o.base ? 1 : 0) > 1)
     throw usage("--base and --tuned, --resize and --compare exclude one another");
   if (!o.base && o.operands.size() != (o.compare ? 2U : 1U))
-    throw usage(o.compare ? "--compare takes two adapters" : "name one CHECKPOINT, or --base and --tuned")
+    throw usage(o.compare ? "--compare takes two adapters" : "give one CHECKPOINT, or --base and --tuned")
         .hint("see lora-extract --help");
   if (tolerance) o.tolerance = number_of(*tolerance, "--tolerance");
   if (o.compare) return o;
   if (!output || output->empty()) throw usage("name the output with -o OUT").hint("see lora-extract --help");
   if (output->ends_with(".safetensors") || *output == "-")
-    throw usage("OUT is a folder: an adapter is its tensors and their config");
+    throw usage("OUT must be a folder: an adapter is tensors and a config");
   o.output = *output;
   o.adapter = adapter.value_or("");
   o.base_id = base_id.value_or("");
@@ -119,12 +119,12 @@ LoraExtractOptions parse_lora_options(int argc, char** argv) {
   }
   const bool of_pair = rank || max_rank || embeddings || bias || svd || tolerance || kernel || part ||
                        fingerprint || !targets.empty() || !excludes.empty() || !full_modules.empty();
-  if (of_pair && !o.base) throw usage("--rank and what chooses modules go with --base and --tuned");
-  if (o.base && adapter) throw usage("--adapter goes with a CHECKPOINT");
+  if (of_pair && !o.base) throw usage("--rank and the options that choose modules need --base and --tuned");
+  if (o.base && adapter) throw usage("--adapter needs a CHECKPOINT");
   if (rank) o.rank = parse_rank(*rank);
   if (max_rank) o.rank.most = rank_of(*max_rank, "--max-rank");
   if (o.base && o.alpha && o.rank.by != RankChoice::By::kNumber)
-    throw usage("--alpha of a pair goes with a number as --rank");
+    throw usage("with --base and --tuned, --alpha needs a numeric --rank");
   if (embeddings) o.pair.embeddings = parse_embeddings(*embeddings);
   if (bias && *bias != "none" && *bias != "all") throw usage("--bias takes none or all");
   o.pair.biases = bias == "all";

@@ -24,7 +24,7 @@ namespace mu {
 namespace {
 
 Input open_model(const std::string& path) {
-  if (path == "-") throw usage("--base and --tuned name files or folders");
+  if (path == "-") throw usage("--base and --tuned can't be standard input");
   Input input = open_input(path, StreamData::kCount);
   require_sound(input);
   require_state_dicts(input, false);
@@ -53,8 +53,8 @@ void print_lost(const PairResult& result) {
   for (std::size_t i = 0; i < std::min(kShown, result.lost.size()); ++i)
     names += (i > 0 ? ", " : "") + escape_name(result.lost[i]);
   print_warning(
-      fmt::format("{} changed and {} no part of the adapter: {}{}; --embeddings, --bias and --full-modules "
-                  "take them along",
+      fmt::format("{} changed but {} not in the adapter: {}{}; --embeddings, --bias and --full-modules "
+                  "include them",
                   plural(result.lost.size(), "tensor"), result.lost.size() == 1 ? "is" : "are", names,
                   result.lost.size() > kShown ? ", …" : ""));
 }
@@ -109,7 +109,7 @@ int extract_part(const LoraExtractOptions& o, const PartsFolder& parts, const In
   const bool done = std::find(there.begin(), there.end(), *o.part) != there.end();
   if (!done) write_pair_part(parts, *o.part, work(o, base, tuned, plan, units, options));
   print_note(fmt::format("{}: part {} of {}, {}{}", escape_name(o.output), o.part->index, o.part->count,
-                         plural(units.size(), "tensor"), done ? ", done already" : ""));
+                         plural(units.size(), "tensor"), done ? ", already done" : ""));
   return 0;
 }
 
@@ -151,7 +151,7 @@ int extract_pair_mode(const LoraExtractOptions& o) {
   const PairResult result = assemble_pair(std::move(tuned), plan, std::move(found), options);
   if (result.modules.empty() && result.whole.empty()) {
     print_lost(result);
-    print_note(result.lost.empty() ? "no difference" : "no difference in what an adapter can hold");
+    print_note(result.lost.empty() ? "no difference" : "no difference that an adapter can hold");
     return 1;
   }
   const PackPlan packed =

@@ -86,7 +86,7 @@ Input open_operand(const std::string& operand, StreamData data, const FolderOpti
   } catch (Error& error) {
     if (error.kind() != ErrorKind::kIo) throw;
     if (const std::optional<std::string> name = name_on_hub(operand))
-      error.hint("a repository on the hub is " + *name);
+      error.hint("to read it from the hub, write " + *name);
     throw;
   }
 }

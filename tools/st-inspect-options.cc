@@ -45,29 +45,31 @@ void derive(InspectOptions& o) {
     const bool digits = !o.tree->empty() && o.tree->size() < 6 &&
                         o.tree->find_first_not_of("0123456789") == std::string::npos;
     if (!digits || *o.tree == "0")
-      throw usage("--tree takes a depth from 1, not '" + escape_name(*o.tree) + "'");
+      throw usage("--tree takes a depth of 1 or more, not '" + escape_name(*o.tree) + "'");
     o.depth = std::stoul(*o.tree);
   }
   if (o.fail_on) {
     for (const std::string_view what : split(*o.fail_on, ',')) {
       if (what != "nan" && what != "inf")
-        throw usage("--fail-on takes nan, inf or both with a comma, not '" + escape_name(what) + "'");
+        throw usage("--fail-on takes nan, inf or nan,inf, not '" + escape_name(what) + "'");
       (what == "nan" ? o.fail_on_nan : o.fail_on_inf) = true;
     }
     o.stats = true;
   }
   if (views_of(o) > 1)
-    throw usage("these views exclude each other").hint("only --stats, --hash and --check go together");
+    throw usage("these views exclude one another").hint("only --stats, --hash and --check can be combined");
   if (o.part && (o.paths.size() != 1 || o.paths[0] == "-" || o.combine || o.check || !(o.stats || o.hash)))
-    throw usage("--part is for --stats and --hash of one PATH");
-  if (o.common.dry_run && !o.part) throw usage("-n belongs to --part");
+    throw usage("--part needs one PATH and --stats or --hash");
+  if (o.common.dry_run && !o.part) throw usage("-n needs --part");
   if (o.combine && (views_of(o) > (o.stats || o.hash || o.check ? 1 : 0) || o.sort || !o.filters.empty()))
-    throw usage("--combine prints what its parts measured").hint("--filter and --sort go with --part");
+    throw usage("--combine takes no other view, --sort or --filter")
+        .hint("give them to the runs with --part");
   if (o.diff && o.paths.size() != 2)
     throw usage(fmt::format("--diff compares two inputs, not {}", o.paths.size()));
   if (!o.diff && (!o.maps.empty() || o.rtol || o.atol || o.ignore_dtype))
-    throw usage("--map, --rtol, --atol and --ignore-dtype belong to --diff");
-  if (std::count(o.paths.begin(), o.paths.end(), "-") > 1) throw usage("standard input can be read once");
+    throw usage("--map, --rtol, --atol and --ignore-dtype need --diff");
+  if (std::count(o.paths.begin(), o.paths.end(), "-") > 1)
+    throw usage("standard input can be read only once");
 }
 
 InspectOptions parse_inspect_options(int argc, char** argv) {
@@ -77,27 +79,27 @@ InspectOptions parse_inspect_options(int argc, char** argv) {
   app.operands(o.paths);
   app.group("Views (default: an overview)");
   app.flag("-t,--tensors", o.tensors, "TSV: name dtype shape parameters bytes file offset");
-  app.flag("--names", o.names, "names, one a line");
-  app.optional_value("--tree", "DEPTH", std::string(kAllKeys), o.tree, "by dotted name, with sums");
+  app.flag("--names", o.names, "names, one per line");
+  app.optional_value("--tree", "DEPTH", std::string(kAllKeys), o.tree, "a tree of dotted names, with sums");
   app.flag("--header", o.header, "the header's exact bytes");
   app.optional_value("--metadata", "KEY", std::string(kAllKeys), o.metadata,
                      "all metadata, or one value verbatim");
-  app.value("--print", "NAME[0:4,:8]", o.print, "values of a tensor or of a slice");
+  app.value("--print", "NAME[0:4,:8]", o.print, "values of a tensor or a slice");
   app.flag("--stats", o.stats, "min, max, mean, std, zeros, NaN, Inf");
   app.flag("--hash", o.hash, "SHA-256 of files, tensors and content");
-  app.optional_value("--check", "LEVEL", "spec", o.check, "findings up to loads, spec (default) or hub");
+  app.optional_value("--check", "LEVEL", "spec", o.check, "check against loads, spec (default) or hub");
   app.flag("--diff", o.diff, "compare two inputs");
   app.group("Selection");
-  app.list("--filter", "GLOB", o.filters, "only tensors with such names (repeatable)");
+  app.list("--filter", "GLOB", o.filters, "only tensors with matching names (repeatable)");
   app.value("--sort", "KEY", o.sort, "name, size, offset (default) or dtype");
-  app.value("--fail-on", "nan,inf", o.fail_on, "exit 1 when --stats finds some");
+  app.value("--fail-on", "nan,inf", o.fail_on, "exit 1 when --stats finds any");
   app.value("--part", "I/N|auto", part, "measure part I of N (--stats, --hash), as JSON");
-  app.flag("--combine", o.combine, "operands are such parts: print what one run prints");
+  app.flag("--combine", o.combine, "join parts (PATHs) into what one run prints");
   app.group("With --diff");
   app.list("--map", "s/ERE/NEW/", o.maps, "rename the first input's tensors (repeatable)");
-  app.value("--rtol", "X", o.rtol, "relative tolerance (0), as torch.allclose");
+  app.value("--rtol", "X", o.rtol, "relative tolerance (0), as in torch.allclose");
   app.value("--atol", "X", o.atol, "absolute tolerance (0)");
-  app.flag("--ignore-dtype", o.ignore_dtype, "equal values in another dtype are no difference");
+  app.flag("--ignore-dtype", o.ignore_dtype, "equal values in another dtype are the same");
   app.common(o.common, "nj0pt");
   app.parse(argc, argv);
   if (o.paths.empty()) throw usage("name a PATH").hint("see st-inspect --help");

@@ -51,25 +51,25 @@ Options parse_options(int argc, char** argv) {
   app.operands(o.inputs);
   app.group("Output");
   app.value("-o,--output", "OUT", o.output, "a folder, a .safetensors or .npy file, or -");
-  app.value("--max-shard-size", "SIZE", o.max_shard_size, "start a new shard beyond this (5GB); 0: never");
-  app.list("--metadata", "K=V", o.metadata, "set a metadata key; K= drops it (repeatable)");
-  app.flag("--weights-only", o.weights_only, "leave config, tokenizer and the rest behind");
+  app.value("--max-shard-size", "SIZE", o.max_shard_size, "start a new shard beyond SIZE (5GB); 0: never");
+  app.list("--metadata", "K=V", o.metadata, "set a metadata key; K= removes it (repeatable)");
+  app.flag("--weights-only", o.weights_only, "leave out config, tokenizer and other files");
   app.flag("--force", o.force, "replace what exists");
-  app.flag("--verify", o.verify, "reread the output and compare it");
-  app.value("--from", "zero|dcp", o.from, "the ranks' parts, though whole weights lie beside");
-  app.value("--key", "PATH", o.key, "where the model lies in a distributed checkpoint (app.model)");
-  app.value("--base", "DIR", o.base, "take config, tokenizer, and weights that were lost, from there");
+  app.flag("--verify", o.verify, "read the output again and compare it");
+  app.value("--from", "zero|dcp", o.from, "use the ranks' files even beside whole weights");
+  app.value("--key", "PATH", o.key, "where the model is in a distributed checkpoint (app.model)");
+  app.value("--base", "DIR", o.base, "take config, tokenizer and lost weights from DIR");
   app.list("--adapter", "DIR[:SCALE]", o.adapters, "merge this LoRA adapter (repeatable)");
-  app.flag("--salvage", o.salvage, "take the tensors of a pickle that is dangerous to load");
+  app.flag("--salvage", o.salvage, "take the tensors out of a dangerous pickle");
   app.group("Beyond one machine");
-  app.value("--part", "I/N|auto", part, "write part I of N beside OUT; a run without finishes");
-  app.value("--fingerprint", "time|content", fingerprint, "how parts know the input again (time)");
+  app.value("--part", "I/N|auto", part, "write part I of N beside OUT; a run without it finishes");
+  app.value("--fingerprint", "time|content", fingerprint, "how parts recognise the input (default: time)");
   app.group("Tensors");
-  app.list("--dtype", "[GLOB=]TYPE", o.dtypes, "to bf16 f16 f32 f64 f8_e4m3 f8_e5m2 (repeatable)");
-  app.list("--select", "GLOB", o.select, "only tensors with such names (repeatable)");
-  app.list("--exclude", "GLOB", o.exclude, "no tensors with such names (repeatable)");
+  app.list("--dtype", "[GLOB=]TYPE", o.dtypes, "cast to bf16 f16 f32 f64 f8_e4m3 f8_e5m2 (repeatable)");
+  app.list("--select", "GLOB", o.select, "only tensors with matching names (repeatable)");
+  app.list("--exclude", "GLOB", o.exclude, "skip tensors with matching names (repeatable)");
   app.list("--rename", "s/ERE/NEW/", o.rename, "rename tensors, as sed -E does (repeatable)");
-  app.value("--names-from", "FILE", o.names_from, "only the tensors named there, one a line");
+  app.value("--names-from", "FILE", o.names_from, "only the tensors that FILE names, one per line");
   app.common(o.common, "nj0pt");
   app.parse(argc, argv);
   if (o.inputs.empty()) throw usage("name an INPUT").hint("see st-pack --help");
@@ -77,7 +77,7 @@ Options parse_options(int argc, char** argv) {
   if (part) o.part = parse_part_option(*part);
   if (fingerprint) o.known_by = parse_known_by(*fingerprint);
   if (o.part && kind_of(*o.output) != OutputKind::kFolder)
-    throw usage("--part needs a folder as output").hint("the unit of a part is a shard");
+    throw usage("--part needs a folder as output").hint("a part consists of whole shards");
   return o;
 }
 
@@ -127,7 +127,7 @@ PackOptions pack_options(const Options& o, OutputKind kind) {
   if (o.max_shard_size) pack.max_shard_size = parse_size(*o.max_shard_size);
   if (o.max_shard_size && kind != OutputKind::kFolder)
     throw usage("--max-shard-size needs a folder as output");
-  if (o.verify && kind == OutputKind::kStream) throw usage("--verify can't reread standard output");
+  if (o.verify && kind == OutputKind::kStream) throw usage("--verify can't read standard output again");
   pack.weights_only = o.weights_only;
   return pack;
 }
@@ -210,7 +210,7 @@ int pack(const Options& o) {
       open_inputs(o.inputs, o.common.dry_run ? StreamData::kCount : StreamData::kSpool, folder_options(o));
   const std::vector<AdapterUse> adapters = open_adapters(o.adapters);
   if (!adapters.empty() && input.is_adapter())
-    throw usage("--adapter needs the base model as input, and this is an adapter")
+    throw usage("--adapter needs the base model as input, but this is an adapter")
         .in_file(escape_name(input.name));
   PackPlan plan = make_plan(o, pack_to, adapters, input, kind);
   const std::optional<PartsFolder> parts = find_parts(o, plan, input, adapters);

@@ -145,8 +145,8 @@ void App::common(CommonOptions& options, std::string_view which, const std::stri
   }
   value("--color", "WHEN", color_, "auto (default), always or never");
   flag("-q,--quiet", console().quiet, "errors only");
-  finish(app_->add_flag("-v,--verbose", console().verbose, "say more"), Takes::kNothing);
-  flag("-h,--help", help_, "print this");
+  finish(app_->add_flag("-v,--verbose", console().verbose, "print more"), Takes::kNothing);
+  flag("-h,--help", help_, "print this help");
   flag("--version", version_, "print the version");
 }
 

@@ -113,7 +113,7 @@ PY
   [[ $output != *perplexity* ]]
   echo x > model/all_results.json
   expect 0 card-gen model --base a/b
-  has stderr "not learned: results: model/all_results.json: byte 0: not valid JSON"
+  has stderr "unknown: results: model/all_results.json: byte 0: not valid JSON"
   expect 3 card-gen --strict model --base a/b
 }
 
@@ -126,7 +126,7 @@ PY
   has output "pipeline_tag: text-generation"
   printf x > $snapshot/config.json
   HF_HUB_CACHE=$PWD/hub expect 0 card-gen --base owner/base
-  has stderr "not learned: the base model in the cache"
+  has stderr "unknown: the base model in the cache"
 }
 
 @test "nothing known but a title: no front matter rather than a blank one" {
@@ -317,14 +317,14 @@ MD
   model
   truncate -s 100 model/model.safetensors
   expect 0 card-gen model --base a/b
-  has stderr "not learned: parameters"
+  has stderr "unknown: parameters"
   has output "LlamaForCausalLM"
   expect 3 card-gen --strict model --base a/b
   printf '{' > model/trainer_state.json
   printf 'x' > model/training_args.bin
   expect 0 card-gen model --base a/b
-  has stderr "not learned: training"
-  has stderr "not learned: hyperparameters"
+  has stderr "unknown: training"
+  has stderr "unknown: hyperparameters"
 }
 
 @test "evaluation results become a table and model-index" {

@@ -438,7 +438,7 @@ assert d["done"] and d["runs"][0]["outcome"]["removed"] == 1 and d["runs"][0]["o
   cmp bin/run/checkpoint-100/model.safetensors "$FIXTURES/full-run/checkpoint-40/model.safetensors"
   [ "$(steps)" = 300 ]
   expect 2 ckpt-prune --keep 1 --trash run/checkpoint-300/trash run
-  has stderr "lies in the checkpoint checkpoint-300"
+  has stderr "is inside the checkpoint checkpoint-300"
   # What lies in the trash is not pruned again, wherever the trash lies.
   run_of 100 200
   mkdir tree && mv run tree

@@ -130,7 +130,7 @@ tls() {
   mkdir -p home/locked && chmod 700 home/locked
   expect 0 setpriv --reuid 65534 --regid 65534 --clear-groups env XDG_STATE_HOME="$PWD/home/locked/a" \
     XDG_CACHE_HOME="$PWD/home/locked/b" HF_HOME=/nonexistent hub-push out ada/tiny
-  has stderr "warning: nothing is remembered"
+  has stderr "warning: can't keep a record for the next run"
 }
 
 @test "a signal ends it within a second while a name is looked up" {

@@ -343,7 +343,7 @@ setup() { hub_home; }
   expect 2 hub-push --allow nothing out ada/tiny
   sed -n '/^[.]TS/,/^[.]TE/p' "$BATS_TEST_DIRNAME/../../man/hub-push.1" | awk -F'\t' 'NF == 2 {gsub(/\\/, "", $1); print $1}' > listed
   [ -s listed ]
-  diff listed <(sed 's/.*there are //; s/, /\n/g' <<< "$stderr")
+  diff listed <(sed 's/.*the rules are //; s/, /\n/g' <<< "$stderr")
 }
 
 @test "a link that leads nowhere in place of weights stops the push" {

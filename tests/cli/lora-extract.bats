@@ -81,7 +81,7 @@ PY
   expect 0 lora-extract --base "$FIXTURES/pair/base" --tuned "$FIXTURES/pair/tuned" --rank auto -o out
   [ "$(awk 'NR > 1 && $2 == 4' <<< "$output" | wc -l)" = 14 ]
   [ "${#lines[@]}" = 15 ]
-  has stderr "2 tensors changed and are no part of the adapter: model.layers.1.input_layernorm.weight"
+  has stderr "2 tensors changed but are not in the adapter: model.layers.1.input_layernorm.weight"
   grep -q '"r": 4' out/adapter_config.json
   grep -q '"lora_alpha": 4' out/adapter_config.json
   grep -q '"base_model_name_or_path": null' out/adapter_config.json

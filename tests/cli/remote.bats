@@ -208,7 +208,7 @@ PY
 
 @test "a path that is not there and looks like a repository is hinted at" {
   expect 7 st-inspect ada/x
-  has stderr "a repository on the hub is hf://ada/x"
+  has stderr "to read it from the hub, write hf://ada/x"
   expect 7 st-inspect datasets/ada/x
   has stderr hf://datasets/ada/x
   expect 7 st-inspect --diff ada/x ada/y
