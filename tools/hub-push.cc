@@ -2,7 +2,10 @@
 // hub-push: publish a folder or a file. Options become a push; its plan is printed or carried out.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <memory>
+#include <utility>
+#include <vector>
 
 #include "base/duration.h"
 #include "base/error.h"
@@ -15,6 +18,7 @@
 #include "hub/cache_push.h"
 #include "hub/report.h"
 #include "model/links.h"
+#include "model/roles.h"
 #include "net/environment.h"
 #include "os/file.h"
 #include "os/folder.h"
@@ -43,6 +47,43 @@ FileChoice choose(const HubPushOptions& o, const std::string& local, const PushO
     return choose_file(local, into_folder ? join_path(push.prefix, base_name(local)) : push.prefix);
   const bool all = o.all || push.repo.type != RepoType::kModel;
   return choose_folder(local, push.prefix, {o.include, o.exclude, all, o.follow_symlinks});
+}
+
+bool has_weights(const FileChoice& choice) {
+  return std::any_of(choice.files.begin(), choice.files.end(), [](const LocalFile& file) {
+    const FileRole role = role_of(base_name(file.name), false);
+    return role == FileRole::kWeights || role == FileRole::kTorchWeights || role == FileRole::kOtherWeights;
+  });
+}
+
+// The checkpoints that lie in a folder, by step.
+std::vector<std::string> checkpoints_in(const std::string& folder) {
+  const CheckpointNames names;
+  std::vector<std::pair<std::uint64_t, std::string>> found;
+  for (const FolderEntry& entry : list_folder(folder)) {
+    if (names.matches(entry.name, entry.kind == FolderEntry::Kind::kFolder))
+      found.emplace_back(names.number_of(entry.name).value_or(0), entry.name);
+  }
+  std::sort(found.begin(), found.end());
+  std::vector<std::string> sorted;
+  for (auto& [step, name] : found) sorted.push_back(std::move(name));
+  return sorted;
+}
+
+// Of the folder of a training run nothing but logs and a card would be left: one of its checkpoints is meant.
+void refuse_run_folder(const HubPushOptions& o, const std::string& local, const FileChoice& choice,
+                       const PushOptions& push) {
+  if (o.all || !o.include.empty() || push.repo.type != RepoType::kModel || !is_folder(local)) return;
+  if (has_weights(choice)) return;
+  const std::vector<std::string> checkpoints = checkpoints_in(local);
+  if (checkpoints.empty()) return;
+  const std::string some = checkpoints.size() <= 4
+                               ? join(checkpoints, ", ")
+                               : fmt::format("{} to {}", checkpoints.front(), checkpoints.back());
+  throw refused(fmt::format("holds the checkpoints of a run ({}), but no model of its own", some))
+      .in_file(escape_name(local))
+      .hint(fmt::format("push one of them, as {}; --every TIME pushes each new one",
+                        escape_name(join_path(local, checkpoints.back()))));
 }
 
 void tell_choice(const FileChoice& choice) {
@@ -112,6 +153,7 @@ std::string kept_out(const std::string& local, const std::string& folder) {
 int push_once(const HubPushOptions& o, const std::string& local, PushOptions push_to) {
   std::optional<InputFile> spooled;
   const FileChoice choice = choose(o, local, push_to, spooled);
+  refuse_run_folder(o, local, choice, push_to);
   tell_choice(choice);
   if (choice.files.empty() && push_to.deletions.empty()) throw refused("no file is left to push");
   const std::string own_cache = kept_out(local, cache_home());

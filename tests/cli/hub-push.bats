@@ -645,6 +645,29 @@ in_parts() {
   expect 2 hub-push --max-wait never out ada/tiny
 }
 
+@test "a run's folder without a model of its own names its checkpoints and --every" {
+  cp -r "$FIXTURES/full-run" run
+  start_hub
+  for card in no yes; do
+    [ $card = no ] || echo hello > run/README.md
+    for dry in "" -n; do
+      expect 5 hub-push $dry run ada/run
+      has stderr "run: holds the checkpoints of a run (checkpoint-20, checkpoint-40, checkpoint-60), but no model of its own"
+      has stderr "push one of them, as run/checkpoint-60; --every TIME"
+      [ "$(wc -l <<< "$stderr")" = 1 ]
+    done
+  done
+  mkdir run/checkpoint-{100,200,1000}
+  expect 5 hub-push run/ ada/run
+  has stderr "(checkpoint-20 to checkpoint-1000)"
+  [ "$(hub_count)" = 0 ]
+  expect 0 hub-push run --include README.md ada/run
+  expect 0 hub-push run/checkpoint-60 ada/run
+  cp "$FIXTURES/base/model.safetensors" run
+  expect 0 hub-push run ada/run
+  has stderr "checkpoint-20/: left out"
+}
+
 @test "--every pushes the newest complete checkpoint of a run, and only when there is a newer one" {
   mkdir run
   cp -r "$FIXTURES/full-run/checkpoint-20" run
