@@ -111,7 +111,13 @@ void name_what_is_passed_by(const Options& o, const std::vector<RunFolder>& fold
                             const CheckpointNames& names, Verdict& verdict) {
   const auto hint = [&](const RunFolder& folder) {
     const std::string text = folder.fd.get() < 0 ? "" : hint_at_others(folder, names, o.recursive);
-    if (!text.empty()) print_note(escape_name(folder.path) + ": no checkpoint found, but " + text);
+    if (!text.empty()) {
+      print_note(escape_name(folder.path) + ": no checkpoint found, but " + text);
+    } else if (err_is_terminal() && !o.list) {  // cron mails what is said
+      print_note(fmt::format("{}: no checkpoint found: nothing {} is named {}", escape_name(folder.path),
+                             o.recursive ? "below" : "here",
+                             escape_name(o.pattern.value_or("checkpoint-N"))));
+    }
   };
   for (const RunFolder& folder : barren) hint(folder);
   for (std::size_t r = 0; r < runs.size(); ++r) {
@@ -171,7 +177,7 @@ void print_views(const Options& o, std::optional<Verb> verb, const std::vector<R
       if (!runs[r].failure) out(list_text(runs[r], plan.runs[r]));
     }
   } else if (o.common.dry_run) {
-    out(plan_text(runs, plan));
+    out(plan_text(runs, plan, out_width()));
   }
 }
 
@@ -213,7 +219,7 @@ int prune(const Options& o) {
   } else {
     outcomes = execute_all(o, folders, runs, plan, verdict);
     if (o.common.json) out(plan_json(runs, plan, outcomes));
-    const std::string lines = plan_text(runs, plan);
+    const std::string lines = plan_text(runs, plan, 0);
     for (const std::string_view line : split(trim(lines), '\n')) {
       if (!line.empty()) print_detail(line);
     }

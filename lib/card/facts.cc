@@ -251,7 +251,7 @@ void add_conclusions(CardFacts& facts) {
     const bool quantised = (facts.has("quantization") && !trained) || facts.has("gguf_file");
     if (!facts.has("kind") && !facts.has("base_model_relation") && !merge)
       facts.notes.emplace_back(
-          "without a FOLDER the model is taken for a finetune of its base; --relation says otherwise");
+          "without the files of a model it is taken for a finetune of its base; --relation says otherwise");
     facts.add("base_model_relation",
               adapter     ? "adapter"
               : merge     ? "merge"

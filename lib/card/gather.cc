@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstdlib>
 
@@ -268,13 +269,22 @@ std::string folder_name(const std::string& path) {
   return above.empty() ? name : above;
 }
 
+// A folder of documents, or an empty one, is not of a model yet: nothing is claimed of what may come.
+bool holds_model_files(const Folder& folder) {
+  constexpr std::array kSilent = {FileRole::kDocument, FileRole::kCode, FileRole::kLog, FileRole::kHidden,
+                                  FileRole::kOther};
+  return std::any_of(folder.files.begin(), folder.files.end(), [&](const FolderFile& file) {
+    return std::find(kSilent.begin(), kSilent.end(), file.role) == kSilent.end();
+  });
+}
+
 // What the folder is, and where its model lies as seen from beside it.
 void add_place(CardFacts& facts, const Folder& folder, bool adapter,
                const std::optional<std::string>& checkpoint, bool lies_in_checkpoint) {
   std::string kind = adapter ? "adapter" : "model";
   if (folder.has("optimizer.pt") || folder.has("optimizer.bin")) kind += " checkpoint";
   if (checkpoint) kind += " run";
-  facts.add("kind", kind, "the folder's files");
+  if (checkpoint || holds_model_files(folder)) facts.add("kind", kind, "the folder's files");
   const std::string name = folder_name(folder.path);
   facts.add("folder_name", name, "the folder's name");
   const std::string own(base_name(tidy_path(folder.path)));

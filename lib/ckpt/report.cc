@@ -249,7 +249,7 @@ std::string list_text(const RunFacts& run, const RunPlan& plan) {
   return text;
 }
 
-std::string plan_text(const std::vector<RunFacts>& runs, const Plan& plan) {
+std::string plan_text(const std::vector<RunFacts>& runs, const Plan& plan, std::size_t width) {
   std::string text;
   for (std::size_t r = 0; r < runs.size(); ++r) {
     const RunFacts& run = runs[r];
@@ -262,7 +262,7 @@ std::string plan_text(const std::vector<RunFacts>& runs, const Plan& plan) {
       table.row({std::string(verb_name(item.verb)), escape_name(run.checkpoints[i].name),
                  format_size(run.checkpoints[i].disk_bytes()), escape_name(join(item.reasons, "; "))});
     }
-    text += table.text(2, 0);
+    text += table.text(2, width);
   }
   if (runs.size() > 1)
     text += fmt::format("{} together: {} of {} stay\n", plural(runs.size(), "run"),

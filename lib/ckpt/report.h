@@ -25,8 +25,8 @@ std::string next_text(const RunFacts& run);  // one sentence; empty where nothin
 // The checkpoints of a run as a table, with its metric over time; verbs too where the plan changes something.
 std::string list_text(const RunFacts& run, const RunPlan& plan);
 
-// One line a checkpoint, with verb and reasons, and the totals.
-std::string plan_text(const std::vector<RunFacts>& runs, const Plan& plan);
+// One line a checkpoint, with verb and reasons, wrapped at `width` columns (0: never), and the totals.
+std::string plan_text(const std::vector<RunFacts>& runs, const Plan& plan, std::size_t width);
 
 // Paths of the checkpoints with a verb, one a line, or exact and ended by NUL.
 std::string paths_text(const std::vector<RunFacts>& runs, const Plan& plan, Verb verb, bool null);

@@ -10,6 +10,28 @@ lacks() {
 model() { cp -r "$FIXTURES/full-run/checkpoint-40" model; }
 adapter() { cp -r "$FIXTURES/lora-run/checkpoint-40" adapter; }
 
+@test "of a folder without a model nothing is claimed" {
+  mkdir empty words
+  echo hello > words/notes.txt
+  for folder in empty words; do
+    for style in full trl minimal; do
+      expect 0 card-gen --style $style $folder
+      [ "${lines[0]}" = "# $folder" ]
+      [ "$(grep -c . <<< "$output")" = 2 ]  # and what is remembered
+    done
+    has stderr "$folder: no weights lie in this folder"
+    expect 0 card-gen --json $folder
+    for fact in kind library_name pipeline_tag; do [[ $output != *"\"$fact\""* ]]; done
+    expect 0 card-gen -i $folder
+    expect 0 card-gen --check $folder
+  done
+  expect 0 card-gen empty --base a/b
+  has output "base_model_relation: finetune"
+  cp "$FIXTURES"/base/* empty
+  expect 0 card-gen -i empty
+  grep -qx "library_name: transformers" empty/README.md
+}
+
 @test "a card from options alone, with hints for single names" {
   expect 0 card-gen --base llama --dataset x
   golden card-gen-options.md

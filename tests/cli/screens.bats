@@ -12,7 +12,7 @@ on_terminal() {
 }
 
 # widest: columns of the longest line shown, its colours left out.
-widest() { python3 -c 'import re, sys; print(max(map(len, re.sub(r"\x1b\[[0-9;]*m", "", sys.stdin.read()).splitlines())))' <<< "$output"; }
+widest() { python3 -c 'import re, sys; print(max(map(len, re.sub(r"\x1b\[[0-9;]*m", "", sys.argv[1]).splitlines())))' "$output"; }
 
 @test "an option that is not known names the nearest one of the program" {
   while read -r tool typed meant; do
@@ -130,4 +130,32 @@ PY
   expect 0 st-inspect --stats a.safetensors
   [ "$(awk -F '\t' '{ print NF }' <<< "$output" | sort -u)" = 12 ]
   has output -0.00123457
+}
+
+@test "a folder without checkpoints is named on a terminal, and cron hears nothing" {
+  mkdir -p empty/below
+  for options in "" -n; do
+    on_terminal 0 2:80 ckpt-prune --keep 1 $options empty
+    [ "$output" = "ckpt-prune: empty: no checkpoint found: nothing here is named checkpoint-N" ]
+    expect 0 ckpt-prune --keep 1 $options empty
+    [ -z "$output$stderr" ]
+  done
+  on_terminal 0 2:80 ckpt-prune --keep 1 --recursive empty
+  has output "nothing below is named checkpoint-N"
+  on_terminal 0 2:80 ckpt-prune --keep 1 --pattern 'step_*' empty
+  has output "nothing here is named step_*"
+  on_terminal 0 2:80 ckpt-prune --keep 1 -q empty
+  [ -z "$output" ]
+  cp -r "$FIXTURES/full-run" run
+  chmod -R u+w run
+  on_terminal 0 2:80 ckpt-prune --keep 9 run
+  [ -z "$output" ]
+}
+
+@test "plans and lists of checkpoints fit the width" {
+  cp -r "$FIXTURES/full-run" run
+  on_terminal 0 60 ckpt-prune -n --keep 1 --keep-every 20 --keep-step 60 run
+  [ "$(widest)" -le 60 ]
+  on_terminal 0 80 ckpt-prune --list run
+  [ "$(widest)" -le 80 ]
 }
