@@ -14,6 +14,7 @@
 #include "lora-extract-options.h"
 #include "lora/low_rank.h"
 #include "lora/report.h"
+#include "model/hf_cache.h"
 #include "os/folder.h"
 #include "os/stage.h"
 #include "pack/report.h"
@@ -37,13 +38,8 @@ Input open_model(const std::string& path) {
 
 // The id that a cache of the Hugging Face libraries keeps a model under; a path is never written.
 std::string id_of(const std::string& path) {
-  for (const std::string_view part : split(path, '/')) {
-    if (!part.starts_with("models--")) continue;
-    std::string id(part.substr(8));
-    if (const std::size_t dashes = id.find("--"); dashes != std::string::npos) id.replace(dashes, 2, "/");
-    return id;
-  }
-  return "";
+  const std::optional<CachedModel> cached = cached_model_at(path);
+  return cached ? cached->id : "";
 }
 
 void print_lost(const PairResult& result) {

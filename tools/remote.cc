@@ -5,7 +5,6 @@
 
 #include "base/error.h"
 #include "cli/console.h"
-#include "hub/cache_layout.h"
 #include "hub/connection.h"
 #include "hub/remote.h"
 #include "hub/repo.h"

@@ -4,27 +4,12 @@
 #include "base/text.h"
 #include "card/gather.h"
 #include "card/tables.h"
+#include "model/hf_cache.h"
 #include "net/environment.h"
-#include "os/file.h"
 #include "os/folder.h"
 
 namespace mu {
 namespace {
-
-std::optional<BaseName> from_hf_cache(const std::vector<std::string_view>& parts) {
-  for (std::size_t i = 0; i < parts.size(); ++i) {
-    if (!parts[i].starts_with("models--")) continue;
-    std::string id(parts[i].substr(8));
-    const std::size_t dashes = id.find("--");
-    if (dashes != std::string::npos) id.replace(dashes, 2, "/");
-    if (!is_repo_id(id)) return std::nullopt;
-    BaseName name{id, ""};
-    if (i + 2 < parts.size() && parts[i + 1] == "snapshots" && parts[i + 2].size() == 40)
-      name.revision = parts[i + 2];
-    return name;
-  }
-  return std::nullopt;
-}
 
 std::optional<BaseName> from_modelscope(const std::vector<std::string_view>& parts) {
   for (std::size_t i = 0; i + 1 < parts.size(); ++i) {
@@ -45,7 +30,8 @@ std::optional<BaseName> from_modelscope(const std::vector<std::string_view>& par
 
 std::optional<BaseName> base_from_name(std::string_view name, const std::string& folder) {
   const std::vector<std::string_view> parts = split(name, '/');
-  if (std::optional<BaseName> found = from_hf_cache(parts)) return found;
+  if (const std::optional<CachedModel> cached = cached_model_at(name))
+    return BaseName{cached->id, cached->commit};
   if (std::optional<BaseName> found = from_modelscope(parts)) return found;
   if (!is_repo_id(name) || is_local_path(name) || name == "None") return std::nullopt;
   const std::string_view last = base_name(name);
@@ -61,23 +47,14 @@ std::optional<BaseName> base_from_name(std::string_view name, const std::string&
 }
 
 std::optional<std::string> cached_snapshot(std::string_view id) {
-  if (!is_repo_id(id)) return std::nullopt;
-  const std::string cache = hub_cache_home();
-  std::string repo(id);
-  if (const std::size_t slash = repo.find('/'); slash != std::string::npos) repo.replace(slash, 1, "--");
-  const std::string root = join_path(cache, "models--" + repo);
-  const std::string snapshots = join_path(root, "snapshots");
-  if (!is_in_reach(snapshots) || !is_folder(snapshots)) return std::nullopt;
-  const std::string main = join_path(root, "refs/main");
-  if (exists(main) && !is_folder(main)) {
-    const std::string commit(trim(read_whole_file(main, 4096)));
-    const bool sound =
-        commit.size() == 40 && commit.find_first_not_of("0123456789abcdef") == std::string::npos;
-    if (sound && is_folder(join_path(snapshots, commit))) return join_path(snapshots, commit);
-  }
-  const std::vector<FolderEntry> entries = list_folder(snapshots);
-  if (entries.size() != 1) return std::nullopt;
-  return join_path(snapshots, entries.front().name);
+  const std::string cache = hub_cache_home(), name = cached_repo_name("model", id);
+  if (!is_repo_id(id) || !is_in_reach(join_path(join_path(cache, name), "snapshots"))) return std::nullopt;
+  const CachedRepo repo(cache, name);
+  if (const std::optional<std::string> main = repo.find_revision("main")) return repo.snapshot_path(*main);
+  // Downloaded by a tag or commit.
+  const std::vector<std::string> snapshots = repo.snapshots();
+  if (snapshots.size() != 1) return std::nullopt;
+  return repo.snapshot_path(snapshots.front());
 }
 
 }  // namespace mu

@@ -9,6 +9,7 @@
 #include "card/front_matter.h"
 #include "card/gather.h"
 #include "card/tables.h"
+#include "model/hf_cache.h"
 #include "os/file.h"
 
 namespace mu {

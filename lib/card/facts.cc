@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "card/tables.h"
+#include "model/hf_cache.h"
 
 namespace mu {
 namespace {

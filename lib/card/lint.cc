@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "card/placeholders.h"
 #include "card/tables.h"
+#include "model/hf_cache.h"
 #include "model/secrets.h"
 #include "os/interrupt.h"
 

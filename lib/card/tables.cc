@@ -154,20 +154,6 @@ const std::vector<Hyperparameter>& hyperparameters() {
   return table;
 }
 
-bool is_repo_id(std::string_view id) {
-  if (id.empty() || id.find("--") != std::string_view::npos || id.find("..") != std::string_view::npos ||
-      id.ends_with(".git"))
-    return false;
-  const std::size_t slash = id.find('/');
-  const auto is_name = [](std::string_view part) {
-    const auto word = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_'; };
-    return !part.empty() && part.size() <= 96 && word(part.front()) && word(part.back()) &&
-           std::all_of(part.begin(), part.end(), [&](char c) { return word(c) || c == '.' || c == '-'; });
-  };
-  if (slash == std::string_view::npos) return is_name(id);
-  return is_name(id.substr(0, slash)) && is_name(id.substr(slash + 1));
-}
-
 bool is_local_path(std::string_view text) {
   if (text.empty()) return false;
   const bool drive = text.size() > 2 && std::isalpha(static_cast<unsigned char>(text[0])) != 0 &&

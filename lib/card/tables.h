@@ -49,8 +49,6 @@ struct Hyperparameter {
 };
 const std::vector<Hyperparameter>& hyperparameters();
 
-// A model or dataset id as huggingface_hub accepts it (utils/_validators.py): NAME or OWNER/NAME.
-bool is_repo_id(std::string_view id);
 // True for text that is a place on a disk: absolute, relative with dots, home, drive letters, backslashes.
 bool is_local_path(std::string_view text);
 

@@ -12,6 +12,7 @@
 #include "card/placeholders.h"
 #include "card/tables.h"
 #include "card/yaml.h"
+#include "model/hf_cache.h"
 #include "os/folder.h"
 
 namespace mu {

@@ -16,6 +16,8 @@
 #include "hash/git_blob.h"
 #include "hub/attributes.h"
 #include "hub/ignored.h"
+#include "hub/snapshot_id.h"
+#include "model/hf_cache.h"
 #include "os/blobs.h"
 #include "os/copy.h"
 #include "os/folder.h"
@@ -80,7 +82,11 @@ class CachePush {
  public:
   CachePush(const std::string& cache_folder, const FileChoice& choice, HashCache& cache,
             const PushOptions& options, const PushListener& listener)
-      : choice_(choice), cache_(cache), o_(options), listener_(listener), repo_(cache_folder, options.repo) {}
+      : choice_(choice),
+        cache_(cache),
+        o_(options),
+        listener_(listener),
+        repo_(cache_folder, cached_repo_name(repo_type_name(options.repo.type), options.repo.id)) {}
 
   PushResult run() {
     if (o_.create_pr) throw usage("a cache folder knows no pull requests");

@@ -8,7 +8,6 @@
 
 #include <string>
 
-#include "hub/cache_layout.h"
 #include "hub/push.h"
 
 namespace mu {

@@ -15,7 +15,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "hub/api.h"
-#include "hub/cache_layout.h"
+#include "model/hf_cache.h"
 #include "net/url.h"
 #include "os/far.h"
 #include "os/file.h"
@@ -261,7 +261,7 @@ RemoteHashes hang_in_remote(HubSession& session, std::string_view text, unsigned
 }
 
 void hang_in_cached(const std::string& cache_folder, const RemotePlace& place) {
-  const CachedRepo repo(cache_folder, place.repo);
+  const CachedRepo repo(cache_folder, cached_repo_name(repo_type_name(place.repo.type), place.repo.id));
   const std::optional<std::string> commit = repo.find_revision(place.revision);
   if (!commit)
     throw Error(ErrorKind::kIo, fmt::format("{} at {} is not in the cache {}", place.repo.id,

@@ -9,34 +9,12 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "model/hf_cache.h"
 #include "model/links.h"
 #include "net/url.h"
 
 namespace mu {
 namespace {
-
-std::optional<std::string> component_fault(std::string_view part) {
-  if (part.empty()) return "a part of it is empty";
-  if (part.size() > 96) return "a part of it is longer than 96 characters";
-  const bool plain = std::all_of(part.begin(), part.end(), [](unsigned char c) {
-    return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.';
-  });
-  if (!plain) return "only letters, digits, '-', '_' and '.' are allowed";
-  if (part.front() == '-' || part.front() == '.' || part.back() == '-' || part.back() == '.')
-    return "a part of it starts or ends with '-' or '.'";
-  return std::nullopt;
-}
-
-std::optional<std::string> id_fault(std::string_view id) {
-  if (std::count(id.begin(), id.end(), '/') > 1) return "it has more than one '/'";
-  if (id.find("--") != std::string_view::npos || id.find("..") != std::string_view::npos)
-    return "'--' and '..' are not allowed";
-  if (id.ends_with(".git")) return "it ends with '.git'";
-  for (const std::string_view part : split(id, '/')) {
-    if (std::optional<std::string> fault = component_fault(part)) return fault;
-  }
-  return std::nullopt;
-}
 
 // The drive that Windows sees before a name's colon ("a:b"): huggingface_hub refuses to download such a name.
 bool has_drive(std::string_view part) {
@@ -109,7 +87,7 @@ Repo parse_repo(std::string_view text, std::optional<RepoType> type) {
                             repo_type_name(*written), repo_type_name(*type)));
   if (id.find('@') != std::string_view::npos)
     throw usage(fmt::format("'{}' names a revision", escape_name(text))).hint("give it with --revision");
-  if (const std::optional<std::string> fault = id_fault(id))
+  if (const std::optional<std::string> fault = repo_id_fault(id))
     throw usage(fmt::format("'{}' is no name of a repository: {}", escape_name(text), *fault))
         .hint("names are owner/name, datasets/owner/name or spaces/owner/name");
   return {written.value_or(type.value_or(RepoType::kModel)), std::string(id)};

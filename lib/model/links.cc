@@ -5,7 +5,7 @@
 #include <cctype>
 
 #include "base/text.h"
-#include "os/blobs.h"
+#include "model/hf_cache.h"
 #include "os/folder.h"
 
 namespace mu {
@@ -35,12 +35,6 @@ bool lies_in(const std::string& folder, const std::string& path) {
   while (!is_in_reach(above) && parent_of(above) != above) above = parent_of(above);
   const std::string root = resolved_path(folder), place = resolved_path(above);
   return place == root || place.starts_with(root == "/" ? root : root + "/");
-}
-
-bool is_cache_blob(const std::string& real_path) {
-  const std::string blobs = parent_of(real_path), repo = parent_of(blobs);
-  if (!is_blob_hash(base_name(real_path)) || base_name(blobs) != "blobs") return false;
-  return is_cached_repo_name(base_name(repo));
 }
 
 bool is_text_start(std::string_view start) {

@@ -17,9 +17,6 @@ std::optional<std::string> leads_out(const std::string& real_folder, const std::
 // True where `path`, which need not exist yet, lies in the folder or is it.
 bool lies_in(const std::string& folder, const std::string& path);
 
-// …/models--OWNER--NAME/blobs/HASH
-bool is_cache_blob(const std::string& real_path);
-
 // True where the first bytes of a file are those of a text, in UTF-16 too.
 bool is_text_start(std::string_view start);
 

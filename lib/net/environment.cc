@@ -154,6 +154,17 @@ std::string hub_cache_home() {
   }));
 }
 
+std::optional<std::string> cache_of_endpoint(std::string_view endpoint) {
+  constexpr std::string_view kScheme = "file:";
+  if (!endpoint.starts_with(kScheme)) return std::nullopt;
+  std::string_view path = endpoint.substr(kScheme.size());
+  if (path.starts_with("//")) path.remove_prefix(2);
+  const std::string folder = path.empty() ? hub_cache_home() : tidy_path(std::string(path));
+  if (path.empty() && folder.starts_with('~'))
+    throw usage("nothing tells where your cache is: HOME is unset").hint("name it: file://DIR, or HF_HOME");
+  return folder.starts_with('/') ? folder : join_path(tidy_path("."), folder);
+}
+
 bool is_offline() {
   return environment_is_true(environment("HF_HUB_OFFLINE").empty() ? "TRANSFORMERS_OFFLINE"
                                                                    : "HF_HUB_OFFLINE");

@@ -24,6 +24,9 @@ std::string hub_endpoint();
 // expanded. May be relative, as there.
 std::string hub_home();
 std::string hub_cache_home();
+// The cache folder of an endpoint "file://DIR"; hub_cache_home() for "file://" alone. Nothing for other endpoints.
+// Throws kUsage where the home is not known.
+std::optional<std::string> cache_of_endpoint(std::string_view endpoint);
 // HF_HUB_OFFLINE, where that is unset or empty TRANSFORMERS_OFFLINE.
 bool is_offline();
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Stores whose files are named by the hash of their bytes (the blobs of a Hugging Face cache, of Ollama):
-// whoever writes into such a file breaks every name that leads there.
+// whoever writes into such a file breaks every name that leads there. Only the names are known here, for the rule
+// that no output goes there (os/stage.h); what a Hugging Face cache holds, model/hf_cache.h knows.
 #pragma once
 
 #include <string>

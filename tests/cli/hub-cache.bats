@@ -257,7 +257,7 @@ PY
   expect 2 hub-push --private out ada/tiny
   echo ../../x > $repo/refs/main
   expect 4 hub-push out ada/tiny
-  has stderr "holds no name of a snapshot"
+  has stderr "does not hold the name of a snapshot"
   [ "$(ls other)" = file ]
 }
 

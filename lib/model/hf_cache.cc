@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "hub/cache_layout.h"
+#include "model/hf_cache.h"
 
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -7,13 +7,10 @@
 
 #include <algorithm>
 #include <array>
-#include <map>
+#include <cctype>
 
-#include "base/bytes.h"
 #include "base/error.h"
 #include "base/text.h"
-#include "hash/git_blob.h"
-#include "net/environment.h"
 #include "os/blobs.h"
 #include "os/file.h"
 #include "os/folder.h"
@@ -32,7 +29,8 @@ bool is_hex(std::string_view text) {
 void require_plain_folder(const std::string& path) {
   const std::optional<struct stat> status = find_status(path, false);
   if (!status || S_ISDIR(status->st_mode)) return;
-  throw malformed(S_ISLNK(status->st_mode) ? "is a link, which a cache does not have there" : "is no folder")
+  throw malformed(S_ISLNK(status->st_mode) ? "is a link; the libraries never make one there"
+                                           : "is not a folder")
       .in_file(escape_name(path));
 }
 
@@ -43,65 +41,71 @@ std::string read_link(const std::string& path) {
   return {target.data(), static_cast<std::size_t>(size)};
 }
 
+std::optional<std::string> component_fault(std::string_view part) {
+  if (part.empty()) return "a part of it is empty";
+  if (part.size() > 96) return "a part of it is longer than 96 characters";
+  const bool plain = std::all_of(part.begin(), part.end(), [](unsigned char c) {
+    return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.';
+  });
+  if (!plain) return "only letters, digits, '-', '_' and '.' are allowed";
+  if (part.front() == '-' || part.front() == '.' || part.back() == '-' || part.back() == '.')
+    return "a part of it starts or ends with '-' or '.'";
+  return std::nullopt;
+}
+
 void check_revision(std::string_view revision) {
   for (const std::string_view part : split(revision, '/')) {
     if (part.empty() || part == "." || part == ".." || part.find('\0') != std::string_view::npos)
-      throw usage(fmt::format("'{}' is no name of a revision", escape_name(revision)));
+      throw usage(fmt::format("'{}' is not the name of a revision", escape_name(revision)));
   }
-}
-
-using Names = std::vector<const CachedFile*>;
-
-// The tree of those names that begin with the first `skip` bytes of theirs, which is a folder's path and "/".
-std::string tree_id(const Names& files, std::size_t skip) {
-  struct Entry {
-    bool is_folder;
-    std::string id;
-  };
-  std::map<std::string, Entry> entries;  // a folder's name is sorted as if it ended in "/"
-  for (std::size_t i = 0; i < files.size();) {
-    const std::string_view rest = std::string_view(files[i]->name).substr(skip);
-    const std::size_t slash = rest.find('/');
-    if (slash == std::string_view::npos) {
-      const CachedFile& file = *files[i++];
-      entries[std::string(rest)] = {
-          false,
-          file.is_lfs() ? git_object_id("blob", as_bytes(lfs_pointer(file.hash, file.size))) : file.hash};
-      continue;
-    }
-    const std::string folder(rest.substr(0, slash + 1));
-    Names inside;
-    for (; i < files.size() && std::string_view(files[i]->name).substr(skip).starts_with(folder); ++i)
-      inside.push_back(files[i]);
-    entries[folder] = {true, tree_id(inside, skip + folder.size())};
-  }
-  std::string body;
-  for (const auto& [name, entry] : entries) {
-    body += entry.is_folder ? "40000 " + name.substr(0, name.size() - 1) : "100644 " + name;
-    body += '\0';
-    for (std::size_t i = 0; i + 1 < entry.id.size(); i += 2)
-      body += static_cast<char>(std::stoi(entry.id.substr(i, 2), nullptr, 16));
-  }
-  return git_object_id("tree", as_bytes(body));
 }
 
 }  // namespace
 
-std::optional<std::string> cache_of_endpoint(std::string_view endpoint) {
-  constexpr std::string_view kScheme = "file:";
-  if (!endpoint.starts_with(kScheme)) return std::nullopt;
-  std::string_view path = endpoint.substr(kScheme.size());
-  if (path.starts_with("//")) path.remove_prefix(2);
-  const std::string folder = path.empty() ? hub_cache_home() : tidy_path(std::string(path));
-  if (path.empty() && folder.starts_with('~'))
-    throw usage("nothing tells where your cache is: HOME is unset").hint("name it: file://DIR, or HF_HOME");
-  return folder.starts_with('/') ? folder : join_path(tidy_path("."), folder);
+std::optional<std::string> repo_id_fault(std::string_view id) {
+  if (std::count(id.begin(), id.end(), '/') > 1) return "it has more than one '/'";
+  if (id.find("--") != std::string_view::npos || id.find("..") != std::string_view::npos)
+    return "'--' and '..' are not allowed";
+  if (id.ends_with(".git")) return "it ends with '.git'";
+  for (const std::string_view part : split(id, '/')) {
+    if (std::optional<std::string> fault = component_fault(part)) return fault;
+  }
+  return std::nullopt;
 }
 
-CachedRepo::CachedRepo(std::string cache, const Repo& repo) : cache_(std::move(cache)) {
-  std::string name = std::string(repo_type_name(repo.type)) + "s--" + repo.id;
+bool is_repo_id(std::string_view id) {
+  return !repo_id_fault(id);
+}
+
+std::string cached_repo_name(std::string_view type, std::string_view id) {
+  std::string name = fmt::format("{}s--{}", type, id);
   if (const std::size_t slash = name.find('/'); slash != std::string::npos) name.replace(slash, 1, "--");
-  folder_ = join_path(cache_, name);
+  return name;
+}
+
+std::optional<CachedModel> cached_model_at(std::string_view path) {
+  constexpr std::string_view kPrefix = "models--";
+  const std::vector<std::string_view> parts = split(path, '/');
+  const auto repo = std::find_if(parts.begin(), parts.end(),
+                                 [](std::string_view part) { return part.starts_with(kPrefix); });
+  if (repo == parts.end()) return std::nullopt;
+  CachedModel model{std::string(repo->substr(kPrefix.size())), ""};
+  if (const std::size_t dashes = model.id.find("--"); dashes != std::string::npos)
+    model.id.replace(dashes, 2, "/");
+  if (!is_repo_id(model.id)) return std::nullopt;
+  if (parts.end() - repo > 2 && repo[1] == "snapshots" && repo[2].size() == 40 && is_hex(repo[2]))
+    model.commit = repo[2];
+  return model;
+}
+
+bool is_cache_blob(const std::string& real_path) {
+  const std::string blobs = parent_of(real_path), repo = parent_of(blobs);
+  return is_blob_hash(base_name(real_path)) && base_name(blobs) == "blobs" &&
+         is_cached_repo_name(base_name(repo));
+}
+
+CachedRepo::CachedRepo(std::string cache, std::string_view name)
+    : cache_(std::move(cache)), folder_(join_path(cache_, name)) {
   for (const char* part : {"refs", "blobs", "snapshots"}) require_plain_folder(join_path(folder_, part));
 }
 
@@ -138,14 +142,13 @@ std::optional<std::string> CachedRepo::find_revision(std::string_view revision) 
     const std::string text = read_whole_file(path, kMaxRef);
     const std::string commit(trim(text));
     if (commit.empty() || commit.find_first_of("/\n") != std::string::npos || commit.starts_with('.'))
-      throw malformed("holds no name of a snapshot").in_file(escape_name(path));
+      throw malformed("does not hold the name of a snapshot").in_file(escape_name(path));
     if (!is_folder(snapshot_path(commit))) return std::nullopt;
     return commit;
   }
-  if (revision.size() < 7 || !is_hex(revision) || !is_folder(join_path(folder_, "snapshots")))
-    return std::nullopt;
-  for (const FolderEntry& entry : list_folder(join_path(folder_, "snapshots"))) {
-    if (entry.kind == FolderEntry::Kind::kFolder && entry.name.starts_with(revision)) return entry.name;
+  if (revision.size() < 7 || !is_hex(revision)) return std::nullopt;
+  for (const std::string& name : snapshots()) {
+    if (name.starts_with(revision)) return name;
   }
   return std::nullopt;
 }
@@ -171,6 +174,16 @@ std::vector<std::pair<std::string, std::string>> CachedRepo::refs() const {
   const std::string root = join_path(folder_, "refs");
   if (is_folder(root)) walk(root, "", 0);
   return found;
+}
+
+std::vector<std::string> CachedRepo::snapshots() const {
+  std::vector<std::string> names;
+  const std::string root = join_path(folder_, "snapshots");
+  if (!is_folder(root)) return names;
+  for (const FolderEntry& entry : list_folder(root)) {
+    if (entry.kind == FolderEntry::Kind::kFolder) names.push_back(entry.name);
+  }
+  return names;
 }
 
 std::vector<CachedFile> CachedRepo::files(std::string_view commit,
@@ -211,12 +224,6 @@ void CachedRepo::list(const std::string& path, const std::string& below, std::si
     }
     out.push_back({below + entry.name, hash, entry.stamp.size});
   }
-}
-
-std::string snapshot_id(const std::vector<CachedFile>& files) {
-  Names names;
-  for (const CachedFile& file : files) names.push_back(&file);
-  return tree_id(names, 0);
 }
 
 }  // namespace mu
