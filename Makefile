@@ -108,6 +108,10 @@ lint: setup format-check ## formatting, layers, man pages
 	@python3 tests/lint/layers.py
 	@tests/lint/man-pages
 
+tidy: setup build/release/build.ninja ## clang-tidy on the sources changed since the merge base with CI_BASE (HEAD~1); ALL=1: on all
+	@.ci/setup git clang-tidy
+	@tests/lint/tidy build/release
+
 screenshots: programs ## draw the picture in README anew from what the programs print
 	@tests/screenshots build/release/tools man/terminal.svg
 

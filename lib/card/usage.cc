@@ -233,7 +233,7 @@ std::string usage_region(const CardFacts& facts) {
 
 std::string trl_quick_start(const CardFacts& facts) {
   const std::string text = usage_region(facts);
-  return text.empty() ? "" : "## Quick start" + text.substr(text.find("\n"));
+  return text.empty() ? "" : "## Quick start" + text.substr(text.find('\n'));
 }
 
 }  // namespace mu

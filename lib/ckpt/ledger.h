@@ -34,7 +34,7 @@ class Ledger {
     std::uint64_t bytes = 0, links = 0;  // names it has anywhere
     std::uint64_t left = 0, struck = 0;  // names in checkpoints
   };
-  std::uint64_t strike(std::size_t run, std::size_t checkpoint, bool only_training);
+  std::uint64_t strike(std::size_t run, std::size_t index, bool only_training);
 
   const std::vector<RunFacts>& runs_;
   std::map<FileId, Shared> shared_;

@@ -77,7 +77,8 @@ void append_checkpoint(JsonWriter& json, const RunFacts& run, const CheckpointFa
   json.begin_object().member("name", c.name).member("path", path_of(run, c));
   append_optional(json, "step", c.number);
   append_optional(json, "epoch", c.epoch);
-  json.member("saved_at", static_cast<double>(c.time_ns / 1'000'000) / 1e3);
+  const std::int64_t saved_ms = c.time_ns / 1'000'000;
+  json.member("saved_at", static_cast<double>(saved_ms) / 1e3);
   json.member("bytes", c.disk_bytes()).member("condition", condition_name(c.condition));
   if (!c.why.empty()) json.member("why", c.why);
   json.member("optimizer", c.has_optimizer).member("being_written", is_being_written(c, run.now_ns));

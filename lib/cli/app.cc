@@ -30,7 +30,7 @@ std::string left_side(const CLI::Option& option) {
     if (&name != &option.get_lnames().front()) names += ", ";
     names += "--" + name;
   }
-  const std::string value = option.get_option_text();
+  const std::string& value = option.get_option_text();
   if (value.empty()) return "  " + names;
   return "  " + names + (value.starts_with("[=") ? "" : " ") + value;
 }

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/sizes.h"
 #include "cli/console.h"
@@ -17,7 +18,7 @@ constexpr std::chrono::milliseconds kInterval{100};
 std::string duration_text(double seconds) {
   constexpr double kTooLong = 1000 * 3600.0;
   if (!(seconds < kTooLong)) return "long";
-  const auto whole = static_cast<std::uint64_t>(std::max(0.0, seconds) + 0.5);
+  const auto whole = static_cast<std::uint64_t>(std::llround(std::max(0.0, seconds)));
   if (whole < 60) return fmt::format("{} s", whole);
   if (whole < 3600) return fmt::format("{}:{:02} min", whole / 60, whole % 60);
   return fmt::format("{}:{:02} h", whole / 3600, whole / 60 % 60);

@@ -232,7 +232,7 @@ std::vector<PreuploadAnswer> HubApi::preupload(const std::string& revision,
   return answers;
 }
 
-std::vector<RemoteFile> HubApi::read_files(const JsonValue& list, std::string_view what) const {
+std::vector<RemoteFile> HubApi::read_files(const JsonValue& list, std::string_view what) {
   if (!list.is_array()) throw senseless(what, "it is no list");
   std::vector<RemoteFile> files;
   for (const JsonValue& item : list.items()) {

@@ -98,7 +98,7 @@ class HubApi {
   [[nodiscard]] std::string pull_request_url(std::uint64_t number) const;
 
  private:
-  std::vector<RemoteFile> read_files(const JsonValue& list, std::string_view what) const;
+  static std::vector<RemoteFile> read_files(const JsonValue& list, std::string_view what);
 
   HubSession& session_;
   Repo repo_;

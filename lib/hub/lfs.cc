@@ -193,7 +193,7 @@ class Uploader {
     return flight.renew;
   }
 
-  const InputFile& open(Flight& flight) {
+  static const InputFile& open(Flight& flight) {
     const std::lock_guard<std::mutex> lock(flight.mutex);
     if (!flight.file) {
       flight.file.emplace(flight.object.file->path);

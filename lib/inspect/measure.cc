@@ -53,9 +53,9 @@ class InOrder {
   InOrder(const std::vector<const Tensor*>& tensors, const OnStats& on_stats)
       : tensors_(tensors), on_stats_(on_stats) {}
 
-  void put(std::size_t index, const Stretch& stretch, TensorStats stats) {
+  void put(std::size_t index, const Stretch& stretch, const TensorStats& stats) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    waiting_.emplace(index, std::pair(stretch, std::move(stats)));
+    waiting_.emplace(index, std::pair(stretch, stats));
     while (!waiting_.empty() && waiting_.begin()->first == next_) {
       const auto& [done, part] = waiting_.begin()->second;
       merge_stats(tensor_, part);

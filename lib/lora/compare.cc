@@ -113,7 +113,10 @@ Resized resize_adapter(const std::shared_ptr<const Adapter>& adapter, Input inpu
   input.weights.tensors.clear();
   for (const Tensor& tensor : adapter->weights.tensors) {
     const auto at = made.find(&tensor);
-    input.weights.tensors.push_back(at == made.end() ? tensor : std::move(at->second));
+    if (at == made.end())
+      input.weights.tensors.push_back(tensor);
+    else
+      input.weights.tensors.push_back(std::move(at->second));
   }
   input.weights.files = adapter->weights.files;
   result.input = std::move(input);

@@ -45,6 +45,6 @@ struct CutDelta {
   std::size_t rank = 0;     // without what is padded
   double error = 0;         // of the delta, relative
 };
-CutDelta cut_delta(const Factors& delta, std::size_t rank);
+CutDelta cut_delta(const Factors& factors, std::size_t rank);
 
 }  // namespace mu

@@ -32,7 +32,7 @@ struct AdapterName {
 };
 
 // Wrapper prefixes (DDP, FSDP, torch.compile, Lightning, sentence-transformers) are passed over.
-AdapterName parse_adapter_name(std::string_view name);
+AdapterName parse_adapter_name(std::string_view text);
 
 // What stands for a LoRA run in a full state dict.
 struct AdapterChoice {

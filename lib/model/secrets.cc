@@ -174,7 +174,7 @@ bool has_armour(std::string_view body) {
 std::size_t key_at(std::string_view text, std::size_t at) {
   std::string_view rest = text.substr(at, kMaxKey);
   const std::size_t name = rest.find(kKey, kBegin.size());
-  if (name == std::string_view::npos || name > kBegin.size() + kMaxKeyName) return 0;
+  if (name > kBegin.size() + kMaxKeyName) return 0;  // as npos is
   std::size_t begin = name + kKey.size();
   if (rest.substr(begin).starts_with(" BLOCK")) begin += 6;  // of PGP
   if (!rest.substr(begin).starts_with("-----")) return 0;

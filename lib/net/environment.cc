@@ -216,7 +216,7 @@ std::optional<double> token_expiry(const std::string& token) {
     const std::string_view key = trim(line.substr(0, equals));
     const std::string value(trim(line.substr(equals + 1)));
     if (key == "hf_token") ours = value == token;
-    if (key == "expires_at") expiry = std::atof(value.c_str());
+    if (key == "expires_at") expiry = std::strtod(value.c_str(), nullptr);
   }
   return ours ? expiry : std::nullopt;
 }

@@ -38,6 +38,6 @@ struct StageName {
 std::optional<StageName> parse_stage_name(std::string_view name);
 
 // How long, in seconds, the stage of an owner elsewhere is taken to be at work.
-inline constexpr std::int64_t kForeignStageAge = 24 * 60 * 60;
+inline constexpr std::int64_t kForeignStageAge = std::int64_t{24} * 60 * 60;
 
 }  // namespace mu
