@@ -93,7 +93,10 @@ std::vector<std::string> rule_names() {
 
 // REPO as it is named: an address that was copied from a browser becomes the name of what it shows.
 std::string repo_name(const HubPushOptions& o) {
-  const std::string& text = o.operands[1];
+  std::string text = o.operands[1];
+  // As some copy it, without the scheme. No name has two slashes.
+  const bool bare = text.starts_with("huggingface.co/") || text.starts_with("hf.co/");
+  if (bare && std::count(text.begin(), text.end(), '/') > 1) text.insert(0, "https://");
   if (text.starts_with("hf://") || text.find("://") == std::string::npos) return text;
   const std::optional<WebAddress> address = read_web_address(text, o.endpoint);
   if (!address)

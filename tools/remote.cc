@@ -73,6 +73,8 @@ std::string reach(const std::string& operand) {
 std::optional<std::string> name_on_hub(const std::string& path) {
   if (is_far_name(path) || is_in_reach(path) || is_in_reach(parent_of(path))) return std::nullopt;
   try {
+    if (const std::optional<WebAddress> address = read_web_address("https://" + path, hub_endpoint()))
+      return address->place;
     if (parse_repo(path, std::nullopt).has_owner()) return "hf://" + path;
   } catch (const Error&) {  // not a name of a repository
   }

@@ -150,19 +150,33 @@ void App::common(CommonOptions& options, std::string_view which, const std::stri
   flag("--version", version_, "print the version");
 }
 
+// The long option nearest to what was written.
+std::optional<std::string> App::nearest(std::string_view written) const {
+  std::vector<std::string> names;
+  for (const CLI::Option* each : std::as_const(*app_).get_options()) {
+    for (const std::string& name : each->get_lnames()) names.push_back(name);
+  }
+  written.remove_prefix(std::min(written.find_first_not_of('-'), written.size()));
+  return nearest_name(written, names);
+}
+
 // `written` is the argument that names it.
 const CLI::Option* App::find(const std::string& name, std::string_view written) const {
   const CLI::Option* const option = app_->get_option_no_throw(name);
   if (option != nullptr) return option;
   Error error = usage("there is no option " + escape_name(name));
-  std::vector<std::string> names;
-  for (const CLI::Option* each : std::as_const(*app_).get_options()) {
-    for (const std::string& long_name : each->get_lnames()) names.push_back(long_name);
-  }
-  written.remove_prefix(std::min(written.find_first_not_of('-'), written.size()));
-  if (const std::optional<std::string> meant = nearest_name(written, names))
-    error.hint("did you mean --" + *meant + "?");
+  if (const std::optional<std::string> meant = nearest(written)) error.hint("did you mean --" + *meant + "?");
   throw error;
+}
+
+// What is wrong in the file of --config.
+Error App::config_error(std::string_view what) const {
+  constexpr std::string_view kUnknown = "INI was not able to parse ";  // as CLI11 says it
+  if (!what.starts_with(kUnknown)) return usage(escape_name(what));
+  const std::string_view name = what.substr(kUnknown.size());
+  Error error = usage(fmt::format("the file of --config: there is no option '{}'", escape_name(name)));
+  if (const std::optional<std::string> meant = nearest(name)) error.hint("did you mean " + *meant + "?");
+  return error;
 }
 
 // Both tell whether the next argument belongs to the option.
@@ -220,6 +234,8 @@ void App::parse(int argc, const char* const* argv) {
     throw error.hint(fmt::format("see {} --help", text_.name));
   } catch (const CLI::FileError& error) {
     throw Error(ErrorKind::kIo, escape_name(error.what()));
+  } catch (const CLI::ConfigError& error) {
+    throw config_error(error.what()).hint(fmt::format("see {} --help", text_.name));
   } catch (const CLI::ParseError& error) {
     throw usage(escape_name(error.what())).hint(fmt::format("see {} --help", text_.name));
   }

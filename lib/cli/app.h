@@ -13,6 +13,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/error.h"
+
 namespace CLI {
 class App;
 class Option;
@@ -75,6 +77,8 @@ class App {
  private:
   enum class Takes : unsigned char { kNothing, kMaybeAfterEquals, kValue };
   CLI::Option* finish(CLI::Option* option, Takes takes);
+  [[nodiscard]] std::optional<std::string> nearest(std::string_view written) const;
+  [[nodiscard]] Error config_error(std::string_view what) const;
   [[nodiscard]] const CLI::Option* find(const std::string& name, std::string_view written) const;
   std::vector<std::string> take_operands(int argc, const char* const* argv);
   [[nodiscard]] bool check_long(std::string_view argument) const;

@@ -181,7 +181,8 @@ setup() { hub_home; }
   [ ! -e cache ]
   [ "$(hub_count)" = 0 ]
   # The two names of the public Hub are one, while that is the endpoint; this port does not answer.
-  for address in https://huggingface.co/ada/tiny https://hf.co/ada/tiny/tree/main; do
+  expect 2 hub-push out hf.co/ada/tiny
+  for address in https://huggingface.co/ada/tiny https://hf.co/ada/tiny/tree/main hf.co/ada/tiny; do
     for endpoint in '' https://hf.co https://huggingface.co/; do
       expect 75 env HF_ENDPOINT=$endpoint HTTPS_PROXY=http://127.0.0.1:9 hub-push --max-wait 0 out "$address"
     done

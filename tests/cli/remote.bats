@@ -215,6 +215,8 @@ PY
   has stderr hf://ada/x
   expect 7 card-gen --base-from ada/x
   has stderr hf://ada/x
+  HF_ENDPOINT= expect 7 st-inspect huggingface.co/ada/x/tree/v1
+  has stderr "write hf://ada/x@v1"
   mkdir ada
   for path in ada/x ./b/x /b/x b a/b/c b/.x "b/x y"; do
     expect 7 st-inspect "$path"

@@ -38,6 +38,9 @@ ROWS
       [ $option = -- ] || { expect 2 $tool $option; has stderr "see $tool --help"; }
     done
   done
+  echo 'kepp = 3' > rules.conf
+  expect 2 ckpt-prune --config rules.conf x
+  has stderr "the file of --config: there is no option 'kepp'; did you mean keep?"
   expect 2 st-inspect --licence x  # an option of another program
   [[ $stderr != *mean* ]]
 }
