@@ -39,7 +39,7 @@ PruneOptions parse_prune_options(int argc, char** argv) {
   app.flag("--max", o.higher, "higher values are better");
   app.value("--keep-every", "STEPS", o.keep_every, "every step that is a multiple of STEPS");
   app.flag("--keep-epochs", o.epochs, "the last of each epoch");
-  app.value("--keep-within", "TIME", o.keep_within, "those saved within TIME (12h, 3d …) of the newest");
+  app.value("--keep-within", "TIME", o.keep_within, "those saved within TIME (12h, 3d) of the newest");
   app.list("--keep-step", "N", o.keep_steps, "this step (repeatable)");
   app.value("--follow", "RUN_DIR", o.follow, "the steps that RUN_DIR holds");
   app.list("--pin", "STEP|FILE", o.pins, "never touch this step, or those FILE lists (repeatable)");
