@@ -19,6 +19,7 @@
 #include "hub/repo.h"
 #include "hub/web_address.h"
 #include "net/environment.h"
+#include "net/url.h"
 #include "os/file.h"
 #include "os/folder.h"
 #include "os/stage.h"
@@ -90,18 +91,18 @@ std::string id_at(const RemotePlace& place) {
   return place.revision == "main" ? place.repo.id : place.repo.id + "@" + place.revision;
 }
 
-// The id in an hf:// name or in the address of a page of the hub; any other text stays, and is judged as it is.
+// The id in an hf:// name or in the address of a page of the hub; text without a scheme is judged as it is. Throws
+// kUsage.
 std::string pasted_id(const std::string& text, RepoType type) {
   if (text.find("://") == std::string::npos) return text;
-  std::string name = text;
-  if (!text.starts_with("hf://")) {
-    const std::optional<WebAddress> address = read_web_address(text, hub_endpoint());
-    if (!address) return text;
-    name = address->place;
-  }
-  const RemotePlace place = parse_place(name);
-  if (place.repo.type != type) return text;
-  return type == RepoType::kModel ? id_at(place) : place.repo.id;
+  const std::optional<WebAddress> address =
+      text.starts_with("hf://") ? WebAddress{text, ""} : read_web_address(text, hub_endpoint());
+  const std::optional<RemotePlace> place =
+      address ? std::optional(parse_place(address->place)) : std::nullopt;
+  if (!place || place->repo.type != type)
+    throw usage(fmt::format("'{}' is not a {} on the hub", printable_url(text), repo_type_name(type)))
+        .hint("give its id: owner/name");
+  return type == RepoType::kModel ? id_at(*place) : place->repo.id;
 }
 
 // Where the base model lies names it too, when that is a hub.

@@ -123,8 +123,17 @@ std::string resolve_location(std::string_view base, std::string_view location) {
 }
 
 std::string printable_url(std::string_view url) {
+  std::string shown;
+  if (const std::size_t scheme = url.find("://"); scheme != std::string_view::npos) {
+    const std::size_t begin = scheme + 3, end = std::min(url.find_first_of("/?#", begin), url.size());
+    const std::size_t at = url.substr(0, end).rfind('@');
+    if (at != std::string_view::npos && at >= begin) {
+      shown = escape_name(url.substr(0, begin)) + "…";
+      url.remove_prefix(at);
+    }
+  }
   const std::size_t query = url.find('?');
-  return query == std::string_view::npos ? escape_name(url) : escape_name(url.substr(0, query)) + "?…";
+  return shown + escape_name(url.substr(0, query)) + (query == std::string_view::npos ? "" : "?…");
 }
 
 }  // namespace mu

@@ -36,7 +36,7 @@ std::string percent_decode(std::string_view text);
 // Where a Location header leads from `base`: an absolute URL, or a path on the same origin.
 std::string resolve_location(std::string_view base, std::string_view location);
 
-// The URL with its query masked (signatures in queries are secrets), escaped.
+// The URL with its query masked (signatures in queries are secrets), and a user's name and password; escaped.
 std::string printable_url(std::string_view url);
 
 }  // namespace mu

@@ -189,6 +189,12 @@ setup() { hub_home; }
   done
   expect 2 env HF_ENDPOINT= hub-push out https://huggingface.co.example.org/ada/tiny
   expect 2 env HF_ENDPOINT= hub-push out https://hf.co@example.org/ada/tiny
+  for address in "https://ada:hf_secret@hf.co/ada/tiny" "https://ada:hf_secret@hf.co/ada/tiny/blob/main/x"; do
+    expect 2 env HF_ENDPOINT= hub-push out "$address"
+    [[ $stderr != *secret* ]]
+    run env HF_ENDPOINT= st-inspect "$address"
+    [[ $output != *secret* ]]
+  done
 }
 
 @test "an endpoint that is not an address is wrong usage" {

@@ -200,7 +200,8 @@ PY
   has output "- ada/data"
   expect 0 card-gen --base hf://ada/tiny --name child
   has output "base_model: ada/tiny"
-  expect 2 card-gen --base https://example.org/ada/tiny --name child
+  expect 2 card-gen --base https://ada:secret@example.org/ada/tiny --name child
+  [[ $stderr != *secret* ]]
   expect 2 card-gen --base "$HF_ENDPOINT/datasets/ada/data" --name child
   expect 0 card-gen --base-from "$HF_ENDPOINT/ada/tiny" --name child
   has output "base_model: ada/tiny"

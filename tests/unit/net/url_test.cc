@@ -53,4 +53,7 @@ TEST_CASE("url: where a Location leads") {
 TEST_CASE("url: queries are secrets") {
   CHECK(printable_url("https://s/x?sig=abc") == "https://s/x?…");
   CHECK(printable_url("https://s/x") == "https://s/x");
+  CHECK(printable_url("https://ada:secret@s/x") == "https://…@s/x");
+  CHECK(printable_url("https://ada:sec@ret@s?y") == "https://…@s?…");
+  CHECK(printable_url("https://s/ada@x") == "https://s/ada@x");
 }
