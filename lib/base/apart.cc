@@ -20,9 +20,9 @@ namespace {
 constexpr std::string_view kEllipsis = "…";
 constexpr std::size_t kStart = 4;      // columns of the beginning that stay
 constexpr std::size_t kLeastRest = 8;  // columns that a rest needs to be of use
-// Bytes of names for which other places of a cut are tried (some hundred times over all of them), and for which
+// Bytes of names for which other places of a cut are tried (a hundred times and more), and for which
 // common beginnings are cut (a dozen times). What strangers call their tensors must not cost minutes.
-constexpr std::size_t kMostTried = 256U << 10, kMostDivided = 16U << 20;
+constexpr std::size_t kMostTried = 64U << 10, kMostDivided = 16U << 20;
 
 using Names = std::vector<std::string>;
 
@@ -167,13 +167,14 @@ Names apart(const Names& names, std::size_t columns);
 
 // Of names that begin alike.
 Names apart_in_family(const Names& names, std::size_t columns) {
-  Names cut = best_cut(names, columns);
   const Parted parted = part(names);
   const std::size_t around = kStart + 2 * display_width(kEllipsis);
-  const bool gains = display_width(parted.start) + display_width(parted.end) > around;
-  if (names.size() == 1 || columns < around + kLeastRest || !gains) return cut;
-  if (parted.widest + around <= columns) return framed(parted, parted.between, parted.widest, columns);
-  if (distinct(cut) == names.size()) return cut;
+  const bool gains = names.size() > 1 && columns >= around + kLeastRest &&
+                     display_width(parted.start) + display_width(parted.end) > around;
+  if (gains && parted.widest + around <= columns)
+    return framed(parted, parted.between, parted.widest, columns);
+  Names cut = best_cut(names, columns);
+  if (!gains || distinct(cut) == names.size()) return cut;
   return framed(parted, apart(parted.between, columns - around), columns - around, columns);
 }
 
@@ -197,6 +198,8 @@ Names apart(const Names& names, std::size_t columns) {
 }  // namespace
 
 std::vector<std::string> shorten_apart(const std::vector<std::string>& names, std::size_t columns) {
+  const auto fits = [columns](const std::string& name) { return display_width(name) <= columns; };
+  if (std::all_of(names.begin(), names.end(), fits)) return names;
   const std::set<std::string> each(names.begin(), names.end());
   const Names different(each.begin(), each.end());
   const bool divides = bytes_of(different) <= kMostDivided;
