@@ -11,6 +11,7 @@
 #include "base/sizes.h"
 #include "base/text.h"
 #include "cli/console.h"
+#include "hub/guard_rules.h"
 #include "hub/web_address.h"
 #include "net/environment.h"
 #include "net/url.h"
@@ -161,12 +162,17 @@ PushOptions push_options(const HubPushOptions& o) {
   if (o.tag) push.tag = parse_revision(*o.tag);
   push.dry_run = o.common.dry_run;
   push.verify = o.verify;
-  push.link = o.link;
-  push.prune = o.prune;
   push.part = o.part;
   if (o.max_commit_files) push.max_commit_files = parse_count(*o.max_commit_files);
   if (o.common.threads > 0) push.jobs = o.common.threads;
   return push;
+}
+
+std::optional<CacheTarget> cache_target(const HubPushOptions& o) {
+  const std::optional<std::string> folder = cache_of_endpoint(o.endpoint);
+  if (!folder && (o.link || o.prune)) throw usage("--link and --prune-revisions need a file:// endpoint");
+  if (!folder) return std::nullopt;
+  return CacheTarget{*folder, o.link, o.prune};
 }
 
 ConnectionOptions connection_options(const HubPushOptions& o) {

@@ -8,8 +8,9 @@
 
 #include "cli/app.h"
 #include "cli/part.h"
+#include "hub/cache_push.h"
 #include "hub/connection.h"
-#include "hub/push.h"
+#include "hub/push_options.h"
 
 namespace mu {
 
@@ -32,5 +33,7 @@ HubPushOptions parse_hub_push_options(int argc, char** argv);
 // Throw kUsage for values that make no sense.
 PushOptions push_options(const HubPushOptions& o);
 ConnectionOptions connection_options(const HubPushOptions& o);
+// The cache folder of a file:// endpoint; nothing for a hub.
+std::optional<CacheTarget> cache_target(const HubPushOptions& o);
 
 }  // namespace mu

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The calls of a hub's HTTP API that publishing needs, one function a call: arguments into a request, the
-// answer into values. Shapes as huggingface_hub 1.29 sends and reads them. What a hub refuses is thrown as
+// answer into values. Shapes as huggingface_hub 2.4.0 sends and reads them. What a hub refuses is thrown as
 // HubSession::error() says it.
 #pragma once
 
@@ -11,16 +11,10 @@
 #include <vector>
 
 #include "hub/repo.h"
+#include "hub/repo_facts.h"
 #include "hub/session.h"
 
 namespace mu {
-
-// Where a revision stands.
-struct RevisionState {
-  enum class Found : std::uint8_t { kYes, kNoRevision, kNoRepo } found = Found::kYes;
-  std::string commit;              // 40 hex digits; empty for a repository without commits
-  std::optional<bool> is_private;  // where the hub says
-};
 
 struct PreuploadFile {
   std::string path;
@@ -33,20 +27,6 @@ constexpr std::size_t kPreuploadGroup = 256;  // files a call
 // Texts that go along to the root of the repository and decide already.
 struct RootFiles {
   std::optional<std::string> gitignore, gitattributes;
-};
-
-// How a hub would store a file, and what it has under that path.
-struct PreuploadAnswer {
-  bool lfs = false;
-  bool ignored = false;
-  std::string oid;  // SHA-256 (64 hex digits) or git blob id (40); empty where there is no such file
-};
-
-struct RemoteFile {
-  std::string path;
-  std::uint64_t size = 0;
-  std::string blob;    // git blob id, of the pointer where the file is in LFS
-  std::string sha256;  // where it is in LFS
 };
 
 class HubApi {

@@ -163,4 +163,12 @@ FileChoice choose_file(const std::string& path, const std::string& name) {
   return choice;
 }
 
+std::optional<std::string> root_file(const FileChoice& choice, std::string_view name) {
+  for (const LocalFile& file : choice.files) {
+    if (file.name == name && file.stamp.size <= kMaxRegularFile)
+      return read_whole_file(file.path, kMaxRegularFile);
+  }
+  return std::nullopt;
+}
+
 }  // namespace mu

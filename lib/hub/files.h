@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -47,5 +48,10 @@ FileChoice choose_folder(const std::string& folder, const std::string& prefix, c
 
 // One file under `name`. Throws kIo for what is no regular file.
 FileChoice choose_file(const std::string& path, const std::string& name);
+
+constexpr std::uint64_t kMaxRegularFile = 10ULL << 20;  // bytes; the Hub keeps larger files in LFS alone
+
+// The text of a chosen file that will be called `name`; nothing where there is none of at most kMaxRegularFile.
+std::optional<std::string> root_file(const FileChoice& choice, std::string_view name);
 
 }  // namespace mu

@@ -38,7 +38,6 @@ void enforce_guard(const std::vector<GuardFinding>& findings, const std::vector<
 
 // A regular file that is too large for git; known when the hub has said how it stores it.
 GuardFinding too_large_for_git(const std::string& file, std::uint64_t size);
-constexpr std::uint64_t kMaxRegularFile = 10ULL << 20;  // bytes, the Hub's
 
 // What is found in one file, by its name and content.
 std::vector<GuardFinding> guard_file(const LocalFile& file, HashCache& cache,

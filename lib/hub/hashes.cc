@@ -16,6 +16,7 @@
 #include "os/folder.h"
 #include "os/interrupt.h"
 #include "os/stage.h"
+#include "os/threads.h"
 
 namespace mu {
 namespace {
@@ -160,6 +161,41 @@ void HashCache::save() const {
   StagedFile file(path_, true);
   file.file().write_at(0, as_bytes(text));
   file.commit();
+}
+
+std::vector<FileHashes> hash_files(const FileChoice& choice, const std::vector<WantedHashes>& wanted,
+                                   HashCache& cache, const PushListener& listener) {
+  std::vector<FileHashes> hashes(choice.files.size());
+  std::vector<std::size_t> unknown;
+  std::uint64_t bytes = 0;
+  for (std::size_t i = 0; i < hashes.size(); ++i) {
+    const FileStamp& stamp = choice.files[i].stamp;
+    if (!wanted[i].sha256 && !wanted[i].blob) continue;
+    if (const std::optional<FileHashes> known = cache.find(stamp)) {
+      hashes[i] = *known;
+      if ((!wanted[i].sha256 || !known->sha256.empty()) && (!wanted[i].blob || !known->blob.empty()))
+        continue;
+    }
+    unknown.push_back(i);
+    bytes += stamp.size;
+  }
+  listener.detail(fmt::format("{} to hash of {}", unknown.size(), plural(hashes.size(), "file")));
+  const std::function<void(std::uint64_t)> on_bytes = listener.progress("hashing", bytes);
+  // The largest first: begun last, it would keep all others waiting.
+  std::sort(unknown.begin(), unknown.end(), [&choice](std::size_t a, std::size_t b) {
+    return choice.files[a].stamp.size > choice.files[b].stamp.size;
+  });
+  parallel_for(unknown.size(), default_thread_count(), [&](std::size_t i) {
+    const LocalFile& file = choice.files[unknown[i]];
+    hashes[unknown[i]] = hash_file(file.path, file.stamp, wanted[unknown[i]], on_bytes);
+    cache.add(file.stamp, hashes[unknown[i]]);
+  });
+  try {
+    cache.save();
+  } catch (const Error& error) {
+    listener.warning(std::string("hashes are not remembered: ") + error.what());
+  }
+  return hashes;
 }
 
 }  // namespace mu

@@ -84,9 +84,9 @@ std::vector<std::string> missing_parts(const PushPlan& plan) {
   return missing;
 }
 
-void tell_ignored(const PushPlan& plan, const std::vector<std::string>& allowed,
-                  const std::function<void(const std::string&)>& note,
-                  const std::function<void(const std::string&)>& warning) {
+void report_ignored(const PushPlan& plan, const std::vector<std::string>& allowed,
+                    const std::function<void(const std::string&)>& note,
+                    const std::function<void(const std::string&)>& warning) {
   constexpr std::string_view kWhy = "left out: .gitignore or the hub's own list ignores it";
   for (const PushItem& item : plan.items) {
     if (item.action == PushAction::kIgnored && !is_part_of_model(item.name))

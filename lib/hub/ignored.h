@@ -23,9 +23,9 @@ void mark_ignored(PushPlan& plan, const IgnoreRules& rules);
 std::vector<std::string> missing_parts(const PushPlan& plan);
 
 // Names every file that is kept back. Throws FilesRefused for missing_parts(), unless "ignored" is allowed.
-void tell_ignored(const PushPlan& plan, const std::vector<std::string>& allowed,
-                  const std::function<void(const std::string&)>& note,
-                  const std::function<void(const std::string&)>& warning);
+void report_ignored(const PushPlan& plan, const std::vector<std::string>& allowed,
+                    const std::function<void(const std::string&)>& note,
+                    const std::function<void(const std::string&)>& warning);
 
 // For --verify: throws kAnswerNo while missing_parts() has any.
 void require_parts(const PushPlan& plan);

@@ -2,15 +2,18 @@
 #include "hub/journal.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cmath>
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "base/json_write.h"
 #include "base/text.h"
+#include "hash/sha256.h"
 #include "os/folder.h"
 
 namespace mu {
@@ -60,9 +63,19 @@ LfsUpload read_upload(const JsonValue& line) {
 
 }  // namespace
 
+std::string journal_path(const std::string& state, const std::string& endpoint, const Repo& repo,
+                         const std::string& revision, const std::string& prefix) {
+  if (state.empty()) return "";
+  Sha256 key;
+  key.update(as_bytes(
+      fmt::format("{}\n{}\n{}\n{}\n{}", endpoint, repo_type_name(repo.type), repo.id, revision, prefix)));
+  const std::string name = to_hex(key.finish()).substr(0, 32);
+  return join_path(join_path(join_path(state, "hub-push"), name), "journal");
+}
+
 Journal::Journal(const std::string& path) : path_(path) {
   if (path.empty()) {
-    fault_ = "nothing tells where it may lie: neither HOME nor XDG_STATE_HOME is set";
+    fault_ = "there is no place for it: neither HOME nor XDG_STATE_HOME is set";
     return;
   }
   try {

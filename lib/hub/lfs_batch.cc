@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "hub/lfs_batch.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -7,8 +9,8 @@
 #include <ctime>
 #include <unordered_map>
 
+#include "base/error.h"
 #include "base/text.h"
-#include "hub/lfs.h"
 
 namespace mu {
 namespace {
@@ -29,7 +31,7 @@ std::optional<std::uint64_t> number(std::string_view text) {
   return value;
 }
 
-// When the links of an action are no longer good: told by the action, or by the signature of its first link.
+// When the links of an action expire: the action says it, or the signature of its first link.
 double expiry_of(const JsonValue& action, std::string_view link, double now) {
   if (const std::optional<std::uint64_t> seconds = action.find_u64("expires_in");
       seconds && *seconds < (1U << 30))
@@ -52,7 +54,7 @@ std::optional<std::uint64_t> chunk_size_of(const JsonValue& header) {
   if (value == nullptr) return std::nullopt;
   const std::string* text = value->as_string();
   const std::optional<std::uint64_t> size = text == nullptr ? value->as_u64() : number(*text);
-  if (!size || *size == 0) throw senseless("chunk_size is no number");
+  if (!size || *size == 0) throw senseless("chunk_size is not a number");
   return size;
 }
 
@@ -100,7 +102,7 @@ std::vector<HttpHeader> headers_of(const JsonValue* object) {
     const bool about_parts =
         member.key == "chunk_size" || member.key == "upload_id" || all_digits(member.key);
     if (text == nullptr || about_parts || is_ours(member.key)) continue;
-    if (!is_header_name(member.key)) throw senseless("a header's name is not one");
+    if (!is_header_name(member.key)) throw senseless("a header's name is not valid");
     if (std::any_of(text->begin(), text->end(), [](unsigned char c) { return c < ' ' || c == 0x7F; }))
       throw senseless("a header breaks its line");
     headers.push_back({member.key, *text});

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a push does, path by path: a pure function from what lies here and what the hub says of it.
+// What a push does, path by path: a pure function from what lies here and what the hub says about it.
 #pragma once
 
 #include <cstdint>
@@ -7,9 +7,9 @@
 #include <string_view>
 #include <vector>
 
-#include "hub/api.h"
 #include "hub/files.h"
 #include "hub/hashes.h"
+#include "hub/repo_facts.h"
 
 namespace mu {
 

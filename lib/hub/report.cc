@@ -49,7 +49,7 @@ std::string push_json(const PushResult& result, const PushOptions& options) {
   std::string text;
   JsonWriter json(text);
   json.begin_object().member("schema", "modelutils.hub-push/1");
-  json.member("repo", options.repo.id).member("type", repo_type_name(options.repo.type));
+  json.member("repo", result.repo.id).member("type", repo_type_name(result.repo.type));
   json.member("revision", options.revision).member("dry_run", options.dry_run);
   if (options.part)
     json.key("share")

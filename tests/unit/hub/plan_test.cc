@@ -12,6 +12,7 @@
 #include "hub/guard.h"
 #include "hub/ignored.h"
 #include "hub/name_key.h"
+#include "hub/repo.h"
 
 using namespace mu;
 
@@ -242,7 +243,7 @@ TEST_CASE("ignored: parts of a model stop a push, other files are named") {
   CHECK(missing_parts(plan) == std::vector<std::string>{"config.json", "d/model-00001-of-00002.safetensors"});
   std::vector<std::string> notes, warnings;
   const auto tell = [&](const std::vector<std::string>& allowed) {
-    tell_ignored(
+    report_ignored(
         plan, allowed, [&](const std::string& line) { notes.push_back(line); },
         [&](const std::string& line) { warnings.push_back(line); });
   };
