@@ -3,7 +3,7 @@
 median ratio of the pairs beside the goal; the same, with the machine, goes to the file JSON.
 bench.py --markdown JSON: that file as the table of README.md here.
 
-Ratios above 1 mean that ours is faster. Nothing is judged here: speed is read, not tested."""
+A ratio above 1 means that ours is faster. The goals are not tests: no number makes this fail."""
 import array
 import io
 import json
@@ -25,7 +25,7 @@ PAIRS = 5
 FIXTURES = pathlib.Path(__file__).resolve().parents[1] / "fixtures"
 ROWS = []
 
-# What each ratio should be at least; a row that is not named has no goal yet.
+# The least that each ratio should be; a row without an entry has no goal yet.
 GOALS = {
     "card-gen, from options / TRL's card": 200,
     "card-gen, 10 shards, 20,000 logs / TRL's card": 200,
