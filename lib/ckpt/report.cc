@@ -236,7 +236,13 @@ std::string list_text(const RunFacts& run, const RunPlan& plan) {
                value ? number_text(*value) : "", verbs ? std::string(verb_name(plan.items[i].verb)) : "",
                join(notes, "; ")});
   }
-  text += table.text(2, out_width());
+  const std::size_t width = out_width();
+  if (width > 2) {
+    std::vector<std::size_t> least_first = {4, 1};  // kind, epoch
+    if (!verbs) least_first.insert(least_first.begin(), 6);
+    table.leave_out(least_first, width - 2);
+  }
+  text += table.text(2, width);
   std::vector<double> values;
   for (const auto& [step, value] : run.metric_series) values.push_back(value);
   if (values.size() > 1) {

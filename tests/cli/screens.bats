@@ -160,5 +160,8 @@ PY
   on_terminal 0 60 ckpt-prune -n --keep 1 --keep-every 20 --keep-step 60 run
   [ "$(widest)" -le 60 ]
   on_terminal 0 80 ckpt-prune --list run
+  has output epoch
   [ "$(widest)" -le 80 ]
+  on_terminal 0 60 ckpt-prune --list run
+  [ "$(grep checkpoint- <<< "$output" | awk '{ if (length > 60) n++ } END { print n + 0 }')" = 0 ]
 }
