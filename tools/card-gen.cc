@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/in_file.h"
 #include "base/text.h"
 #include "card-gen-options.h"
 #include "card/card_text.h"
@@ -36,11 +37,7 @@ std::string read_text(const std::string& path, std::uint64_t limit) {
 
 // Faults of a card are told with the file they are in.
 CardFile open_card(const std::string& path) {
-  try {
-    return read_card(read_text(path, kMaxCardBytes));
-  } catch (Error& error) {
-    throw error.in_file(escape_name(path));
-  }
+  return in_file(path, [&] { return read_card(read_text(path, kMaxCardBytes)); });
 }
 
 void write_file(const std::string& path, std::string_view text) {
@@ -133,11 +130,7 @@ CardFacts gather(const Options& o) {
   }
   if (o.facts) add_inspection(facts, read_text(*o.facts, 256U << 20));
   for (const std::string& file : card.eval_files) {
-    try {
-      add_evaluation_file(facts, read_text(file, 256U << 20), file);
-    } catch (Error& error) {
-      throw error.in_file(escape_name(file));
-    }
+    in_file(file, [&] { add_evaluation_file(facts, read_text(file, 256U << 20), file); });
   }
   add_conclusions(facts);
   return facts;
@@ -177,11 +170,7 @@ int update(const Options& o, const CardText& card, const CardFacts& facts) {
     return 0;
   }
   CardUpdate result;
-  try {
-    result = update_card(old, card, facts);
-  } catch (Error& error) {
-    throw error.in_file(escape_name(path));
-  }
+  in_file(path, [&] { result = update_card(old, card, facts); });
   for (const std::string& line : result.kept) print_note(line);
   if (o.check) {
     for (const std::string& line : result.changes) out(line + "\n");

@@ -20,7 +20,7 @@ int resize_mode(const LoraExtractOptions& o) {
   const Resized resized = resize_adapter(adapter, open_input(path, StreamData::kCount), *o.resize);
   PackOptions options = lora_pack_options(o, resized.config_text);
   options.selection.dtype = o.dtype;
-  const PackPlan plan = plan_pack(resized.input, options, OutputKind::kFolder, {});
+  const PackPlan plan = plan_pack(resized.input, {}, options, OutputKind::kFolder);
   if (!o.common.dry_run)
     write_pack(plan, resized.input, o.output,
                {.force = o.force, .verify = o.verify, .threads = o.common.thread_count(), .progress = false});

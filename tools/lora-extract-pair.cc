@@ -27,8 +27,8 @@ namespace {
 Input open_model(const std::string& path) {
   if (path == "-") throw usage("--base and --tuned can't be standard input");
   Input input = open_input(path, StreamData::kCount);
-  require_sound(input);
-  require_state_dicts(input, false);
+  const Prepared prepared = prepare_model(input, {});
+  for (const std::string& note : prepared.notes) print_note(fmt::format("{}: {}", escape_name(path), note));
   if (input.is_adapter())
     throw malformed("is an adapter, not a model")
         .in_file(escape_name(path))
@@ -151,7 +151,7 @@ int extract_pair_mode(const LoraExtractOptions& o) {
     return 1;
   }
   const PackPlan packed =
-      plan_pack(result.input, lora_pack_options(o, lora_config_text(result.config)), OutputKind::kFolder, {});
+      plan_pack(result.input, {}, lora_pack_options(o, lora_config_text(result.config)), OutputKind::kFolder);
   write_pack(packed, result.input, o.output,
              {.force = o.force, .verify = o.verify, .threads = o.common.thread_count(), .progress = false});
   if (shared) parts.remove();

@@ -23,7 +23,7 @@ int extract(const Options& o) {
   Extraction extraction = extract_adapter(o.operands.front(), {o.adapter, o.alpha, o.base_id});
   PackOptions options = lora_pack_options(o, extraction.config_text);
   options.selection.dtype = o.dtype;
-  const PackPlan plan = plan_pack(extraction.input, options, OutputKind::kFolder, {});
+  const PackPlan plan = plan_pack(extraction.input, {}, options, OutputKind::kFolder);
   std::optional<Replacement> replacement;
   if (o.force && is_folder(o.output)) replacement = plan_replacement(o.output, plan);
   WriteResult result;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "base/in_file.h"
 #include "base/text.h"
 #include "cli/console.h"
 #include "cli/run.h"
@@ -53,12 +54,10 @@ int diff(const Options& o) {
 void print_metadata(const Options& o, const Input& input) {
   const std::string end = o.common.null ? std::string(1, '\0') : "\n";
   if (const TorchObject* const object = shown_object(input)) {
-    try {
+    return in_file(input.name, [&] {
       return out(*o.metadata == kAllKeys ? object_fields_text(*object)
                                          : object_field_text(*object, *o.metadata) + end);
-    } catch (Error& error) {
-      throw error.in_file(escape_name(input.name));
-    }
+    });
   }
   const Metadata metadata = input.weights.merged_metadata();
   if (*o.metadata == kAllKeys) return out(metadata_text(metadata));

@@ -38,10 +38,8 @@ std::vector<AdapterUse> open_adapters(const std::vector<std::string>& options) {
   return uses;
 }
 
-std::vector<std::string> merge_into(Input& base, const std::vector<AdapterUse>& uses,
-                                    std::vector<TiedName>& tied, bool& unties) {
+ModelChange merge_into(Input& base, const std::vector<AdapterUse>& uses, const std::vector<TiedName>& tied) {
   MergeResult result = merge_adapters(base, uses, tied);
-  unties = result.unties;
   std::vector<std::string> lines;
   for (const AdapterUse& use : uses) {
     const LoraConfig& config = use.adapter->config;
@@ -53,7 +51,7 @@ std::vector<std::string> merge_into(Input& base, const std::vector<AdapterUse>& 
   lines.push_back(fmt::format("{} of the base merged{}", plural(result.merged, "tensor"),
                               result.replaced > 0 ? fmt::format(", {} replaced", result.replaced) : ""));
   for (std::string& note : result.notes) lines.push_back(std::move(note));
-  return lines;
+  return {std::move(lines), std::move(result.tied), result.unties};
 }
 
 std::string adapter_recipe(const std::vector<AdapterUse>& uses, KnownBy by) {

@@ -7,6 +7,7 @@
 
 #include "lora/merge.h"
 #include "model/fingerprint.h"
+#include "model/prepare.h"
 
 namespace mu {
 
@@ -14,9 +15,8 @@ namespace mu {
 // open_adapter does.
 std::vector<AdapterUse> open_adapters(const std::vector<std::string>& options);
 
-// Merges them and returns what to tell about it, one line each.
-std::vector<std::string> merge_into(Input& base, const std::vector<AdapterUse>& uses,
-                                    std::vector<TiedName>& tied, bool& unties);
+// Merges them: the change that prepare_model makes last.
+ModelChange merge_into(Input& base, const std::vector<AdapterUse>& uses, const std::vector<TiedName>& tied);
 
 // What of the adapters decides the bytes that are written, for the fingerprint of a plan.
 std::string adapter_recipe(const std::vector<AdapterUse>& uses, KnownBy by);

@@ -11,8 +11,6 @@
 #include "cli/console.h"
 #include "cli/part.h"
 #include "cli/run.h"
-#include "model/rank_state.h"
-#include "model/wrappers.h"
 #include "os/file.h"
 #include "os/folder.h"
 #include "pack/part.h"
@@ -152,31 +150,21 @@ FolderOptions folder_options(const Options& o) {
           .key = o.key.value_or("")};
 }
 
-// Everything but the writing. The input loses wrapper names, and takes 16-bit copies where they are asked
-// for.
-PackPlan make_plan(const Options& o, PackOptions options, const std::vector<AdapterUse>& adapters,
+// Everything but the writing. The input's list of tensors becomes what is packed.
+PackPlan make_plan(const Options& o, const PackOptions& options, const std::vector<AdapterUse>& adapters,
                    Input& input, OutputKind kind) {
-  require_sound(input);
-  require_state_dicts(input, o.salvage);
-  std::vector<std::string> notes = left_out_notes(input);
-  if (options.selection.dtype) {
-    if (std::optional<std::string> note =
-            use_training_copies(input.weights, *options.selection.dtype, o.common.thread_count(), !o.from))
-      notes.push_back(std::move(*note));
-  }
-  for (std::string& note : remove_wrapper_names(input.weights)) notes.push_back(std::move(note));
-  for (const Finding& finding : input.weights.findings.list()) {
-    if (finding.level == Level::kSpec)
-      print_warning(fmt::format("{}: {} [{}]", escape_name(finding.file), finding.message, finding.rule));
-  }
-  std::vector<TiedName> tied = find_tied(input);
-  if (!adapters.empty()) {
-    for (std::string& line : merge_into(input, adapters, tied, options.unties))
-      notes.push_back(std::move(line));
-  }
-  PackPlan plan = plan_pack(input, options, kind, tied);
-  plan.notes.insert(plan.notes.begin(), notes.begin(), notes.end());
-  return plan;
+  PrepareOptions how = {.salvage = o.salvage,
+                        .copies = options.selection.dtype,
+                        .strict_copies = !o.from,
+                        .threads = o.common.thread_count(),
+                        .find_ties = true};
+  if (!adapters.empty())
+    how.change = [&](Input& base, const std::vector<TiedName>& tied) {
+      return merge_into(base, adapters, tied);
+    };
+  const Prepared prepared = prepare_model(input, how);
+  for (const std::string& warning : prepared.warnings) print_warning(warning);
+  return plan_pack(input, prepared, options, kind);
 }
 
 void report(const Options& o, const PackPlan& plan, const Input& input, const WriteResult& result,

@@ -20,7 +20,8 @@ std::optional<BaseName> from_modelscope(const std::vector<std::string_view>& par
     std::string name(parts[at + 1]);
     for (std::size_t dot = name.find("___"); dot != std::string::npos; dot = name.find("___", dot))
       name.replace(dot, 3, ".");
-    std::string id = std::string(parts[at]) + "/" + name;
+    std::string id(parts[at]);
+    id.append("/").append(name);
     if (is_repo_id(id)) return BaseName{id, ""};
   }
   return std::nullopt;

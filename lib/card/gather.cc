@@ -9,6 +9,7 @@
 #include <cstdlib>
 
 #include "base/error.h"
+#include "base/in_file.h"
 #include "base/text.h"
 #include "card/card_text.h"
 #include "card/front_matter.h"
@@ -295,13 +296,11 @@ void add_place(CardFacts& facts, const Folder& folder, bool adapter,
 }
 
 JsonValue read_object(const Folder& folder, std::string_view name) {
-  try {
+  return in_file(folder.path_of(name), [&] {
     JsonDocument document = parse_json(read_whole_file(folder.path_of(name), kMaxJson));
     if (!document.root.is_object()) throw malformed("not a JSON object");
     return std::move(document.root);
-  } catch (Error& error) {
-    throw error.in_file(escape_name(folder.path_of(name)));
-  }
+  });
 }
 
 void add_run(CardFacts& facts, const Folder& folder, const Folder& run) {
@@ -334,11 +333,7 @@ void add_run(CardFacts& facts, const Folder& folder, const Folder& run) {
 }
 
 CardFile read_base_card(const std::string& path) {
-  try {
-    return read_card(read_whole_file(path, kMaxCardBytes));
-  } catch (Error& error) {
-    throw error.in_file(escape_name(path));
-  }
+  return in_file(path, [&] { return read_card(read_whole_file(path, kMaxCardBytes)); });
 }
 
 void add_base_license(CardFacts& facts, const CardFile& card, std::string_view source) {

@@ -13,6 +13,7 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/in_file.h"
 #include "base/text.h"
 #include "hub/api.h"
 #include "model/hf_cache.h"
@@ -115,11 +116,7 @@ class RangedFile {
     request.headers.push_back({"Accept-Encoding", "identity"});
     request.max_answer = size;
     request.ranged = true;
-    try {
-      return session_.send_url(std::move(request), authorized);
-    } catch (Error& error) {
-      throw error.in_file(escape_name(name_));
-    }
+    return in_file(name_, [&] { return session_.send_url(std::move(request), authorized); });
   }
 
   // Where the hub sends us on to, without the token; asked for again when a link has grown too old.

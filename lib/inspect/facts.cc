@@ -161,13 +161,13 @@ std::string describe_container(const Input& input) {
                        type.empty() || type == "collections.OrderedDict" ? "" : ", " + escape_name(type));
   }
   const std::string_view name = file.name;
-  if (!input.weights.origin.empty()) return "";
+  if (input.weights.from_ranks) return "";
   if (!file.read_only.empty()) return ", GGUF";
   return name.ends_with(".npz") || name.ends_with(".npy") ? ", NumPy" : "";
 }
 
 std::string describe_origin(const Input& input) {
-  return input.weights.origin.empty() ? "" : ", " + input.weights.origin;
+  return input.weights.from_ranks ? ", " + input.weights.from_ranks->origin : "";
 }
 
 }  // namespace
@@ -190,7 +190,8 @@ InputFacts gather_facts(const Input& input) {
     facts.notes.push_back("quantised: parameters are counted as stored");
   note_tied(input, facts.notes);
   note_objects(input, facts.notes);
-  facts.notes.insert(facts.notes.end(), input.weights.notes.begin(), input.weights.notes.end());
+  if (const std::optional<FromRanks>& ranks = input.weights.from_ranks)
+    facts.notes.insert(facts.notes.end(), ranks->notes.begin(), ranks->notes.end());
   if (are_placeholders(input.weights))
     facts.notes.emplace_back("every tensor is empty: placeholders of ZeRO stage 3");
   return facts;

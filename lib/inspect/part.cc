@@ -7,6 +7,7 @@
 #include <charconv>
 
 #include "base/error.h"
+#include "base/in_file.h"
 #include "base/json.h"
 #include "base/json_write.h"
 #include "base/text.h"
@@ -193,11 +194,7 @@ std::string measure_part(const MeasurePlan& plan, const Part& part, const Weight
 
 CombinedParts::CombinedParts(const std::vector<std::string>& files) {
   for (const std::string& file : files) {
-    try {
-      read(file);
-    } catch (Error& error) {
-      throw error.in_file(escape_name(file));
-    }
+    in_file(file, [&] { read(file); });
   }
 }
 

@@ -122,7 +122,7 @@ std::string input_json(const Input& input, const InputFacts& facts, const Findin
       .member("path", input.name)
       .member("kind", facts.kind);
   json.member("level", reached ? level_name(*reached) : "none");
-  if (!input.weights.origin.empty()) json.member("origin", input.weights.origin);
+  if (input.weights.from_ranks) json.member("origin", input.weights.from_ranks->origin);
   write_model(json, input);
   json.member("tensor_count", facts.tensors)
       .member("parameters", facts.elements)

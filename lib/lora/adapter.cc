@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "base/error.h"
+#include "base/in_file.h"
 #include "base/text.h"
 #include "lora/families.h"
 #include "model/adapter_names.h"
@@ -67,36 +68,37 @@ bool is_target_parameter(const LoraModule& module, const LoraConfig& config) {
          module.name.find("experts") != std::string::npos;
 }
 
-void read_rows(Adapter& adapter, const std::string& module, const Tensor& tensor) {
-  const std::vector<std::uint64_t>* const ids = adapter.config.tokens_of(module);
+ReplacedRows read_rows(const LoraConfig& config, const std::string& module, const Tensor& tensor) {
+  const std::vector<std::uint64_t>* const ids = config.tokens_of(module);
   if (ids == nullptr)
     throw malformed(
         fmt::format("{}: trained rows, but the config does not say of which tokens", escape_name(module)));
   if (tensor.shape.size() != 2 || tensor.shape[0] != ids->size())
     throw malformed(fmt::format("{}: {} trained rows for {} token ids", escape_name(module),
                                 tensor.shape.empty() ? 0 : tensor.shape[0], ids->size()));
-  adapter.rows.push_back({module, *ids, &tensor});
+  return {module, *ids, &tensor};
 }
 
 }  // namespace
 
-void find_lora_modules(Adapter& adapter) {
+AdapterContent sort_adapter(const std::vector<Tensor>& tensors, const LoraConfig& config) {
+  AdapterContent content;
   std::unordered_map<std::string, std::size_t> place;
-  for (const Tensor& tensor : adapter.weights.tensors) {
+  for (const Tensor& tensor : tensors) {
     const AdapterName name = parse_adapter_name(tensor.name);
     if (!name.adapter.empty())
       throw malformed(fmt::format("'{}' is a name of a training process", escape_name(tensor.name)))
           .hint("lora-extract saves the adapter under its own names");
     if (name.part == AdapterPart::kTokens) {
-      read_rows(adapter, name.module, tensor);
+      content.rows.push_back(read_rows(config, name.module, tensor));
     } else if (name.part != AdapterPart::kFactor) {
       // An embedding's own weight, saved beside its factors, is the base's.
       if (name.of_layer && name.leaf == "weight") continue;
-      adapter.replaced.push_back({name.module + (name.module.empty() ? "" : ".") + name.leaf, &tensor});
+      content.replaced.push_back({name.module + (name.module.empty() ? "" : ".") + name.leaf, &tensor});
     } else {
-      const auto [at, fresh] = place.try_emplace(name.module, adapter.modules.size());
-      if (fresh) adapter.modules.push_back({.name = name.module});
-      LoraModule& module = adapter.modules[at->second];
+      const auto [at, fresh] = place.try_emplace(name.module, content.modules.size());
+      if (fresh) content.modules.push_back({.name = name.module});
+      LoraModule& module = content.modules[at->second];
       const Tensor** slot = slot_of(module, name.leaf);
       if (slot == nullptr)
         throw malformed(
@@ -104,12 +106,13 @@ void find_lora_modules(Adapter& adapter) {
       *slot = &tensor;
     }
   }
-  for (LoraModule& module : adapter.modules) {
-    if (is_target_parameter(module, adapter.config)) continue;  // judged beside the base: merge.h
-    check_module(module, adapter.config);
+  for (LoraModule& module : content.modules) {
+    if (is_target_parameter(module, config)) continue;  // judged beside the base: merge.h
+    check_module(module, config);
   }
-  if (adapter.modules.empty() && adapter.replaced.empty() && adapter.rows.empty())
+  if (content.modules.empty() && content.replaced.empty() && content.rows.empty())
     throw malformed("it holds no adapter");
+  return content;
 }
 
 Adapter open_adapter(const std::string& path) {
@@ -118,20 +121,14 @@ Adapter open_adapter(const std::string& path) {
   const std::string config = join_path(path, "adapter_config.json");
   if (!is_folder(path) || !exists(config))
     throw Error(ErrorKind::kIo, "is no folder with an adapter_config.json").in_file(escape_name(path));
-  try {
-    adapter.config = parse_lora_config(read_whole_file(config, kMaxConfig));
-  } catch (Error& error) {
-    throw error.in_file(escape_name(config));
-  }
+  in_file(config, [&] { adapter.config = parse_lora_config(read_whole_file(config, kMaxConfig)); });
   Input input = open_input(path, StreamData::kCount);
   require_sound(input);
   require_state_dicts(input, false);
   adapter.weights = std::move(input.weights);
-  try {
-    find_lora_modules(adapter);
-  } catch (Error& error) {
-    throw error.in_file(escape_name(adapter.weights.files.front().name));
-  }
+  in_file(adapter.weights.files.front().name, [&] {
+    static_cast<AdapterContent&>(adapter) = sort_adapter(adapter.weights.tensors, adapter.config);
+  });
   return adapter;
 }
 

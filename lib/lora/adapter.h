@@ -12,7 +12,7 @@
 
 namespace mu {
 
-// Shapes as PEFT saves them; pointers borrow from Adapter::weights.
+// Shapes as PEFT saves them; pointers borrow from the list of tensors.
 struct LoraModule {
   std::string name;                   // path in the base model: "model.layers.0.self_attn.q_proj"
   const Tensor* a = nullptr;          // [r, in]; of an embedding [r, vocabulary]
@@ -37,20 +37,24 @@ struct ReplacedRows {
   const Tensor* rows;  // [ids, dimension]
 };
 
-struct Adapter {
-  std::string name;  // as given
-  LoraConfig config;
-  Weights weights;
+// What an adapter's tensors make of the base model.
+struct AdapterContent {
   std::vector<LoraModule> modules;  // in the order of the file
   std::vector<ReplacedTensor> replaced;
   std::vector<ReplacedRows> rows;
+};
+
+struct Adapter : AdapterContent {
+  std::string name;  // as given
+  LoraConfig config;
+  Weights weights;
 };
 
 // Opens a folder with adapter_config.json and adapter_model.safetensors or .bin. Throws kMalformed: another
 // kind of adapter, half a pair, factors that don't fit one another or the config, by name; kIo.
 Adapter open_adapter(const std::string& path);
 
-// The modules of an opened adapter's tensors, whose names must be as PEFT saves them. Throws kMalformed.
-void find_lora_modules(Adapter& adapter);
+// Sorts tensors, whose names must be as PEFT saves them; the result borrows them. Throws kMalformed.
+AdapterContent sort_adapter(const std::vector<Tensor>& tensors, const LoraConfig& config);
 
 }  // namespace mu

@@ -9,9 +9,11 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/in_file.h"
 #include "base/json_write.h"
 #include "base/text.h"
 #include "model/adapter_names.h"
+#include "model/prepare.h"
 #include "os/file.h"
 #include "os/folder.h"
 #include "os/interrupt.h"
@@ -123,61 +125,49 @@ Extraction extract_adapter(const std::string& path, const ExtractOptions& option
   if (place == path) folder_options.adapter = options.adapter;
   result.input = open_input(place, StreamData::kSpool, folder_options);
   Input& input = result.input;
-  require_sound(input);
-  require_state_dicts(input, false);
+  result.notes = prepare_model(input, {}).notes;
   const std::string config_path = find_config(input, place == path ? options.adapter : "");
   std::string text = config_path.empty() ? "" : read_whole_file(config_path, kMaxConfig);
-  Adapter adapter;
-  adapter.name = path;
+  LoraConfig config;
   std::vector<std::string> base_modules;
-  try {
-    if (!text.empty()) adapter.config = parse_lora_config(text);
-  } catch (Error& error) {
-    throw error.in_file(escape_name(config_path));
-  }
-  try {
+  in_file(config_path, [&] {
+    if (!text.empty()) config = parse_lora_config(text);
+  });
+  in_file(input.name, [&] {
     // The ranks of a LoRA run lose their base when they are opened.
-    const bool bare = place != path || (!input.weights.origin.empty() && input.is_adapter());
-    if (!has_factors(input.weights) && adapter.config.modules_to_save.empty())
+    const bool bare = place != path || (input.weights.from_ranks && input.is_adapter());
+    if (!has_factors(input.weights) && config.modules_to_save.empty())
       throw malformed("no LoRA tensors are in it")
           .hint("--base and --tuned find an adapter between two models");
-    AdapterChoice choice = keep_adapter(input.weights, bare ? "" : options.adapter, adapter.config.bias);
+    AdapterChoice choice = keep_adapter(input.weights, bare ? "" : options.adapter, config.bias);
     if (choice.base_tensors > 0)
       result.notes.push_back(
           fmt::format("{} of the base model left out", plural(choice.base_tensors, "tensor")));
     base_modules = std::move(choice.base_names);
-  } catch (Error& error) {
-    throw error.in_file(escape_name(input.name));
-  }
+  });
   // What is tied to an embedding has its rows too; they are not saved.
-  if (!adapter.config.trainable_tokens.empty())
+  if (!config.trainable_tokens.empty())
     std::erase_if(input.weights.tensors, [&](const Tensor& tensor) {
       const AdapterName name = parse_adapter_name(tensor.name);
-      return name.part == AdapterPart::kTokens && adapter.config.tokens_of(name.module) == nullptr;
+      return name.part == AdapterPart::kTokens && config.tokens_of(name.module) == nullptr;
     });
   require_finite(input.weights);
-  // Borrowed for a moment: modules point at the tensors' places, which moving the list does not change.
-  adapter.weights.tensors = std::move(input.weights.tensors);
-  try {
-    find_lora_modules(adapter);
-  } catch (Error& error) {
-    throw error.in_file(escape_name(input.name));
-  }
-  input.weights.tensors = std::move(adapter.weights.tensors);
-  result.modules = std::move(adapter.modules);
+  const AdapterContent content =
+      in_file(input.name, [&] { return sort_adapter(input.weights.tensors, config); });
+  result.modules = content.modules;
   if (text.empty()) {
     if (!options.alpha)
       throw malformed("no adapter_config.json lies beside it, and the weights don't tell lora_alpha")
           .in_file(escape_name(path))
           .hint("give the alpha of the training with --alpha");
-    result.config = make_config(result.modules, adapter.replaced, base_modules, *options.alpha);
+    result.config = make_config(result.modules, content.replaced, base_modules, *options.alpha);
     result.config.base_model = options.base_id;
     result.config_text = lora_config_text(result.config);
     result.made_config = true;
     result.notes.push_back("adapter_config.json is made: target modules and ranks are those of the tensors");
   } else {
-    if (options.alpha && *options.alpha != adapter.config.alpha)
-      throw usage(fmt::format("--alpha {} is not the {} of {}", *options.alpha, adapter.config.alpha,
+    if (options.alpha && *options.alpha != config.alpha)
+      throw usage(fmt::format("--alpha {} is not the {} of {}", *options.alpha, config.alpha,
                               escape_name(config_path)));
     std::string quoted;
     append_json_string_ascii(quoted, options.base_id);

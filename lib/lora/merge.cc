@@ -29,7 +29,8 @@ std::string output_name_of(std::string_view input) {
 
 class Merger {
  public:
-  Merger(Input& base, std::vector<TiedName>& tied) : base_(base), tied_(tied) {
+  Merger(Input& base, const std::vector<TiedName>& tied) : base_(base) {
+    result_.tied = tied;
     std::vector<Tensor>& tensors = base.weights.tensors;
     for (std::size_t i = 0; i < tensors.size(); ++i) place_.emplace(tensors[i].name, i);
     model_type_ = base.config ? base.config->model_type : "";
@@ -126,7 +127,7 @@ class Merger {
 
   // The tensor of that name, or the one it is tied to; null when there is none.
   const Tensor* find(const std::string& name) {
-    for (const TiedName& pair : tied_) {
+    for (const TiedName& pair : result_.tied) {
       if (pair.dropped != name) continue;
       note(fmt::format("{} is tied to {}: both change", escape_name(name), escape_name(pair.kept)));
       return find(pair.kept);
@@ -296,7 +297,8 @@ class Merger {
     const bool is_input = name != output && kept_name_of(output, {{name, nullptr}}) == name;
     const bool is_tied_output = !kept_name_of(name, tensors_by_name(base_.weights)).empty();
     if (!ties_ || !(is_input || is_tied_output)) return;
-    std::erase_if(tied_, [&](const TiedName& pair) { return pair.dropped == name || pair.kept == name; });
+    std::erase_if(result_.tied,
+                  [&](const TiedName& pair) { return pair.dropped == name || pair.kept == name; });
     result_.unties = true;
     note(fmt::format("{} was trained apart from what it is tied to: tie_word_embeddings becomes false",
                      escape_name(name)));
@@ -340,7 +342,6 @@ class Merger {
   }
 
   Input& base_;
-  std::vector<TiedName>& tied_;
   const AdapterUse* use_ = nullptr;
   std::unordered_map<std::string, std::size_t> place_;
   std::string model_type_, prefix_;
@@ -353,7 +354,8 @@ class Merger {
 
 }  // namespace
 
-MergeResult merge_adapters(Input& base, const std::vector<AdapterUse>& uses, std::vector<TiedName>& tied) {
+MergeResult merge_adapters(Input& base, const std::vector<AdapterUse>& uses,
+                           const std::vector<TiedName>& tied) {
   if (base.config && base.config->quantized)
     throw malformed(
         "config.json has a quantization_config: adapters are merged into the weights as they were before")

@@ -22,14 +22,15 @@ struct AdapterUse {
 struct MergeResult {
   std::uint64_t merged = 0;    // tensors that get a delta
   std::uint64_t replaced = 0;  // tensors and embeddings that are exchanged, whole or by rows
+  std::vector<TiedName> tied;  // of the pairs that were tied, those that still hold the same bytes
   bool unties = false;         // tied embeddings differ from now on; the config must say so
   std::vector<std::string> notes;
 };
 
-// Adapters are applied in the order given. `tied` are the pairs of find_tied(base); pairs that no longer
-// hold the same bytes are taken out of it. Throws kMalformed when a module has no tensor in the base or one
-// of another shape, for quantised weights, and, as tensors are read, for factors that are not finite; nothing
-// of `base` is read here but the tensors' descriptions.
-MergeResult merge_adapters(Input& base, const std::vector<AdapterUse>& uses, std::vector<TiedName>& tied);
+// Adapters are applied in the order given. `tied` are the pairs of find_tied(base). Throws kMalformed when a module
+// has no tensor in the base or one of another shape, for quantised weights, and, as tensors are read, for factors
+// that are not finite; nothing of `base` is read here but the tensors' descriptions.
+MergeResult merge_adapters(Input& base, const std::vector<AdapterUse>& uses,
+                           const std::vector<TiedName>& tied);
 
 }  // namespace mu

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/in_file.h"
 #include "base/text.h"
 #include "model/adapter_names.h"
 #include "model/pickled.h"
@@ -84,18 +85,16 @@ void add_rank_weights(Input& input, const RankState& state, const FolderOptions&
       !options.everything && (input.folder->has("adapter_config.json") || holds_only_adapter(input.weights));
   input.choice = {{std::string(base_name(state.path))}, false, adapter, adapter ? "adapter_model" : "model"};
   if (!adapter) return;
-  input.weights.lost.clear();  // of the base model
+  input.weights.from_ranks->lost.clear();  // of the base model
   Findings told_later;
   const std::optional<AdapterConfig> config =
       read_json(*input.folder, "adapter_config.json", told_later, parse_adapter_config);
-  try {
+  in_file(state.path, [&] {
     const AdapterChoice kept = keep_adapter(input.weights, options.adapter, config ? config->bias : "none");
     if (kept.base_tensors > 0)
-      input.weights.notes.push_back(fmt::format("{} of the base model left out: this is a LoRA run",
-                                                plural(kept.base_tensors, "tensor")));
-  } catch (Error& error) {
-    throw error.in_file(escape_name(state.path));
-  }
+      input.weights.from_ranks->notes.push_back(fmt::format(
+          "{} of the base model left out: this is a LoRA run", plural(kept.base_tensors, "tensor")));
+  });
 }
 
 std::optional<RankState> rank_state_of(const std::string& path, const FolderOptions& options) {
@@ -125,7 +124,7 @@ void open_folder_weights(Input& input, const FolderOptions& options) {
   if (are_placeholders(input.weights)) {
     if (const std::optional<RankState> ranks = find_rank_state(path)) {
       add_rank_weights(input, *ranks, options);
-      input.weights.notes.emplace_back(
+      input.weights.from_ranks->notes.emplace_back(
           "the weights file beside the ranks' files holds placeholders of ZeRO stage 3 and is not used");
       return;
     }
@@ -240,9 +239,9 @@ void require_state_dicts(const Input& input, bool salvage) {
 }
 
 void find_lost_parameters(Input& input, const std::string& base) {
-  std::vector<std::string>& lost = input.weights.lost;
-  if (lost.empty()) return;
-  if (input.config && input.config->tie_word_embeddings.value_or(false)) {
+  if (!input.weights.from_ranks) return;
+  std::vector<std::string>&lost = input.weights.from_ranks->lost, &notes = input.weights.from_ranks->notes;
+  if (!lost.empty() && input.config && input.config->tie_word_embeddings.value_or(false)) {
     // DeepSpeed before 0.9.0 kept no record of shared parameters.
     std::vector<Tensor> tied;
     const TensorsByName names = tensors_by_name(input.weights);
@@ -251,8 +250,8 @@ void find_lost_parameters(Input& input, const std::string& base) {
       if (kept.empty()) return false;
       tied.push_back(*names.at(kept));
       tied.back().name = name;
-      input.weights.notes.push_back(fmt::format("'{}' is '{}', as config.json ties them: no record says so",
-                                                escape_name(name), escape_name(kept)));
+      notes.push_back(fmt::format("'{}' is '{}', as config.json ties them: no record says so",
+                                  escape_name(name), escape_name(kept)));
       return true;
     });
     input.weights.tensors.insert(input.weights.tensors.end(), tied.begin(), tied.end());
@@ -266,8 +265,8 @@ void find_lost_parameters(Input& input, const std::string& base) {
     const TensorsByName found = tensors_by_name(weights);
     std::erase_if(lost, [&found](const std::string& name) { return found.contains(name); });
     if (!weights.tensors.empty())
-      input.weights.notes.push_back(fmt::format("{} taken from {}: the checkpoint has no values of them",
-                                                plural(weights.tensors.size(), "tensor"), escape_name(base)));
+      notes.push_back(fmt::format("{} taken from {}: the checkpoint has no values of them",
+                                  plural(weights.tensors.size(), "tensor"), escape_name(base)));
     append_weights(input.weights, std::move(weights));
   }
   for (const std::string& name : lost)
@@ -277,8 +276,11 @@ void find_lost_parameters(Input& input, const std::string& base) {
 }
 
 std::vector<std::string> left_out_notes(const Input& input) {
-  std::vector<std::string> notes = input.weights.notes;
-  if (!input.weights.origin.empty()) notes.insert(notes.begin(), "made whole from " + input.weights.origin);
+  std::vector<std::string> notes;
+  if (const std::optional<FromRanks>& ranks = input.weights.from_ranks) {
+    notes.push_back("made whole from " + ranks->origin);
+    notes.insert(notes.end(), ranks->notes.begin(), ranks->notes.end());
+  }
   for (const WeightsFile& file : input.weights.files) {
     if (!file.object) continue;
     if (!file.object->state_dict_key.empty())

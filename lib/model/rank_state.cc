@@ -142,17 +142,18 @@ std::optional<std::string> use_training_copies(Weights& weights, Dtype dtype, un
     }
     return true;
   };
+  if (!weights.from_ranks) return std::nullopt;
+  const std::map<std::string, Tensor>& copies = weights.from_ranks->training_copies;
   std::vector<Tensor*> masters;
   for (Tensor& tensor : weights.tensors) {
-    const auto copy = weights.training_copies.find(tensor.name);
-    if (copy != weights.training_copies.end() && copy->second.dtype == dtype && tensor.dtype == Dtype::kF32)
+    const auto copy = copies.find(tensor.name);
+    if (copy != copies.end() && copy->second.dtype == dtype && tensor.dtype == Dtype::kF32)
       masters.push_back(&tensor);
   }
   if (masters.empty()) return std::nullopt;
   std::vector<std::uint8_t> same(masters.size());
-  parallel_for(masters.size(), threads, [&](std::size_t i) {
-    same[i] = equal(*masters[i], weights.training_copies.at(masters[i]->name)) ? 1 : 0;
-  });
+  parallel_for(masters.size(), threads,
+               [&](std::size_t i) { same[i] = equal(*masters[i], copies.at(masters[i]->name)) ? 1 : 0; });
   std::uint64_t differing = 0;
   for (std::size_t i = 0; i < masters.size(); ++i) {
     Tensor& tensor = *masters[i];
@@ -164,7 +165,7 @@ std::optional<std::string> use_training_copies(Weights& weights, Dtype dtype, un
           .in_file(escape_name(weights.files[tensor.source].name))
           .hint("--from zero takes the masters all the same");
     differing += same[i] == 0 ? 1 : 0;
-    if (same[i] != 0) tensor = weights.training_copies.at(tensor.name);
+    if (same[i] != 0) tensor = copies.at(tensor.name);
   }
   return fmt::format(
       "{} taken from the {} model file, equal to the fp32 masters{}",

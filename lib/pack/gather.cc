@@ -8,6 +8,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/in_file.h"
 #include "base/text.h"
 #include "model/links.h"
 #include "model/secrets.h"
@@ -43,13 +44,11 @@ std::set<std::string> code_files(const Folder& folder) {
   std::vector<std::string> pending;
   for (const std::string_view name : kConfigs) {
     if (!folder.has(name)) continue;
-    try {
+    in_file(folder.path_of(name), [&] {
       const JsonDocument document = parse_json(read_whole_file(folder.path_of(name), kMaxSource));
       const std::vector<std::string> files = auto_map_files(document.root);
       pending.insert(pending.end(), files.begin(), files.end());
-    } catch (Error& error) {
-      throw error.in_file(escape_name(folder.path_of(name)));
-    }
+    });
   }
   std::set<std::string> taken;
   while (!pending.empty()) {

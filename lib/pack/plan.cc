@@ -109,17 +109,17 @@ std::optional<Dtype> config_dtype(const PackPlan& plan, const PackOptions& optio
   return *floating.begin();
 }
 
-void plan_config(PackPlan& plan, const Input& input, const PackOptions& options) {
+void plan_config(PackPlan& plan, const Input& input, const PackOptions& options, bool unties) {
   const auto config = std::find_if(plan.files.begin(), plan.files.end(), [](const GatheredFile& file) {
     return file.name == "config.json" && file.taken;
   });
   const std::optional<Dtype> dtype = config_dtype(plan, options);
-  if (config == plan.files.end() || !input.config || !(dtype || options.unties)) return;
+  if (config == plan.files.end() || !input.config || !(dtype || unties)) return;
   std::string text = dtype ? with_dtype(*input.config, torch_name(*dtype)) : input.config->text;
-  if (options.unties) text = with_untied_embeddings(text);
+  if (unties) text = with_untied_embeddings(text);
   if (text == input.config->text) return;
   config->reason = dtype ? fmt::format("config, its dtype set to {}", torch_name(*dtype)) : "config";
-  if (options.unties) config->reason += ", tie_word_embeddings set to false";
+  if (unties) config->reason += ", tie_word_embeddings set to false";
   config->size = text.size();
   plan.texts.insert(plan.texts.begin(), {config->name, std::move(text)});
 }
@@ -158,8 +158,9 @@ void require_packable(const std::vector<PackedTensor>& tensors, const Input& inp
 
 // Parameters without values may only be left behind on purpose.
 void require_found(const Input& input, const Selection& selection) {
+  if (!input.weights.from_ranks) return;
   std::vector<std::string> names;
-  for (const std::string& name : input.weights.lost) {
+  for (const std::string& name : input.weights.from_ranks->lost) {
     if (is_selected(selection, name)) names.push_back(escape_name(name));
   }
   if (names.empty()) return;
@@ -175,9 +176,9 @@ void require_found(const Input& input, const Selection& selection) {
           "brings them, --exclude leaves them out");
 }
 
-// What a model that was put together from shares still lacks.
-void note_shares(PackPlan& plan, const Input& input, const PackOptions& options) {
-  if (input.weights.origin.empty()) return;
+// What a model that was put together from ranks still lacks.
+void note_ranks(PackPlan& plan, const Input& input, const PackOptions& options) {
+  if (!input.weights.from_ranks) return;
   const std::string_view needed = input.is_adapter() ? "adapter_config.json" : "config.json";
   if (plan.kind == OutputKind::kFolder && !options.weights_only && !input.folder->has(needed))
     plan.notes.push_back(
@@ -231,20 +232,6 @@ std::uint64_t PackPlan::tensor_count() const {
   return count;
 }
 
-std::vector<TiedName> find_tied(const Input& input) {
-  std::vector<TiedName> tied = shared_storage_names(input.weights);
-  if (!input.config || !input.config->tie_word_embeddings.value_or(false)) return tied;
-  const TensorsByName names = tensors_by_name(input.weights);
-  for (TiedName& pair : tied_candidates(input.weights)) {
-    const bool known = std::any_of(tied.begin(), tied.end(), [&pair](const TiedName& other) {
-      return other.dropped == pair.dropped || other.dropped == pair.kept;
-    });
-    if (!known && equal_bytes(input.weights, *names.at(pair.dropped), *names.at(pair.kept)))
-      tied.push_back(std::move(pair));
-  }
-  return tied;
-}
-
 namespace {
 
 // What the options say of the folder's files.
@@ -267,14 +254,15 @@ void apply_options(PackPlan& plan, const PackOptions& options) {
 
 }  // namespace
 
-PackPlan plan_pack(const Input& input, const PackOptions& options, OutputKind kind,
-                   const std::vector<TiedName>& tied) {
+PackPlan plan_pack(const Input& input, const Prepared& prepared, const PackOptions& options,
+                   OutputKind kind) {
   refuse_cast_of_quantized(input, options);
   require_found(input, options.selection);
   PackPlan plan;
   plan.kind = kind;
+  plan.notes = prepared.notes;
   // A repeated tensor may only go where the one it repeats is written.
-  std::copy_if(tied.begin(), tied.end(), std::back_inserter(plan.dropped),
+  std::copy_if(prepared.tied.begin(), prepared.tied.end(), std::back_inserter(plan.dropped),
                [&options](const TiedName& pair) { return is_selected(options.selection, pair.kept); });
   std::vector<std::string> dropped;
   for (const TiedName& pair : plan.dropped) dropped.push_back(pair.dropped);
@@ -287,11 +275,11 @@ PackPlan plan_pack(const Input& input, const PackOptions& options, OutputKind ki
     plan.files = gather_files(input, options.weights_only, plan.notes);
     apply_options(plan, options);
     plan_shards(plan, std::move(tensors), options, input, input.choice.stem);
-    plan_config(plan, input, options);
+    plan_config(plan, input, options, prepared.unties);
   } else {
     plan.weights.push_back(make_output("", std::move(tensors), output_metadata(input, plan, options)));
   }
-  note_shares(plan, input, options);
+  note_ranks(plan, input, options);
   for (const TiedName& pair : plan.dropped) {
     plan.notes.push_back(fmt::format("'{}' repeats '{}' and {}: written once", escape_name(pair.dropped),
                                      escape_name(pair.kept),

@@ -11,7 +11,7 @@
 
 #include "base/part.h"
 #include "model/input.h"
-#include "model/tied.h"
+#include "model/prepare.h"
 #include "pack/gather.h"
 #include "pack/select.h"
 
@@ -33,7 +33,6 @@ struct PackOptions {
   bool weights_only = false;
   std::vector<TextOutput> texts{};     // files of the output folder whose text is given
   std::vector<FileRole> left_roles{};  // of the input folder's files, those that stay behind
-  bool unties = false;                 // the embeddings that the config ties are no longer the same
 };
 
 enum class OutputKind : std::uint8_t { kFolder, kSafetensors, kNpy, kStream };
@@ -65,13 +64,8 @@ struct PackPlan {
   [[nodiscard]] std::uint64_t tensor_count() const;
 };
 
-// Plans the output of `input`, whose weights must be loadable. `tied` are names whose bytes repeat another
-// tensor's and that the config ties. Throws kRefused, kMalformed or kUsage before anything happens.
-PackPlan plan_pack(const Input& input, const PackOptions& options, OutputKind kind,
-                   const std::vector<TiedName>& tied);
-
-// The names under which the config ties embeddings and that hold the same bytes; reads those tensors.
-std::vector<TiedName> find_tied(const Input& input);
+// Plans the output of `input`, as it was prepared. Throws kRefused, kMalformed or kUsage before anything happens.
+PackPlan plan_pack(const Input& input, const Prepared& prepared, const PackOptions& options, OutputKind kind);
 
 // Files of an existing output folder that --force replaces or removes, and those that it keeps; sorted.
 // Throws kRefused when there is a folder that we would not write.

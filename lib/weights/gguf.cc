@@ -14,6 +14,7 @@
 #include "base/bytes.h"
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/in_file.h"
 #include "base/text.h"
 #include "weights/layout.h"
 
@@ -356,11 +357,7 @@ bool is_gguf_start(std::string_view start) {
 
 void add_gguf(Weights& weights, InputFile file) {
   const std::string name = file.path();
-  try {
-    GgufReader(weights, std::move(file)).read();
-  } catch (Error& error) {
-    throw error.in_file(escape_name(name));
-  }
+  in_file(name, [&] { GgufReader(weights, std::move(file)).read(); });
 }
 
 }  // namespace mu

@@ -8,6 +8,7 @@
 #include <unordered_set>
 
 #include "base/error.h"
+#include "base/in_file.h"
 #include "base/json_write.h"
 #include "base/text.h"
 
@@ -67,11 +68,7 @@ std::optional<std::string_view> unsafe_name(std::string_view name) {
 
 ShardIndex parse_shard_index(std::string_view text, std::string_view path, Findings& findings) {
   JsonDocument document;
-  try {
-    document = parse_json(text);
-  } catch (Error& error) {
-    throw error.in_file(escape_name(path));
-  }
+  in_file(path, [&] { document = parse_json(text); });
   const JsonValue* map = document.root.is_object() ? document.root.find("weight_map") : nullptr;
   if (map == nullptr || !map->is_object()) throw broken(path, "it has no weight_map object", "IX-JSON");
   ShardIndex index;

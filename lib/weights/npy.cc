@@ -13,6 +13,7 @@
 #include "base/bytes.h"
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/in_file.h"
 #include "base/text.h"
 #include "weights/archive/zip.h"
 #include "weights/layout.h"
@@ -284,7 +285,7 @@ bool is_npz_start(std::string_view start, std::string_view path) {
 }
 
 void add_npy(Weights& weights, InputFile file, std::string name) {
-  try {
+  in_file(file.path(), [&] {
     const Place place{static_cast<std::uint32_t>(weights.files.size()), 0, file.size()};
     Tensor tensor = read_array(first_bytes(place, file), place, std::move(name));
     const std::uint64_t data_begin = tensor.offset;
@@ -294,9 +295,7 @@ void add_npy(Weights& weights, InputFile file, std::string name) {
            fmt::format("{} bytes follow the array", file.size() - tensor.offset - tensor.size), file.path()});
     weights.tensors.push_back(std::move(tensor));
     add_file(weights, std::move(file), data_begin);
-  } catch (Error& error) {
-    throw error.in_file(escape_name(file.path()));
-  }
+  });
 }
 
 namespace {
@@ -335,12 +334,10 @@ void add_arrays(Weights& weights, const InputFile& file) {
 }  // namespace
 
 void add_npz(Weights& weights, InputFile file) {
-  try {
+  in_file(file.path(), [&] {
     add_arrays(weights, file);
     add_file(weights, std::move(file), 0);
-  } catch (Error& error) {
-    throw error.in_file(escape_name(file.path()));
-  }
+  });
 }
 
 std::string npy_prefix(const Tensor& tensor) {

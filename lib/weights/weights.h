@@ -38,17 +38,21 @@ struct WeightsFile {
   bool is_safetensors = false;
 };
 
+// What only a set has that was put together from the files of several ranks.
+struct FromRanks {
+  std::string origin;              // "DeepSpeed ZeRO stage 3, 2 ranks, …"
+  std::vector<std::string> notes;  // what a user should know about it
+  std::vector<std::string> lost;   // names of parameters whose values are in no file, sorted
+  // By name, the 16-bit copies that a run kept beside fp32 masters.
+  std::map<std::string, Tensor> training_copies;
+};
+
 struct Weights {
   std::vector<WeightsFile> files;
   std::vector<Tensor>
       tensors;  // files in order, in each by the order of bytes; Tensor::source indexes `files`
   std::optional<ShardIndex> index;
-  std::string origin{};  // what the tensors were put together from, "DeepSpeed ZeRO stage 3, 2 ranks, …";
-                         // usually empty
-  std::vector<std::string> notes{};  // what a user should know of that
-  std::vector<std::string> lost{};   // names of parameters whose values are in no file, sorted
-  // By name, the 16-bit copies that a run kept beside fp32 masters.
-  std::map<std::string, Tensor> training_copies{};
+  std::optional<FromRanks> from_ranks{};
   Findings findings;  // of all files; level kLoads among them means that the tensors must not be trusted
 
   [[nodiscard]] std::uint64_t total_bytes() const;  // of the tensors

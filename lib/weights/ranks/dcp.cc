@@ -312,6 +312,7 @@ Weights open_dcp(const std::string& path, const DcpOptions& options) {
   if (is_megatron_folder(path)) throw megatron_error().in_file(escape_name(path));
   const DcpMetadata metadata = read_dcp_metadata(path);
   Weights weights;
+  weights.from_ranks.emplace();
   try {
     const Chosen chosen = choose_model(metadata.entries, options);
     if (chosen.tensors.empty()) throw rule_error("DC-KEY", "it holds no tensors");
@@ -324,7 +325,7 @@ Weights open_dcp(const std::string& path, const DcpOptions& options) {
     assembler.require_files(chosen.tensors);
     for (const auto& [name, entry] : chosen.tensors) assembler.add(name, *entry);
     if (!chosen.why_not.empty() && !options.everything) {
-      weights.notes.push_back(chosen.why_not);
+      weights.from_ranks->notes.push_back(chosen.why_not);
       for (WeightsFile& file : weights.files) file.read_only = chosen.why_not;
     }
     const auto dropped =
@@ -332,18 +333,18 @@ Weights open_dcp(const std::string& path, const DcpOptions& options) {
           return chosen.why_not.empty() && !is_other_root(value.front()) && lies_below(value, chosen.root);
         });
     if (dropped > 0)
-      weights.notes.push_back(fmt::format("left out, no tensors: {} of the model",
-                                          plural(static_cast<std::uint64_t>(dropped), "value")));
+      weights.from_ranks->notes.push_back(fmt::format("left out, no tensors: {} of the model",
+                                                      plural(static_cast<std::uint64_t>(dropped), "value")));
     if (const std::size_t unused = unused_places(metadata); unused > 0)
-      weights.notes.push_back(
+      weights.from_ranks->notes.push_back(
           fmt::format("{} belong to no tensor of the metadata", plural(unused, "stored piece")));
   } catch (Error& error) {
     throw error.in_file(escape_name(path));
   }
   std::size_t pieces = 0;
   for (const Tensor& tensor : weights.tensors) pieces += tensor.layout->boxes.size();
-  weights.origin = fmt::format("torch distributed checkpoint, {} in {}", plural(pieces, "piece"),
-                               plural(weights.files.size(), "file"));
+  weights.from_ranks->origin = fmt::format("torch distributed checkpoint, {} in {}", plural(pieces, "piece"),
+                                           plural(weights.files.size(), "file"));
   return weights;
 }
 

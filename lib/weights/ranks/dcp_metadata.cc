@@ -9,6 +9,7 @@
 #include <span>
 
 #include "base/checked.h"
+#include "base/in_file.h"
 #include "base/text.h"
 #include "os/folder.h"
 #include "weights/index.h"
@@ -29,15 +30,13 @@ class MetadataReader {
   void read(const std::string& path) {
     const std::string data = read_whole_file(path, Pickle::kMaxBytes);
     const Pickle p(data);
-    try {
+    in_file(path, [&] {
       if (p.fault())
         throw rule_error("DC-TORN", "the metadata are broken: " + p.fault()->message)
             .at(fmt::format("byte {}", p.fault()->at));
       require_harmless(p);
       read(p);
-    } catch (Error& error) {
-      throw error.in_file(escape_name(path));
-    }
+    });
   }
 
  private:

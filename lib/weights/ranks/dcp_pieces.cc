@@ -11,6 +11,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/in_file.h"
 #include "base/json.h"
 #include "base/text.h"
 #include "os/folder.h"
@@ -103,30 +104,23 @@ Weights open_dcp_pieces(const std::string& folder) {
     names.push_back(*name);
     paths.push_back(join_path(folder, entry.name));
   }
-  try {
-    require_all_pieces(names);
-  } catch (Error& error) {
-    throw error.in_file(escape_name(folder));
-  }
+  in_file(folder, [&] { require_all_pieces(names); });
   Weights pieces = open_files(paths);
+  pieces.from_ranks.emplace();
   pieces.findings.throw_if_unloadable();
   std::vector<JsonDocument> infos;
   for (const WeightsFile& file : pieces.files) {
     const auto text = file.metadata ? file.metadata->find(std::string(kInfo)) : Metadata::const_iterator();
     if (!file.metadata || text == file.metadata->end())
       throw rule_error("DC-CHUNK", "its metadata lack DCP_SHARDING_INFO").in_file(escape_name(file.name));
-    try {
-      infos.push_back(parse_json(text->second));
-    } catch (Error& error) {
-      throw error.in_file(escape_name(file.name));
-    }
+    in_file(file.name, [&] { infos.push_back(parse_json(text->second)); });
   }
   std::vector<Tensor> whole;
   std::vector<Layout> layouts;
   std::map<std::string, std::size_t> index;
   for (const Tensor& piece : pieces.tensors) {
     const std::string& file = pieces.files[piece.source].name;
-    try {
+    in_file(file, [&] {
       const std::vector<std::uint64_t> begin = saved_offsets(infos[piece.source].root, piece);
       const auto [at, fresh] = index.try_emplace(piece.name, whole.size());
       if (fresh) {
@@ -143,20 +137,14 @@ Weights open_dcp_pieces(const std::string& folder) {
       if (piece.size > 0)
         layouts[at->second].boxes.push_back(
             {piece.source, piece.offset, begin, piece.shape, row_major_strides(piece.shape)});
-    } catch (Error& error) {
-      throw error.in_file(escape_name(file));
-    }
+    });
   }
   for (std::size_t i = 0; i < whole.size(); ++i) {
     const ByteSize size = tensor_bytes(whole[i].dtype, whole[i].shape);
     if (size.status != ByteSizeStatus::kOk)
       throw rule_error("DC-CHUNK", "the pieces of '" + escape_name(whole[i].name) + "' make no shape")
           .in_file(escape_name(folder));
-    try {
-      check_tiling(whole[i].name, whole[i].shape, layouts[i].boxes);
-    } catch (Error& error) {
-      throw error.in_file(escape_name(folder));
-    }
+    in_file(folder, [&] { check_tiling(whole[i].name, whole[i].shape, layouts[i].boxes); });
     std::sort(layouts[i].boxes.begin(), layouts[i].boxes.end(),
               [](const Box& a, const Box& b) { return a.begin < b.begin; });
     whole[i].size = size.bytes;
@@ -171,8 +159,8 @@ Weights open_dcp_pieces(const std::string& folder) {
   pieces.tensors = std::move(whole);
   pieces.findings = {};
   for (WeightsFile& file : pieces.files) file.metadata.reset();
-  pieces.origin = fmt::format("torch distributed checkpoint, {} in {} of safetensors", plural(count, "piece"),
-                              plural(pieces.files.size(), "file"));
+  pieces.from_ranks->origin = fmt::format("torch distributed checkpoint, {} in {} of safetensors",
+                                          plural(count, "piece"), plural(pieces.files.size(), "file"));
   return pieces;
 }
 

@@ -12,6 +12,7 @@
 #include <unordered_map>
 
 #include "base/error.h"
+#include "base/in_file.h"
 #include "base/text.h"
 #include "os/folder.h"
 #include "weights/index.h"
@@ -54,24 +55,23 @@ class ZeroReader {
   explicit ZeroReader(std::string folder) : folder_(std::move(folder)), names_(list_zero_files(folder_)) {}
 
   Weights read() {
-    try {
+    in_file(folder_, [&] {
       open_files();
       if (universal_) {
         gather_universal();
       } else if (stage_ == 3) {
-        gather_shares();
+        gather_partitions();
       } else if (stage_ > 0) {
-        gather_parts();
+        gather_groups();
       }
       gather_frozen();
       take_module();
       add_shared_names();
-    } catch (Error& error) {
-      throw error.in_file(escape_name(folder_));
-    }
+    });
     find_lost();
     order_tensors();
     describe();
+    weights_.from_ranks = std::move(found_);
     return std::move(weights_);
   }
 
@@ -116,7 +116,7 @@ class ZeroReader {
       require_ranks(names_.model, ranks_, "ZR-MODEL", "model");
     } else if (const std::string missing = missing_ranks(names_.model, stage_ == 3 ? ranks_ : 1);
                !missing.empty()) {
-      weights_.notes.push_back(fmt::format(
+      found_.notes.push_back(fmt::format(
           "model files are missing (rank {}); nothing is frozen, so rank 0's is enough", missing));
     }
   }
@@ -156,7 +156,7 @@ class ZeroReader {
   }
 
   // Stages 1 and 2, and the BF16 engine.
-  void gather_parts() {
+  void gather_groups() {
     for (const ZeroOptimizerState& file : optimizers_) {
       if (file.groups.size() != groups().size())
         throw rule_error("ZR-SIZE", fmt::format("it has {} groups of weights, the model file {}",
@@ -203,7 +203,7 @@ class ZeroReader {
     }
   }
 
-  void gather_shares() {
+  void gather_partitions() {
     const bool by_group = std::all_of(optimizers_.begin(), optimizers_.end(), [this](const auto& file) {
       return file.groups.size() == groups().size();
     });
@@ -238,7 +238,7 @@ class ZeroReader {
               "ZR-LOST", fmt::format("the name '{}' is not followed: {}", escape_name(parameter.name), *why));
         const std::string path = join_path(join_path(join_path(folder_, "zero"), parameter.name), "fp32.pt");
         if (!exists(path)) {
-          weights_.lost.push_back(parameter.name);
+          found_.lost.push_back(parameter.name);
           continue;
         }
         Tensor tensor = read_zero_parameter(weights_, path, parameter.name);
@@ -261,7 +261,7 @@ class ZeroReader {
       for (const ZeroModelState& file : models_) {
         const auto found = file.frozen.find(parameter.name);
         if (found == file.frozen.end()) {
-          weights_.lost.push_back(parameter.name);
+          found_.lost.push_back(parameter.name);
           break;
         }
         const Tensor& piece = found->second;
@@ -301,7 +301,7 @@ class ZeroReader {
           throw rule_error("ZR-SHAPE", fmt::format("'{}' has another shape in module than in param_shapes",
                                                    escape_name(name)))
               .in_file(escape_name(model().path));
-        if (bits(tensor->dtype) == 16) weights_.training_copies.emplace(name, *tensor);
+        if (bits(tensor->dtype) == 16) found_.training_copies.emplace(name, *tensor);
       }
     }
   }
@@ -310,7 +310,7 @@ class ZeroReader {
     for (const auto& [alias, kept] : model().shared) {
       const auto found = by_name_.find(kept);
       if (found == by_name_.end()) {
-        weights_.lost.push_back(kept);
+        found_.lost.push_back(kept);
         continue;
       }
       Tensor tensor = weights_.tensors[found->second];
@@ -322,11 +322,13 @@ class ZeroReader {
   void find_lost() {
     if (stage_ == 3) {
       for (const auto& [name, tensor] : model().module) {
-        if (tensor && !by_name_.contains(name)) weights_.lost.push_back(name);
+        if (tensor && !by_name_.contains(name)) found_.lost.push_back(name);
       }
     }
-    std::sort(weights_.lost.begin(), weights_.lost.end());
-    weights_.lost.erase(std::unique(weights_.lost.begin(), weights_.lost.end()), weights_.lost.end());
+    std::sort(found_.lost.begin(), found_.lost.end());
+    found_.lost.erase(
+        std::unique(found_.lost.begin(), found_.lost.end()),
+        found_.lost.end());
   }
 
   // A tensor put together from flat runs, in order.
@@ -375,23 +377,26 @@ class ZeroReader {
   }
 
   void describe() {
-    weights_.origin = fmt::format(
+    found_.origin = fmt::format(
         "DeepSpeed {} stage {}, {}{}{}", universal_ ? "universal checkpoint of ZeRO" : "ZeRO", stage_,
         plural(ranks_, "rank"), model().step ? fmt::format(", step {}", *model().step) : "",
         model().version.empty() ? "" : ", DeepSpeed " + escape_name(model().version));
     if (stage_ == 0)
-      weights_.notes.emplace_back("the weights are those of the model file, in the dtype of the training");
+      found_.notes.emplace_back(
+          "the weights are those of the model file, in the dtype of the training");
     std::set<Dtype> types;
     for (const Tensor& tensor : weights_.tensors) {
       if (is_floating(tensor.dtype) && !model().buffers.contains(tensor.name)) types.insert(tensor.dtype);
     }
     if (stage_ > 0 && types.contains(Dtype::kF32) && types.size() > 1)
-      weights_.notes.emplace_back("trained weights are fp32, frozen ones keep the dtype of the training");
+      found_.notes.emplace_back(
+          "trained weights are fp32, frozen ones keep the dtype of the training");
   }
 
   std::string folder_;
   ZeroFileNames names_;
   Weights weights_;
+  FromRanks found_;
   std::vector<ZeroModelState> models_;          // by rank; the first is read whole
   std::vector<ZeroOptimizerState> optimizers_;  // by rank
   std::int64_t stage_ = 0;

@@ -9,6 +9,7 @@
 
 #include "base/bytes.h"
 #include "base/checked.h"
+#include "base/in_file.h"
 #include "base/text.h"
 #include "os/folder.h"
 #include "weights/ranks/rank_file.h"
@@ -144,14 +145,12 @@ class StateFile {
 // Opens a file, lets `read` look at it, and adds it to the set.
 template <typename Read>
 auto with_file(Weights& weights, const std::string& path, std::string_view stem, Read read) {
-  try {
+  return in_file(path, [&] {
     StateFile file(weights, path, stem);
     auto value = read(file);
     file.add_to(weights);
     return value;
-  } catch (Error& error) {
-    throw error.in_file(escape_name(path));
-  }
+  });
 }
 
 std::string_view stem_of(const ZeroFileName& name) {

@@ -11,6 +11,7 @@
 #include "base/bytes.h"
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/in_file.h"
 #include "base/text.h"
 #include "weights/archive/zip.h"
 #include "weights/torch/tensors.h"
@@ -345,11 +346,7 @@ bool is_torch_start(std::string_view start) {
 
 void add_torch_file(Weights& weights, InputFile file) {
   const std::string name = file.path();
-  try {
-    TorchFileReader(weights, std::move(file)).read();
-  } catch (Error& error) {
-    throw error.in_file(escape_name(name));
-  }
+  in_file(name, [&] { TorchFileReader(weights, std::move(file)).read(); });
 }
 
 }  // namespace mu

@@ -39,7 +39,7 @@ TEST_CASE("plan: every file is either taken or left, with a reason") {
   const TempFolder folder;
   make_checkpoint(folder / "in", kConfig);
   const Input input = open_input(folder / "in", StreamData::kCount);
-  const PackPlan plan = plan_pack(input, {}, OutputKind::kFolder, {});
+  const PackPlan plan = plan_pack(input, {}, {}, OutputKind::kFolder);
   std::set<std::string> taken;
   std::set<std::string> all = {"model.safetensors"};
   for (const GatheredFile& file : plan.files) {
@@ -51,7 +51,7 @@ TEST_CASE("plan: every file is either taken or left, with a reason") {
   CHECK(all.size() == input.folder->files.size());
   PackOptions bare;
   bare.weights_only = true;
-  for (const GatheredFile& file : plan_pack(input, bare, OutputKind::kFolder, {}).files)
+  for (const GatheredFile& file : plan_pack(input, {}, bare, OutputKind::kFolder).files)
     CHECK_FALSE(file.taken);
 }
 
@@ -62,7 +62,7 @@ TEST_CASE("plan: shards, index and metadata as huggingface_hub leaves them") {
   PackOptions options;
   options.max_shard_size = 8;
   options.metadata = {{"by", std::nullopt}, {"run", "7"}};
-  const PackPlan plan = plan_pack(input, options, OutputKind::kFolder, {});
+  const PackPlan plan = plan_pack(input, {}, options, OutputKind::kFolder);
   REQUIRE(plan.weights.size() == 2);
   CHECK(plan.weights[0].name == "model-00001-of-00002.safetensors");
   CHECK(plan.weights[1].prefix.find(R"({"__metadata__":{"format":"pt"},"c":)") == 8);
@@ -70,7 +70,7 @@ TEST_CASE("plan: shards, index and metadata as huggingface_hub leaves them") {
   CHECK(plan.texts[0].name == "model.safetensors.index.json");
   CHECK(plan.texts[0].text.find("\"total_size\": 16,\n    \"run\": \"7\"") != std::string::npos);
   CHECK(plan.texts[0].text.find("\"by\"") == std::string::npos);
-  const PackPlan single = plan_pack(input, {}, OutputKind::kFolder, {});
+  const PackPlan single = plan_pack(input, {}, {}, OutputKind::kFolder);
   CHECK(single.weights[0].prefix.find(R"("by":"me","format":"pt")") != std::string::npos);
 }
 
@@ -80,14 +80,14 @@ TEST_CASE("plan: the config follows a cast") {
   const Input input = open_input(folder / "in", StreamData::kCount);
   PackOptions options;
   options.selection.dtype = Dtype::kBF16;
-  const PackPlan cast = plan_pack(input, options, OutputKind::kFolder, {});
+  const PackPlan cast = plan_pack(input, {}, options, OutputKind::kFolder);
   REQUIRE(cast.texts.size() == 1);
   CHECK(cast.texts[0].text == R"({"dtype": "bfloat16", "auto_map": {"AutoModel": "used.X"}})");
   options.selection.dtype.reset();
   options.selection.dtype_of = {{Glob("a"), Dtype::kBF16}};
-  CHECK(plan_pack(input, options, OutputKind::kFolder, {}).texts.empty());
+  CHECK(plan_pack(input, {}, options, OutputKind::kFolder).texts.empty());
   options.selection.dtype_of = {{Glob("*"), Dtype::kF16}};
-  CHECK(plan_pack(input, options, OutputKind::kFolder, {}).texts.size() == 1);
+  CHECK(plan_pack(input, {}, options, OutputKind::kFolder).texts.size() == 1);
 }
 
 TEST_CASE("plan: a quantised model is not cast as a whole") {
@@ -96,17 +96,17 @@ TEST_CASE("plan: a quantised model is not cast as a whole") {
   const Input input = open_input(folder / "in", StreamData::kCount);
   PackOptions options;
   options.selection.dtype = Dtype::kBF16;
-  CHECK(error_of([&] { plan_pack(input, options, OutputKind::kFolder, {}); }) == ErrorKind::kRefused);
+  CHECK(error_of([&] { plan_pack(input, {}, options, OutputKind::kFolder); }) == ErrorKind::kRefused);
   options.selection.dtype.reset();
   options.selection.dtype_of = {{Glob("*"), Dtype::kBF16}};
-  CHECK_FALSE(error_of([&] { plan_pack(input, options, OutputKind::kFolder, {}); }).has_value());
+  CHECK_FALSE(error_of([&] { plan_pack(input, {}, options, OutputKind::kFolder); }).has_value());
 }
 
 TEST_CASE("plan: replacing a folder removes weights a loader would look for and keeps the rest") {
   const TempFolder folder;
   make_checkpoint(folder / "in", kConfig);
   const Input input = open_input(folder / "in", StreamData::kCount);
-  const PackPlan plan = plan_pack(input, {}, OutputKind::kFolder, {});
+  const PackPlan plan = plan_pack(input, {}, {}, OutputKind::kFolder);
   REQUIRE(::mkdir((folder / "out").c_str(), 0777) == 0);
   for (const char* name : {"model-00001-of-00009.safetensors", "model.safetensors.index.json",
                            "pytorch_model.bin", "config.json", "mine.txt", "other.safetensors"}) {
@@ -127,15 +127,15 @@ TEST_CASE("write: the input itself is never the output") {
   const TempFolder folder;
   make_checkpoint(folder / "in", kConfig);
   const Input input = open_input(folder / "in", StreamData::kCount);
-  const PackPlan whole = plan_pack(input, {}, OutputKind::kFolder, {});
-  const PackPlan single = plan_pack(input, {}, OutputKind::kSafetensors, {});
+  const PackPlan whole = plan_pack(input, {}, {}, OutputKind::kFolder);
+  const PackPlan single = plan_pack(input, {}, {}, OutputKind::kSafetensors);
   const WriteOptions force{.force = true};
   CHECK(error_of([&] { write_pack(whole, input, folder / "in", force); }) == ErrorKind::kRefused);
   CHECK(error_of([&] { write_pack(single, input, folder / "in/model.safetensors", force); }) ==
         ErrorKind::kRefused);
   const Input file = open_input(folder / "in/model.safetensors", StreamData::kCount);
   CHECK(error_of([&] {
-          write_pack(plan_pack(file, {}, OutputKind::kFolder, {}), file, folder / "in", force);
+          write_pack(plan_pack(file, {}, {}, OutputKind::kFolder), file, folder / "in", force);
         }) == ErrorKind::kRefused);
 }
 
@@ -161,9 +161,10 @@ TEST_CASE("plan: a tied name goes only where the tensor it repeats is written") 
   const TempFolder folder;
   make_checkpoint(folder / "in", kConfig);
   const Input input = open_input(folder / "in", StreamData::kCount);
-  const std::vector<TiedName> tied = {{"b", "a"}};
-  CHECK(plan_pack(input, {}, OutputKind::kFolder, tied).tensor_count() == 2);
+  Prepared prepared;
+  prepared.tied = {{"b", "a"}};
+  CHECK(plan_pack(input, prepared, {}, OutputKind::kFolder).tensor_count() == 2);
   PackOptions alone;
   alone.selection.select = {Glob("b")};
-  CHECK(plan_pack(input, alone, OutputKind::kFolder, tied).tensor_count() == 1);
+  CHECK(plan_pack(input, prepared, alone, OutputKind::kFolder).tensor_count() == 1);
 }

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// The step between opening a model and planning what is made of it, the same for every program that writes one:
+// unsound and unsafe inputs are refused, names and copies that only training needed go, and tensors that are one
+// are found.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "model/input.h"
+#include "model/tied.h"
+#include "tensor/dtype.h"
+
+namespace mu {
+
+// What a change of the tensors, such as merging an adapter, did.
+struct ModelChange {
+  std::vector<std::string> notes;
+  std::vector<TiedName> tied;  // of the pairs that were tied before, those that still are
+  bool unties = false;         // embeddings that the config ties are no longer the same
+};
+
+struct PrepareOptions {
+  bool salvage = false;           // take the tensors of pickles that are dangerous to load
+  std::optional<Dtype> copies{};  // take a run's 16-bit copies of this dtype for its fp32 masters
+  bool strict_copies = true;      // refuse copies that differ from their masters, else cast the masters
+  unsigned threads = 1;           // for comparing them
+  bool find_ties = false;         // reads the tensors that the config ties
+  std::function<ModelChange(Input&, const std::vector<TiedName>&)> change{};  // made last; may be empty
+};
+
+struct Prepared {
+  std::vector<std::string> notes;     // what was done and left out, a sentence each
+  std::vector<std::string> warnings;  // what the format's specification does not allow
+  std::vector<TiedName> tied;         // names whose bytes repeat another tensor's
+  bool unties = false;                // embeddings that the config ties are no longer the same
+};
+
+// Changes the input's list of tensors; reads no more of them than the options say. Throws kMalformed for weights that
+// can't be trusted or are not weights, as require_sound and require_state_dicts do, for copies that differ
+// (ZR-MASTER), and where two names become one; and what `change` throws.
+Prepared prepare_model(Input& input, const PrepareOptions& options);
+
+// The names under which torch stored one tensor several times, and those that the config ties and that hold the same
+// bytes; reads the latter.
+std::vector<TiedName> find_tied(const Input& input);
+
+}  // namespace mu
