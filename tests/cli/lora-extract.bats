@@ -268,3 +268,36 @@ t = new'
   expect 5 lora-extract --base base --tuned tuned/model.safetensors --rank 1 --force -o tuned
   [ "$(cat base/* tuned/* | sha256sum)" = "$before" ]
 }
+
+# wrapped IN OUT PATTERN: the tensors of a folder's model.safetensors as a pytorch_model.bin whose names a wrapper changed.
+wrapped() {
+  mkdir -p "$2" && cp "$1/config.json" "$2"
+  PYTHONPATH=$BATS_TEST_DIRNAME python3 - "$@" <<'PY'
+import json, pathlib, struct, sys
+source, out, pattern = sys.argv[1:]
+from ranks import Tensor, torch_zip, write
+data = pathlib.Path(source, "model.safetensors").read_bytes()
+size = struct.unpack("<Q", data[:8])[0]
+header = json.loads(data[8:8 + size])
+header.pop("__metadata__", None)
+tensors = {}
+for name, entry in header.items():
+    begin, end = entry["data_offsets"]
+    wrapped = pattern.replace("NAME", name.replace(".self_attn.", "._orig_mod.self_attn."))
+    tensors[wrapped] = Tensor(data[8 + size + begin:8 + size + end], entry["dtype"], entry["shape"])
+write(pathlib.Path(out, "pytorch_model.bin"), torch_zip("archive", tensors))
+PY
+}
+
+@test "between two models, names that wrappers changed are read as they were" {
+  pair --rank 4 -o plain
+  for pattern in module.NAME _orig_mod.NAME; do
+    wrapped "$FIXTURES/pair/base" base $pattern
+    wrapped "$FIXTURES/pair/tuned" tuned $pattern
+    expect 0 lora-extract --base base --tuned tuned --rank 4 --force -o out
+    has stderr "tuned: '_orig_mod.' removed from"
+    expect 0 lora-extract --compare out plain
+    expect 0 lora-extract --base "$FIXTURES/pair/base" --tuned tuned --rank 4 --force -o mixed
+    expect 0 lora-extract --compare mixed plain
+  done
+}

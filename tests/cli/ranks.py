@@ -15,7 +15,7 @@ import sys
 import types
 import zlib
 
-OUT = pathlib.Path(sys.argv[1])
+OUT = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else None
 SIZES = {"F32": 4, "BF16": 2, "I64": 8}
 STORAGES = {"F32": "FloatStorage", "BF16": "BFloat16Storage", "I64": "LongStorage"}
 DTYPES = {"F32": "float32", "BF16": "bfloat16", "I64": "int64"}
