@@ -110,7 +110,7 @@ same() { diff -r "$1" "$2" && [ ! -e "$2.parts" ] && [ -z "$(find . -name '.*.mu
   same one out
   mkdir other.parts && touch other.parts/mine
   expect 5 st-pack m -o other --force
-  has stderr "other.parts/mine: is no share"
+  has stderr "other.parts/mine: is not a part"
   [ -e other.parts/mine ]
 }
 
@@ -130,7 +130,7 @@ same() { diff -r "$1" "$2" && [ ! -e "$2.parts" ] && [ -z "$(find . -name '.*.mu
   shard=$(ls out.parts/*/*.safetensors | head -n 1)
   truncate -s -1 "$shard"
   expect 5 st-pack m -o out --max-shard-size 300KB
-  has stderr "is no whole share"
+  has stderr "is not a whole part"
   rm "$shard"
   expect 5 st-pack m -o out --max-shard-size 300KB
   ln -s "$PWD/m/model-00001-of-00002.safetensors" "$shard"
