@@ -19,9 +19,8 @@ std::optional<BaseName> from_modelscope(const std::vector<std::string_view>& par
     if (at + 1 >= parts.size()) return std::nullopt;
     std::string name(parts[at + 1]);
     for (std::size_t dot = name.find("___"); dot != std::string::npos; dot = name.find("___", dot))
-      name.replace(dot, 3, ".");
-    std::string id(parts[at]);
-    id.append("/").append(name);
+      name.erase(dot, 2)[dot] = '.';
+    const std::string id = std::string(parts[at]) + "/" + name;
     if (is_repo_id(id)) return BaseName{id, ""};
   }
   return std::nullopt;

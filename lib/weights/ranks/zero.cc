@@ -326,9 +326,7 @@ class ZeroReader {
       }
     }
     std::sort(found_.lost.begin(), found_.lost.end());
-    found_.lost.erase(
-        std::unique(found_.lost.begin(), found_.lost.end()),
-        found_.lost.end());
+    found_.lost.erase(std::unique(found_.lost.begin(), found_.lost.end()), found_.lost.end());
   }
 
   // A tensor put together from flat runs, in order.
@@ -382,15 +380,13 @@ class ZeroReader {
         plural(ranks_, "rank"), model().step ? fmt::format(", step {}", *model().step) : "",
         model().version.empty() ? "" : ", DeepSpeed " + escape_name(model().version));
     if (stage_ == 0)
-      found_.notes.emplace_back(
-          "the weights are those of the model file, in the dtype of the training");
+      found_.notes.emplace_back("the weights are those of the model file, in the dtype of the training");
     std::set<Dtype> types;
     for (const Tensor& tensor : weights_.tensors) {
       if (is_floating(tensor.dtype) && !model().buffers.contains(tensor.name)) types.insert(tensor.dtype);
     }
     if (stage_ > 0 && types.contains(Dtype::kF32) && types.size() > 1)
-      found_.notes.emplace_back(
-          "trained weights are fp32, frozen ones keep the dtype of the training");
+      found_.notes.emplace_back("trained weights are fp32, frozen ones keep the dtype of the training");
   }
 
   std::string folder_;
