@@ -164,6 +164,8 @@ PY
   expect 0 env HF_ENDPOINT="file://$PWD/cache" st-inspect --names hf://ada/tiny
   expect 0 env HF_HUB_OFFLINE=1 HF_HUB_CACHE="$PWD/cache" st-inspect --check=hub hf://ada/tiny
   expect 0 env HF_HUB_OFFLINE=1 HF_HUB_CACHE="$PWD/cache" st-inspect --diff hf://ada/tiny out
+  expect 0 env HF_HUB_OFFLINE=1 HF_HUB_CACHE="$PWD/cache" st-inspect --names "$HF_ENDPOINT/ada/tiny/tree/main"
+  expect 0 env HF_ENDPOINT= HF_HUB_OFFLINE=1 HF_HUB_CACHE="$PWD/cache" st-inspect --names https://hf.co/ada/tiny
   expect 7 env HF_HUB_OFFLINE=1 HF_HUB_CACHE="$PWD/cache" st-inspect hf://ada/none
   has stderr "unset HF_HUB_OFFLINE"
   [ "$(hub_count)" = 0 ]
