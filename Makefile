@@ -81,9 +81,9 @@ asan: setup build/asan/build.ninja ## the same tests with address and undefined 
 	@cmake --build --preset asan
 	@$(TESTS) build/asan
 
-tsan: setup build/tsan/build.ninja ## the same tests with the thread sanitizer
-	@cmake --build --preset tsan
-	@$(TESTS) build/tsan
+tsan: setup build/tsan/build.ninja ## unit tests of os, weights, ckpt and hub with the thread sanitizer; ALL=1: all tests
+	@cmake --build --preset tsan --target $(if $(ALL),all,thread_tests)
+	@$(TESTS) build/tsan $(if $(ALL),,--threads)
 
 FUZZ_SECONDS ?= 60
 FUZZERS := adapter card dcp gguf index numpy pickle safetensors state torch zip
