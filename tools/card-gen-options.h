@@ -20,7 +20,7 @@ struct CardGenOptions {
   CommonOptions common;
 };
 
-// Throws kUsage for options that say nothing together or exclude one another.
+// Throws kUsage for options that make no sense together or exclude one another.
 CardGenOptions parse_card_options(int argc, char** argv);
 
 }  // namespace mu

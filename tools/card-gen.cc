@@ -35,7 +35,7 @@ std::string read_text(const std::string& path, std::uint64_t limit) {
   return path == "-" ? read_whole_stream(0, limit, "standard input") : read_whole_file(path, limit);
 }
 
-// Faults of a card are told with the file they are in.
+// Adds the name of its file to what is wrong with a card.
 CardFile open_card(const std::string& path) {
   return in_file(path, [&] { return read_card(read_text(path, kMaxCardBytes)); });
 }
@@ -74,7 +74,7 @@ int lint(const Options& o) {
   return 0;
 }
 
-// A base that lies in the cache but can't be read is one source less.
+// If the base in the cache can't be read, there is one source less.
 void learn_from_cache(CardFacts& facts, const CardOptions& card) {
   try {
     add_base_model(facts, card, false);
@@ -102,7 +102,7 @@ std::string pasted_id(const std::string& text, RepoType type) {
   return type == RepoType::kModel ? id_at(*place) : place->repo.id;
 }
 
-// Where the base model lies names it too, when that is a hub.
+// A place on a hub also names the base model.
 void find_base(CardOptions& card) {
   card.base_folder = reach(*card.base_folder);
   const std::string& place = *card.base_folder;
@@ -136,7 +136,7 @@ CardFacts gather(const Options& o) {
   return facts;
 }
 
-// The shell has emptied the folder's own card when it is what stdout was sent to.
+// If stdout is the folder's own card, the shell has emptied it.
 void warn_of_own_card(const std::string& folder) {
   struct stat card {
   }, target{};
@@ -207,7 +207,7 @@ int generate(const Options& o) {
   };
   const std::string plot = remembered("plot", o.plot);
   const CardText card = compose_card(facts, style_of(remembered("style", o.style)), base_name(plot));
-  // A remembered curve is only drawn where there is one; it is drawn before anything is written.
+  // A remembered curve is drawn only if there is one, and before anything is written.
   const bool draws = !plot.empty() && !o.check && (o.plot || !facts.train_curve.empty());
   const std::string svg = draws ? loss_svg(facts) : "";
   if (o.preview) {

@@ -26,7 +26,7 @@ struct PruneOptions {
 
 // Throws kUsage.
 PruneOptions parse_prune_options(int argc, char** argv);
-// Throws kUsage for values that make no sense, and for no policy where one is needed; kIo for a file of pins.
+// Throws kUsage for values that make no sense, and for a missing policy if one is needed; kIo for a file of pins.
 Policy policy_of(const PruneOptions& options);
 // The verb that --paths names. Throws kUsage.
 std::optional<Verb> verb_of(const std::optional<std::string>& text);

@@ -28,7 +28,7 @@ using namespace mu;
 
 using Options = PruneOptions;
 
-// Trash that would free nothing, or lie in what it is to take.
+// Refuses a trash folder that would free nothing, or that is inside what it should take.
 void check_trash(const Options& o, const std::vector<RunFolder>& runs, const CheckpointNames& names) {
   if (!o.trash) return;
   for (const RunFolder& run : runs) {
@@ -40,7 +40,7 @@ void check_trash(const Options& o, const std::vector<RunFolder>& runs, const Che
   }
 }
 
-// "--max-total 2 TB" is two bytes and a run "TB".
+// "--max-total 2 TB" means two bytes and a run "TB".
 void check_unit(std::string_view option, const std::optional<std::string>& text,
                 const std::vector<RunFacts>& runs) {
   if (!text || text->empty() || std::isdigit(static_cast<unsigned char>(text->back())) == 0) return;
@@ -74,7 +74,7 @@ class Verdict {
     done_ = true;
     changed_ = changed_ || changed;
   }
-  // 3 where some runs were done and others could not be, or some were changed and others refused.
+  // 3 if some runs were done and others could not be, or some were changed and others refused.
   [[nodiscard]] int code(bool only_looks) const {
     const int partial = exit_code(ErrorKind::kPartial);
     if (std::find(codes_.begin(), codes_.end(), partial) != codes_.end()) return partial;
@@ -105,7 +105,7 @@ std::vector<RunFolder> lock_all(std::vector<RunFolder> runs, Verdict& verdict) {
   return locked;
 }
 
-// What could not be looked at, and what may have been meant where nothing was found.
+// Reports what can't be read, and what may have been meant if nothing was found.
 void name_what_is_passed_by(const Options& o, const std::vector<RunFolder>& folders,
                             const std::vector<RunFolder>& barren, const std::vector<RunFacts>& runs,
                             const CheckpointNames& names, Verdict& verdict) {
@@ -113,7 +113,7 @@ void name_what_is_passed_by(const Options& o, const std::vector<RunFolder>& fold
     const std::string text = folder.fd.get() < 0 ? "" : hint_at_others(folder, names, o.recursive);
     if (!text.empty()) {
       print_note(escape_name(folder.path) + ": no checkpoint found, but " + text);
-    } else if (err_is_terminal() && !o.list) {  // cron mails what is said
+    } else if (err_is_terminal() && !o.list) {  // cron mails what is printed
       print_note(fmt::format("{}: no checkpoint found: nothing {} is named {}", escape_name(folder.path),
                              o.recursive ? "below" : "here",
                              escape_name(o.pattern.value_or("checkpoint-N"))));
@@ -124,7 +124,7 @@ void name_what_is_passed_by(const Options& o, const std::vector<RunFolder>& fold
     if (!runs[r].failure && runs[r].checkpoints.empty()) hint(folders[r]);
     for (const CheckpointFacts& checkpoint : runs[r].checkpoints) {
       if (checkpoint.condition == Condition::kUnreadable)
-        verdict.pass_by(fmt::format("{}: can't be looked at: {}",
+        verdict.pass_by(fmt::format("{}: can't be read: {}",
                                     escape_name(join_path(runs[r].path, checkpoint.name)),
                                     escape_name(checkpoint.why)));
     }

@@ -92,10 +92,10 @@ std::vector<std::string> rule_names() {
   return names;
 }
 
-// REPO as it is named: an address that was copied from a browser becomes the name of what it shows.
+// REPO as a name: an address that was copied from a browser becomes the name of what it shows.
 std::string repo_name(const HubPushOptions& o) {
   std::string text = o.operands[1];
-  // As some copy it, without the scheme. No name has two slashes.
+  // Some copy it without the scheme. No name has two slashes.
   const bool bare = text.starts_with("huggingface.co/") || text.starts_with("hf.co/");
   if (bare && std::count(text.begin(), text.end(), '/') > 1) text.insert(0, "https://");
   if (text.starts_with("hf://") || text.find("://") == std::string::npos) return text;
@@ -110,7 +110,7 @@ std::string repo_name(const HubPushOptions& o) {
   return address->place;
 }
 
-// REPO as a place (hf://owner/name@revision/path), which says what --revision and PATH_IN_REPO say otherwise.
+// REPO as a place (hf://owner/name@revision/path), which says what --revision and PATH_IN_REPO else say.
 void take_place(const HubPushOptions& o, const RemotePlace& place, PushOptions& push) {
   push.repo = place.repo;
   if (o.type && parse_repo_type(*o.type) != place.repo.type)

@@ -27,13 +27,13 @@ struct HubPushOptions {
   CommonOptions common;
 };
 
-// Throws kUsage for options that say nothing together or exclude one another.
+// Throws kUsage for options that make no sense together or exclude one another.
 HubPushOptions parse_hub_push_options(int argc, char** argv);
 
 // Throw kUsage for values that make no sense.
 PushOptions push_options(const HubPushOptions& o);
 ConnectionOptions connection_options(const HubPushOptions& o);
-// The cache folder of a file:// endpoint; nothing for a hub.
+// The cache folder of a file:// endpoint; nullopt for a hub.
 std::optional<CacheTarget> cache_target(const HubPushOptions& o);
 
 }  // namespace mu

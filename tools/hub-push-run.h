@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// hub-push and the folders of training runs: what the room of checkpoints knows, for a push.
+// Folders of training runs, for hub-push: what lib/ckpt knows about them.
 #pragma once
 
 #include <string>
@@ -8,8 +8,8 @@
 
 namespace mu {
 
-// Throws kRefused for the folder of a run without a model of its own: only logs and a card would be pushed, and one of
-// its checkpoints is meant.
+// Throws kRefused for the folder of a run without a model of its own: it would push only logs and a card,
+// but one of its checkpoints is meant.
 void refuse_run_folder(const std::string& local, const FileChoice& choice);
 
 // The newest complete checkpoint of a run; empty where there is none yet.

@@ -76,7 +76,7 @@ void print_result(const HubPushOptions& o, const PushOptions& push, const PushRe
   }
 }
 
-// A folder for what is ours; empty where it lies in the folder that is pushed, or may not be looked at.
+// A folder for our own files; empty if it is inside the folder that is pushed, or can't be read.
 std::string kept_out(const std::string& local, const std::string& folder) {
   if (folder.empty()) return "";
   try {

@@ -26,7 +26,7 @@ struct LoraExtractOptions {
   RankChoice rank;
   std::optional<double> tolerance;
   std::string kernel = "auto";
-  // Adapters alone.
+  // Adapters without a base.
   std::optional<std::size_t> resize;
   bool compare = false;
   bool exact = false;

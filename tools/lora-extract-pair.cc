@@ -55,7 +55,7 @@ void print_lost(const PairResult& result) {
                   result.lost.size() > kShown ? ", …" : ""));
 }
 
-// What would be extracted, before anything large is read.
+// The dry run: what would be extracted, before anything large is read.
 // Floating-point operations a second of one thread, from a product like those to come.
 double measured_rate(const std::string& kernel) {
   constexpr std::size_t kSize = 1024, kWidth = 32;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// lora-extract: just the adapter. Out of a checkpoint of a LoRA run, as PEFT would have saved it, or between
+// lora-extract: only the adapter, either from a checkpoint of a LoRA run, as PEFT would have saved it, or between
 // two full models.
 #include <fmt/format.h>
 

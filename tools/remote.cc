@@ -19,15 +19,15 @@ namespace mu {
 namespace {
 
 constexpr unsigned kConnections = 32;
-constexpr unsigned kMaxWait = 30;  // seconds, for a server that fails: somebody sits before the screen
+constexpr unsigned kMaxWait = 30;  // seconds, for a server that fails: somebody is waiting
 
-// SHA-256 of files by name: what hubs told, and what was hashed to compare with it.
+// SHA-256 of files by name: what hubs reported, and what was hashed to compare with it.
 RemoteHashes& hashes() {
   static RemoteHashes known;
   return known;
 }
 
-// Made when the first remote name is seen, kept while anything may be read.
+// Made for the first remote name, kept while anything may be read.
 HubSession& session() {
   static std::optional<HubConnection> connection;
   if (!connection) {
@@ -95,7 +95,7 @@ Input open_operand(const std::string& operand, StreamData data, const FolderOpti
 std::set<std::pair<std::size_t, std::size_t>> same_files(const Weights& a, const Weights& b) {
   std::set<std::pair<std::size_t, std::size_t>> same;
   if (hashes().empty()) return same;
-  const auto told = [](const WeightsFile& file) { return hashes().contains(file.name); };
+  const auto reported = [](const WeightsFile& file) { return hashes().contains(file.name); };
   const auto hash_of = [](const WeightsFile& file) -> const std::string& {
     std::string& hash = hashes()[file.name];
     if (hash.empty() && file.file) hash = file_hash(*file.file, [](std::uint64_t) {});
@@ -104,7 +104,7 @@ std::set<std::pair<std::size_t, std::size_t>> same_files(const Weights& a, const
   for (std::size_t i = 0; i < a.files.size(); ++i) {
     for (std::size_t k = 0; k < b.files.size(); ++k) {
       const WeightsFile &left = a.files[i], &right = b.files[k];
-      if (left.size != right.size || !(told(left) || told(right))) continue;
+      if (left.size != right.size || !(reported(left) || reported(right))) continue;
       if (const std::string& hash = hash_of(left); !hash.empty() && hash == hash_of(right))
         same.emplace(i, k);
     }

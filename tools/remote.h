@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The programs' way to models that lie elsewhere.
+// How programs reach models that are not on this machine.
 #pragma once
 
 #include <cstddef>
@@ -25,8 +25,8 @@ Input open_operand(const std::string& operand, StreamData data, const FolderOpti
 // "hf://owner/name" for a path that is not there but would be the name of a repository.
 std::optional<std::string> name_on_hub(const std::string& path);
 
-// Pairs of files, one of A and one of B, that are the same by SHA-256, where the hub that has one of them
-// tells it: nothing needs to be read there. Files here are hashed when one of the same size lies on a hub.
+// Pairs of files, one of A and one of B, that are the same by SHA-256, if the hub that has one of
+// them reports it: then nothing has to be read there. Local files are hashed if a hub has one of the same size.
 std::set<std::pair<std::size_t, std::size_t>> same_files(const Weights& a, const Weights& b);
 
 }  // namespace mu

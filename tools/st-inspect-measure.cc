@@ -48,7 +48,7 @@ constexpr auto kColumns =
                                 "nan", "inf", "magnitudes", "remarks"});
 constexpr int kShownDigits = 4, kPipedDigits = 6;
 
-// The table in `width` columns: what tells least is left out first, NaN and infinities only where there are none.
+// The table in `width` columns: the least telling columns are left out first, NaN and infinities only where there are none.
 std::string fitted(Table table, const TensorStats& total, std::size_t width) {
   std::vector<std::size_t> order;
   if (total.nan == 0) order.push_back(kNan);
@@ -191,7 +191,7 @@ int combine(InspectOptions o) {
   const CombinedParts parts(o.paths);
   const MeasurePlan& plan = parts.plan();  // what was asked for; how to print it is asked for now
   if ((o.stats && !plan.stats) || (o.hash && !plan.hash))
-    throw usage("the parts don't hold what is asked for").in_file(escape_name(o.paths.front()));
+    throw usage("the parts don't contain what is asked for").in_file(escape_name(o.paths.front()));
   o.paths = {plan.path};
   o.filters = plan.filters;
   if (!plan.sort.empty()) o.sort = plan.sort;

@@ -9,7 +9,7 @@
 
 namespace mu {
 
-// On stderr, for views that don't show that loading the file would run code; true if it would.
+// Warns on stderr, for views that don't show it, that loading the file would run code; true if it would.
 bool warn_of_danger(const Input& input);
 
 // --stats, --hash, --check and --json, in any combination. The exit code.
@@ -19,7 +19,7 @@ int measure(const InspectOptions& options, const Input& input, const std::vector
 int measure_part(const InspectOptions& options, const Input& input,
                  const std::vector<const Tensor*>& tensors);
 
-// --combine: what the parts that are its operands say of the whole.
+// --combine: what its operands, the parts, say about the whole.
 int combine(InspectOptions options);
 
 }  // namespace mu

@@ -34,13 +34,13 @@ struct InspectOptions {
   bool fail_on_nan = false, fail_on_inf = false;
 };
 
-// How many views are asked for; none is the overview. --stats, --hash and --check are one.
+// How many views are asked for; 0 means the overview. --stats, --hash and --check count as one.
 int views_of(const InspectOptions& options);
 
-// Throws kUsage for options that say nothing together or exclude one another.
+// Throws kUsage for options that make no sense together or exclude one another.
 InspectOptions parse_inspect_options(int argc, char** argv);
 
-// Fills what follows from the options; once more after they were changed. Throws kUsage.
+// Fills in what follows from the options; call it again after changing them. Throws kUsage.
 void derive(InspectOptions& options);
 
 }  // namespace mu

@@ -30,7 +30,7 @@ double tolerance_of(const std::optional<std::string>& text, std::string_view opt
   char* end = nullptr;
   const double value = std::strtod(text->c_str(), &end);
   if (text->empty() || *end != '\0' || !(value >= 0))
-    throw usage(fmt::format("{} takes a number from 0, not '{}'", option, escape_name(*text)));
+    throw usage(fmt::format("{} takes a number of 0 or more, not '{}'", option, escape_name(*text)));
   return value;
 }
 

@@ -11,14 +11,14 @@
 
 namespace mu {
 
-// Opens "DIR" or "DIR:SCALE" of each option. Throws kUsage for a scale that is no number, and as
+// Opens "DIR" or "DIR:SCALE" of each option. Throws kUsage for a scale that is not a number, and as
 // open_adapter does.
 std::vector<AdapterUse> open_adapters(const std::vector<std::string>& options);
 
 // Merges them: the change that prepare_model makes last.
 ModelChange merge_into(Input& base, const std::vector<AdapterUse>& uses, const std::vector<TiedName>& tied);
 
-// What of the adapters decides the bytes that are written, for the fingerprint of a plan.
+// What in the adapters decides the bytes that are written, for the fingerprint of a plan.
 std::string adapter_recipe(const std::vector<AdapterUse>& uses, KnownBy by);
 
 }  // namespace mu

@@ -181,7 +181,7 @@ void report(const Options& o, const PackPlan& plan, const Input& input, const Wr
   if (result.digest) print_note("verified, content digest st-content-1:" + *result.digest);
 }
 
-// Where parts of this plan lie. Without --part only a folder that is there asks for the fingerprint.
+// Where the parts of this plan are. Without --part the fingerprint is needed only if that folder exists.
 std::optional<PartsFolder> find_parts(const Options& o, const PackPlan& plan, const Input& input,
                                       const std::vector<AdapterUse>& adapters) {
   if (plan.kind != OutputKind::kFolder) return std::nullopt;

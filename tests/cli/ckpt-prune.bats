@@ -473,7 +473,7 @@ assert d["done"] and d["runs"][0]["outcome"]["removed"] == 1 and d["runs"][0]["o
   # A link in a circle can't be opened by anybody.
   ln -s trainer_state.json run/checkpoint-200/trainer_state.json
   expect 3 ckpt-prune --keep 1 run
-  has stderr "run/checkpoint-200: can't be looked at: "
+  has stderr "run/checkpoint-200: can't be read: "
   [ "$(steps)" = "200 300" ]
   expect 3 ckpt-prune -n --keep 1 run
 }
