@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Arithmetic that says when it overflows. Every size, offset and count from a file goes through these.
+// Arithmetic that reports overflow. Every size, offset and count from a file goes through these.
 #pragma once
 
 #include <cstdint>

@@ -28,7 +28,7 @@ std::uint32_t unit_seconds(char letter) {
 
 std::uint32_t parse_duration(std::string_view text) {
   const auto bad = [text] {
-    return usage("'" + escape_name(text) + "' is no duration")
+    return usage("'" + escape_name(text) + "' is not a duration")
         .hint("write it like 90s, 15m, 2h, 3d or 1d12h");
   };
   std::uint64_t total = 0;

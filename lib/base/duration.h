@@ -9,7 +9,7 @@
 namespace mu {
 
 // "90s", "15m", "2h", "3d", "1w", "1d12h" -> seconds; a number alone is seconds. Throws kUsage for anything
-// else and what does not fit 32 bits.
+// else, and for values that do not fit 32 bits.
 std::uint32_t parse_duration(std::string_view text);
 
 // Two units at most: "45s", "12m", "2h 5m", "3d 4h".

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The one exception type of the project. Thrown where a fault is seen, given context on the way up, caught
-// once in cli::run. Its kind alone decides the exit code of a program.
+// The one exception type of the project. It is thrown where a fault is seen, gets context on the way up and is
+// caught once, in cli::run. Only its kind decides the exit code of a program.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +25,7 @@ enum class ErrorKind : std::uint8_t {
 int exit_code(ErrorKind kind);
 
 // A fault: what is wrong, where, and what to do about it. what() reads
-// "file: place: message; hint", with the parts that are known.
+// "file: place: message; hint", leaving out what is not known.
 class Error : public std::exception {
  public:
   Error(ErrorKind kind, std::string message);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a check found: a stable rule id, the level it breaks, the place and the reason. Readers report every
-// oddity as a finding; whether one is fatal follows from its level alone.
+// oddity as a finding; only its level decides whether it is fatal.
 #pragma once
 
 #include <cstdint>
@@ -29,8 +29,8 @@ struct Finding {
   std::optional<std::uint64_t> offset{};  // byte in that file
 };
 
-// Findings in the order they were made. A hostile header can produce millions: each rule keeps the first
-// kKept of a kind and counts the rest.
+// Findings in the order they were made. A hostile header can produce millions, so each rule keeps only its
+// first kKept and counts the rest.
 class Findings {
  public:
   static constexpr std::uint64_t kKept = 100;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The one unit that compiles fmt's code. The distribution has no static fmt and start-up should not pay for
-// a shared one; the other units see declarations only.
+// loading a shared one; the other units see only declarations.
 #include <fmt/format-inl.h>
 
 FMT_BEGIN_NAMESPACE

@@ -9,7 +9,7 @@
 
 namespace mu {
 
-// A pattern made ready for many names. Characters are Unicode code points.
+// A pattern prepared for matching many names. Characters are Unicode code points.
 class Glob {
  public:
   explicit Glob(std::string_view pattern);
@@ -29,7 +29,7 @@ class Glob {
   std::vector<Element> elements_;
 };
 
-// Of a pattern that is asked for one name: made ready only where its beginning fits.
+// Matches a single name; the pattern is prepared only if its plain beginning fits.
 bool glob_matches(std::string_view pattern, std::string_view text);
 
 // True when one of the patterns matches.

@@ -1,4 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+// nlohmann's parser does the reading and calls JsonBuilder for every value; no tree of its own is made. The
+// builder adds the byte range of each value, which the events don't carry: the lexer takes its characters
+// from an iterator that counts them, so that the builder knows how far it has read. A list of open brackets
+// takes the place of recursion, and limits of depth and of the number of values bound the memory.
+//
+// Python writes NaN and Infinity bare, which nlohmann refuses. Such words are replaced, in a copy of the
+// text, by numbers of the same length, so that all offsets stay true, and the values get their own text back.
 #include "base/json.h"
 
 #include <fmt/format.h>
@@ -15,7 +22,7 @@
 namespace mu {
 namespace {
 
-// Hands characters to nlohmann's lexer and remembers how far it has read, which its events don't tell.
+// Hands characters to nlohmann's lexer and remembers how far it has read, which its events don't report.
 class CountingIterator {
  public:
   using iterator_category = std::input_iterator_tag;
@@ -110,7 +117,7 @@ class JsonBuilder : public nlohmann::json_sax<nlohmann::json> {
     scalar(JsonValue::Kind::kString).text_ = std::move(text);
     return true;
   }
-  bool binary(binary_t&) override { return false; }  // no such thing in text
+  bool binary(binary_t&) override { return false; }  // JSON text has no binary values
   bool start_object(std::size_t) override { return open(JsonValue::Kind::kObject); }
   bool start_array(std::size_t) override { return open(JsonValue::Kind::kArray); }
   bool end_object() override { return close(); }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// JSON documents (configs, indexes, trainer states) as values that remember where they stood, so that a file
-// can be edited where it must change instead of being written anew. Numbers keep the text they were written
-// with. Parsing is nlohmann's; headers of safetensors files go through json_scan.h.
+// JSON documents (configs, indexes, trainer states) as values that remember their place in the text, so that
+// an edit changes only the bytes it must instead of writing the whole file anew. Numbers keep their own text.
+// Parsing is nlohmann's; headers of safetensors files go through json_scan.h.
 #pragma once
 
 #include <cstddef>
@@ -23,9 +23,9 @@ class JsonValue {
   [[nodiscard]] bool is_object() const { return kind_ == Kind::kObject; }
   [[nodiscard]] bool is_array() const { return kind_ == Kind::kArray; }
 
-  // Contents by kind; nothing when the value is of another kind or does not fit.
+  // The content by kind; nothing when the value is of another kind or does not fit.
   [[nodiscard]] std::optional<bool> as_bool() const;
-  [[nodiscard]] std::optional<std::uint64_t> as_u64() const;  // written as a whole number without sign
+  [[nodiscard]] std::optional<std::uint64_t> as_u64() const;  // written as an unsigned whole number
   [[nodiscard]] std::optional<double> as_double() const;      // any number, bare NaN and Infinity included
   [[nodiscard]] const std::string* as_string() const;
   [[nodiscard]] const std::string& number_text() const { return text_; }  // as written
@@ -58,20 +58,20 @@ struct JsonValue::Member {
 
 struct JsonDocument {
   JsonValue root;
-  // Keys that stood more than once in one object, with the offset behind the repeated key.
+  // Keys that appear more than once in one object, each with the offset just after the repeated key.
   std::vector<std::pair<std::string, std::size_t>> duplicates;
 };
 
 struct JsonLimits {
   std::size_t depth = 128;        // open brackets
-  std::size_t values = SIZE_MAX;  // of all kinds: a value costs a hundred bytes, "{}," in a text three
+  std::size_t values = SIZE_MAX;  // of all kinds; "{}," costs a hundred bytes each
   bool allow_nonfinite = true;    // bare NaN, Infinity and -Infinity, as Python writes them
 };
 
 // Parses a whole document. Throws kMalformed at "byte N" with the reason.
 JsonDocument parse_json(std::string_view text, const JsonLimits& limits = {});
 
-// `text` with the bytes of `value` replaced by `json`; `value` must come from parsing that very text.
+// `text` with the bytes of `value` replaced by `json`; `value` must come from parsing the same text.
 std::string replace_json(std::string_view text, const JsonValue& value, std::string_view json);
 
 }  // namespace mu

@@ -67,7 +67,7 @@ std::string_view JsonScanner::string(std::string& scratch) {
   while (true) {
     if (at_ >= text_.size()) throw error_at(begin - 1, "a string has no end");
     if (text_[at_] == '"') break;
-    if (text_[at_] != '\\') throw error("a control character stands unescaped in a string");
+    if (text_[at_] != '\\') throw error("a string holds an unescaped control character");
     unescape(scratch);
     const std::size_t piece = at_;
     at_ = find_string_stop(text_, at_);
@@ -96,7 +96,7 @@ void JsonScanner::unescape(std::string& out) {
     if (low >= 0xDC00 && low <= 0xDFFF) value = 0x10000 + ((value - 0xD800) << 10) + (low - 0xDC00);
   }
   if (value >= 0xD800 && value <= 0xDFFF) {
-    if (dialect_ == JsonDialect::kStrict) throw error_at(begin, "a surrogate escape stands alone");
+    if (dialect_ == JsonDialect::kStrict) throw error_at(begin, "a surrogate escape lacks its pair");
     at_ = behind;  // the second escape stands for itself
     value = 0xFFFD;
   }
@@ -155,7 +155,7 @@ std::optional<JsonNumber> JsonScanner::take_number() {
   return JsonNumber{*value, text_.substr(begin, at_ - begin)};
 }
 
-// The bare words of Python.
+// The bare words that Python writes.
 std::optional<double> JsonScanner::take_word() {
   if (dialect_ == JsonDialect::kStrict) return std::nullopt;
   constexpr double kInfinity = std::numeric_limits<double>::infinity();

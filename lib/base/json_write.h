@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes JSON as a stream: reports of half a million tensors need no tree in memory. Strings are escaped as
-// serde_json does (only what must be), which is also what safetensors headers need byte for byte.
+// Writes JSON as a stream, so that a report of half a million tensors needs no tree in memory. Strings are
+// escaped as serde_json does (only what must be), which is also what safetensors headers need byte for byte.
 #pragma once
 
 #include <concepts>
@@ -55,7 +55,7 @@ class JsonWriter {
 
   std::string& out_;
   int indent_;
-  std::vector<bool> has_items_;  // one an open bracket
+  std::vector<bool> has_items_;  // one for each open bracket
   bool after_key_ = false;
 };
 

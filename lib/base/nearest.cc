@@ -9,7 +9,7 @@ namespace mu {
 namespace {
 
 constexpr std::size_t kLongest = 64;       // characters; longer text is not a slip of the fingers
-constexpr std::size_t kShortestStart = 3;  // characters that say which name they begin
+constexpr std::size_t kShortestStart = 3;  // characters; fewer don't identify the name they begin
 
 std::string plain(std::string_view name) {
   std::string text = lower_ascii(name);
@@ -17,7 +17,7 @@ std::string plain(std::string_view name) {
   return text;
 }
 
-// One slip in short names, where more would make any name of any other; two in long ones.
+// One slip in short names, because two turn almost any short name into another; two in long ones.
 std::size_t allowed_slips(std::string_view text) {
   return text.size() < 3 ? 0 : text.size() < 6 ? 1 : 2;
 }

@@ -42,7 +42,7 @@ std::vector<std::vector<std::size_t>> cut_by_cost(const std::vector<std::uint64_
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(),
                    [&costs](std::size_t a, std::size_t b) { return costs[a] > costs[b]; });
-  // What a part has, in cost and then in units, so that units without cost are spread too.
+  // What a part has so far: cost first, then units, so that units without cost are spread, too.
   struct Load {
     std::uint64_t cost;
     std::size_t units, part;

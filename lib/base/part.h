@@ -22,10 +22,10 @@ struct Part {
 // Reads "I/N". Throws kUsage unless 1 <= I <= N <= kMostParts.
 Part parse_part(std::string_view text);
 
-// The units of each of `count` parts, every unit in exactly one, in rising order. The dearest unit goes
-// first, each to the part that has least so far (LPT; Graham 1969, "Bounds on multiprocessing timing
-// anomalies"): the largest part exceeds the mean by less than one unit. Ties go to the lower number. With
-// fewer units than parts the last parts are empty.
+// The units of each of `count` parts, every unit in exactly one, in rising order. Units are dealt out from
+// the dearest down, each to the part that has the least cost so far (LPT; Graham 1969, "Bounds on
+// multiprocessing timing anomalies"): the largest part exceeds the mean by less than one unit. Ties go to the
+// lower number. With fewer units than parts the last parts are empty.
 std::vector<std::vector<std::size_t>> cut_by_cost(const std::vector<std::uint64_t>& costs, std::size_t count);
 
 // The units of one part.

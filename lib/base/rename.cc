@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::size_t kGroups = 10;
 
-// Cuts at delimiters that no backslash guards.
+// Splits at delimiters that have no backslash before them.
 std::vector<std::string_view> cut(std::string_view text, char delimiter) {
   std::vector<std::string_view> parts;
   std::size_t start = 0;
@@ -54,14 +54,14 @@ struct Rename::Regex {
 
 Rename::Rename(std::string_view expression) {
   const auto wrong = [expression](std::string_view why) {
-    return usage(fmt::format("'{}' is no substitution such as s/old/new/: {}", expression, why));
+    return usage(fmt::format("'{}' is not a substitution such as s/old/new/: {}", expression, why));
   };
   if (expression.size() < 4 || expression[0] != 's') throw wrong("it does not start with s and a delimiter");
   const char delimiter = expression[1];
   if (delimiter == '\\' || delimiter == '\n') throw wrong("that delimiter can't be used");
   const std::vector<std::string_view> parts = cut(expression.substr(2), delimiter);
   if (parts.size() != 3) throw wrong("it needs three delimiters");
-  if (parts[0].empty()) throw wrong("there is nothing to look for");
+  if (parts[0].empty()) throw wrong("its pattern is empty");
   if (!parts[2].empty() && parts[2] != "g") throw wrong("the only flag is g");
   every_ = parts[2] == "g";
   auto regex = std::make_unique<Regex>();

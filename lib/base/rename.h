@@ -9,11 +9,11 @@
 
 namespace mu {
 
-// One rule. Any character may stand for '/'; \1 to \9 and & stand for what matched; flag g replaces every
-// match.
+// One rule. Any character may take the place of '/'; \1 to \9 and & stand for what matched; flag g
+// replaces every match.
 class Rename {
  public:
-  // Throws kUsage for what is no such expression.
+  // Throws kUsage for anything else.
   explicit Rename(std::string_view expression);
 
   [[nodiscard]] std::string apply(std::string_view name) const;

@@ -15,7 +15,7 @@
 namespace mu {
 namespace {
 
-// What the letters after the number multiply by; nothing when they are no unit.
+// What the letters after the number multiply by; nothing when they are not a unit.
 std::optional<double> unit_factor(std::string_view unit) {
   std::string upper;
   for (const char c : unit) upper += static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
@@ -32,7 +32,7 @@ std::optional<double> unit_factor(std::string_view unit) {
 }  // namespace
 
 std::uint64_t parse_size(std::string_view text) {
-  const Error wrong = usage(fmt::format("'{}' is no size; write for example 5GB, 1.5GiB or 500000", text));
+  const Error wrong = usage(fmt::format("'{}' is not a size; write for example 5GB, 1.5GiB or 500000", text));
   const std::string_view trimmed = trim(text);
   const std::size_t unit_at = trimmed.find_last_of("0123456789.") + 1;  // npos + 1 is 0: no digit at all
   const std::string_view number = trim(trimmed.substr(0, unit_at));

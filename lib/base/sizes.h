@@ -9,7 +9,7 @@
 namespace mu {
 
 // "5GB" -> 5000000000, "1.5 gb", "1e3MB", ".5KB", "64MiB", "500" (bytes). Fractions of a byte are cut off, as
-// huggingface_hub does. Throws kUsage for anything else, negative sizes and what does not fit 64 bits.
+// huggingface_hub does. Throws kUsage for anything else, such as negative sizes and what does not fit 64 bits.
 std::uint64_t parse_size(std::string_view text);
 
 // Four significant digits at most in decimal units: "512 B", "158.4 KB", "16.06 GB".

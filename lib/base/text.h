@@ -33,11 +33,11 @@ std::size_t display_width(std::string_view text);
 
 // At most `columns` wide, with an ellipsis where something was cut.
 std::string shorten(std::string_view text, std::size_t columns);
-// The same, cut in the middle: of names, beginning and end tell most.
+// The same, cut in the middle, because names differ mostly at their beginning and end.
 std::string shorten_middle(std::string_view text, std::size_t columns);
 
-// Broken at blanks so that lines end within `columns` of a screen (0: any). Text begins in column `indent`,
-// to which the caller brings the first line. A word that is longer stays whole.
+// Breaks the text at blanks so that no line passes column `columns` (0: no limit). Lines begin in column
+// `indent`; the caller indents the first one. A word that is longer stays whole.
 std::string wrap(std::string_view text, std::size_t columns, std::size_t indent);
 
 std::string group_digits(std::uint64_t number);  // 1234567 -> "1,234,567"

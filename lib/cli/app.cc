@@ -1,4 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+// CLI11 parses and this file decides what a command line means. CLI11's own rules for operands and optional
+// values differ from what users of coreutils expect, so arguments are looked through first: options are
+// checked and operands are taken out (take_operands), and only options with their values reach CLI11. Then
+// --help and --version end the program, and the common options take effect.
+//
+// Help is laid out here, too, in lines of at most 80 columns.
 #include "cli/app.h"
 
 #include <fmt/format.h>
@@ -42,7 +48,7 @@ std::optional<ColorMode> parse_color(std::string_view text) {
   return std::nullopt;
 }
 
-// What --color says, wherever it stands, is known before any option can be wrong.
+// Reads --color first, wherever it stands, so that messages about wrong options have their colours.
 void take_color(int argc, const char* const* argv) {
   constexpr std::string_view kName = "--color";
   for (int i = 1; i < argc && std::string_view(argv[i]) != "--"; ++i) {
@@ -95,8 +101,8 @@ void App::optional_value(const std::string& names, const std::string& value_name
   });
 }
 
-// Values are taken as CLI11 split them, past its conversions: those read "{}" as an empty list and "[a,b]" as
-// two.
+// Values are taken as CLI11 split them, without its conversions, which read "{}" as an empty list and "[a,b]"
+// as two values.
 void App::value(const std::string& names, const std::string& value_name, std::optional<std::string>& target,
                 const std::string& help) {
   const auto keep = [&target](const CLI::results_t& values) {
@@ -169,9 +175,9 @@ const CLI::Option* App::find(const std::string& name, std::string_view written) 
   throw error;
 }
 
-// What is wrong in the file of --config.
+// The error for a fault in the file of --config.
 Error App::config_error(std::string_view what) const {
-  constexpr std::string_view kUnknown = "INI was not able to parse ";  // as CLI11 says it
+  constexpr std::string_view kUnknown = "INI was not able to parse ";  // CLI11's words
   if (!what.starts_with(kUnknown)) return usage(escape_name(what));
   const std::string_view name = what.substr(kUnknown.size());
   Error error = usage(fmt::format("the file of --config: there is no option '{}'", escape_name(name)));
@@ -179,7 +185,7 @@ Error App::config_error(std::string_view what) const {
   return error;
 }
 
-// Both tell whether the next argument belongs to the option.
+// Both return whether the next argument belongs to the option.
 bool App::check_long(std::string_view argument) const {
   const std::size_t equals = argument.find('=');
   const std::string name(argument.substr(0, equals));
@@ -198,9 +204,8 @@ bool App::check_short(std::string_view argument) const {
   return false;
 }
 
-// Takes the operands out and returns the rest for CLI11, which would split an operand "[a,b]" in two, drop
-// "{}", take
-// "-5" and "---x" for operands and the next argument for the value of "--name=".
+// Takes the operands out and returns the rest for CLI11. Left to it, CLI11 would split an operand "[a,b]" in
+// two, drop "{}", take "-5" and "---x" as operands, and the next argument as the value of "--name=".
 std::vector<std::string> App::take_operands(int argc, const char* const* argv) {
   std::vector<std::string> options, operands;
   bool only_operands = false;

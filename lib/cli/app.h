@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Options as every program takes them, on CLI11. Long options are written out whole, the last of a repeated
-// single-value option counts, a list option takes one value a use, an optional value stands after '='.
+// Options as every program takes them, on CLI11. Long options are written in full. If a single-value option is
+// repeated, the last one counts; a list option takes one value per use; an optional value follows '='.
 // CLI11 itself stays out of this header: it takes seconds to compile, and programs need no more than this.
 #pragma once
 
@@ -29,13 +29,13 @@ struct ProgramText {
   std::string_view example;   // one command
 };
 
-// What programs share; each adds those that apply to it.
+// Options that several programs have; each adds those that apply to it.
 struct CommonOptions {
   bool json = false;
   bool null = false;
   bool dry_run = false;
   std::optional<bool> progress;  // nothing: where stderr is a terminal
-  unsigned threads = 0;          // 0: as many as there are
+  unsigned threads = 0;          // 0: one per processor
 
   [[nodiscard]] unsigned thread_count() const;
   [[nodiscard]] bool show_progress() const;
@@ -59,7 +59,7 @@ class App {
             const std::string& help);
   void operands(std::vector<std::string>& target);
   // An option that names a file with the values of others, "key = value" a line, in the format of CLI11 (TOML
-  // without tables). What is said on the command line wins.
+  // without tables). The command line wins.
   void config(const std::string& names, const std::string& value_name, const std::string& help);
 
   // Options added from here on are shown under this heading.
@@ -69,7 +69,8 @@ class App {
   void common(CommonOptions& options, std::string_view which,
               const std::string& threads_help = "threads (default: all)");
 
-  // Prints and throws ExitNow for --help and --version; throws kUsage for what is wrong. `argv` is borrowed.
+  // Prints and throws ExitNow for --help and --version; throws kUsage for wrong arguments. `argv` is
+  // borrowed.
   void parse(int argc, const char* const* argv);
   // What --help prints, in lines of at most 80 columns.
   [[nodiscard]] std::string help() const;

@@ -33,7 +33,7 @@ std::mutex& stderr_mutex() {
 constexpr std::string_view kWipe = "\r\x1b[K";
 bool status_drawn = false;  // guarded by stderr_mutex()
 
-// A stderr that can't be written to is no reason to stop. The caller holds stderr_mutex().
+// A stderr that can't be written to is not a reason to stop. The caller holds stderr_mutex().
 void write_err(std::string_view text, bool keeps_status = false) {
   std::string piece;
   if (std::exchange(status_drawn, keeps_status)) piece = kWipe;
@@ -68,8 +68,8 @@ std::string styled(std::string_view code, std::string_view text, int fd = STDOUT
   return "\x1b[" + std::string(code) + "m" + std::string(text) + "\x1b[0m";
 }
 
-// "program: text", the name of the program in the colour of its mood. One write a line, so that lines of
-// several programs don't mix.
+// "program: text", the name of the program in the colour of the message's kind. One write per line, so that
+// lines of several programs don't mix.
 void print_line(std::string_view mood, std::string_view label, std::string_view text) {
   const std::string prefix = console().program + ":" + std::string(label);
   std::string line = styled(mood, prefix, STDERR_FILENO) + " ";

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The two streams of a program: stdout carries the result and nothing else, everything else goes to stderr as
-// "program: what". Names from files are escaped by those who print them (base/text.h).
+// "program: what". Callers escape names that come from files (base/text.h).
 #pragma once
 
 #include <cstdint>
@@ -25,8 +25,8 @@ ConsoleSettings& console();
 // Appends to stdout, buffered. Throws kIo when a write fails and BrokenPipe when nobody reads any more.
 void out(std::string_view text);
 void flush_out();
-// The last flush. File systems that tell of a full disk only when a file is closed (NFS, quotas) are heard
-// too.
+// Flushes and closes stdout, because some file systems report a full disk only when a file is closed (NFS,
+// quotas).
 void close_out();
 
 void print_error(std::string_view text);    // always
@@ -37,7 +37,7 @@ void print_detail(std::string_view text);   // with -v
 
 bool out_is_terminal();
 bool err_is_terminal();
-// Columns of the terminal on stdout or stderr; 0 when it is none, so that nothing is cut.
+// Columns of the terminal on stdout or stderr; 0 when it is not a terminal, so that nothing is cut.
 std::size_t out_width();
 std::size_t err_width();
 

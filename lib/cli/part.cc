@@ -20,7 +20,7 @@ std::optional<std::size_t> number_in(const Environment& environment, const char*
   std::size_t value = 0;
   const std::from_chars_result parsed = std::from_chars(text.data(), text.data() + text.size(), value);
   if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size())
-    throw usage(fmt::format("--part auto: {} is '{}', which is no number", name, escape_name(text)));
+    throw usage(fmt::format("--part auto: {} is '{}', which is not a number", name, escape_name(text)));
   return value;
 }
 
@@ -46,8 +46,8 @@ std::optional<Part> array_task(const Environment& environment) {
   return checked((*id - first) / step, count, "SLURM_ARRAY_TASK_ID");
 }
 
-// The rank of a parallel launch. mpirun within Slurm starts its daemons by srun, so MPI's own word counts
-// first. Slurm sets SLURM_PROCID in the batch script too; only a step has SLURM_STEP_NUM_TASKS.
+// The rank of a parallel launch. mpirun within Slurm starts its daemons by srun, so MPI's own variables
+// are asked first. Slurm sets SLURM_PROCID in the batch script too; only a step has SLURM_STEP_NUM_TASKS.
 std::optional<Part> rank(const Environment& environment) {
   constexpr std::pair<const char*, const char*> kEngines[] = {
       {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"},
@@ -88,7 +88,7 @@ Part parse_part_option(std::string_view text, const Environment& environment) {
   if (text != "auto") return parse_part(text);
   if (const std::optional<Part> known = known_part(environment)) return *known;
   if (!environment("JOB_COMPLETION_INDEX").empty() || !environment("PARALLEL_SEQ").empty())
-    throw usage("--part auto: this engine tells the index alone").hint("give the count: --part auto/N");
+    throw usage("--part auto: this engine sets only the index").hint("give the count: --part auto/N");
   throw usage("--part auto: no Slurm array, srun, Open MPI or PMI says which part this is").hint("give I/N");
 }
 

@@ -31,11 +31,11 @@ std::string progress_text(std::string_view what, std::uint64_t done, std::uint64
   const std::string speed = format_size(static_cast<std::uint64_t>(rate)) + "/s";
   if (total == 0) return fmt::format("{}  {}  {}", what, format_size(done), speed);
   done = std::min(done, total);
-  const double share = static_cast<double>(done) / static_cast<double>(total);
+  const double fraction = static_cast<double>(done) / static_cast<double>(total);
   const std::string left =
       rate > 0 ? "  " + duration_text(static_cast<double>(total - done) / rate) + " left" : "";
-  return fmt::format("{} {:3.0f} %  {} of {}  {}{}", what, share * 100, format_size(done), format_size(total),
-                     speed, left);
+  return fmt::format("{} {:3.0f} %  {} of {}  {}{}", what, fraction * 100, format_size(done),
+                     format_size(total), speed, left);
 }
 
 Progress::Progress(std::string what, std::uint64_t total, bool shown)

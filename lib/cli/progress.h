@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One line on stderr: share, bytes, rate, time left. Drawn at most ten times a second and wiped at the end,
+// One line on stderr: per cent, bytes, rate, time left. Drawn at most ten times a second and wiped at the end,
 // by an error or a signal too, since both unwind.
 #pragma once
 
@@ -12,13 +12,13 @@
 
 namespace mu {
 
-// The line after `seconds` with `done` of `total` bytes; a total of 0 is not known.
+// The line after `seconds` with `done` of `total` bytes; a total of 0 means that it is not known.
 std::string progress_text(std::string_view what, std::uint64_t done, std::uint64_t total, double seconds);
 
 class Progress {
  public:
-  // `total` bytes are to come (0: nobody knows); nothing is ever drawn unless `shown`. `what` is printed as
-  // it is.
+  // `total` bytes are expected (0: not known). Nothing is ever drawn unless `shown`. `what` is printed
+  // unescaped.
   Progress(std::string what, std::uint64_t total, bool shown);
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;

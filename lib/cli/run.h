@@ -14,12 +14,13 @@ struct ExitNow {
   int code;
 };
 
-// Runs `body` and turns its end into an exit status: its result, that of an Error (printed as "program: file:
-// place: fault"), or the default action of a signal after everything was cleaned up.
+// Runs `body` and returns the exit status: the result of `body`, or the code of an Error, which is printed as
+// "program: file: place: fault". After a signal it cleans up and ends the process by the signal's default
+// action.
 int run(std::string_view program, const std::function<int()>& body);
 
 // Calls `each` for every operand; an operand that fails is reported and the others are still done. The result
-// is the first present of 7, 4, 1, else 0. Other errors (usage, refused) end the loop at once.
+// is the first of 7, 4, 1 that occurred, else 0. Other errors (usage, refused) end the loop at once.
 int for_each_operand(const std::vector<std::string>& operands,
                      const std::function<int(const std::string&)>& each);
 

@@ -14,7 +14,7 @@ constexpr std::size_t kGap = 2;
 constexpr std::size_t kUsefulFirst = 24;  // columns in which names can be told apart at a glance
 constexpr std::size_t kNarrowestFirst = 16, kNarrowestLast = 24;  // columns that narrowed cells keep
 
-// Takes up to `over` columns from a cell, down to `narrowest`. What is over still.
+// Takes up to `over` columns from a cell, down to `narrowest`. Returns what is still over.
 std::size_t narrow(std::size_t& width, std::size_t narrowest, std::size_t over) {
   const std::size_t taken = std::min(over, width > narrowest ? width - narrowest : 0);
   width -= taken;

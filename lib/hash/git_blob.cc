@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// See sha256.cc for why the deprecated functions.
+// sha256.cc says why the deprecated functions are used.
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include "hash/git_blob.h"
 

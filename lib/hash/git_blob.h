@@ -32,7 +32,7 @@ class Sha1 {
   std::unique_ptr<Context> context_;
 };
 
-// The id of a blob whose bytes come in pieces. Its size stands before them, so it must be known.
+// The id of a blob whose bytes come in pieces. The size is hashed before them, so it must be known.
 class GitBlobId {
  public:
   explicit GitBlobId(std::uint64_t size_bytes);

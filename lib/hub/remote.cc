@@ -236,7 +236,7 @@ RemoteHashes hang_in_repo(HubSession& session, const RemotePlace& place, unsigne
   parallel_for(heads.size(), jobs, [&](std::size_t i) { files[heads[i]]->read_head(true); });
   FarFolder folder;
   for (std::size_t i = 0; i < files.size(); ++i) folder.emplace(listing[i].path, far_file(files[i]));
-  hang_in(place.name, std::move(folder));
+  mount_far(place.name, std::move(folder));
   return hashes;
 }
 
@@ -246,7 +246,7 @@ void hang_in_url(HubSession& session, const std::string& url) {
     throw usage(fmt::format("'{}' would be read without encryption", escape_name(url))).hint("use https://");
   const auto file = std::make_shared<RangedFile>(session, url, url, std::nullopt);
   file->read_head(url.ends_with(".safetensors"));
-  hang_in(url, {{"", far_file(file)}});
+  mount_far(url, {{"", far_file(file)}});
 }
 
 }  // namespace
@@ -276,7 +276,7 @@ void hang_in_cached(const std::string& cache_folder, const RemotePlace& place) {
                                       },
                                       {}});
   }
-  hang_in(place.name, std::move(folder));
+  mount_far(place.name, std::move(folder));
 }
 
 }  // namespace mu

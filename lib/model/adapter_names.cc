@@ -51,7 +51,7 @@ bool is_factor(std::string_view segment) {
   return segment.starts_with("lora_") && segment.size() > 5;
 }
 
-// "weight" and the like end a name; they are no adapter's name.
+// "weight" and the like end a name; they are not the name of an adapter.
 bool is_parameter(std::string_view segment) {
   return segment == "weight" || segment == "bias";
 }
@@ -143,15 +143,15 @@ AdapterChoice keep_adapter(Weights& weights, const std::string& adapter, std::st
   AdapterChoice choice;
   choice.adapters.assign(adapters.begin(), adapters.end());
   const std::string list = join(choice.adapters, ", ");
-  if (layers.empty() && adapters.empty()) throw malformed("no LoRA tensors are in it");
+  if (layers.empty() && adapters.empty()) throw malformed("it holds no LoRA tensors");
   if (!adapter.empty()) {
     if (!adapters.contains(adapter) && !(bare && adapters.empty() && adapter == "default"))
       throw malformed(adapters.empty() ? "its names carry no adapter's name"
-                                       : fmt::format("no adapter '{}' is in it", escape_name(adapter)))
+                                       : fmt::format("it holds no adapter '{}'", escape_name(adapter)))
           .hint(adapters.empty() ? "leave --adapter out" : "there are: " + escape_name(list));
     choice.adapter = adapters.empty() ? "" : adapter;
   } else if (adapters.size() > 1) {
-    throw malformed("several adapters are in it: " + escape_name(list)).hint("choose one with --adapter");
+    throw malformed("it holds several adapters: " + escape_name(list)).hint("choose one with --adapter");
   } else if (adapters.size() == 1) {
     choice.adapter = *adapters.begin();
   }

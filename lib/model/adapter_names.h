@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Names of LoRA tensors: what a training process calls them, and what PEFT saves them as. Source: PEFT 0.21,
+// Names of LoRA tensors: what a training process calls them, and what PEFT saves them as. Source: PEFT 0.21.2,
 // utils/save_and_load.py and tuners/tuners_utils.py (get_peft_model_state_dict).
 #pragma once
 
@@ -34,17 +34,17 @@ struct AdapterName {
 // Wrapper prefixes (DDP, FSDP, torch.compile, Lightning, sentence-transformers) are passed over.
 AdapterName parse_adapter_name(std::string_view text);
 
-// What stands for a LoRA run in a full state dict.
+// What keep_adapter() found in the full state dict of a LoRA run.
 struct AdapterChoice {
-  std::string adapter;                  // which one is kept, "default"; empty where names carry none
+  std::string adapter;                  // the one that is kept, "default"; empty where names carry none
   std::vector<std::string> adapters;    // all that there are, sorted
   std::uint64_t base_tensors = 0;       // of the base model, left out
-  std::vector<std::string> base_names;  // of these, as module paths without "base_model.model."
+  std::vector<std::string> base_names;  // their module paths, without "base_model.model."
 };
 
 // Keeps the tensors of one adapter under the names that PEFT saves, in the order they were in. `bias` is the
 // config's ("none", "all", "lora_only"). Without `adapter` the only one there is. Throws kMalformed when
-// there is none, when several leave it open, or two tensors get one name.
+// there is none, when there are several and `adapter` is empty, or when two tensors would get one name.
 AdapterChoice keep_adapter(Weights& weights, const std::string& adapter, std::string_view bias);
 
 // True when all names are those of an adapter.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The JSON files beside the weights, as far as the programs use them: config.json, adapter_config.json. Facts
-// that a file does not give stay empty; a file that is no JSON object throws kMalformed.
+// that a file does not give stay empty; a file that is not a JSON object throws kMalformed.
 #pragma once
 
 #include <cstdint>
@@ -35,7 +35,7 @@ std::string with_dtype(const ModelConfig& config, std::string_view torch_name);
 std::string with_untied_embeddings(const std::string& text);
 
 // Python files (without folders) that an auto_map of this document names: "modeling_x.XModel" ->
-// "modeling_x.py". Names that point into other repositories ("owner/name--modeling_x.XModel") are not here.
+// "modeling_x.py". Names that point into other repositories ("owner/name--modeling_x.XModel") are left out.
 std::vector<std::string> auto_map_files(const JsonValue& root);
 
 struct AdapterConfig {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The fingerprint of a plan: what tells parts of one piece of work from those of another. Two runs have the
-// same one when they would write the same bytes: the same program, what it was told, and the same inputs.
+// The fingerprint of a plan, which tells the parts of one piece of work from the parts of another. Two runs
+// have the same one when they would write the same bytes: same program, same options, same inputs.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +12,8 @@
 
 namespace mu {
 
-// How an input is known: by size and time of change, which cost nothing, or by its bytes, for copies whose
-// times differ.
+// How an input is recognised: by size and time of change, which costs nothing, or by its bytes, for copies
+// whose times differ.
 enum class KnownBy : std::uint8_t { kTime, kContent };
 
 // Reads "time" or "content", the values of --fingerprint. Throws kUsage.

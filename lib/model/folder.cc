@@ -53,7 +53,7 @@ WeightsChoice choose_other_format(const Folder& folder) {
   if (found.size() == 1) return {{found.front()}, found.front().ends_with(".json"), false, "model"};
   Error error =
       malformed(found.empty() ? "no weights in this folder"
-                              : "several files of weights lie here: " + escape_name(join(found, ", ")))
+                              : "there are several files of weights: " + escape_name(join(found, ", ")))
           .in_file(escape_name(folder.path));
   if (!found.empty()) throw error.hint("name the one you mean");
   for (const FolderFile& file : folder.files) {
@@ -140,7 +140,7 @@ WeightsChoice choose_weights(const Folder& folder) {
         .in_file(escape_name(folder.path))
         .hint("fetch or copy them again");
   }
-  throw malformed("several sets of weights lie here: " +
+  throw malformed("there are several sets of weights: " +
                   join(indexes.empty() ? (singles.empty() ? shards : singles) : indexes, ", "))
       .in_file(escape_name(folder.path))
       .hint("name the one you mean");

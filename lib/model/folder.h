@@ -29,7 +29,7 @@ struct Folder {
   [[nodiscard]] std::string path_of(std::string_view name) const;
 };
 
-// Reads a folder, not what lies below it, save that a sub-folder with an adapter in it is recognised. Broken
+// Reads a folder without its sub-folders, except that a sub-folder with an adapter in it is recognised. Broken
 // links and entries that are neither file nor folder are left out. Throws kIo.
 Folder scan_folder(const std::string& path);
 
@@ -41,7 +41,7 @@ struct WeightsChoice {
   std::string stem;  // "model", "adapter_model": how the weights are named when written again
 };
 
-// Takes them in the order of loaders: adapter_model.safetensors where there is no model, model.safetensors,
+// Chooses in the order of loaders: adapter_model.safetensors where there is no model, model.safetensors,
 // its index, the only other set there is; without safetensors pytorch_model.bin, its index,
 // adapter_model.bin, then the only torch or GGUF file. Throws kMalformed, with advice, when there are none or
 // several.

@@ -1,4 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
+// Opening what the user named. A file, an index and standard input go to weights/open. A folder takes more
+// decisions, in this order: which files lie in it (folder.h); whether whole weights are among them or only
+// those of ranks (rank_state.h), which are then put together; which of several sets a loader would take; and
+// which folder has the config and tokenizer that belong to them, since files of ranks often lie some levels
+// below. Configs and the trainer state are read last, and parameters that no file of ranks holds are looked
+// up under a tied name or in the base model.
+//
+// Only headers and small JSON files are read here. What is wrong with weights is a finding, which st-inspect
+// lists; programs that write call require_sound and require_state_dicts first.
 #include "model/input.h"
 
 #include <fmt/format.h>
@@ -222,10 +231,10 @@ void require_state_dicts(const Input& input, bool salvage) {
   for (const WeightsFile& file : input.weights.files) {
     if (!file.object) continue;
     if (!salvage && file.object->worst() == Verdict::kDangerous) {
-      throw malformed("its pickle names what is dangerous to load")
+      throw malformed("its pickle names something that is dangerous to load")
           .in_file(escape_name(file.name))
           .hint(
-              "st-inspect --check lists it; --salvage takes the tensors all the same, without running "
+              "st-inspect --check lists it; --salvage takes the tensors anyway, without running "
               "anything");
     }
     if (file.object->is_state_dict && file.object->container != TorchContainer::kScript) continue;
@@ -289,7 +298,7 @@ std::vector<std::string> left_out_notes(const Input& input) {
                                   escape_name(base_name(file.name))));
     const std::uint64_t more = file.object->left_out_count - file.object->left_out.size();
     if (!file.object->left_out.empty())
-      notes.push_back("left out, no tensors: " + join(file.object->left_out, ", ") +
+      notes.push_back("left out, not tensors: " + join(file.object->left_out, ", ") +
                       (more > 0 ? fmt::format(" and {} more", group_digits(more)) : ""));
   }
   return notes;

@@ -14,7 +14,7 @@ namespace mu {
 // cache.
 std::optional<std::string> leads_out(const std::string& real_folder, const std::string& path);
 
-// True where `path`, which need not exist yet, lies in the folder or is it.
+// True when `path`, which need not exist yet, lies in the folder or is it.
 bool lies_in(const std::string& folder, const std::string& path);
 
 // True where the first bytes of a file are those of a text, in UTF-16 too.

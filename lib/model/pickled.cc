@@ -1,4 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+// Three things are read from the nodes of a pickle. The kind of a file follows from its root: from the class,
+// or from the keys that an optimizer, a scheduler or a scaler has (pickled_kind). The entries of the root are
+// its fields. And any value can be written as text, as Python's repr would write it, with secrets masked.
+//
+// Trees may be cyclic and refer to one value many times, so that their text can be endless: writing stops at
+// a depth of 20 and as soon as the text is longer than asked for, and no list is walked further than that.
 #include "model/pickled.h"
 
 #include <fmt/format.h>
@@ -62,7 +68,7 @@ std::string float_text(double value) {
 std::string quote(std::string_view text) {
   return "'" + escape_name(mask_secrets(text)) + "'";
 }
-// At most `limit` bytes and what it takes to see a token that begins there.
+// At most `limit` bytes, and as many more as it takes to see the whole of a token that begins there.
 std::string_view start_of(std::string_view text, std::size_t limit) {
   constexpr std::size_t kLongestToken = 256;
   return text.substr(0, limit + kLongestToken);
@@ -132,7 +138,7 @@ class ValueWriter {
   }
 
   void write(PickleId id, int depth) {
-    // Cycles and shared parts make some trees endless as text.
+    // Cycles and repeated values make some trees endless as text.
     if (depth > 20 || full()) {
       out_ += "…";
       return;
@@ -245,7 +251,7 @@ bool has(const std::vector<PickledField>& fields, std::string_view name) {
                      [name](const PickledField& field) { return field.name == name; });
 }
 
-// Letters and digits mixed, as nobody names things.
+// Letters and digits mixed, as in no name that people give.
 bool looks_random(std::string_view text) {
   constexpr std::size_t kShortest = 16;
   const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
@@ -358,7 +364,7 @@ bool is_secret(const Pickle& p, std::string_view name, PickleId value) {
     return false;
   constexpr std::size_t kLongest = 64;  // of the names below; keys may have any length
   const std::string key = lower_ascii(name.size() > kLongest ? name.substr(name.size() - kLongest) : name);
-  // Whole names: eos_token and pad_token are no secrets.
+  // Whole names only: eos_token and pad_token are not secrets.
   constexpr std::array kNames = std::to_array<std::string_view>(
       {"token", "hub_token", "push_to_hub_token", "hf_token", "auth_token", "use_auth_token", "access_token",
        "api_token", "api_key", "apikey", "password", "passwd", "secret", "secret_key", "private_key",

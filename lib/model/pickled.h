@@ -36,7 +36,7 @@ struct PickledField {
 inline constexpr std::size_t kMaxPickledFields = 50'000;
 std::vector<PickledField> pickled_fields(const TorchObject& object);
 
-// The type as Python names it, without module: "float", "str", "IntervalStrategy", "Tensor".
+// Python's name of the type, without module: "float", "str", "IntervalStrategy", "Tensor".
 std::string python_type(const Pickle& pickle, PickleId id);
 
 // The value on one line as Python's repr would show it, enums as their value, at most `limit` bytes before an
@@ -51,8 +51,8 @@ PickleId enum_value(const Pickle& pickle, PickleId id);
 // most `limit` bytes before an ellipsis.
 std::string plain_value(const Pickle& pickle, PickleId id, std::size_t limit);
 
-// True when a value called so gives access to something: tokens, keys, passwords, whatever their type. Such
-// values are shown as "***". None, booleans and empty texts are no secrets.
+// True when a value of that name gives access to something: tokens, keys, passwords, whatever their type. Such
+// values are shown as "***". None, booleans and empty texts are not secrets.
 bool is_secret(const Pickle& pickle, std::string_view name, PickleId value);
 
 // The class of the root object, "trl.trainer.sft_config.SFTConfig"; empty for plain values.

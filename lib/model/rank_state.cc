@@ -20,7 +20,7 @@
 namespace mu {
 namespace {
 
-// Files of other ways to save what ranks hold, and what to do about them.
+// Refuses files of other ways to save what ranks hold, and says what to do about them.
 void refuse_other_kinds(const std::string& folder, const std::vector<FolderEntry>& entries) {
   const auto refuse = [&folder](const std::string& name, std::string_view why, std::string_view advice) {
     throw malformed(fmt::format("{}: {}", escape_name(name), why)).in_file(escape_name(folder)).hint(advice);
@@ -77,7 +77,7 @@ std::optional<RankState> find_rank_state(const std::string& folder) {
   }
   const std::vector<RankState>& found = distributed.empty() ? tags : distributed;
   if (found.size() > 1)
-    throw malformed(fmt::format("{} of ranks' files lie here: {}, {}{}", plural(found.size(), "folder"),
+    throw malformed(fmt::format("there are {} of ranks' files: {}, {}{}", plural(found.size(), "folder"),
                                 escape_name(base_name(found[0].path)), escape_name(base_name(found[1].path)),
                                 found.size() > 2 ? ", …" : ""))
         .in_file(escape_name(folder))
@@ -98,7 +98,7 @@ Weights open_rank_state(const RankState& state, const std::string& key, bool eve
     }
     case RankState::Kind::kDcp: {
       Weights weights = open_dcp(state.path, {key, everything});
-      // accelerate puts the optimizer beside: pytorch_model_fsdp_0 and optimizer_0.
+      // accelerate puts the optimizer in a folder beside it: pytorch_model_fsdp_0 and optimizer_0.
       const std::string name(base_name(state.path));
       const std::string optimizer =
           join_path(parent_of(state.path), "optimizer_" + name.substr(name.rfind('_') + 1));
@@ -160,10 +160,10 @@ std::optional<std::string> use_training_copies(Weights& weights, Dtype dtype, un
     if (same[i] == 0 && strict)
       throw malformed(
           fmt::format("the {} copy of '{}' in the model file is not its fp32 master rounded: files of two "
-                      "saves are mixed, or the save fell into a step [ZR-MASTER]",
+                      "saves are mixed, or the save happened during a step [ZR-MASTER]",
                       short_name(dtype), escape_name(tensor.name)))
           .in_file(escape_name(weights.files[tensor.source].name))
-          .hint("--from zero takes the masters all the same");
+          .hint("--from zero takes the masters anyway");
     differing += same[i] == 0 ? 1 : 0;
     if (same[i] != 0) tensor = copies.at(tensor.name);
   }

@@ -108,7 +108,7 @@ bool is_checkpoint_name(std::string_view name) {
   return std::all_of(digits.begin(), digits.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
-// A rule made ready for folders of many files; most are plain names.
+// A rule prepared for folders of many files; most rules are plain names.
 struct Matcher {
   Matcher(const Rule& rule) : name(rule.pattern), role(rule.role) {
     if (name.find_first_of("*?[") != std::string_view::npos) glob.emplace(name);
@@ -206,7 +206,7 @@ std::string_view why_left(FileRole role) {
     case FileRole::kRankState:
       return "training state, of use only to resume";
     case FileRole::kRankHelper:
-      return "belongs to the sharded training state";
+      return "belongs to the training state of the ranks";
     case FileRole::kTrainerState:
       return "training progress";
     case FileRole::kTrainingArgs:

@@ -1,4 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
+// Two kinds of secrets have a form that shows: tokens, which begin with a prefix of their service ("hf_",
+// "ghp_", …) and go on in letters and digits, and private keys in armour ("-----BEGIN … PRIVATE KEY-----").
+//
+// A search goes from one beginning of a word to the next. If a prefix of the table begins there, the token
+// goes as far as its characters do; it must have the length of its kind and a long enough row of letters and
+// digits, which names in code do not have, and it must not be a placeholder of documentation. A key counts if
+// a line of its body follows its frame, since code and prose only name the frame.
+//
+// A file is read in pieces (PieceSearch). The end of each piece is kept for the next, so that a secret that
+// is cut in two is found, and memory is one piece and the longest key. A file with NULs may be UTF-16 or
+// UTF-32: its text is narrowed to one byte per character and searched in a second pass beside the first.
 #include "model/secrets.h"
 
 #include <algorithm>
@@ -18,7 +29,7 @@ namespace {
 struct Form {
   std::string_view prefix;
   std::size_t least, most, run;
-  bool upper = false;  // capitals and digits alone
+  bool upper = false;  // only capitals and digits
 };
 constexpr std::size_t kAny = 4096;  // bytes; nothing that goes on for longer is a token
 constexpr std::array kForms = std::to_array<Form>({
@@ -50,7 +61,7 @@ std::size_t longest_run(std::string_view text) {
   return longest;
 }
 
-// Of what begins at `at`, which begins a word: the form it has, and its size in bytes.
+// The form of the token that begins at `at`, where a word begins, and its size in bytes.
 struct Match {
   const Form* form = nullptr;
   std::size_t size = 0;
@@ -70,8 +81,7 @@ Match token_at(std::string_view text, std::size_t at) {
   return {};
 }
 
-// Whether what stands before `at` is an escape, as texts in JSON, programs and URLs have them: a word begins
-// behind it.
+// Whether an escape ends at `at`, as texts in JSON, programs and URLs have them: a word begins behind it.
 constexpr std::size_t kMaxEscape = 6;  // bytes
 bool ends_escape(std::string_view text, std::size_t at) {
   const auto is = [&](std::size_t back, char c) { return at >= back && text[at - back] == c; };
@@ -101,7 +111,7 @@ std::size_t next_word(std::string_view text, std::size_t at) {
   return at;
 }
 
-// Made of a few characters over and over; a token of 16 or more has more.
+// Made of a few characters again and again; a token of 16 or more characters has more different ones.
 bool is_monotonous(std::string_view body) {
   constexpr std::size_t kFew = 5;  // different letters and digits
   std::array<bool, 256> seen{};
@@ -121,7 +131,7 @@ bool repeats(std::string_view body) {
   return false;
 }
 
-// What stands in documentation where a token would: "xxxx…", "0123401234…", "your_token_here", "…EXAMPLE".
+// What documentation has in place of a token: "xxxx…", "0123401234…", "your_token_here", "…EXAMPLE".
 bool is_placeholder(std::string_view body) {
   const std::string lower = lower_ascii(body);
   if (is_monotonous(body) || repeats(body)) return true;
@@ -150,7 +160,7 @@ bool is_base64(char c) {
   return is_alnum(c) || c == '+' || c == '/' || c == '=';
 }
 
-// What is between the lines of a key is line ends, escapes, quotes and the marks that quote a text.
+// Between the lines of a key there are only line ends, escapes, quotes and the marks that quote a text.
 bool begins_line(std::string_view text, std::size_t at) {
   const std::size_t before = text.substr(0, at).find_last_not_of(" \t\"'`+>|#*");
   return before == std::string_view::npos || text[before] == '\n' || text[before] == '\r' ||
@@ -213,7 +223,7 @@ std::optional<Secret> find_token(std::string_view text, std::size_t from) {
   return std::nullopt;
 }
 
-// Searches a text that comes in pieces. What may go on in the next piece is kept.
+// Searches a text that comes in pieces. Keeps whatever may continue in the next piece.
 class PieceSearch {
  public:
   std::optional<SecretInFile> feed(std::string_view piece, bool last) {
@@ -224,7 +234,7 @@ class PieceSearch {
       return SecretInFile{found->kind, line_};
     }
     const std::size_t rest = found ? found->begin : text_.size() - std::min(text_.size(), kKept);
-    // Some characters more, which tell whether a word begins behind them.
+    // Keeps some characters more, which show whether a word begins behind them.
     if (rest > 0) {
       before_ = std::min(rest, kMaxEscape);
       skip(rest - before_);
@@ -256,8 +266,8 @@ int ascii_byte(std::string_view start) {
   return nulls[1] >= nulls[0] ? 0 : 1;
 }
 
-// The ASCII in UTF-16; every other character as a byte that belongs to no word. Units of 0 go: of UTF-32
-// every second one is.
+// The ASCII in UTF-16; every other character becomes a byte that belongs to no word. Units of 0 are
+// dropped: in UTF-32 every second one is 0.
 std::string narrowed(std::string_view wide, int ascii) {
   std::string text;
   text.reserve(wide.size() / 2);

@@ -72,7 +72,7 @@ std::vector<TiedName> shared_storage_names(const Weights& weights) {
   };
   std::vector<const Tensor*> order;
   for (const Tensor& tensor : weights.tensors) {
-    // Of a safetensors file no two tensors overlap.
+    // In a safetensors file no two tensors overlap.
     if (tensor.size > 0 && !weights.files[tensor.source].is_safetensors) order.push_back(&tensor);
   }
   std::sort(order.begin(), order.end(), [&](const Tensor* a, const Tensor* b) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tied embeddings: names under which models that share their input and output embedding know one tensor. The
+// Tied embeddings: some models use one tensor as input and output embedding, and know it by several names. The
 // reference keeps the input embedding and drops the other names when a config ties them.
 #pragma once
 
@@ -18,15 +18,15 @@ struct TiedName {
 };
 
 // Names for one and the same stored tensor (place, dtype, shape and strides agree), as torch files have them.
-// Kept is what the reference keeps (safetensors.torch.save_model): the first name in bytewise order, but none
-// that a config would tie to another of them.
+// Kept is what the reference keeps (safetensors.torch.save_model): the first name in bytewise order, passing
+// over names that a config would tie to another of them.
 std::vector<TiedName> shared_storage_names(const Weights& weights);
 
 // The name that stands for `name` in a file that was saved with tied embeddings, or empty when none of
-// `names` does.
+// `names` does so.
 std::string kept_name_of(std::string_view name, const TensorsByName& names);
 
-// Pairs that both stand in `weights` with one dtype and shape, so that one is needless if their bytes are
+// Pairs in `weights` that have the same dtype and shape, so that one of the two is needless if their bytes are
 // equal.
 std::vector<TiedName> tied_candidates(const Weights& weights);
 

@@ -33,9 +33,9 @@ struct TrainerState {
   std::optional<std::uint64_t> num_train_epochs;  // epochs planned
   std::optional<double> best_metric;              // of metric_for_best_model; infinite before the first
   std::optional<std::uint64_t> best_global_step;  // step of that evaluation, whether it was saved or not
-  std::string best_model_checkpoint;              // path as the training process saw it; often moved since
-  std::optional<std::uint64_t> train_batch_size;  // of one process
-  std::optional<double> save_steps, eval_steps, logging_steps;  // below 1: a share of max_steps
+  std::string best_model_checkpoint;  // path as the training process saw it; the folder has often moved since
+  std::optional<std::uint64_t> train_batch_size;                // of one process
+  std::optional<double> save_steps, eval_steps, logging_steps;  // below 1: a fraction of max_steps
   std::optional<double> total_flos;
   std::optional<std::uint64_t> num_input_tokens_seen;
   std::vector<TrainerLogEntry> log_history;  // in the order of logging
@@ -47,7 +47,7 @@ struct TrainerState {
 
 // Reads the text of such a file, Python's bare NaN and Infinity included. Keys it does not know are skipped,
 // of equal keys the last counts. Throws kMalformed with the byte where the text stops being the JSON of an
-// object, or stops being UTF-8; an empty or cut file is what a crash during saving leaves.
+// object, or stops being UTF-8; a crash during saving leaves an empty or cut file.
 TrainerState parse_trainer_state(std::string_view text);
 
 }  // namespace mu

@@ -18,8 +18,7 @@ TrainingArguments TrainingArguments::read(const std::string& path) {
 TrainingArguments TrainingArguments::read(InputFile file) {
   const std::string path = file.path();
   if (file.size() > kMaxBytes)
-    throw malformed(
-        fmt::format("has {} bytes, more than the {} that are read of such a file", file.size(), kMaxBytes))
+    throw malformed(fmt::format("has {} bytes; at most {} are read of such a file", file.size(), kMaxBytes))
         .in_file(escape_name(path));
   Weights weights;
   add_torch_file(weights, std::move(file));

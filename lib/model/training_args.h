@@ -24,17 +24,17 @@ class TrainingArguments {
 
   std::string class_name;  // "trl.trainer.sft_config.SFTConfig"
 
-  // Every argument the file holds, in its order; what __init__ added for itself ("_n_gpu") is none.
+  // Every argument the file holds, in its order; what __init__ added ("_n_gpu") is left out.
   [[nodiscard]] std::vector<std::string> names() const;
 
   // Values by the name of the argument; nothing when it is absent, None, or of another type.
-  // A text, or the value of an enum ("steps" of an IntervalStrategy), whose name is given where the pickle
-  // holds only that ("STEPS"). Whole secrets, and tokens inside other texts, read "***".
+  // A text, or the value of an enum ("steps" of an IntervalStrategy); its name ("STEPS") when the pickle holds
+  // only that. Whole secrets, and tokens inside other texts, read "***".
   [[nodiscard]] std::optional<std::string> text(std::string_view name) const;
-  // A whole or real number; a bool is none.
+  // A whole or real number; a bool does not count.
   [[nodiscard]] std::optional<double> number(std::string_view name) const;
   [[nodiscard]] std::optional<bool> flag(std::string_view name) const;
-  // By how many processes the run is trained, as accelerate's state of it says.
+  // How many processes train the run, as accelerate's state says.
   [[nodiscard]] std::optional<std::uint64_t> processes() const;
 
  private:

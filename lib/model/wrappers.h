@@ -10,10 +10,12 @@
 
 namespace mu {
 
-// Renames the tensors of files other than safetensors: "_fsdp_wrapped_module.", "_checkpoint_wrapped_module."
-// and
-// "_orig_mod." go wherever they stand, a leading "module." or "_forward_module." where every tensor has it.
-// Returns a sentence a rule, with counts. Throws kMalformed when two names become one.
+// Renames the tensors of files other than safetensors:
+//
+//   "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "_orig_mod."   removed wherever they are
+//   "module.", "_forward_module." at the beginning                        removed if every tensor has it
+//
+// Returns one sentence per rule, with counts. Throws kMalformed when two names become one.
 std::vector<std::string> remove_wrapper_names(Weights& weights);
 
 }  // namespace mu

@@ -22,7 +22,7 @@ namespace {
 constexpr std::uint64_t kKernelPiece = 16U << 20;  // a signal waits for one piece at most
 constexpr std::size_t kBuffer = 1U << 20;
 
-// Moves some bytes inside the kernel; 0 when that is not to be had between these files.
+// Moves some bytes inside the kernel; 0 when the kernel can't do it between these files.
 std::uint64_t copy_in_kernel(const InputFile& in, std::uint64_t in_offset, OutputFile& out,
                              std::uint64_t out_offset, std::uint64_t size) {
   auto from = static_cast<off64_t>(in_offset);
@@ -49,8 +49,8 @@ std::uint64_t copy_in_kernel(const InputFile& in, std::uint64_t in_offset, Outpu
 }
 
 // Whether the kernel does better than a buffer. Where source and target lie differently in their pages it
-// moves every page in two parts and can share none: measured on ext4, a buffer takes half the time. File
-// systems of other machines copy without sending the bytes back and forth.
+// moves every page in two pieces and can share none: measured on ext4, a buffer takes half the time. Network
+// file systems copy on the server, without sending the bytes back and forth.
 bool is_kernel_worth_it(const OutputFile& out, std::uint64_t in_offset, std::uint64_t out_offset) {
   constexpr std::uint64_t kPage = 4096;
   if (in_offset % kPage == out_offset % kPage) return true;
@@ -90,7 +90,7 @@ void copy_range(const InputFile& in, std::uint64_t in_offset, OutputFile& out, s
   std::uint64_t done = 0;
   while (done < size) {
     check_interrupt();
-    // Not possible between these files, or the input ends here: the buffered copy works, or says so.
+    // Not possible between these files, or the input ends here: the buffered copy works, or reports it.
     const std::uint64_t moved = copy_in_kernel(in, in_offset + done, out, out_offset + done, size - done);
     if (moved == 0) {
       return copy_through_buffer(in, in_offset + done, out, out_offset + done, size - done, on_bytes);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bytes from file to file, moved once: shared by the file system where it can, copied inside the kernel where
-// it can't, through a fixed buffer as the last resort.
+// Copies bytes from file to file, moving them once: the file system shares them where it can, else the kernel
+// copies them, and a fixed buffer is the last resort.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@
 
 namespace mu {
 
-// Told of every piece that has been copied; may be empty.
+// Called with the size of every piece that has been copied; may be empty.
 using OnBytes = std::function<void(std::uint64_t bytes)>;
 
 // Makes `out` share all blocks of `in` (FICLONE). False where the file system can't.

@@ -14,7 +14,7 @@ std::map<std::string, FarFolder, std::less<>>& hung_in() {
 
 }  // namespace
 
-void hang_in(const std::string& name, FarFolder files) {
+void mount_far(const std::string& name, FarFolder files) {
   hung_in()[name] = std::move(files);
 }
 
@@ -35,9 +35,9 @@ std::optional<FarPlace> find_far(std::string_view path) {
 
 void require_near(std::string_view path) {
   if (is_far_name(path))
-    throw Error(ErrorKind::kIo, "does not lie on this machine")
+    throw Error(ErrorKind::kIo, "is not on this machine")
         .in_file(escape_name(path))
-        .hint("download it first (hf download, curl); st-inspect looks at it there");
+        .hint("download it first (hf download, curl); st-inspect reads it where it is");
 }
 
 }  // namespace mu

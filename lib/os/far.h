@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Files that lie elsewhere, hung in under a name with a scheme ("hf://owner/name"): file.h and folder.h list
-// and read them as any other, so that no reader of a format knows of networks.
+// Files on other machines, mounted under a name with a scheme ("hf://owner/name"): file.h and folder.h list and
+// read them like any other, so that no reader of a format knows about networks.
 #pragma once
 
 #include <cstddef>
@@ -18,14 +18,15 @@ struct FarFile {
   std::uint64_t size = 0;  // bytes
   // Fills `out` from byte `offset`, never beyond `size`. Thread safe. Throws what the network throws.
   std::function<void(std::uint64_t offset, std::span<std::byte> out)> read;
-  std::string_view start{};  // first bytes that are here already; they live as long as `read`
+  std::string_view start{};  // first bytes that were fetched already; they live as long as `read`
 };
 
-// By path below the name they hang in under; "" where that name is itself a file.
+// By path below the name they are mounted under; "" when that name is itself a file.
 using FarFolder = std::map<std::string, FarFile, std::less<>>;
 
-// For the life of the process. A name that is taken is replaced; nothing read from it may be in use then.
-void hang_in(const std::string& name, FarFolder files);
+// Mounts files for the life of the process. Mounting a name again replaces its files, of which none may be open
+// then.
+void mount_far(const std::string& name, FarFolder files);
 
 // True for names that begin with hf://, https:// or http://.
 bool is_far_name(std::string_view path);
@@ -34,9 +35,9 @@ struct FarPlace {
   const FarFolder* folder;
   std::string below;  // path in it; empty for the name itself
 };
-// Where a path leads; nothing for paths on this machine.
+// The mounted place that a path leads to; nothing for paths on this machine.
 std::optional<FarPlace> find_far(std::string_view path);
-// For a path that leads nowhere: throws kIo, with what to do, if its name says that it lies elsewhere.
+// Called for a path that was not found: throws kIo with advice if its name says that it is on another machine.
 void require_near(std::string_view path);
 
 }  // namespace mu

@@ -1,4 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+// Reading and writing by position: pread and pwrite in loops, because both may do less than they were asked,
+// are interrupted by signals, and report an error late. Every failure becomes an Error that names the file
+// and says what was wanted.
+//
+// A set of weights may have more files than a process may open. park() closes a descriptor and ParkedFiles
+// opens it again for a read, keeping those that were used last; a stamp (device, inode, size, times) shows
+// whether the name still leads to the same file. Files on other machines (far.h) have no descriptor:
+// read_at() calls their reader.
 #include "os/file.h"
 
 #include <fcntl.h>
@@ -39,7 +47,8 @@ void Fd::reset() {
 
 namespace {
 
-// Descriptors of parked files, those used last. One that falls out while somebody reads is closed after that.
+// Open descriptors of the parked files that were used last. One that is dropped during a read is closed after
+// it.
 class ParkedFiles {
  public:
   std::shared_ptr<const Fd> open(const InputFile& file) {
@@ -77,7 +86,7 @@ ParkedFiles& parked_files() {
 
 FileStamp stamp_of(const struct stat& status) {
   const auto nanoseconds = [](const timespec& time) {
-    // A time beyond 2262 does not fit; such a clock is wrong anyway.
+    // A time beyond 2262 does not fit; a clock that shows it is wrong anyway.
     std::int64_t out = 0;
     if (__builtin_mul_overflow(static_cast<std::int64_t>(time.tv_sec), std::int64_t{1'000'000'000}, &out))
       return time.tv_sec < 0 ? INT64_MIN / 2 : INT64_MAX / 2;
@@ -127,7 +136,7 @@ InputFile::InputFile(Fd fd, std::string path)
   struct stat status {};
   if (fd_->get() < 0 || ::fstat(fd_->get(), &status) != 0) throw io_error("open", errno, escape_name(path_));
   if (!S_ISREG(status.st_mode)) {
-    throw Error(ErrorKind::kIo, S_ISDIR(status.st_mode) ? "is a folder" : "is no regular file")
+    throw Error(ErrorKind::kIo, S_ISDIR(status.st_mode) ? "is a folder" : "is not a regular file")
         .in_file(escape_name(path_));
   }
   size_ = static_cast<std::uint64_t>(status.st_size);
@@ -140,7 +149,8 @@ void InputFile::park() {
 }
 
 std::shared_ptr<const Fd> InputFile::fd() const {
-  if (far_ != nullptr) throw malformed("lies elsewhere: download it first").in_file(escape_name(path_));
+  if (far_ != nullptr)
+    throw malformed("is on another machine: download it first").in_file(escape_name(path_));
   return fd_ ? fd_ : parked_files().open(*this);
 }
 
@@ -203,8 +213,7 @@ void OutputFile::sync() {
 std::string read_whole_file(const std::string& path, std::uint64_t limit) {
   const InputFile file(path);
   if (file.size() > limit) {
-    throw malformed(
-        fmt::format("has {} bytes, more than the {} that are read of such a file", file.size(), limit))
+    throw malformed(fmt::format("has {} bytes; at most {} are read of such a file", file.size(), limit))
         .in_file(escape_name(path));
   }
   std::string text(static_cast<std::size_t>(file.size()), '\0');

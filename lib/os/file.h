@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Open files: one owner a descriptor, reads and writes by position, every short or failed one an error that
-// names the file. Files are read into buffers, never mapped: one that shrinks is a message, not SIGBUS.
+// Open files: each descriptor has one owner, reads and writes go by position, and every short or failed one is
+// an error that names the file. Files are read into buffers, never mapped: a file that shrinks gives a message,
+// not SIGBUS.
 #pragma once
 
 #include <sys/stat.h>
@@ -17,7 +18,7 @@ namespace mu {
 
 struct FarFile;  // far.h
 
-// Owns a file descriptor; -1 is none.
+// Owns a file descriptor; -1 when there is none.
 class Fd {
  public:
   Fd() = default;
@@ -43,7 +44,7 @@ struct FileId {
   auto operator<=>(const FileId&) const = default;
 };
 
-// Tells whether a file is still the one it was: who it is, its size and its times.
+// Which file it is, its size and its times: while the stamp is equal, the file is the same and unchanged.
 struct FileStamp {
   FileId id;
   std::uint64_t size = 0;  // bytes
@@ -51,9 +52,9 @@ struct FileStamp {
   auto operator<=>(const FileStamp&) const = default;
 };
 FileStamp stamp_of(const struct stat& status);
-FileStamp stamp_of(const std::string& path);  // of what it leads to; throws kIo
+FileStamp stamp_of(const std::string& path);  // of what the path leads to; throws kIo
 
-// A regular file open for reading, on this machine or hung in from elsewhere (far.h). Safe to read from
+// A regular file open for reading, on this machine or mounted from another (far.h). Safe to read from
 // several threads.
 class InputFile {
  public:
@@ -65,27 +66,27 @@ class InputFile {
   // Fills `out` from `offset` on. Throws kIo when the file is shorter than it was.
   void read_at(std::uint64_t offset, std::span<std::byte> out) const;
 
-  // Closes the descriptor until somebody reads: sets of thousands of files need more than a process may have.
-  // Of all parked files the kOpenParked used last stay open. A file that was replaced by then is an error.
+  // Closes the descriptor until the next read: sets of thousands of files need more than a process may have.
+  // The kOpenParked parked files that were used last stay open. Reading throws kIo if the file was replaced.
   void park();
   static constexpr std::size_t kOpenParked = 128;
 
   [[nodiscard]] const std::string& path() const { return path_; }
   [[nodiscard]] std::uint64_t size() const { return size_; }  // bytes, when it was opened
-  // Its first bytes, up to `limit`; of a file that lies elsewhere those that are here already, if any are.
+  // Its first bytes, up to `limit`; of a file on another machine, the ones that were fetched already, if any.
   [[nodiscard]] std::string read_start(std::uint64_t limit) const;
   [[nodiscard]] FileId id() const { return id_; }
   [[nodiscard]] mode_t mode() const { return mode_; }
   [[nodiscard]] FileStamp stamp() const;  // now; throws kIo
-  // The descriptor, open as long as the pointer lives. Throws kIo where a parked file can't be opened again,
-  // and for a file that lies elsewhere.
+  // The descriptor, open as long as the pointer lives. Throws kIo when a parked file can't be opened again, and
+  // for a file on another machine.
   [[nodiscard]] std::shared_ptr<const Fd> fd() const;
 
  private:
   InputFile(Fd fd, std::string path);
 
   std::shared_ptr<const Fd> fd_;  // null when parked
-  const FarFile* far_ = nullptr;  // of a file that lies elsewhere, which has no descriptor
+  const FarFile* far_ = nullptr;  // of a file on another machine, which has no descriptor
   std::string path_;
   std::uint64_t size_ = 0;
   FileId id_;
@@ -97,9 +98,9 @@ class OutputFile {
  public:
   OutputFile(Fd fd, std::string path) : fd_(std::move(fd)), path_(std::move(path)) {}
 
-  // Writes all of `data`. Throws kIo, naming the full disk where that is it.
+  // Writes all of `data`. Throws kIo; the message says when the disk is full.
   void write_at(std::uint64_t offset, std::span<const std::byte> data);
-  // Bytes to the disk. Throws kIo.
+  // Waits until the bytes are on the disk. Throws kIo.
   void sync();
 
   [[nodiscard]] const std::string& path() const { return path_; }
@@ -113,10 +114,11 @@ class OutputFile {
 // The whole of a regular file. Throws kMalformed when it has more than `limit` bytes.
 std::string read_whole_file(const std::string& path, std::uint64_t limit);
 
-// Everything that comes from a descriptor without positions. Throws kMalformed beyond `limit` bytes.
+// Reads a descriptor without positions (a pipe) to its end. Throws kMalformed beyond `limit` bytes.
 std::string read_whole_stream(int fd, std::uint64_t limit, std::string_view name);
 
-// Fills `out` from a descriptor without positions, or less at its end. Throws kIo, or Interrupted.
+// Fills `out` from a descriptor without positions; returns how many bytes came before its end. Throws kIo, or
+// Interrupted.
 std::size_t read_stream(int fd, std::span<std::byte> out, std::string_view name);
 
 // Writes all of `data` to a descriptor that has no positions (a pipe, a terminal). Throws kIo; a closed pipe

@@ -44,12 +44,12 @@ void make_folders(const std::string& path, mode_t mode) {
     throw io_error("make the folder", errno, escape_name(path));
 }
 
-// Whether a look that failed with `code` says that there is nothing: no such name, a link that leads nowhere.
+// Whether a failure with `code` means that nothing is there: no such name, or a link that leads nowhere.
 bool is_absence(int code) {
   return code == ENOENT || code == ENOTDIR || code == ELOOP || code == ENAMETOOLONG;
 }
 
-// The entries of a folder that lies elsewhere.
+// The entries of a folder on another machine.
 std::vector<FolderEntry> list_far(const FarPlace& place) {
   const std::string prefix = place.below.empty() ? "" : place.below + "/";
   std::vector<FolderEntry> entries;
@@ -196,7 +196,7 @@ void require_space(const std::string& path, std::uint64_t bytes) {
   if (::statvfs(path.c_str(), &info) != 0) throw io_error("find the free space", errno, escape_name(path));
   const std::uint64_t free = static_cast<std::uint64_t>(info.f_bavail) * info.f_frsize;
   if (bytes <= free) return;
-  throw Error(ErrorKind::kIo, fmt::format("needs {} and {} are free", format_size(bytes), format_size(free)))
+  throw Error(ErrorKind::kIo, fmt::format("needs {}, but {} are free", format_size(bytes), format_size(free)))
       .in_file(escape_name(path))
       .hint("nothing was written");
 }

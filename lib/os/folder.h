@@ -26,13 +26,13 @@ struct FolderEntry {
 // million.
 std::vector<FolderEntry> list_folder(const std::string& path);
 
-// What a path is, of a link what it leads to unless `follow` is off; nothing when there is no such thing.
-// Throws kIo when it can't be told.
+// The status of a path, or of what it links to unless `follow` is off; nothing when it does not exist. Throws
+// kIo when that can't be found out.
 std::optional<struct stat> find_status(const std::string& path, bool follow = true);
 
 bool exists(const std::string& path);     // links followed
 bool is_folder(const std::string& path);  // links followed
-// Whether something is there for us: false also where we may not look, as in the home of another user.
+// Whether something is there and we may look at it: false, for example, in the home of another user.
 bool is_in_reach(const std::string& path);
 
 std::string join_path(std::string_view folder, std::string_view name);
@@ -43,12 +43,12 @@ std::string tidy_path(const std::string& path);
 
 // The path without links, absolute, also where a folder above may not be searched. Throws kIo.
 std::string resolved_path(const std::string& path);
-// The same; nothing where there is no such thing.
+// The same; nothing when it does not exist.
 std::optional<std::string> find_real_path(const std::string& path);
 
 // Makes a folder and those above it. One that exists is fine. Throws kIo.
 void make_folders(const std::string& path);
-// The same, those that are made for this user alone (0700).
+// The same; folders that it makes are for this user only (0700).
 void make_private_folder(const std::string& path);
 
 // Makes names in a folder durable. Throws kIo.

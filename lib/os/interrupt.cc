@@ -16,7 +16,7 @@ namespace {
 
 volatile std::sig_atomic_t noted_signal = 0;
 
-// Made when somebody first waits; the handler writes to it, so that the wait ends.
+// Made by the first wait_readable(); the handler writes to it, so that the wait ends.
 volatile std::sig_atomic_t wake_fd = -1;
 
 extern "C" void note_signal(int signal) {
@@ -41,7 +41,7 @@ void set_handler(int signal, void (*handler)(int)) {
 void install_signal_handlers() {
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) set_handler(signal, note_signal);
   set_handler(SIGPIPE, SIG_IGN);
-  set_handler(SIGXFSZ, SIG_IGN);  // a limit on the size of files: writing fails, with words
+  set_handler(SIGXFSZ, SIG_IGN);  // where file sizes are limited, a write then fails with a message
 }
 
 void check_interrupt() {

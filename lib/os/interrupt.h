@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// SIGINT, SIGTERM and SIGHUP: a handler only takes a note; the code that does the work looks at it between
+// SIGINT, SIGTERM and SIGHUP: the handler only notes the signal; the code that does the work checks between
 // steps and unwinds, so that destructors clean up; cli::run raises the signal again, so that shells stop
 // their loops.
 #pragma once
 
 namespace mu {
 
-// Thrown by check_interrupt(). No mu::Error: nothing but cli::run catches it.
+// Thrown by check_interrupt(). It is not a mu::Error: only cli::run catches it.
 struct Interrupted {
   int signal;
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // One run at a time: an advisory lock on a file. It keeps honest runs apart on one machine; correctness never
-// hangs on it, since network file systems may not carry it.
+// depends on it, since network file systems may not carry it.
 #pragma once
 
 #include <string>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where something is mounted, also of the same file system, on a folder or on a single file: what lies there
+// Recognises mount points, also those of the same file system, on folders and on single files: what lies there
 // belongs to somebody else.
 #pragma once
 
@@ -11,11 +11,11 @@
 
 namespace mu {
 
-// How it is found out: the kernel's own mark of Linux 5.8, and before, or where a sandbox hides it, the
-// numbers of mounts in /proc/self/fdinfo.
+// How to find out: by the kernel's own mark (Linux 5.8 and later), or, where that is missing or a sandbox hides
+// it, by the numbers of mounts in /proc/self/fdinfo.
 enum class MountLook : std::uint8_t { kByMark, kByNumber };
 
-// True where an open folder is the root of a mount. False where nothing tells.
+// True where an open folder is the root of a mount. False when neither way tells.
 bool is_mount_root(int fd, MountLook look = MountLook::kByMark);
 
 struct EntryStatus {
@@ -23,7 +23,7 @@ struct EntryStatus {
   bool is_mount = false;
 };
 
-// What fstatat says of an entry of an open folder, links not followed, and whether something is mounted on
+// The status of an entry of an open folder, links not followed, and whether something is mounted on
 // it. Nothing, with errno set, when it can't be looked at.
 std::optional<EntryStatus> find_entry_status(int folder, const std::string& name,
                                              MountLook look = MountLook::kByMark);

@@ -18,7 +18,7 @@ namespace mu {
 
 class PartsFolder {
  public:
-  // Of an output and the fingerprint of its plan. Touches nothing.
+  // For an output and the fingerprint of its plan. Touches nothing.
   PartsFolder(const std::string& out, std::string fingerprint);
 
   [[nodiscard]] const std::string& path() const { return path_; }
@@ -29,13 +29,13 @@ class PartsFolder {
   // of other plans are named and refused (kRefused), or removed with `discard_others`. What is not a part is
   // always refused: it is not ours.
   [[nodiscard]] std::vector<Part> find(bool discard_others) const;
-  // Calls `read` with each of them and its folder. A part that `read` throws for is refused as not whole, or
+  // Calls `read` with each finished part and its folder. If `read` throws, the part is refused as not whole, or
   // removed with `discard_others`.
   void read_each(bool discard_others,
                  const std::function<void(const Part& part, const std::string& path)>& read) const;
   // Makes the folder that parts are put in. Throws kIo.
   void make() const;
-  // Removes the folder and all parts. Whoever still works on one finds its place gone.
+  // Removes the folder and all parts. A process that still works on one finds its place gone.
   void remove() const;
 
  private:

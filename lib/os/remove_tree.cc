@@ -24,7 +24,7 @@ namespace {
 
 constexpr std::size_t kMostShown = 16;  // folders of a deep path that a message spells out
 
-// Goes down into a tree and up again by "..", which is checked to be the folder that it came from. Neither
+// Goes down into a tree and up again by "..", after checking that it is the folder it came from. Neither
 // the stack nor the number of open files grows with the depth, and no path is put together on the way.
 class Remover {
  public:
@@ -53,7 +53,7 @@ class Remover {
     std::vector<std::string> folders;  // in it, still to be removed
   };
 
-  // Of the entry called `name` at the place where we are.
+  // The path of the entry `name` of the current folder.
   std::string path_of(const std::string& name) const {
     if (levels_.empty()) return escape_name(path_);
     std::string path = path_;
@@ -64,7 +64,7 @@ class Remover {
     return escape_name(join_path(path, name));
   }
 
-  // Removes an entry that is no folder; one that is becomes the place where we are (true).
+  // Removes an entry that is not a folder; enters one that is, which becomes the current folder (true).
   bool unlink_or_enter(int parent, const std::string& name) {
     if (::unlinkat(parent, name.c_str(), 0) == 0) {
       ++removed_;
@@ -85,7 +85,7 @@ class Remover {
     return true;
   }
 
-  // Removes all but the folders in the folder where we are, and notes those.
+  // Removes everything in the current folder except folders, and notes those.
   void empty_folder() {
     const int own = ::fcntl(folder_.get(), F_DUPFD_CLOEXEC, 0);
     const std::unique_ptr<DIR, int (*)(DIR*)> stream(own < 0 ? nullptr : ::fdopendir(own), &::closedir);
@@ -113,7 +113,7 @@ class Remover {
     return true;
   }
 
-  // Up again, and the folder that we were in goes.
+  // Goes up again and removes the folder that it was in.
   void leave() {
     const std::string name = std::move(levels_.back().name);
     levels_.pop_back();
@@ -137,7 +137,7 @@ class Remover {
   const std::string& path_;
   bool interruptible_;
   std::uint64_t& removed_;
-  Fd folder_;  // where we are
+  Fd folder_;  // the current one
   std::vector<Level> levels_;
 };
 

@@ -20,11 +20,11 @@ namespace mu {
 namespace {
 
 constexpr int kMaxDepth = 32;
-constexpr int kMostLooks = 16;  // a folder into which somebody keeps writing is left to him
-constexpr int kMostFaults = 3;  // looks that fail
+constexpr int kMostLooks = 16;  // then a folder that somebody keeps writing into is left alone
+constexpr int kMostFaults = 3;  // failed looks, likewise
 constexpr std::size_t kMostNamed = 5;
 
-// Times of the name itself change when it is linked or renamed.
+// Without the time of change of the inode, which linking and renaming alter, too.
 FileStamp lasting(const struct stat& status) {
   FileStamp stamp = stamp_of(status);
   stamp.ctime_ns = 0;
@@ -69,7 +69,7 @@ class Retirement {
     const bool merges = is_folder(join_path(target_, inner));
     if (!merges && !may_go(inner, status)) return move_over(path, inner);
     empty(path, inner + "/");
-    // One that is not empty by now is looked at again, or holds what stays.
+    // If it is not empty by now, it holds what stays, or the next look finds the rest.
     if (::rmdir(path.c_str()) != 0 && errno != ENOTEMPTY && errno != EEXIST && errno != ENOENT)
       throw io_error("remove", errno, escape_name(path));
   }
@@ -105,7 +105,7 @@ std::string show(const std::string& old, const std::string& visible) {
   std::string place = old;
   try {
     place = show(old, visible);
-  } catch (const Error&) {  // then it is named where it is
+  } catch (const Error&) {  // then the message names it where it is
   }
   std::vector<std::string> names;
   for (const std::string& name : rest.stays) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A folder that is replaced by another: what it held when that was planned goes, file by file; what somebody
-// wrote into it since then does not.
+// Replaces a folder by another. What the old one held when that was planned is removed file by file; what
+// somebody wrote into it since then is kept.
 #pragma once
 
 #include <sys/stat.h>
@@ -20,7 +20,7 @@ class Inventory {
   // Throws kIo, and kMalformed where folders nest too deep.
   explicit Inventory(const std::string& folder);
 
-  // Whether that entry was there, unchanged since. `path` is relative to the folder.
+  // Whether the entry was there then and is unchanged. `path` is relative to the folder.
   [[nodiscard]] bool holds(const std::string& path, const struct stat& status) const;
 
  private:
@@ -29,10 +29,10 @@ class Inventory {
   std::map<std::string, FileStamp> entries_;
 };
 
-// Empties and removes the folder `old`, whose place `target` has taken. Of the names `ours` (first parts of
-// paths) goes what `planned` holds, and what is the same file in both. Anything else is moved into `target`,
-// where its name is free. Throws kPartial where something had to stay; `old` then bears the first free name
-// of VISIBLE, VISIBLE.2 and so on.
+// Empties and removes the folder `old`, whose place `target` has taken. Under the names `ours` (first
+// components of paths) it removes what `planned` holds and what is the same file in both. Anything else moves
+// into `target` if its name is free there. Throws kPartial when something had to stay; `old` then bears the
+// first free name of VISIBLE, VISIBLE.2 and so on.
 void retire_folder(const std::string& old, const std::string& target, const Inventory& planned,
                    const std::set<std::string>& ours, const std::string& visible);
 

@@ -20,7 +20,7 @@ class Spool {
   [[nodiscard]] std::uint64_t size() const { return size_; }  // bytes appended
   // Fills `out` with what was appended from `offset` on. Throws kIo. Safe beside an append.
   void read_at(std::uint64_t offset, std::span<std::byte> out) const;
-  // For reading; `name` is for messages. The spool is empty afterwards.
+  // Hands the file over for reading; `name` is for messages. The spool is empty afterwards.
   InputFile finish(std::string name);
 
  private:
@@ -28,7 +28,7 @@ class Spool {
   std::uint64_t size_ = 0;
 };
 
-// Everything that comes from a descriptor without positions. Throws kIo, or Interrupted.
+// Spools a descriptor without positions (a pipe) to its end. Throws kIo, or Interrupted.
 InputFile spool_stream(int fd, std::string name);
 
 }  // namespace mu

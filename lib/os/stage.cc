@@ -1,4 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
+// A stage is a file or folder beside its target, with a name of its own (stage_name.h), and commit() is what
+// makes it the target: sync, one rename, sync of the folder. Before that, a crash leaves the target as it
+// was.
+//
+// - A file takes the place of another by a rename.
+//
+// - A folder can't be renamed over one that is not empty: both are exchanged in one step (renameat2
+// EXCHANGE), or, where the file system can't do that, the old one is renamed aside first and the new one
+// takes its place.
+//
+// - A target that is a mount point can't be renamed at all: the stage lies in it, and the files move one by
+// one.
+//
+// What the old folder held goes only afterwards, by an inventory that was made before (replace_folder.h).
+//
+// The constructors remove what killed runs left (clean_stale_stages): a stage whose owner is gone, and a
+// folder that was renamed aside, which is put back if its target is missing. Whose stage it is follows from
+// its name, never from a lock; one of another host is taken to be in use for a day.
 #include "os/stage.h"
 
 #include <fcntl.h>
@@ -45,7 +63,7 @@ void rename_or_throw(const std::string& from, const std::string& to) {
   if (::rename(from.c_str(), to.c_str()) != 0) throw io_error("rename into place", errno, escape_name(to));
 }
 
-// Puts a file where another may be, which then lies where this one did; nothing, where there was none.
+// Puts a file where another may be. The other one, if there is one, then lies where this one did.
 void exchange_or_throw(const std::string& from, const std::string& to) {
   if (!exchange_disabled && ::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) == 0)
     return;
@@ -104,8 +122,7 @@ bool is_old(const std::string& path) {
   return status && std::time(nullptr) - status->st_mtime > kForeignStageAge;
 }
 
-// What can't be cleaned up now (another owner, a busy mount) is no reason not to work: the next run tries
-// again.
+// What can't be cleaned up now (another owner, a busy mount) does not stop the work: the next run tries again.
 void clean_one(const std::string& folder, const std::string& path, const StageName& stage) {
   try {
     if (stage.kind == StageKind::kAside && rename_new(path, join_path(folder, stage.target))) return;
@@ -134,7 +151,7 @@ std::string real_target(const std::string& target) {
   const std::string tidy = tidy_path(target);
   const std::string name(base_name(tidy));
   const std::optional<std::string> parent = find_real_path(parent_of(tidy));
-  if (!parent) return tidy;  // there is nothing to write to, as its user will find
+  if (!parent) return tidy;  // the place can't be written to, which its user will notice
   const Error among_blobs = refused("lies among blobs, which are named by the hash of their bytes")
                                 .in_file(escape_name(target))
                                 .hint("write elsewhere");
@@ -163,7 +180,7 @@ void clean_stale_stages(const std::string& folder) {
     const std::string path = join_path(folder, entry.name);
     if (!stage || stage->owner == StageOwner::kAlive) continue;
     if (stage->owner == StageOwner::kElsewhere && !is_old(path)) continue;
-    if (stage->judged) continue;  // a checkpoint: whoever prunes its run looks at it first
+    if (stage->judged) continue;  // a checkpoint: the next prune of its run judges it first
     clean_one(folder, path, *stage);
   }
 }
@@ -172,9 +189,9 @@ StagedFile::StagedFile(const std::string& target, bool force)
     : target_(real_target(target)), force_(force), file_(Fd(), "") {
   require_parent(target_);
   if (is_folder(target_)) throw refused("is a folder").in_file(escape_name(target_));
-  if (!force && exists(target_)) throw already_exists(target_, "exists already");
+  if (!force && exists(target_)) throw already_exists(target_, "already exists");
   if (const std::optional<struct stat> status = find_status(target_); status && !S_ISREG(status->st_mode))
-    throw refused("is no regular file").in_file(escape_name(target_));
+    throw refused("is not a regular file").in_file(escape_name(target_));
   stage_ = stage_beside(target_);
   file_ = create_file(stage_);
 }
@@ -197,7 +214,7 @@ void StagedFile::commit() {
 
 void require_free_folder(const std::string& target, bool force) {
   if (!exists(target)) return;
-  if (!is_folder(target)) throw refused("is no folder").in_file(escape_name(target));
+  if (!is_folder(target)) throw refused("is not a folder").in_file(escape_name(target));
   if (!force && !list_folder(target).empty()) throw already_exists(target, "is not empty");
 }
 

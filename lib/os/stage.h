@@ -25,8 +25,8 @@ class StagedFile {
   ~StagedFile();
 
   [[nodiscard]] OutputFile& file() { return file_; }
-  // Syncs and puts the file in place; a file that is replaced hands on its mode, setuid and setgid only to a
-  // file of the same owner and group.
+  // Syncs and puts the file in place. It takes over the mode of the file it replaces, but setuid and setgid
+  // only if owner and group are the same.
   void commit();
 
  private:
@@ -54,12 +54,13 @@ class StagedFolder {
   // Puts the folder in place of the old one in one step (renameat2 EXCHANGE). Where the file system can't,
   // the old one is renamed aside first; a kill between the two renames is undone by the next run. A target
   // that is a mount point keeps its place: the files are renamed into it one by one, the last created last.
-  // Of the old folder goes what lay in it when this object was made: `removed`, and what was written anew or
-  // kept. What came or changed since is moved into the new one where its name is free; else kPartial is
-  // thrown and the old folder stays beside the new one, as "TARGET.old" (replace_folder.h).
+  // From the old folder it removes what lay there when this object was made: the names in `removed`, and
+  // those written anew or kept. What appeared or changed since then moves into the new one if its name is
+  // free; else it throws kPartial and the old folder stays beside the new one, as "TARGET.old"
+  // (replace_folder.h).
   void commit(const std::vector<std::string>& removed);
-  // Puts the folder in place unless the target exists and is not empty by now: then it is given up. True when
-  // it was put in place.
+  // Puts the folder in place, or gives it up if the target exists by now and is not empty. True when it was put
+  // in place.
   bool commit_if_first();
 
  private:
@@ -74,12 +75,13 @@ class StagedFolder {
   std::vector<std::string> created_, kept_;
 };
 
-// Where a target really lies: its own name without trailing slashes, or what it links to; a link to a blob of
-// a cache itself, which is to be replaced. Throws kIo, and kRefused for what lies among blobs (blobs.h).
+// Where a target really lies: its own name without trailing slashes, or what it links to. A link to a blob of
+// a cache counts as the target itself, because the link is to be replaced, not the blob. Throws kIo, and
+// kRefused for what lies among blobs (blobs.h).
 std::string real_target(const std::string& target);
 
-// Throws kRefused where StagedFolder would: `target` exists and is no folder, or holds something and `force`
-// is not given.
+// Throws kRefused where StagedFolder would: `target` exists and is not a folder, or it holds something and
+// `force` is not given.
 void require_free_folder(const std::string& target, bool force);
 
 // Removes what killed runs left in `folder`, and brings back a folder that one had renamed aside. Called by

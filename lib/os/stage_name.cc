@@ -19,7 +19,7 @@
 namespace mu {
 namespace {
 
-constexpr std::size_t kLongestTarget = 100;  // bytes, where all of it is not needed
+constexpr std::size_t kLongestTarget = 100;  // bytes, of names that need not be whole
 constexpr std::size_t kLongestName = 255;    // bytes
 constexpr std::string_view kMarks[] = {".mu-stage.", ".mu-aside.", ".mu-gone."};
 
@@ -109,8 +109,8 @@ std::optional<OwnerFields> parse_owner(std::string_view text) {
   return is_number(owner.pid) ? std::optional(owner) : std::nullopt;
 }
 
-// What 0.1 was deleting had been given up under the lock of its folder, which containers share: there, and
-// only there, its names are believed without a namespace.
+// 0.1 gave up what it deleted under the lock of its folder, and containers see the same lock: for such names,
+// and only for them, the owner is believed without a namespace.
 StageOwner judge_owner(const OwnerFields& owner, StageKind kind) {
   const bool same_space =
       owner.space.empty() ? kind == StageKind::kGone : owner.space == pid_namespace() && owner.space != "ns0";
@@ -130,7 +130,7 @@ std::string stage_name(std::string_view target, StageKind kind, std::optional<Fi
   std::string owner = fmt::format("{}{}.{}.{}.{}{}.{}", kMarks[static_cast<unsigned>(kind)], host(),
                                   boot_id(), pid_namespace(), pid, suffix, start_time(pid));
   if (judged) owner += fmt::format(".{:x}-{:x}", judged->device, judged->inode);
-  // What may have to be put back is to be found by its whole name.
+  // What may have to be put back must be found by its whole name.
   if (kind == StageKind::kStage) target = target.substr(0, kLongestTarget);
   if (kind == StageKind::kGone)
     target = target.substr(0, kLongestName - std::min(kLongestName, owner.size() + 1));

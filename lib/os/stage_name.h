@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The names of stages: ".TARGET.mu-stage.HOST.BOOT.NAMESPACE.PID.START", ".TARGET.mu-aside.…" for what is
-// being replaced and ".TARGET.mu-gone.…" for what is being deleted. They tell whether the process that made
-// one can still be alive, as far as that can be told: a number of a process means something only on its host
-// and in its PID namespace (two containers may share the name of the host). 0.1 did not name the namespace.
+// being replaced and ".TARGET.mu-gone.…" for what is being deleted. A name tells whether the process that
+// made it can still be alive, as far as that can be known: a process number means something only on its host
+// and in its PID namespace (two containers may have the same host name). 0.1 did not name the namespace.
 //
-// What is being deleted may carry the device and inode that were judged, as a last part ".DEVICE-INODE": only
-// that one may go, whatever was renamed to the name.
+// The name of what is being deleted may end in ".DEVICE-INODE", the device and inode that were judged: only
+// that file may be deleted, whatever else was renamed to the name.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +25,7 @@ std::string stage_name(std::string_view target, StageKind kind, std::optional<Fi
 enum class StageOwner : std::uint8_t {
   kAlive,
   kEnded,
-  kElsewhere,  // on another host or in another PID namespace: nobody here can tell
+  kElsewhere,  // on another host or in another PID namespace: it can't be known here
 };
 
 struct StageName {
@@ -37,7 +37,7 @@ struct StageName {
 // Reads such a name; nothing for any other.
 std::optional<StageName> parse_stage_name(std::string_view name);
 
-// How long, in seconds, the stage of an owner elsewhere is taken to be at work.
+// For how many seconds the stage of an owner elsewhere is taken to be in use.
 inline constexpr std::int64_t kForeignStageAge = std::int64_t{24} * 60 * 60;
 
 }  // namespace mu

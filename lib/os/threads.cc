@@ -29,7 +29,7 @@ std::string first_line(const std::string& path) {
   return std::string(trim(line));
 }
 
-// Processors that quota microseconds in each period give, or 0 for no limit.
+// How many processors a quota of microseconds in each period amounts to, or 0 for no limit.
 double quota_of(const std::string& quota, const std::string& period) {
   const double used = std::atof(quota.c_str());
   const double whole = std::atof(period.c_str());
@@ -94,7 +94,7 @@ void parallel_for(std::size_t count, unsigned threads, const std::function<void(
   const std::size_t wanted = std::min<std::size_t>(std::max(1U, threads), count);
   try {
     for (std::size_t i = 1; i < wanted; ++i) helpers.emplace_back(run);
-  } catch (const std::system_error&) {  // no more threads to be had: fewer do the work
+  } catch (const std::system_error&) {  // no more threads can be started: fewer do the work
   }
   run();
   for (std::thread& helper : helpers) helper.join();

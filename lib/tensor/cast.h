@@ -25,7 +25,7 @@ struct CastReport {
   }
 };
 
-// From any floating type but F4 and F6 (E8M0 can be read) to f64, f32, f16, bf16 and the 8-bit types.
+// Possible from any floating type but F4 and F6 (E8M0 can be read) to f64, f32, f16, bf16 and the 8-bit types.
 bool can_cast(Dtype from, Dtype to);
 
 // Casts whole elements; `out` has room for as many of `to`. The buffers must not overlap.

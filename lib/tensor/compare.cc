@@ -21,7 +21,7 @@ void compare_value(double a, double b, Tolerance tolerance, Comparison& out) {
   out.differing += equal ? 0U : 1U;
   out.outside +=
       equal || (finite && distance <= tolerance.absolute + tolerance.relative * std::abs(b)) ? 0U : 1U;
-  // A NaN against a number is as far apart as can be said.
+  // A NaN against a number counts as an infinite distance.
   out.max_abs = std::max(out.max_abs, std::isnan(distance) ? HUGE_VAL : distance);
   if (!finite) return;
   out.sum_abs += distance;

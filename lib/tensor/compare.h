@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How far two tensors of one shape are apart, after widening to f64, whatever their dtypes. Merged in order
-// like statistics, with the same promise.
+// How far apart two tensors of the same shape are, after widening to f64, whatever their dtypes. Merged in
+// order like statistics, with the same promise.
 #pragma once
 
 #include <cstddef>
@@ -29,7 +29,7 @@ struct Comparison {
   [[nodiscard]] double cosine() const;       // 1 when both are 0
 };
 
-// Of two pieces that hold the same number of values.
+// Compares two pieces that hold the same number of values.
 Comparison compare_pieces(Dtype a_dtype, std::span<const std::byte> a, Dtype b_dtype,
                           std::span<const std::byte> b, Tolerance tolerance);
 void merge_comparison(Comparison& total, const Comparison& next);

@@ -45,7 +45,7 @@ inline std::uint32_t f16_to_f32(std::uint16_t h) {
   return sign | result;
 }
 
-// What tells the four 8-bit formats apart.
+// What distinguishes the four 8-bit formats.
 struct Float8 {
   int bias;
   int mantissa_bits;
@@ -80,7 +80,7 @@ std::uint8_t f32_to_f8(std::uint32_t u) {
   return static_cast<std::uint8_t>(sign | result);
 }
 
-// E8M0: the exponent alone, rounded to nearest; 0xFF is NaN, infinities included.
+// E8M0: only the exponent, rounded to nearest; 0xFF is NaN, infinities included.
 inline std::uint8_t f32_to_e8m0(std::uint32_t u) {
   const std::uint32_t exponent = (u >> 23) & 0xFFU;
   if (exponent == 0xFF) return 0xFF;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Elements and shapes as text. Of an element the shortest decimal that reads back as the same value of its
-// own dtype.
+// Elements and shapes as text. An element is shown as the shortest decimal that reads back as the same value
+// of its own dtype.
 #pragma once
 
 #include <cstddef>

@@ -282,8 +282,8 @@ std::string draw_magnitudes(const TensorStats& stats, std::size_t width) {
   constexpr std::array<std::string_view, 8> kHeights = {"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
   std::string line;
   for (const std::uint64_t column : columns) {
-    const double share = static_cast<double>(column) / static_cast<double>(tallest);
-    line += column == 0 ? " " : kHeights[std::min<std::size_t>(7, static_cast<std::size_t>(share * 8))];
+    const double fraction = static_cast<double>(column) / static_cast<double>(tallest);
+    line += column == 0 ? " " : kHeights[std::min<std::size_t>(7, static_cast<std::size_t>(fraction * 8))];
   }
   return line;
 }

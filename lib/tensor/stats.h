@@ -39,15 +39,15 @@ struct TensorStats {
   [[nodiscard]] bool constant() const { return count > 0 && finite == count && min == max; }
 };
 
-// Of one piece, at most kStatsPiece bytes of whole elements. Throws kMalformed for dtypes that can't be
-// decoded.
+// The statistics of one piece, at most kStatsPiece bytes of whole elements. Throws kMalformed for dtypes that
+// can't be decoded.
 TensorStats piece_stats(Dtype dtype, std::span<const std::byte> piece);
 
 // Adds the statistics of what follows. The order of calls is part of the result.
 void merge_stats(TensorStats& total, const TensorStats& next);
 
-// A line of `width` block characters: each stands for one power of two, the last for that of absmax, the
-// first for its own and everything below; the height is the share of values. Empty when there is nothing to
+// A line of `width` block characters. Each stands for one power of two: the last for the power of absmax, the
+// first also for everything below; the height is the fraction of values. Empty when there is nothing to
 // draw.
 std::string draw_magnitudes(const TensorStats& stats, std::size_t width);
 

@@ -5,7 +5,7 @@
 //
 // A local range of a dense box is one read. Otherwise it is cut into at most 2·dims - 1 sub-boxes, and each
 // is read with the dimensions sorted by their stride in the source: the innermost ones that fit a window, and
-// of whose bytes a fair share is wanted, are one read, the outer ones are looped over.
+// of whose bytes enough are wanted, are one read; the outer ones are looped over.
 #include "weights/gather.h"
 
 #include <algorithm>
@@ -86,7 +86,7 @@ void read_sides(std::span<Side> sides, std::uint64_t offset, std::byte* to, std:
   const std::uint64_t span = span_of(sides, element);
   if (sides.empty() || (span <= kWindow && span / kUsefulPart <= wanted))
     return read_window(sides, offset, to, element, read);
-  // Too wide: the outermost dimension in steps, as many at once as fit the window if that is worth it.
+  // Too wide: goes along the outermost dimension, as many steps at once as fit the window if that is worth it.
   const Side outer = sides.front();
   const std::uint64_t inner_span = span_of(sides.subspan(1), element);
   const bool worth_it = inner_span <= kWindow / 2 && outer.from / kUsefulPart <= wanted / outer.count;

@@ -1,4 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
+// Reads the header of a GGUF file in one pass forward: magic and version, key/values, the list of tensors;
+// the data begin at the next multiple of the alignment. The byte order shows in the version, which is small:
+// read in the wrong order, its low half is zero. Values of metadata are kept as text, and what the header
+// says of a tensor becomes a description; no data are read.
+//
+// Offsets of tensors count from the data section, whose place is known only when the header has ended, so
+// each tensor is checked against the file in a second step (`place`). A type that this program does not know
+// has no size: its tensor reaches as far as the next one.
+//
+// Nothing that a header counts is believed: a count must fit the bytes that are left, a text its ceiling, and
+// long arrays (vocabularies) are counted and skipped, not kept. Values are cut, and cut shorter when there
+// are many, so that memory stays within a few times kKeptTogether.
 #include "weights/gguf.h"
 
 #include <fmt/format.h>
@@ -21,8 +33,8 @@
 namespace mu {
 namespace {
 
-// Ceilings of the JavaScript reader (@huggingface/gguf), which the Hub runs on every file; fewer tensors,
-// since llama.cpp makes some thousands.
+// The ceilings of the JavaScript reader (@huggingface/gguf), which the Hub runs on every file, but of tensors
+// fewer, since llama.cpp makes some thousands.
 constexpr std::uint64_t kMaxPairs = 100'000, kMaxTensors = 200'000, kMaxString = 10'000'000, kMaxKey = 65'535;
 constexpr std::uint64_t kMaxDims = 8, kMaxArrayDepth = 4;
 constexpr std::uint64_t kMaxItems = 10'000'000;   // texts and arrays in arrays; vocabularies have a million
@@ -168,7 +180,7 @@ std::string scalar(Reader& reader, std::uint32_t type) {
   }
 }
 
-// `items` counts the texts and arrays that were met in arrays.
+// `items` counts the texts and arrays seen inside arrays.
 std::string value(Reader& reader, std::uint32_t type, std::uint64_t depth, std::uint64_t& items) {
   if (type != kArray) return scalar(reader, type);
   if (depth >= kMaxArrayDepth) throw malformed("its arrays nest too deep");
@@ -266,15 +278,15 @@ class GgufReader {
           std::from_chars(text.data(), text.data() + text.size(), alignment_);
       if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size() || alignment_ == 0 ||
           alignment_ % 8 != 0 || alignment_ > (1U << 30))
-        throw malformed("its alignment '" + escape_name(text) + "' is no multiple of 8");
+        throw malformed("its alignment '" + escape_name(text) + "' is not a multiple of 8");
     }
     const std::size_t most = kept_ < kKeptTogether ? kKeptBytes : kKeptShort;
     if (text.size() > most) text = text.substr(0, most) + "…";
     kept_ += key.size() + text.size();
-    if (kept_ > 2 * kKeptTogether) throw malformed("its key/values have no end");
+    if (kept_ > 2 * kKeptTogether) throw malformed("its key/values are too large together");
     if (!metadata.emplace(key, std::move(text)).second)
       weights_.findings.add(
-          {"GG-DUP", Level::kSpec, false, "the key '" + escape_name(key) + "' stands twice", file_.path()});
+          {"GG-DUP", Level::kSpec, false, "the key '" + escape_name(key) + "' appears twice", file_.path()});
   }
 
   // Appends a tensor whose offset still counts from the data section.

@@ -12,7 +12,7 @@ namespace mu {
 bool is_gguf_start(std::string_view start);
 
 // Adds the file and its tensors: shapes row-major (the reverse of the file's order), key/values as metadata,
-// long ones shortened. Types with a place in safetensors are ordinary tensors, the others foreign. Throws
+// long ones shortened. Types that safetensors has are ordinary tensors, the others are foreign. Throws
 // kMalformed for counts, lengths and offsets that lie.
 void add_gguf(Weights& weights, InputFile file);
 

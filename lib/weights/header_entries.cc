@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads the JSON as serde reads it into the reference's structures: what it accepts beyond the documented
-// form is a finding of level spec, what it refuses ends the reading.
+// Reads the JSON as serde reads it into the reference's structures, in one pass over the text: a pull scanner
+// (base/json_scan.h) hands out values, and nothing is kept but the entries. serde accepts more than the
+// format's README documents: a struct written as an array, a map for a unit, members in any order. Such a
+// form is a finding of level spec. What serde refuses is a Fault, which is thrown and caught in this file: it
+// becomes a finding of level loads, ends the reading, and leaves the entries that came before.
+//
+// The header may have 100 MB and describe half a million tensors, so names are views of the text and an entry
+// costs little more than its shape.
 #include "weights/header_entries.h"
 
 #include <fmt/format.h>
@@ -15,7 +21,7 @@
 namespace mu {
 namespace {
 
-constexpr std::size_t kTypicalEntry = 96;  // bytes of header a tensor, from below
+constexpr std::size_t kTypicalEntry = 96;  // bytes of header per tensor, a low estimate
 
 // Fatal for the entry being read and for the file: thrown and caught in this file alone.
 struct Fault {
@@ -77,7 +83,7 @@ void HeaderParser::parse() {
 }
 
 void HeaderParser::parse_metadata() {
-  if (has_metadata_) throw fault("ST-DUP", "__metadata__ stands twice");
+  if (has_metadata_) throw fault("ST-DUP", "__metadata__ appears twice");
   has_metadata_ = true;
   scan_.peek();
   const std::size_t at = scan_.offset();
@@ -98,7 +104,7 @@ void HeaderParser::parse_metadata() {
     std::string value(scan_.string(scratch_));
     if (result.metadata->contains(key)) {
       odd("ST-DUP", Level::kSpec, false, key_at,
-          "metadata key " + quoted(key) + " stands twice; the last one counts");
+          "metadata key " + quoted(key) + " appears twice; the last one counts");
     }
     (*result.metadata)[key] = std::move(value);
   } while (scan_.take(','));
@@ -197,7 +203,7 @@ Dtype HeaderParser::parse_dtype_value(const HeaderEntry& entry) {
   }
   if (in_object) {
     scan_.expect(':', "':'");
-    // serde takes an empty map for the unit as well as null.
+    // serde takes an empty map for the unit, as well as null.
     if (!scan_.take_null()) {
       if (!scan_.take('{') || !scan_.take('}')) {
         throw fault("ST-DTYPE",

@@ -61,7 +61,7 @@ std::optional<std::string_view> unsafe_name(std::string_view name) {
     return "it hides dots or slashes";
   for (const std::string_view part : split(name, '/')) {
     if (part == "..") return "it leads out of the folder";
-    if (part.empty() || part == ".") return "it is no plain relative name";
+    if (part.empty() || part == ".") return "it is not a plain relative name";
   }
   return std::nullopt;
 }
@@ -75,7 +75,8 @@ ShardIndex parse_shard_index(std::string_view text, std::string_view path, Findi
   index.path = path;
   for (const auto& [key, offset] : document.duplicates) {
     findings.add({"IX-DUP", Level::kSpec, false,
-                  "'" + escape_name(key) + "' stands twice; the last one counts", std::string(path), offset});
+                  "'" + escape_name(key) + "' appears twice; the last one counts", std::string(path),
+                  offset});
   }
   for (const JsonValue::Member& member : map->members()) {
     const std::string* shard = member.value.as_string();

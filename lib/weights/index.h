@@ -24,11 +24,11 @@ struct ShardIndex {
   JsonValue metadata;  // an object, or null
 };
 
-inline constexpr std::uint64_t kMaxIndexBytes = 250'000'000;  // @huggingface/hub reads no larger one
+inline constexpr std::uint64_t kMaxIndexBytes = 250'000'000;  // the largest that @huggingface/hub reads
 inline constexpr std::size_t kMaxShards = 10'000;             // likewise
 
-// Parses an index. Duplicate tensors are findings (IX-DUP, the last counts). Throws kMalformed when it is no
-// index or when a shard's name would leave the folder (IX-PATH).
+// Parses an index. Duplicate tensors are findings (IX-DUP, the last counts). Throws kMalformed when it is not
+// an index or when a shard's name would leave the folder (IX-PATH).
 ShardIndex parse_shard_index(std::string_view text, std::string_view path, Findings& findings);
 
 // Why a shard's name is not followed, or nothing when it is a plain relative name.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where the elements of a tensor lie when they are not one row-major run of bytes in one file: views with
 // strides, bytes in the other order, compressed members, pieces of several files; and the name of an element
-// type that safetensors has no word for. A tensor without a layout is plain.
+// type that safetensors does not have. A tensor without a layout is plain.
 #pragma once
 
 #include <compare>
@@ -20,7 +20,7 @@ namespace mu {
 
 class InflatedMember;
 
-// A part of the tensor and where its elements lie. Vectors have one entry a dimension of Layout::shape.
+// A part of the tensor and where its elements lie. Vectors have one entry per dimension of Layout::shape.
 struct Box {
   std::uint32_t source = 0;              // which file of the set
   std::uint64_t offset = 0;              // byte of the first element, in the file or in Layout::inflated
@@ -41,7 +41,7 @@ struct Layout {
   bool conjugate = false;    // complex values are stored conjugated (torch's conj bit)
   bool negate = false;       // values are stored negated (torch's neg bit)
   std::shared_ptr<InflatedMember> inflated{};  // offsets count in this, not in the file
-  // Of a tensor that is made from others as it is read: fills `out` from byte `at`. Thread safe. The rest of
+  // For a tensor that is made from others as it is read: fills `out` from byte `at`. Thread safe. The rest of
   // the layout, and the tensor's source and offset, only say where it came from.
   std::function<void(std::uint64_t at, std::span<std::byte> out)> compute{};
 };

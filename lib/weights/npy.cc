@@ -1,4 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
+// A .npy file is a magic, a version, the length of a header, the header and the data. The header is the text
+// of a Python dict with three keys: `descr` names the element type, `fortran_order` the order of the
+// dimensions, `shape` the dimensions. Python evaluates that text; here a parser accepts these three keys and
+// nothing else of the language.
+//
+// The descriptor says size and byte order. An array in C order and little-endian is a plain tensor; Fortran
+// order becomes strides and big-endian a flag of a layout, so the data are read where they lie. Types that
+// safetensors lacks are described as foreign. An array of Python objects is a pickle, and is refused.
+//
+// In an .npz, every member of the zip archive is such a file, stored or deflated, and only its first bytes
+// are read when it is opened: the header is at most kMaxHeader long. A damaged array is a finding, so that
+// the others can be listed.
+//
+// Writing gives the bytes that numpy.save writes, so that files can be compared.
 #include "weights/npy.h"
 
 #include <fmt/format.h>
@@ -123,7 +137,7 @@ class DictParser {
       const char* const end = text_.data() + text_.size();
       const std::from_chars_result parsed = std::from_chars(text_.data() + at_, end, value);
       if (parsed.ec != std::errc())
-        throw malformed("the shape in the .npy header is no tuple of whole numbers");
+        throw malformed("the shape in the .npy header is not a tuple of whole numbers");
       at_ = static_cast<std::size_t>(parsed.ptr - text_.data());
       if (long_suffix_) take('L');
       items.push_back(value);
@@ -187,7 +201,7 @@ struct HeaderExtent {
 };
 HeaderExtent header_extent(std::span<const std::byte> start) {
   ByteReader reader(start);
-  if (as_text(reader.take(kMagic.size())) != kMagic) throw malformed("this is no .npy file");
+  if (as_text(reader.take(kMagic.size())) != kMagic) throw malformed("this is not a .npy file");
   const auto major = reader.take_le<std::uint8_t>();
   reader.take(1);
   if (major < 1 || major > 3) throw malformed(fmt::format(".npy version {} is unknown", major));
@@ -205,7 +219,7 @@ struct Place {
   std::shared_ptr<InflatedMember> inflated{};
 };
 
-// `start` are the first bytes of the array's .npy.
+// `start` holds the first bytes of the array's .npy.
 Tensor read_array(std::span<const std::byte> start, const Place& place, std::string name) {
   const auto [begin, length, version] = header_extent(start);
   if (begin + length > start.size()) throw malformed("it ends inside its header");
@@ -276,7 +290,7 @@ bool is_npy_start(std::string_view start) {
 }
 
 bool is_npz_start(std::string_view start, std::string_view path) {
-  constexpr std::size_t kName = 30, kLength = 26;  // places in a local header
+  constexpr std::size_t kName = 30, kLength = 26;  // offsets in a local header
   if (!start.starts_with("PK\x03\x04") && !start.starts_with("PK\x05\x06")) return false;
   if (path.ends_with(".npz")) return true;
   if (start.size() < kName) return false;
@@ -307,7 +321,7 @@ void add_arrays(Weights& weights, const InputFile& file) {
     if (!entry.name.ends_with(kSuffix)) {
       if (!entry.is_folder())
         weights.findings.add({"NP-MEMBER", Level::kSpec, true,
-                              "the member '" + escape_name(entry.name) + "' is no array and left out",
+                              "the member '" + escape_name(entry.name) + "' is not an array and is left out",
                               file.path()});
       continue;
     }

@@ -16,12 +16,12 @@ bool is_npy_start(std::string_view start);
 bool is_npz_start(std::string_view start, std::string_view path);
 
 // Adds an array as a tensor called `name`. Fortran order and big-endian data become a layout; texts, times
-// and other types without a place in safetensors are foreign. Throws kMalformed for arrays of objects and for
+// and other types that safetensors lacks are foreign. Throws kMalformed for arrays of objects and for
 // a file shorter than it declares.
 void add_npy(Weights& weights, InputFile file, std::string name);
 
-// Adds the arrays of an archive, by their names without ".npy". One that can't be
-// read is a finding (NP-ARRAY, level loads). Throws kMalformed for an archive that can't be read.
+// Adds the arrays of an archive, by their names without ".npy". An array that can't be read is a finding
+// (NP-ARRAY, level loads). Throws kMalformed for an archive that can't be read.
 void add_npz(Weights& weights, InputFile file);
 
 // The bytes before the data of a version 1.0 file, as numpy.save writes them. Throws kRefused for a dtype

@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads headers: header_entries.h makes the list of tensors in one pass over the JSON, here a pass over the
-// list in offset order checks that they tile the buffer. The verdicts follow the reference reader's, in its
-// order; what it lets through and a careful reader would not is a finding of a stronger level.
+// Reads headers. header_entries.h makes the list of tensors in one pass over the JSON; here a pass over the
+// list in the order of offsets checks that the tensors tile the buffer: each starts where the one before
+// ended. The verdicts follow the reference reader's, in its order; what it lets through and a careful reader
+// would not is a finding of a stronger level.
+//
+// A finding does not end the reading unless the reference's reader would stop, so that --check can list all
+// that is wrong. Before anything is parsed, the first eight bytes are judged: the length must fit the file
+// and the reference's ceiling of 100 MB, and if it does not, the start of the file usually shows what the
+// file is instead (sniff.h).
 #include "weights/safetensors.h"
 
 #include <fmt/format.h>
@@ -26,8 +32,8 @@ constexpr std::uint64_t kMaxDimensions = 8;                         // what othe
 constexpr std::uint64_t kMaxHubDimension = std::uint64_t{1} << 32;  // @huggingface/hub
 constexpr std::uint64_t kMax48Bits = 281'474'976'710'655;           // docs/safetensors.schema.json
 
-// Names that stand twice: the last counts. Names in ascending order, as every writer leaves them within a
-// dtype, can't repeat, so a table is only made for headers with several runs of them.
+// Drops all but the last of equal names. Names in ascending order, as every writer leaves them within a dtype,
+// can't repeat, so a table is made only for headers with several such runs.
 void drop_repeated_names(std::vector<HeaderEntry>& entries, std::string_view file, Findings& findings) {
   const bool ascending =
       std::adjacent_find(entries.begin(), entries.end(), [](const HeaderEntry& a, const HeaderEntry& b) {
@@ -47,7 +53,7 @@ void drop_repeated_names(std::vector<HeaderEntry>& entries, std::string_view fil
     const HeaderEntry& later = entries[hashed[i].second];
     if (hashed[i].first != hashed[i - 1].first || later.name != entries[hashed[i - 1].second].name) continue;
     findings.add({"ST-DUP", Level::kSpec, false,
-                  "tensor " + quoted(later.name) + " stands twice; the last one counts", std::string(file),
+                  "tensor " + quoted(later.name) + " appears twice; the last one counts", std::string(file),
                   later.at});
     dropped.push_back(hashed[i - 1].second);
   }
@@ -61,7 +67,7 @@ void drop_repeated_names(std::vector<HeaderEntry>& entries, std::string_view fil
   entries = std::move(kept);
 }
 
-// What a header may say and the reference accepts, but other readers or people trip over.
+// What the reference accepts in a header, but other readers or people stumble over.
 void check_habits(const HeaderEntry& entry, std::uint64_t data_begin, std::string_view file,
                   Findings& findings) {
   const auto odd = [&](std::string_view rule, Level level, std::string message) {
@@ -122,7 +128,7 @@ void check_tiling(std::vector<HeaderEntry>& entries, SafetensorsHeader& header, 
   if (unordered != entries.end()) {
     findings.add({"ST-ORDER", Level::kSpec, true,
                   "tensor " + quoted(unordered->name) +
-                      " stands in the header behind tensors that follow it in the data",
+                      " comes in the header after tensors that follow it in the data",
                   std::string(file), unordered->at});
     std::stable_sort(entries.begin(), entries.end(), by_range);
   }
@@ -166,7 +172,7 @@ void check_text(std::string_view json, std::string_view file, Findings& findings
     odd("ST-START", Level::kSpec, 8, "the header does not start with '{'");
   const std::size_t last = json.find_last_not_of(" \t\r\n");
   if (last != std::string_view::npos && json.find_first_not_of(' ', last + 1) != std::string_view::npos) {
-    odd("ST-PAD", Level::kSpec, 8 + last + 1, "the header is padded with something else than blanks");
+    odd("ST-PAD", Level::kSpec, 8 + last + 1, "the header is padded with something other than blanks");
   }
   if (json.size() > kMaxHubHeader) {
     odd("ST-HUB", Level::kHub, 0,
@@ -204,7 +210,7 @@ std::optional<std::uint64_t> safetensors_header_size(std::string_view start,
   const auto size = load_le<std::uint64_t>(as_bytes(start).data());
   if (size > kMaxSafetensorsHeader) {
     return fatal(
-        fmt::format("the header would have {} bytes, more than the {} that readers allow: this is no "
+        fmt::format("the header would have {} bytes, more than the {} that readers allow: this is not a "
                     "safetensors file",
                     size, kMaxSafetensorsHeader));
   }

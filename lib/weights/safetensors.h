@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The safetensors header: read with the reference reader's verdicts, written byte for byte as the reference
-// writer does (huggingface/safetensors, safetensors/src/tensor.rs).
+// The safetensors header: judged as the reference reader judges it, written byte for byte as the reference
+// writer writes it (huggingface/safetensors, safetensors/src/tensor.rs).
 //
 //   bytes 0..8     N, unsigned 64-bit little-endian: size of the header
 //   bytes 8..8+N   UTF-8 JSON: name -> {"dtype", "shape", "data_offsets": [begin, end]}, and "__metadata__"
@@ -25,17 +25,17 @@ inline constexpr std::uint64_t kMaxHubHeader = 25'000'000;           // the Hub 
 struct SafetensorsHeader {
   std::uint64_t header_bytes = 0;  // N
   std::optional<Metadata> metadata;
-  // In the order of their bytes; `offset` counts from the start of the file. Of equal names the last in the
-  // header is here, as in the reference.
+  // In the order of their bytes; `offset` counts from the start of the file. Of equal names it has the last in
+  // the header, as the reference does.
   std::vector<Tensor> tensors;
   std::uint64_t data_bytes = 0;  // how far the tensors reach behind the header
 
   [[nodiscard]] std::uint64_t data_begin() const { return 8 + header_bytes; }
 };
 
-// Judges the first eight bytes: how long is the header of a file of `file_size` bytes (nothing: not known
-// yet, as for a stream)? `start` holds what there is of the file's start, at best 512 bytes, so that a
-// pointer file, a web page or another format can be named. Nothing, and a finding, when no header can follow.
+// Judges the first eight bytes and returns the length of the header. `file_size` is nothing where it is not
+// known yet, as for a stream. `start` holds the start of the file, at best 512 bytes, so that a pointer file,
+// a web page or another format can be named. Returns nothing, and adds a finding, when no header can follow.
 std::optional<std::uint64_t> safetensors_header_size(std::string_view start,
                                                      std::optional<std::uint64_t> file_size,
                                                      std::string_view file, Findings& findings);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes headers, byte for byte as the reference does, save that metadata keys are sorted: the reference
+// Writes headers, byte for byte as the reference does, except that metadata keys are sorted: the reference
 // leaves them in the order of a randomly seeded hash map, so its files differ from run to run.
 #include <algorithm>
 #include <numeric>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Names what a file is that is no safetensors file: most "invalid header" reports are about a Git LFS
+// Says what a file is that is not a safetensors file: most reports of an "invalid header" are about a Git LFS
 // pointer, a web page or a cut download, and one line that says so is the whole answer.
 #pragma once
 

@@ -28,7 +28,7 @@ struct TorchObject;  // weights/torch/object.h
 // One file that holds tensors.
 struct WeightsFile {
   std::string name;  // as messages show it: the path given, or that of the folder and the shard's name
-  std::optional<InputFile> file;  // absent for a stream whose data went by
+  std::optional<InputFile> file;  // absent for a stream whose data were not kept
   std::uint64_t size = 0;         // bytes
   std::uint64_t data_begin = 0;   // where its tensors' bytes begin
   std::optional<Metadata> metadata;

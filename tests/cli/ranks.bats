@@ -335,7 +335,7 @@ $lost"
     refused "[ZR-LATEST]"
   done
   rm run/latest && cp -r run/pytorch_model run/global_step2
-  refused "2 folders of ranks' files lie here"
+  refused "2 folders of ranks' files"
   save <<< 'universal(zero(2, 3, tag="global_step1_universal"))'
   mv run/latest run/latest_universal
   expect 0 st-inspect --diff run run.expected.safetensors

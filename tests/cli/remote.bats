@@ -256,7 +256,7 @@ PY
 @test "programs that write say that a model elsewhere must be downloaded" {
   published base
   expect 7 st-pack hf://ada/tiny -o x
-  has stderr "hf://ada/tiny: does not lie on this machine; download it first"
+  has stderr "hf://ada/tiny: is not on this machine; download it first"
   expect 7 hub-push hf://ada/tiny ada/x
   [ ! -e x ]
 }

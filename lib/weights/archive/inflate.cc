@@ -125,7 +125,7 @@ void InflatedMember::rest() {
 void InflatedMember::read_at(std::uint64_t offset, std::span<std::byte> out) {
   const std::lock_guard<std::mutex> lock(mutex_);
   const bool back = stream_ ? offset < position_ : finished_;
-  // Near the front it is cheaper to start again; who goes through the data once more does so from there.
+  // Near the front it is cheaper to start again, and a second pass over the data begins there.
   if (!spooled_ && back && offset > kPiece) spool();
   if (spooled_) return source_->read_spooled(*spooled_ + offset, out);
   if (!stream_ || offset < position_) restart();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A deflated member of a zip archive, read by position. Reading on is streaming, also a second time from the
-// front; any other step back unpacks the whole member once into a temporary file without a name.
+// A deflated member of a zip archive, read by position. Reading forward streams, also a second time from
+// the front; any other step back unpacks the whole member once into a temporary file without a name.
 #pragma once
 
 #include <cstdint>
@@ -16,14 +16,14 @@
 
 namespace mu {
 
-// What the members of one archive share: its descriptor and the temporary file, so that thousands of members
-// take two descriptors.
+// What the members of one archive have in common: its descriptor and the temporary file, so that thousands of
+// members take two descriptors.
 class InflateSource {
  public:
   explicit InflateSource(const InputFile& file);
 
   [[nodiscard]] const InputFile& file() const { return file_; }
-  // Adds what `unpack(append)` hands to append(bytes); returns where it begins. One caller at a time.
+  // Stores what `unpack(append)` hands to append(bytes); returns where it begins. One caller at a time.
   std::uint64_t spool(
       const std::function<void(const std::function<void(std::span<const std::byte>)>&)>& unpack);
   void read_spooled(std::uint64_t offset, std::span<std::byte> out) const { spool_->read_at(offset, out); }
@@ -50,7 +50,7 @@ class InflatedMember {
   // broken or unpack to another size.
   void read_at(std::uint64_t offset, std::span<std::byte> out);
 
-  // Gives back the 100 KB of an unpacker; reading starts again from the front.
+  // Frees the 100 KB of an unpacker; the next read starts again from the front.
   void rest();
 
  private:

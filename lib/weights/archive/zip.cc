@@ -1,4 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
+// A zip archive is read from its end: the end record, found by its mark, says where the directory of the
+// archive lies; the zip64 records before it say so for archives beyond 4 GB; the directory says of each
+// member its name, size, method and the place of its local header. Only where the data of a member begin is
+// in the local header.
+//
+// torch and Python read archives in the same way, and tools that scan for malware in another, so everything
+// in which two readers could see different archives is refused or is a finding: bytes before the first or
+// after the last record, members that overlap, equal names, sizes or names in which directory and local
+// header differ.
+//
+// Nothing is allocated by a number of the archive before it fits the file: the directory has a ceiling
+// (kMaxDirectory), its entries must fit its bytes, and no member may claim to unpack to more than deflate can
+// pack.
 #include "weights/archive/zip.h"
 
 #include <fmt/format.h>
@@ -213,11 +226,11 @@ const ZipEntry* ZipArchive::find(std::string_view name) const {
   return found != by_name_.end() && entries_[*found].name == name ? &entries_[*found] : nullptr;
 }
 
-// Where the data begin is told by the local header alone; the rest of it is often zero and not believed.
+// Only the local header says where the data begin; the rest of it is often zero and is not believed.
 void ZipArchive::read_local_headers(Findings& findings) {
   std::vector<std::byte> local;
   for (ZipEntry& entry : entries_) {
-    local.resize(kLocalSize + entry.name.size());  // check_places has seen that so much is there
+    local.resize(kLocalSize + entry.name.size());  // check_places made sure that so much is there
     file_.read_at(begin_ + entry.header, local);
     if (load_le<std::uint32_t>(local.data()) != kLocalMark)
       throw malformed("the member '" + escape_name(entry.name) + "' has no local header");
@@ -232,7 +245,7 @@ void ZipArchive::read_local_headers(Findings& findings) {
         name_size == entry.name.size() && as_text(std::span(local).subspan(kLocalSize)) == entry.name;
     if (!same_name || load_le<std::uint16_t>(local.data() + 8) != entry.method)
       findings.add({"ZP-LOCAL", Level::kSpec, false,
-                    fmt::format("the local header of '{}' tells another name or method than the directory, "
+                    fmt::format("the local header of '{}' gives another name or method than the directory, "
                                 "which torch believes",
                                 escape_name(entry.name)),
                     file_.path()});
@@ -242,9 +255,9 @@ void ZipArchive::read_local_headers(Findings& findings) {
 std::shared_ptr<InflatedMember> ZipArchive::inflated(const ZipEntry& entry) const {
   if (entry.method != 8)
     throw malformed(
-        fmt::format("the member '{}' is packed with method {}, only stored and deflated ones are read",
+        fmt::format("the member '{}' is packed with method {}; only stored and deflated ones are read",
                     escape_name(entry.name), entry.method));
-  // Deflate packs at most 1032 to 1: what promises more is a lie, found before memory is taken for it.
+  // Deflate packs at most 1032 to 1: a promise of more is a lie, and is found before memory is taken for it.
   if (entry.size / 1040 > entry.compressed)
     throw malformed("the member '" + escape_name(entry.name) + "' claims to unpack beyond what deflate can");
   if (!unpacking_) unpacking_ = std::make_shared<InflateSource>(file_);

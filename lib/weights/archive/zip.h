@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The directory of a zip archive (APPNOTE.TXT 6.3.10 of PKWARE, with zip64), as torch.save and numpy.savez
-// write them. Only the central directory is believed, as the readers of both do; every claim in it is checked
+// The directory of a zip archive (PKWARE's APPNOTE.TXT 6.3.10, with zip64), as torch.save and numpy.savez write
+// it. Like the readers of both, this one believes only the central directory, and checks every claim in it
 // against the file before it is used.
 #pragma once
 
@@ -22,9 +22,9 @@ struct ZipEntry {
   std::uint16_t method = 0;  // 0 stored, 8 deflated
   std::uint32_t crc = 0;
   std::uint64_t compressed = 0, size = 0;  // bytes
-  std::uint64_t header = 0;                // of its local header, from the begin of the archive
+  std::uint64_t header = 0;                // of its local header, from the beginning of the archive
   std::uint64_t limit = 0;                 // where the next entry or the directory begins
-  std::uint64_t data = 0;                  // where its data begin, from the begin of the archive
+  std::uint64_t data = 0;                  // where its data begin, from the beginning of the archive
 
   [[nodiscard]] bool is_folder() const { return name.ends_with('/'); }
 };
@@ -33,7 +33,7 @@ class ZipArchive {
  public:
   // Reads the directory of the archive that fills bytes [begin, begin + size) of a file, which must outlive
   // it. Throws kMalformed for a directory that is missing, cut or lies: members that overlap, leave the file,
-  // share a name or have no local header. Oddities go to `findings` (ZP-*, level spec).
+  // have the same name or no local header. Oddities go to `findings` (ZP-*, level spec).
   ZipArchive(const InputFile& file, std::uint64_t begin, std::uint64_t size, Findings& findings);
   ZipArchive(const ZipArchive&) = delete;
   ZipArchive& operator=(const ZipArchive&) = delete;
@@ -52,7 +52,7 @@ class ZipArchive {
   // At most the first `most` bytes of it.
   [[nodiscard]] std::string read_start(const ZipEntry& entry, std::uint64_t most) const;
 
-  // Whether all of an entry's data fit its CRC-32. torch can be told to write none, and checks none.
+  // Whether the data of an entry, all of them, fit its CRC-32. torch can be set to write none, and checks none.
   [[nodiscard]] static bool is_intact(const ZipEntry& entry, std::string_view data);
 
  private:

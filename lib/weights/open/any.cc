@@ -66,7 +66,7 @@ void add_parsed(Weights& weights, WeightsFile file, SafetensorsHeader header) {
 
 void add_any(Weights& weights, InputFile input) {
   std::string start = input.read_start(kFirstRead);
-  // What is called so must be so: loaders don't look further.
+  // A file of that name must be one: loaders don't look further.
   if (input.path().ends_with(".safetensors"))
     return add_safetensors(weights, std::move(input), std::move(start));
   if (is_npz_start(start, input.path())) return add_npz(weights, std::move(input));
@@ -106,7 +106,7 @@ void check_twice(Weights& weights) {
     const auto [first, fresh] = holder.try_emplace(tensor.name, tensor.source);
     if (fresh || first->second == tensor.source) continue;
     weights.findings.add({"IX-TWICE", Level::kSpec, false,
-                          fmt::format("tensor '{}' stands in {} too", escape_name(tensor.name),
+                          fmt::format("tensor '{}' is in {} too", escape_name(tensor.name),
                                       escape_name(weights.files[first->second].name)),
                           weights.files[tensor.source].name});
   }

@@ -8,13 +8,13 @@
 
 namespace mu {
 
-// The format is told by the file's first bytes, and by its name where these say nothing.
+// Recognises the format by the file's first bytes, or by its name when they are not enough.
 void add_any(Weights& weights, InputFile input);
 
 // Appends a file whose safetensors header was parsed, and its tensors.
 void add_parsed(Weights& weights, WeightsFile file, SafetensorsHeader header);
 
-// Notes a name that stands in two files of the set (IX-TWICE).
+// Notes a name that is in two files of the set (IX-TWICE).
 void check_twice(Weights& weights);
 
 // Raises the soft limit of descriptors for sets of thousands of shards.

@@ -40,7 +40,7 @@ Weights open_stdin(StreamData data) {
   std::string json;
   std::uint64_t size = start.size();
   if (bytes) {
-    // In pieces: a short stream must not cost the 100 MB that its first bytes may promise.
+    // In pieces: a short stream must not take the 100 MB that its first bytes may promise.
     while (json.size() < *bytes) {
       const std::size_t have = json.size();
       json.resize(static_cast<std::size_t>(std::min<std::uint64_t>(*bytes, have + (1U << 20))));

@@ -30,9 +30,10 @@ std::string read_text(const InputFile& file, std::uint64_t offset, std::uint64_t
   return text;
 }
 
-// How far the tensors of a header reach, by the second numbers of all "data_offsets". The key with its quotes
-// can stand nowhere else in sound JSON but as another key or a whole string, and then no two numbers follow.
-// Nothing where the header is written in a way that needs the real parser. An order of magnitude faster.
+// How far the tensors of a header reach, by the second numbers of all "data_offsets". In sound JSON, the key
+// with its quotes can appear elsewhere only as another key or a whole string, and then no two numbers follow.
+// Nothing when the header is written in a way that needs the real parser. An order of magnitude faster than
+// that.
 std::optional<std::uint64_t> data_end(std::string_view header) {
   constexpr std::string_view kKey = "\"data_offsets\"";
   const char* const end = header.data() + header.size();
@@ -71,7 +72,7 @@ std::optional<std::uint64_t> data_end(std::string_view header) {
   return largest;
 }
 
-// By the parser.
+// Probes a header with the real parser.
 FileProbe parse_header(const std::string& json, const InputFile& file) {
   Findings findings;
   const SafetensorsHeader header = parse_safetensors_header(json, file.path(), findings);
@@ -175,7 +176,7 @@ FileProbe probe_torch(const InputFile& file) {
   if (start.starts_with("PK")) return {"the zip archive has no end record: the file is cut"};
   const auto first = static_cast<unsigned char>(start.front());
   // Protocol 2 and later open with 0x80; protocols 0 and 1 with an opcode in ASCII. A cut write leaves zeros.
-  if (first != 0x80 && (first < 0x20 || first > 0x7E)) return {"is no file of torch"};
+  if (first != 0x80 && (first < 0x20 || first > 0x7E)) return {"is not a torch file"};
   return {"", file.size()};
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Is a file of tensors whole? Answered from a few bytes at its ends, for those who look at thousands of them:
-// what a crash or a full disk cuts shows there. A sound probe is no proof; opening the file is.
+// Is a file of tensors whole? A few bytes at its ends answer that for programs that check thousands of files:
+// what a crash or a full disk cuts off is missing there. A sound probe is not a proof; opening the file is.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@ namespace mu {
 
 struct FileProbe {
   std::string fault{};           // what is wrong; empty when nothing is
-  std::uint64_t data_bytes = 0;  // of tensors, as far as the format's ends tell
+  std::uint64_t data_bytes = 0;  // of tensors, as far as the ends show
 };
 
 // A safetensors file: its length, its header's end, and that the tensors end where the file does. Throws kIo.
@@ -28,7 +28,7 @@ std::unordered_set<std::string> safetensors_names(const InputFile& file);
 FileProbe probe_torch(const InputFile& file);
 
 // Reads all of a file as its readers would, tensors included, and every byte of it; members of a zip archive
-// whose checksum does not fit are told in `warning`, since writers may leave it out. Throws kIo.
+// whose checksum does not fit are reported in `warning`, since writers may leave it out. Throws kIo.
 FileProbe probe_deeply(const std::string& path, std::string& warning);
 
 }  // namespace mu

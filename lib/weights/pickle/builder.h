@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Adds nodes to a Pickle under its ceilings. Private to pickle_machine.cc.
+// Adds nodes to a Pickle under its ceilings. Private to machine.cc.
 #pragma once
 
 #include <fmt/format.h>
@@ -26,7 +26,7 @@ class PickleBuilder {
 
   std::size_t at = 0;  // byte of the opcode that nodes come from
 
-  // Takes what is as large as so many references to nodes out of what is left.
+  // Takes the size of so many references to nodes out of the memory that is left.
   void charge(std::size_t references) {
     references_ += references;
     const std::size_t used =
@@ -87,7 +87,7 @@ class PickleBuilder {
   // To a list or set, or to an object that collects items.
   void append(PickleId id, std::span<const PickleId> items, Kind kind) {
     std::vector<PickleId>* const into = target(id, kind);
-    if (into == nullptr) throw PickleStop{"it appends to what is no list, set or object"};
+    if (into == nullptr) throw PickleStop{"it appends to something that is not a list, set or object"};
     charge(items.size());
     into->insert(into->end(), items.begin(), items.end());
   }
@@ -95,7 +95,7 @@ class PickleBuilder {
   void set_items(PickleId id, std::span<const PickleId> pairs) {
     if (pairs.size() % 2 != 0) throw PickleStop{"a dict gets a key without a value"};
     std::vector<PickleId>* const into = target(id, Kind::kDict);
-    if (into == nullptr) throw PickleStop{"it sets an item of what is no dict or object"};
+    if (into == nullptr) throw PickleStop{"it sets an item of something that is not a dict or object"};
     for (std::size_t i = 0; i < pairs.size(); i += 2) {
       const Kind key = p_.kind(pairs[i]);
       if (key == Kind::kList || key == Kind::kDict || key == Kind::kSet)
@@ -118,14 +118,14 @@ class PickleBuilder {
     charge(10);
     return add(Kind::kGlobal, static_cast<std::uint32_t>(p_.globals_.size() - 1));
   }
-  // A name that was no part of the data, kept for add_global.
+  // A name that is not part of the data, kept for add_global.
   std::string_view keep_name(std::string_view name) {
     charge(8 + name.size() / sizeof(PickleId));
     return p_.names_.emplace_back(name);
   }
   // An operand of STACK_GLOBAL.
   std::string_view name_operand(PickleId id) {
-    if (p_.kind(id) != Kind::kText) throw PickleStop{"the name of a class or function is no text"};
+    if (p_.kind(id) != Kind::kText) throw PickleStop{"the name of a class or function is not text"};
     const std::string_view name = p_.text(id);
     const bool stays = !p_.nodes_[id].owned || name.size() > Pickle::kMaxName;
     return stays ? name : keep_name(name);  // decoded texts may move

@@ -1,5 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// The machine that pickle opcodes are written for, on nodes: a stack with marks, a memo, and the values.
+// The machine that pickle opcodes are written for. A pickle is a program: opcodes push values on a stack, put a
+// mark where a list of arguments begins, keep values in a memo to use them again, and STOP leaves the result.
+// Python's machine builds objects on the way; this one adds a node to the arena (builder.h) wherever Python
+// would make a value, import a name or call something, so that running it has no effect beyond the nodes.
+//
+// One flat switch carries out one opcode a step (opcodes.h names them). What does not fit, such as a value
+// taken from an empty stack, throws PickleStop; run() turns that into the fault of the Pickle, and the nodes
+// made so far stay for reports.
+//
+// A hostile pickle may be as large as the reader allows, so everything that can grow has a ceiling: the stack
+// and its marks (kMaxStack), nodes, references and decoded texts (the builder's memory), holes in the memo,
+// numbers and lines. Nesting is measured once at the end, without recursion, because those who walk the tree
+// recurse.
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -7,60 +19,27 @@
 
 #include "base/bytes.h"
 #include "weights/pickle/builder.h"
+#include "weights/pickle/depth.h"
+#include "weights/pickle/opcodes.h"
 
 namespace mu {
 namespace {
 
-// Opcodes that torch/_weights_only_unpickler.py executes; all others make it refuse the file.
-constexpr std::string_view kWeightsOnlyOpcodes =
-    "\x80.(c\x81Rbaesut\x85\x86\x87N\x89\x88)]}\x8fJKMGXUQhjqr\x8a";
-
-// The n-th node that a node refers to; kNoNode past the last.
-PickleId child_of(const Pickle& p, PickleId id, std::size_t n) {
-  if (p.kind(id) != PickleKind::kCall) {
-    const std::span<const PickleId> items = p.items(id);
-    return n < items.size() ? items[n] : kNoNode;
-  }
-  const PickleCall& call = p.call(id);
-  for (const PickleId part : {call.callee, call.args, call.kwargs, call.state, call.list, call.dict}) {
-    if (part != kNoNode && n-- == 0) return part;
-  }
-  return kNoNode;
-}
-
-// A node at which a path from the root, cycles aside, is longer than kMaxDepth; those who walk the tree
-// recurse.
-std::optional<PickleId> find_too_deep(const Pickle& p) {
-  constexpr std::uint16_t kNew = 0, kOnPath = 0xFFFF;
-  std::vector<std::uint16_t> height(p.node_count(), kNew);
-  struct Step {
-    PickleId id;
-    std::size_t next;
-    std::uint16_t highest;  // of its children so far
-  };
-  std::vector<Step> path = {{p.root(), 0, 0}};
-  height[p.root()] = kOnPath;
-  while (!path.empty()) {
-    Step& step = path.back();
-    const PickleId child = child_of(p, step.id, step.next++);
-    if (child != kNoNode && height[child] == kNew) {
-      height[child] = kOnPath;
-      path.push_back({child, 0, 0});
-    } else if (child != kNoNode) {
-      if (height[child] != kOnPath) step.highest = std::max(step.highest, height[child]);
-      continue;
-    } else {
-      const auto own = static_cast<std::uint16_t>(step.highest + 1);
-      height[step.id] = own;
-      path.pop_back();
-      if (!path.empty()) path.back().highest = std::max(path.back().highest, own);
-    }
-    if (path.size() > Pickle::kMaxDepth || (!path.empty() && path.back().highest > Pickle::kMaxDepth)) {
-      return path.back().id;
-    }
-  }
-  return std::nullopt;
-}
+// Opcodes that torch/_weights_only_unpickler.py (torch 2.13) executes; any other makes it refuse the file.
+constexpr std::array<bool, 256> kIsWeightsOnly = [] {
+  std::array<bool, 256> known{};
+  for (const Op op : {Op::PROTO,       Op::STOP,      Op::MARK,        Op::GLOBAL,
+                      Op::NEWOBJ,      Op::REDUCE,    Op::BUILD,       Op::APPEND,
+                      Op::APPENDS,     Op::SETITEM,   Op::SETITEMS,    Op::TUPLE,
+                      Op::TUPLE1,      Op::TUPLE2,    Op::TUPLE3,      Op::NONE,
+                      Op::NEWFALSE,    Op::NEWTRUE,   Op::EMPTY_TUPLE, Op::EMPTY_LIST,
+                      Op::EMPTY_DICT,  Op::EMPTY_SET, Op::BININT,      Op::BININT1,
+                      Op::BININT2,     Op::BINFLOAT,  Op::BINUNICODE,  Op::SHORT_BINSTRING,
+                      Op::BINPERSID,   Op::BINGET,    Op::LONG_BINGET, Op::BINPUT,
+                      Op::LONG_BINPUT, Op::LONG1})
+    known[static_cast<unsigned char>(op)] = true;
+  return known;
+}();
 
 }  // namespace
 
@@ -107,7 +86,7 @@ class PickleMachine {
     at_ = end + 1;
     return text;
   }
-  // One that is decoded into memory of its own.
+  // A line that is decoded into memory of its own.
   std::string_view escaped_line() {
     const std::string_view text = line();
     if (text.size() > Pickle::kMaxLine)
@@ -137,9 +116,9 @@ class PickleMachine {
     if (stack_.size() <= floor()) throw PickleStop{"it takes a value from an empty stack"};
     return stack_.back();
   }
-  // Everything above the last mark, which goes.
+  // Takes everything above the last mark, and the mark.
   std::vector<PickleId> pop_mark() {
-    if (marks_.empty()) throw PickleStop{"it goes back to a mark that is not there"};
+    if (marks_.empty()) throw PickleStop{"it goes back to a mark that was never set"};
     const auto begin = stack_.begin() + static_cast<std::ptrdiff_t>(marks_.back());
     std::vector<PickleId> items(begin, stack_.end());
     stack_.erase(begin, stack_.end());
@@ -155,7 +134,7 @@ class PickleMachine {
   // --- the memo ---
 
   void remember(std::uint64_t index) {
-    // Writers number what they remember without gaps; a table with holes would be an attack on our memory.
+    // Writers number memo entries without gaps; a table with large holes would be an attack on our memory.
     if (index > memo_.size() + 65536)
       throw PickleStop{fmt::format("memo entry {} is far beyond the last one", index)};
     const PickleId id = top();
@@ -177,7 +156,7 @@ class PickleMachine {
     std::uint64_t index = 0;
     const std::from_chars_result parsed = std::from_chars(text.data(), text.data() + text.size(), index);
     if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size())
-      throw PickleStop{"a memo index is no number"};
+      throw PickleStop{"a memo index is not a number"};
     return index;
   }
 
@@ -202,28 +181,29 @@ class PickleMachine {
     if (code <= 0) throw PickleStop{fmt::format("extension code {}", code)};
     push(make_.add_global("copyreg", make_.keep_name(fmt::format("extension({})", code))));
   }
-  // What CPython's two readers disagree about (cpython #154848), or no writer does.
+  // Something that CPython's two readers disagree about (cpython #154848), or that no writer does.
   void odd(std::string_view what) {
     if (!p_.oddity_) p_.oddity_ = PickleFault{op_at_, std::string(what), false};
   }
 
   bool step() {
     op_at_ = make_.at = at_;
-    const auto op = static_cast<unsigned char>(take(1)[0]);
-    if (!p_.foreign_opcode_ && kWeightsOnlyOpcodes.find(static_cast<char>(op)) == std::string_view::npos)
-      p_.foreign_opcode_ =
-          op >= 0x21 && op < 0x7F ? fmt::format("'{}'", static_cast<char>(op)) : fmt::format("0x{:02x}", op);
+    const auto byte = static_cast<unsigned char>(take(1)[0]);
+    if (!p_.foreign_opcode_ && !kIsWeightsOnly[byte])
+      p_.foreign_opcode_ = byte >= 0x21 && byte < 0x7F ? fmt::format("'{}'", static_cast<char>(byte))
+                                                       : fmt::format("0x{:02x}", byte);
+    const auto op = static_cast<Op>(byte);
     switch (op) {
-      case 0x80:  // PROTO
-        if (op_at_ != 0) odd("its protocol stands elsewhere than at its begin");
+      case Op::PROTO:
+        if (op_at_ != 0) odd("its protocol is not given at its beginning");
         p_.protocol_ = number<std::uint8_t>();
         if (p_.protocol_ > 5) throw PickleStop{fmt::format("pickle protocol {} is unknown", p_.protocol_)};
         return true;
-      case '.':  // STOP
+      case Op::STOP:
         p_.root_ = pop();
         p_.end_ = at_;
         return false;
-      case 0x95: {  // FRAME
+      case Op::FRAME: {
         const auto size = number<std::uint64_t>();
         if (size > data_.size() - at_) throw PickleStop{"a frame is longer than the pickle", true};
         if (op_at_ < frame_end_) odd("a frame begins inside another");
@@ -231,197 +211,201 @@ class PickleMachine {
         return true;
       }
 
-      case 'N':
+      case Op::NONE:
         push(make_.add(Kind::kNone));
         return true;
-      case 0x88:
-      case 0x89:
-        push(make_.add(Kind::kBool, op == 0x88 ? 1 : 0));
+      case Op::NEWTRUE:
+      case Op::NEWFALSE:
+        push(make_.add(Kind::kBool, op == Op::NEWTRUE ? 1 : 0));
         return true;
-      case 'I':
+      case Op::INT:
         int_line();
         return true;
-      case 'L':
+      case Op::LONG:
         push(make_.add_integer(parse_integer_line(line(), true)));
         return true;
-      case 'J':
+      case Op::BININT:
         push(make_.add_int(number<std::int32_t>()));
         return true;
-      case 'K':
+      case Op::BININT1:
         push(make_.add_int(number<std::uint8_t>()));
         return true;
-      case 'M':
+      case Op::BININT2:
         push(make_.add_int(number<std::uint16_t>()));
         return true;
-      case 0x8a:
+      case Op::LONG1:
         long_bytes(number<std::uint8_t>());
         return true;
-      case 0x8b:
+      case Op::LONG4:
         long_bytes(length_i32());
         return true;
-      case 'F':
+      case Op::FLOAT:
         push(make_.add_number(Kind::kFloat, std::bit_cast<std::uint64_t>(parse_float_line(line()))));
         return true;
-      case 'G': {
+      case Op::BINFLOAT: {
         const auto bits = number<std::uint64_t>();
         push(make_.add_number(Kind::kFloat, __builtin_bswap64(bits)));
         return true;
       }
 
-      case 'X':
+      case Op::BINUNICODE:
         push(make_.add_text(take(number<std::uint32_t>())));
         return true;
-      case 0x8c:
+      case Op::SHORT_BINUNICODE:
         push(make_.add_text(take(number<std::uint8_t>())));
         return true;
-      case 0x8d:
+      case Op::BINUNICODE8:
         push(make_.add_text(take(number<std::uint64_t>())));
         return true;
-      case 'V':
+      case Op::UNICODE:
         push(make_.add_owned(Kind::kText, parse_unicode_line(escaped_line())));
         return true;
-      case 'S':
+      case Op::STRING:
         push(make_.add_string(parse_string_line(escaped_line()), true));
         return true;
-      case 'T':
+      case Op::BINSTRING:
         push(make_.add_string(take(length_i32()), false));
         return true;
-      case 'U':
+      case Op::SHORT_BINSTRING:
         push(make_.add_string(take(number<std::uint8_t>()), false));
         return true;
-      case 'C':
+      case Op::SHORT_BINBYTES:
         push(make_.add_view(Kind::kBytes, take(number<std::uint8_t>())));
         return true;
-      case 'B':
+      case Op::BINBYTES:
         push(make_.add_view(Kind::kBytes, take(number<std::uint32_t>())));
         return true;
-      case 0x8e:
-      case 0x96:  // BYTEARRAY8
+      case Op::BINBYTES8:
+      case Op::BYTEARRAY8:
         push(make_.add_view(Kind::kBytes, take(number<std::uint64_t>())));
         return true;
-      case 0x97:
+      case Op::NEXT_BUFFER:
         push(make_.add(Kind::kBuffer));
         return true;
-      case 0x98:
+      case Op::READONLY_BUFFER:
         top();
         return true;
 
-      case '(':
+      case Op::MARK:
         if (marks_.size() >= Pickle::kMaxStack) throw PickleStop{"its marks grow beyond all bounds"};
         marks_.push_back(stack_.size());
         return true;
-      case '0':
+      case Op::POP:
         if (!marks_.empty() && marks_.back() == stack_.size()) {
           marks_.pop_back();
         } else {
           pop();
         }
         return true;
-      case '1':
+      case Op::POP_MARK:
         pop_mark();
         return true;
-      case '2':
+      case Op::DUP:
         push(top());
         return true;
 
-      case ')':
+      case Op::EMPTY_TUPLE:
         push(make_.add_tuple({}));
         return true;
-      case 't':
+      case Op::TUPLE:
         push(make_.add_tuple(pop_mark()));
         return true;
-      case 0x85:
-      case 0x86:
-      case 0x87:
-        push_tuple(op - 0x84U);
+      case Op::TUPLE1:
+        push_tuple(1);
         return true;
-      case ']':
+      case Op::TUPLE2:
+        push_tuple(2);
+        return true;
+      case Op::TUPLE3:
+        push_tuple(3);
+        return true;
+      case Op::EMPTY_LIST:
         push(make_.add_container(Kind::kList));
         return true;
-      case 'l':
+      case Op::LIST:
         push(make_.add_container(Kind::kList, pop_mark()));
         return true;
-      case 'a': {
+      case Op::APPEND: {
         const PickleId item = pop();
         make_.append(top(), std::span(&item, 1), Kind::kList);
         return true;
       }
-      case 'e': {
+      case Op::APPENDS: {
         const std::vector<PickleId> items = pop_mark();
         make_.append(top(), items, Kind::kList);
         return true;
       }
-      case '}':
+      case Op::EMPTY_DICT:
         push(make_.add_container(Kind::kDict));
         return true;
-      case 'd': {
+      case Op::DICT: {
         const std::vector<PickleId> pairs = pop_mark();
         push(make_.add_container(Kind::kDict));
         make_.set_items(top(), pairs);
         return true;
       }
-      case 's': {
+      case Op::SETITEM: {
         const PickleId value = pop();
         const std::array<PickleId, 2> pair = {pop(), value};
         make_.set_items(top(), pair);
         return true;
       }
-      case 'u': {
+      case Op::SETITEMS: {
         const std::vector<PickleId> pairs = pop_mark();
         make_.set_items(top(), pairs);
         return true;
       }
-      case 0x8f:
+      case Op::EMPTY_SET:
         push(make_.add_container(Kind::kSet));
         return true;
-      case 0x90: {
+      case Op::ADDITEMS: {
         const std::vector<PickleId> items = pop_mark();
         make_.append(top(), items, Kind::kSet);
         return true;
       }
-      case 0x91:
+      case Op::FROZENSET:
         push(make_.add_container(Kind::kSet, pop_mark()));
         return true;
 
-      case 'p':
+      case Op::PUT:
         remember(index_line());
         return true;
-      case 'q':
+      case Op::BINPUT:
         remember(number<std::uint8_t>());
         return true;
-      case 'r':
+      case Op::LONG_BINPUT:
         remember(number<std::uint32_t>());
         return true;
-      case 0x94:
+      case Op::MEMOIZE:
         remember(remembered_);  // as CPython: the number of entries, whatever their indices
         return true;
-      case 'g':
+      case Op::GET:
         recall(index_line());
         return true;
-      case 'h':
+      case Op::BINGET:
         recall(number<std::uint8_t>());
         return true;
-      case 'j':
+      case Op::LONG_BINGET:
         recall(number<std::uint32_t>());
         return true;
 
-      case 'c': {
+      case Op::GLOBAL: {
         const std::string_view module = line();
         push(make_.add_global(module, line()));
         return true;
       }
-      case 0x93: {
+      case Op::STACK_GLOBAL: {
         const std::string_view name = make_.name_operand(pop());
         push(make_.add_global(make_.name_operand(pop()), name));
         return true;
       }
-      case 'i': {
+      case Op::INST: {
         const std::string_view module = line();
         const PickleId callee = make_.add_global(module, line());
         object_from(pop_mark(), callee, CallKind::kInstance);
         return true;
       }
-      case 'o': {
+      case Op::OBJ: {
         std::vector<PickleId> args = pop_mark();
         if (args.empty()) throw PickleStop{"an object has no class"};
         const PickleId callee = args.front();
@@ -429,43 +413,43 @@ class PickleMachine {
         object_from(std::move(args), callee, CallKind::kObject);
         return true;
       }
-      case 'R':
-      case 0x81: {
+      case Op::REDUCE:
+      case Op::NEWOBJ: {
         const PickleId args = pop();
-        push(make_.add_call(op == 'R' ? CallKind::kReduce : CallKind::kNew, pop(), args));
+        push(make_.add_call(op == Op::REDUCE ? CallKind::kReduce : CallKind::kNew, pop(), args));
         return true;
       }
-      case 0x92: {
+      case Op::NEWOBJ_EX: {
         const PickleId kwargs = pop();
         const PickleId args = pop();
         push(make_.add_call(CallKind::kNewEx, pop(), args, kwargs));
         return true;
       }
-      case 'b': {
+      case Op::BUILD: {
         const PickleId state = pop();
         make_.build(top(), state);
         return true;
       }
-      case 0x82:
+      case Op::EXT1:
         extension(number<std::uint8_t>());
         return true;
-      case 0x83:
+      case Op::EXT2:
         extension(number<std::uint16_t>());
         return true;
-      case 0x84:
+      case Op::EXT4:
         extension(number<std::int32_t>());
         return true;
 
-      case 'P': {
+      case Op::PERSID: {
         const PickleId id = make_.add_view(Kind::kText, line());
         push(make_.add_persistent(id));
         return true;
       }
-      case 'Q':
+      case Op::BINPERSID:
         push(make_.add_persistent(pop()));
         return true;
       default:
-        throw PickleStop{fmt::format("opcode 0x{:02x} is unknown", op)};
+        throw PickleStop{fmt::format("opcode 0x{:02x} is unknown", byte)};
     }
   }
 

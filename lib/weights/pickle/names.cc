@@ -1,4 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
+// The verdicts on names. A pickle can import any class or function and call it, so what it does depends on
+// the names in it alone. A name goes through these steps:
+//
+// 1. Python 2 names become those of Python 3 (canonical_global), as pickle itself maps them.
+//
+// 2. A dangerous name is dangerous wherever it comes from: its module's first component is on the list of
+// modules, one of its parts is on the list of parts, or one of the rules of numerical libraries fits.
+//
+// 3. A name without dots is harmless if it is a dtype of torch or a rule of the allow-list fits. The list is
+// made of what torch, NumPy, Transformers, TRL, PEFT, accelerate and DeepSpeed leave in the files of a run:
+// classes, and functions that build plain data.
+//
+// 4. Any other name is unknown, and is reported as such.
+//
+// What torch itself resolves with weights_only=True is another question, answered by is_weights_only_global.
 #include "weights/pickle/names.h"
 
 #include <algorithm>
@@ -164,7 +179,7 @@ constexpr std::string_view kTorchDtypes =
     "float8_e8m0fnu int1 int16 int2 int3 int32 int4 int5 int6 int64 int7 int8 qint32 qint8 quint2x4 "
     "quint4x2 quint8 uint1 uint16 uint2 uint3 uint32 uint4 uint5 uint6 uint64 uint7 uint8 ";
 
-// Modules from which nothing is harmless, by their first component.
+// Modules in which nothing is harmless, by their first component.
 constexpr std::string_view kDangerousModules =
     " os posix nt posixpath ntpath subprocess sys pty importlib runpy pkgutil pydoc imp zipimport site "
     "pickle _pickle marshal cloudpickle dill joblib shelve code codeop operator _operator functools "
@@ -214,7 +229,7 @@ constexpr std::array kDangerousNames = std::to_array<Rule>({
     {"pathlib*", "*.*"},  // methods: write_text, unlink …
 });
 
-// Lists above are words between blanks.
+// Whether a list above, words between blanks, has the word.
 bool is_word_of(std::string_view words, std::string_view word) {
   if (word.empty() || word.find(' ') != std::string_view::npos) return false;
   for (std::size_t at = words.find(word); at != std::string_view::npos; at = words.find(word, at + 1)) {

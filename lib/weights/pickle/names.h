@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The classes and functions that pickles name, judged. An allow-list decides; the list of dangerous names
-// only sharpens the words, since lists of what is bad are never complete (picklescan and fickling document
+// Judges the classes and functions that pickles name. The allow-list decides; the list of dangerous names only
+// makes the verdict sharper, since lists of what is bad are never complete (picklescan and fickling document
 // dozens of ways around theirs).
 #pragma once
 
@@ -13,8 +13,8 @@ namespace mu {
 enum class Verdict : std::uint8_t { kHarmless, kUnknown, kDangerous };
 std::string_view verdict_name(Verdict verdict);  // "harmless"
 
-// A global by its name in Python 3, however it is called from. `module` and `name` as written; a name may
-// have dots.
+// Judges a global by its Python 3 name. `module` and `name` are as the pickle writes them; a name may have
+// dots.
 Verdict judge_global(std::string_view module, std::string_view name);
 
 // Python 2 names become those of Python 3, as pickle.Unpickler(fix_imports=True) maps them.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading what pickle_machine.cc built.
+// Reads what machine.cc built.
 #include "weights/pickle/pickle.h"
 
 #include <bit>

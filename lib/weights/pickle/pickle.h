@@ -3,8 +3,8 @@
 // machine whose values are plain nodes. Nothing is looked up, imported or called: where Python would call
 // something, a node says what and with which arguments.
 //
-// Nodes live in an arena and refer to one another by number, since pickles may be cyclic and share parts
-// without limit. Whoever walks them must bound depth and count.
+// Nodes live in an arena and refer to one another by number, since pickles may be cyclic and refer to
+// the same value any number of times. Code that walks them must bound depth and count.
 #pragma once
 
 #include <cstdint>
@@ -35,7 +35,7 @@ enum class PickleKind : std::uint8_t {
   kBuffer,      // data out of band; never in files
 };
 
-// As Python calls the type of such a value: "None", "bool", "str"; "class" of a global, empty of a call.
+// Python's name for the type of such a value: "None", "bool", "str"; "class" of a global, empty of a call.
 std::string_view pickle_type_name(PickleKind kind);
 
 using PickleId = std::uint32_t;
@@ -51,7 +51,7 @@ enum class CallKind : std::uint8_t { kReduce, kNew, kNewEx, kObject, kInstance }
 struct PickleCall {
   CallKind kind;
   PickleId callee;
-  PickleId args;              // a tuple as a rule
+  PickleId args;              // usually a tuple
   PickleId kwargs = kNoNode;  // of kNewEx
   PickleId state = kNoNode;   // BUILD
   PickleId list = kNoNode;    // a kList of what was appended
@@ -71,20 +71,20 @@ class Pickle {
   // grow by doubling, so just below a power of two keeps the peak at the power.
   static constexpr std::size_t kMaxMemory = 124U << 20;
   static constexpr std::size_t kMaxTogether = 220U << 20;   // bytes of these and the data
-  static constexpr std::size_t kMaxSideMemory = 32U << 20;  // of a pickle read while another is kept
+  static constexpr std::size_t kMaxSideMemory = 32U << 20;  // of a pickle read while another is in memory
   static constexpr std::size_t kMaxDepth = 500;             // of nesting
   static constexpr std::size_t kMaxStack = 1U << 20;        // values
   static constexpr std::size_t kMaxNumber = 1024;           // bytes of a number
   static constexpr std::size_t kMaxLine = 16U << 20;        // bytes of a text of protocol 0
   static constexpr std::size_t kMaxName = 256;              // bytes of a module's or class's name
-  static constexpr std::size_t kMaxGlobals = 10'000;        // pickles of real runs name some dozens
+  static constexpr std::size_t kMaxGlobals = 10'000;        // real runs name some dozens
 
   // Reads the first pickle in `data`, which must outlive it. Never throws: what stops the reader is in
   // fault(), and what was read up to there stays.
   explicit Pickle(std::string_view data, std::size_t max_memory = kMaxMemory);
 
   [[nodiscard]] const std::optional<PickleFault>& fault() const { return fault_; }
-  // The first thing in it that readers disagree about, or nothing.
+  // The first thing in it that readers of pickles disagree about, or nothing.
   [[nodiscard]] const std::optional<PickleFault>& oddity() const { return oddity_; }
   // Bytes up to and with STOP, when there is no fault.
   [[nodiscard]] std::size_t size() const { return end_; }
@@ -97,7 +97,7 @@ class Pickle {
   [[nodiscard]] std::int64_t integer(PickleId id) const;
   [[nodiscard]] double real(PickleId id) const;
   [[nodiscard]] std::string_view text(PickleId id) const;  // of kText, kBytes, kBigInt
-  // Of a tuple, list or set its items; of a dict keys and values in turn; of a persistent id its one value.
+  // The items of a tuple, list or set; keys and values of a dict in turn; the one value of a persistent id.
   [[nodiscard]] std::span<const PickleId> items(PickleId id) const;
   [[nodiscard]] const PickleGlobal& global(PickleId id) const { return globals_[nodes_[id].a]; }
   [[nodiscard]] const PickleCall& call(PickleId id) const { return calls_[nodes_[id].a]; }
@@ -105,7 +105,7 @@ class Pickle {
   // Everything that was named or would be called, in the order of the opcodes, used or not.
   [[nodiscard]] const std::vector<PickleGlobal>& globals() const { return globals_; }
   [[nodiscard]] const std::deque<PickleCall>& calls() const { return calls_; }
-  // The state that BUILD would set on something other than a new object, with what it is set on.
+  // A state that BUILD would set on something other than a new object, and the target.
   struct Build {
     PickleId target, state;
     std::uint64_t at;
@@ -134,7 +134,7 @@ class Pickle {
   std::deque<std::vector<PickleId>> containers_;  // of lists, dicts, sets
   std::deque<PickleCall> calls_;
   std::vector<PickleGlobal> globals_;
-  std::deque<std::string> names_;  // of globals whose names are no part of the data
+  std::deque<std::string> names_;  // of globals whose names are not part of the data
   std::vector<Build> builds_;
   std::optional<std::string> foreign_opcode_;
   std::optional<PickleFault> fault_, oddity_;

@@ -116,7 +116,7 @@ std::optional<std::string> objection_of(const Pickle& pickle) {
     if (pickle.kind(id) != PickleKind::kPersistent) continue;
     const PickleKind kind = pickle.kind(pickle.items(id)[0]);
     if (kind != PickleKind::kTuple && kind != PickleKind::kInt)
-      return std::string("a persistent id that is no tuple");
+      return std::string("a persistent id that is not a tuple");
   }
   return std::nullopt;
 }
@@ -166,7 +166,7 @@ PickleReport report_pickle(const Pickle& pickle) {
       report.worst = std::max(report.worst, Verdict::kUnknown);
   }
   for (const Pickle::Build& build : pickle.builds()) {
-    // Setting attributes of a class or function, or of what is no new object.
+    // Sets attributes of a class or function, or of something that is not a new object.
     add_call(build.target, "BUILD", build.at);
     if (pickle.kind(build.target) == PickleKind::kGlobal)
       report.worst = std::max(report.worst, Verdict::kUnknown);

@@ -87,7 +87,7 @@ std::optional<std::vector<std::string>> find_model_root(const std::vector<DcpEnt
   return root;
 }
 
-// The root that a user named, dots between the parts of its path.
+// The root that the user named, with dots between the components of its path.
 std::vector<std::string> root_of_key(const std::vector<DcpEntry>& entries, std::string_view key) {
   for (const DcpEntry& entry : entries) {
     for (std::size_t i = 1; i < entry.path.size(); ++i) {
@@ -119,7 +119,7 @@ Chosen choose_model(const std::vector<DcpEntry>& entries, const DcpOptions& opti
     others = others || entry.path.size() > 1;
   }
   if (!chosen.tensors.empty() && !others && !options.everything) return chosen;
-  // Listed whole, packed never.
+  // It is listed as a whole, but never packed.
   if (others || !chosen.tensors.empty()) {
     chosen.why_not = fmt::format("which part of it is the model? It holds {} [DC-KEY]: name it with --key",
                                  roots_text(entries));
@@ -250,7 +250,7 @@ class Assembler {
       if (start[8] == '{' && place.offset == 0)
         throw rule_error("DC-ITEM", "the file is safetensors inside, which is not read")
             .hint("save it with HuggingFaceStorageWriter, or in torch's own format");
-      throw rule_error("DC-ITEM", "the piece is no torch file: written by another save over this one");
+      throw rule_error("DC-ITEM", "the piece is not a torch file: another save wrote over it");
     }
     Findings findings;
     TorchArchive part = open_torch_archive(file, place.offset, place.length, findings);
@@ -333,7 +333,7 @@ Weights open_dcp(const std::string& path, const DcpOptions& options) {
           return chosen.why_not.empty() && !is_other_root(value.front()) && lies_below(value, chosen.root);
         });
     if (dropped > 0)
-      weights.from_ranks->notes.push_back(fmt::format("left out, no tensors: {} of the model",
+      weights.from_ranks->notes.push_back(fmt::format("left out, not tensors: {} of the model",
                                                       plural(static_cast<std::uint64_t>(dropped), "value")));
     if (const std::size_t unused = unused_places(metadata); unused > 0)
       weights.from_ranks->notes.push_back(

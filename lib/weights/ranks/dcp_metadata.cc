@@ -22,7 +22,7 @@ namespace {
 
 using Shape = std::vector<std::uint64_t>;
 
-// Reads one file, or one a rank.
+// Reads one file, or one per rank.
 class MetadataReader {
  public:
   DcpMetadata found;
@@ -91,7 +91,7 @@ class MetadataReader {
     entry.type = *type;
     const std::optional<Shape> shape = pickle_shape(p, pickle_attribute(p, value, "size"));
     const std::optional<std::uint64_t> count = shape ? element_count(*shape) : std::nullopt;
-    if (!count || !checked_mul(*count, type->bytes)) throw fail("its size is none");
+    if (!count || !checked_mul(*count, type->bytes)) throw fail("its size is missing or overflows 64 bits");
     entry.shape = *shape;
     const PickleId chunks = pickle_attribute(p, value, "chunks");
     for (const PickleId chunk : chunks == kNoNode ? std::span<const PickleId>() : p.items(chunks)) {
@@ -111,7 +111,8 @@ class MetadataReader {
     merge(std::move(entry));
   }
 
-  // Metadata of one rank each have the same tensor with further chunks; what all ranks hold stands in each.
+  // Where each rank wrote metadata, they repeat a tensor with further chunks, and what all ranks hold is in
+  // each.
   void merge(DcpEntry entry) {
     const auto [known, fresh] = index_.try_emplace(entry.key, found.entries.size());
     if (fresh) {

@@ -41,15 +41,15 @@ struct DcpEntry {
 struct DcpMetadata {
   std::vector<DcpEntry> entries;
   std::map<std::pair<std::string, std::vector<std::uint64_t>>, DcpPlace> places;  // by key and offsets
-  std::vector<std::vector<std::string>> values;  // paths of what is no tensor
+  std::vector<std::vector<std::string>> values;  // paths of entries that are not tensors
 };
 
 // Reads .metadata, or the metadata that every rank wrote where they did not coordinate. Throws kMalformed:
-// DC-TORN and DC-NOMETA when there are none, DC-CLASS for what is no such metadata, DC-CHUNK for chunks that
+// DC-TORN and DC-NOMETA when there are none, DC-CLASS for anything else, DC-CHUNK for chunks that
 // leave their tensor, DC-FILE for names that lead out of the folder, DC-XFORM for compressed pieces.
 DcpMetadata read_dcp_metadata(const std::string& folder);
 
-// Why nothing that Megatron's dist_checkpointing saved is read, in either of its formats (DC-CLASS).
+// The error for anything that Megatron's dist_checkpointing saved, in either of its formats (DC-CLASS).
 Error megatron_error();
 // True where its metadata.json says so.
 bool is_megatron_folder(const std::string& path);

@@ -44,8 +44,8 @@ std::optional<PieceName> parse_piece_name(std::string_view name) {
   return name == ".safetensors" ? std::optional(piece) : std::nullopt;
 }
 
-// Every rank writes a file of each number. Full shapes are what the pieces reach, so that a rank whose files
-// are all lost leaves no other trace than a gap in the numbers, and the last rank none.
+// Every rank writes a file of each number. The full shape is as far as the pieces reach, so if all files of a
+// rank are lost, the only trace is a gap in the numbers, and for the last rank there is none.
 void require_all_pieces(const std::vector<PieceName>& pieces) {
   std::uint64_t shards = 0;
   std::set<std::pair<std::uint64_t, std::uint64_t>> present;

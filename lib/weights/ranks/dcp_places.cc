@@ -45,7 +45,7 @@ bool add_dcp_places(std::string_view metadata, DcpPlaces& places) {
     const std::optional<std::uint64_t> end =
         checked_add(number_of(p, pickle_attribute(p, pairs[i + 1], "offset"), "offset"),
                     number_of(p, pickle_attribute(p, pairs[i + 1], "length"), "length"));
-    if (!end) throw malformed("a piece ends beyond all numbers");
+    if (!end) throw malformed("the end of a piece overflows 64 bits");
     std::uint64_t& known = places.ends[file];
     known = std::max(known, *end);
     const PickleId key = pickle_attribute(p, pairs[i], "fqn");

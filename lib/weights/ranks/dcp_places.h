@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where the metadata of a torch distributed checkpoint say that bytes lie, whoever wrote it (FSDP, Megatron,
-// torchtitan): enough to tell whether its files are there and long enough. Tensors, shapes and classes are
-// dcp_metadata.h's.
+// Where the metadata of a torch distributed checkpoint say that bytes lie, whatever program wrote it (FSDP,
+// Megatron, torchtitan): enough to tell whether its files are there and long enough. dcp_metadata.h reads
+// tensors, shapes and classes.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@ struct DcpPlaces {
   bool has_optimizer = false;                 // something is called "optimizer…" or "optim…"
 };
 
-// Adds what one metadata file says. False where it keeps its places in a way that is not known. Throws
+// Adds what one metadata file says. False when it keeps its places in an unknown way. Throws
 // kMalformed for a pickle that is cut or broken, numbers that make no sense and names that lead elsewhere.
 bool add_dcp_places(std::string_view metadata, DcpPlaces& places);
 

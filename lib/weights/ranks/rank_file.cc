@@ -16,7 +16,7 @@ void require_harmless(const Pickle& pickle) {
   const PickleReport report = report_pickle(pickle);
   if (report.worst != Verdict::kDangerous) return;
   throw malformed(report.globals.empty() || report.globals.front().verdict != Verdict::kDangerous
-                      ? "its pickle calls what is dangerous to load"
+                      ? "its pickle calls something that is dangerous to load"
                       : fmt::format("its pickle names '{}', which is dangerous to load",
                                     escape_name(report.globals.front().name)));
 }

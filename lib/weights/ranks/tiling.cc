@@ -12,7 +12,7 @@
 namespace mu {
 namespace {
 
-// True when two boxes share an element.
+// True when two boxes have an element in common.
 bool meet(const Box& a, const Box& b) {
   for (std::size_t i = 0; i < a.size.size(); ++i) {
     if (a.begin[i] >= b.begin[i] + b.size[i] || b.begin[i] >= a.begin[i] + a.size[i]) return false;
@@ -51,7 +51,8 @@ std::string tuple_text(const std::vector<std::uint64_t>& numbers) {
 
 void check_tiling(std::string_view name, const std::vector<std::uint64_t>& shape,
                   const std::vector<Box>& boxes) {
-  constexpr std::uint64_t kMaxComparisons = 4'000'000;  // of one tensor; some thousand boxes in a grid
+  constexpr std::uint64_t kMaxComparisons =
+      4'000'000;  // of one tensor; enough for some thousand boxes in a grid
   const auto broken = [name](std::string_view why) {
     return rule_error("DC-CHUNK", fmt::format("tensor '{}': {}", escape_name(name), why));
   };
@@ -63,8 +64,8 @@ void check_tiling(std::string_view name, const std::vector<std::uint64_t>& shape
     covered += count;
     order.push_back(&box);
   }
-  // Disjoint and as many elements as the tensor has: complete. Sorted along one dimension, boxes are compared
-  // only while they may meet.
+  // Boxes are complete if they are disjoint and have as many elements as the tensor. They are sorted along one
+  // dimension and compared only while they may meet.
   const std::size_t dim = most_cut_dimension(order, shape.size());
   const auto first = [dim](const Box* box) { return box->begin.empty() ? 0 : box->begin[dim]; };
   std::sort(order.begin(), order.end(), [&](const Box* a, const Box* b) { return first(a) < first(b); });
@@ -80,7 +81,7 @@ void check_tiling(std::string_view name, const std::vector<std::uint64_t>& shape
   if (covered != volume(shape))
     throw broken(
         fmt::format("its pieces hold {} of {} values", group_digits(covered), group_digits(volume(shape))))
-        .hint("a rank's part is missing");
+        .hint("the files of a rank are missing");
 }
 
 }  // namespace mu

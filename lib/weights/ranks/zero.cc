@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stages 1 and 2 cut the parameters of a group, flattened and put end to end, into one part a rank: a
-// parameter is a stretch of the parts put together again. Stage 3 cuts every parameter into one piece a rank,
-// the last padded. Both give flat ranges of a few files for each parameter (zero_layout.h); what the files
-// say is in zero_states.h. Here both come together, and what needs several files is checked.
+// Stages 1 and 2 put the flattened parameters of a group end to end and cut that into one partition per rank:
+// a parameter is a stretch of the partitions put together again. Stage 3 cuts every parameter into one piece
+// per rank, the last one padded. Both give flat ranges of a few files for each parameter (zero_layout.h);
+// what the files say is in zero_states.h. Here both come together, and what needs several files is checked.
 #include "weights/ranks/zero.h"
 
 #include <fmt/format.h>
@@ -27,7 +27,7 @@
 namespace mu {
 namespace {
 
-// Numbers of the ranks below `count` that are not there; the first eight.
+// The numbers of the first eight ranks below `count` that are missing.
 std::string missing_ranks(const std::vector<ZeroFileName>& files, std::uint64_t count) {
   std::set<std::uint64_t> present;
   for (const ZeroFileName& file : files) present.insert(file.rank.value_or(0));
@@ -80,7 +80,7 @@ class ZeroReader {
 
   void open_files() {
     universal_ = is_folder(join_path(folder_, "zero"));
-    // Names, shapes and shared parameters are rank 0's to tell.
+    // Names, shapes and shared parameters are in the model file of rank 0.
     if (names_.model.empty() || names_.model.front().rank.value_or(0) != 0)
       throw rule_error("ZR-MODEL", names_.model.empty()
                                        ? "the names and shapes are missing: there is no *_model_states.pt"
@@ -108,7 +108,7 @@ class ZeroReader {
     } else if (optimizers_.empty()) {
       if (by_rank || (model().groups && model().stage >= 3))
         throw rule_error("ZR-COUNT", "the optimizer files, which hold the weights, are missing")
-            .hint("copy *_optim_states.pt of all ranks beside");
+            .hint("copy the *_optim_states.pt of all ranks here");
       ranks_ = 1;
     }
     check_mixture();
@@ -164,32 +164,32 @@ class ZeroReader {
             .in_file(escape_name(file.path));
     }
     for (std::size_t g = 0; g < groups().size(); ++g) {
-      std::vector<FlatRun> parts;
-      for (const ZeroOptimizerState& file : optimizers_) parts.push_back(file.groups[g]);
+      std::vector<FlatRun> partitions;
+      for (const ZeroOptimizerState& file : optimizers_) partitions.push_back(file.groups[g]);
       const std::vector<std::vector<std::uint64_t>>& gaps = optimizers_.front().gaps;
       const std::vector<std::vector<FlatRun>> places =
-          place_in_parts(groups()[g], parts, g < gaps.size() ? gaps[g] : std::vector<std::uint64_t>(), g);
-      check_slices(g, parts, places);
+          place_stage12(groups()[g], partitions, g < gaps.size() ? gaps[g] : std::vector<std::uint64_t>(), g);
+      check_slices(g, partitions, places);
       for (std::size_t i = 0; i < places.size(); ++i) add_flat(groups()[g][i], places[i]);
     }
   }
 
-  // Each rank noted which elements of its part belong to which parameter. With round_robin_gradients the
+  // Each rank noted which elements of its partition belong to which parameter. With round_robin_gradients the
   // notes are of another order than the values (DeepSpeed's own accessor has the same fault).
-  void check_slices(std::size_t group, const std::vector<FlatRun>& parts,
+  void check_slices(std::size_t group, const std::vector<FlatRun>& partitions,
                     const std::vector<std::vector<FlatRun>>& places) const {
     if (model().round_robin) return;
     std::unordered_map<std::uint32_t, std::size_t> rank_of;  // by file
-    for (std::size_t r = 0; r < parts.size(); ++r) rank_of.emplace(parts[r].source, r);
-    std::vector<std::map<std::string_view, ZeroOptimizerState::Slice>> computed(parts.size());
+    for (std::size_t r = 0; r < partitions.size(); ++r) rank_of.emplace(partitions[r].source, r);
+    std::vector<std::map<std::string_view, ZeroOptimizerState::Slice>> computed(partitions.size());
     for (std::size_t i = 0; i < places.size(); ++i) {
       for (const FlatRun& run : places[i]) {
         const std::size_t rank = rank_of.at(run.source);
-        computed[rank][groups()[group][i].name] = {(run.offset - parts[rank].offset) / (bits(run.dtype) / 8),
-                                                   run.count};
+        computed[rank][groups()[group][i].name] = {
+            (run.offset - partitions[rank].offset) / (bits(run.dtype) / 8), run.count};
       }
     }
-    for (std::size_t r = 0; r < parts.size(); ++r) {
+    for (std::size_t r = 0; r < partitions.size(); ++r) {
       if (group >= optimizers_[r].slices.size()) continue;
       for (const auto& [name, slice] : optimizers_[r].slices[group]) {
         const auto found = computed[r].find(name);
@@ -215,7 +215,7 @@ class ZeroReader {
       }
       return;
     }
-    // Sub-groups otherwise than in the model file: all of them end to end.
+    // The sub-groups differ from the model file's: all of them are taken end to end.
     std::vector<FlatShape> all;
     for (const std::vector<FlatShape>& group : groups()) all.insert(all.end(), group.begin(), group.end());
     std::vector<std::vector<FlatRun>> partitions;
@@ -225,7 +225,7 @@ class ZeroReader {
 
   void place_partitions(const std::vector<FlatShape>& parameters,
                         const std::vector<std::vector<FlatRun>>& partitions, std::size_t group) {
-    const std::vector<std::vector<FlatRun>> places = place_in_partitions(parameters, partitions, group);
+    const std::vector<std::vector<FlatRun>> places = place_stage3(parameters, partitions, group);
     for (std::size_t i = 0; i < places.size(); ++i) add_flat(parameters[i], places[i]);
   }
 
@@ -252,7 +252,7 @@ class ZeroReader {
     }
   }
 
-  // Frozen parameters: whole in stages 1 and 2, a piece a rank in stage 3.
+  // Frozen parameters: whole in stages 1 and 2, one piece per rank in stage 3.
   void gather_frozen() {
     for (const FlatShape& parameter : model().frozen_shapes) {
       std::vector<FlatRun> runs;
@@ -284,8 +284,8 @@ class ZeroReader {
     }
   }
 
-  // What `module` holds and was not put together from partitions: buffers, and in stages 0 to 2 all the rest.
-  // There its 16-bit weights are kept beside as copies of the masters.
+  // Takes what `module` holds and was not put together from partitions: buffers, and in stages 0 to 2 all the
+  // rest. In those stages its 16-bit weights are kept, too, as copies of the masters.
   void take_module() {
     std::set<std::string_view> aliases;
     for (const auto& [alias, kept] : model().shared) aliases.insert(alias);
@@ -360,7 +360,7 @@ class ZeroReader {
     weights_.tensors.push_back(std::move(tensor));
   }
 
-  // As the model orders its names, then what it does not name.
+  // In the model's order; tensors that it does not name come last.
   void order_tensors() {
     std::unordered_map<std::string_view, std::size_t> place;
     for (const auto& [name, tensor] : model().module) place.emplace(name, place.size());

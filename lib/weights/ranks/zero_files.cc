@@ -33,7 +33,7 @@ bool is_state_name(std::string_view name) {
   return name.ends_with("optim_states.pt") || name.ends_with("model_states.pt");
 }
 
-// Other ways of parallel training, by their files.
+// Recognises other ways of parallel training by their files.
 void refuse_other_kinds(const FolderEntry& entry) {
   const std::string& name = entry.name;
   const std::string shown = escape_name(name);
@@ -65,7 +65,7 @@ void require_one_save(const std::vector<ZeroFileName>& files) {
 
 Error tensor_parallel_error(const std::string& seen) {
   return rule_error("ZR-TP", "saved with tensor parallelism (" + seen +
-                                 "): the parts can't be joined without the sharding rules")
+                                 "): the pieces can't be joined without the sharding rules")
       .hint("convert it with ds_to_universal.py, or save with gathered weights");
 }
 
@@ -87,7 +87,7 @@ std::optional<ZeroFileName> parse_zero_file_name(std::string_view name) {
   const std::optional<std::uint64_t> model_rank = take_number(rest);
   if (!model_rank) return std::nullopt;
   file.model_rank = *model_rank;
-  take(rest, "_");  // the oldest names have none before "optim"
+  take(rest, "_");  // the oldest names have no _ before "optim"
   if (rest != "optim_states.pt" && rest != "model_states.pt") return std::nullopt;
   file.is_optimizer = rest == "optim_states.pt";
   if (file.is_optimizer && !file.rank) return std::nullopt;
@@ -126,7 +126,7 @@ bool is_zero_folder(const std::string& path) {
 }
 
 std::string zero_tag_folder(const std::string& folder) {
-  // ds_to_universal.py leaves its own beside.
+  // ds_to_universal.py writes latest_universal beside it.
   const bool universal = !exists(join_path(folder, "latest"));
   const std::string path = join_path(folder, universal ? "latest_universal" : "latest");
   if (!exists(path) || is_folder(path)) return "";

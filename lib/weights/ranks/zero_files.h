@@ -16,8 +16,8 @@ namespace mu {
 // True for a tag folder: one that holds *_optim_states.pt or *_model_states.pt as DeepSpeed names them.
 bool is_zero_folder(const std::string& path);
 
-// The tag folder that `latest` in a folder names, or `latest_universal` where that is all there is; empty
-// when neither is there. Throws kMalformed (ZR-LATEST) when what it names is not there or leads elsewhere.
+// The tag folder that `latest` in a folder names, or `latest_universal` if there is only that; empty when
+// there is neither. Throws kMalformed (ZR-LATEST) when what it names is not there or leads elsewhere.
 std::string zero_tag_folder(const std::string& folder);
 
 // "bf16_zero_pp_rank_3_mp_rank_00_optim_states.pt" and its kin.
@@ -37,7 +37,7 @@ struct ZeroFileNames {
 };
 ZeroFileNames list_zero_files(const std::string& folder);
 
-// For any sign of tensor parallelism: what was seen.
+// The error for any sign of tensor parallelism; `seen` says which.
 Error tensor_parallel_error(const std::string& seen);
 
 }  // namespace mu

@@ -49,30 +49,30 @@ std::uint64_t partition_size(std::uint64_t count, std::uint64_t ranks) {
   return count / ranks + (count % ranks != 0 ? 1 : 0);
 }
 
-std::vector<std::vector<FlatRun>> place_in_parts(std::span<const FlatShape> parameters,
-                                                 std::span<const FlatRun> parts,
-                                                 std::span<const std::uint64_t> gaps, std::size_t group) {
-  const std::uint64_t stored = count_of(parts);
+std::vector<std::vector<FlatRun>> place_stage12(std::span<const FlatShape> parameters,
+                                                std::span<const FlatRun> partitions,
+                                                std::span<const std::uint64_t> gaps, std::size_t group) {
+  const std::uint64_t stored = count_of(partitions);
   std::vector<std::vector<FlatRun>> places;
   std::uint64_t at = 0;
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     const std::optional<std::uint64_t> end = checked_add(at, parameters[i].count);
     if (!end || *end > stored)
-      throw wrong_size(group, end.value_or(~std::uint64_t{0}), stored, "at least", parts.size());
-    places.push_back(stretch_of(parts, at, parameters[i].count));
+      throw wrong_size(group, end.value_or(~std::uint64_t{0}), stored, "at least", partitions.size());
+    places.push_back(stretch_of(partitions, at, parameters[i].count));
     at = i < gaps.size() ? checked_add(*end, gaps[i]).value_or(~std::uint64_t{0}) : *end;
   }
   // The whole is padded to a multiple of twice the ranks. Most versions cut the padding off before saving,
   // the BF16 engine doesn't, and before January 2025 some of it could stay (DeepSpeed 6974).
-  const std::uint64_t unit = 2 * parts.size();
+  const std::uint64_t unit = 2 * partitions.size();
   if (at > stored || partition_size(at, unit) != partition_size(stored, unit))
-    throw wrong_size(group, at, stored, "and padding", parts.size());
+    throw wrong_size(group, at, stored, "and padding", partitions.size());
   return places;
 }
 
-std::vector<std::vector<FlatRun>> place_in_partitions(std::span<const FlatShape> parameters,
-                                                      std::span<const std::vector<FlatRun>> ranks,
-                                                      std::size_t group) {
+std::vector<std::vector<FlatRun>> place_stage3(std::span<const FlatShape> parameters,
+                                               std::span<const std::vector<FlatRun>> ranks,
+                                               std::size_t group) {
   const std::uint64_t stored = count_of(ranks.front());
   for (const std::vector<FlatRun>& rank : ranks) {
     if (count_of(rank) != stored)

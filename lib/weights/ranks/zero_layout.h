@@ -36,19 +36,19 @@ std::vector<FlatRun> stretch_of(std::span<const FlatRun> runs, std::uint64_t fro
 // Elements that each of `ranks` holds of a parameter in stage 3: ceil(count / ranks).
 std::uint64_t partition_size(std::uint64_t count, std::uint64_t ranks);
 
-// Stages 1 and 2: the parameters of a group, flattened and put end to end, are cut into one part a rank;
+// Stages 1 and 2: the parameters of a group, flattened and put end to end, are cut into one partition per rank;
 // `gaps` elements follow the parameters (parameter_alignment; none: empty). Returns the runs of each
-// parameter. Throws kMalformed (ZR-SIZE) when they don't fit; what the parts may hold beyond them is padding
-// to a multiple of twice the ranks.
-std::vector<std::vector<FlatRun>> place_in_parts(std::span<const FlatShape> parameters,
-                                                 std::span<const FlatRun> parts,
-                                                 std::span<const std::uint64_t> gaps, std::size_t group);
+// parameter. Throws kMalformed (ZR-SIZE) when they don't fit; anything that the partitions hold beyond them
+// is padding to a multiple of twice the ranks.
+std::vector<std::vector<FlatRun>> place_stage12(std::span<const FlatShape> parameters,
+                                                std::span<const FlatRun> partitions,
+                                                std::span<const std::uint64_t> gaps, std::size_t group);
 
 // Stage 3: every rank holds ceil(count / ranks) elements of every parameter, the last ones padded.
 // `ranks[r]` are the runs of rank r, put end to end. Throws kMalformed: ZR-SIZE when ranks differ or
 // parameters need more or fewer elements than there are, ZR-NVME when there are none.
-std::vector<std::vector<FlatRun>> place_in_partitions(std::span<const FlatShape> parameters,
-                                                      std::span<const std::vector<FlatRun>> ranks,
-                                                      std::size_t group);
+std::vector<std::vector<FlatRun>> place_stage3(std::span<const FlatShape> parameters,
+                                               std::span<const std::vector<FlatRun>> ranks,
+                                               std::size_t group);
 
 }  // namespace mu

@@ -1,4 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
+// Each file of a rank is a torch zip whose pickle is a dict. It is opened, checked, read into the plain
+// structs of zero_states.h and dropped before the next one is opened, so that memory holds one pickle,
+// however many ranks there are; only places in files are kept.
+//
+// A file is checked before it is believed: it must be a whole torch zip (ZR-TORN, ZR-KIND), its archive must
+// carry the name of the file, because swapped rank files fit in every other way (ZR-NAME), and its pickle
+// must name nothing dangerous. Then signs of other kinds of training are looked for, each refused by a rule
+// of its own: tensor and pipeline parallelism, experts, MiCS.
+//
+// Keys changed over the versions of DeepSpeed; a missing one is empty here, and zero.cc decides whether it is
+// needed.
 #include "weights/ranks/zero_states.h"
 
 #include <fmt/format.h>
@@ -41,7 +52,7 @@ bool is_set(const Pickle& p, PickleId id) {
   return id != kNoNode && p.kind(id) == PickleKind::kBool && p.truth(id);
 }
 
-// Items of a list or tuple; none of anything else.
+// The items of a list or tuple; nothing for anything else.
 std::span<const PickleId> items_of(const Pickle& p, PickleId id) {
   if (id == kNoNode || (p.kind(id) != PickleKind::kList && p.kind(id) != PickleKind::kTuple)) return {};
   return p.items(id);
@@ -68,8 +79,8 @@ FlatShape shape_of(const Pickle& p, PickleId key, PickleId id) {
   const std::optional<std::vector<std::uint64_t>> shape = pickle_shape(p, id);
   const std::optional<std::uint64_t> count = shape ? element_count(*shape) : std::nullopt;
   if (!count || !checked_mul(*count, 8))
-    throw rule_error("ZR-SHAPE",
-                     fmt::format("the shape of '{}' is no list of numbers, or overflows", escape_name(name)));
+    throw rule_error("ZR-SHAPE", fmt::format("the shape of '{}' is not a list of numbers, or overflows",
+                                             escape_name(name)));
   return {name, *shape, *count};
 }
 
@@ -94,7 +105,7 @@ class StateFile {
       throw rule_error("ZR-TORN", "the file is empty: the save did not finish");
     if (start[0] != 'P' || start[1] != 'K')
       throw rule_error("ZR-KIND", start[0] == '\x80' ? "a torch file from before version 1.6, as a stream"
-                                                     : "no torch file")
+                                                     : "not a torch file")
           .hint("load it with torch and save it again");
     try {
       part_ = open_torch_archive(input_, 0, input_.size(), weights.findings);
@@ -104,7 +115,7 @@ class StateFile {
                                                 group_digits(input_.size())));
       throw;
     }
-    // The archive remembers under which name it was written: swapped rank files fit in every other way.
+    // The archive remembers under which name it was written. Swapped rank files would fit in every other way.
     const std::string& root = part_.object->root_name;
     if (!stem.empty() && !root.empty() && root != "archive" && root != stem)
       throw rule_error("ZR-NAME", fmt::format("it was written as '{}.pt' and renamed", escape_name(root)))
@@ -129,7 +140,7 @@ class StateFile {
   FlatRun flat(PickleId node, const std::string& name) {
     const Tensor found = tensor(node, name);
     if (found.layout || found.shape.size() != 1)
-      throw rule_error("ZR-SHAPE", fmt::format("'{}' is no flat run of numbers", escape_name(name)));
+      throw rule_error("ZR-SHAPE", fmt::format("'{}' is not a flat run of numbers", escape_name(name)));
     return {found.dtype, source_, found.offset, found.shape[0]};
   }
 
@@ -176,7 +187,7 @@ void refuse_other_parallelism(const StateFile& file) {
           .hint("save it with the training program's own gathering");
   }
   if (int_of(p, file.find({"ds_config", "zero_optimization", "mics_shard_size"})).value_or(0) > 0)
-    throw rule_error("ZR-MICS", "weights are cut over a part of the ranks only (mics_shard_size)")
+    throw rule_error("ZR-MICS", "weights are partitioned over only some of the ranks (mics_shard_size)")
         .hint("save it without MiCS");
 }
 
@@ -262,7 +273,7 @@ std::uint64_t read_ranks(const StateFile& file) {
     throw rule_error("ZR-MOE", fmt::format("its groups are cut over {} and {} ranks, as those of experts are",
                                            *least, *most));
   if (*most < 1 || *most > kMaxRanks)
-    throw rule_error("ZR-COUNT", fmt::format("its partition_count of {} makes no sense", *most));
+    throw rule_error("ZR-COUNT", fmt::format("its partition_count of {} is impossible", *most));
   return static_cast<std::uint64_t>(*most);
 }
 
@@ -286,21 +297,21 @@ void read_slices(const StateFile& file, ZeroOptimizerState& state) {
 void read_optimizer(StateFile& file, ZeroOptimizerState& state) {
   const Pickle& p = file.pickle();
   state.version = text_of(p, file.find({"ds_version"}));
-  const PickleId partitions = file.find({kState, "fp32_flat_groups"});
-  const PickleId parts = file.find({kState, "single_partition_of_fp32_groups"});
-  const PickleId flat = partitions != kNoNode ? partitions : parts;
+  const PickleId stage3 = file.find({kState, "fp32_flat_groups"});
+  const PickleId partition = file.find({kState, "single_partition_of_fp32_groups"});
+  const PickleId flat = stage3 != kNoNode ? stage3 : partition;
   if (flat == kNoNode || p.kind(flat) != PickleKind::kList)
     throw rule_error("ZR-KIND", "it holds no flat master weights")
         .hint("only stages 1 to 3 of ZeRO have them");
-  state.stage = int_of(p, file.find({kState, "zero_stage"})).value_or(partitions != kNoNode ? 3 : 1);
-  if (state.stage < 1 || state.stage > 3 || (state.stage == 3) != (partitions != kNoNode))
+  state.stage = int_of(p, file.find({kState, "zero_stage"})).value_or(stage3 != kNoNode ? 3 : 1);
+  if (state.stage < 1 || state.stage > 3 || (state.stage == 3) != (stage3 != kNoNode))
     throw rule_error("ZR-KIND", fmt::format("ZeRO stage {} with such weights is unknown", state.stage));
   if (has_content(p, file.find({kState, "ds_zero_partition_groups"})))
     throw rule_error("ZR-MOE",
                      "a mixture of experts (ds_zero_partition_groups): experts are split over other ranks");
   state.ranks = read_ranks(file);
   for (const PickleId node : p.items(flat))
-    state.groups.push_back(file.flat(node, partitions != kNoNode ? "fp32_flat_groups" : "master weights"));
+    state.groups.push_back(file.flat(node, stage3 != kNoNode ? "fp32_flat_groups" : "master weights"));
   for (const PickleId group : items_of(p, file.find({kState, "param_alignment_paddings"}))) {
     std::vector<std::uint64_t>& gaps = state.gaps.emplace_back();
     for (const PickleId gap : items_of(p, group))
@@ -374,7 +385,7 @@ ZeroCounts read_zero_counts(const InputFile& file) {
     counts.ranks = count({"dp_world_size"});
     counts.model_ranks = count({"mp_world_size"});
     if (!counts.ranks) counts.ranks = count({kState, "partition_count"});
-    // One number a group; experts' groups are cut over fewer ranks than the others.
+    // One number per group; the groups of experts are cut over fewer ranks than the others.
     for (const PickleId item : items_of(p, find_path(p, p.root(), {kState, "partition_count"}))) {
       if (const std::int64_t ranks = int_of(p, item).value_or(0); ranks > 0 && ranks <= kMaxRanks)
         counts.ranks = std::max(counts.ranks.value_or(0), static_cast<std::uint64_t>(ranks));

@@ -26,7 +26,7 @@ struct ZeroModelState {
   // Frozen parameters: whole tensors in stages 1 and 2, flat partitions of the rank in stage 3.
   std::map<std::string, Tensor> frozen;
   // Only of a file that is read whole:
-  std::vector<std::pair<std::string, std::optional<Tensor>>> module;  // none: a value that is no tensor
+  std::vector<std::pair<std::string, std::optional<Tensor>>> module;  // nothing: a value that is not a tensor
   std::set<std::string> buffers;
   std::optional<std::vector<std::vector<FlatShape>>> groups;  // parameters of each optimizer group, in order
   std::vector<FlatShape> frozen_shapes;
@@ -44,8 +44,8 @@ struct ZeroOptimizerState {
   std::uint64_t ranks = 0;                       // by which the groups were cut
   std::vector<FlatRun> groups;                   // flat master weights of this rank
   std::vector<std::vector<std::uint64_t>> gaps;  // elements between the parameters of each group
-  // By group and parameter, the elements of this rank's part that are the parameter's, as the rank noted
-  // them.
+  // By group and parameter, the elements of this rank's partition that belong to the parameter, as the rank
+  // noted them.
   struct Slice {
     std::uint64_t start = 0, count = 0;
     bool operator==(const Slice&) const = default;
@@ -53,20 +53,21 @@ struct ZeroOptimizerState {
   std::vector<std::map<std::string, Slice>> slices;
 };
 
-// Opens the file, adds it to `weights` and reads what it says. Throws kMalformed with the rule where it is
-// torn (ZR-TORN), was renamed (ZR-NAME), is no such file (ZR-KIND), dangerous to load, or a sign of what is
-// not supported (ZR-TP, ZR-PIPE, ZR-MOE, ZR-MICS).
+// Opens the file, adds it to `weights` and reads what it says. Throws kMalformed with the rule when it is
+// torn (ZR-TORN), was renamed (ZR-NAME), is not such a file (ZR-KIND), is dangerous to load, or shows a kind of
+// training that is not supported (ZR-TP, ZR-PIPE, ZR-MOE, ZR-MICS).
 ZeroModelState read_zero_model(Weights& weights, const std::string& folder, const ZeroFileName& name,
                                bool whole);
 ZeroOptimizerState read_zero_optimizer(Weights& weights, const std::string& folder, const ZeroFileName& name);
 
-// By how many processes a save was made, as one of its files says it.
+// How many processes made a save, as one of its files says.
 struct ZeroCounts {
   std::optional<std::uint64_t> ranks;        // data-parallel: optimizer files of each model-parallel rank
   std::optional<std::uint64_t> model_ranks;  // model-parallel
   std::optional<std::int64_t> stage;
 };
-// Of a model file or an optimizer file. Nothing where it can't be told; never throws kMalformed.
+// Reads them from a model file or an optimizer file. What the file does not say is empty; never throws
+// kMalformed.
 ZeroCounts read_zero_counts(const InputFile& file);
 
 // A torch file with one tensor, at the root or under the key "param", as universal checkpoints have them.

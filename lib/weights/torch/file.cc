@@ -1,6 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// The three containers differ in where the pickle and the storages lie; what the pickle says of them is read
-// in torch_tensors.cc.
+// The three containers differ in where the pickle and the storages lie; tensors.cc reads what the pickle says
+// of them.
+//
+// A zip archive (torch 1.6 and later) has the pickle in the member data.pkl and each storage in a member
+// data/KEY, below a folder with the name that the file was written under. A legacy stream is four pickles in
+// a row, of a magic number, the protocol, facts of the system and the object, then a pickled list of the
+// storages' keys and the storages themselves, each with its count of elements before it. A plain pickle has
+// no storages.
+//
+// Whatever the container, the pickle is read by the inert reader (pickle.h), reported (safety.h) and, if it
+// is sound, its tensors are added. Further pickles in the file are reported too, because a loader may run
+// them: members that look like pickles, and pickles behind the end of the first. They are read one after the
+// other, and their number and size have ceilings, so that memory holds the object's own pickle and one other.
 #include "weights/torch/file.h"
 
 #include <fmt/format.h>
@@ -21,12 +32,12 @@ namespace {
 
 using namespace std::string_view_literals;
 
-// The number that begins a legacy file, as a pickle of it reads. Compared as a value of the inert reader: who
-// lets Python make it has already lost.
+// The number that begins a legacy file, as a pickle of it reads. It is compared as a value of the inert
+// reader: a program that lets Python make it has already lost.
 constexpr std::string_view kLegacyMagic = "0x1950a86a20f9469cfc6c",
                            kLegacyMagicLine = "119547037146038801333356";
 constexpr std::uint64_t kMaxMagic = 64;              // bytes of its pickle
-constexpr std::uint64_t kFirstPickle = 1U << 20;     // bytes read at first where a pickle's size is not known
+constexpr std::uint64_t kFirstPickle = 1U << 20;     // bytes read at first when a pickle's size is not known
 constexpr std::uint64_t kMaxSmallPickle = 8U << 20;  // bytes of those around the one that counts
 constexpr std::size_t kMaxStacked = 100;             // further pickles of a file or archive
 constexpr std::uint64_t kMaxExtraBytes = 64U << 20;  // of members that look like pickles, unpacked, together
@@ -36,7 +47,7 @@ Error fault_error(const PickleFault& fault, std::string_view what) {
       .at(fmt::format("byte {} of the pickle", fault.at));
 }
 
-// Reads the pickle at `offset`, whose size is not known: more and more of the file until it ends.
+// Reads the pickle at `offset`, whose size is not known: reads more and more of the file until the pickle ends.
 void read_pickle_at(const InputFile& file, std::uint64_t offset, std::string& data,
                     std::unique_ptr<Pickle>& pickle, std::uint64_t most = Pickle::kMaxBytes,
                     std::size_t max_memory = Pickle::kMaxMemory) {
@@ -50,7 +61,7 @@ void read_pickle_at(const InputFile& file, std::uint64_t offset, std::string& da
   }
 }
 
-// Bytes of the pickle that makes a file a legacy one; 0 when it is none.
+// The size of the pickle that marks a legacy file; 0 when the file is not one.
 std::size_t legacy_magic_size(std::string_view start) {
   const Pickle pickle(start.substr(0, kMaxMagic));
   if (pickle.fault() || pickle.kind(pickle.root()) != PickleKind::kBigInt) return 0;
@@ -135,7 +146,7 @@ class TorchFileReader {
                                       [](const PickleReport& report) { return report.fault.has_value(); });
       if (object_->pickle && !broken) add_torch_tensors(weights_, *object_, storages_, source_, name_);
     } catch (const Error& error) {
-      // What the pickles would do is told all the same.
+      // What the pickles would do is reported all the same.
       if (error.kind() != ErrorKind::kMalformed || object_->reports.empty()) throw;
       odd("PT-BROKEN", Level::kLoads, error.what());
     }
@@ -201,7 +212,7 @@ class TorchFileReader {
                        escape_name(entry.name) + "'");
       const std::string data = zip.read(entry, kMaxExtraBytes);
       const Pickle pickle(data, Pickle::kMaxSideMemory);
-      // Bytes that happen to begin like one and break off at once are none.
+      // Bytes that happen to begin like a pickle and break off at once are not one.
       if (!named && pickle.fault() && pickle.globals().empty()) continue;
       report(pickle, std::string(entry.name));
       if (object_->container != TorchContainer::kScript)
@@ -210,13 +221,13 @@ class TorchFileReader {
     }
   }
 
-  // Pickles that follow the first in the same member or file: whoever loads twice runs them.
+  // Pickles that follow the first in the same member or file: a program that loads twice runs them.
   void report_stacked(std::size_t from) {
     odd("PT-TRAILING", Level::kSpec, fmt::format("{} bytes follow the pickle", object_->data.size() - from));
     std::size_t count = 0;
     while (from < object_->data.size()) {
       const Pickle pickle(std::string_view(object_->data).substr(from), Pickle::kMaxSideMemory);
-      if (pickle.fault() && pickle.globals().empty()) return;  // no pickle, or one that does nothing
+      if (pickle.fault() && pickle.globals().empty()) return;  // not a pickle, or one that does nothing
       if (++count > kMaxStacked)
         return odd("PT-MANY", Level::kLoads,
                    fmt::format("more than {} pickles follow one another", kMaxStacked));
@@ -268,7 +279,7 @@ class TorchFileReader {
 
   // The storages, one after the other from byte `at`, in the order of a list of their keys.
   void read_storages(const Pickle& keys, std::uint64_t at) {
-    // Element sizes are known from the references alone.
+    // Only the references tell the sizes of elements.
     const Pickle& pickle = *object_->pickle;
     std::map<std::string_view, std::uint64_t> element_bytes;
     for (PickleId id = 0; id < pickle.node_count(); ++id) {
@@ -293,7 +304,7 @@ class TorchFileReader {
         throw malformed(fmt::format("the storage '{}' reaches beyond the end of the file", name_shown))
             .at(fmt::format("byte {}", at));
       if (!storages_.by_key.emplace(name, TorchStorage{at, *bytes}).second)
-        throw malformed(fmt::format("the storage '{}' stands twice", name_shown))
+        throw malformed(fmt::format("the storage '{}' appears twice", name_shown))
             .at(fmt::format("byte {}", at));
       at += *bytes;
     }

@@ -18,7 +18,7 @@ namespace mu {
 bool is_torch_start(std::string_view start);
 
 // Adds the file and its tensors to the set: the state dict's in its order, or all that the tree holds, named
-// by their paths. What keeps torch from loading it are findings of level loads (PT-*, ZP-*, PK-*); what the
+// by their paths. Whatever keeps torch from loading it is a finding of level loads (PT-*, ZP-*, PK-*); what the
 // pickle names or calls is in the object's reports, not in the findings. Throws kMalformed for containers
 // that can't be read at all.
 void add_torch_file(Weights& weights, InputFile file);

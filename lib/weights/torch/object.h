@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a file that torch.save wrote holds beside its tensors: the tree of inert values and what was found in
+// What a file that torch.save wrote holds beside its tensors: the tree of inert values, and what was found in
 // it.
 #pragma once
 
@@ -34,9 +34,9 @@ struct TorchObject {
   // key `state_dict_key` ("model"; dots between several).
   bool is_state_dict = false;
   std::string state_dict_key;
-  std::vector<std::string> left_out;     // the first of its entries that are no tensors: "epoch (int)"
+  std::vector<std::string> left_out;     // the first of its entries that are not tensors: "epoch (int)"
   std::uint64_t left_out_count = 0;      // of all such entries
-  std::uint64_t unreferenced_bytes = 0;  // of storages, that no tensor uses
+  std::uint64_t unreferenced_bytes = 0;  // of storages; no tensor uses them
 
   [[nodiscard]] Verdict worst() const;
 };

@@ -18,7 +18,7 @@ constexpr std::size_t kMaxTensors = 300'000;         // of one file
 constexpr std::size_t kMaxNameBytes = 65'535;        // of one tensor, as GGUF has it
 constexpr std::size_t kMaxNamesBytes = 64U << 20;    // of all
 constexpr std::size_t kMaxSteps = 20'000'000;        // of the search for tensors
-constexpr std::size_t kMaxBroken = Findings::kKept;  // tensors, before the rest is not read
+constexpr std::size_t kMaxBroken = Findings::kKept;  // broken tensors; the rest is then not read
 constexpr std::size_t kMaxLeftOut = 100;             // entries that are named
 constexpr std::size_t kShownColumns = 100;           // of a name in a message
 
@@ -31,7 +31,8 @@ struct NamedNode {
   PickleId id;
 };
 
-// Tensors by name. Names may be shared parts of the pickle, so their copies have a ceiling of their own.
+// Tensors by name. Many tensors may have the same long name in the pickle, so the copies of names have a
+// ceiling of their own.
 class NodeList {
  public:
   void add(std::string_view name, PickleId id) {
@@ -50,7 +51,7 @@ class NodeList {
   std::size_t bytes_ = 0;
 };
 
-// A mapping with text keys of whose values at least half are tensors.
+// A mapping with text keys, at least half of whose values are tensors.
 bool is_state_dict(const Pickle& pickle, PickleId id) {
   const std::span<const PickleId> pairs = pickle_mapping(pickle, id);
   if (pickle.kind(id) == PickleKind::kCall && pickle_name(pickle, id) != "collections.OrderedDict")
@@ -87,7 +88,7 @@ std::optional<NamedNode> find_state_dict(const Pickle& pickle) {
   return std::nullopt;
 }
 
-// All tensors of a tree by their paths, each path once. Trees may be cyclic and share parts without limit:
+// All tensors of a tree by their paths, each path once. Trees may be cyclic and repeat values without limit:
 // no node is entered twice on a path, and the steps are counted.
 class TreeWalk {
  public:
@@ -101,7 +102,7 @@ class TreeWalk {
  private:
   void walk(PickleId id, std::size_t depth) {
     if (++steps_ > kMaxSteps)
-      throw malformed("its parts are shared so often that the search for tensors has no end");
+      throw malformed("its values are repeated so often that the search for tensors has no end");
     const PickleKind kind = p_.kind(id);
     if (kind < PickleKind::kTuple || depth > Pickle::kMaxDepth || on_path_[id] != 0) return;
     if (is_tensor_node(p_, id)) return found_.add(path_, id);
@@ -178,7 +179,7 @@ void add_torch_tensors(Weights& weights, TorchObject& object, TorchStorages& sto
     ids[at->second] = nodes[i].id;
     if (fresh) continue;
     weights.findings.add({"PT-DUP", Level::kSpec, false,
-                          "'" + shown(nodes[i].name) + "' stands twice; the last one counts",
+                          "'" + shown(nodes[i].name) + "' appears twice; the last one counts",
                           std::string(file)});
   }
   // A node with several names is read once: its copies share what it says of its place.

@@ -1,4 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
+// A tensor in a pickle of torch is a call of a function that rebuilds it: _rebuild_tensor_v2(storage, offset,
+// size, stride, …), or one that wraps such a call as a parameter, a subclass or a tensor of another kind. The
+// storage is a persistent id, a tuple that names its class, its key in the file, its device and its number of
+// elements.
+//
+// Reading a node means finding out by the name of the function where its arguments are, and checking that the
+// view they describe lies inside the storage: the offset and, for every dimension, (size - 1) times the
+// stride, computed without overflow. A view that is one row-major run becomes a plain tensor, any other one a
+// layout with strides.
+//
+// Files may ask for much with few bytes, so that wrappers nest to a fixed depth only, and a view that repeats
+// its storage (stride 0) may do so only kMaxExpansion times once it is large.
 #include "weights/torch/tensors.h"
 
 #include <fmt/format.h>
@@ -39,7 +51,7 @@ constexpr std::array kRebuilds = std::to_array<std::pair<std::string_view, std::
     {"torch.nn.parameter", "Parameter"},
 });
 
-// Without a copy: files may ask it of millions of nodes.
+// Makes no copy, because it may be called for millions of nodes.
 bool makes_tensor(const Pickle& pickle, PickleId global) {
   if (pickle.kind(global) != PickleKind::kGlobal) return false;
   const std::pair<std::string_view, std::string_view> name = {pickle.global(global).module,
@@ -47,7 +59,7 @@ bool makes_tensor(const Pickle& pickle, PickleId global) {
   return std::find(kRebuilds.begin(), kRebuilds.end(), name) != kRebuilds.end();
 }
 
-// As kRebuilds has it.
+// The function's name as kRebuilds has it.
 std::string rebuild_name(const Pickle& pickle, PickleId call) {
   const PickleGlobal& global = pickle.global(pickle.call(call).callee);
   return canonical_global(global.module, global.name);
@@ -59,11 +71,11 @@ std::vector<std::uint64_t> dimensions(const Pickle& pickle, PickleId id, std::st
       pickle.items(pickle.call(id).args).size() == 1)
     id = pickle.items(pickle.call(id).args)[0];
   if (pickle.kind(id) != PickleKind::kTuple && pickle.kind(id) != PickleKind::kList)
-    throw malformed(fmt::format("its {} is no tuple of numbers", what));
+    throw malformed(fmt::format("its {} is not a tuple of numbers", what));
   std::vector<std::uint64_t> out;
   for (const PickleId item : pickle.items(id)) {
     if (pickle.kind(item) != PickleKind::kInt || pickle.integer(item) < 0)
-      throw malformed(fmt::format("its {} has an entry that is no whole number from 0", what));
+      throw malformed(fmt::format("its {} has an entry that is not a whole number from 0", what));
     out.push_back(static_cast<std::uint64_t>(pickle.integer(item)));
   }
   if (out.size() > kMaxDims) throw malformed(fmt::format("its {} has {} entries", what, out.size()));
@@ -93,7 +105,7 @@ class TensorReader {
     if (depth > 8) throw malformed("the calls that make it nest too deep");
     const std::span<const PickleId> args = p_.items(arguments);
     const auto inner = [&](PickleId node) {
-      if (!is_tensor_node(p_, node)) throw malformed("it is made from what is no tensor");
+      if (!is_tensor_node(p_, node)) throw malformed("it is made from something that is not a tensor");
       interpret(tensor, rebuild_name(p_, node), p_.call(node).args, depth + 1);
     };
     if (callee.starts_with("torch._utils._rebuild_tensor")) {
@@ -172,9 +184,9 @@ class TensorReader {
     const std::vector<std::uint64_t> strides = dimensions(p_, argument(args, 3), "strides");
     if (strides.size() != tensor.shape.size()) throw malformed("its shape and strides differ in length");
     if (p_.kind(offset_node) != PickleKind::kInt || p_.integer(offset_node) < 0)
-      throw malformed("its offset in the storage is no whole number from 0");
+      throw malformed("its offset in the storage is not a whole number from 0");
     const std::optional<StorageReference> found_reference = find_storage_reference(p_, storage_node);
-    if (!found_reference) throw malformed("it refers to no storage as torch writes them");
+    if (!found_reference) throw malformed("it does not refer to a storage as torch writes it");
     const StorageReference& reference = *found_reference;
     if (!reference.type)
       throw malformed("its storage is of the unknown class '" + escape_name(reference.class_name) + "'");
@@ -290,7 +302,7 @@ bool is_tensor_node(const Pickle& pickle, PickleId id) {
 
 Tensor read_torch_tensor(const Pickle& pickle, TorchStorages& storages, std::uint32_t source,
                          std::string name, PickleId node) {
-  if (!is_tensor_node(pickle, node)) throw malformed("it is no tensor");
+  if (!is_tensor_node(pickle, node)) throw malformed("it is not a tensor");
   return TensorReader(pickle, storages, source).read(std::move(name), node);
 }
 

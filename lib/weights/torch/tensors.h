@@ -28,11 +28,11 @@ struct TorchStorage {
 struct StorageReference {
   std::string_view class_name, key, location;
   std::uint64_t elements = 0;
-  std::optional<TorchType> type{};  // nothing where the class is none of torch's
+  std::optional<TorchType> type{};  // nothing when the class is not one of torch's
   std::uint64_t view_offset = 0;    // elements; of legacy files
 };
 
-// Nothing when the node is none as torch writes them. The texts belong to the pickle.
+// Nothing when the node is not a reference as torch writes it. The texts belong to the pickle.
 std::optional<StorageReference> find_storage_reference(const Pickle& pickle, PickleId id);
 
 struct TorchStorages {
@@ -44,8 +44,8 @@ struct TorchStorages {
 // True when a node is a tensor (or parameter) as torch writes them.
 bool is_tensor_node(const Pickle& pickle, PickleId id);
 
-// The tensor that a node makes, called `name`, in file `source` of a set. Throws kMalformed when it makes
-// none.
+// The tensor that a node makes, called `name`, in file `source` of a set. Throws kMalformed when it does
+// not make one.
 Tensor read_torch_tensor(const Pickle& pickle, TorchStorages& storages, std::uint32_t source,
                          std::string name, PickleId node);
 

@@ -15,10 +15,10 @@ struct TorchType {
   unsigned bytes;         // of one element
 };
 
-// By a dtype's name ("bfloat16", "float8_e4m3fn", "quint8").
+// Finds a type by a dtype's name ("bfloat16", "float8_e4m3fn", "quint8").
 std::optional<TorchType> find_torch_type(std::string_view name);
 
-// By the class of a storage ("HalfStorage"). "UntypedStorage" counts bytes: uint8.
+// Finds a type by the class of a storage ("HalfStorage"). "UntypedStorage" counts bytes: uint8.
 std::optional<TorchType> find_storage_type(std::string_view class_name);
 
 }  // namespace mu

@@ -165,7 +165,7 @@ TEST_CASE("rename: groups, delimiters and empty replacements as sed -E") {
   }
 }
 
-// sed replaces no empty match right behind a match.
+// sed does not replace an empty match right behind a match.
 TEST_CASE("rename: with g an empty match does not follow a match") {
   CHECK(Rename("s/x*/-/g").apply("baxxc") == "-b-a-c-");
   CHECK(Rename("s/b*/<&>/g").apply("abb") == "<>a<bb>");

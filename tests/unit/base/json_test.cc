@@ -12,7 +12,7 @@
 using namespace mu;
 using mu::testing::error_of;
 
-TEST_CASE("json: values know where they stand") {
+TEST_CASE("json: values know their place in the text") {
   const std::string text = R"( {"a": 1e-06 , "b":[true,null, "x\u00e9"],"c":{"d":-0}} )";
   const JsonDocument document = parse_json(text);
   const auto written = [&text](const JsonValue& value) {
@@ -58,7 +58,7 @@ TEST_CASE("json: duplicate keys are seen and the last counts") {
   CHECK(document.root.find("a")->as_u64() == 3);
 }
 
-TEST_CASE("json: what is no JSON is refused with its place") {
+TEST_CASE("json: text that is not JSON is refused with the place of the fault") {
   for (const char* text : {"", "{", "[1,]", "{\"a\":}", "[1] x", "nul", "\"\x01\"", "[1e999]", "{\"a\" 1}",
                            "\"\\ud800\"", "[\xFF]"}) {
     CAPTURE(text);
@@ -98,12 +98,12 @@ TEST_CASE("json_scan: a stop behind the eighth byte is found") {
     const std::string name(length, 'n');
     CHECK(JsonScanner("\"" + name + "\"x").string(scratch) == name);
     CHECK(error_of([&] { JsonScanner("\"" + name + "\x01\"").string(scratch); }) == ErrorKind::kMalformed);
-    // 0x7F and what lies above 0x80 are no control characters.
+    // 0x7F and anything above 0x80 are not control characters.
     CHECK(JsonScanner("\"" + name + "\x7F\xC3\xA9\"").string(scratch) == name + "\x7F\xC3\xA9");
   }
 }
 
-TEST_CASE("json_write: escapes what must be and nothing else") {
+TEST_CASE("json_write: escapes what must be escaped and nothing else") {
   std::string out;
   append_json_string(out, std::string_view("\"\\/\b\f\n\r\t\x01\x7F\xE2\x80\xA8é\xFF\0", 17));
   CHECK(out == "\"\\\"\\\\/\\b\\f\\n\\r\\t\\u0001\x7F\xE2\x80\xA8é\xEF\xBF\xBD\\u0000\"");

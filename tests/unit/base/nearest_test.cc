@@ -37,8 +37,8 @@ TEST_CASE("nearest: only what is near is named") {
   CHECK(near("licence") == "license");
   CHECK(near("max_shard_size") == "max-shard-size");
   CHECK(near("Keep") == "keep");
-  CHECK(near("rev") == "revision");  // how it begins
-  CHECK(near("max") == "-");         // several begin so
+  CHECK(near("rev") == "revision");  // its beginning
+  CHECK(near("max") == "-");         // several begin like this
   for (const char* far : {"bogus", "kill", "-", "", "x", "no-such-option", "select"}) {
     CAPTURE(far);
     CHECK(near(far) == "-");

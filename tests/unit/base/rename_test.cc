@@ -34,7 +34,7 @@ TEST_CASE("rename: as sed -E does") {
   }
 }
 
-TEST_CASE("rename: what is no substitution is refused") {
+TEST_CASE("rename: anything but a substitution is refused") {
   for (const char* wrong :
        {"", "s", "a/b/c/", "s/a/b", "s//b/", "s/a/b/x", "s/(a/b/", R"(s/a/\1/)", "s/a/b/c/d"}) {
     CAPTURE(wrong);

@@ -181,7 +181,7 @@ TEST_CASE("json_scan: 127 levels, counted from the outermost bracket") {
   CHECK(error_of([] { JsonScanner("[]").skip_value(127); }) == ErrorKind::kMalformed);
 }
 
-TEST_CASE("json_scan: errors tell the byte of the file") {
+TEST_CASE("json_scan: errors give the byte of the file") {
   CHECK(scan_error_offset("[1, x]", 8) == 12);
   CHECK(scan_error_offset("[01]", 8) == 9);
   CHECK(scan_error_offset("\"ab", 0) == 0);
@@ -206,7 +206,7 @@ TEST_CASE("json: every value of a random document knows its own bytes") {
   CHECK(seen > 1000);
 }
 
-TEST_CASE("json: duplicates are told of with the offset behind the repeated key, at every depth") {
+TEST_CASE("json: duplicates are reported with the offset behind the repeated key, at every depth") {
   const std::string text = R"({"a":1,"b":{"c":1,"c":2},"a":3,"a":4})";
   const JsonDocument document = parse_json(text);
   REQUIRE(document.duplicates.size() == 3);
@@ -219,7 +219,7 @@ TEST_CASE("json: duplicates are told of with the offset behind the repeated key,
   CHECK(parse_json(R"({"a":1,"\u0061":2})").duplicates.size() == 1);
 }
 
-TEST_CASE("json: a value gives only what it is") {
+TEST_CASE("json: a value gives only its own type") {
   const JsonValue root = parse_json(R"({"n":1.0,"u":7,"s":"7","t":true,"f":false,"z":null})").root;
   CHECK_FALSE(root.find("n")->as_u64().has_value());
   CHECK(root.find("n")->as_double() == 1.0);
@@ -245,8 +245,8 @@ TEST_CASE("json: a limit on depth is the caller's to set") {
   CHECK(error_of([&] { parse_json("[[[]]]", limits); }) == ErrorKind::kMalformed);
 }
 
-// A bare word is masked as a number of its length, so what stands right beside it must be looked at too.
-TEST_CASE("json: a bare word glued to a digit or a sign is no number") {
+// A bare word is masked as a number of its length, so the characters beside it must be checked, too.
+TEST_CASE("json: a bare word glued to a digit or a sign is not a number") {
   for (const char* text : {"NaN5", "1NaN", "-NaN", "NaNe1", "1Infinity", "-Infinity0", "[1,NaN2]"}) {
     CAPTURE(text);
     CHECK(error_of([&] { parse_json(text); }) == ErrorKind::kMalformed);

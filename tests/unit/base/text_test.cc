@@ -36,7 +36,7 @@ TEST_CASE("text: widths and shortening count columns") {
   CHECK(shorten_middle("abcdef", 1) == "…");
 }
 
-TEST_CASE("text: lines break at blanks, and never longer than a word needs") {
+TEST_CASE("text: lines break at blanks, and are longer than asked for only for a long word") {
   CHECK(wrap("a bb ccc", 0, 2) == "a bb ccc");
   CHECK(wrap("a bb ccc", 10, 2) == "a bb ccc");
   CHECK(wrap("a bb ccc", 9, 2) == "a bb\n  ccc");

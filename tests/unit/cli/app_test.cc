@@ -49,7 +49,7 @@ bool is_usage(const Words& arguments) {
   return Parsed(arguments).error == ErrorKind::kUsage;
 }
 
-TEST_CASE("app: an optional value stands after =, the next argument is an operand") {
+TEST_CASE("app: an optional value follows =, the next argument is an operand") {
   CHECK(Parsed({"--check", "x"}).check == "spec");
   CHECK(Parsed({"--check", "x"}).operands == Words{"x"});
   CHECK(Parsed({"--check=hub", "x"}).check == "hub");
@@ -57,14 +57,14 @@ TEST_CASE("app: an optional value stands after =, the next argument is an operan
   CHECK(!Parsed({"x"}).check);
 }
 
-TEST_CASE("app: the last of a repeated value counts, a list takes one value a use") {
+TEST_CASE("app: the last of a repeated value counts, a list takes one value per use") {
   CHECK(Parsed({"-s", "a", "--sort=b", "-sc"}).sort == "c");
   const Parsed list({"--filter", "a", "b", "--filter=c", "d"});
   CHECK(list.filters == Words{"a", "c"});
   CHECK(list.operands == Words{"b", "d"});
 }
 
-TEST_CASE("app: operands and values are taken as they stand") {
+TEST_CASE("app: operands and values are taken as they are") {
   const Words odd = {"[a,b]", "{}", "++", "-", "", "a=b", "[m]"};
   CHECK(Parsed(odd).operands == odd);
   CHECK(Parsed({"--filter", "{}", "--filter", "[a,b]", "--filter", ""}).filters == Words{"{}", "[a,b]", ""});
@@ -78,7 +78,7 @@ TEST_CASE("app: -- ends options") {
   CHECK(parsed.operands == Words{"--names", "-x", "--"});
 }
 
-TEST_CASE("app: what is no option is wrong usage, abbreviations too") {
+TEST_CASE("app: unknown options are wrong usage, abbreviations too") {
   for (const char* argument :
        {"--nam", "--nope", "-x", "-tx", "-5", "---names", "--=", "--names=1", "--names=false",
         "--filter=", "--filter", "-s", "--check=", "--verbose=2", "--operands=x"}) {

@@ -48,7 +48,7 @@ const Variables kOpenMpi = {{"OMPI_COMM_WORLD_RANK", "1"}, {"OMPI_COMM_WORLD_SIZ
 
 }  // namespace
 
-TEST_CASE("part option: what is written out counts, whatever the engine says") {
+TEST_CASE("part option: I/N counts as given, whatever the engine says") {
   CHECK(part("2/5", kOpenMpi) == Part{2, 5});
 }
 
@@ -78,12 +78,12 @@ TEST_CASE("part option: a batch script is one process, though Slurm numbers it l
   CHECK(part("auto", with(array("2", "1", "4", "4"), kBatchScript)) == Part{2, 4});
 }
 
-TEST_CASE("part option: ranks within a task of an array part that task's share") {
+TEST_CASE("part option: ranks within a task of an array divide the task's part") {
   CHECK(part("auto", with(array("2", "1", "4", "4"), kStep)) == Part{7, 16});
   CHECK(part("auto", with(array("4", "1", "4", "4"), kOpenMpi)) == Part{11, 12});
 }
 
-TEST_CASE("part option: engines that tell an index alone need the count") {
+TEST_CASE("part option: engines that set only an index need the count") {
   const Variables kubernetes = {{"JOB_COMPLETION_INDEX", "0"}}, parallel = {{"PARALLEL_SEQ", "8"}};
   CHECK(part("auto/8", kubernetes) == Part{1, 8});
   CHECK(part("auto/8", parallel) == Part{8, 8});

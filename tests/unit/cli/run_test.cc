@@ -21,7 +21,7 @@ namespace {
 // How a process ended that ran `body` under run(), with its stdout and stderr.
 struct Ended {
   int code = -1;   // exit status, or -1
-  int signal = 0;  // that killed it, or 0
+  int signal = 0;  // the one that killed it, or 0
   std::string out, err;
 };
 
@@ -93,7 +93,7 @@ TEST_CASE("run: a signal unwinds first and ends the process by itself") {
   }
 }
 
-TEST_CASE("run: a full stdout is 7 and hides no other error") {
+TEST_CASE("run: a full stdout is 7 and does not hide another error") {
   const Ended ended = run_in_child([] { return out("x"), 0; }, "/dev/full");
   CHECK(ended.code == 7);
   CHECK(ended.err == "prog: standard output: cannot write: No space left on device\n");
@@ -127,7 +127,7 @@ TEST_CASE("run: long and short output keep their order") {
   CHECK(ended.out == "a" + big + "c");
 }
 
-TEST_CASE("run: all operands are done and the code is the first present of 7, 4, 1") {
+TEST_CASE("run: all operands are done and the code is the first of 7, 4, 1 that occurred") {
   const auto code_of = [](const std::string& operand) -> int {
     if (operand == "missing") throw Error(ErrorKind::kIo, "missing");
     if (operand == "broken") throw malformed("broken");
@@ -173,7 +173,7 @@ TEST_CASE("console: quiet leaves errors, verbose says more, a status line is wip
   CHECK(status.err == "1 %\r\x1b[K2 %\r\x1b[Kprog: e\n");
 }
 
-TEST_CASE("console: colour is asked for or left out") {
+TEST_CASE("console: colour is on or off as asked") {
   const auto paint = [](ColorMode mode) {
     return run_in_child([mode] {
       console().color = mode;

@@ -68,7 +68,7 @@ TEST_CASE("table: columns are left out in their order until the rest fits") {
   CHECK(narrowest.leave_out({2, 1}, 10) == std::vector<std::size_t>{2, 1});
 }
 
-TEST_CASE("progress: share, bytes, rate and time left") {
+TEST_CASE("progress: per cent, bytes, rate and time left") {
   CHECK(progress_text("packing", 0, 100'000'000, 0) == "packing   0 %  0 B of 100.0 MB  0 B/s");
   CHECK(progress_text("packing", 25'000'000, 100'000'000, 1) ==
         "packing  25 %  25.00 MB of 100.0 MB  25.00 MB/s  3 s left");

@@ -54,7 +54,7 @@ TEST_CASE("names of a training process become those that PEFT saves") {
             "base_model.model.m.q.lora_A.weight", "default", "m.q"},
            {"0.auto_model.m.q.lora_A.default.weight", AdapterPart::kFactor,
             "base_model.model.m.q.lora_A.weight", "default", "m.q"},
-           // A module may be called as an adapter is.
+           // A module may have the name of an adapter.
            {"base_model.model.default.q.lora_A.default.weight", AdapterPart::kFactor,
             "base_model.model.default.q.lora_A.weight", "default", "default.q"},
        }) {
@@ -67,7 +67,7 @@ TEST_CASE("names of a training process become those that PEFT saves") {
   }
 }
 
-TEST_CASE("of odd names nothing worse than a base tensor is made") {
+TEST_CASE("odd names become nothing worse than a base tensor") {
   for (const std::string_view text :
        {"", ".", "lora_A", "lora_.weight", "a.lora_A.b.c.d.weight", "modules_to_save", "modules_to_save.x",
         "trainable_tokens_delta", "base_model.model.", "0.0.0"})

@@ -25,7 +25,7 @@ std::optional<ErrorKind> choice_error(std::initializer_list<const char*> names) 
 
 }  // namespace
 
-TEST_CASE("roles: what trainers write") {
+TEST_CASE("roles: files that trainers write") {
   const std::pair<const char*, FileRole> files[] = {{"config.json", FileRole::kConfig},
                                                     {"optimizer.pt", FileRole::kOptimizer},
                                                     {"optimizer.bin", FileRole::kOptimizer},

@@ -127,7 +127,7 @@ TEST_CASE("roles: what is published is exactly what a model is used with") {
   }
 }
 
-TEST_CASE("folder: a scan tells files from folders and leaves out what is neither") {
+TEST_CASE("folder: a scan tells files from folders and leaves out anything else") {
   const TempFolder folder;
   put(folder / "config.json", "{}");
   put(folder / "b", "12345");
@@ -153,7 +153,7 @@ TEST_CASE("folder: a scan tells files from folders and leaves out what is neithe
   CHECK(error_of([&] { scan_folder(folder / "none"); }) == ErrorKind::kIo);
 }
 
-TEST_CASE("folder: which weights stand for it, and what to do when none do") {
+TEST_CASE("folder: which weights are chosen, and what to do when there are none") {
   struct Row {
     std::vector<const char*> files;
     const char* chosen;  // the names, or a word of the message after '!'

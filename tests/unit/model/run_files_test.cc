@@ -131,7 +131,7 @@ TEST_CASE("training arguments: what a run was started with, typed") {
   CHECK(*arguments.number("learning_rate") == doctest::Approx(0.02));
   CHECK(arguments.number("per_device_train_batch_size") == 4);
   CHECK_FALSE(arguments.number("save_total_limit").has_value());  // None
-  CHECK_FALSE(arguments.number("bf16").has_value());              // a bool is no number
+  CHECK_FALSE(arguments.number("bf16").has_value());              // a bool is not a number
   CHECK_FALSE(arguments.flag("learning_rate").has_value());
   CHECK_FALSE(arguments.text("learning_rate").has_value());
   CHECK_FALSE(arguments.text("no_such_argument").has_value());

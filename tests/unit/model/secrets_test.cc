@@ -38,7 +38,7 @@ std::optional<SecretInFile> search(const std::string& bytes, std::uint64_t limit
 
 }  // namespace
 
-TEST_CASE("secrets: tokens by the forms of services") {
+TEST_CASE("secrets: tokens in the forms of services") {
   for (const std::string& text : std::vector<std::string>{
            kToken,
            "HF_TOKEN=" + kToken,
@@ -59,7 +59,7 @@ TEST_CASE("secrets: tokens by the forms of services") {
   }
 }
 
-TEST_CASE("secrets: placeholders, words and names in code are none") {
+TEST_CASE("secrets: placeholders, words and names in code are not secrets") {
   for (const std::string& text : std::vector<std::string>{
            "hf_" + std::string(34, 'x'),
            "hf_" + std::string(34, 'X'),
@@ -79,7 +79,7 @@ TEST_CASE("secrets: placeholders, words and names in code are none") {
     CAPTURE(text);
     CHECK_FALSE(find_secret(text));
   }
-  // A placeholder hides nothing that stands behind it.
+  // A placeholder does not hide a secret behind it.
   const std::string both = "hf_" + std::string(34, 'x') + "\n" + kToken;
   REQUIRE(find_secret(both));
   CHECK(find_secret(both)->begin == 38);

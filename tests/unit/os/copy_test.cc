@@ -22,12 +22,12 @@ OutputFile create(const std::string& path) {
 
 }  // namespace
 
-TEST_CASE("copy: a range lands where it should and is told of") {
+TEST_CASE("copy: a range lands where it should and is reported") {
   const TempFolder folder;
   std::string text;
   for (int i = 0; i < 300'000; ++i) text += static_cast<char>('a' + i % 23);
   put(folder / "in", text);
-  // The kernel copies what lies alike in its pages, a buffer the rest.
+  // The kernel copies when offsets in the page agree, a buffer otherwise.
   for (const auto& [from, to] : {std::pair<std::uint64_t, std::uint64_t>{1000, 10}, {5096, 1000}}) {
     OutputFile out = create(folder / "out");
     std::uint64_t told = 0;
@@ -40,8 +40,8 @@ TEST_CASE("copy: a range lands where it should and is told of") {
 TEST_CASE("copy: into a pipe-like file system the buffer does it") {
   const TempFolder folder;
   put(folder / "in", "hello");
-  // /proc files and /dev/null refuse copy_file_range or give nothing; what arrives must be right all the
-  // same.
+  // /proc files and /dev/null refuse copy_file_range or give nothing; what arrives must be right
+  // anyway.
   OutputFile null{Fd(::open("/dev/null", O_WRONLY)), "/dev/null"};
   CHECK_NOTHROW(copy_range(InputFile(folder / "in"), 0, null, 0, 5, {}));
 }

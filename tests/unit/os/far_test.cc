@@ -24,9 +24,9 @@ FarFile text_file(const std::string& text, std::string_view start = {}) {
 
 }  // namespace
 
-TEST_CASE("files and folders that hang in below a name are listed and read") {
-  hang_in("hf://a/b",
-          {{"z.txt", text_file("zz")}, {"deep/one", text_file("1")}, {"deep/x/two", text_file("22")}});
+TEST_CASE("files and folders that are mounted below a name are listed and read") {
+  mount_far("hf://a/b",
+            {{"z.txt", text_file("zz")}, {"deep/one", text_file("1")}, {"deep/x/two", text_file("22")}});
   const std::vector<FolderEntry> entries = list_folder("hf://a/b");
   REQUIRE(entries.size() == 2);
   CHECK(entries[0].name == "deep");
@@ -44,8 +44,8 @@ TEST_CASE("files and folders that hang in below a name are listed and read") {
   CHECK(error_of([] { InputFile("hf://a/b/deep"); }) == ErrorKind::kIo);
 }
 
-TEST_CASE("a file that lies elsewhere has bounds, no descriptor, and its start at hand") {
-  hang_in("hf://a/c", {{"f", text_file("0123456789", "01234")}, {"g", text_file("0123456789")}});
+TEST_CASE("a file on another machine has bounds, no descriptor, and its fetched start") {
+  mount_far("hf://a/c", {{"f", text_file("0123456789", "01234")}, {"g", text_file("0123456789")}});
   const InputFile file("hf://a/c/f"), other("hf://a/c/g");
   CHECK(file.size() == 10);
   CHECK(file.read_start(100) == "01234");
@@ -59,7 +59,7 @@ TEST_CASE("a file that lies elsewhere has bounds, no descriptor, and its start a
   CHECK(file.id() != other.id());
 }
 
-TEST_CASE("a name of a hub that nothing hangs in says what to do") {
+TEST_CASE("a name of a hub without a mount says what to do") {
   CHECK(error_of([] { InputFile("https://example.org/x"); }) == ErrorKind::kIo);
   CHECK(error_of([] { list_folder("hf://nobody/nothing"); }) == ErrorKind::kIo);
   CHECK_FALSE(exists("https://example.org/x"));

@@ -161,7 +161,7 @@ TEST_CASE("file: a file that grows past the limit is an error, for writes and fo
         }) == kChildPassed);
 }
 
-TEST_CASE("file: a stream gets every byte, and a closed pipe is told apart") {
+TEST_CASE("file: a stream gets every byte, and a closed pipe is an error of its own") {
   int ends[2];
   REQUIRE(::pipe(ends) == 0);
   const std::string text(300'000, 's');  // more than a pipe holds
@@ -213,7 +213,7 @@ TEST_CASE("copy: pieces beyond the kernel's, whole files, nothing at all") {
   CHECK(get(folder / "nothing").empty());
 }
 
-TEST_CASE("folder: entries are sorted and told apart") {
+TEST_CASE("folder: entries are sorted and have their kinds") {
   const TempFolder folder;
   put(folder / "b", "12345");
   put(folder / "B", "");
@@ -238,7 +238,7 @@ TEST_CASE("folder: entries are sorted and told apart") {
   CHECK_FALSE(is_folder(folder / "b"));
 }
 
-TEST_CASE("folder: a tree is removed whole, a missing one is no error, a link only itself") {
+TEST_CASE("folder: a tree is removed whole, a missing one is not an error, of a link only the link") {
   const TempFolder folder;
   std::string path = folder / "deep";
   for (int depth = 0; depth < 100; ++depth) {
@@ -255,8 +255,8 @@ TEST_CASE("folder: a tree is removed whole, a missing one is no error, a link on
   CHECK(is_folder(folder / "kept"));
 }
 
-// A tree that was made on purpose: recursion would have no stack for it, and a path no room.
-TEST_CASE("folder: the deepest tree is removed, and half of it counts") {
+// A tree made on purpose: too deep for the stack of a recursion and for the length of a path.
+TEST_CASE("folder: the deepest tree is removed, and half of it is counted") {
   const TempFolder folder;
   constexpr int kDepth = 30'000;
   std::filesystem::create_directory(folder / "deep");
@@ -299,7 +299,7 @@ TEST_CASE("folder: too little space is seen before anything is written") {
   CHECK(error_of([&] { sync_folder(folder / "none"); }) == ErrorKind::kIo);
 }
 
-TEST_CASE("lock: one holder at a time, free again when it is gone") {
+TEST_CASE("lock: one holder at a time, free again when the holder is gone") {
   const TempFolder folder;
   {
     const FileLock lock(folder / "lock");
@@ -371,7 +371,7 @@ TEST_CASE("threads: a signal stops the pieces that have not begun") {
         }) == kChildPassed);
 }
 
-TEST_CASE("threads: the first failure is the one that is told") {
+TEST_CASE("threads: the first failure is the one that is reported") {
   std::atomic<bool> thrown{false};
   try {
     parallel_for(1000, 4, [&](std::size_t) {
@@ -403,7 +403,7 @@ TEST_CASE("threads: no more than asked for, and as many as this process may use"
         }) >= kChildPassed);
 }
 
-TEST_CASE("file: parked files give their descriptor back and are read all the same") {
+TEST_CASE("file: parked files give their descriptor back and can still be read") {
   const TempFolder dir;
   std::vector<InputFile> files;
   const auto open_count = [] {
@@ -427,7 +427,7 @@ TEST_CASE("file: parked files give their descriptor back and are read all the sa
     }
   }
   CHECK(open_count() <= before + static_cast<int>(InputFile::kOpenParked));
-  // The first fell out of the open ones; another file in its place is no longer it.
+  // The first one is no longer among the open ones; another file in its place is not the same file.
   put(dir / "other", "content X");
   REQUIRE(std::rename((dir / "other").c_str(), (dir / "0").c_str()) == 0);
   std::byte one{};

@@ -26,7 +26,7 @@ Fd open_folder(const std::string& path) {
 
 }  // namespace
 
-TEST_CASE("mounts: an entry is told as fstatat tells it") {
+TEST_CASE("mounts: an entry has the status that fstatat gives") {
   const TempFolder folder;
   put(folder / "file", std::string(5000, 'x'));
   std::filesystem::create_directory(folder / "inner");

@@ -54,7 +54,7 @@ TEST_CASE("parts: the first of two that finish one part stays") {
   CHECK(get(parts.path_of({1, 1}) + "/f") == "fast");
 }
 
-TEST_CASE("parts: other plans' parts are refused by name or discarded; what is no part is never touched") {
+TEST_CASE("parts: other plans' parts are refused by name or discarded; anything else is never touched") {
   const TempFolder folder;
   const PartsFolder mine(folder / "out", kMine), other(folder / "out", kOther);
   finish(mine, {1, 2}, "");
@@ -70,7 +70,7 @@ TEST_CASE("parts: other plans' parts are refused by name or discarded; what is n
     CHECK(exists(join_path(mine.path(), name)));
     ::unlink(join_path(mine.path(), name).c_str());
   }
-  // A file or a link in the place of a part is none.
+  // A file or a link in the place of a part is not a part.
   put(mine.path_of({2, 2}), "");
   CHECK(refuses(mine, true));
   ::unlink(mine.path_of({2, 2}).c_str());

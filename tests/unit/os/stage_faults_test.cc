@@ -37,7 +37,7 @@ std::vector<std::string> names_in(const std::string& path) {
 
 using Names = std::vector<std::string>;
 
-// The name of a stage of `target` with some fields of its owner exchanged; empty leaves one as it is.
+// The name of a stage of `target` with some fields of its owner changed; an empty string leaves the field.
 std::string stage_of(const std::string& target, StageKind kind, const std::string& host,
                      const std::string& boot, const std::string& space, const std::string& pid,
                      const std::string& start) {
@@ -77,7 +77,7 @@ void check_child(int result) {
 
 }  // namespace
 
-TEST_CASE("stage_name: is read back as it was made, whatever the target is called") {
+TEST_CASE("stage_name: a name is read back as it was made, whatever the target is called") {
   for (const std::string& target :
        {std::string("f"), std::string("model.safetensors"), std::string("a.mu-stage.b"),
         std::string(".x.mu-aside.y.z"), std::string("with blank"), std::string("é"), std::string("..")}) {
@@ -95,7 +95,7 @@ TEST_CASE("stage_name: is read back as it was made, whatever the target is calle
     CHECK(gone->target == target);
     CHECK(gone->judged == judged);
   }
-  // What is to be put back keeps its whole name; no name is longer than a file system takes.
+  // What is to be put back keeps its whole name; no name is longer than a file system allows.
   const std::string longish(120, 'x'), longest(250, 'x');
   CHECK(parse_stage_name(stage_name(longish, StageKind::kGone, FileId{1, 2}))->target == longish);
   CHECK(stage_name(longest, StageKind::kGone, FileId{~dev_t{0}, ~ino_t{0}}).size() <= 255);
@@ -103,7 +103,7 @@ TEST_CASE("stage_name: is read back as it was made, whatever the target is calle
   CHECK(stage_name("f", StageKind::kStage) != stage_name("f", StageKind::kStage));
 }
 
-TEST_CASE("stage_name: other names are none") {
+TEST_CASE("stage_name: other names are not stages") {
   for (const char* name : {"", ".", "f", ".f", "f.mu-stage.h.b.1.2", ".f.mu-stage.", ".f.mu-stage.h.b.1",
                            ".f.mu-stage.h.b.1.2.3", ".f.mu-stage.h.b.x.2", ".f.mu-stage.h.b..2",
                            ".f.mu-stage.h.b.+1.2", ".f.mu-stage.h.b.nsx.1.2", ".f.mu-gone.h.b.ns1.1.2.",
@@ -114,7 +114,7 @@ TEST_CASE("stage_name: other names are none") {
   }
 }
 
-TEST_CASE("stage: only owners that can't be alive are cleaned up after") {
+TEST_CASE("stage: only stages of owners that can't be alive are removed") {
   struct Row {
     const char* host;
     const char* boot;
@@ -169,7 +169,7 @@ TEST_CASE("stage: a folder aside comes back only when its place is free") {
     CHECK(names_in(folder.path()) == Names{"d"});
     CHECK(get(folder / "d/f") == "first");
   }
-  // That of a process at work is left alone.
+  // The stage of a process at work is left alone.
   REQUIRE(::mkdir((folder / stage_of("e", StageKind::kAside, "", "", "", "", "")).c_str(), 0777) == 0);
   clean_stale_stages(folder.path());
   CHECK_FALSE(exists(folder / "e"));
@@ -184,14 +184,14 @@ TEST_CASE("stage: the next run cleans up, beside its target and in it") {
   REQUIRE(::mkdir((folder / "d").c_str(), 0777) == 0);
   put(folder / stale, "x");
   put(folder / "d/" + stale, "x");
-  StagedFolder staged(folder / "d", false);  // empty but for what a killed run left
+  StagedFolder staged(folder / "d", false);  // empty except for what a killed run left
   write(staged.create("x"), "x");
   staged.commit({});
   CHECK(names_in(folder.path()) == Names{"d"});
   CHECK(names_in(folder / "d") == Names{"x"});
 }
 
-// A folder that many users write to (a shared scratch disk) holds what others' killed runs left.
+// A folder that many users write to (a common scratch disk) holds what other users' killed runs left.
 TEST_CASE("stage: a stale stage that can't be removed does not stop the next run") {
   const TempFolder folder;
   const std::string stale = folder / stage_of("theirs", StageKind::kStage, "", "0badcafe", "", "", "");
@@ -276,7 +276,7 @@ TEST_CASE("stage: a folder that appears meanwhile is not replaced unless it is e
   }
 }
 
-TEST_CASE("stage: with force a target that vanished or appeared meanwhile is no obstacle") {
+TEST_CASE("stage: with force it does not matter if the target vanished or appeared meanwhile") {
   const TempFolder folder;
   put(folder / "f", "old");
   StagedFile vanished(folder / "f", true);
@@ -317,7 +317,7 @@ TEST_CASE("stage: a name is created once") {
   CHECK(names_in(folder / "d/sub") == Names{"x", "y"});
 }
 
-TEST_CASE("stage: an exception takes the stage with it, whatever it holds") {
+TEST_CASE("stage: an exception removes the stage, whatever it holds") {
   const TempFolder folder;
   try {
     StagedFolder staged(folder / "d", false);

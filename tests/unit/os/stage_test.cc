@@ -143,7 +143,7 @@ TEST_CASE("stage: a full folder needs force and is exchanged as one") {
   }
 }
 
-TEST_CASE("stage: what came into a folder while it was replaced is not lost") {
+TEST_CASE("stage: what appeared in a folder while it was replaced is not lost") {
   for (const bool exchange : {true, false}) {
     CAPTURE(exchange);
     const TempFolder folder;
@@ -174,7 +174,7 @@ TEST_CASE("stage: what came into a folder while it was replaced is not lost") {
   }
 }
 
-TEST_CASE("stage: what came meanwhile under a name of ours stays beside, where it is seen") {
+TEST_CASE("stage: what appeared meanwhile under a name of ours stays beside, in sight") {
   for (const bool exchange : {true, false}) {
     CAPTURE(exchange);
     const TempFolder folder;
@@ -201,7 +201,7 @@ TEST_CASE("stage: what came meanwhile under a name of ours stays beside, where i
   }
 }
 
-TEST_CASE("stage: without force a folder that is not empty any more stays as it is") {
+TEST_CASE("stage: without force a folder that is no longer empty stays as it is") {
   const TempFolder folder;
   std::filesystem::create_directory(folder / "d");
   {
@@ -254,7 +254,7 @@ TEST_CASE("stage: nothing is written through a link into a store of blobs, or in
   staged.commit();
 }
 
-TEST_CASE("stage: a file of another user hands on no right to act as somebody") {
+TEST_CASE("stage: a file of another user does not pass on setuid and setgid") {
   if (::geteuid() != 0) {
     MESSAGE("skipped: only root can tell");
     return;
@@ -312,7 +312,7 @@ TEST_CASE("stage: the work of a living process and of another host is left alone
 TEST_CASE("stage: a folder that was renamed aside by a killed run comes back") {
   const TempFolder folder;
   std::string aside;
-  // A process that has ended left the name.
+  // The name was left by a process that has ended.
   int pipe_ends[2];
   REQUIRE(::pipe(pipe_ends) == 0);
   in_child([&] {

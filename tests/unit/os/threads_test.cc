@@ -38,7 +38,7 @@ TEST_CASE("threads: there is always one") {
   CHECK(default_thread_count() >= 1);
 }
 
-TEST_CASE("lock: the second to ask is told to come later") {
+TEST_CASE("lock: the second to ask gets a temporary failure") {
   const mu::testing::TempFolder folder;
   {
     const FileLock first(folder / "lock");

@@ -27,7 +27,7 @@ std::string format(Dtype dtype, T value) {
 
 }  // namespace
 
-TEST_CASE("dtype: names round-trip and are told apart") {
+TEST_CASE("dtype: names round-trip and differ") {
   for (std::size_t i = 0; i < kDtypes; ++i) {
     const auto dtype = static_cast<Dtype>(i);
     CHECK(parse_dtype(name(dtype)) == dtype);

@@ -23,7 +23,7 @@ std::string le(T value) {
   return bytes;
 }
 
-// One opcode a line, its name as in pickletools and its arguments: "GLOBAL os system", "BINUNICODE text",
+// One opcode per line, its name as in pickletools and its arguments: "GLOBAL os system", "BINUNICODE text",
 // "RAW 80ff". Lengths are computed; numbers are decimal.
 inline std::string assemble(std::string_view program) {
   struct Op {
@@ -149,7 +149,7 @@ inline std::string assemble(std::string_view program) {
   return out;
 }
 
-// A member of an archive; what is given beside name and data replaces the truth.
+// A member of an archive; anything given besides name and data replaces the truth.
 struct ZipMember {
   std::string name, data;
   bool deflate = false;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every row of the conformance matrix: what the reference reader says, and the rule by which we say it.
+// Every row of the conformance matrix: the verdict of the reference reader, and our rule for it.
 #include <doctest/doctest.h>
 
 #include "testing.h"
@@ -15,7 +15,7 @@ struct Row {
   std::string header;
   std::size_t data;
   std::string_view level;  // reached: "" (does not load), "loads", "spec" (with a hub finding), "hub"
-  std::string_view rule;   // that is among the findings; "" for none at all
+  std::string_view rule;   // one of the findings; "" when there are none
 };
 
 std::string reached(const Findings& findings) {

@@ -110,7 +110,7 @@ TEST_CASE("gguf: counts, lengths and offsets that lie") {
 }
 
 TEST_CASE("gguf: what is kept of values has a ceiling") {
-  // A text a level, eight a list, four levels: 4096 texts of 60 KB if all were kept.
+  // Eight items per list, four levels: 4096 texts of 60 KB if all were kept.
   std::string nested = text(std::string(60'000, 's'));
   std::string level = array(kString, 2, nested + nested);
   level = array(kArray, 2, level + level);
@@ -125,7 +125,7 @@ TEST_CASE("gguf: what is kept of values has a ceiling") {
   CHECK(total < (18U << 20));
 }
 
-TEST_CASE("gguf: holes of a sparse file are not counted through") {
+TEST_CASE("gguf: counts in the hole of a sparse file end soon") {
   const TempFolder folder;
   put(folder / "x.gguf", gguf({pair("k", kArray, array(kString, 1ULL << 30, ""))}, {}));
   std::filesystem::resize_file(folder / "x.gguf", 1ULL << 40);

@@ -48,7 +48,7 @@ TEST_CASE("index: names that lead out are not followed") {
         std::vector<std::string>{"sub/x.safetensors"});
 }
 
-TEST_CASE("index: what is no index is refused") {
+TEST_CASE("index: anything but an index is refused") {
   for (const char* text :
        {"", "[]", "{}", R"({"weight_map":[]})", R"({"weight_map":{"a":1}})", "{\"weight_map\":{}"}) {
     CAPTURE(text);
@@ -66,7 +66,7 @@ TEST_CASE("index: duplicates, float sizes") {
   CHECK(index.weight_map[1] == std::pair<std::string, std::string>("a", "z"));
 }
 
-TEST_CASE("index: is compared with the shards in both directions") {
+TEST_CASE("index: it is compared with the shards in both directions") {
   CHECK(findings_of(kGood, "8").list().empty());
   CHECK(findings_of(kGood, "9").count("IX-TOTAL") == 1);
   CHECK(findings_of(R"("a":"m-00001-of-00002.safetensors","c":"m-00002-of-00002.safetensors")", "8")
@@ -88,7 +88,7 @@ TEST_CASE("index: a tensor in two shards is seen") {
   CHECK(open_files({folder / "a", folder / "b"}).findings.count("IX-TWICE") == 1);
 }
 
-TEST_CASE("index: is written as json.dump with indent 2") {
+TEST_CASE("index: it is written as json.dump with indent 2") {
   CHECK(write_shard_index({{"total_size", "12"}, {"k", "\"v\""}}, {{"é", "f"}}) ==
         "{\n  \"metadata\": {\n    \"total_size\": 12,\n    \"k\": \"v\"\n  },\n  \"weight_map\": {\n    "
         "\"\\u00e9\": \"f\"\n  }\n}");

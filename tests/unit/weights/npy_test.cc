@@ -54,7 +54,7 @@ TEST_CASE("npy: arrays that numpy writes") {
   }
 }
 
-TEST_CASE("npy: what has no place in safetensors is refused") {
+TEST_CASE("npy: what safetensors can't hold is refused") {
   const std::string data(64, 'x');
   for (const char* dict :
        {"{'descr': '|O', 'fortran_order': False, 'shape': (2,)}",
@@ -97,7 +97,7 @@ TEST_CASE("npy: Fortran order and big-endian numbers are read row-major and litt
   CHECK(as_text(middle) == std::string_view("\0\2\0", 3));
 }
 
-TEST_CASE("npy: types without a place in safetensors are described") {
+TEST_CASE("npy: types that safetensors lacks are described") {
   const TempFolder folder;
   for (const auto& [descr, bytes] :
        {std::pair<std::string, std::uint64_t>{"<U3", 24}, {"<c16", 32}, {"|S4", 8}}) {
@@ -111,7 +111,7 @@ TEST_CASE("npy: types without a place in safetensors are described") {
   }
 }
 
-TEST_CASE("npy: the start that is written is numpy's") {
+TEST_CASE("npy: the written start is numpy's") {
   // numpy.save(numpy.zeros((2, 3), "<f4")), numpy 2.4.
   const std::string prefix = npy_prefix({"t", Dtype::kF32, {2, 3}, 0, 0, 24});
   CHECK(prefix ==

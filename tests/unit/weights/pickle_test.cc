@@ -32,7 +32,7 @@ Verdict verdict_of(const std::string& program) {
   return report_pickle(Pickle(data)).worst;
 }
 
-// Programs that name os.system (or its like) in every way there is.
+// Programs that name os.system, or something like it, in every possible way.
 const std::vector<std::string> kSpellings = {
     "GLOBAL os system\nMARK\nBINUNICODE id\nTUPLE\nREDUCE\nSTOP",
     "PROTO 4\nSHORT_BINUNICODE os\nSHORT_BINUNICODE system\nSTACK_GLOBAL\nEMPTY_TUPLE\nREDUCE\nSTOP",
@@ -218,7 +218,7 @@ TEST_CASE("pickle: what torch's weights_only reader refuses") {
         "items appended to torch.Size");
   CHECK(objection("PROTO 2\nGLOBAL torch Size\nEMPTY_TUPLE\nREDUCE\nNONE\nNONE\nSETITEM\nSTOP") ==
         "items set on torch.Size");
-  CHECK(objection("PROTO 2\nBINUNICODE 7\nBINPERSID\nSTOP") == "a persistent id that is no tuple");
+  CHECK(objection("PROTO 2\nBINUNICODE 7\nBINPERSID\nSTOP") == "a persistent id that is not a tuple");
   CHECK(objection("PROTO 2\nGLOBAL torch complex\nSTOP") == "torch.complex");
 }
 
@@ -230,10 +230,10 @@ TEST_CASE("pickle: what breaks readers is a fault") {
       {assemble("POP"), "it takes a value from an empty stack"},
       {assemble("NONE\nMARK\nPOP\nPOP\nDUP"), "it takes a value from an empty stack"},
       {assemble("NONE\nMARK\nTUPLE1\nSTOP"), "it takes a value from an empty stack"},
-      {assemble("POP_MARK"), "it goes back to a mark that is not there"},
+      {assemble("POP_MARK"), "it goes back to a mark that was never set"},
       {assemble("EMPTY_DICT\nMARK\nNONE\nSETITEMS\nSTOP"), "a dict gets a key without a value"},
       {assemble("EMPTY_DICT\nEMPTY_LIST\nNONE\nSETITEM\nSTOP"), "a list, dict or set is the key of a dict"},
-      {assemble("NONE\nNONE\nAPPEND\nSTOP"), "it appends to what is no list, set or object"},
+      {assemble("NONE\nNONE\nAPPEND\nSTOP"), "it appends to something that is not a list, set or object"},
       {assemble("MARK\nOBJ\nSTOP"), "an object has no class"},
       {assemble("RAW 8bffffff7f"), "a number has 2147483647 bytes"},
       {assemble("RAW 8bffffffff"), "a length of -1"},
@@ -242,11 +242,11 @@ TEST_CASE("pickle: what breaks readers is a fault") {
       {assemble("RAW 96ffffffffffffffff"), "the pickle ends here"},
       {assemble("NONE\nLONG_BINPUT 4294967295\nSTOP"), "memo entry 4294967295 is far beyond the last one"},
       {assemble("BINGET 3\nSTOP"), "memo entry 3 was never set"},
-      {assemble("PUT x\nSTOP"), "a memo index is no number"},
+      {assemble("PUT x\nSTOP"), "a memo index is not a number"},
       {assemble("PROTO 255\nNONE\nSTOP"), "pickle protocol 255 is unknown"},
       {assemble("FRAME 100\nNONE\nSTOP"), "a frame is longer than the pickle"},
       {assemble("RAW 5802000000ff002e"), "a text is not UTF-8"},
-      {assemble("BININT1 1\nBININT1 2\nSTACK_GLOBAL\nSTOP"), "the name of a class or function is no text"},
+      {assemble("BININT1 1\nBININT1 2\nSTACK_GLOBAL\nSTOP"), "the name of a class or function is not text"},
       {assemble("EXT4 0\nSTOP"), "extension code 0"},
       {assemble("INT 12x\nSTOP"), "a whole number is not written in digits"},
       {assemble("FLOAT x\nSTOP"), "a number can't be read"},
@@ -275,7 +275,7 @@ TEST_CASE("pickle: what getattr fetches and what calls return is not called unno
         Verdict::kDangerous);
   CHECK(verdict_of("GLOBAL collections OrderedDict\nEMPTY_TUPLE\nREDUCE\nEMPTY_TUPLE\nREDUCE\nSTOP") ==
         Verdict::kUnknown);
-  // Read as one dotted name they are alike, judged they are not.
+  // As one dotted name they read alike, but they are judged differently.
   CHECK(verdict_of("GLOBAL torch.nn.modules.a B\nGLOBAL torch nn.modules.a.B\nSTOP") == Verdict::kUnknown);
 }
 
@@ -286,7 +286,7 @@ TEST_CASE("pickle: MEMOIZE counts as CPython does") {
         Verdict::kDangerous);
 }
 
-TEST_CASE("pickle: what readers disagree about is told") {
+TEST_CASE("pickle: what readers disagree about is reported") {
   const auto oddity = [](const std::string& program) {
     const std::string data = assemble(program);
     const Pickle pickle(data);
@@ -295,13 +295,13 @@ TEST_CASE("pickle: what readers disagree about is told") {
   };
   CHECK(oddity("PROTO 4\nFRAME 2\nNONE\nSTOP").empty());
   CHECK(oddity("PROTO 4\nFRAME 1\nNONE\nFRAME 1\nSTOP").empty());
-  CHECK(oddity("PROTO 2\nPROTO 2\nNONE\nSTOP") == "its protocol stands elsewhere than at its begin");
-  CHECK(oddity("NONE\nPROTO 2\nSTOP") == "its protocol stands elsewhere than at its begin");
+  CHECK(oddity("PROTO 2\nPROTO 2\nNONE\nSTOP") == "its protocol is not given at its beginning");
+  CHECK(oddity("NONE\nPROTO 2\nSTOP") == "its protocol is not given at its beginning");
   CHECK(oddity("PROTO 4\nFRAME 11\nFRAME 2\nNONE\nSTOP") == "a frame begins inside another");
   CHECK(oddity("PROTO 4\nFRAME 3\nBININT 7\nSTOP") == "a value crosses the end of its frame");
 }
 
-TEST_CASE("pickle: names have a length and a number") {
+TEST_CASE("pickle: names are limited in length and number") {
   CHECK(fault_of("c" + std::string(300, 'm') + "\nn\n.") ==
         "it names a class or function with 301 characters");
   CHECK(fault_of(assemble("BINUNICODE " + std::string(300, 'm') + "\nBINUNICODE n\nSTACK_GLOBAL\nSTOP")) ==
@@ -383,8 +383,8 @@ TEST_CASE("pickle: memory has a ceiling") {
   CHECK(Pickle(small, Pickle::kMaxSideMemory).fault().has_value());
 }
 
-TEST_CASE("pickled: keys and values that are shared parts are cut") {
-  // A key of 4 MB under which a thousand entries stand, and paths of it.
+TEST_CASE("pickled: keys and values that are repeated often are cut") {
+  // A key of 4 MB with a thousand entries below it, and paths made of it.
   std::string data = "X" + le(std::uint32_t{4'000'000}) + std::string(4'000'000, 'k') + "q\x01" + "0}(";
   for (int i = 0; i < 1000; ++i) {
     data += "h\x01";

@@ -117,7 +117,7 @@ TEST_CASE("safetensors: with any bit flipped it loads only if the tensors still 
   }
 }
 
-TEST_CASE("safetensors: a million tensors on one range are told of once a hundred times") {
+TEST_CASE("safetensors: a million tensors on one range give a hundred findings") {
   std::string header = "{";
   for (int i = 0; i < 20'000; ++i)
     header += "\"" + std::to_string(i) + R"(":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},)";
@@ -136,7 +136,7 @@ TEST_CASE("sniff: files of other kinds are named") {
   CHECK_FALSE(describe_foreign_file("\x10\0\0\0\0\0\0\0{}").has_value());
 }
 
-TEST_CASE("digest: is what its definition says") {
+TEST_CASE("digest: it is what its definition says") {
   const std::string data = "\x01\x02\x03\x04\x05\x06";
   const std::string hash = tensor_hash("U8", {2, 3}, 6, [&](std::uint64_t at, std::span<std::byte> out) {
     std::copy_n(as_bytes(data).begin() + static_cast<std::ptrdiff_t>(at), out.size(), out.begin());

@@ -121,7 +121,7 @@ TEST_CASE("torch: views are read row-major") {
         std::vector<float>{0, -1, 2, -3});
 }
 
-TEST_CASE("torch: what leaves its storage is refused") {
+TEST_CASE("torch: a view that leaves its storage is refused") {
   CHECK(has(error_of_view({.key = "7"}), "storage '7' is missing"));
   CHECK(has(error_of_view({.elements = 13}), "should have 13 elements"));
   CHECK(has(error_of_view({.offset = 1}), "reaches beyond"));
@@ -202,7 +202,7 @@ TEST_CASE("torch: every pickle of a legacy stream is judged") {
   CHECK(worst(stream(call, "", "")) == Verdict::kDangerous);
   CHECK(worst(stream("", call, "")) == Verdict::kDangerous);
   CHECK(worst(stream("", "", call)) == Verdict::kDangerous);
-  // Broken after it, it ran all the same.
+  // It is broken later, but the call would already have run.
   CHECK(worst(stream("", "", call + "RAW ff\n")) == Verdict::kDangerous);
   const std::string cut = stream("", call, "");
   CHECK(worst(cut.substr(0, cut.size() - 1)) == Verdict::kDangerous);
@@ -212,7 +212,7 @@ TEST_CASE("torch: every pickle of a legacy stream is judged") {
       open_bytes(assemble("RAW 80028a0a6cfc9c46f9206aa850192e\nPROTO 2\nBININT2 1002\nSTOP") +
                  stream("", "", "").substr(15));
   CHECK(has(other_protocol.error, "is not 1001"));
-  // The magic number in other protocols; made by a call it is no magic number.
+  // The magic number in other protocols; made by a call it is not a magic number.
   for (const char* magic : {"RAW 80048a0a6cfc9c46f9206aa850192e", "LONG 119547037146038801333356L\nSTOP",
                             "RAW 80058a0a6cfc9c46f9206aa850192e"}) {
     CAPTURE(magic);
@@ -231,7 +231,7 @@ TEST_CASE("torch: every pickle of a legacy stream is judged") {
                    "STOP\nPROTO 2\nEMPTY_LIST\nBINUNICODE 0\nAPPEND\nBINUNICODE 0\nAPPEND\nSTOP") +
           le(std::uint64_t{12}) + floats(12) + le(std::uint64_t{0}))
           .error,
-      "stands twice"));
+      "appears twice"));
 }
 
 TEST_CASE("torch: no pickle hides behind others") {
@@ -245,7 +245,7 @@ TEST_CASE("torch: no pickle hides behind others") {
   const auto worst = [](const Opened& opened) { return opened.weights.files.at(0).object->worst(); };
   CHECK(worst(open_bytes(times(good, 20) + bad, "x.pkl")) == Verdict::kDangerous);
   CHECK(worst(open_bytes(good + assemble("NONE\nSTOP") + bad, "x.pkl")) == Verdict::kDangerous);
-  // More than are looked at are refused, not waved through.
+  // If there are more than are looked at, the file is refused, not accepted.
   CHECK(has(open_bytes(times(good, 200) + bad, "x.pkl").error, "follow one another"));
   CHECK(open_bytes(good + std::string(100, '\0'), "x.pkl").error.empty());
   std::vector<ZipMember> many = {{.name = "x/data/0", .data = floats(12)}};
@@ -260,7 +260,7 @@ TEST_CASE("torch: no pickle hides behind others") {
   const Opened crc = open_bytes(zip({{.name = "x/data.pkl", .data = good, .crc = 1}}));
   CHECK(crc.error.empty());
   CHECK(crc.weights.findings.count("ZP-CRC") == 1);
-  // What the pickle would do is told though the storages lie.
+  // What the pickle would do is reported even though the storages lie.
   const Opened lie =
       open_bytes(torch_zip(call_and(dict({{"a", tensor({})}})), {{.name = "x/byteorder", .data = "odd"}}));
   CHECK(has(lie.error, "byte order"));

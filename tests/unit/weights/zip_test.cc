@@ -22,7 +22,7 @@ const std::string kText = [] {
   return text;
 }();
 
-// What opening the archive and reading all members ends with; "" is fine.
+// The fault of opening the archive and reading all members; "" when there is none.
 std::string error_of_zip(const std::string& bytes) {
   const TempFolder folder;
   put(folder / "a.zip", bytes);
@@ -52,7 +52,7 @@ TEST_CASE("zip: members as torch and NumPy write them") {
                                       {.zip64_end = true}));
   const InputFile file(folder / "a.zip");
   Findings findings;
-  // Also as a slice of a file: offsets count from its begin.
+  // Also as a slice of a file: offsets count from its beginning.
   const ZipArchive archive(file, 5, file.size() - 5, findings);
   REQUIRE(archive.entries().size() == 3);
   CHECK(archive.read(*archive.find("a/data.pkl"), 100) == "one");
@@ -99,7 +99,7 @@ TEST_CASE("zip: a directory that lies is refused") {
   CHECK(has(error_of_zip(with(a, [](ZipMember& m) { m.zip64 = true, m.compressed = ~0ULL; })),
             "reaches beyond"));
   CHECK(has(error_of_zip(with(a, [](ZipMember& m) { m.size = 4; })), "two sizes"));
-  // The directory's name counts, as for torch; the local one only moves the data.
+  // The name in the directory counts, as for torch; the local one only moves the data.
   CHECK(error_of_zip(with(a, [](ZipMember& m) { m.local_name = "longer name than the directory has"; })) ==
         "ZP-LOCAL");
   CHECK(error_of_zip(with(a, [](ZipMember& m) { m.local_name = "b"; })) == "ZP-LOCAL");
@@ -157,7 +157,7 @@ TEST_CASE("zip: hundreds of deflated members take two descriptors") {
   CHECK(open_files() <= before + 2);
 }
 
-TEST_CASE("zip: a deflated member is read on, back and from several threads") {
+TEST_CASE("zip: a deflated member is read forward, back and from several threads") {
   const TempFolder folder;
   put(folder / "a.zip", zip({{.name = "a", .data = kText, .deflate = true}}));
   const InputFile file(folder / "a.zip");
