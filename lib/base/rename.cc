@@ -11,7 +11,7 @@
 namespace mu {
 namespace {
 
-constexpr std::size_t kGroups = 10;
+constexpr std::size_t kGroups = 10;  // the whole match and \1 to \9
 
 // Splits at delimiters that have no backslash before them.
 std::vector<std::string_view> cut(std::string_view text, char delimiter) {

@@ -123,6 +123,26 @@ bool holds_only_adapter(const Weights& weights) {
          });
 }
 
+namespace {
+
+// Which of `adapters` is kept; empty where names carry none. `bare`: some names carry no adapter's name.
+std::string choose_adapter(const std::string& wanted, const std::vector<std::string>& adapters, bool bare) {
+  const std::string list = join(adapters, ", ");
+  if (wanted.empty()) {
+    if (adapters.size() > 1)
+      throw malformed("it holds several adapters: " + escape_name(list)).hint("choose one with --adapter");
+    return adapters.empty() ? "" : adapters.front();
+  }
+  const bool known = std::find(adapters.begin(), adapters.end(), wanted) != adapters.end();
+  if (!known && !(bare && adapters.empty() && wanted == "default"))
+    throw malformed(adapters.empty() ? "its names carry no adapter's name"
+                                     : fmt::format("it holds no adapter '{}'", escape_name(wanted)))
+        .hint(adapters.empty() ? "leave --adapter out" : "there are: " + escape_name(list));
+  return adapters.empty() ? "" : wanted;
+}
+
+}  // namespace
+
 AdapterChoice keep_adapter(Weights& weights, const std::string& adapter, std::string_view bias) {
   std::vector<AdapterName> names;
   std::set<std::string> adapters, layers;
@@ -142,19 +162,8 @@ AdapterChoice keep_adapter(Weights& weights, const std::string& adapter, std::st
     has_base = has_base || (name.part == AdapterPart::kBase && layers.contains(name.module));
   AdapterChoice choice;
   choice.adapters.assign(adapters.begin(), adapters.end());
-  const std::string list = join(choice.adapters, ", ");
   if (layers.empty() && adapters.empty()) throw malformed("it holds no LoRA tensors");
-  if (!adapter.empty()) {
-    if (!adapters.contains(adapter) && !(bare && adapters.empty() && adapter == "default"))
-      throw malformed(adapters.empty() ? "its names carry no adapter's name"
-                                       : fmt::format("it holds no adapter '{}'", escape_name(adapter)))
-          .hint(adapters.empty() ? "leave --adapter out" : "there are: " + escape_name(list));
-    choice.adapter = adapters.empty() ? "" : adapter;
-  } else if (adapters.size() > 1) {
-    throw malformed("it holds several adapters: " + escape_name(list)).hint("choose one with --adapter");
-  } else if (adapters.size() == 1) {
-    choice.adapter = *adapters.begin();
-  }
+  choice.adapter = choose_adapter(adapter, choice.adapters, bare);
   const auto keeps = [&](const AdapterName& name) {
     switch (name.part) {
       case AdapterPart::kFactor:

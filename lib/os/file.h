@@ -69,7 +69,7 @@ class InputFile {
   // Closes the descriptor until the next read: sets of thousands of files need more than a process may have.
   // The kOpenParked parked files that were used last stay open. Reading throws kIo if the file was replaced.
   void park();
-  static constexpr std::size_t kOpenParked = 128;
+  static constexpr std::size_t kOpenParked = 128;  // far below the usual limit of 1024 descriptors
 
   [[nodiscard]] const std::string& path() const { return path_; }
   [[nodiscard]] std::uint64_t size() const { return size_; }  // bytes, when it was opened

@@ -25,7 +25,7 @@
 namespace mu {
 namespace {
 
-constexpr std::size_t kMaxEntries = 1'000'000;
+constexpr std::size_t kMaxEntries = 1'000'000;  // bounds the memory of a list
 
 struct CloseFolder {
   void operator()(DIR* folder) const { ::closedir(folder); }

@@ -19,10 +19,10 @@
 namespace mu {
 namespace {
 
-constexpr int kMaxDepth = 32;
-constexpr int kMostLooks = 16;  // then a folder that somebody keeps writing into is left alone
-constexpr int kMostFaults = 3;  // failed looks, likewise
-constexpr std::size_t kMostNamed = 5;
+constexpr int kMaxDepth = 32;          // of folders in folders; the walk recurses
+constexpr int kMostLooks = 16;         // then a folder that somebody keeps writing into is left alone
+constexpr int kMostFaults = 3;         // failed looks, likewise
+constexpr std::size_t kMostNamed = 5;  // paths in a message
 
 // Without the time of change of the inode, which linking and renaming alter, too.
 FileStamp lasting(const struct stat& status) {

@@ -20,7 +20,7 @@ namespace mu {
 namespace {
 
 constexpr std::size_t kLongestTarget = 100;  // bytes, of names that need not be whole
-constexpr std::size_t kLongestName = 255;    // bytes
+constexpr std::size_t kLongestName = 255;    // bytes; NAME_MAX of Linux
 constexpr std::string_view kMarks[] = {".mu-stage.", ".mu-aside.", ".mu-gone."};
 
 std::string read_line(const std::string& path) {

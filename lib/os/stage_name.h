@@ -37,7 +37,7 @@ struct StageName {
 // Reads such a name; nothing for any other.
 std::optional<StageName> parse_stage_name(std::string_view name);
 
-// For how many seconds the stage of an owner elsewhere is taken to be in use.
+// For how many seconds the stage of an owner elsewhere is taken to be in use: a day, to be safe.
 inline constexpr std::int64_t kForeignStageAge = std::int64_t{24} * 60 * 60;
 
 }  // namespace mu

@@ -18,8 +18,8 @@
 namespace mu {
 namespace {
 
-constexpr std::size_t kBlock = 2048;  // values
-constexpr std::size_t kLanes = 8;
+constexpr std::size_t kBlock = 2048;  // values; 16 KiB of doubles
+constexpr std::size_t kLanes = 8;     // two AVX2 registers of doubles
 
 // The bits of a float or double, and what their fields mean.
 template <typename T>

@@ -36,13 +36,13 @@ namespace {
 // The ceilings of the JavaScript reader (@huggingface/gguf), which the Hub runs on every file, but of tensors
 // fewer, since llama.cpp makes some thousands.
 constexpr std::uint64_t kMaxPairs = 100'000, kMaxTensors = 200'000, kMaxString = 10'000'000, kMaxKey = 65'535;
-constexpr std::uint64_t kMaxDims = 8, kMaxArrayDepth = 4;
+constexpr std::uint64_t kMaxDims = 8, kMaxArrayDepth = 4;  // ggml's tensors have 4 dimensions at most
 constexpr std::uint64_t kMaxItems = 10'000'000;   // texts and arrays in arrays; vocabularies have a million
 constexpr std::size_t kKeptBytes = 4096;          // of a value
 constexpr std::size_t kKeptTogether = 16U << 20;  // bytes of all values, before they are kept shorter
 constexpr std::size_t kKeptShort = 64;            // bytes of a value then
 constexpr std::size_t kKeptItems = 8;             // of an array
-constexpr std::size_t kWindow = 1U << 20;
+constexpr std::size_t kWindow = 1U << 20;         // bytes read at once
 
 struct GgmlType {
   std::uint32_t id;

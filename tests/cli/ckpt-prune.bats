@@ -1,42 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
+# ckpt-prune: rules, limits, views and what a run of it does.
 load helper
-
-# run_of STEP...: ./run with copies of a real checkpoint under these steps, an hour apart and old enough.
-run_of() {
-  mkdir -p run
-  for step in "$@"; do
-    cp -r "$FIXTURES/full-run/checkpoint-40" "run/checkpoint-$step"
-    sed -i "s/\"global_step\": 40/\"global_step\": $step/; s/^  \"best_model_checkpoint\": .*/  \"best_model_checkpoint\": null,/" \
-      "run/checkpoint-$step/trainer_state.json"
-    find "run/checkpoint-$step" -exec touch -d "2026-01-01 + $step hours" {} +
-  done
-}
-
-log_of() { # log_of STEP ENTRIES: the log of a checkpoint
-  printf '{"best_model_checkpoint": null, "epoch": 1.0, "global_step": %s, "log_history": [%s]}\n' "$@" > "run/checkpoint-$1/trainer_state.json"
-  touch -d "2026-01-01 + $1 hours" "run/checkpoint-$1/trainer_state.json" "run/checkpoint-$1"
-}
-
-tear() { head -c 1000 "$FIXTURES/full-run/checkpoint-40/model.safetensors" > "run/checkpoint-$1/model.safetensors"; touch -d 2026-01-01 "run/checkpoint-$1/model.safetensors"; }
-
-steps() { (cd run && ls -d checkpoint-* 2> /dev/null | sed 's/checkpoint-//' | sort -n | paste -sd' '); }
-
-as_nobody() { setpriv --reuid=65534 --regid=65534 --clear-groups "$@"; }
-
-@test "a link protects its checkpoint where folders above may not be searched" {
-  [ "$(id -u)" = 0 ] || skip "needs root to become another user"
-  run_of 100 200 300
-  ln -s checkpoint-100 run/kept
-  mkdir -p above/below
-  mv run above/below
-  cp "$BIN_DIR/ckpt-prune" above/below
-  chmod -R a+rwX above/below
-  find above/below/run -exec touch -h -d 2026-01-01 {} +
-  chmod 700 above
-  cd above/below
-  expect 0 as_nobody ./ckpt-prune --keep 1 run
-  [ "$(steps)" = "100 300" ]
-}
+load ckpt
 
 @test "the plan says what happens to each and why, and a real run does it" {
   run_of 100 200 300 400
@@ -227,101 +192,6 @@ assert d["done"] and d["runs"][0]["outcome"]["removed"] == 1 and d["runs"][0]["o
   has stderr "it does not fit"
 }
 
-@test "several runs, recursively, and one that is missing or locked" {
-  run_of 100 200
-  mkdir -p runs/deep/er
-  cp -a run runs/a
-  cp -a run runs/deep/er/b
-  ln -s ../run runs/link
-  expect 0 ckpt-prune -q --keep 1 --recursive runs
-  [ ! -e runs/a/checkpoint-100 ] && [ ! -e runs/deep/er/b/checkpoint-100 ]
-  [ "$(steps)" = "100 200" ]
-  # One that does not exist is a mistake in typing: nothing is done.
-  expect 7 ckpt-prune --keep 1 run missing
-  has stderr "missing: cannot open"
-  expect 7 ckpt-prune --keep 1 run run/checkpoint-100/config.json/x
-  expect 7 ckpt-prune --keep 2 missing
-  [ "$(steps)" = "100 200" ]
-  # One that is no folder is passed by.
-  touch file
-  expect 3 ckpt-prune --keep 2 file run
-  has stderr "file: cannot open: Not a directory"
-  expect 7 ckpt-prune --keep 2 file
-  cp -a run other
-  exec 9< other
-  flock -n 9
-  expect 75 ckpt-prune --keep 1 other
-  expect 3 ckpt-prune --keep 1 run other
-  has stderr "another ckpt-prune is at work here"
-  [ "$(steps)" = 200 ] && [ -e other/checkpoint-100 ]
-  expect 0 ckpt-prune -n --keep 1 other
-  exec 9<&-
-  expect 0 ckpt-prune -q --keep 1 other other/../other
-  [ ! -e other/checkpoint-100 ]
-  # A run that is a link is followed once.
-  run_of 100
-  ln -s run linked
-  expect 0 ckpt-prune -q --keep 1 linked
-  [ "$(steps)" = 200 ]
-  expect 2 ckpt-prune --keep 1 run/checkpoint-200
-  has stderr "name the run folder"
-}
-
-@test "two at once: one works, the other comes back with 75" {
-  run_of 100 200 300 400
-  pids=()
-  for i in 1 2 3 4 5 6; do
-    (code=0; ckpt-prune -q --keep 1 run 2> /dev/null || code=$?; echo $code >> codes) & pids+=($!)
-  done
-  wait "${pids[@]}"
-  [ "$(sort -u codes | grep -cvE '^(0|75)$')" = 0 ]
-  grep -qx 0 codes
-  [ "$(steps)" = 400 ]
-  [ "$(ls run/checkpoint-400 | wc -l)" = "$(ls "$FIXTURES/full-run/checkpoint-40" | wc -l)" ]
-}
-
-@test "kill -9 in a loop: never half a checkpoint under its name, the rerun finishes" {
-  whole=$(ls "$FIXTURES/full-run/checkpoint-40" | wc -l)
-  for round in $(seq 12); do
-    run_of 100 200 300 400 500 600 700 800
-    ckpt-prune -q --keep 1 run &
-    pid=$!
-    sleep "0.00$((round % 10))"
-    kill -9 $pid 2> /dev/null || true
-    wait $pid 2> /dev/null || true
-    for checkpoint in run/checkpoint-*; do [ "$(ls "$checkpoint" | wc -l)" = "$whole" ]; done
-    expect 0 ckpt-prune -q --keep 1 run
-    [ "$(ls -A run)" = checkpoint-800 ]
-    rm -r run
-  done
-}
-
-@test "a bind mount that is read-only is 7 and nothing is lost" {
-  [ "$(id -u)" = 0 ] && unshare -m true 2> /dev/null || skip "needs mounts"
-  run_of 100 200
-  expect 7 unshare -m bash -c "mount --bind run run && mount -o remount,ro,bind run && ckpt-prune --keep 1 run"
-  has stderr "Read-only file system"
-  [ "$(steps)" = "100 200" ]
-  expect 0 unshare -m bash -c "mount --bind run run && mount -o remount,ro,bind run && ckpt-prune -n --keep 1 run"
-}
-
-@test "no permission: the others are done" {
-  [ "$(id -u)" = 0 ] && command -v setpriv > /dev/null || skip "needs root to become another user"
-  chmod 755 "$BATS_TEST_TMPDIR"
-  run_of 100 200 300
-  cp -a run locked
-  chown -R 65534:65534 run
-  chown root:root run/checkpoint-100 && chmod 700 run/checkpoint-100
-  cp "$BIN_DIR/ckpt-prune" .
-  as_nobody test -x ./ckpt-prune || skip "the temporary folder can't be reached by another user"
-  expect 7 as_nobody ./ckpt-prune --keep 1 locked
-  has stderr "Permission denied"
-  expect 3 as_nobody ./ckpt-prune --keep 1 run locked
-  # One that can't be looked at is left.
-  [ "$(steps)" = "100 300" ]
-  [ "$(ls locked | wc -l)" = 3 ]
-}
-
 @test "odd names and broken states" {
   run_of 100 200 300 400
   mkdir run/checkpoint-007 $'run/checkpoint-9\n' run/checkpoint-99999999999999999999999999 run/checkpoint-best
@@ -333,102 +203,6 @@ assert d["done"] and d["runs"][0]["outcome"]["removed"] == 1 and d["runs"][0]["o
   [ -d $'run/checkpoint-9\n' ] && [ -d run/checkpoint-007 ] && [ -d run/checkpoint-99999999999999999999999999 ] && [ ! -e run/checkpoint-300 ]
   has stderr "run/checkpoint-200: torn: trainer_state.json is empty"
   has stderr "run/checkpoint-100: torn: trainer_state.json: "
-}
-
-@test "two runs in one folder: the rules are for the one saved last, the other keeps its newest and its best" {
-  run_of 100 200 300 400 500
-  for step in 100 200 300 400 500; do log_of $step '{"loss": 2.0, "step": 50}'; done
-  # Times alone say nothing: they are lost in copying.
-  touch run/checkpoint-100/trainer_state.json
-  expect 0 ckpt-prune -n --keep 2 run
-  [ -z "$stderr" ]
-  has output "keep    checkpoint-400"
-  for step in 100 200; do
-    log_of $step '{"loss": NaN, "step": 50}'
-    touch run/checkpoint-$step/trainer_state.json
-  done
-  sed -i 's/"best_model_checkpoint": null/"best_model_checkpoint": "checkpoint-300\/"/' run/checkpoint-500/trainer_state.json
-  touch -d "2026-01-01 + 500 hours" run/checkpoint-500/trainer_state.json
-  expect 0 ckpt-prune --max-total 1TB run
-  [ -z "$stderr" ]
-  expect 0 ckpt-prune --keep 1 run
-  has stderr "2 runs in one folder: by its log checkpoint-500 is of another run than checkpoint-200, which was saved last (3 checkpoints of that run)"
-  [ "$(steps)" = "200 300 500" ]
-  expect 1 ckpt-prune -q --max-total 1KB run
-  [ "$(steps)" = 200 ]
-}
-
-@test "trackers: what the trainer calls its last stays, and newer ones wait for it" {
-  run_of 100 200 300 400
-  echo checkpoint-200 > run/latest
-  touch -d "2026-01-01 + 401 hours" run/latest
-  expect 0 ckpt-prune --keep 1 run
-  [ "$(steps)" = "200 300 400" ]
-  touch -d "2026-01-01 + 300 hours" run/latest
-  run_of 100
-  expect 0 ckpt-prune --keep 1 run
-  has stderr "latest is stale: checkpoint-400 was saved 4d 4h after it last changed"
-  [ "$(steps)" = "200 400" ]
-  run_of 100
-  echo /elsewhere/checkpoint-200 > run/latest
-  expect 0 ckpt-prune --keep 1 run
-  has stderr "latest says '/elsewhere/checkpoint-200', which is not a complete checkpoint here"
-  [ "$(steps)" = 400 ]
-}
-
-@test "by pattern: files of Lightning and plain torch, folders of others" {
-  mkdir -p run/others
-  for epoch in 1 2 3; do
-    cp "$FIXTURES/full-run/checkpoint-40/scheduler.pt" "run/epoch=$epoch-step=${epoch}00-val_loss=0.$((4 - epoch)).ckpt"
-    mkdir "run/step_$epoch"
-    cp "$FIXTURES/full-run/checkpoint-40/model.safetensors" "run/step_$epoch"
-  done
-  find run -exec touch -d 2026-01-01 {} +
-  ln -s "epoch=1-step=100-val_loss=0.3.ckpt" run/last.ckpt
-  expect 0 ckpt-prune -q --keep 1 --pattern 'epoch=*.ckpt' run
-  [ "$(ls -d run/*=*.ckpt | wc -l)" = 3 ]  # the trainer's link has not come to the newer ones yet
-  touch -hd 2025-12-31 run/last.ckpt       # it never will
-  expect 0 ckpt-prune -q --keep 1 --pattern 'epoch=*.ckpt' run
-  [ "$(ls run)" = $'epoch=1-step=100-val_loss=0.3.ckpt\nepoch=3-step=300-val_loss=0.1.ckpt\nlast.ckpt\nothers\nstep_1\nstep_2\nstep_3' ]
-  head -c 100 run/epoch=3*.ckpt > cut && cat cut > run/epoch=3*.ckpt
-  expect 0 ckpt-prune --pattern 'epoch=*.ckpt' --list run
-  has output "the file is cut"
-  expect 0 ckpt-prune -q --keep-best 1 --metric val_loss --pattern 'epoch=*.ckpt' run
-  expect 0 ckpt-prune -q --keep 2 --pattern 'step_*' run
-  [ "$(ls -d run/step_*)" = $'run/step_2\nrun/step_3' ]
-  expect 2 ckpt-prune --keep 1 --pattern '*' run
-}
-
-@test "by pattern: what is no checkpoint is left alone and named, the best too" {
-  mkdir -p run/step_400 run/step_50
-  for step in 100 200 300; do cp "$FIXTURES/full-run/checkpoint-40/optimizer.pt" "run/step_$step.pt"; done
-  cp run/step_300.pt run/step_best.pt
-  echo '{"loss": 1}' > run/step_500.jsonl
-  touch run/step_50/notes.txt
-  find run -exec touch -d 2026-01-01 {} +
-  touch -d 2026-02-01 run/step_best.pt run/step_400
-  expect 0 ckpt-prune --keep 1 --pattern 'step_*' run
-  [ "$(ls run | paste -sd' ')" = "step_300.pt step_400 step_50 step_500.jsonl step_best.pt" ]
-  has stderr "left alone, neither weights nor training state: step_400, step_50, step_500.jsonl"
-  has stderr "left alone, no number in the name, as others have: step_best.pt"
-  expect 0 ckpt-prune -q --keep 1 --pattern 'step_*' run
-  [ -z "$stderr" ]
-}
-
-@test "folders of accelerate and diffusers are whole, and torn ones are told" {
-  for step in 500 1000 1500; do
-    mkdir -p run/checkpoint-$step/unet
-    cp "$FIXTURES/full-run/checkpoint-40/model.safetensors" run/checkpoint-$step/unet/diffusion_pytorch_model.safetensors
-    for name in optimizer.bin scheduler.bin random_states_0.pkl; do cp "$FIXTURES/full-run/checkpoint-40/scheduler.pt" run/checkpoint-$step/$name; done
-    find run/checkpoint-$step -exec touch -d "2026-01-01 + $step hours" {} +
-  done
-  expect 0 ckpt-prune --torn remove run
-  [ "$(steps)" = "500 1000 1500" ]
-  head -c 1000 "$FIXTURES/full-run/checkpoint-40/model.safetensors" > run/checkpoint-1500/unet/diffusion_pytorch_model.safetensors
-  find run/checkpoint-1500 -exec touch -d 2026-03-10 {} +
-  expect 0 ckpt-prune --keep 1 run
-  [ "$(steps)" = "1000 1500" ]
-  has stderr "run/checkpoint-1500: torn: unet/diffusion_pytorch_model.safetensors: "
 }
 
 @test "the trash takes what would be deleted" {
@@ -467,41 +241,6 @@ assert d["done"] and d["runs"][0]["outcome"]["removed"] == 1 and d["runs"][0]["o
   expect 0 ckpt-prune --max-total 2 empty
 }
 
-@test "what could not be looked at is named, 3" {
-  run_of 100 200 300
-  rm run/checkpoint-200/trainer_state.json
-  # A link in a circle can't be opened by anybody.
-  ln -s trainer_state.json run/checkpoint-200/trainer_state.json
-  expect 3 ckpt-prune --keep 1 run
-  has stderr "run/checkpoint-200: can't be read: "
-  [ "$(steps)" = "200 300" ]
-  expect 3 ckpt-prune -n --keep 1 run
-}
-
-@test "checkpoints below, or under other names, are hinted at" {
-  run_of 100 200
-  mkdir -p hpo verl deep/a
-  mv run hpo/run-0
-  expect 0 ckpt-prune --keep 1 hpo
-  [ "$stderr" = "ckpt-prune: hpo: no checkpoint found, but run-0 below holds some (--recursive)" ]
-  expect 0 ckpt-prune -q --keep 1 hpo
-  [ -z "$stderr" ]
-  mkdir verl/global_step_20 deep/a/iter_0000100
-  expect 0 ckpt-prune --keep 1 verl
-  has stderr "global_step_20 looks like one (--pattern 'global_step_*')"
-  expect 0 ckpt-prune --keep 1 --recursive verl
-  has stderr "--pattern 'global_step_*'"
-  expect 0 ckpt-prune --keep 1 deep
-  has stderr "a/iter_0000100 looks like one (--recursive --pattern 'iter_*')"
-  expect 0 ckpt-prune --keep 1 --pattern 'step_*' hpo/run-0
-  has stderr "checkpoint-100 looks like one (without --pattern)"
-  # A young run has nothing yet, and nothing is said.
-  mkdir young
-  touch young/train.log
-  expect 0 ckpt-prune --keep 1 young
-  [ -z "$stderr" ]
-}
-
 @test "a run of which no checkpoint is whole is refused, the others are done" {
   run_of 100 200 300
   for step in 100 200 300; do tear $step; done
@@ -518,23 +257,6 @@ assert d["done"] and d["runs"][0]["outcome"]["removed"] == 1 and d["runs"][0]["o
   [ "$(ls torn)" = checkpoint-300 ]
   expect 0 ckpt-prune -q --torn aside --allow-unresumable torn
   [ "$(ls torn)" = torn-checkpoint-300 ]
-}
-
-@test "what staging left: named with --torn, touched by remove and aside alone" {
-  run_of 100 200
-  cp -r run/checkpoint-200 run/tmp-checkpoint-300
-  find run -exec touch -d 2026-01-01 {} +
-  expect 0 ckpt-prune --keep 2 run
-  [ -z "$stderr" ]
-  expect 0 ckpt-prune --keep 2 --torn keep run
-  has stderr "run/tmp-checkpoint-300: what a save that was cut off left behind"
-  touch run/tmp-checkpoint-300
-  expect 0 ckpt-prune --torn remove run
-  [ -d run/tmp-checkpoint-300 ]
-  touch -d 2026-01-01 run/tmp-checkpoint-300
-  expect 0 ckpt-prune --keep 1 --torn remove run
-  has stderr "removed 2 checkpoints"
-  [ "$(ls run)" = checkpoint-200 ]
 }
 
 @test "--follow keeps the steps that another folder holds" {

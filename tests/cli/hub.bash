@@ -84,3 +84,10 @@ same_files() { # ID FOLDER [REVISION]
   hub_files "$1" "${3:-main}" | grep -v ' .gitattributes$' | sed -E 's/^([0-9a-f]{64}) [0-9]+ /\1  /' > there
   (cd "$2" && sha256sum --quiet -c ../there && [ "$(find . -type f | wc -l)" = "$(wc -l < ../there)" ])
 }
+
+# Many small parts: out/ with files of three parts.
+in_parts() {
+  mkdir out
+  for i in 1 2 3; do large out/$i.bin 30000; echo $i >> out/$i.bin; done
+  start_hub --lfs-threshold 100 --multipart 10000 --chunk 12000 "$@"
+}

@@ -72,7 +72,7 @@ class Pickle {
   static constexpr std::size_t kMaxMemory = 124U << 20;
   static constexpr std::size_t kMaxTogether = 220U << 20;   // bytes of these and the data
   static constexpr std::size_t kMaxSideMemory = 32U << 20;  // of a pickle read while another is in memory
-  static constexpr std::size_t kMaxDepth = 500;             // of nesting
+  static constexpr std::size_t kMaxDepth = 500;             // of nesting; code that walks a pickle recurses
   static constexpr std::size_t kMaxStack = 1U << 20;        // values
   static constexpr std::size_t kMaxNumber = 1024;           // bytes of a number
   static constexpr std::size_t kMaxLine = 16U << 20;        // bytes of a text of protocol 0

@@ -82,6 +82,68 @@ std::vector<std::uint64_t> saved_offsets(const JsonValue& info, const Tensor& te
   return offsets;
 }
 
+// What each file's metadata say of its pieces.
+std::vector<JsonDocument> read_infos(const Weights& pieces) {
+  std::vector<JsonDocument> infos;
+  for (const WeightsFile& file : pieces.files) {
+    const auto text = file.metadata ? file.metadata->find(std::string(kInfo)) : Metadata::const_iterator();
+    if (!file.metadata || text == file.metadata->end())
+      throw rule_error("DC-CHUNK", "its metadata lack DCP_SHARDING_INFO").in_file(escape_name(file.name));
+    in_file(file.name, [&] { infos.push_back(parse_json(text->second)); });
+  }
+  return infos;
+}
+
+// A tensor as far as its pieces reach, and where they lie.
+struct Joined {
+  Tensor tensor;
+  Layout layout{};
+};
+
+std::vector<Joined> join_pieces(const Weights& pieces) {
+  const std::vector<JsonDocument> infos = read_infos(pieces);
+  std::vector<Joined> whole;
+  std::map<std::string, std::size_t> index;
+  for (const Tensor& piece : pieces.tensors) {
+    in_file(pieces.files[piece.source].name, [&] {
+      const std::vector<std::uint64_t> begin = saved_offsets(infos[piece.source].root, piece);
+      const auto [at, fresh] = index.try_emplace(piece.name, whole.size());
+      if (fresh)
+        whole.push_back(
+            {{piece.name, piece.dtype, std::vector<std::uint64_t>(begin.size(), 0), piece.source, 0, 0}});
+      auto& [tensor, layout] = whole[at->second];
+      if (tensor.dtype != piece.dtype || tensor.shape.size() != begin.size())
+        throw rule_error("DC-ITEM",
+                         "pieces of '" + escape_name(piece.name) + "' differ in dtype or dimensions");
+      for (std::size_t i = 0; i < begin.size(); ++i)
+        tensor.shape[i] = std::max(tensor.shape[i], begin[i] + piece.shape[i]);
+      if (piece.size > 0)
+        layout.boxes.push_back(
+            {piece.source, piece.offset, begin, piece.shape, row_major_strides(piece.shape)});
+    });
+  }
+  return whole;
+}
+
+// The tensor, once its pieces are known to fill its shape.
+Tensor finish(Joined joined) {
+  auto& [tensor, layout] = joined;
+  const ByteSize size = tensor_bytes(tensor.dtype, tensor.shape);
+  if (size.status != ByteSizeStatus::kOk)
+    throw rule_error("DC-CHUNK", "the pieces of '" + escape_name(tensor.name) + "' make no shape");
+  check_tiling(tensor.name, tensor.shape, layout.boxes);
+  std::sort(layout.boxes.begin(), layout.boxes.end(),
+            [](const Box& a, const Box& b) { return a.begin < b.begin; });
+  tensor.size = size.bytes;
+  if (!layout.boxes.empty()) {
+    tensor.source = layout.boxes.front().source;
+    tensor.offset = layout.boxes.front().offset;
+  }
+  layout.shape = tensor.shape;
+  tensor.layout = std::make_shared<Layout>(std::move(layout));
+  return std::move(tensor);
+}
+
 }  // namespace
 
 std::string dcp_pieces_folder(const std::string& path) {
@@ -108,52 +170,9 @@ Weights open_dcp_pieces(const std::string& folder) {
   Weights pieces = open_files(paths);
   pieces.from_ranks.emplace();
   pieces.findings.throw_if_unloadable();
-  std::vector<JsonDocument> infos;
-  for (const WeightsFile& file : pieces.files) {
-    const auto text = file.metadata ? file.metadata->find(std::string(kInfo)) : Metadata::const_iterator();
-    if (!file.metadata || text == file.metadata->end())
-      throw rule_error("DC-CHUNK", "its metadata lack DCP_SHARDING_INFO").in_file(escape_name(file.name));
-    in_file(file.name, [&] { infos.push_back(parse_json(text->second)); });
-  }
   std::vector<Tensor> whole;
-  std::vector<Layout> layouts;
-  std::map<std::string, std::size_t> index;
-  for (const Tensor& piece : pieces.tensors) {
-    const std::string& file = pieces.files[piece.source].name;
-    in_file(file, [&] {
-      const std::vector<std::uint64_t> begin = saved_offsets(infos[piece.source].root, piece);
-      const auto [at, fresh] = index.try_emplace(piece.name, whole.size());
-      if (fresh) {
-        whole.push_back(
-            {piece.name, piece.dtype, std::vector<std::uint64_t>(begin.size(), 0), piece.source, 0, 0});
-        layouts.emplace_back();
-      }
-      Tensor& tensor = whole[at->second];
-      if (tensor.dtype != piece.dtype || tensor.shape.size() != begin.size())
-        throw rule_error("DC-ITEM",
-                         "pieces of '" + escape_name(piece.name) + "' differ in dtype or dimensions");
-      for (std::size_t i = 0; i < begin.size(); ++i)
-        tensor.shape[i] = std::max(tensor.shape[i], begin[i] + piece.shape[i]);
-      if (piece.size > 0)
-        layouts[at->second].boxes.push_back(
-            {piece.source, piece.offset, begin, piece.shape, row_major_strides(piece.shape)});
-    });
-  }
-  for (std::size_t i = 0; i < whole.size(); ++i) {
-    const ByteSize size = tensor_bytes(whole[i].dtype, whole[i].shape);
-    if (size.status != ByteSizeStatus::kOk)
-      throw rule_error("DC-CHUNK", "the pieces of '" + escape_name(whole[i].name) + "' make no shape")
-          .in_file(escape_name(folder));
-    in_file(folder, [&] { check_tiling(whole[i].name, whole[i].shape, layouts[i].boxes); });
-    std::sort(layouts[i].boxes.begin(), layouts[i].boxes.end(),
-              [](const Box& a, const Box& b) { return a.begin < b.begin; });
-    whole[i].size = size.bytes;
-    if (!layouts[i].boxes.empty()) {
-      whole[i].source = layouts[i].boxes.front().source;
-      whole[i].offset = layouts[i].boxes.front().offset;
-    }
-    layouts[i].shape = whole[i].shape;
-    whole[i].layout = std::make_shared<Layout>(std::move(layouts[i]));
+  for (Joined& joined : join_pieces(pieces)) {
+    in_file(folder, [&] { whole.push_back(finish(std::move(joined))); });
   }
   const std::size_t count = pieces.tensors.size();
   pieces.tensors = std::move(whole);

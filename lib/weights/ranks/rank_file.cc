@@ -28,7 +28,7 @@ PickleId pickle_attribute(const Pickle& pickle, PickleId object, std::string_vie
 }
 
 std::optional<std::vector<std::uint64_t>> pickle_shape(const Pickle& pickle, PickleId id) {
-  constexpr std::size_t kMaxDims = 64;
+  constexpr std::size_t kMaxDims = 64;  // as many as torch's functions take (dim_bitset_size)
   if (id == kNoNode) return std::nullopt;
   if (pickle.kind(id) == PickleKind::kCall && pickle_name(pickle, id) == "torch.Size" &&
       pickle.items(pickle.call(id).args).size() == 1)

@@ -30,7 +30,7 @@
 namespace mu {
 namespace {
 
-constexpr std::int64_t kMaxRanks = 1'000'000;
+constexpr std::int64_t kMaxRanks = 1'000'000;  // more than any cluster has
 
 // --- values of the pickle ---
 

@@ -14,10 +14,10 @@
 namespace mu {
 namespace {
 
-constexpr std::size_t kMaxTensors = 300'000;         // of one file
+constexpr std::size_t kMaxTensors = 300'000;         // of one file; about what the memory of a pickle holds
 constexpr std::size_t kMaxNameBytes = 65'535;        // of one tensor, as GGUF has it
 constexpr std::size_t kMaxNamesBytes = 64U << 20;    // of all
-constexpr std::size_t kMaxSteps = 20'000'000;        // of the search for tensors
+constexpr std::size_t kMaxSteps = 20'000'000;        // of the search for tensors, since a tree may be endless
 constexpr std::size_t kMaxBroken = Findings::kKept;  // broken tensors; the rest is then not read
 constexpr std::size_t kMaxLeftOut = 100;             // entries that are named
 constexpr std::size_t kShownColumns = 100;           // of a name in a message

@@ -28,7 +28,7 @@
 namespace mu {
 namespace {
 
-constexpr std::size_t kMaxDims = 64;
+constexpr std::size_t kMaxDims = 64;  // as many as torch's functions take (dim_bitset_size)
 // A tensor may repeat its storage (stride 0), but not without measure.
 constexpr std::uint64_t kMaxExpansion = 4096, kLargeExpansion = 1U << 30;  // factor, bytes
 
@@ -176,7 +176,39 @@ class TensorReader {
     return *type;
   }
 
-  // storage, offset, size, stride …
+  TorchStorage& storage_of(const StorageReference& reference) {
+    const auto found = storages_.by_key.find(reference.key);
+    if (found == storages_.by_key.end())
+      throw malformed("its storage '" + escape_name(shorten(reference.key, 40)) + "' is missing");
+    TorchStorage& storage = found->second;
+    const std::optional<std::uint64_t> declared = checked_mul(reference.elements, reference.type->bytes);
+    if (!declared || *declared > storage.bytes)
+      throw malformed(fmt::format("its storage '{}' should have {} elements of {} bytes but has {} bytes",
+                                  escape_name(shorten(reference.key, 40)), reference.elements,
+                                  reference.type->bytes, storage.bytes));
+    return storage;
+  }
+
+  // Gives a tensor of a known place the layout that reads it, if it needs one.
+  void lay_out(Tensor& tensor, const std::vector<std::uint64_t>& strides, const TorchType& type,
+               const TorchStorage& storage) {
+    const bool swap = storages_.big_endian && type.bytes > 1;
+    const bool plain = is_row_major(tensor.shape, strides) && !swap && !storage.inflated;
+    if (plain && tensor.dtype != Dtype::kForeign) return;
+    Layout layout;
+    if (tensor.dtype == Dtype::kForeign) {
+      layout.type = type.name;
+      layout.element_bytes = type.bytes;
+    }
+    layout.shape = tensor.shape;
+    layout.swap_bytes = swap;
+    layout.inflated = storage.inflated;
+    layout.boxes.push_back(
+        {source_, tensor.offset, std::vector<std::uint64_t>(strides.size(), 0), tensor.shape, strides});
+    tensor.layout = std::make_shared<Layout>(std::move(layout));
+  }
+
+  // The arguments are storage, offset, size, stride …
   void view(Tensor& tensor, std::span<const PickleId> args, std::optional<TorchType> type) {
     const PickleId storage_node = argument(args, 0);
     const PickleId offset_node = argument(args, 1);
@@ -201,15 +233,7 @@ class TensorReader {
       if (tensor.dtype == Dtype::kForeign) make_foreign(tensor, type->name);
       return;
     }
-    const auto found = storages_.by_key.find(reference.key);
-    if (found == storages_.by_key.end())
-      throw malformed("its storage '" + escape_name(shorten(reference.key, 40)) + "' is missing");
-    TorchStorage& storage = found->second;
-    const std::optional<std::uint64_t> declared = checked_mul(reference.elements, reference.type->bytes);
-    if (!declared || *declared > storage.bytes)
-      throw malformed(fmt::format("its storage '{}' should have {} elements of {} bytes but has {} bytes",
-                                  escape_name(shorten(reference.key, 40)), reference.elements,
-                                  reference.type->bytes, storage.bytes));
+    TorchStorage& storage = storage_of(reference);
     // The last element that the view reaches.
     std::optional<std::uint64_t> last =
         checked_add(static_cast<std::uint64_t>(p_.integer(offset_node)), reference.view_offset);
@@ -229,20 +253,7 @@ class TensorReader {
     const std::uint64_t first =
         (static_cast<std::uint64_t>(p_.integer(offset_node)) + reference.view_offset) * type->bytes;
     tensor.offset = storage.offset + first;
-    const bool swap = storages_.big_endian && type->bytes > 1;
-    const bool plain = is_row_major(tensor.shape, strides) && !swap && !storage.inflated;
-    if (plain && tensor.dtype != Dtype::kForeign) return;
-    Layout layout;
-    if (tensor.dtype == Dtype::kForeign) {
-      layout.type = type->name;
-      layout.element_bytes = type->bytes;
-    }
-    layout.shape = tensor.shape;
-    layout.swap_bytes = swap;
-    layout.inflated = storage.inflated;
-    layout.boxes.push_back(
-        {source_, tensor.offset, std::vector<std::uint64_t>(strides.size(), 0), tensor.shape, strides});
-    tensor.layout = std::make_shared<Layout>(std::move(layout));
+    lay_out(tensor, strides, *type, storage);
   }
 
   // {'conj': True} and {'neg': True}: the bytes hold other values than the tensor means.
