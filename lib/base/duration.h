@@ -8,7 +8,7 @@
 
 namespace mu {
 
-// "90s", "15m", "2h", "3d", "1w", "1d12h" -> seconds; a number alone is seconds. Throws kUsage for anything
+// "90s", "15m", "2h", "3d", "1w", "1d12h" -> seconds; a bare number is seconds. Throws kUsage for anything
 // else, and for values that do not fit 32 bits.
 std::uint32_t parse_duration(std::string_view text);
 

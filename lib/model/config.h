@@ -22,7 +22,7 @@ struct ModelConfig {
   bool quantized = false;  // has a quantization_config
 
   // Where the dtype of the weights is written ("dtype" since Transformers 5, "torch_dtype" before); the same
-  // key may stand in sub-configs (text_config …) too.
+  // key may be in sub-configs (text_config …), too.
   [[nodiscard]] const std::string* dtype() const;
 };
 ModelConfig parse_model_config(std::string text);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Links in a model's folder that lead out of it. Publishing or copying such a file gives away what lies
-// elsewhere under another name; the caches of the Hugging Face libraries are made of them all the same.
+// elsewhere under another name; the caches of the Hugging Face libraries are nevertheless made of them.
 #pragma once
 
 #include <optional>
@@ -20,7 +20,7 @@ bool lies_in(const std::string& folder, const std::string& path);
 // True where the first bytes of a file are those of a text, in UTF-16 too.
 bool is_text_start(std::string_view start);
 
-// True for ".git" and ".cache" in any case, which are no part of a repository, and for what Windows or macOS
+// True for ".git" and ".cache" in any case, which are not part of a repository, and for what Windows or macOS
 // take for ".git": "git~1", ".git" with blanks, dots or a stream behind it, or with characters inside that
 // are not seen. Source: git (path.c, is_ntfs_dotgit; utf8.c, is_hfs_dotgit).
 bool is_reserved_name(std::string_view name);

@@ -176,7 +176,7 @@ std::string_view role_name(FileRole role) {
     case FileRole::kTrainerState:
       return "trainer state";
     case FileRole::kRankState:
-      return "sharded state";
+      return "sharded state";  // JSON keeps this word for what ranks save
     case FileRole::kRankHelper:
       return "sharded helper";
     case FileRole::kLog:

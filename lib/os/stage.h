@@ -55,7 +55,7 @@ class StagedFolder {
   // the old one is renamed aside first; a kill between the two renames is undone by the next run. A target
   // that is a mount point keeps its place: the files are renamed into it one by one, the last created last.
   // From the old folder it removes what lay there when this object was made: the names in `removed`, and
-  // those written anew or kept. What appeared or changed since then moves into the new one if its name is
+  // those newly written or kept. What appeared or changed since then moves into the new one if its name is
   // free; else it throws kPartial and the old folder stays beside the new one, as "TARGET.old"
   // (replace_folder.h).
   void commit(const std::vector<std::string>& removed);

@@ -23,7 +23,7 @@ namespace {
 
 constexpr std::size_t kTypicalEntry = 96;  // bytes of header per tensor, a low estimate
 
-// Fatal for the entry being read and for the file: thrown and caught in this file alone.
+// Fatal for the entry being read and for the file: thrown and caught only in this file.
 struct Fault {
   std::string_view rule;
   std::size_t offset;

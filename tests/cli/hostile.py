@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""hostile.py FOLDER: files that are small or sparse and would cost a careless reader memory or time without end, and
+"""hostile.py FOLDER: files that are small or sparse and would cost a careless reader endless memory or time, and
 what reading each must end with: the views of st-inspect that walk all of it, and st-pack, within 5 s of CPU time and 300 MB, with an exit
 code of the contract, at most one line on stderr, and nothing written. Prints what fails; exits 1 then."""
 import os

@@ -8,7 +8,7 @@ or for lines. ```console blocks are installs, which tests/packaging runs.
 A page of section 1: the lines of EXAMPLES. One of section 7: blocks from .EX to .EE, each a script, or, where it begins
 with "$ ", commands and their output as in README; the comment before one may say that it holds cron's lines (cron) or
 is a program that later ones run (file PATH).
-Every command must end with 0, or 141 where a reader had seen enough. The last line is how many were run."""
+Every command must end with 0, or with 141 if a reader stopped early. The last line says how many were run."""
 import pathlib
 import re
 import subprocess
@@ -69,7 +69,7 @@ def readme(text):
 
 
 def pattern(expected, command):
-    """What is printed, as an expression. ckpt-prune's sizes are those of the disk, which differ between file systems."""
+    """What is printed, as an expression. ckpt-prune prints sizes on the disk, which differ between file systems."""
     lines = []
     for line in expected.splitlines():
         if line.strip() == "…":

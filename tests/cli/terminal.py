@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """terminal.py COLUMNS COMMAND...: runs a command whose stdout and stderr are a terminal of that width, prints
-what it wrote there and ends with its status. Only stderr is the terminal where COLUMNS begins with "2:"."""
+what it wrote there and ends with its status. If COLUMNS begins with "2:", only stderr is the terminal."""
 import errno
 import fcntl
 import os

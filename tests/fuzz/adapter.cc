@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// adapter_config.json, and after a NUL the names of an adapter's tensors, one a line.
+// adapter_config.json, and after a NUL the names of an adapter's tensors, one per line.
 #include "lora/config.h"
 #include "model/adapter_names.h"
 
@@ -19,7 +19,7 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   } catch (const mu::Error&) {
     return 0;
   }
-  // What we write of it, and what we change in it, means the same to us.
+  // What we write of it, with or without changes, must mean the same to us.
   const mu::LoraConfig again = mu::parse_lora_config(mu::lora_config_text(config));
   if (again.rank != config.rank || again.alpha != config.alpha ||
       again.target_modules != config.target_modules)

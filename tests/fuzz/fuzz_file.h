@@ -28,7 +28,7 @@ inline InputFile as_file(const std::uint8_t* data, std::size_t size) {
   return InputFile::adopt(Fd(fd), "input");
 }
 
-// Opens with `add` and reads the first and last bytes of the first tensors. Errors of ours are answers.
+// Opens with `add` and reads the first and last bytes of the first tensors. Our own errors are valid answers.
 template <typename Add>
 void read_weights(const std::uint8_t* data, std::size_t size, Add add) {
   constexpr std::size_t kTensors = 16, kBytes = 4096;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // replay PATH...: feeds each file, and every file below each folder, to the fuzz target it is linked with.
-// An input that crashes or hangs the target fails the test; no input at all does too.
+// An input that crashes or hangs the target fails the test; no input at all fails it, too.
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cards we write are read by the reference libraries with the same values, the snippets in them run, and cards those libraries
+"""The reference libraries read the cards we write with the same values, the snippets in them run, and cards that those libraries
 write are mended and kept."""
 import json
 import os
@@ -356,7 +356,7 @@ def test_the_hints_of_the_template_are_known(run, tmp_path):
     card = ModelCard.from_template(ModelCardData(tags=["a"]), template_path=template)
     (tmp_path / "README.md").write_text(str(card))
     run("card-gen", "--lint", "--fix", tmp_path / "README.md", code=None)
-    # All but the title and its own hints, which are no comment on a gap.
+    # All but the title and its own hints, which are not a comment on a gap.
     left = [line for line in ModelCard.load(tmp_path / "README.md").text.splitlines() if line.strip()]
     assert [line for line in left if not line.startswith("<!--")] == ["# Model Card for Model ID"]
 

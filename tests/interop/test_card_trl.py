@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TRL's own cards: what they say stands in ours, what is wrong in them is mended, and our table of trainers is TRL's."""
+"""TRL's own cards: what they say is in ours, what is wrong in them is mended, and our table of trainers is TRL's."""
 import ast
 import dataclasses
 import importlib
@@ -31,7 +31,7 @@ def trainer_classes():
                 own = {s.targets[0].id: eval(ast.unparse(s.value), {"textwrap": textwrap}) for s in node.body
                        if isinstance(s, ast.Assign) and isinstance(s.targets[0], ast.Name) and s.targets[0].id in ("_tag_names", "_name", "_paper")}
                 module = ".".join(path.relative_to(TRL.parent).with_suffix("").parts)
-                # A class of the same name that only adds to another is no trainer of its own.
+                # A class of the same name that only adds to another is not a trainer of its own.
                 if own or node.name not in classes:
                     classes[node.name] = {"own": own, "bases": [ast.unparse(b) for b in node.bases], "doc": ast.get_docstring(node) or "",
                                           "module": module, "class": node.name}

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real runs of Transformers' Trainer, pruned midway by ckpt-prune and resumed: the same losses and the same weights as the
-run left alone; and the Trainer's own rotation afterwards removes the right ones."""
+undisturbed run; and the Trainer's own rotation afterwards removes the right ones."""
 import json
 import os
 import pathlib

@@ -140,7 +140,7 @@ PartitionName=all Nodes={host} Default=YES State=UP
 
 @pytest.fixture(scope="module")
 def slurm():
-    """A Slurm of this machine alone, in a folder of its own; ends with the tests."""
+    """A Slurm of only this machine, in a folder of its own; ends with the tests."""
     need("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "sinfo")
     if os.geteuid() != 0:
         pytest.skip("a Slurm can only be set up as root")
@@ -182,7 +182,7 @@ def until(condition, logs=None, seconds=60):
         if time.monotonic() > end:
             text = "".join(path.read_text() for path in sorted(logs.glob("*.out"))) if logs else ""
             pytest.fail(f"nothing came of it in {seconds} s\n{text[-2000:]}")
-        time.sleep(0.1)  # no engine tells by itself when it is ready
+        time.sleep(0.1)  # no engine reports by itself when it is ready
 
 
 def queue_is_empty(environment):

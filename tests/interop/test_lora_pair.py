@@ -121,7 +121,7 @@ def test_stacks_of_experts_that_changed_in_part(tmp_path, kind, changed, argumen
     config = json.loads((tmp_path / "out/adapter_config.json").read_text())
     assert config["target_parameters"] == [name.format(mlp=mlp) for name in parameters] and config["target_modules"] == []
     assert len(report["lost"]) == lost
-    # What merging gives is the tuned model but for what was left out, and PEFT sees the same.
+    # What merging gives is the tuned model except for what was left out, and PEFT sees the same.
     subprocess.run([BIN / "st-pack", tmp_path / "base", "--adapter", tmp_path / "out", "-o", tmp_path / "merged"], check=True, capture_output=True)
     old, new, merged = (load_file(tmp_path / side / "model.safetensors") for side in ("base", "tuned", "merged"))
     for name, tensor in merged.items():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""hub-push and the official client on one repository: what either pushes the other reads, and neither pushes it again."""
+"""hub-push and the official client on one repository: each reads what the other pushes, and neither pushes it again."""
 import pathlib
 import random
 import shutil

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the reference reader says of a file, we say too: accept or refuse, and the same tensors."""
+"""We say of a file what the reference reader says: accept or refuse, and the same tensors."""
 import json
 import random
 import struct

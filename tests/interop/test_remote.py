@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the official client publishes st-inspect reads where it lies, and both say the same of it."""
+"""st-inspect reads in place what the official client publishes, and both say the same of it."""
 import json
 import os
 import pathlib

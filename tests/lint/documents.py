@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Fails when a Markdown file of the tree has a link that leads nowhere, or names a file, a folder or a make target that
-is not there; when README grows too long or names a version, which project() in CMakeLists.txt alone does."""
+is not there; or when README is too long or names a version, which only project() in CMakeLists.txt may."""
 import pathlib
 import re
 import sys
@@ -18,7 +18,7 @@ def anchors(text):
 
 
 def faults(name, text, read, targets):
-    """The faults of a document; read(path) is the text of a file of the tree, "" of a folder, None of what is not there."""
+    """The faults of a document; read(path) is the text of a file of the tree, "" of a folder, None for what is not there."""
     folder = pathlib.PurePosixPath(name).parent
     for link in re.findall(r"\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"", text):
         path, _, anchor = (link[0] or link[1]).partition("#")

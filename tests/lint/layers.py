@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Fails when an include points up or sideways on the map of lib/README.md, modules include one another in a circle, a
-library is seen where it should not be, or the map names folders and files other than there are."""
+library is used where it should not be, or the map and the tree have different folders and files."""
 import pathlib
 import re
 import sys

@@ -19,7 +19,7 @@ struct FileProbe {
 // A safetensors file: its length, its header's end, and that the tensors end where the file does. Throws kIo.
 FileProbe probe_safetensors(const InputFile& file);
 
-// The names of a safetensors file's tensors, from its header alone. Throws kIo, and kMalformed for a header
+// The names of a safetensors file's tensors, read from its header. Throws kIo, and kMalformed for a header
 // that is broken.
 std::unordered_set<std::string> safetensors_names(const InputFile& file);
 

@@ -10,8 +10,8 @@
 //
 // A hostile pickle may be as large as the reader allows, so everything that can grow has a ceiling: the stack
 // and its marks (kMaxStack), nodes, references and decoded texts (the builder's memory), holes in the memo,
-// numbers and lines. Nesting is measured once at the end, without recursion, because those who walk the tree
-// recurse.
+// numbers and lines. Nesting is measured once at the end, without recursion, because code that walks the
+// tree recurses.
 #include <algorithm>
 #include <array>
 #include <bit>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The verdicts on names. A pickle can import any class or function and call it, so what it does depends on
-// the names in it alone. A name goes through these steps:
+// The verdicts on names. A pickle can import any class or function and call it, so only the
+// names in it decide what it can do. A name goes through these steps:
 //
 // 1. Python 2 names become those of Python 3 (canonical_global), as pickle itself maps them.
 //
@@ -335,7 +335,7 @@ bool is_weights_only_global(std::string_view canonical) {
       "torch._utils._rebuild_meta_tensor_no_storage torch._utils._rebuild_wrapper_subclass "
       "torch._utils._rebuild_device_tensor_from_numpy torch._utils._rebuild_device_tensor_from_cpu_tensor "
       "torch._tensor._rebuild_from_type_v2 torch.storage.TypedStorage torch.storage.UntypedStorage ";
-  // Element types by the names of their classes: with tensors and storages, with storages alone.
+  // Element types by the names of their classes: with tensors and storages, only with storages.
   static constexpr std::string_view kBoth = " BFloat16 Bool Byte Char Double Float Half Int Long Short ";
   static constexpr std::string_view kStorages =
       " ComplexDouble ComplexFloat QInt32 QInt8 QUInt2x4 QUInt4x2 QUInt8 ";

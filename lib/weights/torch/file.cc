@@ -146,7 +146,7 @@ class TorchFileReader {
                                       [](const PickleReport& report) { return report.fault.has_value(); });
       if (object_->pickle && !broken) add_torch_tensors(weights_, *object_, storages_, source_, name_);
     } catch (const Error& error) {
-      // What the pickles would do is reported all the same.
+      // What the pickles would do is reported anyway.
       if (error.kind() != ErrorKind::kMalformed || object_->reports.empty()) throw;
       odd("PT-BROKEN", Level::kLoads, error.what());
     }
@@ -312,7 +312,7 @@ class TorchFileReader {
       odd("PT-TRAILING", Level::kSpec, fmt::format("{} bytes follow the last storage", file_.size() - at));
   }
 
-  // --- a pickle alone ---
+  // --- a plain pickle ---
 
   void read_plain() {
     if (file_.size() > Pickle::kMaxBytes)
