@@ -23,83 +23,83 @@ std::string le(T value) {
   return bytes;
 }
 
+struct AssemblerOp {
+  unsigned char code;
+  char argument;  // 1 2 4 8: number of bytes; l: line; L: two lines; t: text after its length; 0: none
+  int size = 0;   // bytes of that length
+};
+inline const std::map<std::string_view, AssemblerOp> kAssemblerOps = {{"PROTO", {0x80, '1'}},
+                                                                      {"STOP", {'.', '0'}},
+                                                                      {"FRAME", {0x95, '8'}},
+                                                                      {"MARK", {'(', '0'}},
+                                                                      {"POP", {'0', '0'}},
+                                                                      {"POP_MARK", {'1', '0'}},
+                                                                      {"DUP", {'2', '0'}},
+                                                                      {"NONE", {'N', '0'}},
+                                                                      {"NEWTRUE", {0x88, '0'}},
+                                                                      {"NEWFALSE", {0x89, '0'}},
+                                                                      {"INT", {'I', 'l'}},
+                                                                      {"LONG", {'L', 'l'}},
+                                                                      {"BININT", {'J', '4'}},
+                                                                      {"BININT1", {'K', '1'}},
+                                                                      {"BININT2", {'M', '2'}},
+                                                                      {"LONG1", {0x8a, 't', 1}},
+                                                                      {"LONG4", {0x8b, 't', 4}},
+                                                                      {"FLOAT", {'F', 'l'}},
+                                                                      {"BINFLOAT", {'G', '8'}},
+                                                                      {"STRING", {'S', 'l'}},
+                                                                      {"BINSTRING", {'T', 't', 4}},
+                                                                      {"SHORT_BINSTRING", {'U', 't', 1}},
+                                                                      {"UNICODE", {'V', 'l'}},
+                                                                      {"BINUNICODE", {'X', 't', 4}},
+                                                                      {"SHORT_BINUNICODE", {0x8c, 't', 1}},
+                                                                      {"BINUNICODE8", {0x8d, 't', 8}},
+                                                                      {"BINBYTES", {'B', 't', 4}},
+                                                                      {"SHORT_BINBYTES", {'C', 't', 1}},
+                                                                      {"BINBYTES8", {0x8e, 't', 8}},
+                                                                      {"BYTEARRAY8", {0x96, 't', 8}},
+                                                                      {"NEXT_BUFFER", {0x97, '0'}},
+                                                                      {"READONLY_BUFFER", {0x98, '0'}},
+                                                                      {"EMPTY_LIST", {']', '0'}},
+                                                                      {"LIST", {'l', '0'}},
+                                                                      {"APPEND", {'a', '0'}},
+                                                                      {"APPENDS", {'e', '0'}},
+                                                                      {"EMPTY_TUPLE", {')', '0'}},
+                                                                      {"TUPLE", {'t', '0'}},
+                                                                      {"TUPLE1", {0x85, '0'}},
+                                                                      {"TUPLE2", {0x86, '0'}},
+                                                                      {"TUPLE3", {0x87, '0'}},
+                                                                      {"EMPTY_DICT", {'}', '0'}},
+                                                                      {"DICT", {'d', '0'}},
+                                                                      {"SETITEM", {'s', '0'}},
+                                                                      {"SETITEMS", {'u', '0'}},
+                                                                      {"EMPTY_SET", {0x8f, '0'}},
+                                                                      {"ADDITEMS", {0x90, '0'}},
+                                                                      {"FROZENSET", {0x91, '0'}},
+                                                                      {"GET", {'g', 'l'}},
+                                                                      {"BINGET", {'h', '1'}},
+                                                                      {"LONG_BINGET", {'j', '4'}},
+                                                                      {"PUT", {'p', 'l'}},
+                                                                      {"BINPUT", {'q', '1'}},
+                                                                      {"LONG_BINPUT", {'r', '4'}},
+                                                                      {"MEMOIZE", {0x94, '0'}},
+                                                                      {"GLOBAL", {'c', 'L'}},
+                                                                      {"STACK_GLOBAL", {0x93, '0'}},
+                                                                      {"INST", {'i', 'L'}},
+                                                                      {"OBJ", {'o', '0'}},
+                                                                      {"REDUCE", {'R', '0'}},
+                                                                      {"NEWOBJ", {0x81, '0'}},
+                                                                      {"NEWOBJ_EX", {0x92, '0'}},
+                                                                      {"BUILD", {'b', '0'}},
+                                                                      {"EXT1", {0x82, '1'}},
+                                                                      {"EXT2", {0x83, '2'}},
+                                                                      {"EXT4", {0x84, '4'}},
+                                                                      {"PERSID", {'P', 'l'}},
+                                                                      {"BINPERSID", {'Q', '0'}}};
+
 // One opcode per line, its name as in pickletools and its arguments: "GLOBAL os system", "BINUNICODE text",
 // "RAW 80ff". Lengths are computed; numbers are decimal.
 inline std::string assemble(std::string_view program) {
-  struct Op {
-    unsigned char code;
-    char argument;  // 1 2 4 8: number of bytes; l: line; L: two lines; t: text with a length of `size` bytes;
-                    // 0: none
-    int size = 0;
-  };
-  static const std::map<std::string_view, Op> kOps = {{"PROTO", {0x80, '1'}},
-                                                      {"STOP", {'.', '0'}},
-                                                      {"FRAME", {0x95, '8'}},
-                                                      {"MARK", {'(', '0'}},
-                                                      {"POP", {'0', '0'}},
-                                                      {"POP_MARK", {'1', '0'}},
-                                                      {"DUP", {'2', '0'}},
-                                                      {"NONE", {'N', '0'}},
-                                                      {"NEWTRUE", {0x88, '0'}},
-                                                      {"NEWFALSE", {0x89, '0'}},
-                                                      {"INT", {'I', 'l'}},
-                                                      {"LONG", {'L', 'l'}},
-                                                      {"BININT", {'J', '4'}},
-                                                      {"BININT1", {'K', '1'}},
-                                                      {"BININT2", {'M', '2'}},
-                                                      {"LONG1", {0x8a, 't', 1}},
-                                                      {"LONG4", {0x8b, 't', 4}},
-                                                      {"FLOAT", {'F', 'l'}},
-                                                      {"BINFLOAT", {'G', '8'}},
-                                                      {"STRING", {'S', 'l'}},
-                                                      {"BINSTRING", {'T', 't', 4}},
-                                                      {"SHORT_BINSTRING", {'U', 't', 1}},
-                                                      {"UNICODE", {'V', 'l'}},
-                                                      {"BINUNICODE", {'X', 't', 4}},
-                                                      {"SHORT_BINUNICODE", {0x8c, 't', 1}},
-                                                      {"BINUNICODE8", {0x8d, 't', 8}},
-                                                      {"BINBYTES", {'B', 't', 4}},
-                                                      {"SHORT_BINBYTES", {'C', 't', 1}},
-                                                      {"BINBYTES8", {0x8e, 't', 8}},
-                                                      {"BYTEARRAY8", {0x96, 't', 8}},
-                                                      {"NEXT_BUFFER", {0x97, '0'}},
-                                                      {"READONLY_BUFFER", {0x98, '0'}},
-                                                      {"EMPTY_LIST", {']', '0'}},
-                                                      {"LIST", {'l', '0'}},
-                                                      {"APPEND", {'a', '0'}},
-                                                      {"APPENDS", {'e', '0'}},
-                                                      {"EMPTY_TUPLE", {')', '0'}},
-                                                      {"TUPLE", {'t', '0'}},
-                                                      {"TUPLE1", {0x85, '0'}},
-                                                      {"TUPLE2", {0x86, '0'}},
-                                                      {"TUPLE3", {0x87, '0'}},
-                                                      {"EMPTY_DICT", {'}', '0'}},
-                                                      {"DICT", {'d', '0'}},
-                                                      {"SETITEM", {'s', '0'}},
-                                                      {"SETITEMS", {'u', '0'}},
-                                                      {"EMPTY_SET", {0x8f, '0'}},
-                                                      {"ADDITEMS", {0x90, '0'}},
-                                                      {"FROZENSET", {0x91, '0'}},
-                                                      {"GET", {'g', 'l'}},
-                                                      {"BINGET", {'h', '1'}},
-                                                      {"LONG_BINGET", {'j', '4'}},
-                                                      {"PUT", {'p', 'l'}},
-                                                      {"BINPUT", {'q', '1'}},
-                                                      {"LONG_BINPUT", {'r', '4'}},
-                                                      {"MEMOIZE", {0x94, '0'}},
-                                                      {"GLOBAL", {'c', 'L'}},
-                                                      {"STACK_GLOBAL", {0x93, '0'}},
-                                                      {"INST", {'i', 'L'}},
-                                                      {"OBJ", {'o', '0'}},
-                                                      {"REDUCE", {'R', '0'}},
-                                                      {"NEWOBJ", {0x81, '0'}},
-                                                      {"NEWOBJ_EX", {0x92, '0'}},
-                                                      {"BUILD", {'b', '0'}},
-                                                      {"EXT1", {0x82, '1'}},
-                                                      {"EXT2", {0x83, '2'}},
-                                                      {"EXT4", {0x84, '4'}},
-                                                      {"PERSID", {'P', 'l'}},
-                                                      {"BINPERSID", {'Q', '0'}}};
   std::string out;
   for (const std::string_view line : split(program, '\n')) {
     const std::string_view text = trim(line);
@@ -112,9 +112,9 @@ inline std::string assemble(std::string_view program) {
         out += static_cast<char>(std::stoi(std::string(argument.substr(i, 2)), nullptr, 16));
       continue;
     }
-    const auto found = kOps.find(name);
-    if (found == kOps.end()) throw std::runtime_error("no opcode " + std::string(name));
-    const Op& op = found->second;
+    const auto found = kAssemblerOps.find(name);
+    if (found == kAssemblerOps.end()) throw std::runtime_error("no opcode " + std::string(name));
+    const AssemblerOp& op = found->second;
     out += static_cast<char>(op.code);
     const auto number = [&argument] { return argument.empty() ? 0 : std::stoull(std::string(argument)); };
     switch (op.argument) {
