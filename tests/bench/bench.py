@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""bench.py BIN_DIR JSON: times each of our commands and its rival in turn, whole processes, and prints medians and the
+"""bench.py BIN_DIR JSON: runs each of our commands and its rival in turn, as whole processes, and prints medians and the
 median ratio of the pairs beside the goal; the same, with the machine, goes to the file JSON.
 bench.py --markdown JSON: that file as the table of README.md here.
 
@@ -58,7 +58,7 @@ GOALS = {
 
 
 def write_file(path, count, elements, fill):
-    """count F32 tensors of so many elements; random data or a sparse file."""
+    """count F32 tensors of this many elements; random data or a sparse file."""
     header, offset = {"__metadata__": {"format": "pt"}}, 0
     for i in range(count):
         header[f"model.layers.{i // 10:05}.mlp.w{i % 10}.weight"] = {"dtype": "F32", "shape": [elements], "data_offsets": [offset, offset + 4 * elements]}
@@ -68,7 +68,7 @@ def write_file(path, count, elements, fill):
     with open(path, "wb") as f:
         f.write(struct.pack("<Q", len(raw)) + raw)
         if fill:
-            # Plausible weights without NumPy: a large parent would be counted in its children's peak memory.
+            # Plausible weights without NumPy: the memory of a large parent would count towards its children's peak.
             pool = [random.gauss(0, 0.02) for _ in range(10_000)]
             block = array.array("f", (random.choice(pool) for _ in range(elements))).tobytes()
             for _ in range(count):
@@ -107,7 +107,7 @@ def small_zip(name):
 
 
 def write_runs(folder, runs, checkpoints, log_entries, optimizer_bytes):
-    """Runs of so many checkpoints of 12 files, whose headers list 300 tensors; the newest state of each has the long log."""
+    """Runs of this many checkpoints of 12 files, whose headers list 300 tensors; the newest state of each has the long log."""
     header, offset = {"__metadata__": {"format": "pt"}}, 0
     for i in range(300):
         header[f"model.layers.{i // 10}.mlp.w{i % 10}.weight"] = {"dtype": "F32", "shape": [4], "data_offsets": [offset, offset + 16]}
@@ -134,7 +134,7 @@ RANKS, MATRICES, HEIGHT, COLUMNS = 4, 125, 2000, 2000  # 2 GB of F32
 
 
 def write_zero(folder):
-    """A checkpoint of ZeRO stage 3 as DeepSpeed lays it out, without the moments: nobody here reads them."""
+    """A checkpoint of ZeRO stage 3 as DeepSpeed lays it out, without the moments, which nothing here reads."""
     import collections
     import torch
     tag = pathlib.Path(folder) / "global_step1"
@@ -171,7 +171,7 @@ def write_dcp(folder):
 
 
 def make(what, *arguments):
-    # In a process of its own: what a parent once needed is counted in its children's peak memory.
+    # In its own process: the memory that a parent once needed counts towards its children's peak.
     subprocess.run([sys.executable, __file__, "--make", what, *map(str, arguments)], check=True)
 
 
@@ -198,7 +198,7 @@ def compare(what, ours, rival, prepare=lambda: None, pairs=PAIRS, times=1):
 
 
 def starts(folder):
-    """What each program costs beside /bin/true, in ms: the median of many, started in turn."""
+    """What each program costs over /bin/true, in ms: the median of many runs, started in turn."""
     checkpoint, run = FIXTURES / "full-run/checkpoint-40", FIXTURES / "full-run"
     work = [["card-gen", "--base", "a/b", "--license", "mit", checkpoint], ["ckpt-prune", "--list", run], ["st-inspect", checkpoint],
             ["st-pack", "-n", checkpoint, "-o", folder / "none"]]
@@ -267,7 +267,7 @@ def compare_ranks(folder, python):
     fresh = lambda: subprocess.run(["rm", "-rf", out], check=True) and os.sync()
     copy = lambda saved: ["sh", "-c", f"cp -r --reflink=never {saved} {out} && sync -f {out}"]
     make("zero", zero)
-    # DeepSpeed ends with 0 whatever it made.
+    # DeepSpeed exits with 0 whatever it made.
     rival = [sys.executable, "-m", "deepspeed.utils.zero_to_fp32", zero, out, "--safe_serialization"]
     subprocess.run(rival, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     subprocess.run([BIN / "st-inspect", "--diff", zero, out], check=True, stdout=subprocess.DEVNULL)
@@ -281,7 +281,7 @@ def compare_ranks(folder, python):
 
 
 def part_rows(folder, large):
-    """What cutting into parts brings and costs; the finishing run is counted in both."""
+    """What cutting into parts gains and costs; both include the finishing run."""
     out, parts = folder / "cut", folder / "parts"
     fresh = lambda: subprocess.run(["rm", "-rf", out, f"{out}.parts"], check=True) and os.sync()
     pack = f"{BIN}/st-pack -q {large} -o {out} --dtype f8_e4m3 --max-shard-size 8MB"
@@ -322,7 +322,7 @@ def hub_rows(folder):
     fresh = lambda: (subprocess.run(["curl", "-sS", "-X", "POST", f"{url}/_admin/reset"], stdout=subprocess.DEVNULL, check=True),
                      shutil.rmtree(folder / "cache", ignore_errors=True))
     hf = [pathlib.Path(sys.executable).with_name("hf"), "upload", "ada/b"]
-    # curl's PUT is refused at its end, for want of a signature; the bytes have gone by then.
+    # curl's PUT is refused at the end, because it has no signature; by then the bytes are sent.
     rival = ["sh", "-c", f"sha256sum {one}/a.bin > /dev/null; curl -sS -T {one}/a.bin {storage}/x -o /dev/null"]
     try:
         compare("hub-push, 1 GiB cold / sha256sum and curl -T", [BIN / "hub-push", "-q", one, "ada/b"], rival, fresh)

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs under test and the folders they are tried on."""
+"""Programs under test, and the folders to test them on."""
 import os
 import pathlib
 import subprocess
 
 import pytest
 
-# huggingface_hub reads these when it is imported, whichever suite does so first.
+# huggingface_hub reads these when it is imported, so they must be set before any suite imports it.
 os.environ.update(HF_HUB_DISABLE_XET="1", HF_HUB_DISABLE_TELEMETRY="1", HF_HUB_DISABLE_IMPLICIT_TOKEN="1")
 
 FIXTURES = pathlib.Path(__file__).resolve().parents[1] / "fixtures"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Starts the local test Hub and speaks to its admin calls."""
+"""Starts the local test Hub and makes its admin calls."""
 import json
 import os
 import pathlib
@@ -35,7 +35,7 @@ class Hub:
         self.admin("POST", "fault", {"route": route, "kind": kind, **members})
 
     def log(self, **wanted):
-        """Requests so far whose members are as wanted."""
+        """The requests so far that have these members."""
         return [e for e in self.admin("GET", "log") if all(e[key] == value for key, value in wanted.items())]
 
     def forget(self):
@@ -50,7 +50,7 @@ class Hub:
         return {path: file["sha256"] for path, file in files.items()}
 
     def push(self, home, *arguments):
-        """hub-push into this Hub, with a home of its own."""
+        """Runs hub-push into this Hub, with its own home."""
         env = {**os.environ, "HF_ENDPOINT": self.url, "HF_TOKEN": "hf_testwrite", "HOME": str(home), "no_proxy": "127.0.0.1"}
         env.pop("HF_HUB_DISABLE_IMPLICIT_TOKEN", None)
         return subprocess.run([pathlib.Path(os.environ["BIN_DIR"]) / "hub-push", *arguments], env=env, capture_output=True, text=True, check=True)

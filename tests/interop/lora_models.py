@@ -11,7 +11,7 @@ CONFIGS = {
     "qwen2": lambda: Qwen2Config(**SIZES),
     "gpt2": lambda: GPT2Config(vocab_size=96, n_embd=32, n_layer=2, n_head=4, n_positions=64),
     "moe": lambda: Qwen3MoeConfig(**SIZES, moe_intermediate_size=24, num_experts=4, num_experts_per_tok=2, head_dim=8),
-    # Files of these keep the experts of a layer in one tensor, [experts, in, out]. The second has square ones.
+    # These keep the experts of a layer in one tensor, [experts, in, out]; those of the second model are square.
     "gpt_oss": lambda: GptOssConfig(**SIZES, num_local_experts=4, num_experts_per_tok=2, head_dim=8),
     "gpt_oss_square": lambda: GptOssConfig(**{**SIZES, "intermediate_size": 16}, num_local_experts=4, num_experts_per_tok=2, head_dim=8),
     "llama4": lambda: Llama4TextConfig(**{**SIZES, "intermediate_size": 24}, intermediate_size_mlp=48, num_local_experts=4, head_dim=8, attn_temperature_tuning=False),

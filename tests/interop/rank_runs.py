@@ -104,7 +104,7 @@ def boxes(world):
 
 
 def sharded_model(world, variant):
-    """State dict of a model under one of torch's ways to shard, and the whole one."""
+    """The state dict of a model under one of torch's ways to distribute it, and the whole one."""
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
@@ -151,7 +151,7 @@ def dcp(rank, world, out, variant):
 def run_rank(rank, world, out, cases):
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world), DS_ACCELERATOR="cpu")
     torch.set_num_threads(1)
-    # Over a file: ports may be taken.
+    # Meet in a file: ports may be taken.
     dist.init_process_group("gloo", init_method=f"file://{out}/rendezvous", rank=rank, world_size=world)
     if any(case.startswith("zero") for case in cases):
         import deepspeed
@@ -160,7 +160,7 @@ def run_rank(rank, world, out, cases):
         kind, *arguments = case.split("-")
         pathlib.Path(out, case).mkdir(exist_ok=True)
         {"zero": zero, "dcp": dcp}[kind](rank, world, f"{out}/{case}", *arguments)
-    # All is written: end without the libraries' own teardown, which aborts now and then ("terminate called without an active exception").
+    # Everything is written: skip the libraries' own teardown, which sometimes aborts ("terminate called without an active exception").
     dist.barrier()
     sys.stdout.flush()
     sys.stderr.flush()

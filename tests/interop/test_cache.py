@@ -37,7 +37,7 @@ def python_offline(code, cache):
 
 
 def git_tree(files):
-    """The id of a tree: {path: (size, hash)} with SHA-256 for what lies in LFS. Independent of our C++."""
+    """The id of a tree: {path: (size, hash)} with SHA-256 for files in LFS. Independent of our C++."""
     entries = {}
     for path, (size, digest) in files.items():
         name, _, rest = path.partition("/")
@@ -110,14 +110,14 @@ def test_the_layout_is_what_a_download_leaves(cache, tmp_path):
     assert a == b
     assert {p.name for p in (cache / "models--ada--tiny").iterdir()} >= {"blobs", "refs", "snapshots"}
     assert ours.name == git_tree({name: ((ours / name).stat().st_size, digest) for name, digest in a.items()})
-    # On top of what was downloaded: nothing new is nothing to do; a change keeps the rest.
+    # Push onto what was downloaded: without a change there is nothing to do; a change keeps the rest.
     assert push(folder, "ada/tiny", downloads).name == theirs.name
     (folder / "config.json").write_text("{}")
     changed = push(folder, "ada/tiny", downloads)
     mixed = layout(downloads / "models--ada--tiny", changed.name)
     assert {name for name in mixed if mixed[name] != b[name]} == {"config.json"}
     assert not scan_cache_dir(downloads).warnings
-    # And the other way round: a download into the cache that was pushed to.
+    # The other way round: download into the cache that was pushed to.
     with Hub() as hub:
         hub.push(tmp_path, folder, "ada/tiny")
         again = pathlib.Path(snapshot_download("ada/tiny", endpoint=hub.url, cache_dir=cache, token="hf_testwrite"))

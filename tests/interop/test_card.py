@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The reference libraries read the cards we write with the same values, the snippets in them run, and cards that those libraries
-write are mended and kept."""
+write are fixed and kept."""
 import json
 import os
 import pathlib
@@ -86,7 +86,7 @@ def test_the_linter_knows_which_scalars_the_two_readers_take_for_different_thing
             return "error"
         return {"int": "number", "float": "number", "datetime": "date", "dict": "map", "list": "list"}.get(kind, kind)
 
-    # What one of them refuses is another matter than what both read.
+    # Only what both read is compared; what one of them refuses is another test's matter.
     both = [(s, h, python(s)) for s, h in zip(scalars, hub) if h in ("bool", "number", "str", "NoneType", "date") and python(s) not in ("error", "map", "list")]
     card = tmp_path / "README.md"
     card.write_text("---\n" + "".join(f"k{i}: {s}\n" for i, (s, _, _) in enumerate(both)) + "---\n")
@@ -296,7 +296,7 @@ def test_a_card_of_peft_is_mended_and_kept(fixtures, tmp_path, run):
     assert after.data.base_model == "owner/base" and after.data.library_name == "peft"
     good = {t for t in before.data.tags if not t.startswith("base_model:adapter:")}
     assert good | {"base_model:adapter:owner/base", "lora", "transformers"} <= set(after.data.tags)
-    # Nobody has written anything: of the template's headings those stay that facts fill.
+    # Nobody wrote anything into it: only the template's headings that facts fill remain.
     headings = re.findall(r"^#+ .*$", after.text.split("<!-- card-gen:begin")[0], re.MULTILINE)
     assert headings == ["# out", "## Model Details", "### Model Description", "### Framework versions"]
     once = readme.read_bytes()
@@ -356,7 +356,7 @@ def test_the_hints_of_the_template_are_known(run, tmp_path):
     card = ModelCard.from_template(ModelCardData(tags=["a"]), template_path=template)
     (tmp_path / "README.md").write_text(str(card))
     run("card-gen", "--lint", "--fix", tmp_path / "README.md", code=None)
-    # All but the title and its own hints, which are not a comment on a gap.
+    # All except the title and the template's own hints, which don't mark a gap.
     left = [line for line in ModelCard.load(tmp_path / "README.md").text.splitlines() if line.strip()]
     assert [line for line in left if not line.startswith("<!--")] == ["# Model Card for Model ID"]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TRL's own cards: what they say is in ours, what is wrong in them is mended, and our table of trainers is TRL's."""
+"""TRL's own cards: ours say what they say, what is wrong in them is fixed, and our table of trainers matches TRL's."""
 import ast
 import dataclasses
 import importlib
@@ -23,7 +23,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 def trainer_classes():
-    """Every trainer of TRL as {tag: attributes}, with what it inherits, read from the sources: some need more than is installed."""
+    """Every trainer of TRL as {tag: attributes}, including what it inherits, read from the sources because some trainers can't be imported here."""
     classes = {}
     for path in TRL.rglob("*_trainer.py"):
         for node in ast.parse(path.read_text()).body:
@@ -118,7 +118,7 @@ def test_every_fact_of_trls_card_is_in_ours(fixtures, tmp_path, run, tag, style)
     readme.write_text(card_of_trl(tag))
     theirs = facts_of(readme.read_text())
     assert len(theirs["versions"]) == 5 and len(theirs["links"]) >= 6
-    # A new card, and TRL's with ours worked in.
+    # A new card, and TRL's card updated by us.
     assert_all_kept(theirs, facts_of(run("card-gen", tmp_path / "out", "--style", style).stdout.decode()))
     before = readme.read_text()
     run("card-gen", "-i", tmp_path / "out", "--style", style)
@@ -172,7 +172,7 @@ def test_the_method_is_read_from_each_trainers_arguments(tmp_path, run, tag):
 
 
 def shown(value):
-    """As a card writes a value; nothing for what it does not show."""
+    """A value as a card writes it; empty if the card does not show it."""
     import enum
 
     value = value.value if isinstance(value, enum.Enum) else value
@@ -192,7 +192,7 @@ def test_the_defaults_are_those_of_the_class(tmp_path, run, tag):
     if tag is not None:
         module = importlib.import_module(TRAINERS[tag]["module"].removesuffix("_trainer") + "_config")
         config = getattr(module, TRAINERS[tag]["class"].removesuffix("Trainer") + "Config")
-    # Pickled without __init__, which resolves some of them by the machine it runs on.
+    # Pickled without __init__, which would set some of them by the machine it runs on.
     arguments = object.__new__(config)
     arguments.__dict__ = {f.name: f.default for f in dataclasses.fields(config) if f.default is not dataclasses.MISSING}
     arguments.output_dir = "out"

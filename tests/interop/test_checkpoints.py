@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real runs of Transformers' Trainer, pruned midway by ckpt-prune and resumed: the same losses and the same weights as the
-undisturbed run; and the Trainer's own rotation afterwards removes the right ones."""
+"""Real runs of Transformers' Trainer, pruned midway by ckpt-prune and resumed: they give the same losses and weights as the
+undisturbed run, and the Trainer's own rotation then removes the right ones."""
 import json
 import os
 import pathlib
@@ -26,7 +26,7 @@ class Rows(torch.utils.data.Dataset):
 
 
 class Watch(TrainerCallback):
-    """Stops after so many steps and notes which checkpoints there are after each save."""
+    """Stops after this many steps and records which checkpoints exist after each save."""
 
     def __init__(self, stop_at):
         self.stop_at, self.seen = stop_at, {}
@@ -57,8 +57,8 @@ def train(folder, stop_at=None, resume=None, **arguments):
 
 
 def age(folder):
-    """As if each save had taken ten seconds and all of it was hours ago; also more than the second below which the Trainer
-    orders by number."""
+    """Changes times as if each save had taken ten seconds, hours ago. The saves are also more than a second apart; below that the
+    Trainer orders by number."""
     now = time.time() - 10_000
     for step in steps(folder):
         checkpoint = pathlib.Path(folder) / f"checkpoint-{step}"
@@ -134,7 +134,7 @@ def test_a_torn_checkpoint_aside_and_resumed(half, alone, run):
 
 def test_rotation_after_slimming_removes_the_oldest(half, run):
     run("ckpt-prune", "--keep-optimizer-last", "1", half)
-    # load_best_model_at_end off: nothing but age counts for the Trainer once the best one is forgotten.
+    # Without load_best_model_at_end the Trainer goes only by age, and forgets the best one.
     state = half / "checkpoint-6/trainer_state.json"
     document = json.loads(state.read_text())
     document.update(best_model_checkpoint=None, best_global_step=None, best_metric=-1.0)
@@ -146,7 +146,7 @@ def test_rotation_after_slimming_removes_the_oldest(half, run):
 
 
 def test_pruning_beside_a_living_trainer(tmp_path, alone, run):
-    """Between any two saves, as cron would."""
+    """Prunes between any two saves, as cron would."""
 
     class Prune(TrainerCallback):
         def on_save(self, args, state, control, **_):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The scripts of modelutils(7), CLUSTERS, run under the engines they are written for: GNU parallel, Open MPI, a Slurm of one
-node that is set up here, and what a Kubernetes job's pods would run. Each must end with the bytes of a single run."""
+"""The scripts of modelutils(7), CLUSTERS, run under the engines they are written for: GNU parallel, Open MPI, a one-node Slurm
+that is set up here, and what the pods of a Kubernetes job would run. Each must produce the bytes of a single run."""
 import filecmp
 import os
 import pathlib
@@ -140,7 +140,7 @@ PartitionName=all Nodes={host} Default=YES State=UP
 
 @pytest.fixture(scope="module")
 def slurm():
-    """A Slurm of only this machine, in a folder of its own; ends with the tests."""
+    """A Slurm with only this machine, in its own folder; it ends with the tests."""
     need("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "sinfo")
     if os.geteuid() != 0:
         pytest.skip("a Slurm can only be set up as root")

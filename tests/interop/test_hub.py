@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The official client against the local test Hub: what it can do there keeps the test Hub honest."""
+"""Runs the official client against the local test Hub, which keeps the test Hub honest."""
 import hashlib
 import os
 import random
@@ -85,7 +85,7 @@ def test_a_folder_goes_up_and_comes_back(any_hub, folder, tmp_path):
     assert info.oid == api.repo_info("ada/folder").sha
     assert [c.title for c in api.list_repo_commits("ada/folder")][0] == "All of it"
 
-    # As the sizes are, some went in parts and some in one piece; the content that appears twice went once.
+    # By their sizes some files went in several pieces and some in one; the content that appears twice went once.
     puts = any_hub.log(route="storage-put")
     assert sum(e["body_bytes"] for e in puts) == 5000 + 12000 + 13001 + 10000 + 12000
     assert all(e["status"] == 200 for e in puts)

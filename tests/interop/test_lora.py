@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""lora-extract out of full state dicts beside PeftModel.save_pretrained, for every kind of LoRA adapter."""
+"""Compares lora-extract, from full state dicts, with PeftModel.save_pretrained, for every kind of LoRA adapter."""
 import copy
 import json
 import os

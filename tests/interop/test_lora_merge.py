@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""st-pack --adapter beside PEFT's merge_and_unload, for every kind of LoRA adapter that PEFT can merge."""
+"""Compares st-pack --adapter with PEFT's merge_and_unload, for every kind of LoRA adapter that PEFT can merge."""
 import copy
 import json
 import os
@@ -37,7 +37,7 @@ def assert_merged(ours, theirs, base, dtype, ulps):
         if old.shape != want.shape:
             old = want.double()
         bound = torch.stack([old.abs(), (want.double() - old).abs(), want.double().abs()]).amax(0)
-        # In fp32 the products' own rounding shows where they cancel: their size is that of the largest values.
+        # In fp32 the products' own rounding shows where values cancel; it is as large as for the largest values.
         bound = bound.amax() if dtype is torch.float32 else bound
         worst = ((mine.double() - want.double()).abs() / ulp(bound, dtype)).max().item() if want.numel() else 0
         assert worst <= ulps, f"{name}: {worst} units in the last place"

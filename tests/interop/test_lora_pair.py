@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The adapter that lora-extract finds between two models: PEFT reads it, and base and adapter are the tuned model."""
+"""PEFT reads the adapter that lora-extract finds between two models, and base plus adapter give the tuned model."""
 import json
 import os
 import pathlib

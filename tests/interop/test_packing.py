@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The reference libraries read what we write; where they write the same thing, the bytes are the same."""
+"""The reference libraries read what we write; if they write the same thing, the bytes are the same."""
 import json
 import shutil
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the ranks of DeepSpeed and torch save, made whole by us and by the libraries themselves."""
+"""Compares what we and the libraries themselves put together from the files of DeepSpeed's and torch's ranks."""
 import os
 import pathlib
 import subprocess

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""We say of a file what the reference reader says: accept or refuse, and the same tensors."""
+"""We accept and refuse the files that the reference reader accepts and refuses, and find the same tensors."""
 import json
 import random
 import struct

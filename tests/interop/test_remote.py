@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""st-inspect reads in place what the official client publishes, and both say the same of it."""
+"""st-inspect reads in place what the official client publishes, and both report the same about it."""
 import json
 import os
 import pathlib

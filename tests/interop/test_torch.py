@@ -87,7 +87,7 @@ def test_state_dicts_are_packed_bit_by_bit(tmp_path, run, layout, seed):
     LAYOUTS[layout](state, tmp_path / "x.bin")
     run("st-pack", tmp_path / "x.bin", "-o", tmp_path / "out.safetensors", "--verify")
     packed = load_file(tmp_path / "out.safetensors")
-    # Names of one storage: ours are dropped only where shape and place agree too, and the same one is kept.
+    # Names of one storage: we drop one only if shape and place agree too, and keep the same one.
     removed = {name for names in _remove_duplicate_names({k: v for k, v in state.items() if k.startswith("share.")}).values() for name in names}
     dropped = set(state) - set(packed)
     assert dropped == {"share.b", "share.c"} and dropped <= removed and "share.a" not in removed
