@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// How names are kept apart. All are cut at the usual place first; often that is enough. Where some look alike then,
-// names that begin alike are a family. What all of a family begin and end with is cut, and what is between stays whole
-// where it has room. Where it has none, another place of one cut is looked for, the nearest to the usual one; and where
-// no single cut keeps the family apart, what is between is cut by the same rules. Every look keeps a few columns of the
-// beginning, so that families stay apart too.
+// How names are kept apart. First all are cut at the usual place; often that is enough. If some then look
+// alike, names with the same beginning form a family. The beginning and the end that a whole family has in
+// common are cut, so that the middle, in which its names differ, stays whole if there is room. If there is no
+// room, another place for a single cut is looked for, as near to the usual one as possible. If no single cut
+// keeps the family apart, the middles are cut by the same rules. Every shortened name keeps a few columns of
+// its beginning, so that families stay apart, too.
 #include "base/apart.h"
 
 #include <fmt/format.h>
@@ -19,9 +20,9 @@ namespace {
 
 constexpr std::string_view kEllipsis = "…";
 constexpr std::size_t kStart = 4;      // columns of the beginning that stay
-constexpr std::size_t kLeastRest = 8;  // columns that a rest needs to be of use
-// Bytes of names for which other places of a cut are tried (a hundred times and more), and for which
-// common beginnings are cut (a dozen times). What strangers call their tensors must not cost minutes.
+constexpr std::size_t kLeastRest = 8;  // columns that a middle needs to be of use
+// How many bytes of names are worth trying other places of a cut (a hundred times and more), and how many are
+// worth cutting common beginnings (a dozen times): hostile names must not cost minutes.
 constexpr std::size_t kMostTried = 64U << 10, kMostDivided = 16U << 20;
 
 using Names = std::vector<std::string>;
@@ -52,7 +53,7 @@ std::string_view last_columns(std::string_view text, std::size_t columns) {
   return text.substr(begin);
 }
 
-// With `mark` in the place of what is missing, `head` columns before it.
+// Cuts `text` to `columns`: `head` columns, `mark` in the place of what is missing, then the end.
 std::string cut(std::string_view text, std::size_t head, std::size_t columns,
                 std::string_view mark = kEllipsis) {
   const std::size_t room = columns - std::min(columns, display_width(mark));
@@ -65,7 +66,7 @@ std::size_t usual_head(std::size_t columns) {
   return (columns + 2) / 3 - (columns > 0 ? 1 : 0);
 }
 
-// How many bytes all begin or, reversed, end with; no character is divided.
+// How many bytes are the same at the beginning of all names (or, below, at the end); no character is divided.
 std::size_t common_start(const Names& names) {
   const std::string& first = names.front();
   std::size_t size = first.size();
@@ -111,7 +112,7 @@ std::size_t distinct(const Names& names) {
   return std::set<std::string_view>(names.begin(), names.end()).size();
 }
 
-// The single cut that keeps most names apart, the nearest to the usual one.
+// Makes the single cut that keeps most names apart; of several, the nearest to the usual one.
 Names best_cut(const Names& names, std::size_t columns) {
   const std::size_t usual = usual_head(columns);
   Names best = cut_all(names, usual, columns);
@@ -129,11 +130,11 @@ Names best_cut(const Names& names, std::size_t columns) {
   return best;
 }
 
-// What names that differ all begin and end with, and what is between.
+// The beginning and the end that different names have in common, and their middles.
 struct Parted {
   std::string start, end;
   Names between;
-  std::size_t widest = 0;  // columns, of what is between
+  std::size_t widest = 0;  // columns of the widest middle
 };
 
 Parted part(const Names& names) {
@@ -152,7 +153,7 @@ Names framed(const Parted& parted, const Names& between, std::size_t most, std::
   const std::size_t start = display_width(parted.start), end = display_width(parted.end);
   const std::size_t tail = std::min(end, room - std::min(start, std::max(kStart, room / 3)));
   const std::size_t head = std::min(start, room - tail);
-  // An ellipsis is not put for a single column.
+  // An ellipsis in the place of a single column would save nothing.
   const std::string before = head + 1 >= start
                                  ? parted.start
                                  : std::string(first_columns(parted.start, head)) + std::string(kEllipsis);
@@ -165,7 +166,7 @@ Names framed(const Parted& parted, const Names& between, std::size_t most, std::
 
 Names apart(const Names& names, std::size_t columns);
 
-// Of names that begin alike.
+// Shortens names of one family.
 Names apart_in_family(const Names& names, std::size_t columns) {
   const Parted parted = part(names);
   const std::size_t around = kStart + 2 * display_width(kEllipsis);
@@ -178,7 +179,7 @@ Names apart_in_family(const Names& names, std::size_t columns) {
   return framed(parted, apart(parted.between, columns - around), columns - around, columns);
 }
 
-// Of names that differ. Those that have room stay.
+// Shortens different names. Names that fit stay whole.
 Names apart(const Names& names, std::size_t columns) {
   Names shown = cut_all(names, usual_head(columns), columns);
   if (distinct(shown) == names.size()) return shown;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Names cut to the width of a column, of which no two that differ look alike.
+// Shortens names to the width of a column so that names that differ still look different.
 #pragma once
 
 #include <cstddef>
@@ -8,8 +8,9 @@
 
 namespace mu {
 
-// Each name at most `columns` wide, cut in the middle as shorten_middle() cuts where that keeps the names apart. Where
-// it doesn't, what the names of a group have in common is cut first; where that leaves no room they are numbered.
+// Each name in at most `columns` columns. Names are cut in the middle, as shorten_middle() does, if that
+// keeps them apart. If it doesn't, the text that similar names have in common is cut first; if that leaves no
+// room, they are numbered.
 std::vector<std::string> shorten_apart(const std::vector<std::string>& names, std::size_t columns);
 
 }  // namespace mu

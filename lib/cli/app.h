@@ -58,13 +58,13 @@ class App {
   void list(const std::string& names, const std::string& value_name, std::vector<std::string>& target,
             const std::string& help);
   void operands(std::vector<std::string>& target);
-  // An option that names a file with the values of others, "key = value" a line, in the format of CLI11 (TOML
-  // without tables). The command line wins.
+  // An option that names a file with the values of other options, one "key = value" per line, in the format
+  // of CLI11 (TOML without tables). The command line wins.
   void config(const std::string& names, const std::string& value_name, const std::string& help);
 
   // Options added from here on are shown under this heading.
   void group(const std::string& heading) { group_ = heading; }
-  // Options shared by all programs; `which` picks by letter: j json, 0 null, n dry run, p progress, t
+  // Options that all programs have in common; `which` picks by letter: j json, 0 null, n dry run, p progress, t
   // threads.
   void common(CommonOptions& options, std::string_view which,
               const std::string& threads_help = "threads (default: all)");

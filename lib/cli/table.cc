@@ -21,7 +21,7 @@ std::size_t narrow(std::size_t& width, std::size_t narrowest, std::size_t over) 
   return over - taken;
 }
 
-// What cells as wide as this take on a line.
+// How wide a line with cells of these widths is.
 std::size_t line_width(const std::vector<std::size_t>& widths, std::size_t indent) {
   const std::size_t gaps = widths.empty() ? 0 : (widths.size() - 1) * kGap;
   return std::accumulate(widths.begin(), widths.end(), indent + gaps);

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the Hugging Face libraries and the Hub agree on: how a repository may be called, and how their cache keeps
-// it on disk:
-//   CACHE/models--OWNER--NAME/refs/REVISION         text: the name of a snapshot, as a rule 40 hex digits
+// What the Hugging Face libraries and the Hub agree on: how a repository may be called, and how their cache
+// keeps it on disk:
+//   CACHE/models--OWNER--NAME/refs/REVISION         text: the name of a snapshot, usually 40 hex digits
 //                            /blobs/HASH            content; SHA-256 (of files in LFS) or git blob id
 //                            /snapshots/NAME/PATH   relative link to a blob
-// Where the cache lies is read from the environment by net/environment.h and passed in. That nobody writes into
-// blobs holds for all output, so os/blobs.h knows their names; everything else about the layout is here.
-// Source: huggingface_hub 2.4.0 (file_download.py, utils/_cache_manager.py, utils/_validators.py).
+// Where the cache lies is read from the environment by net/environment.h and passed in. The rule that nothing
+// writes into blobs holds for all output, so os/blobs.h knows their names; everything else about the layout
+// is here. Source: huggingface_hub 2.4.0 (file_download.py, utils/_cache_manager.py, utils/_validators.py).
 #pragma once
 
 #include <cstdint>
@@ -26,8 +26,8 @@ bool is_repo_id(std::string_view id);
 // "models--OWNER--NAME" for a `type` ("model", "dataset", "space") and an id.
 std::string cached_repo_name(std::string_view type, std::string_view id);
 
-// The model that a path into any cache belongs to: …/models--OWNER--NAME[/snapshots/COMMIT[/…]]. Only the text of
-// the path counts. Returns nothing for other paths, and where the name is not an id.
+// The model that a path into any cache belongs to: …/models--OWNER--NAME[/snapshots/COMMIT[/…]]. Only the
+// text of the path counts. Returns nothing for other paths, and where the name is not an id.
 struct CachedModel {
   std::string id;      // "owner/name"
   std::string commit;  // 40 hex digits; empty where the path names none
@@ -62,15 +62,15 @@ class CachedRepo {
   [[nodiscard]] bool is_there() const;
   // The names of all snapshots.
   [[nodiscard]] std::vector<std::string> snapshots() const;
-  // The snapshot that a revision leads to: a ref, or at least 7 digits of the snapshot's own name. Returns nothing
-  // where there is none. Throws kMalformed for a ref that does not hold the name of a snapshot.
+  // The snapshot that a revision leads to: a ref, or at least 7 digits of the snapshot's own name. Returns
+  // nothing where there is none. Throws kMalformed for a ref that does not hold the name of a snapshot.
   [[nodiscard]] std::optional<std::string> find_revision(std::string_view revision) const;
   // Whether the ref says this and nothing else, not even a line end.
   [[nodiscard]] bool is_exact(std::string_view revision, std::string_view commit) const;
   // Every ref: its revision and what it says.
   [[nodiscard]] std::vector<std::pair<std::string, std::string>> refs() const;
-  // The files of a snapshot, by name. Links to missing blobs are left out and reported to `warn`. Throws kMalformed
-  // for links that lead out of the repository.
+  // The files of a snapshot, by name. Links to missing blobs are left out and reported to `warn`. Throws
+  // kMalformed for links that lead out of the repository.
   [[nodiscard]] std::vector<CachedFile> files(std::string_view commit,
                                               const std::function<void(const std::string&)>& warn) const;
 

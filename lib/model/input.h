@@ -32,23 +32,23 @@ struct Input {
 
 // How a folder is opened.
 struct FolderOptions {
-  // Which weights: whole ones where there are any, or the partitions of the ranks though whole ones lie
-  // beside.
+  // Which weights: whole ones if there are any (kAny), or the partitions of the ranks even if whole weights lie
+  // beside them.
   enum class From : std::uint8_t { kAny, kZero, kDcp } from = From::kAny;
   // The folder whose config, tokenizer and other files go with the weights, and whose weights stand in for
   // lost ones; empty: the input's own.
   std::string base{};
   std::string key{};        // where in the tree of a distributed checkpoint the model lies (DcpOptions)
-  std::string adapter{};    // of the ranks of a LoRA run, which adapter; empty: the only one
-  bool everything = false;  // of ranks, the optimizer's side too
+  std::string adapter{};    // which adapter, for the ranks of a LoRA run; empty: the only one
+  bool everything = false;  // for ranks: the tensors of the optimizer, too
 };
 
-// Opens PATH: "-" is standard input (see StreamData), a name that ends in ".json" an index, a folder what
-// lies in it. Weights that are malformed are findings of `weights`; throws for what can't be read at all.
+// Opens PATH: "-" is standard input (see StreamData), a name that ends in ".json" is an index, and of a
+// folder it opens the weights that lie there. Malformed weights are findings of `weights`; throws if nothing
+// can be read.
 Input open_input(const std::string& path, StreamData stdin_data, const FolderOptions& options = {});
 
-// Opens what st-pack's operands name: one PATH as above, or several files, and arrays as "NAME=file.npy", as
-// one set.
+// Opens the operands of st-pack as one set: one PATH as above, or several files, and arrays as "NAME=file.npy".
 Input open_inputs(const std::vector<std::string>& operands, StreamData stdin_data,
                   const FolderOptions& options = {});
 
@@ -56,8 +56,8 @@ Input open_inputs(const std::vector<std::string>& operands, StreamData stdin_dat
 // index names tensors that no shard has.
 void require_sound(const Input& input);
 
-// Throws kMalformed for pickles that are dangerous to load, unless they are to be salvaged, and for those
-// that hold no state dict (an optimizer's state, arguments, a whole module).
+// Throws kMalformed for pickles that are dangerous to load, unless they are to be salvaged, and for
+// pickles without a state dict (an optimizer's state, arguments, a whole module).
 void require_state_dicts(const Input& input, bool salvage);
 
 // Takes the values of lost parameters from where they can be found: the name that the config ties them to,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The step between opening a model and planning what is made of it, the same for every program that writes one:
-// unsound and unsafe inputs are refused, names and copies that only training needed go, and tensors that are one
-// are found.
+// The step between opening a model and planning the output, the same for every program that writes a model:
+// it refuses unsound and unsafe inputs, removes names and copies that only training needed, and finds tensors
+// that are the same.
 #pragma once
 
 #include <functional>
@@ -15,10 +15,10 @@
 
 namespace mu {
 
-// What a change of the tensors, such as merging an adapter, did.
+// What a change of the tensors did, such as merging an adapter.
 struct ModelChange {
   std::vector<std::string> notes;
-  std::vector<TiedName> tied;  // of the pairs that were tied before, those that still are
+  std::vector<TiedName> tied;  // the pairs that were tied before and still are
   bool unties = false;         // embeddings that the config ties are no longer the same
 };
 
@@ -28,7 +28,7 @@ struct PrepareOptions {
   bool strict_copies = true;      // refuse copies that differ from their masters, else cast the masters
   unsigned threads = 1;           // for comparing them
   bool find_ties = false;         // reads the tensors that the config ties
-  std::function<ModelChange(Input&, const std::vector<TiedName>&)> change{};  // made last; may be empty
+  std::function<ModelChange(Input&, const std::vector<TiedName>&)> change{};  // called last; may be empty
 };
 
 struct Prepared {
@@ -38,13 +38,13 @@ struct Prepared {
   bool unties = false;                // embeddings that the config ties are no longer the same
 };
 
-// Changes the input's list of tensors; reads no more of them than the options say. Throws kMalformed for weights that
-// can't be trusted or are not weights, as require_sound and require_state_dicts do, for copies that differ
-// (ZR-MASTER), and where two names become one; and what `change` throws.
+// Changes the input's list of tensors; reads no more of them than the options say. Throws kMalformed for
+// weights that can't be trusted or are not weights, as require_sound and require_state_dicts do, for copies
+// that differ (ZR-MASTER), and when two names become one; also whatever `change` throws.
 Prepared prepare_model(Input& input, const PrepareOptions& options);
 
-// The names under which torch stored one tensor several times, and those that the config ties and that hold the same
-// bytes; reads the latter.
+// The names under which torch stored one tensor several times, and those that the config ties and that hold
+// the same bytes; reads the latter.
 std::vector<TiedName> find_tied(const Input& input);
 
 }  // namespace mu

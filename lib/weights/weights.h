@@ -27,18 +27,18 @@ struct TorchObject;  // weights/torch/object.h
 
 // One file that holds tensors.
 struct WeightsFile {
-  std::string name;  // as messages show it: the path given, or that of the folder and the shard's name
+  std::string name;  // as messages show it: the path given, or the folder's path and the shard's name
   std::optional<InputFile> file;  // absent for a stream whose data were not kept
   std::uint64_t size = 0;         // bytes
   std::uint64_t data_begin = 0;   // where its tensors' bytes begin
   std::optional<Metadata> metadata;
   std::string stream_header{};  // of a stream only: the header's bytes, which can't be read again
   std::shared_ptr<const TorchObject> object{};  // of a pickle or torch file: what it holds beside tensors
-  std::string read_only{};                      // why tensors of this file are not to be packed
+  std::string read_only{};                      // why tensors of this file can't be packed
   bool is_safetensors = false;
 };
 
-// What only a set has that was put together from the files of several ranks.
+// Only for a set that was put together from the files of several ranks.
 struct FromRanks {
   std::string origin;              // "DeepSpeed ZeRO stage 3, 2 ranks, …"
   std::vector<std::string> notes;  // what a user should know about it
