@@ -188,7 +188,7 @@ for r in range(3): d.metadata[f"__{r}.metadata"] = data(CHECKPOINT + "metadata.M
   has stderr "1 stored piece belong to no tensor"
 }
 
-@test "distributed checkpoints: which part is the model" {
+@test "distributed checkpoints: where the model is" {
   save <<< 'dcp({"net.a": ((4, 2), rows((4, 2), 2)), "critic.a": ((4,), rows((4,), 2))}, strip="net.", paths={"net.a": ("net", "a"), "critic.a": ("critic", "a")})'
   expect 0 st-inspect run
   has output "critic (1 tensor"

@@ -101,7 +101,7 @@ ZipArchive::ZipArchive(const InputFile& file, std::uint64_t begin, std::uint64_t
   Directory directory{.offset = 0, .size = 0, .count = record.take_le<std::uint16_t>(), .end = end_at};
   directory.size = record.take_le<std::uint32_t>();
   directory.offset = record.take_le<std::uint32_t>();
-  if (disk != 0 && disk != 0xFFFF) throw malformed("the zip archive is one part of several");
+  if (disk != 0 && disk != 0xFFFF) throw malformed("the zip archive is one volume of several");
 
   const bool needs64 = directory.count == 0xFFFF || directory.size == kIn64 || directory.offset == kIn64;
   const bool has_locator = *end >= kLocatorSize && load_le<std::uint32_t>(as_bytes(tail).data() + *end -

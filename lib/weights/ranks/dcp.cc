@@ -26,7 +26,7 @@
 namespace mu {
 namespace {
 
-// --- which part of the tree is the model ---
+// --- where in the tree the model is ---
 
 bool is_model_root(std::string_view part) {
   return part == "model" || part == "state_dict" || part == "model_state_dict" || part == "module";
@@ -121,11 +121,11 @@ Chosen choose_model(const std::vector<DcpEntry>& entries, const DcpOptions& opti
   if (!chosen.tensors.empty() && !others && !options.everything) return chosen;
   // It is listed as a whole, but never packed.
   if (others || !chosen.tensors.empty()) {
-    chosen.why_not = fmt::format("which part of it is the model? It holds {} [DC-KEY]: name it with --key",
+    chosen.why_not = fmt::format("it is unclear which of these is the model: {} [DC-KEY]; name it with --key",
                                  roots_text(entries));
   } else {
     chosen.why_not =
-        "this is the optimizer's part of the checkpoint: the weights lie in pytorch_model_fsdp_0 [DC-OPT]";
+        "this is the optimizer's side of the checkpoint: the weights lie in pytorch_model_fsdp_0 [DC-OPT]";
   }
   chosen.tensors.clear();
   for (const DcpEntry& entry : entries) chosen.tensors.emplace_back(key_text(entry.path), &entry);
