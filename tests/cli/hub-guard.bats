@@ -102,11 +102,14 @@ setup() { hub_home; }
   has stderr "[config]"
 }
 
-@test "the manual lists the rules that stop a push, and the others" {
+@test "the man page and the completions list the rules that stop a push" {
   expect 2 hub-push --allow nothing out ada/tiny
   sed -n '/^[.]TS/,/^[.]TE/p' "$BATS_TEST_DIRNAME/../../man/hub-push.1" | awk -F'\t' 'NF == 2 {gsub(/\\/, "", $1); print $1}' > listed
   [ -s listed ]
   diff listed <(sed 's/.*the rules are //; s/, /\n/g' <<< "$stderr")
+  for file in hub-push.bash _hub-push hub-push.fish; do
+    grep -qF "$(paste -sd' ' listed)" "$BATS_TEST_DIRNAME/../../tools/completions/$file" || { echo "$file lists other rules"; return 1; }
+  done
 }
 
 @test "a link that leads nowhere in place of weights stops the push" {

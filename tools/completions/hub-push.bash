@@ -3,7 +3,7 @@ _hub_push() {
   local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
   case $previous in
     --type | --repo-type) mapfile -t COMPREPLY < <(compgen -W "model dataset space" -- "$word"); return ;;
-    --allow) mapfile -t COMPREPLY < <(compgen -W "secret private-key pickle name lfs-pointer torn large-file large-regular folder-size" -- "$word"); return ;;
+    --allow) mapfile -t COMPREPLY < <(compgen -W "secret private-key link ignored pickle name lfs-pointer torn large-file large-regular folder-size" -- "$word"); return ;;
     --part) mapfile -t COMPREPLY < <(compgen -W "auto" -- "$word"); return ;;
     --color) mapfile -t COMPREPLY < <(compgen -W "auto always never" -- "$word"); return ;;
   esac
