@@ -177,7 +177,7 @@ same() { diff -r "$1" "$2" && [ ! -e "$2.parts" ] && [ -z "$(find . -name '.*.mu
   cmp <(st-inspect --combine --check part2 part1) <(st-inspect --check --hash m)
 }
 
-@test "st-inspect: values that are not finite survive the way through a share" {
+@test "st-inspect: values that are not finite survive being written to a part and read back" {
   python3 - x.safetensors <<'PY'
 import json, struct, sys
 values = [float("nan"), float("inf"), -float("inf"), -0.0, 1e308, -1e308, 5e-324, 0.1]

@@ -41,14 +41,35 @@ TEST_CASE("history: the best one is found whatever its path looks like") {
   CHECK(best_of("/x/model", 20) == "checkpoint-20");
 }
 
+namespace {
+
+// A run of so many steps: the first loss, and what each later entry says.
+TrainerState state_of(std::uint64_t steps, double first, const char* last = "NaN") {
+  std::string entries;
+  for (std::uint64_t i = 1; i <= steps; ++i)
+    entries += fmt::format(R"({}{{"loss": {}, "step": {}}})", i == 1 ? "" : ", ",
+                           i == 1 ? fmt::format("{}", first) : last, i);
+  return parse_trainer_state(fmt::format(R"({{"global_step": {}, "log_history": [{}]}})", steps, entries));
+}
+
+// Checkpoints with these states; of `large` ones only the ends of their logs were looked at.
+std::vector<CheckpointFacts> checkpoints_of(const std::vector<TrainerState>& states,
+                                            const std::vector<std::int64_t>& times, bool large) {
+  std::vector<CheckpointFacts> checkpoints(states.size());
+  for (std::size_t i = 0; i < checkpoints.size(); ++i) {
+    checkpoints[i].number = i + 1;
+    checkpoints[i].condition = Condition::kResumable;
+    checkpoints[i].state = FileStamp{};
+    checkpoints[i].time_ns = times[i];
+    checkpoints[i].log = mark_log(states[i]);
+    if (large) checkpoints[i].log.all = 0;
+  }
+  return checkpoints;
+}
+
+}  // namespace
+
 TEST_CASE("lineage: whose log is the beginning of another's") {
-  const auto state_of = [](std::uint64_t steps, double first, const char* last = "NaN") {
-    std::string entries;
-    for (std::uint64_t i = 1; i <= steps; ++i)
-      entries += fmt::format(R"({}{{"loss": {}, "step": {}}})", i == 1 ? "" : ", ",
-                             i == 1 ? fmt::format("{}", first) : last, i);
-    return parse_trainer_state(fmt::format(R"({{"global_step": {}, "log_history": [{}]}})", steps, entries));
-  };
   struct Row {
     const char* what;
     std::vector<TrainerState> states;  // by step
@@ -88,15 +109,7 @@ TEST_CASE("lineage: whose log is the beginning of another's") {
     for (const Row& row : rows) {
       CAPTURE(row.what);
       CAPTURE(large);
-      std::vector<CheckpointFacts> checkpoints(row.states.size());
-      for (std::size_t i = 0; i < checkpoints.size(); ++i) {
-        checkpoints[i].number = i + 1;
-        checkpoints[i].condition = Condition::kResumable;
-        checkpoints[i].state = FileStamp{};
-        checkpoints[i].time_ns = row.times[i];
-        checkpoints[i].log = mark_log(row.states[i]);
-        if (large) checkpoints[i].log.all = 0;  // its ends alone were looked at
-      }
+      std::vector<CheckpointFacts> checkpoints = checkpoints_of(row.states, row.times, large);
       std::size_t reads = 0;
       const std::vector<Lineage> lineages = find_lineages(checkpoints, [&](CheckpointFacts& c) {
         ++reads;

@@ -9,68 +9,69 @@
 using namespace mu;
 using namespace mu::testing;
 
+namespace {
+
+// What a policy does to the five checkpoints of five().
+template <typename Set>
+void expect_verbs(const char* what, Set set, std::string_view expected) {
+  CAPTURE(what);
+  Policy policy;
+  set(policy);
+  CHECK(verbs(five(), policy) == expected);
+}
+
+}  // namespace
+
 TEST_CASE("plan: each rule by itself, and united") {
-  struct Row {
-    const char* what;
-    Policy policy;
-    const char* verbs;
-  };
-  std::vector<Row> rows;
-  const auto add = [&rows](const char* what, auto set, const char* expected) {
-    Policy policy;
-    set(policy);
-    rows.push_back({what, policy, expected});
-  };
-  add(
+  expect_verbs(
       "last 2", [](Policy& p) { p.keep_last = 2; }, "rrrkk");
-  add(
+  expect_verbs(
       "last 0 keeps what is protected", [](Policy& p) { p.keep_last = 0; }, "rrrrk");
-  add(
+  expect_verbs(
       "last of more than there are", [](Policy& p) { p.keep_last = 9; }, "kkkkk");
-  add(
+  expect_verbs(
       "best 1, the earlier of equal ones", [](Policy& p) { p.keep_best = 1; }, "rkrrk");
-  add(
+  expect_verbs(
       "best 2", [](Policy& p) { p.keep_best = 2; }, "rkrkk");
-  add(
+  expect_verbs(
       "best 3", [](Policy& p) { p.keep_best = 3; }, "rkkkk");
-  add(
+  expect_verbs(
       "best 0", [](Policy& p) { p.keep_best = 0; }, "rrrrk");
-  add(
+  expect_verbs(
       "every 200", [](Policy& p) { p.keep_every = 200; }, "rkrkk");
-  add(
+  expect_verbs(
       "step 100 and one that is not there",
       [](Policy& p) {
         p.keep_steps = {100, 7};
       },
       "krrrk");
-  add(
+  expect_verbs(
       "within an hour of the newest", [](Policy& p) { p.keep_within_seconds = 3600; }, "rrrkk");
-  add(
+  expect_verbs(
       "within three hours", [](Policy& p) { p.keep_within_seconds = 3 * 3600; }, "rkkkk");
-  add(
+  expect_verbs(
       "united", [](Policy& p) { p.keep_last = 1, p.keep_every = 300, p.keep_steps = {100}; }, "krkrk");
-  add(
+}
+
+TEST_CASE("plan: slimming and limits, by themselves and after rules") {
+  expect_verbs(
       "slim all but the last", [](Policy& p) { p.keep_optimizer_last = 1; }, "ssssk");
-  add(
+  expect_verbs(
       "slim with a rule", [](Policy& p) { p.keep_last = 3, p.keep_optimizer_last = 2; }, "rrskk");
-  add(
+  expect_verbs(
       "the newest is never slimmed", [](Policy& p) { p.keep_last = 2, p.keep_optimizer_last = 0; }, "rrrsk");
-  add(
+  expect_verbs(
       "a limit alone starts from everything", [](Policy& p) { p.max_total = 300; }, "rrkkk");
-  add(
+  expect_verbs(
       "a limit that fits", [](Policy& p) { p.max_total = 500; }, "kkkkk");
-  add(
+  expect_verbs(
       "a limit after a rule", [](Policy& p) { p.keep_every = 100, p.max_total = 200; }, "rrrkk");
-  add(
+  expect_verbs(
       "a limit that can't be met keeps what is protected", [](Policy& p) { p.max_total = 1; }, "rrrrk");
-  add(
+  expect_verbs(
       "free space", [](Policy& p) { p.min_free = 1150; }, "rrkkk");
-  add(
+  expect_verbs(
       "free space that is there", [](Policy& p) { p.min_free = 1000; }, "kkkkk");
-  for (const Row& row : rows) {
-    CAPTURE(row.what);
-    CHECK(verbs(five(), row.policy) == row.verbs);
-  }
   Policy both;
   both.keep_optimizer_last = 1;
   both.max_total = 220;  // slimmed to 260, so one goes
