@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Models that are read where they lie, by ranges: names of places on a hub and URLs, hung in below os/far.h.
+// Models that are read where they lie, by ranges: places on a hub and URLs, mounted through os/far.h.
 // A repository costs a look-up, a listing, and a request a weights file for its header, all at once over one
 // pool of connections. Source: huggingface_hub 2.4.0 (hf_api.py, parse_safetensors_file_metadata).
 #pragma once

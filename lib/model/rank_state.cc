@@ -114,7 +114,7 @@ Weights open_rank_state(const RankState& state, const std::string& key, bool eve
 
 bool are_placeholders(const Weights& weights) {
   const auto is_empty = [](const Tensor& tensor) { return tensor.shape == std::vector<std::uint64_t>{0}; };
-  // No weight is a vector without elements.
+  // A weight is never a vector without elements.
   const auto is_empty_weight = [&](const Tensor& tensor) {
     return is_empty(tensor) && tensor.name.ends_with(".weight");
   };

@@ -44,7 +44,7 @@ void make_folders(const std::string& path, mode_t mode) {
     throw io_error("make the folder", errno, escape_name(path));
 }
 
-// Whether a failure with `code` means that nothing is there: no such name, or a link that leads nowhere.
+// Whether error `code` means that nothing is there: no such name, or a link that leads nowhere.
 bool is_absence(int code) {
   return code == ENOENT || code == ENOTDIR || code == ELOOP || code == ENAMETOOLONG;
 }

@@ -7,7 +7,7 @@
 
 namespace mu {
 
-// As many as this process may use: its CPU affinity, and the quota of its control group rounded up. At
+// How many threads this process may use: its CPU affinity, and the quota of its control group rounded up. At
 // least 1.
 unsigned default_thread_count();
 

@@ -335,7 +335,7 @@ class GgufReader {
     for (std::size_t i = 0; i < list.size(); ++i) {
       Tensor& tensor = list[i];
       if (types[i] == nullptr && tensor.offset <= available) {
-        // As far as the next tensor.
+        // Its size is not known: it reaches as far as the next tensor.
         const auto next = std::upper_bound(starts.begin(), starts.end(), tensor.offset);
         tensor.size = (next == starts.end() ? available : std::min(*next, available)) - tensor.offset;
       }

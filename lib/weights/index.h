@@ -34,7 +34,8 @@ ShardIndex parse_shard_index(std::string_view text, std::string_view path, Findi
 // Why a shard's name is not followed, or nothing when it is a plain relative name.
 std::optional<std::string_view> unsafe_name(std::string_view name);
 
-// As json.dump(…, indent=2) without a newline at the end: metadata values are JSON already, in their order.
+// The text of an index, as json.dump(…, indent=2) writes it, without a newline at the end. Metadata values
+// are JSON already and keep their order.
 std::string write_shard_index(const std::vector<std::pair<std::string, std::string>>& metadata,
                               const std::vector<std::pair<std::string, std::string>>& weight_map);
 

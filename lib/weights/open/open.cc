@@ -25,7 +25,7 @@ std::optional<std::uint64_t> shard_count_in_name(std::string_view name) {
   return count;
 }
 
-// Index against shards, in both directions.
+// Compares index and shards, in both directions.
 void check_index(Weights& weights, const std::vector<std::optional<std::uint32_t>>& source_of_shard) {
   const ShardIndex& index = *weights.index;
   const auto odd = [&](std::string_view rule, bool warning, std::string message, std::string file) {

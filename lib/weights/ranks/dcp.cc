@@ -168,7 +168,7 @@ class Assembler {
     weights_.tensors.push_back(std::move(tensor));
   }
 
-  // Files that hold pieces but are not here.
+  // Throws when files that hold pieces are missing.
   void require_files(const std::vector<std::pair<std::string, const DcpEntry*>>& tensors) const {
     std::set<std::string> missing;
     std::size_t affected = 0;

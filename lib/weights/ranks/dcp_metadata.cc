@@ -111,8 +111,8 @@ class MetadataReader {
     merge(std::move(entry));
   }
 
-  // Where each rank wrote metadata, they repeat a tensor with further chunks, and what all ranks hold is in
-  // each.
+  // If each rank wrote its own metadata, several files have the same tensor with different chunks, and each
+  // file has what all ranks hold.
   void merge(DcpEntry entry) {
     const auto [known, fresh] = index_.try_emplace(entry.key, found.entries.size());
     if (fresh) {

@@ -252,7 +252,7 @@ class TorchFileReader {
     return at + pickle->size();
   }
 
-  // From where the magic number ends. Returns where the storages begin.
+  // Reads on where the magic number ends. Returns where the storages begin.
   std::uint64_t read_legacy(std::uint64_t at) {
     object_->container = TorchContainer::kLegacy;
     std::string data;

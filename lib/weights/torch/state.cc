@@ -130,7 +130,7 @@ class TreeWalk {
     ++steps_;
     if (p_.kind(id) < PickleKind::kTuple) return;
     const std::size_t size = path_.size();
-    // A path too long for a name is cut here and refused where a tensor bears it.
+    // A path too long for a name is cut here; a tensor of that path is refused later.
     if (size <= kMaxNameBytes) {
       if (size > 0) path_ += '.';
       path_ += part.substr(0, kMaxNameBytes + 1);
@@ -171,7 +171,7 @@ void add_torch_tensors(Weights& weights, TorchObject& object, TorchStorages& sto
                        std::string_view file) {
   const Pickle& pickle = *object.pickle;
   const std::vector<NamedNode> nodes = find_nodes(pickle, object);
-  // Of equal keys Python keeps the last, at the place of the first.
+  // Of several equal keys, Python keeps the last value, at the place of the first.
   std::unordered_map<std::string_view, std::size_t> place;
   std::vector<PickleId> ids(nodes.size(), kNoNode);
   for (std::size_t i = 0; i < nodes.size(); ++i) {
