@@ -46,7 +46,7 @@ PY
 
 @test "what holds no adapter, half of one, or values that are none is refused by name" {
   expect 4 lora-extract "$FIXTURES/base" -o out
-  has stderr "it holds no LoRA tensors; --base and --tuned"
+  has stderr "holds no LoRA tensors; --base and --tuned"
   cp -r "$FIXTURES/lora-run/checkpoint-40" half
   edit half/adapter_model.safetensors 'del t[sorted(t)[0]]'
   expect 4 lora-extract half -o out
