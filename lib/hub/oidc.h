@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Trusted publishing from CI: the identity token of the CI's provider is exchanged for a token of the hub
-// that lives for an hour, so that no secret is stored (RFC 8693). As huggingface_hub 1.29, _oidc.py.
+// that lives for an hour, so that no secret is stored (RFC 8693). As huggingface_hub 2.4.0, _oidc.py.
 #pragma once
 
 #include "hub/session.h"
