@@ -22,7 +22,7 @@ bool is_looked_into(FileRole role) {
 }  // namespace
 
 FileRole cached_role(const std::string& name, bool is_folder) {
-  constexpr std::size_t kMost = 4096;
+  constexpr std::size_t kMost = 4096;  // names remembered: bounds memory when every name differs
   thread_local std::unordered_map<std::string, FileRole> cache;
   if (cache.size() > kMost) cache.clear();
   const auto [found, fresh] = cache.try_emplace((is_folder ? "/" : "") + name, FileRole::kOther);

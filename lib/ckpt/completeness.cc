@@ -1,4 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
+// How a checkpoint is judged. The folder's entries are grouped by folder and role (checkpoint_files.h). Each
+// judge then adds what it finds to one Evidence: first the files that a single process writes
+// (weight_files.h), then one judge for each layout that ranks write together (layouts.h), then
+// trainer_state.json, which the Trainer writes last. The first fault found is the one reported. From the
+// evidence alone follow the condition (torn without the files that must be there, inference only without
+// those that resuming needs) and the entries that slimming may take. The order matters in two places: the
+// layouts come before adapters and before "no weights", since the partitions of the ranks may hold them, and
+// the deep check runs only where names and sizes found no fault, since it reads everything.
+
 #include "ckpt/completeness.h"
 
 #include <fcntl.h>
@@ -50,15 +59,15 @@ Content content_of(FileRole role, std::string_view name) {
   }
 }
 
-// Marks that a writer takes away when it has done.
+// Marks that a writer removes when it has finished.
 std::string unfinished_mark(const Walk& walk) {
   for (const WalkedEntry& entry : walk.entries) {
     const std::string_view base = base_name(entry.name);
-    if (base == "checkpoint-is-incomplete.txt") return "the marker of a save that was cut off lies in it";
+    if (base == "checkpoint-is-incomplete.txt") return "holds the marker of a save that was cut off";
     if (is_unfinished_name(base)) return entry.name + " was never finished";
     if (base.starts_with(".nfs")) return "files are being deleted from it (" + entry.name + ")";
   }
-  return walk.is_changing ? "files vanish from it" : "";
+  return walk.is_changing ? "files are vanishing from it" : "";
 }
 
 class Judge {
@@ -127,7 +136,8 @@ class Judge {
     });
   }
 
-  // accelerate's save_state and the scripts of diffusers: no trainer_state.json, random states at the end.
+  // accelerate's save_state and the scripts of diffusers: they write no trainer_state.json, and the random
+  // states last.
   bool is_accelerate() const {
     if (has("trainer_state.json")) return false;
     if (has_like("random_states_", ".pkl")) return true;
@@ -135,7 +145,7 @@ class Judge {
     return !is_trainers && (has_like("optimizer", ".bin") || has_like("scheduler", ".bin"));
   }
 
-  // The Trainer wrote it, so it is nothing without the file that the Trainer writes last.
+  // The Trainer wrote it, so it is not complete without the file that the Trainer writes last.
   bool needs_state() const {
     if (is_accelerate()) return false;
     if (options_.is_trainer) return true;
@@ -171,9 +181,9 @@ class Judge {
       facts_.log = head.log;
       if (!options_.is_trainer && !has_trainer_name()) return;
       if (!head.global_step)
-        evidence_.blame("trainer_state.json says no step");
+        evidence_.blame("trainer_state.json holds no step");
       else if (head.global_step != facts_.number)
-        evidence_.blame(fmt::format("trainer_state.json is of step {}", *head.global_step));
+        evidence_.blame(fmt::format("trainer_state.json is for step {}", *head.global_step));
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::kMalformed) throw;
       evidence_.blame(entry.size == 0 ? "trainer_state.json is empty"
@@ -181,7 +191,7 @@ class Judge {
     }
   }
 
-  // What is not supported there says nothing against a checkpoint.
+  // A layout that we cannot assemble is not a fault of the checkpoint.
   static bool is_unsupported(const std::string& message) {
     constexpr std::string_view kRules[] = {"[ZR-TP]",   "[ZR-PIPE]", "[ZR-MOE]",   "[ZR-NVME]",
                                            "[ZR-MICS]", "[ZR-KIND]", "[DC-CLASS]", "[DC-XFORM]",
@@ -215,32 +225,34 @@ class Judge {
   }
 
   void find_training_entries() {
-    // Whole weights that are surely not placeholders make the parts of ranks dispensable.
+    // Complete weights make the partitions of the ranks dispensable, unless they may be placeholders.
     const bool whole = evidence_.has_weights && (!evidence_.is_stage3 || evidence_.has_safetensors);
     if (evidence_.is_rank_only) {
-      facts_.slim_block = "it holds files of ranks alone";
+      facts_.slim_block = "it holds only files of ranks";
       return;
     }
     if (evidence_.is_zero && !whole) {
-      facts_.slim_block = "its only weights lie in the partitions of the ranks";
+      facts_.slim_block = "its only weights are the partitions of the ranks";
       return;
     }
     for (const PlacedEntry& top : files_.top().entries) {
       const bool of_ranks = top.role == FileRole::kRankState || top.role == FileRole::kRankHelper ||
                             (top.role == FileRole::kTorchWeights && is_fsdp_file(top.base));
-      // accelerate's random states stay: without them nothing would show any more that it is whole.
+      // accelerate's random states stay: without them nothing would show any more that the checkpoint is
+      // complete.
       const bool is_mark = top.base.starts_with("random_states_");
       const bool training = top.role == FileRole::kOptimizer || top.role == FileRole::kScheduler ||
                             top.role == FileRole::kScaler || (top.role == FileRole::kRng && !is_mark);
       if (training || (of_ranks && whole))
         facts_.training_entries.push_back({top.entry->name, top.entry->stamp.id});
     }
-    // The optimizer first: without it the others mean nothing to the Trainer, whenever a kill comes.
+    // The optimizer goes first. Whenever a kill comes, the Trainer then ignores the other entries, which mean
+    // nothing without it.
     std::stable_sort(facts_.training_entries.begin(), facts_.training_entries.end(),
                      [](const TrainingEntry& a, const TrainingEntry& b) {
                        return a.name.starts_with("optimizer") > b.name.starts_with("optimizer");
                      });
-    if (facts_.training_entries.empty()) facts_.slim_block = "nothing in it is for resuming only";
+    if (facts_.training_entries.empty()) facts_.slim_block = "nothing in it serves only for resuming";
   }
 
   void conclude() {
@@ -249,7 +261,8 @@ class Judge {
     facts_.rank_parts.assign(evidence_.rank_parts.begin(), evidence_.rank_parts.end());
     facts_.lacks_state = !has_state_ && !evidence_.is_rank_only && has_trainer_name() && !is_accelerate();
     facts_.doubt = evidence_.doubt;
-    // Files that are written last, metadata that name all others, numbers that are in names.
+    // What can show that a checkpoint is complete: files that are written last, metadata that name all
+    // others, and names that say how many files there are.
     facts_.shows_complete = has_state_ || has_like("random_states_", ".pkl") || evidence_.has_own_dcp ||
                             evidence_.has_counted_zero || has("data.pt");
     if (evidence_.is_rank_only) facts_.shows_complete = false;
@@ -262,10 +275,10 @@ class Judge {
       facts_.saves_model_only = arguments().saves_model_only;
   }
 
-  // Optimizer and scheduler are restored together or not at all by the Trainer; DeepSpeed may keep both in
-  // its files, accelerate needs no scheduler. Of other frameworks' folders nothing tells what they lack.
+  // The Trainer restores optimizer and scheduler together or not at all. DeepSpeed may keep both in its own
+  // files, and accelerate needs no scheduler. For other frameworks nothing shows what is lacking.
   std::string what_resuming_lacks() const {
-    if (evidence_.is_rank_only) return "files of some ranks alone, as on a node with its own disk";
+    if (evidence_.is_rank_only) return "only files of some ranks, as on a node with its own disk";
     if (evidence_.is_zero) return has_state_ ? evidence_.lacks_tag : "";
     if (is_accelerate()) return evidence_.has_optimizer ? "" : "no optimizer";
     const bool is_trainers = needs_state() || (has_state_ && (evidence_.has_weights || evidence_.has_parts));
@@ -310,7 +323,7 @@ bool judge_file(int run, const std::string& path, const WalkedEntry& entry, cons
     facts.shared.push_back({entry.stamp.id, entry.disk_bytes, entry.links, false});
   else
     facts.bytes = entry.disk_bytes;
-  facts.slim_block = "one file, which is not cut up";
+  facts.slim_block = "it is a single file";
   const InputFile file = InputFile::adopt(
       Fd(::openat(run, entry.name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW)), path);
   const FileVerdict verdict = judge_single_file(file, entry.name, options.deep);

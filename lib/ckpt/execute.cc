@@ -1,4 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+// How a plan is carried out, in three steps. First every item is hidden: just before each rename the item and
+// the anchor (the checkpoint that training would resume from) are compared with what the scan saw, and just
+// after it what was renamed is compared again (hide.h), because somebody may have put another checkpoint
+// there in between. Then one sync of the run folder makes all renames durable; if it fails, everything is put
+// back. Only then are the hidden entries deleted, in parallel, since deleting takes nearly all the time and
+// order no longer matters. Slimming and the trash follow the same order with other destinations.
+
 #include "ckpt/execute.h"
 
 #include <fcntl.h>
@@ -61,10 +68,11 @@ class Executor {
   }
 
  private:
-  // A hidden entry of the run folder that is to be removed when all are hidden, and what is done then.
+  // A hidden entry of the run folder that will be removed once all are hidden, and the counter it then adds
+  // to.
   struct Doomed {
     std::string name;
-    std::string target;  // the checkpoint it is; empty: none that could be put back
+    std::string target;  // the checkpoint it is; empty if it can't be put back as one
     std::uint64_t bytes;
     std::uint64_t Outcome::*count;
   };
@@ -80,7 +88,7 @@ class Executor {
 
   std::string path_of(const std::string& name) const { return join_path(path_, name); }
 
-  // Nothing: it has vanished. Throws kTemporary when it is no longer what was planned for.
+  // False if it has vanished. Throws kTemporary if it is no longer what the plan was made for.
   bool is_unchanged(std::size_t i) {
     const CheckpointFacts& facts = run_.checkpoints[i];
     const auto changed = [&] {
@@ -92,7 +100,7 @@ class Executor {
       if (errno == ENOENT) return false;
       throw io_error("look at", errno, escape_name(path_of(facts.name)));
     }
-    // One that was being slimmed when its run was killed has just been changed by ourselves.
+    // If a killed run was slimming it, we ourselves have just changed it.
     const bool by_us = finished_.contains(facts.name);
     if (by_us ? stamp_of(status).id != facts.stamp.id : stamp_of(status) != facts.stamp) throw changed();
     if (facts.state) {
@@ -102,7 +110,7 @@ class Executor {
         throw changed();
     }
     if (!facts.is_file && plan_.items[i].is_torn) {
-      // Its files may still grow, which does not show in the folder's own times.
+      // Its files may still grow, and the folder's own times would not show it.
       const Fd folder = open_folder_at(fd_, facts.name);
       if (folder.get() < 0) throw io_error("open", errno, escape_name(path_of(facts.name)));
       for (const WalkedEntry& entry : walk_folder(folder.get(), path_of(facts.name)).entries) {
@@ -112,7 +120,7 @@ class Executor {
     return true;
   }
 
-  // While the checkpoint that training would resume from is there as it was, others may go.
+  // Others may go only while the checkpoint that training would resume from is there unchanged.
   void require_anchor() {
     if (!plan_.anchor) return;
     bool there = false;
@@ -124,7 +132,7 @@ class Executor {
     if (there) return;
     stopped_ = true;
     throw Error(ErrorKind::kTemporary,
-                "the newest resumable checkpoint vanished or changed meanwhile: nothing more is touched")
+                "the newest resumable checkpoint has vanished or changed: nothing more is touched")
         .in_file(escape_name(path_of(run_.checkpoints[*plan_.anchor].name)));
   }
 
@@ -146,7 +154,8 @@ class Executor {
     }
   }
 
-  // The checkpoint as it was judged; one whose slimming we have just finished is not as it was.
+  // What the checkpoint must still be. One whose slimming we have just finished has a new time, so only its
+  // identity counts.
   Judged judged(std::size_t i) const {
     const CheckpointFacts& facts = run_.checkpoints[i];
     if (finished_.contains(facts.name)) return {facts.stamp.id};
@@ -183,7 +192,7 @@ class Executor {
       ++outcome_.aside;
       return;
     }
-    throw refused("too many torn checkpoints of that name lie aside").in_file(escape_name(path));
+    throw refused("too many torn checkpoints of this name were put aside before").in_file(escape_name(path));
   }
 
   void slim(std::size_t i) {
@@ -193,7 +202,7 @@ class Executor {
     dispose(hidden, facts.name, plan_.items[i].frees, &Outcome::slimmed);
   }
 
-  // What was taken out of a slimmed checkpoint.
+  // Removes, or moves to the trash, what was taken out of a slimmed checkpoint.
   void dispose(const std::string& hidden, const std::string& checkpoint, std::uint64_t bytes,
                std::uint64_t Outcome::*what) {
     renamed_ = true;
@@ -210,8 +219,8 @@ class Executor {
     count(what, bytes);
   }
 
-  // What a killed run left: a hidden checkpoint to delete, if it is the one that was judged, or the entries
-  // of one that was being slimmed, which is slimmed to the end.
+  // Finishes what a killed run left: deletes a hidden checkpoint if it is the one that was judged, and
+  // completes a slimming.
   void finish(const Leftover& leftover) {
     const FinishedSlimming slimming = finish_slimming(fd_, path_, leftover);
     if (slimming.was_cut) finished_.insert(leftover.target);
@@ -227,7 +236,8 @@ class Executor {
       const std::string place = put_back(fd_, leftover.name, fd_, leftover.target, path);
       throw Error(
           ErrorKind::kPartial,
-          "was hidden by a killed run and is not what that had judged: it is now " + escape_name(place))
+          "was hidden by a killed run but is not the checkpoint which that run had judged: it is now " +
+              escape_name(place))
           .in_file(escape_name(path));
     }
     doomed_.push_back({leftover.name, "", 0, &Outcome::leftovers});
@@ -262,12 +272,12 @@ class Executor {
       try {
         const std::string place = put_back(fd_, doomed.name, fd_, doomed.target, path_of(doomed.target));
         return Error(ErrorKind::kPartial, why.message() + ": put back").in_file(escape_name(path_of(place)));
-      } catch (const Error&) {  // the message names it where it is
+      } catch (const Error&) {  // the message below says where it is
       }
     }
     return Error(ErrorKind::kPartial, why.message())
         .in_file(why.file())
-        .hint("what is left of it is out of the trainer's sight; the next run tries again");
+        .hint("the trainer does not see what is left of it; the next run tries again");
   }
 
   void put_all_back() {

@@ -22,7 +22,7 @@ Followed follow_run(const std::string& path, const CheckpointNames& names, unsig
       std::any_of(run.checkpoints.begin(), run.checkpoints.end(),
                   [](const CheckpointFacts& c) { return c.is_complete() && !c.is_rank_only; });
   if (!has_whole)
-    throw Error(ErrorKind::kIo, "no whole checkpoint to follow lies there")
+    throw Error(ErrorKind::kIo, "holds no complete checkpoint to follow")
         .in_file(escape_name(path))
         .hint("nothing was changed");
   Followed followed{path, {}, {}};

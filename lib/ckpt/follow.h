@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Nodes with disks of their own hold files of their ranks alone; which steps are worth keeping is decided
-// where the model lies.
+// A node with its own disk holds only the files of its ranks. Which steps are worth keeping is decided where
+// the model is; this reads that decision.
 #pragma once
 
 #include <string>
@@ -10,8 +10,8 @@
 
 namespace mu {
 
-// The steps that another run folder holds, be they whole or still being written. Throws kIo where it can't be
-// looked at or holds no whole checkpoint: then it may not be the folder that was meant.
+// The steps that another run folder holds, complete or still being written. Throws kIo if it can't be read or
+// holds no complete checkpoint: then it may not be the folder that was meant.
 Followed follow_run(const std::string& path, const CheckpointNames& names, unsigned threads);
 
 }  // namespace mu

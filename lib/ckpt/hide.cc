@@ -22,7 +22,7 @@
 namespace mu {
 namespace {
 
-constexpr int kMostNames = 1000;
+constexpr int kMostNames = 1000;  // tried before giving up: nobody has that many copies of one name
 
 bool is_judged(const Judged& judged, const struct stat& status) {
   const FileStamp stamp = stamp_of(status);
@@ -34,7 +34,7 @@ Error cannot_remove(int errno_value, const std::string& path) {
   return Error(ErrorKind::kPartial, why.message() + ": left as it is").in_file(escape_name(path));
 }
 
-// What decides whether the entries of a folder may be removed.
+// The properties of a folder that decide whether its entries may be removed.
 struct Rules {
   bool is_sticky = false;
   bool is_ours = false;
@@ -58,7 +58,7 @@ Rules rules_of(const struct statx& folder) {
   return {(folder.stx_mode & S_ISVTX) != 0, may_act_as(folder.stx_uid)};
 }
 
-// Every entry below an open folder, each by the rules of the folder that it lies in.
+// Checks every entry below an open folder, each by the rules of the folder that holds it.
 void require_content_removable(int folder, const struct statx& own, const std::string& path) {
   const Walk walk = walk_folder(folder, path);
   if (walk.has_mount) throw refused("something is mounted in it: left alone").in_file(escape_name(path));
@@ -101,7 +101,7 @@ std::string put_back(int from_folder, const std::string& from, int folder, const
     const std::string kept = number == 1 ? "kept-" + name : fmt::format("kept-{}.{}", name, number);
     if (rename_new_at(from_folder, from, folder, kept, path)) return kept;
   }
-  throw refused("too many of that name were put back").in_file(escape_name(path));
+  throw refused("too many entries of this name were put back before").in_file(escape_name(path));
 }
 
 void require_judged(const Judged& judged, int folder, const std::string& name, const std::string& path,
@@ -110,20 +110,20 @@ void require_judged(const Judged& judged, int folder, const std::string& name, c
   const bool found = ::fstatat(to_folder, to.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
   if (found && is_judged(judged, status)) return;
   if (!found && errno == ENOENT)
-    throw Error(ErrorKind::kTemporary, "vanished while it was taken away").in_file(escape_name(path));
+    throw Error(ErrorKind::kTemporary, "vanished while being removed").in_file(escape_name(path));
   const std::string place = put_back(to_folder, to, folder, name, path);
   if (place == name)
     throw Error(ErrorKind::kTemporary, "was changed or replaced at the last moment: put back")
         .in_file(escape_name(path));
   throw Error(ErrorKind::kPartial,
-              fmt::format("was replaced twice meanwhile: one of them is now {}", escape_name(place)))
+              fmt::format("was replaced twice in the meantime: one of the two is now {}", escape_name(place)))
       .in_file(escape_name(path));
 }
 
 std::string hide(const Judged& judged, int folder, const std::string& name, const std::string& path) {
   std::string hidden = stage_name(name, StageKind::kGone, judged.id);
   if (!rename_new_at(folder, name, folder, hidden, path))
-    throw refused("the hidden name " + escape_name(hidden) + " is taken").in_file(escape_name(path));
+    throw refused("the hidden name " + escape_name(hidden) + " is already taken").in_file(escape_name(path));
   require_judged(judged, folder, name, path, folder, hidden);
   return hidden;
 }

@@ -20,7 +20,7 @@ namespace {
 // Lightning, detectron2, fairseq.
 struct KnownName {
   const char* name;     // glob
-  const char* pattern;  // to be given by the user
+  const char* pattern;  // for the user to give
   bool is_folder;
 };
 constexpr KnownName kKnown[] = {
@@ -47,7 +47,7 @@ constexpr KnownName kKnown[] = {
     {"step_[0-9]*.pt", "step_*.pt", false},
 };
 
-constexpr std::size_t kMostFolders = 1000;  // that are looked into
+constexpr std::size_t kMostFolders = 1000;  // looked into: a hint is not worth a longer search
 
 const KnownName* known(const std::string& name, bool is_folder) {
   const auto* const found = std::find_if(std::begin(kKnown), std::end(kKnown), [&](const KnownName& one) {
@@ -56,7 +56,7 @@ const KnownName* known(const std::string& name, bool is_folder) {
   return found == std::end(kKnown) ? nullptr : found;
 }
 
-// The first entry of an open folder that another pattern would take.
+// The first entry of an open folder that another pattern would select.
 struct Found {
   std::string name;
   const KnownName* known;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where nothing was found: what the user may have meant.
+// When nothing was found: what the user may have meant.
 #pragma once
 
 #include <string>
@@ -8,8 +8,8 @@
 
 namespace mu {
 
-// One clause on checkpoints that lie in the folder under another well-known name, or one level below it, and
-// on the option that takes them; empty where there are none. `recursive`: what lies below was looked for.
+// One clause about checkpoints in the folder, or one level below, that have another well-known name, and the
+// option that selects them; empty if there are none. `recursive`: folders below were already searched.
 std::string hint_at_others(const RunFolder& folder, const CheckpointNames& names, bool recursive);
 
 }  // namespace mu

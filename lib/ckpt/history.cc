@@ -1,4 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+// How the logs are read. Every trainer_state.json holds the whole log up to its step, so reading all of them
+// would take time quadratic in the number of checkpoints. Instead find_lineages() separates the runs and
+// reads only the longest log of each; every checkpoint takes its metrics from the entries of its step in the
+// log of its own run. A state in the run folder itself (the Trainer writes one at the end) replaces the log
+// of the last run if it continues it. Names of files can carry metrics too. The metric to rank by is chosen
+// last, when it is known which metrics were logged.
+
 #include "ckpt/history.h"
 
 #include <fcntl.h>
@@ -43,8 +50,8 @@ std::optional<bool> lower_by_name(std::string_view name) {
   return std::nullopt;
 }
 
-// The whole state of a checkpoint. What the cheap look at it let pass and parsing does not is torn after all:
-// others would be measured by it.
+// The whole state of a checkpoint. If it does not parse, although the cheap look at its ends found no fault,
+// the checkpoint is torn after all: others would be measured by it.
 std::optional<TrainerState> state_of(const RunFolder& folder, CheckpointFacts& checkpoint) {
   try {
     const std::optional<InputFile> file = open_if_there(folder, checkpoint.name + "/trainer_state.json");
@@ -81,7 +88,7 @@ RankingArguments arguments_of(const RunFolder& folder, RunFacts& run, const Chec
   return {};
 }
 
-// Copies a metric into the run's own list of names.
+// The run's own list of metric names; gives each name its number.
 class Names {
  public:
   explicit Names(std::vector<std::string>& names) : names_(names) {
@@ -98,7 +105,7 @@ class Names {
   std::unordered_map<std::string, std::uint32_t> ids_;
 };
 
-// Of equal names the later counts: a run that was resumed logs steps again.
+// Of equal names the later one counts: a resumed run logs some steps again.
 void take_entry(const TrainerState& state, const TrainerLogEntry& entry, Names& names,
                 CheckpointFacts& checkpoint) {
   if (!checkpoint.epoch) checkpoint.epoch = entry.epoch;
@@ -113,7 +120,7 @@ void take_entry(const TrainerState& state, const TrainerLogEntry& entry, Names& 
   }
 }
 
-// Metrics that names of files carry: "epoch=3-step=1500-val_loss=0.25.ckpt".
+// Metrics in names of files: "epoch=3-step=1500-val_loss=0.25.ckpt".
 void take_from_name(Names& names, CheckpointFacts& checkpoint) {
   const std::string_view name = checkpoint.name;
   for (std::size_t equals = name.find('='); equals != std::string_view::npos;
@@ -122,7 +129,7 @@ void take_from_name(Names& names, CheckpointFacts& checkpoint) {
     while (begin > 0 && (std::isalnum(static_cast<unsigned char>(name[begin - 1])) != 0 ||
                          name[begin - 1] == '_' || name[begin - 1] == '/'))
       --begin;
-    const std::string value(name.substr(equals + 1, 40));
+    const std::string value(name.substr(equals + 1, 40));  // no number is written longer
     char* end = nullptr;
     const double number = std::strtod(value.c_str(), &end);
     if (begin == equals || end == value.c_str()) continue;
@@ -130,8 +137,8 @@ void take_from_name(Names& names, CheckpointFacts& checkpoint) {
   }
 }
 
-// Each checkpoint's metrics from the longest log of its own run; where its log says nothing, from that of the
-// run saved last.
+// Takes the metrics of each checkpoint from the longest log of its own run, or of the run saved last if its
+// own log does not show which run it belongs to.
 void take_logs(const std::vector<Lineage>& lineages, Names& names, RunFacts& run) {
   std::map<std::pair<std::size_t, std::uint64_t>, std::vector<CheckpointFacts*>> by_step;
   for (CheckpointFacts& checkpoint : run.checkpoints) {
@@ -148,7 +155,8 @@ void take_logs(const std::vector<Lineage>& lineages, Names& names, RunFacts& run
   }
 }
 
-// The state in the run folder is the newest of all where the run saved last goes on in it.
+// Whether the state in the run folder goes on from the log of the run saved last, and so is the newest of
+// all.
 bool continues(const TrainerState& whole, const std::vector<Lineage>& lineages) {
   const TrainerState& last = lineages.front().state;
   if (whole.global_step.value_or(0) <= last.global_step.value_or(0)) return false;
@@ -166,7 +174,8 @@ void warn_of_other_runs(const std::vector<Lineage>& lineages, RunFacts& run) {
   const auto count = std::count_if(run.checkpoints.begin(), run.checkpoints.end(),
                                    [](const CheckpointFacts& c) { return c.lineage.value_or(0) > 0; });
   run.warnings.push_back(fmt::format(
-      "{} runs in one folder: by its log {} is of another run than {}, which was saved last ({} of {})",
+      "{} runs in one folder: the log of {} shows that it belongs to another run than {}, which was saved "
+      "last ({} of {})",
       lineages.size(), run.checkpoints[lineages[1].newest].name,
       run.checkpoints[lineages.front().newest].name, plural(static_cast<std::uint64_t>(count), "checkpoint"),
       lineages.size() == 2 ? "that run" : "such runs"));
@@ -201,7 +210,7 @@ std::string best_name(const TrainerState& state, const std::vector<CheckpointFac
   std::string_view path = state.best_model_checkpoint;
   if (is_here([&](const CheckpointFacts& c) { return c.name == base_name(path); }) != checkpoints.end())
     return std::string(base_name(path));
-  std::string last;  // the last part that is a name at all
+  std::string last;  // the last component that is a name at all
   while (!path.empty()) {
     const std::size_t slash = path.find_last_of("/\\");
     std::string_view part = trim(slash == std::string_view::npos ? path : path.substr(slash + 1));

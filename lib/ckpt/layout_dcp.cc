@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::string_view kMetadata = ".metadata";
 
-// Metadata of all ranks together, or, where they did not coordinate, one file a rank.
+// The metadata of all ranks together, or, if the ranks did not coordinate, one file for each.
 std::vector<const WalkedEntry*> metadata_of(const Place& place) {
   if (const PlacedEntry* const one = place.find(kMetadata)) return {one->entry};
   std::vector<const WalkedEntry*> each;
@@ -27,13 +27,13 @@ std::vector<const WalkedEntry*> metadata_of(const Place& place) {
   return each;
 }
 
-bool is_sharded_folder(const Place& place) {
+bool is_partition_folder(const Place& place) {
   if (place.prefix.empty()) return false;
   const std::string_view name = base_name(std::string_view(place.prefix).substr(0, place.prefix.size() - 1));
   return glob_matches("pytorch_model_fsdp_[0-9]*", name) || glob_matches("optimizer_[0-9]*", name);
 }
 
-// Nothing where one of the files keeps its places in a way that is not known.
+// Nullopt if one of the files stores its locations in a way that is not known.
 std::optional<DcpPlaces> read_places(const CheckpointFiles& files,
                                      const std::vector<const WalkedEntry*>& metadata, Evidence& evidence) {
   DcpPlaces places;
@@ -63,7 +63,7 @@ void judge_place(const CheckpointFiles& files, const Place& place, Evidence& evi
     if (const std::optional<std::uint64_t> rank = distcp_rank(entry.base)) ranks.insert(*rank);
   }
   const std::vector<const WalkedEntry*> metadata = metadata_of(place);
-  if (!has_pieces && metadata.empty() && !is_sharded_folder(place)) return;
+  if (!has_pieces && metadata.empty() && !is_partition_folder(place)) return;
   evidence.is_recognised = true;
   const bool is_optimizer = place.prefix.starts_with("optimizer_");
   if (!is_optimizer) evidence.has_parts = true;
@@ -91,9 +91,9 @@ void judge_place(const CheckpointFiles& files, const Place& place, Evidence& evi
     const std::string path = place.prefix + name;
     const PlacedEntry* const found = files.find(place, name);
     if (found == nullptr || files.leads_nowhere(*found->entry)) {
-      evidence.blame(fmt::format("{} is missing, which {} names", escape_name(path), metadata[0]->name));
+      evidence.blame(fmt::format("{} is missing, but {} names it", escape_name(path), metadata[0]->name));
     } else if (const std::uint64_t size = files.size_of(*found->entry); size < end) {
-      evidence.blame(fmt::format("{} is cut: it has {} bytes of {}", escape_name(path), group_digits(size),
+      evidence.blame(fmt::format("{} is cut: it has {} of {} bytes", escape_name(path), group_digits(size),
                                  group_digits(end)));
     }
     if (!evidence.fault.empty()) return;

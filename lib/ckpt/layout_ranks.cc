@@ -11,7 +11,7 @@
 namespace mu {
 namespace {
 
-// What of a checkpoint says nothing against its being one node's part of it: what nobody loads, and what
+// Roles of files that one node's files of a checkpoint may hold: files that nobody loads, and files that
 // DeepSpeed leaves on every node.
 bool is_neutral(FileRole role) {
   switch (role) {
@@ -33,7 +33,7 @@ bool is_of_rank(std::string_view base) {
   return parse_rank_name(base) || distcp_rank(base) || parse_zero_file_name(base);
 }
 
-// The files of a folder mp_rank_00; each of the others holds the same `kinds`.
+// Judges the files of a folder mp_rank_00. Each of the other such folders holds the same `kinds`.
 void judge_model_rank(const CheckpointFiles& files, const Place& place,
                       const std::set<std::string_view>& kinds, Evidence& evidence) {
   bool has_state = false;
@@ -58,7 +58,7 @@ std::set<std::string_view> kinds_in(const std::vector<const Place*>& folders) {
   return kinds;
 }
 
-// Nothing but files of ranks above the first: what a node with a disk of its own keeps.
+// True if there are only files of ranks above the first: what a node with its own disk keeps.
 bool is_rank_only(const CheckpointFiles& files, const Evidence& evidence) {
   if (!evidence.has_rank_files || evidence.has_first_rank) return false;
   for (const Place& place : files.places()) {
@@ -92,7 +92,7 @@ void judge_megatron(const CheckpointFiles& files, Evidence& evidence) {
       const std::set<std::string_view> kinds = kinds_in(folders);
       for (const Place* const folder : folders) judge_model_rank(files, *folder, kinds, evidence);
     }
-    // metadata.json says which kind of pieces lie beside it.
+    // metadata.json says which kind of pieces are beside it.
     const PlacedEntry* const kind = place.find("metadata.json");
     if (kind == nullptr || kind->entry->kind != WalkedEntry::Kind::kFile) continue;
     const std::string text = files.open(*kind->entry).read_start(4096);
@@ -103,7 +103,7 @@ void judge_megatron(const CheckpointFiles& files, Evidence& evidence) {
     evidence.is_recognised = true;
     if (text.find("\"torch_dist\"") != std::string::npos && !has_metadata)
       evidence.blame(place.prefix + ".metadata is missing");
-    // What is not cut up among the ranks, without which nothing else is read.
+    // common.pt holds what the ranks do not divide; without it nothing else is read.
     if (text.find("\"common_backend\"") != std::string::npos && place.find("common.pt") == nullptr)
       evidence.blame(place.prefix + "common.pt is missing");
   }

@@ -18,8 +18,8 @@ struct ZeroFolder {
   std::map<std::uint64_t, std::set<std::uint64_t>> optimizer,
       model;                             // data-parallel ranks; model: of stage 3
   std::set<std::uint64_t> plain_model;   // mp_rank_00_model_states.pt
-  const WalkedEntry* counted = nullptr;  // a file that says how many there are
-  bool has_other_kinds = false;          // of experts or pipeline stages, whose numbers are others
+  const WalkedEntry* counted = nullptr;  // a file that says how many there should be
+  bool has_other_kinds = false;          // of experts or pipeline stages, which are numbered differently
 };
 
 bool is_state_name(std::string_view name) {
@@ -43,7 +43,7 @@ ZeroFolder read_folder(const CheckpointFiles& files, const Place& place, Evidenc
       found.model[name->model_rank].insert(*name->rank);
     else
       found.plain_model.insert(name->model_rank);
-    // A model file says more, and those of all ranks say the same.
+    // A model file says more than an optimizer file, and those of all ranks say the same.
     if (found.counted == nullptr || (!name->is_optimizer && !counted_is_model)) {
       found.counted = entry.entry;
       counted_is_model = !name->is_optimizer;
@@ -52,7 +52,7 @@ ZeroFolder read_folder(const CheckpointFiles& files, const Place& place, Evidenc
   return found;
 }
 
-// The only thing to be found is that of ranks above the first.
+// True if all files found belong to ranks above the first.
 bool lacks_first(const ZeroFolder& folder) {
   const auto has_first = [](const std::map<std::uint64_t, std::set<std::uint64_t>>& ranks) {
     return std::any_of(ranks.begin(), ranks.end(),
@@ -101,10 +101,10 @@ void judge_counts(const CheckpointFiles& files, const ZeroFolder& folder, std::u
   evidence.has_counted_zero = counts.ranks.has_value();
 }
 
-// The tag that `latest` in a folder names; empty when there is none.
+// The tag that the file `latest` of a folder names; empty if there is none.
 std::string read_tag(const CheckpointFiles& files, const Place& place, Evidence& evidence) {
   const PlacedEntry* const latest = place.find("latest");
-  constexpr std::uint64_t kMost = 256;
+  constexpr std::uint64_t kMost = 256;  // bytes: the tag names a folder, and names have at most 255
   if (latest == nullptr || latest->entry->kind != WalkedEntry::Kind::kFile || latest->entry->size >= kMost)
     return "";
   const std::string tag(trim(files.open(*latest->entry).read_start(kMost)));

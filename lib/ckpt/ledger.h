@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Space, with every file counted once however many names it has: what checkpoints take together, what goes
-// with one of them, and what that gives back to its file system.
+// Space, with every file counted once however many names it has: what all checkpoints take together, what
+// removing one of them saves, and what that returns to the file system.
 #pragma once
 
 #include <cstddef>
@@ -16,17 +16,17 @@ class Ledger {
  public:
   explicit Ledger(const std::vector<RunFacts>& runs);
 
-  // Bytes of all checkpoints that are left.
+  // Bytes of all remaining checkpoints.
   [[nodiscard]] std::uint64_t used() const { return used_; }
-  // Bytes that a file system has got back: a file with names elsewhere gives nothing back.
+  // Bytes that a file system gets back: removing a file that has names elsewhere returns nothing.
   [[nodiscard]] std::uint64_t freed(dev_t device) const;
 
-  // Strikes a checkpoint, or what slimming takes of it, and returns the bytes that `used` fell by. Slimming
-  // and then removing one is fine.
+  // Strikes a checkpoint, or what slimming takes out of it, and returns the bytes that `used` fell by.
+  // Removing a checkpoint after slimming it is fine.
   std::uint64_t remove(std::size_t run, std::size_t checkpoint) { return strike(run, checkpoint, false); }
   std::uint64_t slim(std::size_t run, std::size_t checkpoint) { return strike(run, checkpoint, true); }
 
-  // Bytes of one run's checkpoints by themselves.
+  // Bytes of one run's checkpoints alone.
   static std::uint64_t used_by(const RunFacts& run);
 
  private:

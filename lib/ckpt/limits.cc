@@ -11,7 +11,7 @@
 namespace mu {
 namespace {
 
-// All runs together, under limits.
+// Applies limits to all runs together.
 class Limiter {
  public:
   Limiter(const std::vector<RunFacts>& runs, Plan& plan, Ledger& ledger)
@@ -38,7 +38,7 @@ class Limiter {
   }
 
  private:
-  // The oldest of a run is the one of the lowest step; among runs time decides.
+  // Within a run the oldest has the lowest step; among runs, time decides.
   bool remove_oldest(std::optional<dev_t> device, const std::string& reason) {
     std::optional<std::pair<std::size_t, std::size_t>> oldest;
     std::vector<std::size_t> unresumable;
@@ -68,7 +68,7 @@ class Limiter {
     const RunPlan& run = plan_.runs[r];
     const auto [found, fresh] = order_.try_emplace(r);
     if (fresh) found->second = order_of(runs_[r]);
-    std::size_t& next = next_[r];  // what was passed once stays passed
+    std::size_t& next = next_[r];  // never goes back: verbs only change to remove
     for (; next < run.items.size(); ++next) {
       const std::size_t i = found->second[next];
       const PlanItem& item = run.items[i];
@@ -78,7 +78,7 @@ class Limiter {
     return std::nullopt;
   }
 
-  // What an older run left in the folder goes before anything of the one saved last.
+  // What an older run left in the folder goes before anything of the run saved last.
   static std::vector<std::size_t> order_of(const RunFacts& run) {
     std::vector<std::size_t> order(run.checkpoints.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
@@ -91,7 +91,7 @@ class Limiter {
   const std::vector<RunFacts>& runs_;
   Plan& plan_;
   Ledger& ledger_;
-  std::map<std::size_t, std::vector<std::size_t>> order_;  // by run: its checkpoints, the first to go first
+  std::map<std::size_t, std::vector<std::size_t>> order_;  // by run: checkpoints in the order they go
   std::map<std::size_t, std::size_t> next_;
 };
 

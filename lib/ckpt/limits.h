@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// All runs together, under limits: the oldest that nothing protects go until the limits are met.
+// Limits over all runs together: the oldest unprotected checkpoints go until the limits are met.
 #pragma once
 
 #include <vector>
@@ -11,7 +11,7 @@
 
 namespace mu {
 
-// Changes verbs of `plan`, strikes what goes from the ledger, and sets over_total and short_of_free.
+// Changes verbs in `plan`, strikes what goes from the ledger, and sets over_total and short_of_free.
 void apply_limits(const std::vector<RunFacts>& runs, const Policy& policy, Ledger& ledger, Plan& plan);
 
 }  // namespace mu

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// From the highest step down: what the logs read so far begin with is of a run that is known; what they do
-// not is another run, whose log is read whole. So a folder of one run costs one log, however many checkpoints
-// there are. Of a large state only the first and the last entry are looked at: that another run's log holds
-// the same ones hardly happens (two that diverged to NaN, perhaps), and where times say that something is
-// odd, the whole log is read after all.
+// Goes from the highest step down. If the logs read so far begin with a checkpoint's log, it belongs to a
+// known run; otherwise it starts another run, and its log is read completely. So a folder with one run costs
+// one log, however many checkpoints it has. For a large state only the first and the last entry are compared.
+// It hardly happens that another run's log holds the same two (two runs that diverged to NaN, perhaps), and
+// if the times look odd, the whole log is read after all.
+
 #include "ckpt/lineage.h"
 
 #include <algorithm>
@@ -16,9 +17,11 @@
 namespace mu {
 namespace {
 
-constexpr std::uint64_t kMostText = 64U << 20;  // bytes of states that are read beyond the first
+constexpr std::uint64_t kMostText =
+    64U
+    << 20;  // bytes of states read beyond the first: bounds the time when many checkpoints seem to start runs of their own
 
-// Those whose states are there to be read, the longest logs first.
+// Checkpoints whose states can be read, the longest logs first.
 std::vector<std::size_t> by_step_down(const std::vector<CheckpointFacts>& checkpoints) {
   std::vector<std::size_t> order;
   for (std::size_t i = 0; i < checkpoints.size(); ++i) {

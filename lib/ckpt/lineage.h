@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which checkpoints of a folder are of one run? Two are when the log of the lower step is the beginning of
-// the other's. A run that was begun again in the same folder contradicts the old one's log from its first
-// entry on; file times, which copying loses, never separate.
+// Which checkpoints of a folder belong to one run? Two of them do if the log of the lower step is the
+// beginning of the other log. A run that was started again in the same folder contradicts the old log from
+// its first entry on. File times never separate runs, since copying loses them.
 #pragma once
 
 #include <cstddef>
@@ -14,18 +14,19 @@
 
 namespace mu {
 
-// One run: its longest log, which holds those of all its other checkpoints.
+// One run: its longest log, which includes the logs of all its other checkpoints.
 struct Lineage {
-  std::size_t newest;  // the checkpoint that has it
+  std::size_t newest;  // the checkpoint that holds it
   TrainerState state;
 };
 
-// The whole state of a checkpoint; nothing where it can't be read, which it then says of the checkpoint.
+// Reads the whole state of a checkpoint; nullopt if it can't be read, which is then recorded in the
+// checkpoint's facts.
 using ReadWholeState = std::function<std::optional<TrainerState>(CheckpointFacts&)>;
 
-// Sets `lineage` of the complete checkpoints whose logs speak, and returns the runs, the one saved last
-// first; a common ancestor belongs to the first that it fits. Where no log speaks, the newest state alone
-// comes back. Reads one state a run, as a rule, and no more than 64 MiB beyond the first.
+// Sets `lineage` of the complete checkpoints whose logs show it, and returns the runs, the one saved last
+// first; a common ancestor belongs to the first run that it fits. If there are no logs, returns only the
+// newest state. Usually reads one state for each run, and at most 64 MiB beyond the first.
 std::vector<Lineage> find_lineages(std::vector<CheckpointFacts>& checkpoints, const ReadWholeState& read);
 
 }  // namespace mu

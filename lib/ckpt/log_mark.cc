@@ -30,7 +30,7 @@ std::uint64_t not_zero(std::uint64_t hash) {
   return hash == 0 ? 1 : hash;
 }
 
-// The object, without others in it, that a place in the text lies in.
+// The innermost object around a position in the text, if no other object lies in it.
 std::string_view entry_around(std::string_view text, std::size_t place) {
   if (place == std::string_view::npos) return {};
   const std::size_t begin = text.rfind('{', place), end = text.find('}', place);
@@ -75,7 +75,7 @@ LogMark mark_log_ends(std::string_view head, std::string_view tail) {
   try {
     mark.ends = mark_log(parse_trainer_state(fmt::format("{{\"log_history\": [{}, {}]}}", first, last))).ends;
   } catch (const Error&) {
-    return mark;  // written in another way: the whole log will tell
+    return mark;  // written in another way: then the whole log is compared
   }
   return mark;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Telling by a number or two whether one log is the beginning of another: of ten thousand checkpoints each
-// holds the log of all that went before it, which nobody can afford to compare entry by entry.
+// Tells by one or two numbers whether one log is the beginning of another. Each of ten thousand checkpoints
+// holds the whole log before it: comparing them entry by entry would take far too long.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,8 @@
 
 namespace mu {
 
-// A number for each beginning of a log, the whole log last, and one for the two ends of each. NaN equals NaN.
+// `beginnings` has one hash for each prefix of the log, the whole log last; `ends` has one hash of the first
+// and last entry of each prefix. NaN equals NaN.
 struct LogHashes {
   std::vector<std::uint64_t> beginnings, ends;
 };
@@ -20,8 +21,8 @@ LogHashes hash_log(const TrainerState& state);
 
 LogMark mark_log(const TrainerState& state);
 
-// From the start and the end of a state's text, as the Trainer writes it: the log's first and last entry;
-// `ends` is 0 where they can't be made out.
+// Marks a log from the start and the end of a state's text, as the Trainer writes it; `ends` is 0 if the
+// first and the last entry can't be found there.
 LogMark mark_log_ends(std::string_view head, std::string_view tail);
 
 }  // namespace mu

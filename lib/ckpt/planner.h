@@ -10,9 +10,9 @@
 
 namespace mu {
 
-// The same facts and policy give the same plan. Kept whatever the policy says: the newest resumable
-// checkpoint, the run's best one, one that is being written, one that a link from outside leads to, pinned
-// ones, and what can't be looked at. Throws kUsage where --keep-best can't tell which direction is better.
+// The same facts and policy give the same plan. Always kept are: the newest resumable checkpoint, the best of
+// the run, one that is being written, one that a link from outside points to, pinned ones, and those that
+// can't be read. Throws kUsage if --keep-best can't tell whether lower or higher is better.
 Plan make_plan(const std::vector<RunFacts>& runs, const Policy& policy);
 
 }  // namespace mu

@@ -31,8 +31,8 @@ std::vector<Pin> parse_pin(const std::string& text) {
   struct stat status {};
   if (::stat(text.c_str(), &status) != 0) throw io_error("open the pin", errno, escape_name(text));
   if (S_ISDIR(status.st_mode)) return {{std::nullopt, "", FileId{status.st_dev, status.st_ino}}};
-  constexpr std::uint64_t kMost = 1U << 20;
-  // A checkpoint that is a file is pinned itself; anything that large is no list.
+  constexpr std::uint64_t kMost = 1U << 20;  // bytes: far more names than one pins by hand
+  // A checkpoint may be a file itself, and then it is pinned; a file this large is not a list.
   if (static_cast<std::uint64_t>(status.st_size) > kMost)
     return {{std::nullopt, "", FileId{status.st_dev, status.st_ino}}};
   std::vector<Pin> pins = {{std::nullopt, "", FileId{status.st_dev, status.st_ino}}};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the user wants kept. Rules are united: a checkpoint that one of them keeps is kept. Only complete
+// What the user wants to keep. Rules add up: a checkpoint stays if any of them keeps it. Only complete
 // checkpoints count towards a number.
 #pragma once
 
@@ -15,21 +15,21 @@ namespace mu {
 enum class TornAction : std::uint8_t {
   kKeep,
   kRemove,
-  kAside,  // renamed so that no trainer finds it
+  kAside,  // rename it so that no trainer finds it
 };
 
-// One checkpoint named by the user, by any of these.
+// One checkpoint that the user named, in any of these ways.
 struct Pin {
   std::optional<std::uint64_t> number;
   std::string name;
   std::optional<FileId> id;
 };
 
-// What another run folder holds, whose steps are kept here too.
+// The contents of another run folder whose steps are kept here too.
 struct Followed {
   std::string path;
   std::vector<std::uint64_t> steps;  // ascending
-  std::vector<std::string> names;    // of those without a number
+  std::vector<std::string> names;    // of checkpoints without a number
 };
 
 struct Policy {
@@ -47,19 +47,19 @@ struct Policy {
   std::vector<Pin> pins;
   bool allow_unresumable = false;
 
-  // Without such a rule everything complete is kept, for limits and slimming to start from.
+  // Without such a rule every complete checkpoint stays, unless limits or slimming take it.
   [[nodiscard]] bool has_keep_rule() const {
     return keep_last || keep_best || keep_every || keep_epochs || keep_within_seconds ||
            !keep_steps.empty() || follow;
   }
-  // Nothing that could ever change anything.
+  // True if this policy can never change anything.
   [[nodiscard]] bool is_empty() const {
     return !has_keep_rule() && !keep_optimizer_last && !max_total && !min_free && torn == TornAction::kKeep;
   }
 };
 
-// Reads "--pin": a step, or a path: of a checkpoint, or of a file that lists steps and names, one a line, '#'
-// starting comments. Throws kIo when there is no such file.
+// Reads the argument of "--pin": a step, or the path of a checkpoint, or of a file that lists steps and
+// names, one a line, with comments after '#'. Throws kIo if there is no such file.
 std::vector<Pin> parse_pin(const std::string& text);
 // A step or a name.
 Pin pin_of(std::string_view word);

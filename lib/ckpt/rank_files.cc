@@ -66,8 +66,8 @@ std::optional<RankName> parse_accelerate(std::string_view name) {
   return RankName{std::string(name.substr(0, at)) + ".bin", *rank, std::nullopt};
 }
 
-// Random states of the first of several nodes that keep their files on their own disks. Without the others'
-// training goes on all the same.
+// True for random states of the first of several nodes with their own disks. Training can go on without those
+// of the others.
 bool is_first_node(const std::set<std::uint64_t>& ranks, std::uint64_t processes) {
   const std::uint64_t count = ranks.size();
   return count > 1 && *ranks.rbegin() + 1 == count && processes % count == 0;
@@ -155,14 +155,15 @@ std::string RankFiles::gap() const {
     std::uint64_t expected = *kind.ranks.begin();
     for (const std::uint64_t rank : kind.ranks) {
       if (rank != expected)
-        return fmt::format("{} of rank {} is missing between others", escape_name(key.second), expected);
+        return fmt::format("{} of rank {} is missing between those of other ranks", escape_name(key.second),
+                           expected);
       ++expected;
     }
-    // Kinds that say of how many processes they are lie there for the same ranks.
+    // Kinds whose names hold the number of processes exist for the same ranks.
     const auto next = kinds_.upper_bound({key.first, key.second});
     if (key.first > 0 && next != kinds_.end() && next->first.first == key.first &&
         next->second.ranks != kind.ranks)
-      return fmt::format("{} and {} are of other ranks", escape_name(key.second),
+      return fmt::format("{} and {} are of different ranks", escape_name(key.second),
                          escape_name(next->first.second));
   }
   return "";

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Files of which every training process writes its own: their names hold its rank, some of them also how many
-// there were. Pure functions of names.
+// Files that every training process writes for itself. Their names hold the rank, and some of them also the
+// number of processes. Pure functions of names.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,7 @@
 namespace mu {
 
 struct RankName {
-  std::string kind;  // what is left of the name without the numbers: "model.pt"
+  std::string kind;  // the name without the numbers: "model.pt"
   std::uint64_t rank = 0;
   std::optional<std::uint64_t> processes;  // "world_size_8"
   bool is_rng = false;
@@ -30,18 +30,18 @@ std::optional<std::uint64_t> distcp_rank(std::string_view name);
 // Megatron's folder mp_rank_01_002: the place in each dimension of parallelism.
 std::optional<std::vector<std::uint64_t>> parse_model_rank_folder(std::string_view name);
 
-// The files of ranks of one folder.
+// The files of ranks in one folder.
 class RankFiles {
  public:
   void add(const RankName& name);
 
-  [[nodiscard]] std::set<std::string> kinds() const;  // random states apart
+  [[nodiscard]] std::set<std::string> kinds() const;  // without random states
   [[nodiscard]] bool is_empty() const { return kinds_.empty(); }
-  [[nodiscard]] bool has_first() const;  // of rank 0 there is something
-  // How many processes these files tell of, at least.
+  [[nodiscard]] bool has_first() const;  // rank 0 has a file
+  // The number of processes that these files show, at least.
   [[nodiscard]] std::uint64_t processes() const;
-  // What is missing of a save by at least `processes`; empty when nothing is. On a node's own disk the ranks
-  // begin somewhere and are only told to have no gap.
+  // missing(): what a save by at least `processes` processes lacks; empty if nothing. gap(): the same on a
+  // node's own disk, where the ranks may begin anywhere and only a gap between them is a fault.
   [[nodiscard]] std::string missing(std::uint64_t processes) const;
   [[nodiscard]] std::string gap() const;
 
@@ -50,14 +50,14 @@ class RankFiles {
     std::set<std::uint64_t> ranks;
     bool is_rng = false;
   };
-  std::map<std::pair<std::uint64_t, std::string>, Kind> kinds_;  // by processes (0: not said) and kind
+  std::map<std::pair<std::uint64_t, std::string>, Kind> kinds_;  // by processes (0: unknown) and kind
 };
 
-// A grid of model-parallel ranks is whole: what is missing, or empty. `places` are what
-// parse_model_rank_folder made of the names.
+// What is missing in a grid of model-parallel ranks; empty if nothing. `places` are the results of
+// parse_model_rank_folder().
 std::string missing_of_grid(const std::set<std::vector<std::uint64_t>>& places);
 
-// The lowest rank below `end` that is missing: 2 of {0, 1, 3}. Nothing when all are there.
+// The lowest missing rank below `end`: 2 for {0, 1, 3}. Nullopt if none is missing.
 std::optional<std::uint64_t> first_missing(const std::set<std::uint64_t>& ranks, std::uint64_t end);
 
 }  // namespace mu

@@ -1,4 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+// What the user sees of a plan. Everything here is a pure function of the facts, the plan and the outcome;
+// nothing is looked up again, so text and JSON can't disagree. The JSON document comes first, one function
+// for each of its objects; then the texts: a table of the checkpoints (--list), the plan with its reasons,
+// plain paths for other programs, one line about the outcome. Text escapes names for a terminal; JSON and
+// paths that end in NUL keep them exact.
+
 #include "ckpt/report.h"
 
 #include <fmt/format.h>
@@ -16,8 +22,6 @@
 
 namespace mu {
 namespace {
-
-constexpr std::int64_t kSecond = 1'000'000'000;
 
 std::string number_text(double value) {
   return fmt::format("{:.6g}", value);
@@ -41,7 +45,7 @@ std::string path_of(const RunFacts& run, const CheckpointFacts& checkpoint) {
   return run.path == "." ? checkpoint.name : join_path(run.path, checkpoint.name);
 }
 
-// The best value among those that were saved, and their checkpoint.
+// The saved checkpoint with the best value of the metric; null if there is none.
 const CheckpointFacts* best_saved(const RunFacts& run) {
   const CheckpointFacts* best = nullptr;
   for (const CheckpointFacts& checkpoint : run.checkpoints) {
@@ -172,9 +176,10 @@ std::string unsaved_best_text(const RunFacts& run) {
   if (!best || saved == nullptr || saved->number == best->first) return "";
   const double kept = *run.rank_value(*saved);
   if (*run.metric.lower_is_better ? kept <= best->second : kept >= best->second) return "";
-  // Where saves have a known rhythm that misses the step it never was; else it may have been removed since.
-  const double rhythm = run.save_steps.value_or(0);
-  const bool never = rhythm > 1 && std::fmod(static_cast<double>(best->first), rhythm) != 0;
+  // If saves have a known interval that misses this step, it was never saved; otherwise it may have been
+  // removed since.
+  const double interval = run.save_steps.value_or(0);
+  const bool never = interval > 1 && std::fmod(static_cast<double>(best->first), interval) != 0;
   return fmt::format("best evaluated step {} ({} {}) {}; best saved is {} ({})", best->first,
                      escape_name(run.metric.name), number_text(best->second),
                      never ? "was never saved" : "is not among the checkpoints", saved->number.value_or(0),
@@ -203,8 +208,8 @@ std::string sparkline(const std::vector<double>& values, std::size_t width) {
   }
   std::string line;
   for (const double mean : means) {
-    const double share = high > low ? (mean - low) / (high - low) : 0;
-    line += std::isnan(mean) ? " " : kBlocks[static_cast<std::size_t>(std::lround(share * 7))];
+    const double height = high > low ? (mean - low) / (high - low) : 0;
+    line += std::isnan(mean) ? " " : kBlocks[static_cast<std::size_t>(std::lround(height * 7))];
   }
   return line;
 }
@@ -308,7 +313,8 @@ std::string outcome_text(const Outcome& outcome) {
   if (outcome.removed > 0) parts.push_back("removed " + plural(outcome.removed, "checkpoint"));
   if (outcome.slimmed > 0) parts.push_back(fmt::format("slimmed {}", outcome.slimmed));
   if (outcome.aside > 0) parts.push_back(fmt::format("put {} aside", outcome.aside));
-  if (outcome.leftovers > 0) parts.push_back(fmt::format("finished {} of a killed run", outcome.leftovers));
+  if (outcome.leftovers > 0)
+    parts.push_back(fmt::format("finished {} left by a killed run", outcome.leftovers));
   if (parts.empty()) return "";
   return join(parts, ", ") +
          (outcome.bytes_freed > 0 ? ": " + format_size(outcome.bytes_freed) + " freed" : "");
@@ -329,7 +335,7 @@ std::vector<std::string> warning_lines(const RunFacts& run, const RunPlan& plan,
     if (!c.doubt.empty()) lines.push_back(path + ": " + escape_name(c.doubt));
     if (c.is_staging) {
       lines.push_back(fmt::format("{}: {}{}", path, escape_name(c.why),
-                                  plan.items[i].verb == Verb::kKeep ? "" : ": it goes"));
+                                  plan.items[i].verb == Verb::kKeep ? "" : ": it will be removed"));
       continue;
     }
     if (!plan.items[i].is_torn || plan.items[i].verb != Verb::kKeep || is_being_written(c, run.now_ns))

@@ -1,4 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
+// How one run is planned. Reasons decide: a checkpoint with at least one reason stays, and one without is
+// removed, so no rule can undo what another keeps. The steps add reasons in this order. Protection comes
+// first and holds whatever the rules say (the newest resumable checkpoint, the best, pins, links, writers).
+// Then the rules, which count the complete checkpoints of the run saved last; what older runs in the folder
+// reached stays as far as it is their newest or their best. Torn checkpoints are a case of their own, since
+// rules count only complete ones. Slimming then looks at what stays. At the end a safety check may take back
+// the whole plan: nothing goes if no checkpoint is complete or none can be resumed from, unless the user
+// allows it.
+
 #include "ckpt/run_plan.h"
 
 #include <fmt/format.h>
@@ -13,8 +22,6 @@
 
 namespace mu {
 namespace {
-
-constexpr std::int64_t kSecond = 1'000'000'000;
 
 class RunPlanner {
  public:
@@ -59,14 +66,14 @@ class RunPlanner {
 
   void because(std::size_t i, std::string reason) { plan_.items[i].reasons.push_back(std::move(reason)); }
 
-  // `whole`: what protects it needs all of it, so that it is not slimmed either.
+  // `whole`: the reason needs all of the checkpoint, so it is not slimmed either.
   void protect_one(std::size_t i, std::string reason, bool whole) {
     plan_.items[i].is_protected = true;
     if (whole) touchable_[i] = false;
     because(i, std::move(reason));
   }
 
-  // Without an evaluation anywhere there is no best, and a rule for it asks for nothing.
+  // If nothing was ever evaluated there is no best, and --keep-best asks for nothing.
   bool has_no_best() const { return !run_.has_evaluations && !run_.metric.is_given; }
 
   bool has_rule() const {
@@ -75,7 +82,7 @@ class RunPlanner {
     return others.has_keep_rule();
   }
 
-  // A run that was told to save nothing for resuming loses nothing by it.
+  // A run that saves nothing for resuming (save_only_model) loses nothing by removal.
   bool needs_leave() const {
     if (plan_.anchor || policy_.allow_unresumable) return false;
     if (standing_.is_rank_only) return !policy_.follow;
@@ -99,16 +106,14 @@ class RunPlanner {
     for (std::size_t i = 0; i < run_.checkpoints.size(); ++i) {
       const CheckpointFacts& c = at(i);
       if (c.name == run_.best && c.is_complete()) protect_one(i, "best of the run", false);
-      if (c.condition == Condition::kUnreadable) protect_one(i, "can't be looked at: " + c.why, true);
+      if (c.condition == Condition::kUnreadable) protect_one(i, "can't be read: " + c.why, true);
       if (c.writer)
         protect_one(i, "process " + *c.writer + " writes to it", true);
       else if (may_grow(c))
-        protect_one(i,
-                    c.why.empty() ? "being written, for all that its files show" : "being written: " + c.why,
-                    true);
+        protect_one(i, c.why.empty() ? "may still be being written" : "being written: " + c.why, true);
       if (c.has_mount) protect_one(i, "something is mounted in it", true);
-      if (c.linked_by) protect_one(i, "the link " + *c.linked_by + " leads here", true);
-      if (c.has_keep_file) protect_one(i, "a file KEEP lies in it", true);
+      if (c.linked_by) protect_one(i, "the link " + *c.linked_by + " points here", true);
+      if (c.has_keep_file) protect_one(i, "it holds a file KEEP", true);
       if (is_pinned(c)) protect_one(i, "pinned", true);
     }
   }
@@ -155,8 +160,8 @@ class RunPlanner {
                     : std::find(there.names.begin(), there.names.end(), c.name) != there.names.end();
   }
 
-  // The rules are for the run that was saved last. What an older one in the folder has reached stays, for
-  // limits to take; a step that was asked for by its number stays whichever run it is of.
+  // The rules apply to the run that was saved last. The newest and the best of an older run in the folder
+  // stay, for limits to take; a step that was asked for by number stays in every run.
   void keep_of_other_runs() {
     for (std::size_t k = 0; k < standing_.others.size(); ++k) {
       const std::vector<std::size_t>& other = standing_.others[k];
@@ -176,14 +181,15 @@ class RunPlanner {
     }
   }
 
-  // Of equal values the earlier wins, as in the Trainer: a later one is no improvement.
+  // Of equal values the earlier wins, as in the Trainer: a later equal one is not an improvement.
   void keep_best(std::uint64_t count) {
     if (count == 0 || has_no_best()) return;
     lacks_metric_ = !run_.metric.is_logged;
     if (lacks_metric_) return;
     if (!run_.metric.lower_is_better)
-      throw usage(fmt::format("nothing says whether {} is better low or high", escape_name(run_.metric.name)))
-          .hint("say --min or --max");
+      throw usage(
+          fmt::format("can't tell whether a low or a high {} is better", escape_name(run_.metric.name)))
+          .hint("give --min or --max");
     std::vector<std::pair<double, std::size_t>> ranked;
     for (const std::size_t i : counted_) {
       if (const std::optional<double> value = run_.rank_value(at(i)))
@@ -199,7 +205,8 @@ class RunPlanner {
   void keep_epochs() {
     std::map<double, std::size_t> last_of;
     for (const std::size_t i : counted_) {
-      // A checkpoint at the very end of an epoch says 3.0 and belongs to the third.
+      // A checkpoint at the very end of an epoch holds 3.0 and belongs to the third. The Trainer adds up
+      // fractions, which may end a little above: hence 1e-6.
       if (at(i).epoch && std::isfinite(*at(i).epoch)) last_of[std::ceil(*at(i).epoch - 1e-6)] = i;
     }
     for (const auto& [epoch, i] : last_of) because(i, fmt::format("last of epoch {}", std::max(epoch, 1.0)));
@@ -207,7 +214,8 @@ class RunPlanner {
 
   void keep_within(std::uint32_t seconds) {
     if (counted_.empty()) return;
-    // From the newest; from now where that one's clock ran ahead, or everything older would drop out.
+    // Counted back from the newest, or from now if the clock of that one ran ahead: otherwise everything
+    // older would drop out.
     const std::int64_t from = std::min(at(counted_.back()).time_ns, run_.now_ns);
     for (const std::size_t i : counted_) {
       if (at(i).time_ns >= from - seconds * kSecond) because(i, "within " + format_duration(seconds));
@@ -222,17 +230,18 @@ class RunPlanner {
     for (std::size_t i = 0; i < plan_.items.size(); ++i) {
       PlanItem& item = plan_.items[i];
       if (!item.is_torn || item.is_protected) continue;
-      because(i, "torn: " + (at(i).why.empty() ? "files of some ranks alone" : at(i).why));
+      because(i, "torn: " + (at(i).why.empty() ? "only files of some ranks" : at(i).why));
       if (policy_.torn == TornAction::kKeep) continue;
       const bool is_fresh = age_ns(at(i).changed_ns, run_.now_ns) < policy_.torn_age_seconds * kSecond;
-      // What an older run reached in this folder says nothing of a save that may be going on.
+      // Checkpoints of older runs in this folder do not show whether a save is going on.
       const bool may_be_waited_for = at(i).is_staging || counted_.empty() || i > counted_.back();
       if (may_be_waited_for && is_fresh)
-        because(i, fmt::format("{}left until nothing changed for {}", at(i).is_staging ? "" : "the newest, ",
-                               format_duration(policy_.torn_age_seconds)));
+        because(i,
+                fmt::format("{}left until nothing has changed for {}", at(i).is_staging ? "" : "the newest, ",
+                            format_duration(policy_.torn_age_seconds)));
       else if (!has_whole() && i == newest && policy_.torn == TornAction::kRemove &&
                policy_.allow_unresumable)
-        because(i, "the newest where none is whole may only be put aside");
+        because(i, "the newest, and none is complete: it may only be put aside");
       else
         item.verb = policy_.torn == TornAction::kRemove ? Verb::kRemove : Verb::kAside;
     }
@@ -268,15 +277,15 @@ class RunPlanner {
 
   void check_safety() {
     if (!has_whole() && !policy_.allow_unresumable && plan_.changes_anything()) {
-      fail(refused("no checkpoint here is whole")
-               .hint("--allow-unresumable goes on all the same; nothing was changed"));
+      fail(refused("no checkpoint here is complete")
+               .hint("--allow-unresumable goes on anyway; nothing was changed"));
       return;
     }
-    // A young run may not have been evaluated yet; where others were logged the name is wrong.
+    // A young run may not have been evaluated yet; but if other metrics were logged, the name is wrong.
     const bool is_misnamed = lacks_metric_ && !run_.metric.is_logged && run_.has_evaluations;
     if (plan_.count(Verb::kRemove) + plan_.count(Verb::kSlim) == 0 && !is_misnamed) return;
     if (lacks_metric_)
-      fail(malformed(fmt::format("no checkpoint has a value of {}", escape_name(run_.metric.name)))
+      fail(malformed(fmt::format("no checkpoint has a value for {}", escape_name(run_.metric.name)))
                .hint("name another with --metric; nothing was changed"));
     else if (plan_.needs_leave)
       fail(nothing_resumable(run_));
@@ -300,13 +309,13 @@ Error nothing_resumable(const RunFacts& run) {
   const auto is_model = [](const CheckpointFacts& c) { return c.is_complete() && !c.is_rank_only; };
   const bool only_ranks = std::any_of(run.checkpoints.begin(), run.checkpoints.end(), is_rank_only) &&
                           std::none_of(run.checkpoints.begin(), run.checkpoints.end(), is_model);
-  Error error = refused(only_ranks ? "only files of some ranks lie here, by which nothing can be resumed"
+  Error error = refused(only_ranks ? "holds only files of some ranks, from which nothing can be resumed"
                                    : "no checkpoint here can be resumed from");
   error.in_file(escape_name(run.path))
-      .hint(only_ranks
-                ? "--follow RUN_DIR keeps the steps kept there, --allow-unresumable goes by the rules; "
-                  "nothing was changed"
-                : "--allow-unresumable goes on all the same; nothing was changed");
+      .hint(only_ranks ? "--follow RUN_DIR keeps the steps that are kept there, --allow-unresumable applies "
+                         "the rules; "
+                         "nothing was changed"
+                       : "--allow-unresumable goes on anyway; nothing was changed");
   return error;
 }
 

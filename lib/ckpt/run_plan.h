@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Each run for itself: what protects a checkpoint, which rules keep it, what happens to torn ones, what is
+// The plan for one run: what protects a checkpoint, which rules keep it, what happens to torn ones, what is
 // slimmed.
 #pragma once
 
@@ -10,10 +10,10 @@
 
 namespace mu {
 
-// Throws kUsage where --keep-best can't tell which direction is better.
+// Throws kUsage if --keep-best can't tell whether lower or higher is better.
 RunPlan plan_run(const RunFacts& run, const Policy& policy);
 
-// The refusal to remove anything where nothing can be resumed from.
+// The refusal to remove anything when no checkpoint can be resumed from.
 Error nothing_resumable(const RunFacts& run);
 
 }  // namespace mu

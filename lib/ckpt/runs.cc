@@ -62,12 +62,12 @@ bool has_word(std::string_view name, std::initializer_list<std::string_view> wor
   return std::any_of(words.begin(), words.end(), is_word);
 }
 
-// "checkpoint_best.pt", "last-v1.ckpt": which one it is, not when it was saved.
+// The name says which checkpoint it is, not when it was saved: "checkpoint_best.pt", "last-v1.ckpt".
 bool says_which(std::string_view name) {
   return has_word(name, {"best", "last", "latest", "final"});
 }
 
-// The last number of a name that may count something: not that of ".h5" or "mp4", of "7b", or of "0.25".
+// The last number of a name that may count something: not the one in ".h5" or "mp4", in "7b", or in "0.25".
 std::optional<std::uint64_t> last_number(std::string_view name) {
   const auto is_letter = [](char c) { return std::isalpha(static_cast<unsigned char>(c)) != 0; };
   if (const std::size_t dot = name.rfind('.');
@@ -93,7 +93,7 @@ Fd open_folder(const std::string& path) {
   return Fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 }
 
-// What may not be looked at is there all the same.
+// A path that we may not look at is not missing.
 bool is_missing(const std::string& path) {
   struct stat status {};
   return ::stat(path.c_str(), &status) != 0 && (errno == ENOENT || errno == ENOTDIR);
@@ -127,7 +127,7 @@ class Finder {
   FoundRuns found;
 
  private:
-  static constexpr int kMaxDepth = 32;
+  static constexpr int kMaxDepth = 32;  // bounds recursion and open descriptors, as in walk.cc
 
   static bool is_folder_at(int folder, const std::string& name, unsigned char type) {
     if (type != DT_UNKNOWN) return type == DT_DIR;
@@ -162,7 +162,7 @@ std::optional<FileId> id_of(const std::optional<std::string>& path) {
   return FileId{status.st_dev, status.st_ino};
 }
 
-// Every run is held open while the others are looked at.
+// All runs are held open at the same time.
 void allow_many_files() {
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max) return;
@@ -228,7 +228,7 @@ FoundRuns find_runs(const std::vector<std::string>& operands, bool recursive, co
 
 void lock_run(const RunFolder& run) {
   if (::flock(run.fd.get(), LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return;
-  throw Error(ErrorKind::kTemporary, "another ckpt-prune is at work here").in_file(escape_name(run.path));
+  throw Error(ErrorKind::kTemporary, "another ckpt-prune is running here").in_file(escape_name(run.path));
 }
 
 }  // namespace mu

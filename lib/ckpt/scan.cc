@@ -1,4 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+// How a scan goes. Each run folder is listed once, and its entries are sorted into checkpoints to be judged,
+// trackers, links, KEEP, and what killed runs left. Then all checkpoints of all runs are judged in parallel,
+// each on its own (completeness.h), while one more job reads /proc for files that other processes write. Only
+// when all are judged can they be compared within their run (siblings.h), in the order of their numbers. Last
+// comes what needs the whole run: its logs (history.h), the free space, and which checkpoints links point to.
+// An error ends only the run it belongs to, and becomes its `failure`; an error inside one checkpoint makes
+// only that one unreadable.
+
 #include "ckpt/scan.h"
 
 #include <dirent.h>
@@ -31,20 +39,19 @@ namespace mu {
 namespace {
 
 constexpr std::string_view kUnfinished = "-unfinished";
-constexpr std::int64_t kSecond = 1'000'000'000;
 
-// A checkpoint being looked at, and what only the scan needs to know of it.
+// A checkpoint that is being judged, and what only the scan needs to know about it.
 struct Candidate {
   std::size_t run = 0;
   CheckpointFacts facts;
-  std::vector<std::string> link_targets;  // where links inside it lead
-  std::vector<FileId> files;              // in it, at any depth
+  std::vector<std::string> link_targets;  // targets of the links in it
+  std::vector<FileId> files;              // all files in it, at any depth
   bool has_vanished = false;
   bool is_recognised = true;
-  bool is_marked = false;  // something beside it says that it is not finished
+  bool is_marked = false;  // an entry beside it says that it is not finished
 };
 
-// Where a link ends; empty for one that leads nowhere, or where we may not look.
+// The target of a link; empty if it is broken, or if we may not look.
 std::string real_path(const std::string& path) {
   try {
     return find_real_path(path).value_or("");
@@ -53,19 +60,19 @@ std::string real_path(const std::string& path) {
   }
 }
 
-// What could not be looked at, below the checkpoint.
+// The text of an error, with the path below the checkpoint where it happened.
 std::string unreadable_text(const std::string& path, const Error& error) {
   const std::string inside = escape_name(path) + "/";
   const bool is_inside = error.file().starts_with(inside);
   return (is_inside ? error.file().substr(inside.size()) + ": " : "") + error.message();
 }
 
-// The present by the clock that stamps files here: that of a server may differ from ours.
+// The current time by the clock that stamps files here: the clock of a file server may differ from ours.
 std::int64_t file_system_now(const RunFolder& run, bool may_write) {
   struct stat status {};
   if (may_write) {
     Fd fd(::openat(run.fd.get(), ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600));
-    if (fd.get() < 0) {  // no such thing on network file systems
+    if (fd.get() < 0) {  // network file systems have no O_TMPFILE
       const std::string name = stage_name("now", StageKind::kStage);
       fd = Fd(::openat(run.fd.get(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
       if (fd.get() >= 0) ::unlinkat(run.fd.get(), name.c_str(), 0);
@@ -87,7 +94,7 @@ class Scanner {
 
   std::vector<RunFacts> scan() {
     for (std::size_t i = 0; i < folders_.size(); ++i) guard(i, [&] { list_run(i); });
-    // Other processes first: they take the longest, and need nothing of what is found.
+    // The job that reads /proc starts first: it takes the longest and depends on nothing else.
     std::map<FileId, std::string> open_files;
     std::set<dev_t> devices;
     for (const RunFolder& folder : folders_) devices.insert(folder.id.device);
@@ -168,14 +175,14 @@ class Scanner {
     }
     for (std::size_t i = first; i < candidates_.size() && !marks.empty(); ++i) {
       const std::string& name = candidates_[i].facts.name;
-      // NeMo leaves out the extension of a file.
+      // NeMo names its marker of a file without the extension.
       candidates_[i].is_marked = marks.contains(name) || marks.contains(name.substr(0, name.rfind('.')));
     }
     note_links_beside(index);
   }
 
   static void read_keep_file(RunFacts& run, const RunFolder& folder) {
-    constexpr std::uint64_t kMost = 1U << 20;
+    constexpr std::uint64_t kMost = 1U << 20;  // bytes: far more names than one keeps by hand
     const std::string text = read_whole_file(join_path(folder.path, "KEEP"), kMost);
     for (const std::string_view line : split(text, '\n')) {
       if (!trim(line).empty() && !trim(line).starts_with('#')) run.keep_names.emplace_back(trim(line));
@@ -190,18 +197,18 @@ class Scanner {
     const FileStamp stamp = stamp_of(status);
     const std::int64_t age =
         static_cast<std::int64_t>(std::time(nullptr)) * kSecond - std::max(stamp.mtime_ns, stamp.ctime_ns);
-    // One that names what was judged may be finished by whoever holds the lock of the run.
+    // If its name records what was judged, whoever holds the lock of the run may finish it.
     if (stage->owner == StageOwner::kElsewhere && !stage->judged && age < kForeignStageAge * kSecond) return;
     run.leftovers.push_back({name, stage->target, stage->judged});
   }
 
-  // Paths are as the run was named: by a real one it may not be within reach.
+  // Uses the path by which the run was named: its real path may not be reachable.
   void note_link(std::size_t index, const std::string& name) {
     std::string target = real_path(join_path(folders_[index].path, name));
     if (!target.empty()) links_[index].emplace_back(join_path(real_[index], name), std::move(target));
   }
 
-  // The name of the entry of a run that a path leads to, itself or below; empty for any other.
+  // The entry of the run that a path leads to or below; empty if it leads elsewhere.
   std::string entry_at(std::size_t index, const std::string& path) const {
     const std::string target = real_path(path);
     if (!target.starts_with(real_[index] + "/")) return "";
@@ -233,7 +240,7 @@ class Scanner {
     runs_[index].trackers.push_back(std::move(*tracker));
   }
 
-  // A checkpoint that calls itself the last one.
+  // A checkpoint whose own name says that it is the last one is a tracker too.
   static void note_own_trackers(RunFacts& run) {
     if (!run.is_by_pattern) return;
     for (const CheckpointFacts& checkpoint : run.checkpoints) {
@@ -243,14 +250,14 @@ class Scanner {
     }
   }
 
-  // Links in the folder that holds the run: "latest -> run/checkpoint-300". Of runs side by side that folder
-  // is read once.
+  // Links in the folder that holds the run: "latest -> run/checkpoint-300". If several runs lie side by side,
+  // that folder is read once.
   void note_links_beside(std::size_t index) {
     const std::string parent = parent_of(real_[index]);
     const auto [found, fresh] = links_in_.try_emplace(parent);
     if (fresh) {
       const Fd fd(::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-      if (fd.get() < 0) return;  // not ours to read: then no link of ours lies there either
+      if (fd.get() < 0) return;  // we may not read it, so no link of ours is there either
       for (const auto& [name, type] : list_at(fd.get(), parent)) {
         if (type != DT_LNK) continue;
         const std::string link = join_path(parent, name);
@@ -261,7 +268,7 @@ class Scanner {
     links_[index].insert(links_[index].end(), found->second.begin(), found->second.end());
   }
 
-  // A file that has a name elsewhere, too, counts: it is the same bytes.
+  // A file that also has a name elsewhere counts: it is the same bytes.
   static void note_writer(const std::map<FileId, std::string>& open_files, Candidate& candidate) {
     if (open_files.empty()) return;
     for (const FileId& file : candidate.files) {
@@ -330,7 +337,7 @@ class Scanner {
         fd.get(), path, walk, {.is_trainer = !names_.is_by_pattern(), .deep = options_.deep}, facts);
     if (facts.is_staging) {
       facts.condition = Condition::kTorn;
-      facts.why = "what a save that was cut off left behind";
+      facts.why = "left behind by a save that was cut off";
     }
     for (const WalkedEntry& entry : walk.entries) {
       if (entry.kind == WalkedEntry::Kind::kFile) candidate.files.push_back(entry.stamp.id);
@@ -369,9 +376,9 @@ class Scanner {
   const ScanOptions& options_;
   std::vector<RunFacts> runs_;
   std::vector<std::vector<std::pair<std::string, std::string>>>
-      links_;  // by run: link (or the checkpoint it lies in), where it ends
+      links_;  // by run: the link (or the checkpoint that holds it) and its target
   std::map<std::string, std::vector<std::pair<std::string, std::string>>> links_in_;  // of folders above runs
-  std::vector<std::string> real_;  // real paths of the runs
+  std::vector<std::string> real_;  // the real path of each run
   std::vector<Candidate> candidates_;
 };
 

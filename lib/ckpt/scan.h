@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Looks at run folders and gathers the facts that a plan is made of. Each folder is listed once; files are
-// opened for a few bytes, save the newest trainer_state.json, which holds the log of the whole run.
+// Reads run folders and gathers the facts that a plan is made from. Each folder is listed once. Of each file
+// only a few bytes are read, except the newest trainer_state.json, which holds the log of the whole run.
 #pragma once
 
 #include <optional>
@@ -13,15 +13,15 @@
 namespace mu {
 
 struct ScanOptions {
-  bool deep = false;                    // read every byte of every checkpoint
-  bool staging = false;                 // take "tmp-checkpoint-*" in, as torn
-  bool may_write = false;               // a file without a name may be made to ask for the file system's time
-  std::optional<std::string> metric{};  // to rank by, "eval_" optional; else what the run's arguments say
+  bool deep = false;                      // read every byte of every checkpoint
+  bool staging = false;                   // include "tmp-checkpoint-*", as torn
+  bool may_write = false;                 // a temporary file may be made, to learn the file system's time
+  std::optional<std::string> metric{};    // to rank by, "eval_" optional; default: by the training arguments
   std::optional<bool> lower_is_better{};  // likewise
   unsigned threads = 1;
 };
 
-// Facts of each run, in the order given. What keeps a run from being looked at is its `failure`.
+// The facts of each run, in the order given. If a run can't be read, its `failure` says why.
 std::vector<RunFacts> scan_runs(const std::vector<RunFolder>& runs, const CheckpointNames& names,
                                 const ScanOptions& options);
 

@@ -14,7 +14,7 @@
 namespace mu {
 namespace {
 
-// "left alone, WHY: a, b and 7 more".
+// Notes "left alone, WHY: a, b and 7 more".
 void name_left_alone(std::vector<std::string> names, std::string_view why, RunFacts& run) {
   constexpr std::size_t kMost = 5;
   if (names.empty()) return;
@@ -29,8 +29,8 @@ bool has_number(const LookedAtEntry& entry) {
   return entry.is_recognised && entry.facts.number.has_value();
 }
 
-// "best_mAP_epoch_9.pth" beside "epoch_9.pth": a copy that the trainer keeps for itself. Where all are called
-// so, they are what a callback leaves one after the other.
+// "best_mAP_epoch_9.pth" beside "epoch_9.pth" is a copy that the trainer keeps for itself. But if all names
+// say "best", a callback wrote them one after the other, and they are the checkpoints.
 bool has_best_apart(const std::vector<LookedAtEntry>& entries) {
   return std::any_of(entries.begin(), entries.end(), [](const LookedAtEntry& entry) {
     return has_number(entry) && !says_best(entry.facts.name);
@@ -45,8 +45,8 @@ void sort_oldest_first(std::vector<CheckpointFacts>& checkpoints) {
             [&key](const CheckpointFacts& a, const CheckpointFacts& b) { return key(a) < key(b); });
 }
 
-// Files of some ranks alone are a node's own part where all are such; beside a whole one they are what a save
-// left that got no further.
+// If all checkpoints hold only files of some ranks, this is the disk of one node. Beside a complete
+// checkpoint they are what an interrupted save left.
 void judge_rank_only(std::vector<CheckpointFacts>& checkpoints) {
   const bool has_whole = std::any_of(checkpoints.begin(), checkpoints.end(), [](const CheckpointFacts& c) {
     return c.is_complete() && !c.is_rank_only;
@@ -56,12 +56,12 @@ void judge_rank_only(std::vector<CheckpointFacts>& checkpoints) {
     if (!c.is_rank_only || !c.is_complete()) continue;
     c.is_rank_only = false;
     c.condition = Condition::kTorn;
-    c.why = "holds files of some ranks alone";
+    c.why = "holds only files of some ranks";
   }
 }
 
-// By pattern a folder may be anybody's; beside those that the Trainer wrote, one by its name is the
-// Trainer's.
+// A folder found by pattern may come from any framework. If the Trainer wrote others here, one that has a
+// name of the Trainer's is the Trainer's too.
 void judge_states(std::vector<CheckpointFacts>& checkpoints) {
   if (std::none_of(checkpoints.begin(), checkpoints.end(),
                    [](const CheckpointFacts& c) { return c.is_complete() && c.state.has_value(); }))
@@ -69,11 +69,11 @@ void judge_states(std::vector<CheckpointFacts>& checkpoints) {
   for (CheckpointFacts& c : checkpoints) {
     if (!c.lacks_state || !c.is_complete()) continue;
     c.condition = Condition::kTorn;
-    c.why = "trainer_state.json is missing, which others here have";
+    c.why = "trainer_state.json is missing, but other checkpoints here have one";
   }
 }
 
-// Of folders whose framework is not known nothing tells what resuming needs; an optimizer that others have
+// If the framework is not known, nothing shows what resuming needs; but if others here have an optimizer, it
 // does.
 void judge_optimizers(std::vector<CheckpointFacts>& checkpoints) {
   const auto is_folder_with = [](const CheckpointFacts& c, bool optimizer) {
@@ -85,13 +85,13 @@ void judge_optimizers(std::vector<CheckpointFacts>& checkpoints) {
   for (CheckpointFacts& c : checkpoints) {
     if (!is_folder_with(c, false)) continue;
     c.condition = Condition::kInferenceOnly;
-    c.why = "no optimizer, which others here have";
+    c.why = "no optimizer, but other checkpoints here have one";
   }
 }
 
-// verl's critic after its actor, Megatron's folders of ranks: what the save before this one has, and this one
-// not at all, may have been cut off. Compared with that one alone, so that a run that goes on without a part
-// is followed.
+// A part that the previous save has and this one lacks altogether may have been cut off: verl writes its
+// critic after its actor, Megatron its folders of ranks. Only the previous save counts, so that a run which
+// goes on without a part is followed.
 void judge_rank_parts(std::vector<CheckpointFacts>& checkpoints) {
   const CheckpointFacts* before = nullptr;
   for (CheckpointFacts& c : checkpoints) {
@@ -102,7 +102,7 @@ void judge_rank_parts(std::vector<CheckpointFacts>& checkpoints) {
                           c.rank_parts.end(), std::back_inserter(lost));
     if (!lost.empty() && c.condition == Condition::kResumable) {
       c.condition = Condition::kInferenceOnly;
-      c.why = fmt::format("no {}, which {} has", lost.front(), before->name);
+      c.why = fmt::format("no {}, but {} has it", lost.front(), before->name);
     }
     before = &c;
   }
@@ -127,10 +127,10 @@ void take_checkpoints(std::vector<LookedAtEntry> entries, RunFacts& run) {
   }
   sort_oldest_first(run.checkpoints);
   name_left_alone(std::move(strangers), "neither weights nor training state", run);
-  name_left_alone(std::move(unnumbered), "no number in the name, as others have", run);
-  name_left_alone(std::move(bests), "called the best, as others are not", run);
+  name_left_alone(std::move(unnumbered), "no number in the name, unlike the others", run);
+  name_left_alone(std::move(bests), "called the best, unlike the others", run);
   if (!by_number && run.checkpoints.size() > 1)
-    run.warnings.push_back("no name holds a number: the order is by the time of saving");
+    run.warnings.push_back("no name holds a number: ordered by the time of saving");
   judge_rank_only(run.checkpoints);
   judge_states(run.checkpoints);
   judge_optimizers(run.checkpoints);

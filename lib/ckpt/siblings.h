@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a checkpoint is, seen beside the others of its run. Pure functions of what was found in each.
+// Judges a checkpoint beside the others of its run. Pure functions of what was found in each.
 #pragma once
 
 #include <string>
@@ -9,15 +9,16 @@
 
 namespace mu {
 
-// An entry that a pattern fits, looked at.
+// A judged entry whose name fits the pattern.
 struct LookedAtEntry {
   CheckpointFacts facts;
   bool is_recognised = true;  // holds weights or training state
 };
 
-// Takes over what is a checkpoint, oldest first, and names the rest. By number; an entry without one beside
-// others that have one is left alone, since nothing tells where it belongs. Only where no name holds a number
-// the order is by time. Then what one alone can't tell: that a save of ranks is cut, or lacks an optimizer.
+// Moves what is a checkpoint into the run, oldest first, and names the rest. The order is by number; an entry
+// without a number beside others that have one is left alone, since nothing tells where it belongs. If no
+// name holds a number the order is by time. Then finds what one checkpoint alone can't show: that the save of
+// some ranks was cut off, or that an optimizer is lacking.
 void take_checkpoints(std::vector<LookedAtEntry> entries, RunFacts& run);
 
 }  // namespace mu

@@ -1,4 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
+// How slimming survives a kill at any moment. (1) A hidden folder is made, and the journal is written into it
+// under another name, synced and renamed. A kill until here has moved nothing. (2) The folder is renamed to a
+// name that records the judged checkpoint; from now on any later run may finish it. (3) Each entry is moved
+// by a rename that replaces nothing, and its inode is compared after the move. (4) The checkpoint's time is
+// restored and its folder synced; only then may the hidden folder be deleted. A later run that finds the
+// hidden folder completes step 3 if the checkpoint is still the same folder with the same state and nobody
+// has touched it since the last move; otherwise the trainer has written there again, and only what was judged
+// is deleted.
+
 #include "ckpt/slim.h"
 
 #include <fcntl.h>
@@ -31,7 +40,6 @@ void sync_at(int fd, const std::string& path) {
 }
 
 timespec to_timespec(std::int64_t ns) {
-  constexpr std::int64_t kSecond = 1'000'000'000;
   const std::int64_t seconds = ns / kSecond - (ns % kSecond < 0 ? 1 : 0);
   return {static_cast<time_t>(seconds), static_cast<long>(ns - seconds * kSecond)};
 }
@@ -52,12 +60,13 @@ Error changed(const std::string& path) {
       .in_file(escape_name(path));
 }
 
-// Which checkpoint it was: a trainer that goes on from an earlier one may write the same step again.
+// Identifies the checkpoint: a trainer that goes on from an earlier one may write the same step again.
 std::string identity(const FileStamp& folder, const std::optional<FileStamp>& state) {
   return fmt::format("{} {} {}\n", folder.id.inode, state ? state->id.inode : 0, state ? state->mtime_ns : 0);
 }
 
-// The identity, then "INODE NAME" of each entry, whose mtime is the folder's. 0.1 wrote the first line alone.
+// The journal: a line with the identity, then a line "INODE NAME" for each entry. Its own mtime is that of
+// the checkpoint's folder. Version 0.1 wrote only the first line.
 struct Journal {
   std::string identity;
   std::map<std::string, ino_t> entries;
@@ -85,7 +94,7 @@ std::optional<Journal> read_journal(int gone, const std::string& hidden_path) {
   return journal;
 }
 
-// Appears whole or not at all.
+// Writes the journal so that it appears complete or not at all.
 void write_journal(int gone, const CheckpointFacts& facts, const std::string& path) {
   std::string text = identity(facts.stamp, facts.state);
   for (const TrainingEntry& entry : facts.training_entries)
@@ -100,7 +109,7 @@ void write_journal(int gone, const CheckpointFacts& facts, const std::string& pa
   sync_at(gone, path);
 }
 
-// Moves one entry and sees to it that it is the one that was judged.
+// Moves one entry and makes sure that it is the one that was judged.
 void move_entry(int folder, int gone, const std::string& name, ino_t inode, const std::string& path) {
   const std::string inner = join_path(path, name);
   if (!rename_new_at(folder, name, gone, name, inner)) throw changed(path);
@@ -109,11 +118,11 @@ void move_entry(int folder, int gone, const std::string& name, ino_t inode, cons
   const std::string place = put_back(gone, name, folder, name, inner);
   if (place == name) throw changed(path);
   throw Error(ErrorKind::kPartial,
-              fmt::format("was replaced twice meanwhile: one is now {}", escape_name(place)))
+              fmt::format("was replaced twice in the meantime: one of the two is now {}", escape_name(place)))
       .in_file(escape_name(inner));
 }
 
-// A slimming under way: what it did is undone unless it comes to its end.
+// A slimming in progress: it is undone unless it completes.
 class Slimming {
  public:
   Slimming(int run, const CheckpointFacts& facts, const std::string& path)
@@ -142,7 +151,7 @@ class Slimming {
     } catch (Error& error) {
       if (!undo())
         throw error.hint(
-            fmt::format("what could not be moved back lies in {}; the next run goes on", hidden_path()));
+            fmt::format("what could not be moved back is in {}; the next run continues", hidden_path()));
       throw;
     }
     return hidden_;
@@ -151,8 +160,8 @@ class Slimming {
  private:
   std::string hidden_path() const { return escape_name(join_path(parent_of(path_), hidden_)); }
 
-  // With its journal on the disk the folder gets a name that says which checkpoint was judged: from now on
-  // any run may go on with it, and nobody else clears it away.
+  // Once the journal is on the disk, the hidden folder gets a name that records which checkpoint was judged:
+  // from now on any run may complete it, and nobody else clears it away.
   void name_judged() {
     const std::string judged = stage_name(facts_.name, StageKind::kGone, facts_.stamp.id);
     if (!rename_new_at(run_, hidden_, run_, judged, hidden_path())) throw changed(path_);
@@ -160,7 +169,7 @@ class Slimming {
     sync_at(run_, path_);
   }
 
-  // Found before anything is moved: entries, and times, that are not ours to change.
+  // Finds out, before anything is moved, whether the entries and the time are ours to change.
   void require_allowed(uid_t owner) {
     for (const TrainingEntry& entry : facts_.training_entries) {
       if (id_at(folder_.get(), entry.name) != entry.id) throw changed(path_);
@@ -169,7 +178,7 @@ class Slimming {
     require_writable(folder_.get(), path_);
     if (!may_act_as(owner))
       throw Error(ErrorKind::kPartial,
-                  "belongs to another user, and its time could not be put back: left as it is")
+                  "belongs to another user, so its time could not be restored: left as it is")
           .in_file(escape_name(path_));
   }
 
@@ -195,13 +204,12 @@ class Slimming {
   std::vector<std::string> moved_;
 };
 
-// A rename sets the times of its two folders one after the other: a tick of the clock, or another process's turn,
-// may lie between them.
+// A rename sets the times of its two folders one after the other. A tick of the clock (up to 10 ms), or
+// another process's turn, may lie between them, so their times are compared with this much tolerance.
 constexpr std::int64_t kOneRename = 100'000'000;  // ns
 
-// True when slimming was cut short, and nobody has touched the checkpoint since: it is the same folder with
-// the same state, its time has not been put back, and the last rename out of it was also the last into
-// `gone`.
+// True if slimming was cut short and nobody has touched the checkpoint since: it is the same folder with the
+// same state, its time has not been restored, and the last rename out of it was also the last into `gone`.
 bool was_cut_short(int folder, int gone, const Journal& journal) {
   struct stat own {
   }, other{}, state{};
@@ -214,7 +222,8 @@ bool was_cut_short(int folder, int gone, const Journal& journal) {
          touched <= stamp_of(other).mtime_ns + kOneRename;
 }
 
-// Moves the rest: what the journal names, of 0.1's journals what slimming would take.
+// Moves the remaining entries: those that the journal names or, for a journal of version 0.1, those that
+// slimming would take.
 void move_rest(int folder, int gone, const Journal& journal, const std::string& path) {
   if (journal.entries.empty()) {
     for (const std::string& name : training_names(folder, path)) {
@@ -230,10 +239,10 @@ void move_rest(int folder, int gone, const Journal& journal, const std::string& 
   sync_at(folder, path);
 }
 
-// What lies in the hidden folder and was not judged goes back to where it came from.
+// Gives back what is in the hidden folder and was not judged.
 void give_back_others(int run, const std::string& run_path, int gone, const Journal& journal,
                       const Leftover& leftover) {
-  if (journal.entries.empty()) return;  // 0.1 did not say
+  if (journal.entries.empty()) return;  // version 0.1 did not record them
   const std::string hidden_path = join_path(run_path, leftover.name);
   for (const auto& [name, type] : list_at(gone, hidden_path)) {
     if (name == kSlimJournal || name == kUnfinishedJournal) continue;
@@ -247,7 +256,7 @@ void give_back_others(int run, const std::string& run_path, int gone, const Jour
         given_back ? join_path(leftover.target, name)
                    : put_back(gone, name, run, fmt::format("kept-{}-{}", leftover.target, name), path);
     throw Error(ErrorKind::kPartial,
-                fmt::format("was hidden by a killed run and never judged: now {}", escape_name(place)))
+                fmt::format("was hidden by a killed run and never judged: it is now {}", escape_name(place)))
         .in_file(escape_name(path))
         .hint("the next run finishes the rest");
   }

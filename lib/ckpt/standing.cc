@@ -10,8 +10,6 @@
 namespace mu {
 namespace {
 
-constexpr std::int64_t kSecond = 1'000'000'000;
-
 class Assessor {
  public:
   Assessor(const RunFacts& run, std::uint32_t torn_age_seconds)
@@ -31,7 +29,7 @@ class Assessor {
  private:
   const CheckpointFacts& at(std::size_t i) const { return run_.checkpoints[i]; }
 
-  // A whole one beside them makes them torn checkpoints like any.
+  // Beside a complete checkpoint, files of some ranks are torn checkpoints like any other.
   bool holds_ranks_only() const {
     bool any = false;
     for (const CheckpointFacts& c : run_.checkpoints) {
@@ -42,7 +40,7 @@ class Assessor {
     return any;
   }
 
-  // As far as rules go: whole, or as whole as it gets here.
+  // Complete as far as the rules are concerned: as complete as it gets here.
   bool is_whole(std::size_t i) const {
     return at(i).is_complete() && at(i).is_rank_only == standing_.is_rank_only;
   }
@@ -63,7 +61,8 @@ class Assessor {
     return named;
   }
 
-  // Later in the order of the run. Among numbers one without says nothing.
+  // Whether one is later than another in the order of the run. If others have numbers, one without is not
+  // comparable.
   bool is_later(std::size_t i, std::size_t than) const {
     if (at(i).number && at(than).number) return *at(i).number > *at(than).number;
     return !has_numbers_ && i > than;
@@ -77,10 +76,10 @@ class Assessor {
       const std::vector<std::size_t> named = named_by(tracker);
       if (named.empty())
         standing_.notes.push_back(
-            fmt::format("{} says '{}', which is not a complete checkpoint here: it is not followed",
-                        tracker.name, tracker.says));
+            fmt::format("{} names '{}', which is not a complete checkpoint here: it is ignored", tracker.name,
+                        tracker.says));
       for (const std::size_t i : named) {
-        standing_.claims.push_back({i, "the trainer's last, says " + tracker.name});
+        standing_.claims.push_back({i, "the trainer's last, by " + tracker.name});
         const bool is_newer = !newest || is_later(i, *newest);
         if (!is_newer && (is_later(*newest, i) || tracker.changed_ns <= changed_ns)) continue;
         newest = i;
@@ -100,7 +99,7 @@ class Assessor {
     for (std::size_t i = 0; i < run_.checkpoints.size(); ++i) {
       if (!is_later(i, *newest) || at(i).is_staging) continue;
       is_above_[i] = true;
-      standing_.claims.push_back({i, name + " has not come to it yet"});
+      standing_.claims.push_back({i, name + " has not reached it yet"});
     }
   }
 
@@ -135,8 +134,8 @@ class Assessor {
     }
   }
 
-  // Where logs can't tell a run that was begun again from an old one, the one saved last may be the living
-  // one.
+  // If the logs can't separate a run that was started again from an old one, the one saved last may be the
+  // run in progress.
   void claim_newest_saved() {
     std::optional<std::size_t> latest;
     const auto is_better = [this](std::size_t i, std::size_t than) {
@@ -151,7 +150,7 @@ class Assessor {
     if (at(*latest).time_ns <= at(*standing_.newest).time_ns + kSecond) return;
     const bool is_highest = is_later(*latest, *standing_.newest);
     standing_.claims.push_back(
-        {*latest, is_highest ? "saved last" : "saved last, though not of the highest step"});
+        {*latest, is_highest ? "saved last" : "saved last, though not the highest step"});
   }
 
   const RunFacts& run_;

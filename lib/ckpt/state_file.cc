@@ -12,10 +12,12 @@
 namespace mu {
 namespace {
 
-constexpr std::uint64_t kSmall = 32U << 10;  // bytes that are as quickly parsed as looked at
-constexpr std::uint64_t kHead = 8U << 10;    // holds everything before the log, long paths included
-constexpr std::uint64_t kTail = 8U << 10;    // … and the last entry of the log with what stands after it
-constexpr std::uint64_t kMaxState = 512U << 20;
+constexpr std::uint64_t kSmall =
+    32U << 10;  // bytes; a smaller file is parsed as quickly as its two ends are read
+constexpr std::uint64_t kHead = 8U << 10;  // everything before the log, even with long paths
+constexpr std::uint64_t kTail = 8U << 10;  // … and the last entry of the log with what follows it
+constexpr std::uint64_t kMaxState =
+    512U << 20;  // bytes: over three million entries of a log, at some 150 bytes each
 
 std::string read_text(const InputFile& file, std::uint64_t offset, std::uint64_t size) {
   std::string text(static_cast<std::size_t>(size), '\0');

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// trainer_state.json of ten thousand checkpoints: each holds the whole log up to its step, so of all but one
-// only what stands before the log is read.
+// Reads trainer_state.json in ten thousand checkpoints. Each holds the whole log up to its step, so of all
+// but one only the part before the log is read.
 #pragma once
 
 #include <cstdint>
@@ -18,12 +18,12 @@ struct StateHead {
   LogMark log;
 };
 
-// The fields before "log_history" (the Trainer sorts its keys) and a look at the end; files of less than
-// 32 KiB, all with `whole`, and what is written in another order are parsed from end to end. Throws
-// kMalformed for an empty or cut file, kIo.
+// Reads the fields before "log_history" (the Trainer sorts its keys) and checks the end. Files below 32 KiB,
+// files in another order, and all files if `whole`, are parsed completely. Throws kMalformed for an empty or
+// cut file, and kIo.
 StateHead read_state_head(const InputFile& file, bool whole);
 
-// All of it. Throws kMalformed, also beyond 512 MiB, and kIo.
+// Reads the whole file. Throws kMalformed, also beyond 512 MiB, and kIo.
 TrainerState read_state(const InputFile& file);
 
 }  // namespace mu

@@ -15,7 +15,7 @@
 namespace mu {
 namespace {
 
-constexpr std::uint64_t kMostText = 4096;
+constexpr std::uint64_t kMostText = 4096;  // bytes, as long as a path may be (PATH_MAX)
 
 bool is_digits(std::string_view text) {
   return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
@@ -66,7 +66,7 @@ Tracker parse_tracker(std::string name, std::string_view text) {
 std::optional<Tracker> read_tracker(int folder, const std::string& name) {
   Tracker tracker;
   tracker.name = name;
-  tracker.says = "a text that can't be read";
+  tracker.says = "an unreadable text";
   Fd fd(::openat(folder, name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW));
   if (fd.get() < 0) return tracker;
   struct stat status {};
@@ -79,7 +79,7 @@ std::optional<Tracker> read_tracker(int folder, const std::string& name) {
       tracker = parse_tracker(name, text);
     }
   } catch (const Error&) {
-    // It shrank, or its disk is gone: what it said is not known.
+    // It shrank, or its disk failed: what it names is not known.
   }
   tracker.changed_ns = stamp_of(status).mtime_ns;
   return tracker;

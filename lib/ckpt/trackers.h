@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Files and links by which trainers say which checkpoint is the last that they finished. Newer ones may lack
-// files that nobody can miss by looking: the trainer writes its tracker when all ranks are done.
+// Trackers: files and links by which trainers name their last finished checkpoint. A newer checkpoint may
+// lack files, and no look at it alone shows that; the trainer writes its tracker when all ranks are done.
 #pragma once
 
 #include <optional>
@@ -11,20 +11,20 @@
 
 namespace mu {
 
-// A text file of such a name: "latest" (DeepSpeed), "latest_checkpointed_iteration.txt" (Megatron, verl),
+// Text files: "latest" (DeepSpeed), "latest_checkpointed_iteration.txt" (Megatron, verl),
 // "latest_ckpt_global_step.txt" (SkyRL), "last_checkpoint" (detectron2, mmengine).
 bool is_tracker_file(std::string_view name);
 
-// "last.ckpt", "last-v1.ckpt", "latest", "…-last", "…_last.pt": a link of such a name is a tracker, and so is
-// a checkpoint, of itself (NeMo, Lightning, fairseq).
+// A link with such a name is a tracker, and a checkpoint with such a name tracks itself (NeMo, Lightning,
+// fairseq): "last.ckpt", "last-v1.ckpt", "latest", "…-last", "…_last.pt".
 bool names_the_last(std::string_view name);
 
-// What the text of such a file means: a step in digits, the name of a checkpoint, or, where it holds a slash,
-// neither: only the file system can tell where that leads.
+// What the text of a tracker means: a step in digits, the name of a checkpoint, or neither if it holds a
+// slash: only the file system can tell where that leads.
 Tracker parse_tracker(std::string name, std::string_view text);
 
-// The file `name` of an open run folder; a text that is unreadable or too long for a name means nothing.
-// Nothing where it is not a regular file.
+// Reads the tracker `name` of an open run folder. A text that is unreadable or too long for a name names
+// nothing. Nullopt if it is not a regular file.
 std::optional<Tracker> read_tracker(int folder, const std::string& name);
 
 }  // namespace mu

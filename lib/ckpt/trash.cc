@@ -27,8 +27,8 @@
 namespace mu {
 namespace {
 
-constexpr unsigned kMostTries = 10'000;
-constexpr int kMaxDepth = 40;  // a checkpoint is no deeper when it is judged
+constexpr unsigned kMostTries = 10'000;  // names tried: each entry of that name in the trash takes one
+constexpr int kMaxDepth = 40;            // a judged checkpoint has at most 32 levels (walk.cc)
 
 std::string real_name(const std::string& run_path) {
   const std::string real = resolved_path(run_path);
@@ -59,7 +59,7 @@ void copy_regular(int from, const std::string& name, int to, const std::string& 
 void copy_folder(int from, const std::string& name, int to, const std::string& target,
                  const struct stat& status, const std::string& path, const std::string& target_path,
                  int depth) {
-  if (depth > kMaxDepth) throw refused("folders nest too deep").in_file(escape_name(path));
+  if (depth > kMaxDepth) throw refused("folders nest too deeply").in_file(escape_name(path));
   const Fd in(::openat(from, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (in.get() < 0) throw io_error("open", errno, escape_name(path));
   if (is_mount_root(in.get()))
@@ -84,15 +84,15 @@ void copy_entry(int from, const std::string& name, int to, const std::string& ta
   if (S_ISDIR(status.st_mode)) return copy_folder(from, name, to, target, status, path, target_path, depth);
   if (S_ISREG(status.st_mode)) return copy_regular(from, name, to, target, status, path, target_path);
   if (!S_ISLNK(status.st_mode))
-    throw refused("is neither file, folder nor link: left alone").in_file(escape_name(path));
+    throw refused("is not a file, folder or link: left alone").in_file(escape_name(path));
   std::array<char, 4096> link{};
   const ssize_t size = ::readlinkat(from, name.c_str(), link.data(), link.size() - 1);
   if (size < 0 || ::symlinkat(link.data(), to, target.c_str()) != 0)
     throw io_error("copy the link", errno, escape_name(path));
 }
 
-// Renames into the trash under the first name that is free and returns that. Empty, with errno, when it
-// fails.
+// Renames into the trash under the first free name, which it returns. Returns an empty string, with errno
+// set, on failure.
 std::string rename_to_free_name(int from, const std::string& name, const TrashFolder& trash,
                                 const std::string& wanted) {
   for (unsigned number = 1; number < kMostTries; ++number) {
@@ -155,7 +155,7 @@ std::string move_to_trash(int folder, const std::string& name, const std::string
     remove_tree_at(trash.fd(), stage, stage_path);
     throw;
   }
-  // Whole over there; here it disappears in one step, too.
+  // The copy is complete; the original disappears in one step, too.
   const std::string hidden = hide(judged, folder, name, path);
   std::uint64_t removed = 0;
   remove_tree_interruptibly_at(folder, hidden, join_path(parent_of(path), hidden), removed);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Moving instead of deleting: by rename within a file system; to another one by a synced copy that appears
-// whole, after which the original goes.
+// Moves entries to a trash folder instead of deleting them: by rename within a file system; to another file
+// system by a synced copy that appears complete, after which the original is removed.
 #pragma once
 
 #include <string>
@@ -10,7 +10,7 @@
 
 namespace mu {
 
-// TRASH/RUN, made when it is missing; RUN is the last part of the run's real path.
+// The folder TRASH/RUN, made if it is missing; RUN is the last component of the real path of the run.
 class TrashFolder {
  public:
   // Throws kIo.
@@ -24,16 +24,17 @@ class TrashFolder {
   Fd fd_;
 };
 
-// Where a trash folder, which may not be there yet, would lie.
+// Where a trash folder is, or would be if it does not exist yet.
 struct TrashPlace {
   dev_t device = 0;
-  std::string first_below_run;  // where it lies below the run: the first part of its path there
+  std::string first_below_run;  // if it is below the run: the first component of its path there
 };
 TrashPlace place_of_trash(const std::string& trash, const std::string& run_path);
 
-// Moves an entry of an open folder there, under `wanted` or, where that is taken, "wanted.2" and so on.
-// `path` is the entry's, for messages. Returns the name. Throws kIo; the entry is then still where it was, or
-// its hidden path is named. Throws as require_judged() where it is not the judged one (hide.h).
+// Moves an entry of an open folder into the trash, as `wanted` or, if that is taken, "wanted.2" and so on.
+// `path` is the path of the entry, for messages. Returns the new name. Throws kIo; the entry is then still
+// where it was, or the message names its hidden path. Throws what require_judged() throws if it is not the
+// judged entry (hide.h).
 std::string move_to_trash(int folder, const std::string& name, const std::string& path, const Judged& judged,
                           const TrashFolder& trash, const std::string& wanted);
 

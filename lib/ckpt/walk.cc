@@ -18,8 +18,8 @@
 namespace mu {
 namespace {
 
-constexpr std::size_t kMaxEntries = 1'000'000;
-constexpr int kMaxDepth = 32;
+constexpr std::size_t kMaxEntries = 1'000'000;  // bounds memory: an entry takes some 200 bytes with its name
+constexpr int kMaxDepth = 32;                   // bounds recursion and open descriptors: each level holds one
 
 WalkedEntry::Kind kind_of(mode_t mode) {
   if (S_ISREG(mode)) return WalkedEntry::Kind::kFile;
@@ -28,7 +28,7 @@ WalkedEntry::Kind kind_of(mode_t mode) {
 }
 
 void walk_into(int folder, const std::string& prefix, const std::string& path, int depth, Walk& walk) {
-  if (depth > kMaxDepth) throw malformed("folders nest too deep").in_file(escape_name(path));
+  if (depth > kMaxDepth) throw malformed("folders nest too deeply").in_file(escape_name(path));
   struct stat own {};
   if (::fstat(folder, &own) != 0) throw io_error("look at", errno, escape_name(path));
   for (const auto& [name, type] : list_at(folder, path)) {
@@ -83,7 +83,7 @@ Walk walk_folder(int folder, const std::string& path) {
 }
 
 std::vector<std::pair<std::string, unsigned char>> list_at(int folder, const std::string& path) {
-  // A duplicate shares its position with the caller's descriptor, of which nobody else makes use.
+  // A duplicate shares its position with the caller's descriptor, but nobody else uses that.
   const int own = ::fcntl(folder, F_DUPFD_CLOEXEC, 0);
   const std::unique_ptr<DIR, int (*)(DIR*)> stream(own < 0 ? nullptr : ::fdopendir(own), &::closedir);
   if (!stream) throw io_error("open", errno, escape_name(path));

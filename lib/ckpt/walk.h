@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The entries of a checkpoint folder, two levels or more deep, by descriptors: links are seen and never
-// followed, and what is mounted inside is told, not entered.
+// Lists the entries of a checkpoint folder at any depth, through descriptors. Links are listed but never
+// followed; mounts are reported but not entered.
 #pragma once
 
 #include <sys/stat.h>
@@ -20,14 +20,14 @@ struct WalkedEntry {
   enum class Kind : std::uint8_t { kFile, kFolder, kLink, kOther } kind = Kind::kOther;
   FileStamp stamp;
   std::uint64_t size = 0;        // bytes
-  std::uint64_t disk_bytes = 0;  // blocks that are allocated
-  std::uint64_t links = 1;       // names of the file
+  std::uint64_t disk_bytes = 0;  // allocated blocks
+  std::uint64_t links = 1;       // number of names of the file
 };
 
 struct Walk {
-  std::vector<WalkedEntry> entries;  // sorted by name; a folder stands before what it holds
+  std::vector<WalkedEntry> entries;  // sorted by name; a folder comes before what it holds
   bool has_mount = false;
-  bool is_changing = false;  // an entry vanished while it was looked at
+  bool is_changing = false;  // an entry vanished during the walk
 
   [[nodiscard]] const WalkedEntry* find(std::string_view name) const;
 };
@@ -37,10 +37,11 @@ std::uint64_t disk_bytes_of(const struct stat& status);
 // Lists everything below an open folder. Throws kIo, and kMalformed beyond a million entries or 32 levels.
 Walk walk_folder(int folder, const std::string& path);
 
-// A folder in an open one, links not followed; without a descriptor, and errno set, where it can't be opened.
+// Opens a folder in an open folder, without following links. Returns no descriptor, and sets errno, if it
+// can't be opened.
 Fd open_folder_at(int parent, const std::string& name);
 
-// Name and d_type of each entry of an open folder, "." and ".." left out, sorted by name. Throws kIo.
+// The name and d_type of each entry of an open folder except "." and "..", sorted by name. Throws kIo.
 std::vector<std::pair<std::string, unsigned char>> list_at(int folder, const std::string& path);
 
 }  // namespace mu

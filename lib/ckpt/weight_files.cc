@@ -1,4 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+// How files of a single process are judged. The name and the role (model/roles.h) decide what a file is used
+// for: weights, optimizer, scheduler, other state, config. Each file that a trainer or loader reads is probed
+// at its two ends, which shows whether it was cut; all names that are not used are passed over. Every index
+// is then compared with its shards, and shards without an index with their own numbers. Only if no weights
+// were found by name are other files opened to see whether they hold tensors, since anything may be called
+// .bin. Verdicts on names are remembered: ten thousand checkpoints have the same dozen names.
+
 #include "ckpt/weight_files.h"
 
 #include <fmt/format.h>
@@ -28,7 +35,7 @@ std::vector<Glob> globs_of(std::initializer_list<std::string_view> patterns) {
   return {patterns.begin(), patterns.end()};
 }
 
-// Names of training state beside those that model/roles.h knows, as loops written by hand call them.
+// Names that hand-written training loops give to their state, in addition to those in model/roles.h.
 bool is_state_name(std::string_view base) {
   static const std::vector<Glob> globs =
       globs_of({"optim*.pt", "optim*.pth", "*optimizer.pt", "*optimizer.pth", "lr_scheduler*.pt",
@@ -45,19 +52,19 @@ bool is_torch_name(std::string_view base) {
          base.ends_with(".safetensors");
 }
 
-// Parts of an export to another runtime: OpenVINO, ONNX, Core ML.
+// Files of an export to another runtime: OpenVINO, ONNX, Core ML.
 bool is_foreign_name(std::string_view base) {
   return base.starts_with("openvino_") || base.ends_with(".onnx") || base.ends_with(".mlmodel");
 }
 
-// Weights under any name: of the kinds that hold nothing else, or that only opening would tell.
+// Files that may be weights under any name: formats that hold nothing else, or that only opening tells apart.
 bool may_be_weights(const PlacedEntry& entry) {
   return (entry.role == FileRole::kWeights || entry.role == FileRole::kTorchWeights) &&
          !entry.base.ends_with(".json") && !is_foreign_name(entry.base);
 }
 
-// By its content, where the name says nothing: "model_100.pth.tar", "rl_model_1000_steps.zip". A pickle may
-// be anything.
+// Judges by the content if the name says nothing: "model_100.pth.tar", "rl_model_1000_steps.zip". A pickle
+// may be anything.
 bool holds_tensors(const InputFile& file, std::string_view start) {
   using namespace std::string_view_literals;
   constexpr std::string_view kLegacyTorch = "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46"sv;
@@ -68,8 +75,8 @@ bool holds_tensors(const InputFile& file, std::string_view start) {
   return tail.find("/data.pkl") != std::string::npos || tail.find(".pth") != std::string::npos;
 }
 
-// The name of the one file that a shard is a part of, "pytorch_model.bin" of
-// "pytorch_model-00001-of-00002.bin"; empty for what is not a shard.
+// The name of the single file that a shard belongs to, "pytorch_model.bin" for
+// "pytorch_model-00001-of-00002.bin"; empty if it is not a shard.
 std::string whole_of_shard(std::string_view base) {
   const std::size_t dot = std::min(base.rfind('.'), base.size());
   const std::string stem(base.substr(0, dot));
@@ -110,15 +117,15 @@ Use decide_use(const PlacedEntry& entry) {
   }
 }
 
-// Written by hand, the weights may lie in what is called the state.
+// In hand-written loops the weights may be in the file that is called the state.
 bool is_all_in_one(const PlacedEntry& entry) {
   return entry.role == FileRole::kTorchWeights && entry.base.find("state") != std::string_view::npos &&
          entry.entry->size > 0;
 }
 
-// The same dozen names come ten thousand times.
+// decide_use(), with a memory.
 Use use_of(const PlacedEntry& entry) {
-  constexpr std::size_t kMost = 4096;
+  constexpr std::size_t kMost = 4096;  // as in cached_role()
   thread_local std::unordered_map<std::string, Use> cache;
   if (cache.size() > kMost) cache.clear();
   const auto [found, fresh] = cache.try_emplace(std::string(entry.base), Use::kNone);
@@ -138,7 +145,7 @@ class FileJudge {
       }
     }
     for (const Place& place : files_.places()) judge_sets(place);
-    // Where no loader's name holds the weights, others do.
+    // If no name that loaders know holds the weights, another may.
     if (evidence_.has_weights || evidence_.has_parts) return;
     for (const Place& place : files_.places()) {
       for (const PlacedEntry& entry : place.entries) {
@@ -166,7 +173,8 @@ class FileJudge {
     evidence_.has_optimizer = evidence_.has_optimizer || use == Use::kOptimizer;
     evidence_.has_scheduler = evidence_.has_scheduler || use == Use::kScheduler;
     evidence_.has_parts = evidence_.has_parts || use == Use::kFsdp;
-    // What ZeRO stage 3 leaves in place of weights has names and no data; in a .bin only opening it tells.
+    // What ZeRO stage 3 leaves in place of the weights has names but no data; in a .bin, only opening it
+    // shows that.
     if (use == Use::kWeights && bytes > 0) found_weights(entry);
   }
 
@@ -196,8 +204,8 @@ class FileJudge {
     return probe.data_bytes;
   }
 
-  // Every index against the shards beside it; a set of shards against its own numbers. A single file wins
-  // over an index, which is then a leftover of an earlier save; diffusers alone takes the index.
+  // Compares every index with the shards beside it, and a set of shards with its own numbers. Loaders prefer
+  // a single file to an index, which is then a leftover of an earlier save; only diffusers prefers the index.
   void judge_sets(const Place& place) {
     std::set<std::string> named;  // shards that an index names
     for (const PlacedEntry& entry : place.entries) {
@@ -256,7 +264,7 @@ class FileJudge {
         for (const Tensor& tensor : weights.tensors) held.insert(tensor.name);
       }
     } catch (const Error& error) {
-      // What is not read here may still be what torch reads.
+      // What we can't read torch may still read.
       if (error.kind() != ErrorKind::kMalformed) throw;
       return std::nullopt;
     }
@@ -314,7 +322,8 @@ void judge_adapters(const CheckpointFiles& files, Evidence& evidence) {
                  !entry.base.starts_with("value_head");
         });
     if (place.find("adapter_config.json") != nullptr && !has_weights)
-      evidence.blame(place.prefix + "adapter_config.json is there without the adapter's weights");
+      evidence.blame(place.prefix +
+                     "adapter_config.json is there, but the weights of the adapter are missing");
   }
 }
 

@@ -18,8 +18,8 @@ bool is_number(std::string_view text) {
   return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
-// Kernel threads have no program, and often outnumber processes; one that is not ours to see shows neither
-// its program nor its files.
+// Kernel threads have no program, and often outnumber processes. A process of another user shows neither its
+// program nor its files.
 bool has_program(int proc, const std::string& process) {
   char first = 0;
   return ::readlinkat(proc, (process + "/exe").c_str(), &first, 1) > 0;
@@ -35,10 +35,10 @@ std::map<FileId, std::string> find_open_files(const std::set<dev_t>& devices) {
   for (const auto& [process, type] : list_at(proc.get(), "/proc")) {
     if (!is_number(process) || process == self || !has_program(proc.get(), process)) continue;
     const Fd files(::openat(proc.get(), (process + "/fd").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (files.get() < 0) continue;  // ended, or not ours to see
+    if (files.get() < 0) continue;  // it has ended, or we may not look
     try {
       for (const auto& [number, link_type] : list_at(files.get(), "/proc")) {
-        // The link's own permissions tell how the file was opened; through it the file itself is seen,
+        // The permissions of the link show how the file was opened; following it reaches the file itself,
         // whatever its path.
         struct stat link {
         }, file{};
@@ -49,7 +49,7 @@ std::map<FileId, std::string> find_open_files(const std::set<dev_t>& devices) {
           found.emplace(FileId{file.st_dev, file.st_ino}, process);
       }
     } catch (const Error&) {
-      continue;  // it ended meanwhile
+      continue;  // it has ended in the meantime
     }
   }
   return found;

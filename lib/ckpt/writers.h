@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which files does a process of this machine write to right now? Asked of /proc, as far as it shows.
+// Which files is a process on this machine writing right now? Asks /proc, as far as we may read it.
 #pragma once
 
 #include <sys/types.h>
@@ -12,8 +12,8 @@
 
 namespace mu {
 
-// Files on these devices that another process has open for writing, each with the number of one such process.
-// They are told by device and inode, since a process in another mount namespace (a container) has other
+// The files on these devices that another process has open for writing, each with the id of one such process.
+// Files are compared by device and inode, since a process in another mount namespace (a container) sees other
 // paths.
 std::map<FileId, std::string> find_open_files(const std::set<dev_t>& devices);
 

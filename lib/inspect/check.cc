@@ -16,7 +16,7 @@
 namespace mu {
 namespace {
 
-// Adds findings about a folder.
+// Adds the findings about a folder.
 class FolderCheck {
  public:
   FolderCheck(const Input& input, Findings& findings)
@@ -65,10 +65,10 @@ class FolderCheck {
           return f.role == FileRole::kTokenizer && f.name != "tokenizer_config.json" &&
                  f.name != "special_tokens_map.json";
         });
-    if (!has_vocabulary) found("MD-TOKENIZER", false, "no tokenizer lies beside the weights");
+    if (!has_vocabulary) found("MD-TOKENIZER", false, "no tokenizer beside the weights");
   }
 
-  // Weights that nobody loads, or that some loaders take in place of others.
+  // Finds weights that nobody loads, or that some loaders take in place of others.
   void check_leftovers() {
     if (!input_.choice.is_index && folder_.has("model.safetensors.index.json") &&
         folder_.has("model.safetensors")) {
@@ -92,7 +92,8 @@ class FolderCheck {
   }
 
   void check_pointers() {
-    constexpr std::uint64_t kLargestPointer = 1024;
+    constexpr std::uint64_t kLargestPointer =
+        1024;  // bytes: the specification of Git LFS allows fewer than 1024
     for (const FolderFile& file : folder_.files) {
       if (file.is_folder || file.size > kLargestPointer || file.role == FileRole::kWeights) continue;
       if (is_lfs_pointer(read_whole_file(folder_.path_of(file.name), kLargestPointer))) {
@@ -142,7 +143,7 @@ class FolderCheck {
     const std::string expected = fmt::format("checkpoint-{}", *input_.state->global_step);
     const std::string_view here = base_name(folder_.path);
     if (role_of(here, true) == FileRole::kCheckpoint && here != expected) {
-      found("MD-STEP", true, fmt::format("is of step {}", *input_.state->global_step), "trainer_state.json");
+      found("MD-STEP", true, fmt::format("is for step {}", *input_.state->global_step), "trainer_state.json");
     }
   }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// --check: what readers of weights found, and what is missing or at odds in a folder, as findings with rule
-// ids.
+// --check: what the readers of the weights found, and what is missing or contradictory in a folder, as
+// findings with rule ids.
 #pragma once
 
 #include <string>
@@ -9,14 +9,14 @@
 
 namespace mu {
 
-// All findings of an input: its weights' (ST-*, IX-*) and, of a folder, the rules of completeness (MD-*,
-// level hub). Reads small files of the folder, no tensor.
+// All findings of an input: those of its weights (ST-*, IX-*) and, for a folder, those of the rules of
+// completeness (MD-*, level hub). Reads small files of the folder, but no tensors.
 Findings check_input(const Input& input);
 
-// One line a finding that breaks `level` or a weaker one, then one on the verdict.
+// One line for each finding that breaks `level` or a weaker level, then one line with the verdict.
 std::string check_text(const Input& input, const Findings& findings, Level level);
 
-// 4 when the reference library refuses the input, 1 when a finding breaks `level` or a weaker one, else 0.
+// 4 if the reference library refuses the input, 1 if a finding breaks `level` or a weaker level, else 0.
 int check_exit_code(const Findings& findings, Level level);
 
 }  // namespace mu

@@ -1,4 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+// How two inputs are compared. Tensors are matched by name, after the renames of --map. A name that one side
+// lacks is looked up among the names that tied embeddings have, since one side may store the head and the
+// other tie it; if the values then differ, it counts as missing after all. Each pair is decided as cheaply as
+// possible: by shape; by files that are known to be the same; by bytes, if the dtypes are equal; and only if
+// bytes or dtypes differ by values, which needs a second pass and decodes both sides. Both passes read fixed
+// pieces, so memory does not grow with the tensors; pairs are spread over the threads.
+
 #include "inspect/diff.h"
 
 #include <fmt/format.h>
@@ -22,7 +29,8 @@
 namespace mu {
 namespace {
 
-constexpr std::uint64_t kPieceElements = 128U << 10;
+constexpr std::uint64_t kPieceElements =
+    128U << 10;  // at most 1 MiB for each side and thread (8 bytes an element)
 
 using NamedTensors = std::map<std::string, const Tensor*, std::less<>>;
 
@@ -32,7 +40,7 @@ NamedTensors named_tensors(const Weights& weights, const std::vector<Rename>& ma
     check_interrupt();
     const std::string name = rename_all(map, tensor.name);
     if (!names.emplace(name, &tensor).second)
-      throw malformed(fmt::format("two tensors are called '{}'", escape_name(name)));
+      throw malformed(fmt::format("two tensors are named '{}'", escape_name(name)));
   }
   return names;
 }
@@ -49,7 +57,7 @@ std::span<std::byte> room(std::vector<std::byte>& buffer, Dtype dtype, std::uint
   return std::span(buffer).first(size);
 }
 
-// Reads two tensors of one shape side by side. `on_pieces` says whether to go on.
+// Reads two tensors of the same shape side by side, until `on_pieces` returns false.
 template <typename OnPieces>
 void walk_pieces(const Weights& wa, const Tensor& a, const Weights& wb, const Tensor& b, OnPieces on_pieces) {
   thread_local std::vector<std::byte> a_buffer;
@@ -65,9 +73,9 @@ void walk_pieces(const Weights& wa, const Tensor& a, const Weights& wb, const Te
   }
 }
 
-// Of tensors of one size whose values can't be read.
+// Compares tensors of equal size whose values can't be decoded.
 bool same_bytes(const Weights& wa, const Tensor& a, const Weights& wb, const Tensor& b) {
-  constexpr std::uint64_t kPiece = 1U << 20;
+  constexpr std::uint64_t kPiece = 1U << 20;  // bytes
   std::vector<std::byte> left, right;
   for (std::uint64_t at = 0; at < a.size; at += kPiece) {
     left.resize(static_cast<std::size_t>(std::min(kPiece, a.size - at)));
@@ -122,7 +130,7 @@ void compare_tensors(const Weights& wa, const Weights& wb, const DiffOptions& op
   }
 }
 
-// Names of both sides, matched; the kinds of matched pairs are still open.
+// Matches the names of both sides; the kind of a matched pair is not decided yet.
 std::vector<TensorDiff> match_names(const NamedTensors& a, const NamedTensors& b) {
   const TensorsByName a_views = views_of(a);
   const TensorsByName b_views = views_of(b);
@@ -151,7 +159,8 @@ std::vector<TensorDiff> match_names(const NamedTensors& a, const NamedTensors& b
   return diffs;
 }
 
-// A head that is stored on one side and tied on the other, but with other values, is simply missing there.
+// If a head is stored on one side and tied on the other, but the values differ, it is simply missing on the
+// other side.
 void undo_false_ties(TensorDiff& diff, const NamedTensors& a) {
   if (diff.tied_to.empty() || diff.kind == DiffKind::kEqual) return;
   const bool in_a = a.contains(diff.name);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// --diff A B: which tensors two inputs share, and how far apart those are.
+// --diff A B: which tensors two inputs have in common, and how far their values differ.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,7 @@ struct DiffOptions {
   std::vector<Rename> map;  // renames the tensors of A
   Tolerance tolerance;      // values within it count as equal
   bool ignore_dtype = false;
-  // Files of A and of B that are known to be the same, so that nothing of them has to be read.
+  // Pairs of files of A and B that are known to be the same, so their tensors need not be read.
   std::set<std::pair<std::size_t, std::size_t>> same_files{};
 };
 
@@ -27,11 +27,11 @@ enum class DiffKind : std::uint8_t { kOnlyInA, kOnlyInB, kShape, kDtype, kValues
 
 struct TensorDiff {
   DiffKind kind;
-  std::string name;         // as in A after renaming, or as in B
-  const Tensor* a;          // null when only in B
-  const Tensor* b;          // null when only in A
-  std::string tied_to;      // the name it was found under on the other side, when embeddings are tied
-  Comparison comparison{};  // of kValues and of equal values in another dtype
+  std::string name;         // its name in A after renaming, or in B
+  const Tensor* a;          // null if only in B
+  const Tensor* b;          // null if only in A
+  std::string tied_to;      // its name on the other side, if the embeddings are tied
+  Comparison comparison{};  // set for kValues, and for equal values in another dtype
 };
 
 struct Diff {
@@ -40,11 +40,11 @@ struct Diff {
   [[nodiscard]] bool same() const;
 };
 
-// Reads both inputs. Throws kMalformed where a renaming makes two names one.
+// Reads both inputs. Throws kMalformed if renaming gives two tensors the same name.
 Diff diff_inputs(const Input& a, const Input& b, const DiffOptions& options, unsigned threads,
                  Progress& progress);
 
-// A line a tensor that differs, broken at `width` columns (0: none), and a summary.
+// One line for each tensor that differs, broken at `width` columns (0: never), and a summary.
 std::string diff_text(const Diff& diff, std::size_t width);
 std::string diff_json(const Input& a, const Input& b, const Diff& diff);
 

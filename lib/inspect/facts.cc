@@ -91,7 +91,7 @@ std::vector<DtypeTotal> dtype_totals(const std::vector<Tensor>& tensors) {
   return used;
 }
 
-// Types that came late to the format, so that older readers refuse the whole file.
+// Types that were added late to the format: older readers refuse the whole file.
 bool is_recent(Dtype dtype) {
   switch (dtype) {
     case Dtype::kF4:
@@ -111,7 +111,7 @@ void note_tied(const Input& input, std::vector<std::string>& notes) {
   if (input.config && input.config->tie_word_embeddings.value_or(false)) {
     notes.push_back("embeddings are tied: the output head is the input embedding (tie_word_embeddings)");
     for (const TiedName& pair : tied_candidates(input.weights)) {
-      notes.push_back(fmt::format("{} is stored beside {} though the config ties them",
+      notes.push_back(fmt::format("{} is stored beside {} although the config ties them",
                                   escape_name(pair.dropped), escape_name(pair.kept)));
     }
   }
@@ -128,7 +128,7 @@ void note_tied(const Input& input, std::vector<std::string>& notes) {
     notes.push_back("holds pieces of tensors (torch distributed checkpoint): consolidate before loading");
 }
 
-// What a torch file holds that is no tensor of its state dict.
+// Notes what a torch file holds besides the tensors of its state dict.
 void note_objects(const Input& input, std::vector<std::string>& notes) {
   std::uint64_t unreferenced = 0;
   for (const WeightsFile& file : input.weights.files) {
@@ -140,18 +140,18 @@ void note_objects(const Input& input, std::vector<std::string>& notes) {
       constexpr std::size_t kShown = 5;
       const std::size_t count = names.size();
       names.resize(std::min(count, kShown));
-      notes.push_back("no tensors: " + join(names, ", ") + (count > kShown ? ", …" : ""));
+      notes.push_back("not tensors: " + join(names, ", ") + (count > kShown ? ", …" : ""));
     }
     if (file.object->is_state_dict && !file.object->state_dict_key.empty())
-      notes.push_back("the weights are those under '" + escape_name(file.object->state_dict_key) + "'");
+      notes.push_back("the weights are under '" + escape_name(file.object->state_dict_key) + "'");
     if (pickled_kind(*file.object) == PickledKind::kModule)
-      notes.emplace_back("a module was pickled whole: save its state_dict() to share it");
+      notes.emplace_back("a whole module was pickled: save its state_dict() to share it");
   }
   if (unreferenced > 0)
-    notes.push_back(fmt::format("{} of the storages belong to no tensor", format_size(unreferenced)));
+    notes.push_back(fmt::format("{} of the storages do not belong to any tensor", format_size(unreferenced)));
 }
 
-// The container, where it is none of safetensors.
+// The container, unless it is safetensors.
 std::string describe_container(const Input& input) {
   if (input.weights.files.empty()) return "";
   const WeightsFile& file = input.weights.files.front();

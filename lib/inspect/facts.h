@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an input is, in a few facts: the default view prints them, JSON reports them.
+// A few facts about what an input is. The default view prints them, JSON reports them.
 #pragma once
 
 #include <cstdint>
@@ -13,14 +13,14 @@ namespace mu {
 
 struct DtypeTotal {
   Dtype dtype;
-  std::string_view text;  // "bf16", or a foreign type's name; borrowed
+  std::string_view text;  // "bf16", or the name of a foreign type; borrowed
   std::uint64_t tensors = 0, elements = 0, bytes = 0;
 };
 
 struct InputFacts {
   std::string
       kind;  // "model", "adapter", "checkpoint", "adapter checkpoint", "weights file", "sharded weights"
-  std::string description;         // one line for a person
+  std::string description;         // one line for the user
   std::vector<DtypeTotal> dtypes;  // largest first
   std::uint64_t tensors = 0, elements = 0, bytes = 0;
   std::vector<std::string> notes;
@@ -28,7 +28,7 @@ struct InputFacts {
 
 InputFacts gather_facts(const Input& input);
 
-// The strongest level that no finding breaks, or nothing when the reference library would not load it.
+// The strongest level that no finding breaks; nullopt if the reference library would not load the input.
 std::optional<Level> level_reached(const Findings& findings);
 
 }  // namespace mu

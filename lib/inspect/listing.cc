@@ -23,11 +23,12 @@
 namespace mu {
 namespace {
 
-constexpr std::size_t kShownGroups = 24;  // lines of tensors in the overview
-constexpr std::size_t kShownFiles = 16;
+constexpr std::size_t kShownGroups =
+    24;                                  // lines of tensors in the overview: with the rest it fits one screen
+constexpr std::size_t kShownFiles = 16;  // likewise
 constexpr std::size_t kLongValue = 200;  // characters of a metadata value
 
-// Lines of at most `width` columns, indented by two.
+// Text in lines of at most `width` columns, indented by two.
 std::string paragraph(const std::string& text, std::size_t width) {
   return "  " + wrap(text, width, 2) + "\n";
 }
@@ -55,7 +56,7 @@ std::string dtype_table(const InputFacts& facts, std::size_t width) {
 
 std::string groups_table(const std::vector<const Tensor*>& tensors, std::size_t width) {
   const std::vector<FoldedGroup> groups = fold_tensors(tensors);
-  // The largest lines, in their own order.
+  // The largest groups, in their original order.
   std::vector<std::size_t> shown(groups.size());
   for (std::size_t i = 0; i < shown.size(); ++i) shown[i] = i;
   if (shown.size() > kShownGroups) {
@@ -91,7 +92,7 @@ std::string files_table(const Folder& folder, std::size_t width) {
   return text;
 }
 
-// A node of the tree: children by name, sums of everything below.
+// A node of the tree: its children by name, and sums over everything below.
 struct TreeNode {
   std::map<std::string, TreeNode, std::less<>> children;
   std::uint64_t count = 0, elements = 0, bytes = 0;
@@ -166,8 +167,8 @@ std::string overview_text(const Input& input, const InputFacts& facts, const Fin
 void print_tensors(const Weights& weights, const std::vector<const Tensor*>& tensors) {
   std::vector<std::string> files;
   for (const WeightsFile& file : weights.files) files.push_back(escape_name(base_name(file.name)));
-  // By hand: this view is used on headers of half a million tensors, and fmt's iterators cost twice as much
-  // here.
+  // Formatted by hand: this view is used for headers of half a million tensors, and the iterators of fmt take
+  // twice as long here.
   std::string line;
   const auto add_number = [&line](std::uint64_t number) {
     char digits[20];

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A tensor is cut into stretches of fixed length, which are the jobs of the worker threads. Finished
-// stretches wait for those before them and are merged in order, so that sums come out the same however many
-// threads there are, and no more than a few stretches a thread are ever kept.
+// stretches wait for those before them and are merged in order. So the sums do not depend on the number of
+// threads, and only a few stretches for each thread are ever kept.
 #include "inspect/measure.h"
 
 #include <fmt/format.h>
@@ -20,7 +20,8 @@
 namespace mu {
 namespace {
 
-constexpr std::uint64_t kStretch = 16 * kStatsPiece;  // bytes
+constexpr std::uint64_t kStretch =
+    16 * kStatsPiece;  // bytes: enough work for a job, and a large tensor still has many jobs
 
 struct Stretch {
   std::size_t tensor;  // of the list
@@ -47,7 +48,7 @@ TensorStats stretch_stats(const Weights& weights, const Tensor& tensor, const St
   return total;
 }
 
-// Takes results in any order and merges them in the order of the jobs.
+// Accepts results in any order and merges them in the order of the jobs.
 class InOrder {
  public:
   InOrder(const std::vector<const Tensor*>& tensors, const OnStats& on_stats)
@@ -84,8 +85,8 @@ class InOrder {
 
 TensorStats measure_stats(const Weights& weights, const std::vector<const Tensor*>& tensors, unsigned threads,
                           Progress& progress, const OnStats& on_stats) {
-  // first_job[i] is the number of stretches before tensor i: a job finds its tensor by search, not in a list
-  // of jobs.
+  // first_job[i] is the number of stretches before tensor i: a job finds its tensor by searching, so no list
+  // of jobs is kept.
   std::vector<std::uint64_t> first_job(tensors.size() + 1, 0);
   for (std::size_t i = 0; i < tensors.size(); ++i)
     first_job[i + 1] = first_job[i] + stretch_count(*tensors[i]);
@@ -103,7 +104,7 @@ TensorStats measure_stats(const Weights& weights, const std::vector<const Tensor
 
 Hashes measure_hashes(const Weights& weights, const std::vector<const Tensor*>& tensors, unsigned threads,
                       Progress& progress) {
-  // Whole files first: each is one long job.
+  // Whole files come first: each is one long job.
   std::vector<std::size_t> units(weights.files.size() + tensors.size());
   std::iota(units.begin(), units.end(), 0);
   return hashes_of_units(weights, tensors, measure_hash_units(weights, tensors, units, threads, progress));

@@ -1,4 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+// How a pickled object is shown. The pickle was parsed into nodes without running anything (weights/pickle/);
+// this file only walks those nodes. Kinds of objects that users know get a view of their own: optimizers
+// (settings and the tensors kept for each parameter), random states, training arguments; anything else is a
+// tree. Nodes can be shared or cyclic, so a small pickle can be endless as text. For that reason every view
+// is bounded: trees by lines, tables by fields, values by bytes, JSON by one budget of bytes for the whole
+// document. Values whose names or texts look like secrets are masked everywhere.
+
 #include "inspect/object.h"
 
 #include <fmt/format.h>
@@ -19,15 +26,16 @@
 namespace mu {
 namespace {
 
-constexpr std::size_t kTreeLines = 4000;    // of --tree
-constexpr std::size_t kOverviewLines = 40;  // of a tree in the default view
-constexpr std::size_t kOverviewFields = 30;
-constexpr std::size_t kValueBytes = 60;        // of a value in a table
-constexpr std::size_t kLongestLine = 10'000;   // items of a list that may stay on its line
-constexpr std::size_t kJsonBytes = 16U << 20;  // of the values in the JSON report
-constexpr std::size_t kLongValue = 1U << 20;   // bytes of one of them
-constexpr int kJsonDepth = 8;
-constexpr std::size_t kJsonItems = 1000;  // of a list
+constexpr std::size_t kTreeLines = 4000;      // lines of --tree: more than anybody reads, and a bound
+constexpr std::size_t kOverviewLines = 40;    // lines of a tree in the default view, about one screen
+constexpr std::size_t kOverviewFields = 30;   // likewise
+constexpr std::size_t kValueBytes = 60;       // of a value in a table: leaves room for its name on a line
+constexpr std::size_t kLongestLine = 10'000;  // items of a list that are checked: bounds the time
+constexpr std::size_t kJsonBytes =
+    16U << 20;  // of all values in the JSON report together: the bound against shared nodes
+constexpr std::size_t kLongValue = 1U << 20;  // bytes of one value
+constexpr int kJsonDepth = 8;                 // levels of nested lists, below which they become text
+constexpr std::size_t kJsonItems = 1000;      // a longer list becomes text
 
 bool is_leaf(const Pickle& p, PickleId id) {
   const PickleKind kind = p.kind(id);
@@ -51,8 +59,8 @@ struct Child {
   PickleId value;
 };
 
-// What lies in a node: mappings as keys and values in turn, then a list.
-struct Parts {
+// The contents of a node: mappings as alternating keys and values, then a list.
+struct Contents {
   std::array<std::span<const PickleId>, 2> mappings{};
   std::span<const PickleId> list{};
 
@@ -60,31 +68,31 @@ struct Parts {
     return mappings[0].size() / 2 + mappings[1].size() / 2 + list.size();
   }
 };
-Parts parts_of(const Pickle& p, PickleId id) {
-  Parts parts;
+Contents contents_of(const Pickle& p, PickleId id) {
+  Contents contents;
   if (p.kind(id) == PickleKind::kCall) {
     const PickleCall& call = p.call(id);
     if (call.state != kNoNode && p.kind(call.state) == PickleKind::kDict)
-      parts.mappings[0] = p.items(call.state);
-    if (call.list != kNoNode) parts.list = p.items(call.list);
-    parts.mappings[1] = pickle_mapping(p, id);
+      contents.mappings[0] = p.items(call.state);
+    if (call.list != kNoNode) contents.list = p.items(call.list);
+    contents.mappings[1] = pickle_mapping(p, id);
   } else if (p.kind(id) == PickleKind::kDict) {
-    parts.mappings[0] = p.items(id);
+    contents.mappings[0] = p.items(id);
   } else {
-    parts.list = p.items(id);
+    contents.list = p.items(id);
   }
-  return parts;
+  return contents;
 }
 
-// At most the first `most`.
-std::vector<Child> children_of(const Pickle& p, const Parts& parts, std::size_t most) {
+// The children of a node, at most the first `most`.
+std::vector<Child> children_of(const Pickle& p, const Contents& contents, std::size_t most) {
   std::vector<Child> children;
-  for (const std::span<const PickleId> pairs : parts.mappings) {
+  for (const std::span<const PickleId> pairs : contents.mappings) {
     for (std::size_t i = 0; i < pairs.size() && children.size() < most; i += 2)
       children.push_back({mask_secrets(pickle_key_text(p, pairs[i])), pairs[i + 1]});
   }
-  for (std::size_t i = 0; i < parts.list.size() && children.size() < most; ++i)
-    children.push_back({std::to_string(i), parts.list[i]});
+  for (std::size_t i = 0; i < contents.list.size() && children.size() < most; ++i)
+    children.push_back({std::to_string(i), contents.list[i]});
   return children;
 }
 
@@ -93,11 +101,11 @@ std::string value_text(const Pickle& p, std::string_view name, PickleId id) {
   return python_value(p, id, kValueBytes);
 }
 
-// The type, and of what is no leaf how much is inside.
+// The type and, unless it is a leaf, the number of its children.
 std::string type_column(const Pickle& p, PickleId id) {
   const std::string type = python_type(p, id);
   if (is_leaf(p, id)) return type;
-  return fmt::format("{} of {}", type, group_digits(parts_of(p, id).count()));
+  return fmt::format("{} of {}", type, group_digits(contents_of(p, id).count()));
 }
 
 class TreePrinter {
@@ -118,11 +126,11 @@ class TreePrinter {
 
  private:
   void walk(PickleId id, std::size_t level) {
-    // Deep trees may be cyclic or share parts; lines are what is bounded.
+    // Trees may be cyclic or share nodes; the number of lines is the real bound.
     if (level >= 64) return;
-    const Parts parts = parts_of(p_, id);
-    const std::vector<Child> children = children_of(p_, parts, lines_ - std::min(lines_, rows_));
-    left_out_ += parts.count() - children.size();
+    const Contents contents = contents_of(p_, id);
+    const std::vector<Child> children = children_of(p_, contents, lines_ - std::min(lines_, rows_));
+    left_out_ += contents.count() - children.size();
     std::vector<std::string> names;
     for (const Child& child : children) names.push_back(child.name);
     names = shorten_apart(names, 80);
@@ -168,7 +176,7 @@ struct Moment {
 };
 
 // The tensors that an optimizer keeps for each parameter, by name ("exp_avg") and dtype: 8-bit optimizers
-// keep those of small parameters in fp32.
+// keep fp32 for small parameters.
 using Moments = std::map<std::pair<std::string, std::string>, Moment>;
 Moments moments_of(const Weights& weights) {
   Moments moments;
@@ -184,7 +192,7 @@ Moments moments_of(const Weights& weights) {
   return moments;
 }
 
-// Which optimizer keeps such tensors (torch.optim, transformers.optimization, bitsandbytes.optim).
+// The optimizer that keeps such tensors (torch.optim, transformers.optimization, bitsandbytes.optim).
 std::string_view optimizer_name(const Moments& moments, bool decoupled) {
   const auto keeps = [&moments](std::string_view name) {
     return std::any_of(moments.begin(), moments.end(),
@@ -256,13 +264,13 @@ std::string rng_text(const TorchObject& object, std::size_t width) {
     if (several) what = plural(p.items(field.value).size(), "device");
     table.row({escape_name(field.name), std::move(what)});
   }
-  return "  generators that are saved:\n" + table.text(4, width);
+  return "  saved generators:\n" + table.text(4, width);
 }
 
-// Shared parts make some small pickles endless as text: `left` is how many bytes may still be written.
+// Shared nodes can make a small pickle endless as text: `left` is how many bytes may still be written.
 void write_value(JsonWriter& json, const Pickle& p, std::string_view name, PickleId id, int depth,
                  std::size_t& left) {
-  constexpr std::size_t kLeast = 8;  // bytes that even a number takes
+  constexpr std::size_t kLeast = 8;  // bytes, charged for every value, even a number
   left -= std::min(left, kLeast);
   if (is_secret(p, name, id)) {
     json.value("***");

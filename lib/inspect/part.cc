@@ -1,4 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+// How parts of measuring work. The units are dealt out to parts by bytes (os/parts.h), the same on every
+// machine, since all see the same list. A part writes for each of its units what a single run would have held
+// in memory at that point: every field of TensorStats, floating values as their shortest exact decimal text,
+// or a hash. The plan's fingerprint goes with it: the input's files, the chosen tensors, what is measured.
+// --combine refuses parts with different fingerprints, opens the input to check that it is still the one that
+// was measured, requires every unit, and then merges in the order of the list with the functions of a single
+// run. That is why its output is equal to the last bit.
+
 #include "inspect/part.h"
 
 #include <fmt/format.h>
@@ -18,7 +26,8 @@ namespace mu {
 namespace {
 
 constexpr std::string_view kSchema = "modelutils.st-inspect.share/1";
-constexpr std::uint64_t kMaxPart = 1U << 30;  // bytes of a document
+constexpr std::uint64_t kMaxPart =
+    1U << 30;  // bytes of a document: bounds memory, at some 500 bytes for each tensor
 
 std::vector<std::uint64_t> tensor_sizes(const std::vector<const Tensor*>& tensors) {
   std::vector<std::uint64_t> sizes;
@@ -48,7 +57,7 @@ std::string fingerprint_of(const MeasurePlan& plan, const Weights& weights,
   return fingerprint.finish();
 }
 
-// The fields of TensorStats that are whole numbers and those that are not, under their names in the document.
+// The fields of TensorStats, whole numbers and others, with their names in the document.
 constexpr std::pair<std::string_view, std::uint64_t TensorStats::*> kCounts[] = {
     {"count", &TensorStats::count},
     {"nan", &TensorStats::nan},
@@ -66,7 +75,7 @@ constexpr std::pair<std::string_view, double TensorStats::*> kValues[] = {{"min"
 
 void write_stats(JsonWriter& json, const TensorStats& stats) {
   for (const auto& [name, member] : kCounts) json.member(name, stats.*member);
-  // The shortest text that reads back as the same number, infinities included.
+  // The shortest text that reads back as the same number, also for infinities.
   for (const auto& [name, member] : kValues) json.member(name, fmt::format("{}", stats.*member));
   json.member("fits_bf16", stats.fits_bf16).key("exponents").begin_array();
   for (std::size_t slot = 0; slot < stats.exponents.size(); ++slot) {
@@ -77,19 +86,19 @@ void write_stats(JsonWriter& json, const TensorStats& stats) {
 
 const JsonValue& must_find(const JsonValue& object, std::string_view key) {
   const JsonValue* const value = object.find(key);
-  if (value == nullptr) throw malformed(fmt::format("a part has no '{}' here", key));
+  if (value == nullptr) throw malformed(fmt::format("'{}' is missing in the part", key));
   return *value;
 }
 
 std::uint64_t must_count(const JsonValue& value) {
   const std::optional<std::uint64_t> number = value.as_u64();
-  if (!number) throw malformed("a count of the part is no whole number");
+  if (!number) throw malformed("a count in the part is not a whole number");
   return *number;
 }
 
 const std::string& must_string(const JsonValue& object, std::string_view key) {
   const std::string* const text = object.find_string(key);
-  if (text == nullptr) throw malformed(fmt::format("a part has no text '{}' here", key));
+  if (text == nullptr) throw malformed(fmt::format("text '{}' is missing in the part", key));
   return *text;
 }
 
@@ -101,13 +110,13 @@ TensorStats read_stats(const JsonValue& item) {
     const std::from_chars_result parsed =
         std::from_chars(text.data(), text.data() + text.size(), stats.*member);
     if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size())
-      throw malformed(fmt::format("'{}' is no number", escape_name(text)));
+      throw malformed(fmt::format("'{}' is not a number", escape_name(text)));
   }
   stats.fits_bf16 = item.find_true("fits_bf16");
   for (const JsonValue& pair : must_find(item, "exponents").items()) {
-    if (pair.items().size() != 2) throw malformed("an exponent of the part is no pair");
+    if (pair.items().size() != 2) throw malformed("an exponent in the part is not a pair");
     const std::uint64_t slot = must_count(pair.items()[0]);
-    if (slot >= stats.exponents.size()) throw malformed("an exponent of the part is out of range");
+    if (slot >= stats.exponents.size()) throw malformed("an exponent in the part is out of range");
     stats.exponents[static_cast<std::size_t>(slot)] = must_count(pair.items()[1]);
   }
   return stats;
@@ -120,7 +129,7 @@ MeasurePlan read_plan(const JsonValue& root) {
                    root.find("stats") != nullptr,
                    root.find("hashes") != nullptr};
   for (const JsonValue& filter : must_find(root, "filter").items()) {
-    if (filter.as_string() == nullptr) throw malformed("a filter of the part is no text");
+    if (filter.as_string() == nullptr) throw malformed("a filter in the part is not text");
     plan.filters.push_back(*filter.as_string());
   }
   return plan;
@@ -203,7 +212,7 @@ void CombinedParts::read(const std::string& file) {
   const JsonValue& root = document.root;
   const std::string* const schema = root.find_string("schema");
   if (schema == nullptr || *schema != kSchema)
-    throw malformed("is no part of st-inspect").hint("make it with --part I/N");
+    throw malformed("is not a part written by st-inspect").hint("make it with --part I/N");
   const std::string& fingerprint = must_string(root, "plan");
   if (fingerprint_.empty()) {
     first_ = file;
@@ -225,7 +234,7 @@ void CombinedParts::read(const std::string& file) {
 
 void CombinedParts::require_whole(const Weights& weights, const std::vector<const Tensor*>& tensors) const {
   if (fingerprint_of(plan_, weights, tensors) != fingerprint_)
-    throw refused("is not what the parts were measured of: it has changed").in_file(escape_name(plan_.path));
+    throw refused("has changed since the parts were measured").in_file(escape_name(plan_.path));
   std::size_t missing = 0;
   const auto count = [&missing](const auto& found, std::size_t units) {
     for (std::size_t i = 0; i < units; ++i) missing += found.contains(i) ? 0 : 1;
@@ -233,10 +242,11 @@ void CombinedParts::require_whole(const Weights& weights, const std::vector<cons
   if (plan_.stats) count(stats_, tensors.size());
   if (plan_.hash) count(hashes_, weights.files.size() + tensors.size());
   if (missing > 0)
-    throw malformed(fmt::format("a part is missing: {} of the model in none of these",
-                                missing == 1 ? "1 piece is" : group_digits(missing) + " pieces are"))
+    throw malformed(fmt::format("a part is missing: {} in none of the given parts",
+                                missing == 1 ? "1 piece of the model is"
+                                             : group_digits(missing) + " pieces of the model are"))
         .in_file(escape_name(plan_.path))
-        .hint("name all N parts");
+        .hint("give all N parts");
 }
 
 // merge_stats in the order of the list, as measure_stats does.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Parts of measuring, for models that outgrow a machine: --part prints what it measured as one JSON document
-// (schema "modelutils.st-inspect.share/1", described in st-inspect(1)), --combine joins such documents. The
-// unit is a tensor for statistics, a file or a tensor for hashes. Numbers are kept to the last bit and joined
-// in the order and by the operations of a single run, so that not a digit differs.
+// Parts of measuring, for models that outgrow a machine: --part prints what it measured as a JSON document
+// (schema "modelutils.st-inspect.share/1", described in st-inspect(1)), and --combine joins such documents.
+// The unit of work is a tensor for statistics, and a file or a tensor for hashes. Numbers are kept to the
+// last bit, and are joined in the order and by the operations of a single run, so every digit is the same.
 #pragma once
 
 #include <map>
@@ -15,7 +15,7 @@
 
 namespace mu {
 
-// What was asked for, enough to ask for it again.
+// What was asked for, in enough detail to ask for it again.
 struct MeasurePlan {
   std::string path;                  // as given
   std::vector<std::string> filters;  // --filter
@@ -23,7 +23,7 @@ struct MeasurePlan {
   bool stats = false, hash = false;
 };
 
-// Units of one part, in rising order. A unit of hashing is a file of the set or, counted on from there, a
+// The units of one part, ascending. A unit of hashing is a file of the set or, numbered after the files, a
 // tensor of the list.
 struct PartUnits {
   std::vector<std::size_t> stats, hashes;
@@ -31,7 +31,7 @@ struct PartUnits {
 };
 PartUnits part_units(const MeasurePlan& plan, const Part& part, const Weights& weights,
                      const std::vector<const Tensor*>& tensors);
-// A line a unit: "stats|tensor|file", bytes, name.
+// One line for each unit: "stats|tensor|file", bytes, name.
 std::string part_text(const PartUnits& units, const Weights& weights,
                       const std::vector<const Tensor*>& tensors);
 
@@ -39,17 +39,18 @@ std::string part_text(const PartUnits& units, const Weights& weights,
 std::string measure_part(const MeasurePlan& plan, const Part& part, const Weights& weights,
                          const std::vector<const Tensor*>& tensors, unsigned threads, Progress& progress);
 
-// Documents of parts, joined.
+// The joined documents of parts.
 class CombinedParts {
  public:
-  // Reads them. Throws kMalformed for what is no part, kRefused for one of another plan than the first.
+  // Reads the documents. Throws kMalformed for a file that is not a part, kRefused for a part of another plan
+  // than the first.
   explicit CombinedParts(const std::vector<std::string>& files);
 
   [[nodiscard]] const MeasurePlan& plan() const { return plan_; }
-  // Throws kRefused when the input is not the one that was measured, kMalformed when a unit is in no part.
+  // Throws kRefused if the input is not the one that was measured, kMalformed if no part has some unit.
   void require_whole(const Weights& weights, const std::vector<const Tensor*>& tensors) const;
 
-  // As measure_stats and measure_hashes, without reading anything.
+  // Like measure_stats() and measure_hashes(), without reading any tensor.
   [[nodiscard]] TensorStats stats(const std::vector<const Tensor*>& tensors, const OnStats& on_stats) const;
   [[nodiscard]] Hashes hashes(const Weights& weights, const std::vector<const Tensor*>& tensors) const;
 

@@ -11,9 +11,9 @@
 
 namespace mu {
 
-// What was measured, when it was asked for; in the order of the tensors.
+// What was measured, if anything was asked for; in the order of the tensors.
 struct Measured {
-  std::vector<std::string> stats;  // stats_json of each
+  std::vector<std::string> stats;  // stats_json() of each tensor
   std::optional<TensorStats> total;
   std::optional<Hashes> hashes;
 };

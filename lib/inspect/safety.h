@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What loading the pickles of an input would do to Python, for people and programs.
+// What loading the pickles of an input would do to Python, for users and programs.
 #pragma once
 
 #include <string>
@@ -11,14 +11,14 @@ namespace mu {
 
 // One line for the default view; empty without a pickle.
 std::string safety_line(const Input& input);
-// For views that say nothing of it: what is dangerous and where, or empty.
+// For views that don't report safety: what is dangerous and where, or empty.
 std::string danger_text(const Input& input);
-// Every global with its verdict and every call, one a line, then what torch's weights_only reader says.
+// Every global with its verdict and every call, one a line, then the answer of torch's weights_only reader.
 std::string safety_text(const Input& input);
-// 4 when something dangerous is named, 1 when something unknown is, else 0.
+// 4 if something dangerous is named, 1 if something unknown is, else 0.
 int safety_exit_code(const Input& input);
 
-// Member "pickles" of the JSON report; nothing without a pickle.
+// Writes the member "pickles" of the JSON report; nothing if there is no pickle.
 void write_pickles(JsonWriter& json, const Input& input);
 
 }  // namespace mu

@@ -25,7 +25,7 @@ struct Range {
 };
 
 Error wrong_slice(std::string_view part, std::string_view why) {
-  return usage(fmt::format("'{}' is no slice: {}", escape_name(part), why));
+  return usage(fmt::format("'{}' is not a slice: {}", escape_name(part), why));
 }
 
 // "3", "-1", "" -> a position from 0 to `size`.
@@ -34,7 +34,7 @@ std::int64_t parse_position(std::string_view text, std::int64_t fallback, std::i
   std::int64_t value = 0;
   const std::from_chars_result parsed = std::from_chars(text.data(), text.data() + text.size(), value);
   if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size())
-    throw wrong_slice(text, "a whole number is needed");
+    throw wrong_slice(text, "it needs a whole number");
   return value < 0 ? value + size : value;
 }
 
@@ -43,11 +43,12 @@ Range parse_range(std::string_view part, std::uint64_t dimension) {
   const std::size_t colon = part.find(':');
   if (colon == std::string_view::npos) {
     const std::int64_t index = parse_position(part, size, size);
-    if (index < 0 || index >= size) throw wrong_slice(part, fmt::format("the dimension has {}", size));
+    if (index < 0 || index >= size)
+      throw wrong_slice(part, fmt::format("the size of the dimension is {}", size));
     return {static_cast<std::uint64_t>(index), static_cast<std::uint64_t>(index) + 1, true};
   }
   if (part.find(':', colon + 1) != std::string_view::npos) throw wrong_slice(part, "steps are not supported");
-  // As Python's slices: what lies outside is cut off.
+  // Like slices in Python: the range is clamped to the dimension.
   const std::int64_t begin =
       std::clamp<std::int64_t>(parse_position(part.substr(0, colon), 0, size), 0, size);
   const std::int64_t end =
@@ -63,11 +64,11 @@ const Tensor* find_tensor(const Weights& weights, std::string_view name) {
 
 struct Slice {
   const Tensor* tensor;
-  std::vector<Range> ranges;  // one a dimension
+  std::vector<Range> ranges;  // one for each dimension
 };
 
 Slice parse_slice(const Weights& weights, std::string_view expression) {
-  // A name may hold brackets itself: the whole expression is tried as a name first.
+  // A name may contain brackets: the whole expression is tried as a name first.
   const Tensor* tensor = find_tensor(weights, expression);
   std::string_view list;
   const std::size_t open = expression.rfind('[');
@@ -89,7 +90,7 @@ Slice parse_slice(const Weights& weights, std::string_view expression) {
   return slice;
 }
 
-// Calls `on_row` with the texts of each innermost row and the number of dimensions that begin anew with it.
+// Prints the rows of a slice, nested as its dimensions are.
 class RowPrinter {
  public:
   RowPrinter(const Weights& weights, const Slice& slice, bool json)
@@ -126,7 +127,7 @@ class RowPrinter {
   void row(std::uint64_t first, std::uint64_t count, bool single) {
     const Tensor& tensor = *slice_.tensor;
     if (json_ && !single) out("[");
-    constexpr std::uint64_t kPiece = 8192;  // elements
+    constexpr std::uint64_t kPiece = 8192;  // elements read at a time: at most 64 KiB
     for (std::uint64_t done = 0; done < count; done += kPiece) {
       check_interrupt();
       const std::uint64_t size = std::min(kPiece, count - done);

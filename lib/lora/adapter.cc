@@ -19,9 +19,9 @@
 namespace mu {
 namespace {
 
-constexpr std::uint64_t kMaxConfig = 16U << 20;  // bytes
+constexpr std::uint64_t kMaxConfig = 16U << 20;  // bytes: real ones have some KB; bounds memory
 
-// Where a factor belongs, or null for one that is not known.
+// The slot of the module where a factor belongs, or null for an unknown one.
 const Tensor** slot_of(LoraModule& module, std::string_view leaf) {
   if (leaf == "lora_A.weight") return &module.a;
   if (leaf == "lora_B.weight") return &module.b;
@@ -46,20 +46,21 @@ void check_module(LoraModule& module, const LoraConfig& config) {
       fail(module, fmt::format("{} factors are not supported", short_name(tensor->dtype)));
   }
   const auto &a = module.a->shape, &b = module.b->shape;
-  if (a.size() != b.size() || a.size() < 2) fail(module, "factors that are no matrices");
+  if (a.size() != b.size() || a.size() < 2) fail(module, "its factors are not matrices");
   if (a.size() > 2) fail(module, "factors of a convolution are not supported");
   if (a[0] == 0 || a[1] == 0 || b[0] == 0 || b[1] == 0)
     fail(module, "an empty factor, as ZeRO stage 3 leaves it: its values are in the partitions of the ranks");
   if (a[0] != b[1])
     fail(module,
-         fmt::format("lora_A has {} rows and lora_B {} columns: a slice of a rank, or torn", a[0], b[1]));
+         fmt::format("lora_A has {} rows but lora_B has {} columns: the slice of one rank, or a torn file",
+                     a[0], b[1]));
   module.rank = a[0];
   if (module.magnitude != nullptr && module.magnitude->element_count() != b[0])
-    fail(module, "a magnitude vector of another length than lora_B has rows");
+    fail(module, "its magnitude vector does not have one value for each row of lora_B");
   if (module.bias != nullptr && module.bias->element_count() != b[0])
-    fail(module, "a bias of another length than lora_B has rows");
+    fail(module, "its bias does not have one value for each row of lora_B");
   if (config.use_dora && module.magnitude == nullptr && !module.is_embedding)
-    fail(module, "no magnitude vector, though use_dora is set");
+    fail(module, "has no magnitude vector, although use_dora is set");
   module.scale = config.scale_of(module.name);
 }
 
@@ -72,7 +73,7 @@ ReplacedRows read_rows(const LoraConfig& config, const std::string& module, cons
   const std::vector<std::uint64_t>* const ids = config.tokens_of(module);
   if (ids == nullptr)
     throw malformed(
-        fmt::format("{}: trained rows, but the config does not say of which tokens", escape_name(module)));
+        fmt::format("{}: has trained rows, but the config does not name their tokens", escape_name(module)));
   if (tensor.shape.size() != 2 || tensor.shape[0] != ids->size())
     throw malformed(fmt::format("{}: {} trained rows for {} token ids", escape_name(module),
                                 tensor.shape.empty() ? 0 : tensor.shape[0], ids->size()));
@@ -87,12 +88,12 @@ AdapterContent sort_adapter(const std::vector<Tensor>& tensors, const LoraConfig
   for (const Tensor& tensor : tensors) {
     const AdapterName name = parse_adapter_name(tensor.name);
     if (!name.adapter.empty())
-      throw malformed(fmt::format("'{}' is a name of a training process", escape_name(tensor.name)))
-          .hint("lora-extract saves the adapter under its own names");
+      throw malformed(fmt::format("'{}' is a name from inside a training process", escape_name(tensor.name)))
+          .hint("lora-extract saves the adapter under its published names");
     if (name.part == AdapterPart::kTokens) {
       content.rows.push_back(read_rows(config, name.module, tensor));
     } else if (name.part != AdapterPart::kFactor) {
-      // An embedding's own weight, saved beside its factors, is the base's.
+      // An embedding's own weight, saved beside its factors, is that of the base.
       if (name.of_layer && name.leaf == "weight") continue;
       content.replaced.push_back({name.module + (name.module.empty() ? "" : ".") + name.leaf, &tensor});
     } else {
@@ -111,7 +112,7 @@ AdapterContent sort_adapter(const std::vector<Tensor>& tensors, const LoraConfig
     check_module(module, config);
   }
   if (content.modules.empty() && content.replaced.empty() && content.rows.empty())
-    throw malformed("it holds no adapter");
+    throw malformed("holds no adapter");
   return content;
 }
 
@@ -120,7 +121,7 @@ Adapter open_adapter(const std::string& path) {
   adapter.name = path;
   const std::string config = join_path(path, "adapter_config.json");
   if (!is_folder(path) || !exists(config))
-    throw Error(ErrorKind::kIo, "is no folder with an adapter_config.json").in_file(escape_name(path));
+    throw Error(ErrorKind::kIo, "is not a folder with an adapter_config.json").in_file(escape_name(path));
   in_file(config, [&] { adapter.config = parse_lora_config(read_whole_file(config, kMaxConfig)); });
   Input input = open_input(path, StreamData::kCount);
   require_sound(input);

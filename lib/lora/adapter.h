@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A saved LoRA adapter as plain data: which module of the base model gets which factors, and what is replaced
-// whole. Source: PEFT 0.21, tuners/lora/layer.py and utils/save_and_load.py.
+// A saved LoRA adapter as plain data: which module of the base model gets which factors, and which tensors
+// are replaced whole. Source: PEFT 0.21.2, tuners/lora/layer.py and utils/save_and_load.py.
 #pragma once
 
 #include <cstdint>
@@ -15,22 +15,22 @@ namespace mu {
 // Shapes as PEFT saves them; pointers borrow from the list of tensors.
 struct LoraModule {
   std::string name;                   // path in the base model: "model.layers.0.self_attn.q_proj"
-  const Tensor* a = nullptr;          // [r, in]; of an embedding [r, vocabulary]
-  const Tensor* b = nullptr;          // [out, r]; of an embedding [dimension, r]
-  const Tensor* bias = nullptr;       // [out], of lora_bias
-  const Tensor* magnitude = nullptr;  // [out], of DoRA
+  const Tensor* a = nullptr;          // [r, in]; for an embedding [r, vocabulary]
+  const Tensor* b = nullptr;          // [out, r]; for an embedding [dimension, r]
+  const Tensor* bias = nullptr;       // [out], with lora_bias
+  const Tensor* magnitude = nullptr;  // [out], with DoRA
   bool is_embedding = false;
   std::uint64_t rank = 0;  // rows of `a`
-  double scale = 0;        // of B A
+  double scale = 0;        // of the delta B A
 };
 
-// A tensor of the base model that the adapter brings whole (modules_to_save, biases).
+// A tensor of the base model that the adapter replaces whole (modules_to_save, biases).
 struct ReplacedTensor {
   std::string name;  // "lm_head.weight"
   const Tensor* tensor;
 };
 
-// Rows of an embedding that were trained: they replace those of the base.
+// Trained rows of an embedding: they replace those of the base.
 struct ReplacedRows {
   std::string module;  // "model.embed_tokens"
   std::vector<std::uint64_t> ids;
@@ -50,11 +50,12 @@ struct Adapter : AdapterContent {
   Weights weights;
 };
 
-// Opens a folder with adapter_config.json and adapter_model.safetensors or .bin. Throws kMalformed: another
-// kind of adapter, half a pair, factors that don't fit one another or the config, by name; kIo.
+// Opens a folder with adapter_config.json and adapter_model.safetensors or .bin. Throws kIo, and kMalformed,
+// naming the module, for another kind of adapter, half a pair of factors, or factors that fit neither each
+// other nor the config.
 Adapter open_adapter(const std::string& path);
 
-// Sorts tensors, whose names must be as PEFT saves them; the result borrows them. Throws kMalformed.
+// Sorts tensors, which must have the names that PEFT saves; the result borrows them. Throws kMalformed.
 AdapterContent sort_adapter(const std::vector<Tensor>& tensors, const LoraConfig& config);
 
 }  // namespace mu

@@ -69,7 +69,7 @@ std::vector<ModuleComparison> compare_adapters(const Adapter& a, const Adapter& 
     if (one.in_a && one.in_b) {
       const LoraModule &x = *pair.first, &y = *pair.second;
       if (x.a->shape[1] != y.a->shape[1] || x.b->shape[0] != y.b->shape[0])
-        throw malformed(fmt::format("{}: the adapters' deltas differ in shape", escape_name(name)))
+        throw malformed(fmt::format("{}: the deltas of the two adapters differ in shape", escape_name(name)))
             .in_file(escape_name(b.name));
       one.deltas = compare_deltas(load(a, x), load(b, y));
     } else {
@@ -86,12 +86,12 @@ Resized resize_adapter(const std::shared_ptr<const Adapter>& adapter, Input inpu
   for (const LoraModule& module : adapter->modules) {
     check_interrupt();
     if (module.a == nullptr || module.b == nullptr || !adapter->config.target_parameters.empty())
-      throw malformed(fmt::format("{}: stacks of experts are not resized", escape_name(module.name)))
+      throw malformed(fmt::format("{}: stacks of experts can't be resized", escape_name(module.name)))
           .in_file(escape_name(adapter->name));
     CutDelta cut = cut_delta(load(*adapter, module), static_cast<std::size_t>(rank));
     made.emplace(module.a, made_tensor(*module.a, {rank, module.a->shape[1]}, std::move(cut.a)));
     made.emplace(module.b, made_tensor(*module.b, {module.b->shape[0], rank}, std::move(cut.b)));
-    // The bias of lora_bias is scaled as the delta is.
+    // The bias of lora_bias is scaled like the delta.
     if (module.bias != nullptr && module.scale != 1) {
       std::vector<std::byte> bytes(static_cast<std::size_t>(module.bias->size));
       adapter->weights.read(*module.bias, 0, bytes);

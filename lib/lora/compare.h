@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Adapters beside one another and cut to another rank, by their factors alone: no base model needed.
+// Compares two adapters, and cuts one to another rank, by their factors alone: no base model is needed.
 #pragma once
 
 #include <memory>
@@ -11,32 +11,32 @@
 
 namespace mu {
 
-// Two adapters' deltas of one module.
+// The deltas of two adapters for one module.
 struct ModuleComparison {
   std::string name;
   bool in_a = false, in_b = false;
   std::uint64_t rank_a = 0, rank_b = 0;
-  DeltaComparison deltas{};  // distance 1 where only one of them has the module
+  DeltaComparison deltas{};  // distance 1 if only one of them has the module
 };
 
-// By name. Throws kMalformed for modules of different shapes.
+// Compares the modules by name. Throws kMalformed if a module has different shapes.
 std::vector<ModuleComparison> compare_adapters(const Adapter& a, const Adapter& b);
 
 struct ResizedModule {
   std::string name;
-  std::uint64_t old_rank = 0, rank = 0;  // `rank` without what is padded
-  double error = 0;                      // of the delta, relative
+  std::uint64_t old_rank = 0, rank = 0;  // `rank` without padding
+  double error = 0;                      // relative error of the delta
 };
 
 struct Resized {
-  Input input;              // tensors of the adapter, made as they are read
+  Input input;              // tensors of the adapter, computed as they are read
   std::string config_text;  // one rank for all, alpha = rank
   std::vector<ResizedModule> modules;
 };
 
-// The best adapter of rank `rank`: the deltas' largest singular values. The adapter's other tensors come
-// along. Takes the opened folder's input, whose tensors `adapter` describes. Throws kMalformed for stacks of
-// experts.
+// The best adapter of rank `rank`: it keeps the largest singular values of each delta. The other tensors of
+// the adapter are kept. Takes the input of the opened folder, whose tensors `adapter` describes. Throws
+// kMalformed for stacks of experts.
 Resized resize_adapter(const std::shared_ptr<const Adapter>& adapter, Input input, std::uint64_t rank);
 
 }  // namespace mu

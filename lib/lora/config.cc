@@ -32,7 +32,7 @@ std::vector<std::pair<std::string, double>> pattern(const JsonValue& root, std::
   for (const JsonValue::Member& member : value->members()) {
     const std::optional<double> number = member.value.as_double();
     if (!number || !std::isfinite(*number))
-      throw malformed(fmt::format("{}: '{}' has no number", key, escape_name(member.key)));
+      throw malformed(fmt::format("{}: the value of '{}' is not a number", key, escape_name(member.key)));
     list.emplace_back(member.key, *number);
   }
   return list;
@@ -43,20 +43,20 @@ bool is_plain(std::string_view key) {
          std::string_view::npos;
 }
 
-// PEFT matches `(.*\.)?(KEY)$`. Names without special characters but the dot are compared as they are: a dot
-// that stands for another character is nothing anybody means.
+// PEFT matches `(.*\.)?(KEY)$`. A name without special characters other than the dot is compared literally:
+// nobody means a dot to stand for another character.
 bool matches(const std::string& key, std::string_view module) {
   if (is_plain(key))
     return module == key || (module.size() > key.size() && module.ends_with(key) &&
                              module[module.size() - key.size() - 1] == '.');
-  // Counts can be nested until no memory is left, and long texts take long.
+  // Nested counts can take all memory, and long texts take long.
   if (key.size() > 200 || module.size() > 500 || key.find('{') != std::string::npos)
-    throw malformed(fmt::format("the pattern '{}' is not followed: too long, or with counts",
+    throw malformed(fmt::format("the pattern '{}' is not evaluated: it is too long, or has counts",
                                 escape_name(key.substr(0, 60))));
   regex_t expression;
   if (regcomp(&expression, ("^(.*\\.)?(" + key + ")$").c_str(), REG_EXTENDED | REG_NOSUB) != 0)
     throw malformed(
-        fmt::format("the pattern '{}' is no regular expression that is understood", escape_name(key)));
+        fmt::format("the pattern '{}' is not a regular expression that is supported", escape_name(key)));
   const bool found = regexec(&expression, std::string(module).c_str(), 0, nullptr, 0) == 0;
   regfree(&expression);
   return found;
@@ -70,7 +70,7 @@ double look_up(const std::vector<std::pair<std::string, double>>& list, std::str
   return fallback;
 }
 
-// Variants whose weights mean something other than B A, or whose base is not the published one.
+// Variants whose weights mean something other than B A, or whose base is not the published model.
 constexpr std::array<std::string_view, 9> kVariants = {
     "alora_invocation_tokens", "arrow_config",      "kasa_config",
     "monteclora_config",       "use_bdlora",        "use_qalora",
@@ -83,6 +83,43 @@ void refuse_variants(const JsonValue& root) {
     if (value->is_object() && value->members().empty()) continue;
     throw malformed(fmt::format("{} is set: this variant of LoRA is not supported", key));
   }
+}
+
+// A whole number without a point, as PEFT writes it.
+void write_number(JsonWriter& json, double value) {
+  if (value == std::floor(value) && std::abs(value) < 1e15)
+    json.value(static_cast<std::int64_t>(value));
+  else
+    json.value(value);
+}
+
+void write_list(JsonWriter& json, std::string_view key, const std::vector<std::string>& values) {
+  json.key(key);
+  if (values.empty()) {
+    json.null();
+    return;
+  }
+  json.begin_array();
+  for (const std::string& value : values) json.value(value);
+  json.end_array();
+}
+
+void write_pattern(JsonWriter& json, std::string_view key,
+                   const std::vector<std::pair<std::string, double>>& values) {
+  json.key(key).begin_object();
+  for (const auto& [name, value] : values) {
+    json.key(name);
+    write_number(json, value);
+  }
+  json.end_object();
+}
+
+void write_text(JsonWriter& json, std::string_view key, const std::string& value) {
+  json.key(key);
+  if (value.empty())
+    json.null();
+  else
+    json.value(value);
 }
 
 }  // namespace
@@ -113,9 +150,9 @@ LoraConfig parse_lora_config(std::string text) {
   if (!root.is_object()) throw malformed("not a JSON object");
   const std::string* type = root.find_string("peft_type");
   if (type == nullptr || *type != "LORA")
-    throw malformed(type == nullptr
-                        ? std::string("peft_type is missing")
-                        : fmt::format("an adapter of kind {}: only LORA is supported", escape_name(*type)));
+    throw malformed(type == nullptr ? std::string("peft_type is missing")
+                                    : fmt::format("the adapter is of type {}: only LORA is supported",
+                                                  escape_name(*type)));
   refuse_variants(root);
   LoraConfig config;
   const std::optional<std::uint64_t> rank = root.find_u64("r");
@@ -123,7 +160,7 @@ LoraConfig parse_lora_config(std::string text) {
   config.rank = rank.value_or(8);
   config.alpha = alpha == nullptr ? 8 : alpha->as_double().value_or(8);
   if (config.rank == 0 || config.rank > 1U << 20 || !std::isfinite(config.alpha))
-    throw malformed("r or lora_alpha makes no sense");
+    throw malformed("r or lora_alpha is out of range");
   config.rank_pattern = pattern(root, "rank_pattern");
   config.alpha_pattern = pattern(root, "alpha_pattern");
   for (const auto& [key, value] : config.rank_pattern) {
@@ -179,41 +216,10 @@ std::string with_config_values(std::string text,
 std::string lora_config_text(const LoraConfig& config) {
   std::string out;
   JsonWriter json(out);
-  const auto number = [&json](double value) {
-    if (value == std::floor(value) && std::abs(value) < 1e15)
-      json.value(static_cast<std::int64_t>(value));
-    else
-      json.value(value);
-  };
-  const auto list = [&json](std::string_view key, const std::vector<std::string>& values) {
-    json.key(key);
-    if (values.empty()) {
-      json.null();
-      return;
-    }
-    json.begin_array();
-    for (const std::string& value : values) json.value(value);
-    json.end_array();
-  };
-  const auto patterns = [&](std::string_view key, const std::vector<std::pair<std::string, double>>& values) {
-    json.key(key).begin_object();
-    for (const auto& [name, value] : values) {
-      json.key(name);
-      number(value);
-    }
-    json.end_object();
-  };
-  const auto text_or_null = [&json](std::string_view key, const std::string& value) {
-    json.key(key);
-    if (value.empty())
-      json.null();
-    else
-      json.value(value);
-  };
   json.begin_object();
-  patterns("alpha_pattern", config.alpha_pattern);
+  write_pattern(json, "alpha_pattern", config.alpha_pattern);
   json.key("auto_mapping").null();
-  text_or_null("base_model_name_or_path", config.base_model);
+  write_text(json, "base_model_name_or_path", config.base_model);
   json.member("bias", config.bias);
   json.member("fan_in_fan_out", config.fan_in_fan_out);
   json.member("inference_mode", true);
@@ -221,21 +227,21 @@ std::string lora_config_text(const LoraConfig& config) {
   json.key("layers_pattern").null();
   json.key("layers_to_transform").null();
   json.key("lora_alpha");
-  number(config.alpha);
+  write_number(json, config.alpha);
   if (config.lora_bias) json.member("lora_bias", true);
   json.key("lora_dropout").raw("0.0");
-  list("modules_to_save", config.modules_to_save);
+  write_list(json, "modules_to_save", config.modules_to_save);
   json.member("peft_type", "LORA");
   json.member("r", config.rank);
-  patterns("rank_pattern", config.rank_pattern);
+  write_pattern(json, "rank_pattern", config.rank_pattern);
   json.key("revision").null();
-  // An empty list, since without one PEFT takes the modules that it knows for the model.
+  // An empty list: without a list PEFT takes the modules that it knows for the model.
   if (config.target_modules.empty() && !config.target_parameters.empty())
     json.key("target_modules").raw("[]");
   else
-    list("target_modules", config.target_modules);
-  if (!config.target_parameters.empty()) list("target_parameters", config.target_parameters);
-  text_or_null("task_type", config.task_type);
+    write_list(json, "target_modules", config.target_modules);
+  if (!config.target_parameters.empty()) write_list(json, "target_parameters", config.target_parameters);
+  write_text(json, "task_type", config.task_type);
   if (config.use_dora) json.member("use_dora", true);
   if (config.use_rslora) json.member("use_rslora", true);
   json.end_object();

@@ -30,7 +30,7 @@ struct Delta {
         b(matrix_of(factors.b, factors.rows, factors.rank)) {}
 };
 
-// <B1 A1, B2 A2> without either product.
+// <B1 A1, B2 A2> without computing either product.
 double inner(const Delta& x, const Delta& y) {
   return ((x.b.transpose() * y.b).array() * (x.a * y.a.transpose()).array()).sum();
 }
@@ -54,7 +54,7 @@ void compare_spaces(const Delta& x, const Delta& y, DeltaComparison& out) {
   }
 }
 
-// Row-major, with zeros where the matrix has no rows or columns.
+// The matrix row-major in [rows, columns], padded with zeros.
 std::vector<float> padded(const Matrix& m, std::size_t rows, std::size_t columns) {
   std::vector<float> values(rows * columns);
   for (Eigen::Index i = 0; i < std::min<Eigen::Index>(m.rows(), static_cast<Eigen::Index>(rows)); ++i) {
@@ -132,7 +132,7 @@ DeltaComparison compare_deltas(const Factors& a, const Factors& b) {
   const Delta left(a), right(b);
   const double aa = inner(left, left), bb = inner(right, right), ab = inner(left, right);
   const double largest = std::max(aa, bb);
-  // In place of aa - 2 ab + bb, which cancels: the norm of [B1, -B2] [A1; A2].
+  // aa - 2 ab + bb would cancel; the norm of [B1, -B2] [A1; A2] does not.
   Matrix columns(left.b.rows(), left.b.cols() + right.b.cols()),
       rows(left.a.rows() + right.a.rows(), left.a.cols());
   columns << left.b, -right.b;

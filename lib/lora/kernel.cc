@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The product of a large matrix with a thin one, cut into tiles whose sums stay in registers (Goto and van de
-// Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008). The large one is read where it lies,
-// once for each tile of the other. Compiled once for each instruction set; nothing but the one function
-// leaves this file, and nothing inline of anybody else's enters it: the linker would keep one of several
-// equal names, and run it on machines that can't.
+// The product of a large matrix with a thin one, in tiles whose sums stay in registers (Goto and van de
+// Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008). The large matrix is read in place, once
+// for each tile of the thin one. This file is compiled once for each instruction set. Only this one function
+// leaves it, and no inline function from elsewhere may enter it: of several equal names the linker would keep
+// one, and run it on machines that can't.
 #include "lora/kernel.h"
 
 #include <cstring>
@@ -17,14 +17,14 @@ constexpr std::size_t kLanes = 8, kRows = 6;
 #else
 constexpr std::size_t kLanes = 4, kRows = 6;
 #endif
-constexpr std::size_t kWidth = 2 * kLanes;  // columns of `x` that go together
-// Terms of a sum before it is added to `y`. Where they lie a stride apart, which may be a large power of two,
-// a cache has room for few of them.
+constexpr std::size_t kWidth = 2 * kLanes;  // columns of `x` handled together
+// The number of terms that are summed before the sum is added to `y`. If they are a stride apart, which may
+// be a large power of two, a cache has room for only a few of them.
 constexpr std::size_t kDepth = 256, kFarDepth = 64;
 
 using Vector [[gnu::vector_size(kLanes * sizeof(float))]] = float;
 
-// y[Rows, width] += a[Rows, depth] x[depth, kWidth]; of each row of x the first `Vectors` vectors.
+// y[Rows, width] += a[Rows, depth] x[depth, kWidth]; uses the first `Vectors` vectors of each row of x.
 template <std::size_t Rows, std::size_t Vectors>
 void add_tile(const float* a, std::size_t row_stride, std::size_t column_stride, std::size_t depth,
               const float* x, std::size_t width, std::size_t b, float* y) {
@@ -32,7 +32,7 @@ void add_tile(const float* a, std::size_t row_stride, std::size_t column_stride,
   for (std::size_t k = 0; k < depth; ++k) {
     Vector values[Vectors];
     std::memcpy(values, x + k * kWidth, sizeof values);
-    // Of the next call's terms; past the matrix it does nothing.
+    // Prefetches terms of the next call; past the end of the matrix it does nothing.
     if (column_stride != 1) __builtin_prefetch(a + (k + kFarDepth) * column_stride);
 #pragma GCC unroll 8
     for (std::size_t r = 0; r < Rows; ++r) {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The function of kernel.cc, one for each instruction set.
+// The function of kernel.cc, once for each instruction set.
 #pragma once
 
 #include <cstddef>
 
-// y[m, b] = a[m, n] x[n, b]. a[i, k] lies at i * row_stride + k * column_stride, so that the strides the
-// other way round are those of the transposed matrix; x and y are row-major and dense. Sums are of fp32,
-// their terms in an order that the kernel and n alone decide.
+// y[m, b] = a[m, n] x[n, b]. a[i, k] is at i * row_stride + k * column_stride, so swapping the strides gives
+// the transposed matrix; x and y are row-major and dense. Sums are in fp32; only the kernel and n decide the
+// order of their terms.
 using MuMultiply = void(const float* a, std::size_t row_stride, std::size_t column_stride, std::size_t m,
                         std::size_t n, const float* x, std::size_t b, float* y);
 

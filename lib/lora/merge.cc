@@ -1,4 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+// How adapters are merged. Nothing is computed here: for each adapter in turn, its modules are matched with
+// tensors of the base, and every tensor collects the steps that concern it (factors to add, rows to replace).
+// Names are matched first, since a base may lack the prefix of the model class or have one more. Then each
+// module finds its tensor: a weight of its own, the one it is tied to, a stack of experts
+// (target_parameters), or the matrices of single experts in older files. At the end each tensor with steps
+// becomes a MergedTensor, which does the arithmetic when it is read. Tensors that the adapter holds whole
+// replace those of the base; an embedding that was trained separately from the one it is tied to is untied.
+
 #include "lora/merge.h"
 
 #include <fmt/format.h>
@@ -19,7 +27,7 @@
 namespace mu {
 namespace {
 
-// "lm_head.weight" beside "model.embed_tokens.weight", with the prefix both have.
+// "lm_head.weight" beside "model.embed_tokens.weight", with the prefix that both have.
 std::string output_name_of(std::string_view input) {
   constexpr std::string_view kInput = "model.embed_tokens.weight";
   return input.ends_with(kInput)
@@ -43,7 +51,7 @@ class Merger {
     if (!how.empty())
       note(
           fmt::format("the adapter was made with {}, which changes the base before training: merging is "
-                      "right only into the base as it was then",
+                      "correct only into that changed base",
                       escape_name(how)));
     find_prefix();
     for (const LoraModule& module : use.adapter->modules) add_module(module);
@@ -51,7 +59,7 @@ class Merger {
     for (const ReplacedTensor& replaced : use.adapter->replaced) replace(replaced);
   }
 
-  // Only now, since several adapters may meet in one tensor.
+  // Only at the end, since several adapters may change the same tensor.
   MergeResult finish() {
     for (auto& [name, work] : work_) {
       Tensor& tensor = base_.weights.tensors[place_.at(name)];
@@ -103,7 +111,8 @@ class Merger {
     });
   }
 
-  // Adapters name modules as the model class does; files of a base may lack the first part, or have one more.
+  // Adapters name modules as the model class does; names in a base may lack the first component, or have one
+  // more.
   void find_prefix() {
     strip_ = 0;
     prefix_.clear();
@@ -111,7 +120,7 @@ class Merger {
     const std::string& name = use_->adapter->modules.front().name;
     strip_ = name.find('.') + 1;
     if (strip_ > 0 && fits()) {
-      note(fmt::format("the base's names lack '{}', which the adapter's begin with",
+      note(fmt::format("names in the adapter begin with '{}', names in the base don't",
                        escape_name(name.substr(0, strip_))));
       return;
     }
@@ -119,13 +128,13 @@ class Merger {
     for (const std::string_view candidate : {"model.", "transformer.", "language_model."}) {
       prefix_ = candidate;
       if (!fits()) continue;
-      note(fmt::format("the base's names begin with '{}', which the adapter's lack", prefix_));
+      note(fmt::format("names in the base begin with '{}', names in the adapter don't", prefix_));
       return;
     }
     prefix_.clear();
   }
 
-  // The tensor of that name, or the one it is tied to; null when there is none.
+  // The tensor of that name, or the one it is tied to; null if there is none.
   const Tensor* find(const std::string& name) {
     for (const TiedName& pair : result_.tied) {
       if (pair.dropped != name) continue;
@@ -149,10 +158,8 @@ class Merger {
           .hint(trained_on.empty() ? "is it the base this adapter was trained on?"
                                    : "the adapter was trained on " + escape_name(trained_on));
     if (!is_plain_float(tensor->dtype))
-      fail(
-          module,
-          fmt::format("the base's '{}' is {}: merge into the weights as they were before they were quantised",
-                      escape_name(name), type_text(*tensor)));
+      fail(module, fmt::format("'{}' in the base is {}: merge into the weights from before quantisation",
+                               escape_name(name), type_text(*tensor)));
     return *tensor;
   }
 
@@ -165,22 +172,23 @@ class Merger {
     shape.out = module.b->shape[0];
     shape.in = module.a->shape[1];
     const std::vector<std::uint64_t> plain = {shape.out, shape.in}, turned = {shape.in, shape.out};
-    // PEFT corrects a wrong flag by the layer's class. Here the family tells, and the shape.
+    // PEFT corrects a wrong flag by the class of the layer. Here the family tells, and the shape.
     const bool conv1d = is_conv1d_family(model_type_) || (model_type_.empty() && config.fan_in_fan_out);
     shape.transposed = module.is_embedding || (conv1d && tensor.shape == turned);
     if (tensor.shape != (shape.transposed ? turned : plain))
-      fail(module.name, fmt::format("a delta of {} x {} for a tensor of {}", shape.out, shape.in,
+      fail(module.name, fmt::format("its delta is {} x {}, but the tensor is {}", shape.out, shape.in,
                                     shape_text(tensor.shape)));
     const auto scale = static_cast<float>(module.scale * use_->scale);
     work_[tensor.name].steps.push_back({use_->adapter, &module, shape, scale, false});
     if (module.bias == nullptr) return;
     const Tensor& bias = require(module.name, in_file(module.name) + ".bias");
-    if (bias.element_count() != shape.out) fail(module.name, "a bias of another length than the base's");
+    if (bias.element_count() != shape.out)
+      fail(module.name, "its bias and the bias in the base differ in length");
     work_[bias.name].steps.push_back({use_->adapter, &module, {}, scale, true});
   }
 
-  // target_parameters: the module's own factors are those of its last parameter, "base_layer" means the one
-  // before.
+  // With target_parameters, the factors of the module itself belong to its last parameter, and "base_layer"
+  // stands for the parameter before.
   void add_experts(const LoraModule& module) {
     const LoraConfig& config = use_->adapter->config;
     std::string container = module.name;
@@ -196,8 +204,7 @@ class Merger {
       if (is_target) parameters.push_back(path);
     }
     if (depth >= parameters.size())
-      fail(module.name,
-           "the base has no such module, and target_parameters no parameter of it that is known");
+      fail(module.name, "the base has no such module, and target_parameters names no known parameter of it");
     const std::string& path = parameters[parameters.size() - 1 - depth];
     if (module.a == nullptr || module.b == nullptr)
       fail(module.name, module.a == nullptr ? "has lora_B but no lora_A" : "has lora_A but no lora_B");
@@ -206,18 +213,18 @@ class Merger {
     const std::vector<std::uint64_t>&a = module.a->shape, &b = module.b->shape, &w = tensor.shape;
     if (w.size() != 3 || w[0] == 0 || a.size() != 2 || b.size() != 2 || a[0] == 0 || a[0] != b[1] ||
         a[0] % w[0] != 0)
-      fail(module.name, fmt::format("factors that fit no stack of experts of {}", shape_text(w)));
+      fail(module.name, fmt::format("its factors don't fit a stack of experts of {}", shape_text(w)));
     DeltaShape shape{.experts = w[0], .of_experts = w[0], .out = b[0], .in = a[1]};
     const bool plain = w[1] == shape.out && w[2] == shape.in, turned = w[1] == shape.in && w[2] == shape.out;
     if (!plain && !turned)
       fail(module.name,
-           fmt::format("a delta of {} x {} for experts of {}", shape.out, shape.in, shape_text(w)));
+           fmt::format("its delta is {} x {}, but the experts are {}", shape.out, shape.in, shape_text(w)));
     shape.transposed = plain && turned ? stores_turned(container) : turned;
     const auto scale = static_cast<float>(config.scale_of(path) * use_->scale);
     work_[tensor.name].steps.push_back({use_->adapter, &module, shape, scale, false});
   }
 
-  // Of square matrices, whose shapes don't tell.
+  // For square matrices, whose shapes don't tell.
   bool stores_turned(const std::string& container) {
     const auto stack = [&](std::string_view parameter) {
       return find(in_file(container + "." + std::string(parameter)));
@@ -227,8 +234,8 @@ class Merger {
            has_transposed_experts(gate_up->shape, down->shape, model_type_);
   }
 
-  // Files that keep each expert's matrices apart, under the names of older versions: gate and up are the
-  // halves of gate_up_proj. False when the base has none of these.
+  // For files that store the matrices of each expert separately, under the names of older versions: gate and
+  // up are the halves of gate_up_proj. False if the base has none of these.
   bool add_single_experts(const LoraModule& module, const std::string& container, const std::string& path) {
     struct Naming {
       std::string_view folder, gate, up, down;
@@ -251,7 +258,7 @@ class Merger {
           down ? std::vector{naming.down} : std::vector{naming.gate, naming.up};
       const std::vector<std::uint64_t>&a = module.a->shape, &b = module.b->shape;
       if (a.size() != 2 || b.size() != 2 || a[0] == 0 || a[0] != b[1] || a[0] % experts != 0)
-        fail(module.name, fmt::format("factors that fit no stack of {} experts", experts));
+        fail(module.name, fmt::format("its factors don't fit a stack of {} experts", experts));
       const auto scale = static_cast<float>(use_->adapter->config.scale_of(path) * use_->scale);
       for (std::uint64_t expert = 0; expert < experts; ++expert) {
         for (std::size_t i = 0; i < matrices.size(); ++i) {
@@ -262,7 +269,7 @@ class Merger {
                                  .out = b[0] / matrices.size(),
                                  .in = a[1]};
           if (tensor.shape != std::vector{shape.out, shape.in})
-            fail(module.name, fmt::format("a delta of {} x {} for '{}' of {}", shape.out, shape.in,
+            fail(module.name, fmt::format("its delta is {} x {}, but '{}' is {}", shape.out, shape.in,
                                           escape_name(tensor.name), shape_text(tensor.shape)));
           work_[tensor.name].steps.push_back({use_->adapter, &module, shape, scale, false});
         }
@@ -275,8 +282,8 @@ class Merger {
   void add_rows(const ReplacedRows& rows) {
     const Tensor& tensor = require(rows.module, in_file(rows.module) + ".weight");
     if (tensor.shape.size() != 2 || tensor.shape[1] != rows.rows->shape[1])
-      fail(rows.module, fmt::format("trained rows of {} for an embedding of {}", rows.rows->shape[1],
-                                    shape_text(tensor.shape)));
+      fail(rows.module, fmt::format("its trained rows have {} columns, but the embedding is {}",
+                                    rows.rows->shape[1], shape_text(tensor.shape)));
     for (const std::uint64_t id : rows.ids) {
       if (id >= tensor.shape[0])
         fail(rows.module, fmt::format("a row was trained for token {}, which the base does not have", id));
@@ -284,14 +291,14 @@ class Merger {
     work_[tensor.name].rows.push_back({use_->adapter, &rows});
   }
 
-  // Whether the adapter brings that tensor whole.
+  // Whether the adapter holds that tensor whole.
   bool replaces(const std::string& name) const {
     const std::vector<ReplacedTensor>& list = use_->adapter->replaced;
     return std::any_of(list.begin(), list.end(),
                        [&](const ReplacedTensor& other) { return in_file(other.name) == name; });
   }
 
-  // An embedding that was trained apart is tied no longer. The other one keeps its values.
+  // Unties an embedding that was trained separately. The other one keeps its values.
   void untie(const std::string& name) {
     const std::string output = output_name_of(name);
     const bool is_input = name != output && kept_name_of(output, {{name, nullptr}}) == name;
@@ -300,8 +307,9 @@ class Merger {
     std::erase_if(result_.tied,
                   [&](const TiedName& pair) { return pair.dropped == name || pair.kept == name; });
     result_.unties = true;
-    note(fmt::format("{} was trained apart from what it is tied to: tie_word_embeddings becomes false",
-                     escape_name(name)));
+    note(fmt::format(
+        "{} was trained separately from the tensor it is tied to: tie_word_embeddings becomes false",
+        escape_name(name)));
     if (!is_input || place_.contains(output) || replaces(output)) return;
     Tensor old = base_.weights.tensors[place_.at(name)];
     old.name = output;
@@ -317,10 +325,10 @@ class Merger {
     const Dtype dtype = old != nullptr ? old->dtype : base_.weights.tensors.front().dtype;
     Tensor tensor = *replaced.tensor;
     if (!is_plain_float(dtype) || !is_plain_float(tensor.dtype))
-      fail(replaced.name, "is not of a floating type that can be exchanged");
+      fail(replaced.name, "is not of a plain floating type");
     if (old != nullptr && tensor.shape != old->shape)
-      fail(replaced.name,
-           fmt::format("a tensor of {} for one of {}", shape_text(tensor.shape), shape_text(old->shape)));
+      fail(replaced.name, fmt::format("the tensor is {}, but in the base it is {}", shape_text(tensor.shape),
+                                      shape_text(old->shape)));
     tensor.name = name;
     tensor.source = old != nullptr ? old->source : 0;
     tensor.offset = old != nullptr ? old->offset : 0;
@@ -358,7 +366,7 @@ MergeResult merge_adapters(Input& base, const std::vector<AdapterUse>& uses,
                            const std::vector<TiedName>& tied) {
   if (base.config && base.config->quantized)
     throw malformed(
-        "config.json has a quantization_config: adapters are merged into the weights as they were before")
+        "config.json has a quantization_config: merge adapters into the weights from before quantisation")
         .in_file(escape_name(base.name));
   if (base.weights.tensors.empty()) throw malformed("holds no tensors").in_file(escape_name(base.name));
   Merger merger(base, tied);

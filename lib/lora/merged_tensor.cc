@@ -18,7 +18,7 @@
 namespace mu {
 namespace {
 
-// A factor in fp32, checked.
+// A factor in fp32, checked for NaN and infinity.
 std::vector<float> load(const Adapter& adapter, const LoraModule& module, const Tensor& tensor) {
   std::vector<std::byte> bytes(static_cast<std::size_t>(tensor.size));
   adapter.weights.read(tensor, 0, bytes);
@@ -41,7 +41,7 @@ struct LoadedPair {
   std::vector<float> a, b;
 };
 
-// The experts of a layer come one after the other, out of the same factors.
+// The experts of a layer follow each other and use the same factors.
 std::shared_ptr<const LoadedPair> load_pair(const Adapter& adapter, const LoraModule& module) {
   thread_local std::shared_ptr<const LoadedPair> latest;
   if (!latest || latest->module != &module)
@@ -52,11 +52,12 @@ std::shared_ptr<const LoadedPair> load_pair(const Adapter& adapter, const LoraMo
 
 }  // namespace
 
-// L [experts, rows, r] and R [experts, r, columns] of the stored tensor, and the factor of DoRA an output.
+// L [experts, rows, r] and R [experts, r, columns] of the stored tensor, and for DoRA a factor for each
+// output.
 struct MergedTensor::Factors {
   std::uint64_t rows, rank, columns;  // of one expert
   std::vector<float> left, right;
-  std::vector<float> magnitudes;  // m / ||W0 + delta||; by row, or by column when transposed
+  std::vector<float> magnitudes;  // m / ||W0 + delta||; by row, or by column if transposed
   bool by_column = false;
 
   // Adds the delta to `values`, elements [first, first + values.size()) of the tensor.
@@ -64,7 +65,7 @@ struct MergedTensor::Factors {
     std::size_t done = 0;
     while (done < values.size()) {
       const std::uint64_t element = first + done, row = element / columns, column = element % columns;
-      // Whole rows of one expert go together.
+      // Whole rows of one expert are multiplied together.
       const std::uint64_t expert = row / rows;
       std::uint64_t many = 1;
       std::uint64_t width = std::min<std::uint64_t>(columns - column, values.size() - done);
@@ -108,7 +109,7 @@ void MergedTensor::decode_base(std::uint64_t first, std::span<float> values) con
     cast(tensor_.dtype, Dtype::kF32, bytes, std::as_writable_bytes(values), report);
 }
 
-// Factors live as long as somebody reads the tensor: each thread keeps the last ones it used.
+// Factors live as long as somebody reads the tensor: each thread keeps the last few that it used.
 std::shared_ptr<const MergedTensor::Factors> MergedTensor::factors_of(std::size_t step) {
   thread_local std::array<std::shared_ptr<const Factors>, 4> latest;
   thread_local std::size_t next = 0;
@@ -119,13 +120,19 @@ std::shared_ptr<const MergedTensor::Factors> MergedTensor::factors_of(std::size_
   };
   const std::lock_guard<std::mutex> lock(mutex_);
   if (std::shared_ptr<const Factors> there = factors_[step].lock()) return keep(std::move(there));
-  const MergeStep& s = steps_[step];
-  const LoraModule& module = *s.module;
-  const DeltaShape& shape = s.shape;
-  const std::shared_ptr<const LoadedPair> loaded = load_pair(*s.adapter, module);
+  auto made = std::make_shared<Factors>(arrange(steps_[step]));
+  if (steps_[step].module->magnitude != nullptr) measure_magnitudes(steps_[step], *made);
+  factors_[step] = made;
+  return keep(std::move(made));
+}
+
+// The factors of a step in the order of the stored tensor: cut out of a stack of experts, and turned.
+MergedTensor::Factors MergedTensor::arrange(const MergeStep& step) {
+  const LoraModule& module = *step.module;
+  const DeltaShape& shape = step.shape;
+  const std::shared_ptr<const LoadedPair> loaded = load_pair(*step.adapter, module);
   const std::vector<float>&a = loaded->a, &b = loaded->b;
-  auto made = std::make_shared<Factors>();
-  Factors& f = *made;
+  Factors f;
   f.rank = module.a->shape[0] / shape.of_experts;
   f.rows = shape.transposed ? shape.in : shape.out;
   f.columns = shape.transposed ? shape.out : shape.in;
@@ -151,33 +158,36 @@ std::shared_ptr<const MergedTensor::Factors> MergedTensor::factors_of(std::size_
         (shape.transposed ? f.right[(e * r + k) * out + o] : f.left[(e * out + o) * r + k]) = b_at(e, o, k);
     }
   }
-  if (module.magnitude != nullptr) {
-    const std::vector<float> magnitude = load(*s.adapter, module, *module.magnitude);
-    std::vector<double> squares(out);
-    std::vector<float> values;
-    const std::uint64_t count = tensor_.element_count(),
-                        step_size = std::max<std::uint64_t>(1, (1U << 18) / f.columns) * f.columns;
-    for (std::uint64_t at = 0; at < count; at += step_size) {
-      check_interrupt();
-      values.resize(static_cast<std::size_t>(std::min(step_size, count - at)));
-      decode_base(at, values);
-      f.add(at, values, s.scale);
-      for (std::size_t i = 0; i < values.size(); ++i) {
-        const std::uint64_t element = at + i;
-        const auto o = static_cast<std::size_t>(f.by_column ? element % f.columns : element / f.columns);
-        squares[o] += static_cast<double>(values[i]) * static_cast<double>(values[i]);
-      }
-    }
-    f.magnitudes.resize(out);
-    for (std::size_t o = 0; o < out; ++o) {
-      const auto norm = static_cast<float>(std::sqrt(squares[o]));
-      if (norm == 0)
-        throw malformed("a row of zeros has no direction for DoRA").in_file(escape_name(module.name));
-      f.magnitudes[o] = magnitude[o] / norm;
+  return f;
+}
+
+// DoRA: the norm of every output of W0 + delta, by a pass over the base in pieces of 1 MiB.
+void MergedTensor::measure_magnitudes(const MergeStep& step, Factors& f) const {
+  const LoraModule& module = *step.module;
+  const std::vector<float> magnitude = load(*step.adapter, module, *module.magnitude);
+  const auto outputs = static_cast<std::size_t>(step.shape.out);
+  std::vector<double> squares(outputs);
+  std::vector<float> values;
+  const std::uint64_t count = tensor_.element_count(),
+                      piece = std::max<std::uint64_t>(1, (1U << 18) / f.columns) * f.columns;
+  for (std::uint64_t at = 0; at < count; at += piece) {
+    check_interrupt();
+    values.resize(static_cast<std::size_t>(std::min(piece, count - at)));
+    decode_base(at, values);
+    f.add(at, values, step.scale);
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const std::uint64_t element = at + i;
+      const auto o = static_cast<std::size_t>(f.by_column ? element % f.columns : element / f.columns);
+      squares[o] += static_cast<double>(values[i]) * static_cast<double>(values[i]);
     }
   }
-  factors_[step] = made;
-  return keep(std::move(made));
+  f.magnitudes.resize(outputs);
+  for (std::size_t o = 0; o < outputs; ++o) {
+    const auto norm = static_cast<float>(std::sqrt(squares[o]));
+    if (norm == 0)
+      throw malformed("a row of zeros has no direction for DoRA").in_file(escape_name(module.name));
+    f.magnitudes[o] = magnitude[o] / norm;
+  }
 }
 
 void MergedTensor::add_steps(std::uint64_t first, std::span<float> values) {
@@ -227,9 +237,9 @@ void MergedTensor::read(std::uint64_t at, std::span<std::byte> out) {
   CastReport report;
   cast(Dtype::kF32, tensor_.dtype, std::as_bytes(std::span(values)), out, report);
   if (report.overflowed > 0)
-    throw malformed(fmt::format("the merged values of '{}' are beyond what {} holds",
+    throw malformed(fmt::format("the merged values of '{}' are out of the range of {}",
                                 escape_name(tensor_.name), short_name(tensor_.dtype)))
-        .hint("name a wider type for it: --dtype");
+        .hint("choose a wider type for it with --dtype");
 }
 
 }  // namespace mu

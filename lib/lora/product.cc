@@ -8,8 +8,8 @@
 namespace mu {
 namespace {
 
-constexpr std::size_t kRows = 4;       // share what is read of `right`
-constexpr std::size_t kColumns = 256;  // sums of kRows rows stay in the first cache
+constexpr std::size_t kRows = 4;       // use each value read from `right`
+constexpr std::size_t kColumns = 256;  // the sums of kRows rows (4 KiB) stay in the first cache
 
 MU_SIMD void add_block(const Product& p, std::size_t row, std::size_t column, std::size_t width) {
   float sums[kRows][kColumns] = {};

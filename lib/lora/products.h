@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Products with a large matrix, by the kernel that fits this machine or the one that was asked for. Work is
-// cut at fixed places, so that any number of threads gives the same bits; kernels differ from one another in
-// the last digits.
+// cut at fixed places, so any number of threads gives the same bits; kernels differ from each other in the
+// last digits.
 #pragma once
 
 #include <cstddef>
@@ -15,7 +15,7 @@ namespace mu {
 
 class Products {
  public:
-  // `kernel`: "auto", "avx512", "avx2" or "baseline". Throws kUsage for a name that is none, and for what
+  // `kernel`: "auto", "avx512", "avx2" or "baseline". Throws kUsage for another name, and for a kernel that
   // this machine can't run.
   explicit Products(std::string_view kernel);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Random numbers by position: the n-th of a seed without those before, the same on every machine (splitmix64;
-// Steele, Lea, Flood 2014).
+// Random numbers by position: the n-th number of a seed, without computing those before it, the same on every
+// machine (splitmix64; Steele, Lea, Flood 2014).
 #pragma once
 
 #include <cstdint>

@@ -10,15 +10,21 @@
 namespace mu {
 namespace {
 
+// Rounds of power iteration for a spectral norm. It is estimated from below, by blocks of eight columns; the
+// margins below cover what four rounds still miss.
 constexpr unsigned kRounds = 4;
+// A component counts if it is above these multiples of the simulated noise. With them the rank was exact where
+// it was known: 8, 16 and 64 in matrices of 1024 x 1024 and 1024 x 2048 with Gaussian and heavy-tailed weights,
+// deltas of 0.3 % and 1 %, rounded to bf16; and 4 in the 14 matrices of the fixture pair. A larger margin
+// would lose small components, a smaller one keep noise.
 constexpr double kRoundingMargin = 1.1, kFlipMargin = 1.02;
 
-// Bits of the significand behind the point; 0 where rounding is no noise worth the name.
+// Bits of the significand after the point; 0 for types whose rounding is negligible noise.
 int significand_bits(Dtype dtype) {
   return dtype == Dtype::kBF16 ? 7 : dtype == Dtype::kF16 ? 10 : 0;
 }
 
-// The largest spectral norm of three draws of what rounding to `dtype` adds.
+// The noise that rounding to `dtype` adds: the largest spectral norm of three draws.
 double rounding_edge(const Products& products, std::span<const float> tuned, std::size_t m, std::size_t n,
                      Dtype dtype, std::uint64_t seed, unsigned threads) {
   const int digits = significand_bits(dtype);
@@ -38,7 +44,7 @@ double rounding_edge(const Products& products, std::span<const float> tuned, std
   return edge;
 }
 
-// The norm of what the first `rank` components leave, under random signs.
+// The spectral norm of what the first `rank` components leave, under random signs.
 double flip_edge(const Products& products, std::span<const float> delta, std::size_t m, std::size_t n,
                  const LowRank& found, std::size_t rank, std::uint64_t seed, unsigned threads) {
   std::vector<float> rest(delta.begin(), delta.end());
@@ -69,7 +75,7 @@ std::size_t noise_rank(const Products& products, std::span<const float> delta, s
   };
   const std::size_t most =
       above(kRoundingMargin * rounding_edge(products, tuned, m, n, dtype, seed, threads));
-  // From nothing upwards: from above it does not converge.
+  // Goes up from zero: going down from a large rank does not converge.
   std::size_t rank = 0;
   while (rank < most) {
     const std::size_t next = std::min(
@@ -81,10 +87,10 @@ std::size_t noise_rank(const Products& products, std::span<const float> delta, s
   return rank;
 }
 
-std::size_t energy_rank(const LowRank& found, double share) {
+std::size_t energy_rank(const LowRank& found, double fraction) {
   double sum = 0;
   for (std::size_t k = 0; k < found.values.size(); ++k) {
-    if (sum >= share * found.total) return k;
+    if (sum >= fraction * found.total) return k;
     sum += found.values[k] * found.values[k];
   }
   return found.values.size();

@@ -293,7 +293,7 @@ std::vector<std::string> left_out_notes(const Input& input) {
   for (const WeightsFile& file : input.weights.files) {
     if (!file.object) continue;
     if (!file.object->state_dict_key.empty())
-      notes.push_back(fmt::format("the weights are those under '{}' of {}",
+      notes.push_back(fmt::format("the weights are under '{}' of {}",
                                   escape_name(file.object->state_dict_key),
                                   escape_name(base_name(file.name))));
     const std::uint64_t more = file.object->left_out_count - file.object->left_out.size();

@@ -19,9 +19,10 @@
 namespace mu {
 namespace {
 
-constexpr std::uint64_t kMaxSource = 64U << 20;  // bytes of a JSON or Python file that is read
+constexpr std::uint64_t kMaxSource = 64U
+                                     << 20;  // bytes: no config or module is near this size; bounds memory
 
-// Modules that `source` imports from its own folder: "from .configuration_x import …" ->
+// The modules that `source` imports from its own folder: "from .configuration_x import …" gives
 // "configuration_x.py".
 std::vector<std::string> relative_imports(std::string_view source) {
   std::vector<std::string> files;
@@ -62,7 +63,7 @@ std::set<std::string> code_files(const Folder& folder) {
   return taken;
 }
 
-// Files of a sub-folder that belongs to the model: chat templates, a further adapter.
+// Gathers the files of a subfolder that belongs to the model: chat templates, another adapter.
 void gather_subfolder(const Folder& folder, const FolderFile& sub, bool weights_only,
                       std::vector<GatheredFile>& out) {
   for (const FolderEntry& entry : list_folder(folder.path_of(sub.name))) {
@@ -80,7 +81,7 @@ void gather_subfolder(const Folder& folder, const FolderFile& sub, bool weights_
 
 void judge_links(const Folder& folder, const std::vector<GatheredFile>& files,
                  std::vector<std::string>& notes) {
-  constexpr std::uint64_t kSearched = 16U << 20;  // bytes
+  constexpr std::uint64_t kSearched = 16U << 20;  // bytes searched for a secret; files of secrets are small
   if (is_far_name(folder.path)) return;
   const std::string root = resolved_path(folder.path);
   for (const GatheredFile& file : files) {
@@ -89,11 +90,11 @@ void judge_links(const Folder& folder, const std::vector<GatheredFile>& files,
     const std::optional<std::string> outside = leads_out(root, path);
     if (!outside) continue;
     if (search_file(InputFile(path), kSearched))
-      throw refused("a link that leads out of the folder, to a file that holds a secret: " +
+      throw refused("is a link that leads out of the folder, to a file that holds a secret: " +
                     escape_name(*outside))
           .in_file(escape_name(path))
-          .hint("remove the link, or put there what belongs there");
-    notes.push_back(fmt::format("{}: a link that leads out of the folder, copied from {}",
+          .hint("remove the link, or replace it with the right file");
+    notes.push_back(fmt::format("{}: is a link that leads out of the folder, copied from {}",
                                 escape_name(file.name), escape_name(*outside)));
   }
 }

@@ -17,7 +17,8 @@ namespace {
 
 constexpr std::string_view kPartFile = "share.json";
 constexpr std::string_view kSchema = "modelutils.share/1";
-constexpr std::uint64_t kMaxPartFile = 256U << 20;  // bytes
+constexpr std::uint64_t kMaxPartFile = 256U
+                                       << 20;  // bytes: a line of some 100 for each tensor that lost values
 
 std::vector<std::uint64_t> shard_costs(const PackPlan& plan) {
   std::vector<std::uint64_t> costs;
@@ -48,11 +49,12 @@ std::map<std::string, CastReport> read_losses(const std::string& path) {
   const JsonDocument document = parse_json(read_whole_file(path, kMaxPartFile));
   const std::string* const schema = document.root.find_string("schema");
   const JsonValue* const list = document.root.find("losses");
-  if (schema == nullptr || *schema != kSchema || list == nullptr) throw malformed("is not of this version");
+  if (schema == nullptr || *schema != kSchema || list == nullptr)
+    throw malformed("is not a part written by this version");
   std::map<std::string, CastReport> losses;
   for (const JsonValue& item : list->items()) {
     const std::string* const tensor = item.find_string("tensor");
-    if (tensor == nullptr) throw malformed("names no tensor");
+    if (tensor == nullptr) throw malformed("has an entry that names no tensor");
     CastReport report;
     report.overflowed = item.find_u64("overflowed").value_or(0);
     report.clipped = item.find_u64("clipped").value_or(0);
@@ -62,7 +64,7 @@ std::map<std::string, CastReport> read_losses(const std::string& path) {
   return losses;
 }
 
-// A part is whole by its rename; somebody may still have cleaned up in it.
+// A part is complete once it has been renamed; but somebody may have deleted files in it since.
 void require_planned(const std::string& path, const WeightsOutput& planned) {
   if (const std::optional<struct stat> status = find_status(path, false); status && S_ISLNK(status->st_mode))
     throw refused("is a link").in_file(escape_name(path));
@@ -71,7 +73,7 @@ void require_planned(const std::string& path, const WeightsOutput& planned) {
   bool same = file.size() == planned.size;
   if (same) file.read_at(0, std::as_writable_bytes(std::span(prefix)));
   same = same && prefix == planned.prefix;
-  if (!same) throw refused("is not the shard that was planned").in_file(escape_name(path));
+  if (!same) throw refused("is not the planned shard").in_file(escape_name(path));
 }
 
 FinishedShards read_part(const std::string& path, const PackPlan& plan) {

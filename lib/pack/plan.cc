@@ -1,4 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+// How a pack is planned. The selection (select.h) turns the tensors of the input into output tensors with
+// name, dtype and size; tied names that repeat another tensor are dropped. For a folder, gather.h decides on
+// the other files. The tensors are then split into shards in the order of the input and by the rule of
+// huggingface_hub, and sorted within each file as safetensors sorts them, so the header of every file, and
+// with it every offset, is known before a byte is written. That is why --dry-run can print exact sizes, the
+// space on disk can be checked first, and a part of the work (part.h) can be written on its own. The config
+// follows only if a cast or untied embeddings make it wrong. Everything that must be refused is refused here.
+
 #include "pack/plan.h"
 
 #include <fmt/format.h>
@@ -19,10 +27,10 @@
 namespace mu {
 namespace {
 
-// Metadata of the input as the options change it; the format is always named.
+// The metadata of the input with the changes that the options ask for; the format is always present.
 Metadata output_metadata(const Input& input, const PackPlan& plan, const PackOptions& options) {
   Metadata metadata = input.weights.merged_metadata();
-  // Names that shared a storage, as safetensors.torch.save_model records them.
+  // Records names that shared a storage, as safetensors.torch.save_model does.
   for (const TiedName& pair : plan.dropped) {
     if (pair.same_storage)
       metadata.emplace(rename_all(options.selection.rename, pair.dropped),
@@ -57,7 +65,8 @@ WeightsOutput make_output(std::string name, std::vector<PackedTensor> tensors, c
   return out;
 }
 
-// As huggingface_hub does: each shard says only the format, everything else goes to the index.
+// As huggingface_hub does it: the metadata of each shard hold only the format; everything else goes into the
+// index.
 void plan_shards(PackPlan& plan, std::vector<PackedTensor> tensors, const PackOptions& options,
                  const Input& input, const std::string& stem) {
   std::vector<std::uint64_t> sizes;
@@ -93,8 +102,8 @@ void plan_shards(PackPlan& plan, std::vector<PackedTensor> tensors, const PackOp
   plan.texts.push_back({stem + ".safetensors.index.json", write_shard_index(index_metadata, weight_map)});
 }
 
-// The dtype that a config should name after packing: the one asked for, or the only floating one that is left
-// when some were cast.
+// The dtype that the config should name after packing: the one asked for or, if some tensors were cast, the
+// only floating dtype that is left.
 std::optional<Dtype> config_dtype(const PackPlan& plan, const PackOptions& options) {
   if (options.selection.dtype) return options.selection.dtype;
   std::set<Dtype> floating;
@@ -139,14 +148,14 @@ void refuse_cast_of_quantized(const Input& input, const PackOptions& options) {
     throw Error(refusal).in_file(escape_name(input.name)).hint("cast by name with --dtype 'GLOB=TYPE'");
 }
 
-// Formats and types that are read only.
+// Refuses formats and types that can be read but not written.
 void require_packable(const std::vector<PackedTensor>& tensors, const Input& input) {
   for (const PackedTensor& tensor : tensors) {
     check_interrupt();
     const WeightsFile& file = input.weights.files[tensor.input->source];
     if (!file.read_only.empty()) throw malformed(std::string(file.read_only)).in_file(escape_name(file.name));
     if (tensor.input->dtype != Dtype::kForeign) continue;
-    throw malformed(fmt::format("tensor '{}' is of type {}, which safetensors can't hold",
+    throw malformed(fmt::format("tensor '{}' has type {}, which safetensors can't hold",
                                 escape_name(tensor.input->name), escape_name(type_text(*tensor.input))))
         .in_file(escape_name(file.name))
         .hint(type_text(*tensor.input) == "subclass"
@@ -156,7 +165,7 @@ void require_packable(const std::vector<PackedTensor>& tensors, const Input& inp
   }
 }
 
-// Parameters without values may only be left behind on purpose.
+// Parameters without values may be left out only on purpose.
 void require_found(const Input& input, const Selection& selection) {
   if (!input.weights.from_ranks) return;
   std::vector<std::string> names;
@@ -173,16 +182,15 @@ void require_found(const Input& input, const Selection& selection) {
       .hint(
           "frozen weights were not saved (DeepSpeed before 0.9.1, or exclude_frozen_parameters): --base "
           "MODEL "
-          "brings them, --exclude leaves them out");
+          "adds them, --exclude leaves them out");
 }
 
-// What a model that was put together from ranks still lacks.
+// Notes what a model put together from ranks still lacks.
 void note_ranks(PackPlan& plan, const Input& input, const PackOptions& options) {
   if (!input.weights.from_ranks) return;
   const std::string_view needed = input.is_adapter() ? "adapter_config.json" : "config.json";
   if (plan.kind == OutputKind::kFolder && !options.weights_only && !input.folder->has(needed))
-    plan.notes.push_back(
-        fmt::format("no {} lies in the checkpoint or above it: --base DIR brings one", needed));
+    plan.notes.push_back(fmt::format("no {} in the checkpoint or above it: --base DIR adds one", needed));
   const std::string* const dtype = input.config ? input.config->dtype() : nullptr;
   const bool masters = std::any_of(plan.weights.begin(), plan.weights.end(), [](const WeightsOutput& file) {
     return std::any_of(file.tensors.begin(), file.tensors.end(),
@@ -196,15 +204,15 @@ void note_ranks(PackPlan& plan, const Input& input, const PackOptions& options) 
   for (const Tensor& tensor : input.weights.tensors)
     lora += tensor.name.find(".lora_") != std::string::npos ? 1 : 0;
   if (lora > 0 && !input.is_adapter())
-    plan.notes.push_back(
-        fmt::format("{} of a LoRA adapter are among them: with an adapter_config.json beside, the "
-                    "adapter alone is written",
-                    plural(lora, "tensor")));
+    plan.notes.push_back(fmt::format(
+        "{} of a LoRA adapter among the weights: with an adapter_config.json beside them, only the "
+        "adapter is written",
+        plural(lora, "tensor")));
 }
 
 void plan_npy(PackPlan& plan, std::vector<PackedTensor> tensors) {
   if (tensors.size() != 1) {
-    throw refused(fmt::format("a .npy file holds one tensor, {} are selected", tensors.size()))
+    throw refused(fmt::format("a .npy file holds one tensor, but {} are selected", tensors.size()))
         .hint("choose one with --select NAME");
   }
   const TensorSpec& spec = tensors.front().output;
@@ -215,7 +223,7 @@ void plan_npy(PackPlan& plan, std::vector<PackedTensor> tensors) {
   plan.weights.push_back(std::move(out));
 }
 
-// Names a loader would look for, or read in place of what we write.
+// Names that a loader would look for, or would read in place of what we write.
 bool is_model_file(std::string_view name) {
   const FileRole role = role_of(name, false);
   const bool is_weights =
@@ -234,7 +242,7 @@ std::uint64_t PackPlan::tensor_count() const {
 
 namespace {
 
-// What the options say of the folder's files.
+// Applies the options that concern the files of the folder.
 void apply_options(PackPlan& plan, const PackOptions& options) {
   for (GatheredFile& file : plan.files) {
     const std::vector<FileRole>& left = options.left_roles;
@@ -261,7 +269,7 @@ PackPlan plan_pack(const Input& input, const Prepared& prepared, const PackOptio
   PackPlan plan;
   plan.kind = kind;
   plan.notes = prepared.notes;
-  // A repeated tensor may only go where the one it repeats is written.
+  // A repeated tensor may be dropped only if the one that it repeats is written.
   std::copy_if(prepared.tied.begin(), prepared.tied.end(), std::back_inserter(plan.dropped),
                [&options](const TiedName& pair) { return is_selected(options.selection, pair.kept); });
   std::vector<std::string> dropped;
@@ -307,7 +315,7 @@ Replacement plan_replacement(const std::string& folder, const PackPlan& plan) {
   for (const FolderEntry& entry : list_folder(folder)) {
     const bool is_folder = entry.kind == FolderEntry::Kind::kFolder;
     if (is_folder && !written.contains(entry.name)) {
-      throw refused("it holds the folder '" + escape_name(entry.name) + "', which was not written by st-pack")
+      throw refused("holds the folder '" + escape_name(entry.name) + "', which st-pack did not write")
           .in_file(escape_name(folder))
           .hint("write elsewhere");
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What st-pack will do, complete to the byte, before anything is written: a pure function of the opened input
+// What st-pack will do, exact to the byte, before anything is written: a pure function of the opened input
 // and the options. --dry-run prints it, --json serialises it, write.h carries it out.
 #pragma once
 
@@ -17,7 +17,7 @@
 
 namespace mu {
 
-// A small file whose text is known already: the index, an edited config.
+// A small file whose text is already known: the index, an edited config.
 struct TextOutput {
   std::string name;
   std::string text;
@@ -31,21 +31,21 @@ struct PackOptions {
   // --metadata: a key with its value, or a key to drop. In the order given.
   std::vector<std::pair<std::string, std::optional<std::string>>> metadata;
   bool weights_only = false;
-  std::vector<TextOutput> texts{};     // files of the output folder whose text is given
-  std::vector<FileRole> left_roles{};  // of the input folder's files, those that stay behind
+  std::vector<TextOutput> texts{};     // files of the output folder, with their text
+  std::vector<FileRole> left_roles{};  // files of the input folder with these roles are not taken
 };
 
 enum class OutputKind : std::uint8_t { kFolder, kSafetensors, kNpy, kStream };
 
 // One file of weights to be written: `prefix`, then the tensors without gaps.
 struct WeightsOutput {
-  std::string name;                   // in the folder; of a single file empty
+  std::string name;                   // in the folder; empty for a single file
   std::string prefix;                 // length and header
   std::vector<PackedTensor> tensors;  // in file order
   std::uint64_t size = 0;             // bytes of the whole file
 };
 
-// Of which plan a plan is one part (part.h).
+// The plan that this plan is one part of (part.h).
 struct PlannedPart {
   Part number;
   std::string fingerprint;
@@ -54,21 +54,23 @@ struct PlannedPart {
 struct PackPlan {
   OutputKind kind = OutputKind::kFolder;
   std::vector<WeightsOutput> weights;
-  std::vector<TextOutput> texts;    // a folder's: config where it changed, then the index
-  std::vector<GatheredFile> files;  // a folder's: copied (taken) and left
+  std::vector<TextOutput> texts;    // for a folder: the config if it changed, then the index
+  std::vector<GatheredFile> files;  // for a folder: copied (taken) and left
   std::vector<TiedName> dropped;    // tied names that are written once
-  std::vector<std::string> notes;   // what a user should know
+  std::vector<std::string> notes;   // what the user should know
   std::uint64_t total_bytes = 0;    // to be written
   std::optional<PlannedPart> part{};
 
   [[nodiscard]] std::uint64_t tensor_count() const;
 };
 
-// Plans the output of `input`, as it was prepared. Throws kRefused, kMalformed or kUsage before anything happens.
+// Plans the output of `input`, as it was prepared. Throws kRefused, kMalformed or kUsage before anything
+// happens.
 PackPlan plan_pack(const Input& input, const Prepared& prepared, const PackOptions& options, OutputKind kind);
 
-// Files of an existing output folder that --force replaces or removes, and those that it keeps; sorted.
-// Throws kRefused when there is a folder that we would not write.
+
+// Which files of an existing output folder --force replaces or removes, and which it keeps; sorted. Throws
+// kRefused if the folder holds a folder that we would not write.
 struct Replacement {
   std::vector<std::string> replaced;
   std::vector<std::string> kept;

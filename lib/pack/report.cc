@@ -15,7 +15,7 @@
 namespace mu {
 namespace {
 
-// "F32 ×19, BF16 ×2 (from F32)".
+// "F32 ×19, BF16 ×2 from F32".
 std::string dtype_summary(const WeightsOutput& file) {
   std::map<std::pair<Dtype, Dtype>, std::uint64_t> counts;
   for (const PackedTensor& tensor : file.tensors) ++counts[{tensor.output.dtype, tensor.input->dtype}];

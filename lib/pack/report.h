@@ -10,15 +10,15 @@
 
 namespace mu {
 
-// A line a file, sorted by what happens to it, with the reason; columns for a terminal.
+// One line for each file, sorted by what happens to it, with the reason; columns for a terminal.
 std::string plan_text(const PackPlan& plan, const std::string& out,
                       const std::optional<Replacement>& replacement);
 
-// With `result` after the plan was carried out.
+// `result` is null until the plan has been carried out.
 std::string plan_json(const PackPlan& plan, const Input& input, const std::string& out,
                       const std::optional<Replacement>& replacement, const WriteResult* result);
 
-// One line on what was done.
+// One line about what was done.
 std::string summary_line(const PackPlan& plan, const std::string& out);
 
 // "42 values overflowed …", for a tensor that a cast changed beyond rounding.

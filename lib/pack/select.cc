@@ -16,7 +16,7 @@
 namespace mu {
 namespace {
 
-// Floating types that --dtype changes. A scale exponent and packed types are no numbers to round.
+// The floating types that --dtype changes. A scale exponent or a packed type is not a number to round.
 bool is_castable(Dtype dtype) {
   return is_floating(dtype) && dtype != Dtype::kF8E8M0 && can_cast(dtype, Dtype::kF32);
 }
@@ -86,7 +86,7 @@ std::vector<PackedTensor> select_tensors(const std::vector<Tensor>& tensors, con
 }
 
 const Tensor* find_scale_tensor(const std::vector<Tensor>& tensors) {
-  // From the formats that facts name: fp8 and compressed-tensors, gptq and awq, bitsandbytes, mlx, mxfp4.
+  // The endings of fp8 and compressed-tensors, gptq and awq, bitsandbytes, mlx, mxfp4.
   static constexpr std::array<std::string_view, 16> kEndings = {".weight_scale",
                                                                 ".weight_scale_inv",
                                                                 ".weight_scale_2",

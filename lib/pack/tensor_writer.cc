@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The tensors of a file are cut into runs. A run of unchanged tensors that also lie side by side in one input
-// file is one copy; a run of tensors that are cast or gathered is a list of pieces for the worker threads.
+// The tensors of a file are divided into runs. A run of unchanged tensors that are also adjacent in one input
+// file is a single copy; a run of tensors that are cast or gathered is a list of pieces for the worker
+// threads.
 #include "pack/tensor_writer.h"
 
 #include <algorithm>
@@ -13,19 +14,21 @@
 namespace mu {
 namespace {
 
-constexpr std::uint64_t kPieceElements = 256U << 10;  // of a cast; at most 2 MiB in and 2 MiB out a thread
-constexpr std::uint64_t kStreamPiece = 1U << 20;      // bytes
+constexpr std::uint64_t kPieceElements = 256U
+                                         << 10;  // of a cast: at most 2 MiB in and 2 MiB out for each thread
+constexpr std::uint64_t kStreamPiece =
+    1U << 20;  // bytes written at a time: many for a system call, few for memory
 
 bool is_cast(const PackedTensor& tensor) {
   return tensor.input->dtype != tensor.output.dtype;
 }
 
-// Whether its bytes must pass through our buffers: cast, or gathered from where they lie.
+// Whether its bytes must pass through our buffers: it is cast, or gathered from several places.
 bool is_worked(const PackedTensor& tensor) {
   return is_cast(tensor) || (tensor.input->layout && byte_ranges(*tensor.input).empty());
 }
 
-// A piece of a cast tensor: where it goes and how much of it.
+// A piece of a cast tensor: where it goes and how large it is.
 struct Piece {
   std::size_t tensor;
   std::uint64_t at;      // bytes into the output tensor
@@ -70,7 +73,7 @@ void TensorWriter::read_output(const PackedTensor& tensor, std::uint64_t at, std
 
 void TensorWriter::copy_run(const WeightsOutput& plan, std::size_t first, std::size_t last,
                             std::uint64_t offset, OutputFile& out) const {
-  // Ranges that follow one another in an input file are one copy.
+  // Adjacent ranges of an input file are one copy.
   ByteRange run{0, 0, 0};
   const auto copy = [&] {
     if (run.size == 0) return;

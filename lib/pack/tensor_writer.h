@@ -15,16 +15,15 @@ class TensorWriter {
   TensorWriter(const Weights& weights, unsigned threads, OnBytes on_bytes)
       : weights_(weights), threads_(threads), on_bytes_(std::move(on_bytes)) {}
 
-  // Into a file, by position.
+  // Writes into a file, by position.
   void write(const WeightsOutput& plan, OutputFile& out, WriteResult& result) const;
-  // Into standard output, in order.
+  // Writes to standard output, in order.
   void stream(const WeightsOutput& plan, WriteResult& result) const;
 
-  // The input file whose bytes the planned file repeats from first to last, or null: it can be shared as a
-  // whole.
+  // The input file that equals the planned file byte for byte, or null: it can be shared as a whole.
   [[nodiscard]] const InputFile* whole_copy_of(const WeightsOutput& plan) const;
 
-  // Bytes [at, at + out.size()) of a tensor as it is written; `at` at an element.
+  // Bytes [at, at + out.size()) of a tensor as it will be written; `at` is the start of an element.
   void read_output(const PackedTensor& tensor, std::uint64_t at, std::span<std::byte> out,
                    CastReport& report) const;
 

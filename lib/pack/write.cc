@@ -31,7 +31,7 @@ Error onto_itself(const std::string& out) {
   return refused("is the input itself").in_file(escape_name(out)).hint("write elsewhere");
 }
 
-// Whether `path` lies in the folder `target`, by its name or behind a link.
+// Whether `path` is in the folder `target`, by its name or through a link.
 bool is_in(const std::string& path, const FileId& target) {
   return id_of(parent_of(path)) == target ||
          (exists(path) && id_of(parent_of(resolved_path(path))) == target);
@@ -44,12 +44,12 @@ void refuse_own_input(const PackPlan& plan, const Input& input, const std::strin
   for (const WeightsFile& file : input.weights.files) {
     if (!file.file) continue;
     if (file.file->id() == *target) throw onto_itself(out);
-    // An input that lies in the output folder would be replaced with it.
+    // An input in the output folder would be replaced with it.
     if (plan.kind == OutputKind::kFolder && is_in(file.name, *target)) throw onto_itself(out);
   }
 }
 
-// What the disk gives back against what should be there, tensor by tensor.
+// Compares what the disk returns with what should be there, tensor by tensor. Returns the content digest.
 std::string verify_output(const PackPlan& plan, const TensorWriter& writer,
                           const std::vector<std::string>& paths, unsigned threads) {
   std::vector<std::pair<std::string, std::string>> hashes;
@@ -82,7 +82,7 @@ std::string verify_output(const PackPlan& plan, const TensorWriter& writer,
       found[i] = {spec.name, actual};
     });
     if (!same || differs) {
-      throw Error(ErrorKind::kIo, "what was read back differs from what was written")
+      throw Error(ErrorKind::kIo, "read back different bytes than were written")
           .in_file(escape_name(paths[f]))
           .hint("the disk or the memory is faulty; nothing was put in place");
     }
@@ -91,7 +91,7 @@ std::string verify_output(const PackPlan& plan, const TensorWriter& writer,
   return content_digest(std::move(hashes));
 }
 
-// Shares whole files where the disk can, then makes sure that the rest fits.
+// Shares whole files with the input if the file system can; stops at the first that it can't.
 std::set<const WeightsOutput*> clone_what_can_be(const PackPlan& plan, const TensorWriter& writer,
                                                  std::vector<OutputFile>& files) {
   std::set<const WeightsOutput*> done;
@@ -121,7 +121,7 @@ void write_text(StagedFolder& folder, const TextOutput& text) {
   file.sync();
 }
 
-// The files of weights into a stage: finished ones as links, the others written.
+// Puts the files of weights into a stage: links finished ones, writes the others.
 WriteResult stage_weights(const PackPlan& plan, const TensorWriter& writer, StagedFolder& folder,
                           const FinishedShards& finished, const WriteOptions& options) {
   WriteResult written;
@@ -171,7 +171,7 @@ WriteResult write_folder(const PackPlan& plan, const Input& input, const std::st
     copy_file(source, copy, {});
     copy.sync();
   }
-  for (const TextOutput& text : plan.texts) write_text(folder, text);  // the index is the last
+  for (const TextOutput& text : plan.texts) write_text(folder, text);  // the index comes last
   for (const std::string& name : replacement.kept) folder.keep(name);
   folder.commit(replacement.replaced);
   return result;
@@ -238,7 +238,7 @@ WriteResult write_shards(const PackPlan& plan, const Input& input, const std::st
   Progress progress("packing", plan.total_bytes, options.progress);
   const TensorWriter writer(input.weights, options.threads,
                             [&progress](std::uint64_t bytes) { progress.add(bytes); });
-  StagedFolder folder(out, true);  // one that is there is left alone by commit_if_first
+  StagedFolder folder(out, true);  // commit_if_first leaves an existing one alone
   WriteResult result = stage_weights(plan, writer, folder, {}, options);
   write_text(folder, {name, text(result)});
   folder.commit_if_first();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Carries out a plan; decides nothing. Unchanged bytes are shared or copied inside the kernel, casts stream
-// through fixed buffers on all threads, and the output appears whole or not at all.
+// Carries out a plan and decides nothing. Unchanged bytes are shared or copied inside the kernel, casts
+// stream through fixed buffers on all threads, and the output appears complete or not at all.
 #pragma once
 
 #include <functional>
@@ -15,34 +15,34 @@ namespace mu {
 
 struct WriteOptions {
   bool force = false;
-  bool verify = false;  // reread what was written and compare it with what should have been
+  bool verify = false;  // reread the output and compare it with what should be there
   unsigned threads = 1;
   bool progress = false;
 };
 
-// A file of weights that a part of the work has written already, by its name in the output.
+// A file of weights that a part of the work has already written. The key of FinishedShards is its name in the
+// output.
 struct FinishedShard {
   std::string path;
   std::vector<CastLoss> losses;
 };
 using FinishedShards = std::map<std::string, FinishedShard>;
 
-// Writes to the folder or file `out`, or to standard output for kStream. Throws kRefused when `out` is part
-// of the input or exists without `force`, kIo when it can't be written, kIo when --verify finds other bytes
-// on the disk.
-// `finished` files of a folder are linked into it, not written.
+// Writes to the folder or file `out`, or to standard output for kStream. Files in `finished` are linked into
+// the folder instead of being written. Throws kRefused if `out` is part of the input or exists without
+// `force`; kIo if it can't be written, or if `verify` finds other bytes on the disk.
 WriteResult write_pack(const PackPlan& plan, const Input& input, const std::string& out,
                        const WriteOptions& options, const FinishedShards& finished = {});
 
-// Throws kRefused where writing to `out` would replace one of these folders and files that are read, or what
-// their links lead to: it would be lost.
+// Throws kRefused if writing to `out` would replace one of these folders and files that are read, or the
+// target of a link in them: it would be lost.
 void require_apart(const std::string& out, const std::vector<std::string>& sources);
 
-// Throws kRefused where write_pack would before it writes.
+// Throws kRefused in the cases in which write_pack() would refuse before it writes.
 void require_writable(const PackPlan& plan, const Input& input, const std::string& out, bool force);
 
-// Writes the planned files of weights alone to a folder, with one more file whose text is made of the result.
-// Where the folder is there by now, what was written is given up: somebody else has done the same.
+// Writes only the planned files of weights to a folder, and one more file whose text is made from the result.
+// If the folder exists by then, discards what was written: somebody else has done the same work.
 WriteResult write_shards(const PackPlan& plan, const Input& input, const std::string& out,
                          const std::string& name, const std::function<std::string(const WriteResult&)>& text,
                          const WriteOptions& options);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What writing a packed model found out.
+// What was found out while a packed model was written.
 #pragma once
 
 #include <optional>
@@ -16,7 +16,7 @@ using CastLoss = std::pair<std::string, CastReport>;
 
 struct WriteResult {
   std::vector<CastLoss> losses;       // in the order of the output
-  std::optional<std::string> digest;  // the content digest of the output, when it was verified
+  std::optional<std::string> digest;  // the content digest of the output, if it was verified
 };
 
 }  // namespace mu

@@ -204,7 +204,7 @@ t = new'
 
 @test "st-pack --adapter refuses a base that is not the adapter's, and adapters it does not know" {
   expect 4 st-pack "$FIXTURES/pair/base" --adapter "$FIXTURES/lora-adapter" -o out
-  has stderr "model.layers.0.mlp.down_proj: a delta of 32 x 64 for a tensor of [64, 160]"
+  has stderr "model.layers.0.mlp.down_proj: its delta is 32 x 64, but the tensor is [64, 160]"
   cp -r "$FIXTURES/base" renamed
   edit renamed/model.safetensors 't = {k.replace("q_proj", "query"): v for k, v in t.items()}'
   expect 4 st-pack renamed --adapter "$FIXTURES/lora-adapter" -o out

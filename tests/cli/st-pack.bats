@@ -322,7 +322,7 @@ C
   expect 0 st-inspect --metadata=shared.b odd.safetensors
   [ "$output" = shared.a ]
   expect 0 st-pack "$FIXTURES/torch/training.pth" -o training.safetensors
-  has stderr "the weights are those under 'model'"
+  has stderr "the weights are under 'model'"
   expect 0 st-pack "$FIXTURES/formats/arrays-deflated.npz" -o - --dtype f32
   printf '%s' "" > none
   expect 0 st-pack "$FIXTURES/formats/arrays.npz" -o arrays.safetensors
@@ -351,12 +351,12 @@ C
   mv in/tokenizer.json away
   ln -s ../away/tokenizer.json in/tokenizer.json
   expect 0 st-pack in -o out
-  has stderr "tokenizer.json: a link that leads out of the folder, copied from $PWD/away/tokenizer.json"
+  has stderr "tokenizer.json: is a link that leads out of the folder, copied from $PWD/away/tokenizer.json"
   cmp out/tokenizer.json away/tokenizer.json
   for name in vocab.txt merges.txt; do
     ln -sf ../away/token "in/$name"
     expect 5 st-pack in -o out2
-    has stderr "in/$name: a link that leads out of the folder, to a file that holds a secret"
+    has stderr "in/$name: is a link that leads out of the folder, to a file that holds a secret"
     [[ $stderr != *qrst* ]]
     [ ! -e out2 ]
     expect 0 st-pack --weights-only in -o only && rm -r only

@@ -47,7 +47,7 @@ Policy slim_all_but(std::uint64_t count) {
 
 }  // namespace
 
-TEST_CASE("execute: removes exactly the planned") {
+TEST_CASE("execute: removes exactly what was planned") {
   const Run run({100, 200, 300, 400});
   put(run / "notes.txt", "mine");
   const Outcome outcome = execute(look_at(run.path()), keep_last(2));
@@ -61,7 +61,7 @@ TEST_CASE("execute: removes exactly the planned") {
   CHECK(execute(look_at(run.path()), keep_last(2)).changes() == 0);
 }
 
-TEST_CASE("execute: slimming takes the set and puts the folder's time back") {
+TEST_CASE("execute: slimming takes its entries and restores the folder's time") {
   const Run run({100, 200, 300});
   std::map<std::string, std::int64_t> before;
   for (const std::string& name : names_in(run.path())) before[name] = mtime_of(run / name);
@@ -84,7 +84,7 @@ TEST_CASE("execute: slimming takes the set and puts the folder's time back") {
   CHECK(execute(after, slim_all_but(1)).changes() == 0);
 }
 
-TEST_CASE("execute: torn ones go aside under a free name") {
+TEST_CASE("execute: torn checkpoints are put aside under a free name") {
   const Run run({100, 200, 300});
   std::filesystem::create_directory(run / "torn-checkpoint-300");
   put(run / "checkpoint-300/model.safetensors", "cut");
@@ -100,7 +100,7 @@ TEST_CASE("execute: torn ones go aside under a free name") {
   CHECK(names_in(run / "torn-checkpoint-300.2").size() == kWhole.size());
 }
 
-TEST_CASE("execute: what changed or vanished since it was looked at is left alone") {
+TEST_CASE("execute: what changed or vanished after the scan is left alone") {
   const Run run({100, 200, 300, 400, 500});
   const LookedAt at = look_at(run.path());
   put(run / "checkpoint-100/new", "");                                      // the folder changed
@@ -129,7 +129,7 @@ TEST_CASE("execute: what changed or vanished since it was looked at is left alon
   CHECK(names_in(linked / "old") == kWhole);
 }
 
-TEST_CASE("execute: when the checkpoint to resume from goes, everything stays") {
+TEST_CASE("execute: when the checkpoint to resume from is gone, everything stays") {
   for (const bool gone : {true, false}) {
     const Run run({100, 200, 300});
     const LookedAt at = look_at(run.path());
@@ -146,7 +146,7 @@ TEST_CASE("execute: when the checkpoint to resume from goes, everything stays") 
   }
 }
 
-TEST_CASE("execute: links inside are removed, what they lead to is not") {
+TEST_CASE("execute: links inside are removed, their targets are not") {
   const TempFolder outside;
   std::filesystem::create_directory(outside / "data");
   put(outside / "data/precious", "x");
@@ -167,7 +167,7 @@ TEST_CASE("execute: what is mounted inside a checkpoint survives") {
     if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
       return kChildSkipped;
     const LookedAt before = look_at(run.path());
-    // The same file system, so that device numbers tell nothing; mounted after the look.
+    // The same file system, so that device numbers show nothing; mounted after the scan.
     if (::mount(outside.path().c_str(), (run / "checkpoint-100/mnt").c_str(), nullptr, MS_BIND, nullptr) != 0)
       return kChildSkipped;
     if (::mount((outside / "precious").c_str(), (run / "checkpoint-200/config.json").c_str(), nullptr,
@@ -191,7 +191,7 @@ TEST_CASE("execute: what is mounted inside a checkpoint survives") {
   CHECK(result == kChildPassed);
 }
 
-TEST_CASE("execute: a file that is mounted in a checkpoint survives with all of it") {
+TEST_CASE("execute: a file that is mounted in a checkpoint survives with the whole checkpoint") {
   const int result = result_of_child([] {
     const Run run({100, 200, 300});
     const TempFolder outside;
@@ -216,8 +216,9 @@ TEST_CASE("execute: a file that is mounted in a checkpoint survives with all of 
   CHECK(result == kChildPassed);
 }
 
-// Two that the plan removes, of another user who lets us into the run folder and not into the checkpoints.
-TEST_CASE("execute: what may not be emptied stays in sight and is not counted") {
+// The plan removes two checkpoints of another user, who lets us into the run folder but not into the
+// checkpoints.
+TEST_CASE("execute: what we may not empty stays visible and is not counted") {
   const int result = result_of_child([] {
     const Run run({100, 200, 300});
     std::filesystem::create_directory(run / "checkpoint-200/inner");
@@ -230,12 +231,12 @@ TEST_CASE("execute: what may not be emptied stays in sight and is not counted") 
     ::chown((run / "checkpoint-100").c_str(), 0, 0);
     const LookedAt at = look_at(run.path());
     if (::setresgid(65534, 65534, 65534) != 0 || ::setresuid(65534, 65534, 65534) != 0) return 4;
-    // checkpoint-100 is root's, checkpoint-200 ours but for a folder in it.
+    // checkpoint-100 belongs to root, checkpoint-200 to us except for one folder in it.
     const Outcome outcome = execute(at, keep_last(1));
     bool passed = outcome.removed == 0 && outcome.bytes_freed == 0 && outcome.failures.size() == 2 &&
                   names_in(run.path()) == checkpoints({100, 200, 300});
     for (const Error& error : outcome.failures) passed = passed && error.kind() == ErrorKind::kPartial;
-    ::_exit(passed ? kChildPassed : 1);  // the folder is root's to remove
+    ::_exit(passed ? kChildPassed : 1);  // only root may remove the folder
   });
   if (result == kChildSkipped) {
     MESSAGE("skipped: only root can be somebody else");
@@ -244,7 +245,7 @@ TEST_CASE("execute: what may not be emptied stays in sight and is not counted") 
   CHECK(result == kChildPassed);
 }
 
-TEST_CASE("execute: a run folder that can't be written is told once, before anything is renamed") {
+TEST_CASE("execute: a run folder that can't be written is reported once, before any rename") {
   const int result = result_of_child([] {
     const Run run({100, 200, 300});
     if (::geteuid() != 0) return kChildSkipped;
@@ -299,9 +300,9 @@ TEST_CASE("execute: to the trash, within a file system and to another one") {
   std::filesystem::remove_all(far);
 }
 
-TEST_CASE("execute: leftovers of killed runs are finished, those of living ones are not") {
+TEST_CASE("execute: leftovers of killed runs are finished, those of live runs are not") {
   const Run run({100, 200, 300});
-  // Half deleted by a process that is gone.
+  // Half deleted by a process that has ended.
   std::filesystem::rename(run / "checkpoint-100", run / "x");
   std::string name;
   CHECK(in_child([&] { put(run / "name", stage_name("checkpoint-100", StageKind::kGone)); }) == 0);
@@ -317,7 +318,7 @@ TEST_CASE("execute: leftovers of killed runs are finished, those of living ones 
   CHECK(names_in(run.path()) == expected);
 }
 
-// The name under which a process that is gone hid checkpoint-100, of which it had judged `judged`.
+// The name under which a process that has ended hid checkpoint-100, having judged `judged`.
 static std::string hidden_name(const Run& run, std::optional<FileId> judged) {
   CHECK(in_child([&] { put(run / "name", stage_name("checkpoint-100", StageKind::kGone, judged)); }) == 0);
   const std::string name = get(run / "name");
@@ -351,8 +352,8 @@ TEST_CASE("execute: a hidden checkpoint is deleted only if it is the one that wa
 
 namespace {
 
-// checkpoint-100 as a kill leaves it when only its optimizer has been moved out. Returns its time before
-// that.
+// Makes checkpoint-100 as a kill leaves it when only its optimizer has been moved out. Returns its time
+// before that.
 std::int64_t cut_slimming_short(const Run& run) {
   const std::string checkpoint = run / "checkpoint-100";
   const std::int64_t mtime = mtime_of(checkpoint);
@@ -374,7 +375,7 @@ std::int64_t cut_slimming_short(const Run& run) {
 
 }  // namespace
 
-TEST_CASE("execute: a slimming that was cut short is finished, whatever is to happen to the checkpoint now") {
+TEST_CASE("execute: a slimming that was cut short is finished, whatever the plan for the checkpoint is now") {
   for (const std::uint64_t last : {1, 2}) {
     const Run run({100, 200});
     const std::int64_t mtime = cut_slimming_short(run);
@@ -404,7 +405,7 @@ TEST_CASE("execute: what came into a hidden folder and was never judged is given
     for (const std::string& name : names_in(run.path())) {
       if (name.starts_with('.')) hidden = run / name;
     }
-    // The journal as it is written now: every entry with its inode, of which this one has another.
+    // The journal of today lists every entry with its inode; this entry has another inode.
     put(hidden + "/.folder-mtime", get(hidden + "/.folder-mtime") + "1 optimizer.pt\n2 scheduler.pt\n");
     if (is_taken) put(run / "checkpoint-100/optimizer.pt", "a third one");
     const Outcome outcome = execute(look_at(run.path()), keep_last(2));
@@ -414,7 +415,7 @@ TEST_CASE("execute: what came into a hidden folder and was never judged is given
     CHECK(get(run / (is_taken ? "kept-checkpoint-100-optimizer.pt" : "checkpoint-100/optimizer.pt")) ==
           whole);
     CHECK(exists(run / "checkpoint-100/scheduler.pt"));
-    // Nothing is left that is not known: the next run finishes.
+    // Nothing unknown is left: the next run finishes.
     CHECK(execute(look_at(run.path()), keep_last(2)).leftovers == 1);
   }
 }
@@ -435,9 +436,9 @@ TEST_CASE("execute: a checkpoint that was written again after a cut slimming is 
   }
 }
 
-// A deletion that is killed whenever something has gone: whatever has a checkpoint's name is whole, and the
-// next run finishes the rest. (tests/cli/system-faults.bats kills at the system calls before that.)
-TEST_CASE("execute: killed after each tree that has gone") {
+// A deletion is killed after each tree: whatever has the name of a checkpoint is complete, and the next run
+// finishes the rest. (tests/cli/system-faults.bats kills at the system calls before that.)
+TEST_CASE("execute: killed after each deleted tree") {
   std::vector<std::string> slim;
   for (const std::string& name : kWhole) {
     if (name != "optimizer.pt" && name != "scheduler.pt" && name != "rng_state.pth") slim.push_back(name);
@@ -456,7 +457,7 @@ TEST_CASE("execute: killed after each tree that has gone") {
         if (++gone == last) ::raise(SIGKILL);
       };
       execute(look_at(run.path()), policy,
-              {.on_freed = die});  // one thread, so that no other goes on meanwhile
+              {.on_freed = die});  // one thread, so that no other continues meanwhile
     });
     REQUIRE(WIFSIGNALED(status));
     std::vector<std::string> visible, hidden;
@@ -475,7 +476,7 @@ TEST_CASE("execute: killed after each tree that has gone") {
   }
 }
 
-TEST_CASE("execute: two at once: the second is told to come back") {
+TEST_CASE("execute: two runs at once: the second is asked to come back later") {
   const Run run({100, 200});
   const LookedAt at = look_at(run.path());
   lock_run(at.folders.front());

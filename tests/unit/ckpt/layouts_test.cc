@@ -15,7 +15,7 @@ namespace {
 
 const std::string kTorch = kRealCheckpoint + "/scheduler.pt";
 
-// A run that is made file by file.
+// A run that is built file by file.
 struct RunByHand {
   TempFolder folder;
 
@@ -58,7 +58,7 @@ struct RunByHand {
   }
 };
 
-// As diffusers' scripts leave it, by accelerate.
+// As the scripts of diffusers write it, with accelerate.
 void add_diffusers(const RunByHand& run, const std::string& at, const char* weights) {
   run.weights(at + weights);
   for (const char* name :
@@ -66,7 +66,7 @@ void add_diffusers(const RunByHand& run, const std::string& at, const char* weig
     run.torch(at + name);
 }
 
-// As verl leaves it.
+// As verl writes it.
 void add_verl(const RunByHand& run, const std::string& at) {
   for (const char* kind : {"model", "optim", "extra_state"}) {
     for (int rank = 0; rank < 2; ++rank)
@@ -78,7 +78,7 @@ void add_verl(const RunByHand& run, const std::string& at) {
 
 }  // namespace
 
-TEST_CASE("layouts: every file that a torch checkpoint's metadata name, the optimizer's too") {
+TEST_CASE("layouts: every file that the metadata of a torch checkpoint name, also those of the optimizer") {
   for (const bool by_pattern : {false, true}) {
     const std::string pattern = by_pattern ? "checkpoint-*" : "";
     const RunByHand run;
@@ -98,14 +98,14 @@ TEST_CASE("layouts: every file that a torch checkpoint's metadata name, the opti
       }
     }
     CHECK(run.fault(pattern).empty());
-    // What is not named may lie there.
+    // Files that are not named may be there.
     run.text("checkpoint-1/optimizer_0/__7_0.distcp", "");
     run.torch("checkpoint-1/rng_state_0.pth");
     CHECK(run.fault(pattern) == "random states of 1 ranks, 8 expected: rank 1's is missing");
   }
 }
 
-TEST_CASE("layouts: metadata of torch cut anywhere") {
+TEST_CASE("layouts: metadata of torch, cut anywhere") {
   const RunByHand run;
   run.fixture("fsdp-run/checkpoint-1/pytorch_model_fsdp_0", "step-1");
   CHECK(run.condition("step-*") == Condition::kResumable);
@@ -118,7 +118,7 @@ TEST_CASE("layouts: metadata of torch cut anywhere") {
   }
 }
 
-TEST_CASE("layouts: DeepSpeed's files are as many as they say, in the trainer's folder or by pattern") {
+TEST_CASE("layouts: DeepSpeed has as many files as they say, in a folder of the Trainer or by pattern") {
   for (const char* fixture : {"zero2-run", "zero3-run"}) {
     const std::string from = std::string(fixture) + "/checkpoint-1/global_step1";
     const RunByHand run;
@@ -137,7 +137,7 @@ TEST_CASE("layouts: DeepSpeed's files are as many as they say, in the trainer's 
   }
 }
 
-TEST_CASE("layouts: verl's parts, all kinds of all ranks") {
+TEST_CASE("layouts: verl: every kind of file for every rank") {
   const std::string pattern = "global_step_*", at = "global_step_5/";
   const RunByHand run;
   add_verl(run, at);
@@ -243,17 +243,17 @@ TEST_CASE("layouts: each adapter needs its weights") {
   CHECK(run.condition() == Condition::kResumable);
   run.weights("checkpoint-500/value_head.safetensors");
   run.remove("checkpoint-500/adapter_model.safetensors");
-  CHECK(run.fault() == "adapter_config.json is there without the adapter's weights");
+  CHECK(run.fault() == "adapter_config.json is there, but the weights of the adapter are missing");
   run.torch("checkpoint-500/adapter_model.bin");
   CHECK(run.condition() == Condition::kResumable);
   run.remove("checkpoint-500/reference/adapter_model.safetensors");
-  CHECK(run.fault() == "reference/adapter_config.json is there without the adapter's weights");
-  // Shares may hold it.
+  CHECK(run.fault() == "reference/adapter_config.json is there, but the weights of the adapter are missing");
+  // The partitions of the ranks may hold it.
   run.fixture("fsdp-run/checkpoint-1/pytorch_model_fsdp_0", "checkpoint-500/pytorch_model_fsdp_0");
   CHECK(run.fault().empty());
 }
 
-TEST_CASE("layouts: a slimmed checkpoint of any trainer is whole, and not to be resumed from") {
+TEST_CASE("layouts: a slimmed checkpoint of any trainer is complete, but can't be resumed from") {
   for (const bool is_accelerate : {true, false}) {
     const RunByHand run;
     add_diffusers(run, "checkpoint-500/", "unet/diffusion_pytorch_model.safetensors");
@@ -305,7 +305,7 @@ TEST_CASE("layouts: shards of either format need their index, or one file of all
   }
 }
 
-TEST_CASE("layouts: what strangers put beside the weights says nothing") {
+TEST_CASE("layouts: unrelated files beside the weights don't matter") {
   const RunByHand run;
   std::filesystem::copy(kRealCheckpoint, run.folder / "checkpoint-40",
                         std::filesystem::copy_options::recursive);
@@ -321,7 +321,7 @@ TEST_CASE("layouts: what strangers put beside the weights says nothing") {
   }
 }
 
-TEST_CASE("layouts: an index names no tensor that its shard lacks") {
+TEST_CASE("layouts: a tensor that an index names must be in its shard") {
   const auto shard = [](const char* name) {
     return safetensors(
         fmt::format(
@@ -364,7 +364,7 @@ TEST_CASE("layouts: a mark beside a checkpoint, or its own name, says that it is
   CHECK(staged.fault("step_*") == "its name says that it is not finished");
 }
 
-TEST_CASE("layouts: a pattern takes what holds weights or training state, nothing else") {
+TEST_CASE("layouts: a pattern takes only what holds weights or training state") {
   const RunByHand run;
   for (const char* name : {"step_1.pt", "step_2.pth.tar", "step_3/odd.pt", "step_4/optimizer.bin"})
     run.torch(name);
@@ -391,10 +391,10 @@ TEST_CASE("layouts: a pattern takes what holds weights or training state, nothin
   CHECK(at.run().left_alone ==
         std::vector<std::string>{"left alone, neither weights nor training state: step_10.log, step_11.json, "
                                  "step_12, step_13, step_14 and 3 more",
-                                 "left alone, no number in the name, as others have: step_best.pt"});
+                                 "left alone, no number in the name, unlike the others: step_best.pt"});
 }
 
-TEST_CASE("layouts: a node's own disk holds its ranks' files alone") {
+TEST_CASE("layouts: a node's own disk holds only the files of its ranks") {
   const RunByHand run;
   for (int rank = 8; rank < 16; ++rank) {
     run.torch(fmt::format("checkpoint-1/rng_state_{}.pth", rank));
@@ -405,7 +405,7 @@ TEST_CASE("layouts: a node's own disk holds its ranks' files alone") {
   CHECK(facts.is_complete());
   CHECK_FALSE(facts.shows_complete);
   run.remove("checkpoint-1/rng_state_9.pth");
-  CHECK(run.fault() == "rng_state of rank 9 is missing between others");
+  CHECK(run.fault() == "rng_state of rank 9 is missing between those of other ranks");
   run.torch("checkpoint-1/rng_state_9.pth");
   run.weights("checkpoint-1/model.safetensors");
   facts = run.facts();
@@ -413,13 +413,13 @@ TEST_CASE("layouts: a node's own disk holds its ranks' files alone") {
   CHECK(facts.condition == Condition::kTorn);
 }
 
-TEST_CASE("layouts: how many processes there were, as the training's arguments say") {
+TEST_CASE("layouts: the training arguments say how many processes there were") {
   const RunByHand run;
   std::filesystem::copy(kRealCheckpoint, run.folder / "checkpoint-40",
                         std::filesystem::copy_options::recursive);
   run.remove("checkpoint-40/rng_state.pth");
   run.torch("checkpoint-40/rng_state_0.pth");
-  CHECK(run.condition() == Condition::kResumable);  // the fixture's training was one process
+  CHECK(run.condition() == Condition::kResumable);  // one process trained the fixture
   const std::string arguments = run.folder / "checkpoint-40/training_args.bin";
   std::string bytes = get(arguments);
   // X, length, name, q and a memo, then BININT1 and the number.
@@ -434,7 +434,7 @@ TEST_CASE("layouts: how many processes there were, as the training's arguments s
   CHECK(run.condition() == Condition::kResumable);
 }
 
-TEST_CASE("layouts: a run that saves the model alone says so itself") {
+TEST_CASE("layouts: a run that saves only the model says so itself") {
   const RunByHand run;
   std::filesystem::copy(kRealCheckpoint, run.folder / "checkpoint-40",
                         std::filesystem::copy_options::recursive);

@@ -52,7 +52,7 @@ TrainerState state_of(std::uint64_t steps, double first, const char* last = "NaN
   return parse_trainer_state(fmt::format(R"({{"global_step": {}, "log_history": [{}]}})", steps, entries));
 }
 
-// Checkpoints with these states; of `large` ones only the ends of their logs were looked at.
+// Checkpoints with these states; of `large` ones only the ends of their logs were read.
 std::vector<CheckpointFacts> checkpoints_of(const std::vector<TrainerState>& states,
                                             const std::vector<std::int64_t>& times, bool large) {
   std::vector<CheckpointFacts> checkpoints(states.size());
@@ -69,7 +69,7 @@ std::vector<CheckpointFacts> checkpoints_of(const std::vector<TrainerState>& sta
 
 }  // namespace
 
-TEST_CASE("lineage: whose log is the beginning of another's") {
+TEST_CASE("lineage: one log is the beginning of another") {
   struct Row {
     const char* what;
     std::vector<TrainerState> states;  // by step

@@ -21,7 +21,7 @@ TEST_CASE("rank files: names") {
   struct Row {
     const char* name;
     const char* kind;
-    std::uint64_t rank, processes;  // processes: 0 when not said
+    std::uint64_t rank, processes;  // processes: 0 if the name does not say
   };
   constexpr Row kRows[] = {
       {"rng_state_0.pth", "rng_state", 0, 0},
@@ -60,7 +60,7 @@ TEST_CASE("rank files: names") {
     CHECK_FALSE(parse_model_rank_folder(name).has_value());
 }
 
-TEST_CASE("rank files: a missing one counts whichever number it has") {
+TEST_CASE("rank files: a missing one is noticed whichever rank it has") {
   CHECK(files_of({"rng_state_0.pth", "rng_state_1.pth"}).missing(0).empty());
   CHECK(files_of({"rng_state_1.pth"}).missing(0) ==
         "random states of 1 ranks, 2 expected: rank 0's is missing");
@@ -75,7 +75,7 @@ TEST_CASE("rank files: a missing one counts whichever number it has") {
         "a.pt files of 1 ranks, 2 expected: rank 1's is missing");
   CHECK(files_of({"a_world_size_2_rank_0.pt", "a_world_size_2_rank_1.pt", "b_world_size_2_rank_0.pt"})
             .missing(0) == "b.pt files of 1 ranks, 2 expected: rank 1's is missing");
-  // Two sets side by side, each whole.
+  // Two sets side by side, each complete.
   CHECK(files_of({"a_world_size_1_rank_0.pt", "a_world_size_2_rank_0.pt", "a_world_size_2_rank_1.pt"})
             .missing(0)
             .empty());
@@ -84,12 +84,12 @@ TEST_CASE("rank files: a missing one counts whichever number it has") {
           .processes() == 2);
 }
 
-TEST_CASE("rank files: on a node's own disk only gaps tell") {
+TEST_CASE("rank files: on a node's own disk only gaps count") {
   CHECK(files_of({"rng_state_8.pth", "rng_state_9.pth"}).gap().empty());
   CHECK(files_of({"rng_state_8.pth", "rng_state_10.pth"}).gap() ==
-        "rng_state of rank 9 is missing between others");
+        "rng_state of rank 9 is missing between those of other ranks");
   CHECK(files_of({"a_world_size_4_rank_2.pt", "b_world_size_4_rank_3.pt"}).gap() ==
-        "a.pt and b.pt are of other ranks");
+        "a.pt and b.pt are of different ranks");
   CHECK_FALSE(files_of({"rng_state_8.pth"}).has_first());
 }
 

@@ -22,8 +22,7 @@ namespace mu::testing {
 
 inline const std::string kRealCheckpoint = std::string(MU_FIXTURES) + "/full-run/checkpoint-40";
 
-// A copy of a real checkpoint that says it is of another step, an hour old for each step that is missing to a
-// thousand.
+// A copy of a real checkpoint that claims another step, one hour older for each step below a thousand.
 inline std::string add_checkpoint(const std::string& run, std::uint64_t step) {
   const std::string path = fmt::format("{}/checkpoint-{}", run, step);
   std::filesystem::copy(kRealCheckpoint, path);
@@ -47,7 +46,7 @@ inline std::vector<std::string> names_in(const std::string& folder) {
   return names;
 }
 
-// One run, looked at.
+// One run after a scan.
 struct LookedAt {
   std::vector<RunFolder> folders;
   std::vector<RunFacts> facts;

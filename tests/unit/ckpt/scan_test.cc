@@ -64,7 +64,7 @@ TEST_CASE("scan: only folders with strict names are candidates") {
   CHECK(at.of(0).why == "is empty");
 }
 
-TEST_CASE("scan: a sound checkpoint and what lies in it") {
+TEST_CASE("scan: a sound checkpoint and its contents") {
   const OneCheckpoint one;
   const LookedAt at = look_at(one.run.path());
   const CheckpointFacts& c = at.of(40);
@@ -101,7 +101,7 @@ TEST_CASE("scan: what a crash leaves is torn, and says why") {
   }
   const OneCheckpoint other_step;
   std::filesystem::rename(other_step.path, other_step.run / "checkpoint-41");
-  CHECK(torn(other_step.run.path()) == "trainer_state.json is of step 40");
+  CHECK(torn(other_step.run.path()) == "trainer_state.json is for step 40");
   const OneCheckpoint rank_lost;
   std::filesystem::rename(rank_lost / "rng_state.pth", rank_lost / "rng_state_1.pth");
   CHECK(torn(rank_lost.run.path()) == "random states of 1 ranks, 2 expected: rank 0's is missing");
@@ -125,7 +125,7 @@ TEST_CASE("scan: every file cut anywhere is noticed") {
     const OneCheckpoint one;
     const std::string whole = get(one / name);
     const std::size_t step = std::max<std::size_t>(1, whole.size() / 40);
-    // A JSON config is only looked at for being there; of a state the newline at the end may go.
+    // A JSON config need only be there; a state may lack its last newline.
     const std::size_t most = std::string_view(name) == "config.json"
                                  ? 1
                                  : whole.size() - (std::string_view(name) == "trainer_state.json" ? 1 : 0);
@@ -140,7 +140,7 @@ TEST_CASE("scan: every file cut anywhere is noticed") {
   }
 }
 
-TEST_CASE("scan: long states are looked at by their ends, the newest is parsed") {
+TEST_CASE("scan: of long states only the ends are read, the newest is parsed") {
   const TempFolder run;
   std::string entries;
   for (int i = 0; i < 2000; ++i)
@@ -158,7 +158,7 @@ TEST_CASE("scan: long states are looked at by their ends, the newest is parsed")
   const std::string state = run / "checkpoint-40/trainer_state.json";
   cut(state, get(state).size() - 20);
   CHECK(look_at(run.path()).of(40).condition == Condition::kTorn);
-  // Broken in the middle: seen where everything hangs on it, or with deep.
+  // Broken in the middle: noticed if everything depends on it, or with deep.
   const std::string newest = run / "checkpoint-60/trainer_state.json",
                     middle = run / "checkpoint-50/trainer_state.json";
   for (const std::string& path : {newest, middle}) {
@@ -168,7 +168,7 @@ TEST_CASE("scan: long states are looked at by their ends, the newest is parsed")
   }
   at = look_at(run.path());
   CHECK(at.of(60).condition == Condition::kTorn);
-  CHECK(at.of(50).condition == Condition::kTorn);  // the next one everything would hang on
+  CHECK(at.of(50).condition == Condition::kTorn);  // everything would depend on this one next
 }
 
 TEST_CASE("scan: sharded sets against their index") {
@@ -187,18 +187,18 @@ TEST_CASE("scan: sharded sets against their index") {
   CHECK(torn(one.run.path()).find("index") != std::string::npos);
 }
 
-TEST_CASE("scan: shares of DeepSpeed and FSDP: the only weights are never taken for training state") {
+TEST_CASE("scan: partitions of DeepSpeed and FSDP: the only weights are never taken for training state") {
   const TempFolder zero3;
   const std::string path = step_folder(zero3, "zero3-run");
   LookedAt at = look_at(zero3.path());
   CHECK(at.of(1).condition == Condition::kResumable);
   CHECK(at.of(1).training_entries.empty());
   CHECK(at.of(1).slim_block != "");
-  // Placeholders without data beside the shares are no weights.
+  // Placeholders without data beside the partitions are not weights.
   put(join_path(path, "model.safetensors"),
       safetensors(R"({"w":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}})", 0));
   CHECK(look_at(zero3.path()).of(1).training_entries.empty());
-  // A .bin may be made of placeholders, which only opening it would tell.
+  // A .bin may consist of placeholders, which only opening it would show.
   std::filesystem::remove(join_path(path, "model.safetensors"));
   std::filesystem::copy(kRealCheckpoint + "/optimizer.pt", join_path(path, "pytorch_model.bin"));
   CHECK(look_at(zero3.path()).of(1).training_entries.empty());
@@ -236,7 +236,7 @@ TEST_CASE("scan: shares of DeepSpeed and FSDP: the only weights are never taken 
   CHECK(torn(fsdp.path()) == "pytorch_model_fsdp_0/.metadata is missing");
 }
 
-TEST_CASE("scan: --deep finds what the ends don't tell") {
+TEST_CASE("scan: --deep finds what the ends don't show") {
   const OneCheckpoint one;
   std::string text = get(one / "optimizer.pt");
   const std::size_t at = text.find("data.pkl") + 200;
@@ -248,7 +248,7 @@ TEST_CASE("scan: --deep finds what the ends don't tell") {
   CHECK(look_at(sound.run.path(), {.deep = true}).of(40).condition == Condition::kResumable);
 }
 
-TEST_CASE("scan: best by name, the newest log for all, its own for one of a later run") {
+TEST_CASE("scan: best by name, the newest log for all, and its own for a checkpoint of a later run") {
   const TempFolder run;
   for (const std::uint64_t step : {100, 200, 300}) add_checkpoint(run.path(), step);
   const auto state = [&](std::uint64_t step, const std::string& log) {
@@ -276,12 +276,12 @@ TEST_CASE("scan: best by name, the newest log for all, its own for one of a late
   CHECK(at.run().warnings.empty());
   CHECK(at.of(100).lineage == 0);
   CHECK_FALSE(at.of(200).lineage.has_value());
-  // The run's own state is newer than any checkpoint's.
+  // The state of the run is newer than that of any checkpoint.
   put(run / "trainer_state.json",
       R"({"best_model_checkpoint": "x/checkpoint-100", "global_step": 301, "log_history": []})");
   CHECK(look_at(run.path()).run().best == "checkpoint-100");
   std::filesystem::remove(run / "trainer_state.json");
-  // Another log of the same steps is another run's, whose own log counts; it is the one saved last.
+  // Another log of the same steps belongs to another run, the one saved last; its own log counts.
   state(100, R"({"eval_loss": 9.0, "step": 100})");
   const timespec now[2] = {{::time(nullptr), 0}, {::time(nullptr), 0}};
   ::utimensat(AT_FDCWD, (run / "checkpoint-100/trainer_state.json").c_str(), now, 0);
@@ -320,7 +320,7 @@ TEST_CASE("scan: which metric, and in which direction") {
   }
 }
 
-TEST_CASE("scan: links from outside protect what they lead to") {
+TEST_CASE("scan: links from outside protect their targets") {
   const TempFolder parent;
   const std::string run = parent / "run";
   std::filesystem::create_directory(run);

@@ -31,23 +31,23 @@ using Names = std::vector<std::string>;
 
 }  // namespace
 
-TEST_CASE("siblings: by number; what has none beside others is left alone and named once") {
+TEST_CASE("siblings: by number; one without a number beside others is left alone and named once") {
   RunFacts run;
   take_checkpoints({entry("ck_best.pt", std::nullopt, 99), entry("ck_10.pt", 10, 1), entry("ck_9.pt", 9, 2),
                     entry("ck_11.log", 11, 3, false)},
                    run);
   CHECK(names_of(run) == Names{"ck_9.pt", "ck_10.pt"});
   CHECK(run.left_alone == Names{"left alone, neither weights nor training state: ck_11.log",
-                                "left alone, no number in the name, as others have: ck_best.pt"});
+                                "left alone, no number in the name, unlike the others: ck_best.pt"});
   CHECK(run.warnings.empty());
 }
 
-TEST_CASE("siblings: by time only where no checkpoint has a number, and that is said") {
+TEST_CASE("siblings: by time only if no checkpoint has a number, with a warning") {
   RunFacts run;
   take_checkpoints({entry("b", std::nullopt, 1), entry("a", std::nullopt, 2), entry("log_7", 7, 3, false)},
                    run);
   CHECK(names_of(run) == Names{"b", "a"});
-  CHECK(run.warnings == Names{"no name holds a number: the order is by the time of saving"});
+  CHECK(run.warnings == Names{"no name holds a number: ordered by the time of saving"});
 }
 
 TEST_CASE("siblings: many that are left alone make one line") {
@@ -59,7 +59,7 @@ TEST_CASE("siblings: many that are left alone make one line") {
   CHECK(run.left_alone == Names{"left alone, neither weights nor training state: a, b, c, d, e and 3 more"});
 }
 
-TEST_CASE("siblings: what can't be looked at stays in sight") {
+TEST_CASE("siblings: what can't be read stays in the list") {
   RunFacts run;
   LookedAtEntry locked = entry("ck_x", std::nullopt, 5, false);
   locked.facts.condition = Condition::kUnreadable;
@@ -67,7 +67,7 @@ TEST_CASE("siblings: what can't be looked at stays in sight") {
   CHECK(names_of(run) == Names{"ck_x", "ck_1"});
 }
 
-TEST_CASE("siblings: files of ranks alone are whole only among their like") {
+TEST_CASE("siblings: only files of ranks count as complete only if all are such") {
   const auto ranks = [](const char* name, std::uint64_t number) {
     LookedAtEntry made = entry(name, number, 1);
     made.facts.condition = Condition::kInferenceOnly;
@@ -83,7 +83,7 @@ TEST_CASE("siblings: files of ranks alone are whole only among their like") {
   CHECK_FALSE(shared.checkpoints[1].is_rank_only);
 }
 
-TEST_CASE("siblings: an optimizer that others have is missed, one that none has is not") {
+TEST_CASE("siblings: an optimizer is lacking if others have one") {
   const auto with = [](const char* name, std::uint64_t number, bool optimizer) {
     LookedAtEntry made = entry(name, number, 1);
     made.facts.has_optimizer = optimizer;
@@ -98,13 +98,13 @@ TEST_CASE("siblings: an optimizer that others have is missed, one that none has 
   CHECK(models.checkpoints[1].condition == Condition::kResumable);
 }
 
-TEST_CASE("siblings: by pattern the best stays apart, unless all are called so") {
+TEST_CASE("siblings: by pattern the best stays apart, unless all are called best") {
   RunFacts run;
   run.is_by_pattern = true;
   take_checkpoints(
       {entry("epoch_9.pth", 9, 1), entry("epoch_10.pth", 10, 2), entry("best_mAP_epoch_9.pth", 9, 1)}, run);
   CHECK(names_of(run) == Names{"epoch_9.pth", "epoch_10.pth"});
-  CHECK(run.left_alone == Names{"left alone, called the best, as others are not: best_mAP_epoch_9.pth"});
+  CHECK(run.left_alone == Names{"left alone, called the best, unlike the others: best_mAP_epoch_9.pth"});
   RunFacts all;
   all.is_by_pattern = true;
   take_checkpoints({entry("best-epoch=1.ckpt", 1, 1), entry("best-epoch=2.ckpt", 2, 2)}, all);
@@ -112,7 +112,7 @@ TEST_CASE("siblings: by pattern the best stays apart, unless all are called so")
   CHECK(all.left_alone.empty());
 }
 
-TEST_CASE("siblings: a part of ranks that the save before has is missed once") {
+TEST_CASE("siblings: a file of ranks that only the previous save has is noticed once") {
   const auto with = [](const char* name, std::uint64_t number, const Names& parts) {
     LookedAtEntry made = entry(name, number, 1);
     made.facts.rank_parts = parts;
@@ -124,6 +124,6 @@ TEST_CASE("siblings: a part of ranks that the save before has is missed once") {
       {with("g_1", 1, actor), with("g_2", 2, both), with("g_3", 3, actor), with("g_4", 4, actor)}, run);
   CHECK(run.checkpoints[1].condition == Condition::kResumable);
   CHECK(run.checkpoints[2].condition == Condition::kInferenceOnly);
-  CHECK(run.checkpoints[2].why == "no critic/model.pt, which g_2 has");
+  CHECK(run.checkpoints[2].why == "no critic/model.pt, but g_2 has it");
   CHECK(run.checkpoints[3].condition == Condition::kResumable);
 }

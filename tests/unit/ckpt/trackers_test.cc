@@ -8,7 +8,7 @@
 using namespace mu;
 using namespace mu::testing;
 
-TEST_CASE("trackers: what their texts and names mean") {
+TEST_CASE("trackers: meaning of texts and names") {
   struct Row {
     const char* text;
     const char* entry;

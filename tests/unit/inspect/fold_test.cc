@@ -24,7 +24,7 @@ using Lines = std::vector<std::string>;
 
 }  // namespace
 
-TEST_CASE("fold: numbered parts become ranges") {
+TEST_CASE("fold: numbered components become ranges") {
   CHECK(folded({"l.0.w", "l.1.w", "l.2.w", "n"}) == Lines{"l.[0-2].w x3", "n x1"});
   CHECK(folded({"l.0.w", "l.2.w", "l.3.w"}) == Lines{"l.[0,2-3].w x3"});
   CHECK(folded({"l.0.e.0.w", "l.0.e.1.w", "l.1.e.0.w", "l.1.e.1.w"}) == Lines{"l.[0-1].e.[0-1].w x4"});
@@ -40,6 +40,6 @@ TEST_CASE("fold: other shapes and odd numbers stay apart") {
   CHECK(folded({std::string("a\0b", 3), ""}) == Lines{"a\\x00b x1", " x1"});
 }
 
-TEST_CASE("fold: a name can't pose as a hole") {
+TEST_CASE("fold: a name can't pass for a range") {
   CHECK(folded({std::string("l.\0.w", 5)}) == Lines{"l.\\x00.w x1"});
 }

@@ -55,7 +55,7 @@ TEST_CASE("measure: digits do not depend on the number of threads") {
   }
   CHECK(texts[0] == texts[1]);
   CHECK(texts[0] == texts[2]);
-  // Tensors are told of in the order of the list.
+  // Tensors are reported in the order of the list.
   CHECK(texts[0].find("small.19") > texts[0].find("small.0"));
 }
 

@@ -55,7 +55,7 @@ TEST_CASE("plan: every file is either taken or left, with a reason") {
     CHECK_FALSE(file.taken);
 }
 
-TEST_CASE("plan: shards, index and metadata as huggingface_hub leaves them") {
+TEST_CASE("plan: shards, index and metadata as huggingface_hub writes them") {
   const TempFolder folder;
   make_checkpoint(folder / "in", kConfig);
   const Input input = open_input(folder / "in", StreamData::kCount);
@@ -123,7 +123,7 @@ TEST_CASE("plan: replacing a folder removes weights a loader would look for and 
   CHECK(error_of([&] { plan_replacement(folder / "out", plan); }) == ErrorKind::kRefused);
 }
 
-TEST_CASE("write: the input itself is never the output") {
+TEST_CASE("write: the output is never the input itself") {
   const TempFolder folder;
   make_checkpoint(folder / "in", kConfig);
   const Input input = open_input(folder / "in", StreamData::kCount);
@@ -139,7 +139,7 @@ TEST_CASE("write: the input itself is never the output") {
         }) == ErrorKind::kRefused);
 }
 
-TEST_CASE("tied: names that the config ties and that hold the same bytes are dropped") {
+TEST_CASE("tied: names are dropped if the config ties them and they hold the same bytes") {
   const TempFolder folder;
   REQUIRE(::mkdir((folder / "in").c_str(), 0777) == 0);
   const std::string header =
@@ -157,7 +157,7 @@ TEST_CASE("tied: names that the config ties and that hold the same bytes are dro
   CHECK(tied("{}", true) == 0);
 }
 
-TEST_CASE("plan: a tied name goes only where the tensor it repeats is written") {
+TEST_CASE("plan: a tied name is dropped only if the tensor that it repeats is written") {
   const TempFolder folder;
   make_checkpoint(folder / "in", kConfig);
   const Input input = open_input(folder / "in", StreamData::kCount);

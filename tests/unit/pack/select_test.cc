@@ -28,7 +28,7 @@ std::optional<ErrorKind> error_of_selection(const Selection& selection) {
 
 }  // namespace
 
-TEST_CASE("select: globs, names and dropped ones, in the input's order") {
+TEST_CASE("select: globs, names and dropped names, in the order of the input") {
   using Names = std::vector<std::string>;
   CHECK(names_of({}) == Names{"a.weight", "a.bias", "ids", "scale"});
   Selection some;
@@ -41,7 +41,7 @@ TEST_CASE("select: globs, names and dropped ones, in the input's order") {
   CHECK(names_of({}, {"ids", "scale"}) == Names{"a.weight", "a.bias"});
 }
 
-TEST_CASE("select: only floating tensors are cast, and the last pattern wins over the general type") {
+TEST_CASE("select: only floating tensors are cast, and the last pattern overrides the general type") {
   Selection selection;
   selection.dtype = Dtype::kBF16;
   selection.dtype_of = {
@@ -73,7 +73,7 @@ TEST_CASE("select: what would lose something is refused") {
   CHECK(error_of_selection(unknown) == ErrorKind::kMalformed);
 }
 
-TEST_CASE("select: companions of quantised weights are known") {
+TEST_CASE("select: recognises companions of quantised weights") {
   CHECK(find_scale_tensor(kTensors)->name == "scale");
   CHECK(find_scale_tensor({kTensors[0]}) == nullptr);
   CHECK(find_scale_tensor({{"x.qweight", Dtype::kI32, {1}, 0, 0, 4}}) != nullptr);
