@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// adapter_config.json of PEFT (peft/config.py, tuners/lora/config.py) as facts.
+// Facts from the adapter_config.json of PEFT (PEFT 0.21.2, config.py and tuners/lora/config.py).
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -48,7 +48,7 @@ void add_adapter_config(CardFacts& facts, const JsonValue& config, const std::st
       if (!is_local_path(text("revision"))) facts.add("base_model_revision", text("revision"), kSource);
     } else {
       facts.notes.emplace_back(
-          "adapter_config.json names the base model by a local path, which is not written; give --base "
+          "adapter_config.json names the base model by a local path, which a card must not hold; give --base "
           "OWNER/NAME");
     }
   }

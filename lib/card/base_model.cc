@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which model a name found in a file means. Caches keep a model under a path that still tells its id; any
-// other path tells nothing and never reaches a card.
+// Finds the model that a name in a file means. Caches keep a model under a path that still shows its id; any
+// other path shows nothing and never reaches a card.
 #include "base/text.h"
 #include "card/gather.h"
 #include "card/tables.h"
@@ -11,16 +11,16 @@
 namespace mu {
 namespace {
 
-std::optional<BaseName> from_modelscope(const std::vector<std::string_view>& parts) {
-  for (std::size_t i = 0; i + 1 < parts.size(); ++i) {
-    if (parts[i] != "modelscope" || parts[i + 1] != "hub") continue;
+std::optional<BaseName> from_modelscope(const std::vector<std::string_view>& components) {
+  for (std::size_t i = 0; i + 1 < components.size(); ++i) {
+    if (components[i] != "modelscope" || components[i + 1] != "hub") continue;
     std::size_t at = i + 2;
-    if (at < parts.size() && parts[at] == "models") ++at;
-    if (at + 1 >= parts.size()) return std::nullopt;
-    std::string name(parts[at + 1]);
+    if (at < components.size() && components[at] == "models") ++at;
+    if (at + 1 >= components.size()) return std::nullopt;
+    std::string name(components[at + 1]);
     for (std::size_t dot = name.find("___"); dot != std::string::npos; dot = name.find("___", dot))
       name.erase(dot, 2)[dot] = '.';
-    const std::string id = std::string(parts[at]) + "/" + name;
+    const std::string id = std::string(components[at]) + "/" + name;
     if (is_repo_id(id)) return BaseName{id, ""};
   }
   return std::nullopt;
@@ -29,14 +29,14 @@ std::optional<BaseName> from_modelscope(const std::vector<std::string_view>& par
 }  // namespace
 
 std::optional<BaseName> base_from_name(std::string_view name, const std::string& folder) {
-  const std::vector<std::string_view> parts = split(name, '/');
+  const std::vector<std::string_view> components = split(name, '/');
   if (const std::optional<CachedModel> cached = cached_model_at(name))
     return BaseName{cached->id, cached->commit};
-  if (std::optional<BaseName> found = from_modelscope(parts)) return found;
+  if (std::optional<BaseName> found = from_modelscope(components)) return found;
   if (!is_repo_id(name) || is_local_path(name) || name == "None") return std::nullopt;
   const std::string_view last = base_name(name);
   if (last.starts_with("checkpoint-")) return std::nullopt;
-  // A relative path looks like an id; it is a path where such a folder lies.
+  // A relative path looks like an id; it is a path if there is such a folder.
   std::string at = folder;
   for (int up = 0; up < 4; ++up) {
     if (is_in_reach(join_path(at, name)) && is_folder(join_path(at, name))) return std::nullopt;

@@ -1,5 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The regions of a card that state facts about model, data and run.
+// The regions of a card that state facts about model, data and run. Each function turns facts into the
+// Markdown of one region, and returns an empty string if it has nothing to say: a card never shows a heading
+// without content, or a value that nobody knows. All text from files passes through the functions of
+// markdown.h, so it can't break out of its place. The wording is fixed: the hash of a region's text tells
+// whether people have changed it (update.cc), so every change of wording makes the regions of existing cards
+// stale.
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -16,7 +22,7 @@ namespace mu {
 namespace {
 
 std::string hub_link(const std::string& id, std::string_view kind = "") {
-  // A single name without an owner has no page of its own that we can be sure of.
+  // We can't be sure that a single name without an owner has a page of its own.
   if (id.find('/') == std::string::npos) return md_code(id);
   return md_link(id, fmt::format("https://huggingface.co/{}{}", kind, id));
 }
@@ -44,7 +50,7 @@ std::string size_of(double bytes) {
   return format_size(static_cast<std::uint64_t>(std::max(0.0, bytes)));
 }
 
-// A list of "- name: value" under a heading; nothing without items.
+// A list of "- name: value" under a heading; empty without items.
 class Bullets {
  public:
   void add(std::string_view name, const std::string& value) {
@@ -226,7 +232,7 @@ std::string evaluation_region(const CardFacts& facts) {
 }
 
 std::string versions_region(const CardFacts& facts) {
-  // Without a colon, as PEFT looks for its own line before it adds one.
+  // Without a colon: PEFT looks for its own line in this form before it adds one.
   std::string out;
   for (const Fact& fact : facts.facts) {
     if (fact.name.starts_with("version_"))
@@ -268,10 +274,10 @@ std::string column_name(const std::string& metric) {
   return md_text(name);
 }
 
-// Steps whose training loss is shown: the first, the last, the lowest, and about a dozen, closer together
-// early on.
+// The steps whose training loss is shown: the first, the last, the lowest, and about a dozen others, closer
+// together early on.
 std::vector<std::uint64_t> shown_steps(const std::vector<CurvePoint>& curve) {
-  constexpr std::size_t kShown = 12;
+  constexpr std::size_t kShown = 12;  // rows that one still reads
   std::vector<std::uint64_t> steps;
   const std::size_t n = curve.size();
   if (n == 0) return steps;

@@ -1,4 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+// How a card is put together. compose_card() asks every region for its text (body.cc, usage.cc, citation.cc)
+// and turns the facts that the Hub reads into front matter. render_card() writes a new card: front matter,
+// title, each region between two comments that mark it as ours, and at the end the state line, a comment that
+// remembers short hashes of all that was written and the options that were given. By the hashes a later run
+// sees which keys and regions people have changed (update.cc); from the options it need not be told
+// everything again. Values in the state line are percent-encoded, so none can close the comment, and whatever
+// is read back is checked as if it were hostile.
+
 #include "card/card_text.h"
 
 #include <fmt/format.h>
@@ -21,7 +29,7 @@ bool is_from_option(const Fact& fact) {
   return fact.source.starts_with("option");
 }
 
-// Where --eval gave results of a harness (hub-docs, modelcard.md: model-index).
+// The results that --eval named, as model-index (hub-docs, modelcard.md).
 std::string model_index(const CardFacts& facts) {
   std::string out = "model-index:\n- name: " + yaml_string(facts.text("name")) + "\n  results:\n";
   const std::string task = facts.has("pipeline_tag") ? facts.text("pipeline_tag") : "text-generation";
@@ -38,7 +46,7 @@ std::string model_index(const CardFacts& facts) {
            "\n      value: " + yaml_number(result.value) + "\n      name: " + yaml_string(result.metric) +
            "\n";
   }
-  // A trainer's own results belong to the dataset, where one is named.
+  // A trainer's own results belong to the dataset, if one is named.
   const std::string dataset = facts.text("datasets");
   bool opened = false;
   for (const EvalResult& result : facts.results) {
@@ -57,7 +65,7 @@ std::string model_index(const CardFacts& facts) {
   return last.empty() && !opened ? "" : out;
 }
 
-// --set: true, false and plain numbers stay what they are, all else is text.
+// --set: true, false and plain numbers keep their type, everything else is text.
 std::string set_entry(const std::string& key, const std::string& value) {
   const bool truth = value == "true" || value == "false";
   const bool number = !value.empty() && value.size() < 16 && (value == "0" || value.front() != '0') &&
@@ -82,10 +90,11 @@ std::vector<CardEntry> front_matter(const CardFacts& facts) {
     const bool sound =
         key.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") ==
         std::string::npos;
-    if (!sound || key.size() > 100) throw usage("--set: '" + escape_name(shorten(key, 60)) + "' is no key");
+    if (!sound || key.size() > 100)
+      throw usage("--set: '" + escape_name(shorten(key, 60)) + "' is not a key");
     for (const std::string_view own : {"language", "license", "base_model", "base_model_relation",
                                        "library_name", "pipeline_tag", "datasets", "tags", "model-index"}) {
-      if (key == own) throw usage(fmt::format("--set {}: there is an option for that", key));
+      if (key == own) throw usage(fmt::format("--set {}: use the option for this key", key));
     }
     std::erase_if(front, [&k = key](const CardEntry& entry) { return entry.key == k; });
     front.push_back({key, set_entry(key, value), true});
@@ -150,10 +159,11 @@ const std::string* CardState::find(std::string_view key) const {
 
 namespace {
 
-constexpr std::size_t kMostRemembered = 1000;  // what we write are some dozens
+constexpr std::size_t kMostRemembered = 1000;  // entries; we write some dozens
 constexpr std::string_view kStateMark = "<!-- card-gen:state ", kStateEnd = "-->";
 
-// Everything but letters, digits and a few marks as %XX, so that a value is one word and ends no comment.
+// Encodes everything except letters, digits and a few marks as %XX, so that a value is one word and can't end
+// the comment.
 std::string encoded(std::string_view text) {
   std::string out;
   for (const char c : text) {
@@ -213,7 +223,7 @@ CardState parse_state(std::string_view body) {
               "an option of an earlier run"};
     for (const std::string_view part : split(value, ',')) {
       std::string text = decoded(part);
-      // The line may have been edited by hand: nothing that an option would refuse comes back through it.
+      // The line may have been edited by hand: what an option would refuse is not accepted here either.
       const bool sound = !text.empty() && text.find("<!-- card-gen:") == std::string::npos &&
                          std::all_of(text.begin(), text.end(), [](char c) {
                            return static_cast<unsigned char>(c) >= 0x20 || c == '\n' || c == '\t';
@@ -239,7 +249,7 @@ std::string state_text(const CardState& state) {
 std::string render_card(const CardText& card) {
   std::string out;
   for (const CardEntry& entry : card.front) out += entry.lines;
-  // The Hub refuses fences around nothing.
+  // The Hub refuses fences with nothing between them.
   if (!out.empty()) out = "---\n" + out + "---\n\n";
   out += "# " + md_text(card.title) + "\n";
   for (const CardRegion& region : card.regions) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A chat template read, not run: the plain shape that most templates of small models have is a loop over the
-// messages that writes literals, role and content, and a prompt for the answer. Of anything else (conditions,
-// filters, macros) nothing is shown.
+// Reads a chat template without running it. Most templates of small models have the same plain shape: a loop
+// over the messages that writes literals, role and content, and a prompt for the answer. For anything else
+// (conditions, filters, macros) no example is shown.
 #include <algorithm>
 #include <optional>
 #include <vector>
@@ -14,15 +14,15 @@ namespace {
 
 constexpr std::string_view kAsked = "Which three habits make a good laboratory notebook?";
 
-struct Part {
+struct Piece {
   enum class Kind : std::uint8_t { kText, kOutput, kBlock } kind;
   std::string text;  // literal, expression, or words of a statement
 };
 
-// Transformers' environment trims the line end after a block and the blanks before it (trim_blocks,
-// lstrip_blocks); a dash at a mark takes all white space on its side.
-std::optional<std::vector<Part>> parts_of(std::string_view chat) {
-  std::vector<Part> parts;
+// The environment of Transformers removes the line end after a block and the blanks before it (trim_blocks,
+// lstrip_blocks); a dash at a mark removes all white space on its side.
+std::optional<std::vector<Piece>> pieces_of(std::string_view chat) {
+  std::vector<Piece> pieces;
   bool strip_next = false, drop_newline = false;
   for (std::size_t at = 0; at <= chat.size();) {
     std::size_t open = chat.find('{', at);
@@ -36,8 +36,8 @@ std::optional<std::vector<Part>> parts_of(std::string_view chat) {
     if (strip_next) text.erase(0, std::min(text.find_first_not_of(" \t\r\n"), text.size()));
     if (open == std::string_view::npos) {
       if (text.ends_with('\n')) text.pop_back();  // keep_trailing_newline is off
-      parts.push_back({Part::Kind::kText, std::move(text)});
-      return parts;
+      pieces.push_back({Piece::Kind::kText, std::move(text)});
+      return pieces;
     }
     const char sort = chat[open + 1];
     const bool dash = chat[open + 2] == '-';
@@ -57,15 +57,15 @@ std::optional<std::vector<Part>> parts_of(std::string_view chat) {
     strip_next = inside.ends_with('-');
     if (strip_next) inside.remove_suffix(1);
     drop_newline = sort != '{';
-    parts.push_back({Part::Kind::kText, std::move(text)});
+    pieces.push_back({Piece::Kind::kText, std::move(text)});
     if (sort != '#')
-      parts.push_back({sort == '{' ? Part::Kind::kOutput : Part::Kind::kBlock, std::string(trim(inside))});
+      pieces.push_back({sort == '{' ? Piece::Kind::kOutput : Piece::Kind::kBlock, std::string(trim(inside))});
     at = close + 2;
   }
   return std::nullopt;
 }
 
-// A literal in quotes at the start of `rest`, which is moved behind it.
+// Takes a quoted literal from the start of `rest`, which then begins after it.
 std::optional<std::string> take_literal(std::string_view& rest) {
   const char quote = rest.front();
   std::string out;
@@ -88,7 +88,7 @@ struct Words {
   std::string_view bos, eos, message;  // the name of the loop's variable; empty outside it
 };
 
-// 'literal' + message['role'] + … ; nothing for what is more than that.
+// The value of 'literal' + message['role'] + …; nullopt for anything more complicated.
 std::optional<std::string> value_of(std::string_view expression, const Words& words) {
   std::string out;
   for (std::string_view rest = trim(expression);;) {
@@ -130,35 +130,35 @@ std::optional<std::string> value_of(std::string_view expression, const Words& wo
 
 std::string chat_example(std::string_view chat, std::string_view bos, std::string_view eos) {
   constexpr std::size_t kLongest = 64U << 10;  // plain templates are short
-  const std::optional<std::vector<Part>> parts = chat.size() > kLongest ? std::nullopt : parts_of(chat);
-  if (!parts) return "";
+  const std::optional<std::vector<Piece>> pieces = chat.size() > kLongest ? std::nullopt : pieces_of(chat);
+  if (!pieces) return "";
   enum class Where : std::uint8_t { kOutside, kLoop, kPrompt } where = Where::kOutside;
   std::string out, variable;
   bool looped = false, prompted = false;
-  for (const Part& part : *parts) {
-    if (part.kind == Part::Kind::kText) {
-      out += part.text;
+  for (const Piece& piece : *pieces) {
+    if (piece.kind == Piece::Kind::kText) {
+      out += piece.text;
       continue;
     }
-    if (part.kind == Part::Kind::kOutput) {
+    if (piece.kind == Piece::Kind::kOutput) {
       const std::optional<std::string> value =
-          value_of(part.text, {bos, eos, where == Where::kLoop ? std::string_view(variable) : ""});
+          value_of(piece.text, {bos, eos, where == Where::kLoop ? std::string_view(variable) : ""});
       if (!value) return "";
       out += *value;
       continue;
     }
-    const std::vector<std::string_view> words = split(part.text, ' ');
+    const std::vector<std::string_view> words = split(piece.text, ' ');
     const bool loop = words.size() == 4 && words[0] == "for" && words[2] == "in" && words[3] == "messages";
     if (loop && where == Where::kOutside && !looped) {
       variable = words[1];
       where = Where::kLoop;
       looped = true;
-    } else if (part.text == "endfor" && where == Where::kLoop) {
+    } else if (piece.text == "endfor" && where == Where::kLoop) {
       where = Where::kOutside;
-    } else if (part.text == "if add_generation_prompt" && where == Where::kOutside && looped && !prompted) {
+    } else if (piece.text == "if add_generation_prompt" && where == Where::kOutside && looped && !prompted) {
       where = Where::kPrompt;
       prompted = true;
-    } else if (part.text == "endif" && where == Where::kPrompt) {
+    } else if (piece.text == "endif" && where == Where::kPrompt) {
       where = Where::kOutside;
     } else {
       return "";

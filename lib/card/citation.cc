@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The method a model was trained by, and what to cite for it.
+// The training method of a model, and what to cite for it.
 #include <fmt/format.h>
 
 #include "card/card_text.h"
@@ -27,7 +27,7 @@ std::string paper_entry(const Trainer& trainer) {
                            trainer.paper);
 }
 
-// The names of libraries are cited as their authors ask (TRL's CITATION.cff).
+// Libraries are cited as their authors ask (TRL: its CITATION.cff).
 constexpr std::string_view kTrl =
     "@software{vonwerra2020trl,\n"
     "  title  = {{TRL: Transformers Reinforcement Learning}},\n"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Results that other programs wrote: lm-evaluation-harness (results.json: results{task{"metric,filter":
-// value, "metric_stderr,filter": error}}, "n-shot") and Transformers' save_metrics (all_results.json: one
-// flat object).
+// Results that other programs wrote. lm-evaluation-harness: results.json with results{task{"metric,filter":
+// value, "metric_stderr,filter": error}} and "n-shot". Transformers' save_metrics: all_results.json, one flat
+// object.
 #include <cmath>
 
 #include "base/error.h"
@@ -32,7 +32,7 @@ void add_harness_task(CardFacts& facts, const JsonValue::Member& task, const Jso
 
 void add_evaluation_file(CardFacts& facts, std::string_view text, std::string_view file) {
   const JsonDocument document = parse_json(text);
-  if (!document.root.is_object()) throw malformed("no JSON object").in_file(escape_name(file));
+  if (!document.root.is_object()) throw malformed("is not a JSON object").in_file(escape_name(file));
   const std::size_t before = facts.results.size();
   if (const JsonValue* results = document.root.find("results"); results != nullptr && results->is_object()) {
     const JsonValue* shots = document.root.find("n-shot");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a card that lies in the folder already says: facts of the trainer that wrote it, options of earlier
+// What an existing card in the folder says: facts from the trainer that wrote it, and options of earlier
 // runs.
 #include <algorithm>
 #include <iterator>
@@ -21,7 +21,7 @@ bool is_https(std::string_view url) {
   return url.starts_with("https://") && url.find_first_of(" \n\t<>\"'") == std::string_view::npos;
 }
 
-// The badges of TRL's template link the run.
+// The badges of TRL's template link to the pages of the run.
 void add_run_pages(CardFacts& facts, std::string_view body) {
   struct Row {
     std::string_view badge, fact;
@@ -40,7 +40,7 @@ void add_run_pages(CardFacts& facts, std::string_view body) {
   }
 }
 
-// Its quick start names the repository; a card that was copied along with the base names the base.
+// TRL's quick start names the repository; a card that was copied together with the base names the base.
 void add_published_name(CardFacts& facts, std::string_view body) {
   constexpr std::string_view kModel = "model=\"";
   const std::size_t model = body.find(kModel);
@@ -51,9 +51,9 @@ void add_published_name(CardFacts& facts, std::string_view body) {
     facts.add("repo", std::string(id), kSource);
 }
 
-// "- TRL: 1.0" of TRL, "- PEFT 0.1" of PEFT and Transformers.
+// "- TRL: 1.0" (TRL), "- PEFT 0.1" (PEFT and Transformers).
 void add_versions(CardFacts& facts, std::string_view body) {
-  constexpr unsigned kMostVersions = 100;
+  constexpr unsigned kMostVersions = 100;  // a trainer writes some five
   unsigned versions = 0;
   bool inside = false;
   for (std::string_view line : split(body, '\n')) {
@@ -71,7 +71,7 @@ void add_versions(CardFacts& facts, std::string_view body) {
   }
 }
 
-// Whether an option could have said this: the line that remembers it may have been edited by anybody.
+// Whether an option could have said this: anybody may have edited the line that remembers it.
 bool is_sound_given(const Fact& fact) {
   const auto all = [&](auto good) { return std::all_of(fact.values.begin(), fact.values.end(), good); };
   const std::string& name = fact.name;
@@ -132,9 +132,9 @@ void add_existing_card(CardFacts& facts, const std::string& path, const std::str
   for (const std::string& tag : tags) {
     if (trainer_by_tag(tag) != nullptr) facts.add("method", tag, "README.md tags");
   }
-  // Our own regions were made from facts; only what others wrote is one.
+  // Our own regions were made from facts; only what others wrote is a source.
   if (parse_state(card.body()).present) return;
-  // The next run will find a state and not read these again.
+  // The next run will find a state line and not read these again.
   const std::size_t before = facts.facts.size();
   add_run_pages(facts, card.body());
   if (std::find(tags.begin(), tags.end(), "trl") != tags.end()) add_published_name(facts, card.body());

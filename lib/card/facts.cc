@@ -1,4 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+// Facts and where they come from. A fact keeps its first source, so the order in which the sources are asked
+// is their ranking: options first (add_options), then files (gather.cc) or a document of st-inspect
+// (add_inspection), and last what follows from the facts collected so far (add_conclusions). Options are
+// checked when they are added, since people paste anything: an id must be an id of the Hub, an address an
+// https URL, and no text may hold control characters or the marks of card-gen. What options said is also kept
+// in `given`, which the state line of the card remembers for the next run.
+
 #include "card/facts.h"
 
 #include <fmt/format.h>
@@ -30,13 +37,13 @@ void refuse_control(std::string_view option, std::string_view value) {
 
 void require_id(std::string_view option, std::string_view id) {
   if (is_repo_id(id)) return;
-  throw usage(fmt::format("{}: '{}' is no id of the Hub", option, escape_name(shorten(id, 60))))
+  throw usage(fmt::format("{}: '{}' is not an id of the Hub", option, escape_name(shorten(id, 60))))
       .hint("give NAME or OWNER/NAME, not a path or a sentence");
 }
 
 void require_url(std::string_view option, std::string_view url) {
   if (url.starts_with("https://") && url.find_first_of(" \n\t<>\"'") == std::string_view::npos) return;
-  throw usage(fmt::format("{}: '{}' is no https address", option, escape_name(shorten(url, 60))));
+  throw usage(fmt::format("{}: '{}' is not an https address", option, escape_name(shorten(url, 60))));
 }
 
 void add_bases(CardFacts& facts, const std::vector<std::string>& bases) {
@@ -49,10 +56,10 @@ void add_bases(CardFacts& facts, const std::vector<std::string>& bases) {
     if (at != std::string::npos) {
       revision = base.substr(at + 1);
       if (revision.empty() || revision.find_first_of(" \t\n\"'`<>|") != std::string::npos)
-        throw usage("--base: the revision after '@' is no branch, tag or commit");
+        throw usage("--base: the revision after '@' is not a branch, tag or commit");
     }
     if (id.find('/') == std::string::npos)
-      facts.notes.push_back(fmt::format("--base {}: the Hub links a model by owner/name", id));
+      facts.notes.push_back(fmt::format("--base {}: the Hub links to a model only by owner/name", id));
     ids.push_back(id);
   }
   if (ids.size() > 1) facts.add_list("base_model", ids, "option --base");
@@ -63,15 +70,53 @@ void add_bases(CardFacts& facts, const std::vector<std::string>& bases) {
 void add_license(CardFacts& facts, const CardOptions& o) {
   if (!o.license) return;
   if (!license_name(*o.license)) {
-    Error error =
-        usage(fmt::format("--license: the Hub knows no licence '{}'", escape_name(shorten(*o.license, 60))));
+    Error error = usage(fmt::format("--license: the Hub does not know the licence '{}'",
+                                    escape_name(shorten(*o.license, 60))));
     if (const std::optional<std::string> better = suggest_license(*o.license))
       throw error.hint("did you mean " + *better);
     throw error.hint("use other with --license-name and --license-link");
   }
   facts.add("license", *o.license, "option --license");
   if (*o.license == "other" && !o.license_name)
-    facts.notes.emplace_back("--license other wants --license-name and --license-link");
+    facts.notes.emplace_back("--license other needs --license-name and --license-link");
+}
+
+void add_datasets(CardFacts& facts, const CardOptions& o) {
+  for (const std::string& dataset : o.datasets) {
+    require_id("--dataset", dataset);
+    if (dataset.find('/') == std::string::npos)
+      facts.notes.push_back(
+          fmt::format("--dataset {}: the Hub links to a dataset only by owner/name", dataset));
+  }
+  facts.add_list("datasets", o.datasets, "option --dataset");
+}
+
+void add_languages(CardFacts& facts, const CardOptions& o) {
+  for (const std::string& language : o.languages) {
+    if (is_language(language)) continue;
+    Error error =
+        usage(fmt::format("--language: '{}' is not an ISO 639 code", escape_name(shorten(language, 60))));
+    if (const std::optional<std::string> better = suggest_language(language))
+      error.hint("did you mean " + *better);
+    throw error;
+  }
+  facts.add_list("language", o.languages, "option --language");
+}
+
+// --library-version and --set.
+void add_pairs(CardFacts& facts, const CardOptions& o) {
+  for (const std::string& pair : o.library_versions) {
+    refuse_control("--library-version", pair);
+    const std::size_t equals = pair.find('=');
+    if (equals == std::string::npos || equals == 0) throw usage("--library-version takes NAME=VERSION");
+    facts.add("version_" + pair.substr(0, equals), pair.substr(equals + 1), "option --library-version");
+  }
+  for (const std::string& pair : o.set) {
+    refuse_control("--set", pair);
+    const std::size_t equals = pair.find('=');
+    if (equals == std::string::npos || equals == 0) throw usage("--set takes KEY=VALUE");
+    facts.front_matter.emplace_back(pair.substr(0, equals), pair.substr(equals + 1));
+  }
 }
 
 }  // namespace
@@ -149,24 +194,11 @@ void add_options(CardFacts& facts, const CardOptions& o) {
   if (o.pipeline_tag && !is_pipeline_tag(*o.pipeline_tag))
     facts.notes.push_back("--pipeline-tag: the Hub does not list " + escape_name(*o.pipeline_tag));
   if (o.method) {
-    if (trainer_by_tag(*o.method) == nullptr) throw usage("--method: not one of " + trainer_tags());
+    if (trainer_by_tag(*o.method) == nullptr) throw usage("--method takes one of " + trainer_tags());
     facts.add("method", *o.method, "option --method");
   }
-  for (const std::string& dataset : o.datasets) {
-    require_id("--dataset", dataset);
-    if (dataset.find('/') == std::string::npos)
-      facts.notes.push_back(fmt::format("--dataset {}: the Hub links a dataset by owner/name", dataset));
-  }
-  facts.add_list("datasets", o.datasets, "option --dataset");
-  for (const std::string& language : o.languages) {
-    if (is_language(language)) continue;
-    Error error =
-        usage(fmt::format("--language: '{}' is no ISO 639 code", escape_name(shorten(language, 60))));
-    if (const std::optional<std::string> better = suggest_language(language))
-      error.hint("did you mean " + *better);
-    throw error;
-  }
-  facts.add_list("language", o.languages, "option --language");
+  add_datasets(facts, o);
+  add_languages(facts, o);
   for (const std::string& tag : o.tags) refuse_control("--tag", tag);
   facts.add_list("tags", o.tags, "option --tag");
   for (const std::string& author : o.authors) refuse_control("--author", author);
@@ -177,18 +209,7 @@ void add_options(CardFacts& facts, const CardOptions& o) {
   url("tensorboard", o.tensorboard, "--tensorboard");
   plain("citation", o.citation, "--citation");
   plain("source_revision", o.source_revision, "--source-revision");
-  for (const std::string& pair : o.library_versions) {
-    refuse_control("--library-version", pair);
-    const std::size_t equals = pair.find('=');
-    if (equals == std::string::npos || equals == 0) throw usage("--library-version takes NAME=VERSION");
-    facts.add("version_" + pair.substr(0, equals), pair.substr(equals + 1), "option --library-version");
-  }
-  for (const std::string& pair : o.set) {
-    refuse_control("--set", pair);
-    const std::size_t equals = pair.find('=');
-    if (equals == std::string::npos || equals == 0) throw usage("--set takes KEY=VALUE");
-    facts.front_matter.emplace_back(pair.substr(0, equals), pair.substr(equals + 1));
-  }
+  add_pairs(facts, o);
   facts.given = facts.facts;
 }
 
@@ -197,7 +218,7 @@ void add_inspection(CardFacts& facts, std::string_view json) {
   const JsonValue& root = document.root;
   const std::string* schema = root.find_string("schema");
   if (schema == nullptr || !schema->starts_with("modelutils.st-inspect/"))
-    throw malformed("--facts takes a document of st-inspect --json");
+    throw malformed("--facts takes the output of st-inspect --json");
   constexpr std::string_view kSource = "st-inspect";
   const JsonValue* adapter = root.find("adapter");
   if (adapter != nullptr) {
@@ -214,7 +235,7 @@ void add_inspection(CardFacts& facts, std::string_view json) {
     std::string_view name = *path;
     while (name.ends_with('/')) name.remove_suffix(1);
     name.remove_prefix(name.rfind('/') + 1);
-    // A model's own name stands in folders alone; of a file or "." nothing can be told.
+    // Only a folder has the name of the model; a file or "." shows nothing.
     if (root.find("files") != nullptr && !name.empty() && name != "." && name != "..")
       facts.add("folder_name", std::string(name), kSource);
   }
@@ -241,41 +262,31 @@ void add_inspection(CardFacts& facts, std::string_view json) {
   }
 }
 
-void add_conclusions(CardFacts& facts) {
-  constexpr std::string_view kSource = "follows from the other facts";
-  const bool adapter =
-      facts.text("kind").starts_with("adapter") || facts.text("base_model_relation") == "adapter";
-  if (facts.has("base_model")) {
-    const bool merge = facts.list("base_model").size() > 1 || facts.has("merge_method");
-    // What was trained in few bits is a finetune that is kept so.
-    const bool trained = facts.has("method") || facts.has("trainer") || facts.has("global_step");
-    const bool quantised = (facts.has("quantization") && !trained) || facts.has("gguf_file");
-    if (!facts.has("kind") && !facts.has("base_model_relation") && !merge)
-      facts.notes.emplace_back(
-          "without the files of a model it is taken for a finetune of its base; --relation says otherwise");
-    facts.add("base_model_relation",
-              adapter     ? "adapter"
-              : merge     ? "merge"
-              : quantised ? "quantized"
-                          : "finetune",
-              kSource);
-  }
-  // GGUF is a format of several programs, none of which the Hub takes for a library.
-  if ((facts.has("kind") || facts.has("base_model")) && !facts.has("gguf_file"))
-    facts.add("library_name", adapter ? "peft" : "transformers", kSource);
-  const std::string method = facts.text("method");
-  if (!method.empty() && !facts.has("kind"))
-    facts.add("pipeline_tag", method == "reward-trainer" ? "text-classification" : "text-generation",
-              "the method");
+namespace {
 
-  // Of a language model only: the losses of DPO and the like are no entropies.
-  const std::optional<double> loss = facts.number("best_eval_loss");
-  const bool entropy = (method.empty() || method == "sft") && facts.text("pipeline_tag") == "text-generation";
-  if (loss && entropy && *loss < 50) facts.add_number("perplexity", std::exp(*loss), "best_eval_loss");
+constexpr std::string_view kConclusion = "follows from the other facts";
 
-  // As TRL, PEFT and Transformers set them, in a fixed order.
+void add_relation(CardFacts& facts, bool adapter) {
+  if (!facts.has("base_model")) return;
+  const bool merge = facts.list("base_model").size() > 1 || facts.has("merge_method");
+  // A model trained in few bits, and kept so, is a finetune.
+  const bool trained = facts.has("method") || facts.has("trainer") || facts.has("global_step");
+  const bool quantised = (facts.has("quantization") && !trained) || facts.has("gguf_file");
+  if (!facts.has("kind") && !facts.has("base_model_relation") && !merge)
+    facts.notes.emplace_back(
+        "without the files of the model it counts as a finetune of its base; --relation changes that");
+  facts.add("base_model_relation",
+            adapter     ? "adapter"
+            : merge     ? "merge"
+            : quantised ? "quantized"
+                        : "finetune",
+            kConclusion);
+}
+
+void add_tags(CardFacts& facts, bool adapter) {
+  const std::string base = facts.text("base_model"), method = facts.text("method");
+  // The tags that TRL, PEFT and Transformers set, in a fixed order.
   std::vector<std::string> tags;
-  const std::string base = facts.text("base_model");
   if (adapter && !base.empty() && facts.list("base_model").size() == 1)
     tags.push_back("base_model:adapter:" + base);
   if (!method.empty() || facts.has("trainer") || !facts.train_curve.empty())
@@ -290,13 +301,16 @@ void add_conclusions(CardFacts& facts) {
   if (facts.has("trackio")) tags.push_back("trackio:" + facts.text("trackio"));
   const std::vector<std::string> own = facts.list("tags");
   const std::string source =
-      own.empty() ? std::string(kSource) : facts.find("tags")->source + " and the other facts";
+      own.empty() ? std::string(kConclusion) : facts.find("tags")->source + " and the other facts";
   for (const std::string& tag : own) {
     if (std::find(tags.begin(), tags.end(), tag) == tags.end()) tags.push_back(tag);
   }
   std::erase_if(facts.facts, [](const Fact& fact) { return fact.name == "tags"; });
   facts.add_list("tags", tags, source);
+}
 
+void add_name(CardFacts& facts) {
+  const std::string base = facts.text("base_model"), method = facts.text("method");
   std::string name = facts.text("repo");
   name = name.substr(name.find('/') + 1);
   facts.add("name", name, "option --repo");
@@ -309,15 +323,42 @@ void add_conclusions(CardFacts& facts) {
                   (!method.empty()   ? method
                    : dataset.empty() ? "finetuned"
                                      : dataset.substr(dataset.find('/') + 1)),
-              kSource);
+              kConclusion);
   }
-  facts.add("name", "model", kSource);
+  facts.add("name", "model", kConclusion);
+}
+
+void note_license(CardFacts& facts) {
+  const std::string base = facts.text("base_model");
   if (!facts.has("license"))
     facts.notes.emplace_back(
-        "no licence is known and none is written; give --license (as a rule that of the base model)");
+        "no licence is known and the card states none; give --license (usually that of the base model)");
   if (!base.empty() && facts.text("license").empty() && base.starts_with("meta-llama/"))
     facts.notes.emplace_back(
-        "Llama models have licences of their own: llama2, llama3, llama3.1, llama3.2, llama3.3, llama4");
+        "Llama models have their own licences: llama2, llama3, llama3.1, llama3.2, llama3.3, llama4");
+}
+
+}  // namespace
+
+void add_conclusions(CardFacts& facts) {
+  const bool adapter =
+      facts.text("kind").starts_with("adapter") || facts.text("base_model_relation") == "adapter";
+  add_relation(facts, adapter);
+  // Several programs use GGUF, and the Hub counts none of them as a library.
+  if ((facts.has("kind") || facts.has("base_model")) && !facts.has("gguf_file"))
+    facts.add("library_name", adapter ? "peft" : "transformers", kConclusion);
+  const std::string method = facts.text("method");
+  if (!method.empty() && !facts.has("kind"))
+    facts.add("pipeline_tag", method == "reward-trainer" ? "text-classification" : "text-generation",
+              "the method");
+
+  // Only for a language model: the losses of DPO and the like are not entropies.
+  const std::optional<double> loss = facts.number("best_eval_loss");
+  const bool entropy = (method.empty() || method == "sft") && facts.text("pipeline_tag") == "text-generation";
+  if (loss && entropy && *loss < 50) facts.add_number("perplexity", std::exp(*loss), "best_eval_loss");
+  add_tags(facts, adapter);
+  add_name(facts);
+  note_license(facts);
 }
 
 }  // namespace mu

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a card is made of: named facts, each with the place it was learned from, the run's curve, evaluations.
-// The renderers read nothing else.
+// What a card is made of: named facts, each with its source, the loss curve of the run, and evaluations. The
+// functions that write the card read nothing else.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +22,7 @@ struct Fact {
 struct UsedHyperparameter {
   std::string name;
   std::string value;
-  std::string fallback;  // the library's default; empty where there is none
+  std::string fallback;  // the default of the library; empty if there is none
   bool differs = false;
 };
 
@@ -32,20 +32,20 @@ struct CurvePoint {
   double loss;
 };
 
-// An evaluation of the run; values belong to CardFacts::eval_columns.
+// An evaluation during the run; `values` are in the order of CardFacts::eval_columns.
 struct EvalRow {
   std::uint64_t step;
   std::optional<double> epoch;
   std::vector<std::optional<double>> values;
 };
 
-// A result that a file named by --eval states.
+// A result from a file given with --eval.
 struct EvalResult {
   std::string task, metric;  // "hellaswag", "acc,none"
   double value = 0;
   std::optional<double> error;
   std::string shots;
-  bool is_benchmark = false;  // of an evaluation harness: goes into model-index
+  bool is_benchmark = false;  // from an evaluation harness: goes into model-index
 };
 
 struct CardFacts {
@@ -63,39 +63,39 @@ struct CardFacts {
 
   [[nodiscard]] const Fact* find(std::string_view name) const;
   [[nodiscard]] bool has(std::string_view name) const { return find(name) != nullptr; }
-  [[nodiscard]] std::string text(std::string_view name) const;  // empty when it is not known
+  [[nodiscard]] std::string text(std::string_view name) const;  // empty if unknown
   [[nodiscard]] std::vector<std::string> list(std::string_view name) const;
   [[nodiscard]] std::optional<double> number(std::string_view name) const;
 
-  // The first source of a fact counts; later ones and empty values are passed over.
+  // The first source of a fact counts; later ones, and empty values, are ignored.
   void add(std::string_view name, std::string value, std::string_view source);
   void add_number(std::string_view name, double value, std::string_view source);
   void add_list(std::string_view name, std::vector<std::string> values, std::string_view source);
 };
 
-// What the user said.
+// What the user said on the command line.
 struct CardOptions {
   std::vector<std::string> base;
   std::optional<std::string> relation, name, repo, license, license_name, license_link, library, pipeline_tag,
       method;
   std::vector<std::string> datasets, languages, tags, set, library_versions, authors, eval_files;
   std::optional<std::string> wandb, comet, trackio, tensorboard, citation, source_revision;
-  std::optional<std::string> base_folder;  // where the base model's files are; else the cache is looked at
+  std::optional<std::string> base_folder;  // where the files of the base model are; default: the cache
   std::string facts_json;                  // a document of st-inspect --json
   bool hash_weights = false;
 };
 
-// Adds what the options say. Throws kUsage for ids that are none, licences, languages and methods nobody
-// knows, addresses that are no https URL, control characters.
+// Adds what the options say. Throws kUsage for invalid ids, unknown licences, languages and methods,
+// addresses that are not https URLs, and control characters.
 void add_options(CardFacts& facts, const CardOptions& options);
 
-// Adds what a folder says. Files that make no sense are noted in `unknown`. Throws kIo when it is no folder,
-// or something in it can't be read.
+// Adds what a folder says. Files that can't be understood are noted in `unknown`. Throws kIo if it is not a
+// folder, or something in it can't be read.
 void add_folder(CardFacts& facts, const std::string& path, const CardOptions& options);
 
-// Adds what the base model's own files say, in the folder that was named or the local cache of the Hub:
-// licence, task, parameters (of an adapter's base); where a folder was named, also the tags its authors
-// chose. Throws kMalformed, kIo.
+// Adds what the files of the base model say, in the folder that was named or in the local cache of the Hub:
+// licence, task, and for an adapter the parameters of its base; from a named folder also the tags that its
+// authors chose. Throws kMalformed and kIo.
 void add_base_model(CardFacts& facts, const CardOptions& options, bool adapter);
 
 // Adds what st-inspect --json said. Throws kMalformed.

@@ -34,7 +34,7 @@ void find_fences(CardFile& card) {
     std::string_view content = without_eol(text.substr(line, line_end(text, line) - line));
     while (!content.empty() && (content.back() == ' ' || content.back() == '\t')) content.remove_suffix(1);
     if (content != "---") continue;
-    card.has_front_matter = line > first;  // the reference wants a line between the fences
+    card.has_front_matter = line > first;  // the reference requires a line between the fences
     card.yaml_end = line;
     card.body_begin = card.has_front_matter ? line_end(text, line) : 0;
     return;
@@ -42,7 +42,7 @@ void find_fences(CardFile& card) {
   card.unterminated = true;
 }
 
-// A key's lines end where the comments and blank lines before the next key begin.
+// The lines of a key end where the comments and blank lines before the next key begin.
 void find_keys(CardFile& card) {
   const std::string_view text = card.text;
   std::vector<std::size_t> starts;  // of each line of YAML

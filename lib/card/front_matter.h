@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A model card as it lies on the disk: where its front matter stands (the rule of huggingface_hub,
-// repocard.py: only at the start of the file), which bytes belong to which key, its line endings. Edits
+// A model card as it is on the disk: where its front matter is (by the rule of huggingface_hub 2.4.0,
+// repocard.py: only at the start of the file), which bytes belong to which key, and its line ends. Edits
 // replace the lines of one key.
 #pragma once
 
@@ -19,15 +19,16 @@ struct CardKey {
 
 struct CardFile {
   std::string text;
-  std::string eol = "\n";  // "\r\n" where every line ends so
+  std::string eol = "\n";  // "\r\n" if every line ends with it
   bool has_front_matter = false;
   bool unterminated = false;  // opened and never closed
   bool has_bom = false;
   std::size_t yaml_begin = 0, yaml_end = 0;  // bytes between the fences
   std::size_t yaml_line = 1;                 // number of the first line of YAML
   std::size_t body_begin = 0;
-  YamlValue data;             // null without front matter; a map where require_mapping() has passed
-  std::vector<CardKey> keys;  // in order, one for each of data.members; none where those don't have lines
+  YamlValue data;  // null without front matter; a map once require_mapping() has passed
+  std::vector<CardKey>
+      keys;  // in order, one for each of data.members; empty if these are not on lines of their own
 
   [[nodiscard]] std::string_view body() const { return std::string_view(text).substr(body_begin); }
   [[nodiscard]] const CardKey* find(std::string_view key) const;
@@ -43,7 +44,7 @@ CardFile read_card(std::string text);
 // Throws kMalformed at "line N" for front matter that is a list or a bare value: it has no keys to edit.
 void require_mapping(const CardFile& card);
 
-// Number of the line in which a byte stands.
+// The number of the line that holds a byte.
 std::size_t line_at(std::string_view text, std::size_t byte);
 
 }  // namespace mu

@@ -1,4 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
+// How a folder becomes facts. add_folder() first finds out what the folder is (a model, an adapter, a run
+// with checkpoints) and which folder holds the model. Then it runs one reader for each kind of file, and the
+// order is a ranking: the first source of a fact counts. The options have been added before; then come the
+// options that an existing card remembers, the configs, the headers of the weights, the recipe of a merge,
+// the state and arguments of the run, the text of the existing card, and the base model. Each reader runs on
+// its own (try_to): a broken file costs its facts and leaves a note, and the card is made from the rest. Only
+// a read error stops everything, since a card without the facts of an unreadable disk would be worse than
+// none.
+
 #include "card/gather.h"
 
 #include <fmt/format.h>
@@ -24,15 +33,16 @@
 namespace mu {
 namespace {
 
-constexpr std::uint64_t kMaxJson = 256U << 20;  // bytes
+constexpr std::uint64_t kMaxJson =
+    256U << 20;  // bytes: bounds memory; trainer_state.json of a very long run is the largest
 
-// Runs one reader; what it can't read is noted, and the card is made from the rest.
+// Runs one reader. What it can't read is noted, and the card is made from the rest.
 template <typename Read>
 void try_to(CardFacts& facts, std::string_view what, Read read) {
   try {
     read();
   } catch (const Error& error) {
-    // A card that forgets what a disk could not give today is worse than none.
+    // A card without what a disk could not read today is worse than none.
     if (error.kind() == ErrorKind::kIo) throw;
     facts.unknown.push_back(fmt::format("{}: {}", what, error.what()));
   }
@@ -45,7 +55,7 @@ std::uint64_t checkpoint_number(std::string_view name) {
   return step;
 }
 
-// The checkpoint of a run with the largest step, or nothing.
+// The checkpoint with the largest step in a run, or nullopt.
 std::optional<std::string> last_checkpoint(const Folder& folder) {
   const FolderFile* last = nullptr;
   for (const FolderFile& file : folder.files) {
@@ -63,7 +73,7 @@ bool has_weights(const Folder& folder) {
   });
 }
 
-// The first GGUF file of a folder that holds no other weights, or nothing.
+// The first GGUF file of a folder that holds no other weights, or an empty string.
 std::string only_gguf(const Folder& folder) {
   std::string first;
   for (const FolderFile& file : folder.files) {
@@ -81,9 +91,9 @@ std::optional<Weights> open_weights_of(CardFacts& facts, const Folder& folder) {
       if (ranks) weights = open_rank_state(*ranks, "", false);
       if (ranks)
         facts.notes.emplace_back(
-            "the weights are the partitions of a run's ranks, which no library loads; st-pack makes them "
-            "whole");
-      if (!ranks) throw malformed("no weights lie in this folder").in_file(escape_name(folder.path));
+            "the weights are the partitions of the ranks of a run, which no library loads; st-pack puts them "
+            "together");
+      if (!ranks) throw malformed("no weights in this folder").in_file(escape_name(folder.path));
       return;
     }
     const WeightsChoice choice = choose_weights(folder);
@@ -172,7 +182,7 @@ void add_tokenizer(CardFacts& facts, const Folder& folder) {
     if (const std::string* name = config.find_string("tokenizer_class"))
       facts.add("tokenizer_class", *name, source);
     if (const JsonValue* length = config.find("model_max_length"); length != nullptr && length->as_double()) {
-      // 1e30 means that nobody set it.
+      // 1e30 means that it was not set.
       if (*length->as_double() < 1e9) facts.add_number("tokenizer_max_length", *length->as_double(), source);
     }
     for (const std::string_view key : {"bos_token", "eos_token", "pad_token"}) {
@@ -226,13 +236,13 @@ void add_processes(CardFacts& facts, const Folder& folder) {
   if (count > 0) facts.add_number("processes", count, "the saved random states");
 }
 
-// When the run last logged: TensorBoard puts the time into the names of its files.
+// The time when the run last logged: TensorBoard puts it into the names of its files.
 void add_date(CardFacts& facts, const std::string& path) {
   if (const char* epoch = std::getenv("SOURCE_DATE_EPOCH"); epoch != nullptr && *epoch != '\0') {
     std::uint64_t seconds = 0;
     const std::string_view text = epoch;
     const std::from_chars_result parsed = std::from_chars(text.data(), text.data() + text.size(), seconds);
-    if (parsed.ptr != text.data() + text.size()) throw usage("SOURCE_DATE_EPOCH is no number of seconds");
+    if (parsed.ptr != text.data() + text.size()) throw usage("SOURCE_DATE_EPOCH is not a number of seconds");
     facts.add_number("date_epoch", static_cast<double>(seconds), "SOURCE_DATE_EPOCH");
     return;
   }
@@ -279,9 +289,9 @@ bool holds_model_files(const Folder& folder) {
   });
 }
 
-// What the folder is, and where its model lies as seen from beside it.
+// What the folder is, and the path of its model as seen from beside the folder.
 void add_place(CardFacts& facts, const Folder& folder, bool adapter,
-               const std::optional<std::string>& checkpoint, bool lies_in_checkpoint) {
+               const std::optional<std::string>& checkpoint, bool is_in_checkpoint) {
   std::string kind = adapter ? "adapter" : "model";
   if (folder.has("optimizer.pt") || folder.has("optimizer.bin")) kind += " checkpoint";
   if (checkpoint) kind += " run";
@@ -291,8 +301,7 @@ void add_place(CardFacts& facts, const Folder& folder, bool adapter,
   const std::string own(base_name(tidy_path(folder.path)));
   if (own.starts_with("checkpoint-") && own != name)
     facts.add("model_path", name + "/" + own, "the folder's name");
-  if (checkpoint && lies_in_checkpoint)
-    facts.add("model_path", name + "/" + *checkpoint, "the folder's files");
+  if (checkpoint && is_in_checkpoint) facts.add("model_path", name + "/" + *checkpoint, "the folder's files");
 }
 
 JsonValue read_object(const Folder& folder, std::string_view name) {
@@ -346,7 +355,7 @@ void add_base_license(CardFacts& facts, const CardFile& card, std::string_view s
   }
 }
 
-// Those that describe the model; the ones with a colon say how the base itself was made.
+// Takes the tags that describe the model; tags with a colon say how the base itself was made.
 void add_base_tags(CardFacts& facts, const CardFile& card, std::string_view source) {
   const YamlValue* value = card.data.find("tags");
   if (value == nullptr) return;
@@ -394,7 +403,7 @@ void add_base_model(CardFacts& facts, const CardOptions& options, bool adapter) 
     if (name != nullptr) facts.add("pipeline_tag", task_of(*name, config.root), source);
   }
   if (adapter) add_base_parameters(facts, *folder, source);
-  // Said by an option, and remembered as such.
+  // An option said it, and it is remembered as such.
   if (options.base_folder)
     std::copy_if(facts.facts.begin(), facts.facts.end(), std::back_inserter(facts.given),
                  [&](const Fact& fact) { return fact.source == source; });
@@ -417,7 +426,7 @@ void add_folder(CardFacts& facts, const std::string& path, const CardOptions& op
   if (adapter)
     try_to(facts, "adapter",
            [&] { add_adapter_config(facts, read_object(model, "adapter_config.json"), path); });
-  // A run that kept weights of its own may have its config in the checkpoints alone.
+  // A run that saved weights in its own folder may have the config only in its checkpoints.
   const Folder& configured = model.has("config.json") ? model : run;
   if (configured.has("config.json"))
     try_to(facts, "architecture", [&] {
@@ -434,7 +443,7 @@ void add_folder(CardFacts& facts, const std::string& path, const CardOptions& op
            [&] { add_merge_recipe(facts, read_whole_file(model.path_of(kRecipe), kMaxCardBytes), path); });
   facts.add("gguf_file", only_gguf(model), "the folder's files");
   add_run(facts, folder, run);
-  // Broken YAML here is an error where the card is edited; for facts it is one source less.
+  // Broken YAML is an error when the card is edited; here it is just one source less.
   if (folder.has("README.md"))
     try_to(facts, "the existing card", [&] { add_existing_card(facts, folder.path_of("README.md"), path); });
   if (options.base_folder) {
@@ -448,7 +457,7 @@ void add_folder(CardFacts& facts, const std::string& path, const CardOptions& op
   add_date(facts, path);
   if (!facts.has("base_model"))
     facts.notes.emplace_back(
-        "the base model is not known from this folder and not written; give --base OWNER/NAME");
+        "this folder does not show the base model, so the card names none; give --base OWNER/NAME");
 }
 
 }  // namespace mu

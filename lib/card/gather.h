@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The parts of add_folder(): one function a kind of file.
+// The pieces of add_folder(): one function for each kind of file.
 #pragma once
 
 #include <string>
@@ -14,26 +14,25 @@
 
 namespace mu {
 
-// A name from a file as a base model: an id, the id inside a path of the Hugging Face or ModelScope cache, or
-// nothing.
+// The base model that a name in a file means: an id, or the id inside a path of the Hugging Face or
+// ModelScope cache; nullopt for any other name.
 struct BaseName {
   std::string id, revision;
 };
 std::optional<BaseName> base_from_name(std::string_view name, const std::string& folder);
-// The snapshot of a model in the local Hugging Face cache, or nothing.
+// The snapshot of a model in the local Hugging Face cache, or nullopt.
 std::optional<std::string> cached_snapshot(std::string_view id);
 
-// What a card that lies in the folder says and the files don't. Placeholders and paths are no facts.
+// Adds what an existing card in the folder says and the files don't. Placeholders and paths are not facts.
 void add_existing_card(CardFacts& facts, const std::string& path, const std::string& folder);
-// What options of earlier runs said, as the card at `path` remembers it.
+// Adds what options of earlier runs said, as the card at `path` remembers it.
 void add_given(CardFacts& facts, const std::string& path);
 
 void add_adapter_config(CardFacts& facts, const JsonValue& config, const std::string& folder);
-// The models of a merge. Throws kMalformed.
+// Adds the models of a merge. Throws kMalformed.
 void add_merge_recipe(CardFacts& facts, std::string_view text, const std::string& folder);
-// What a template makes of one question, where that can be read off it without running it: literals, the
-// special tokens, role and content of each message, and the prompt for an answer. Empty for any other
-// template.
+// What a template makes of one question, if that can be read without running it: literals, the special
+// tokens, role and content of each message, and the prompt for an answer. Empty for any other template.
 std::string chat_example(std::string_view chat, std::string_view bos, std::string_view eos);
 // Counts as the Hub does (huggingface.js, parse-safetensors-metadata.ts).
 void add_parameters(CardFacts& facts, const Weights& weights, const JsonValue* config, bool adapter);

@@ -1,4 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+// How a card is judged. The front matter arrives parsed, every value with its line (yaml.h). The linter walks
+// it in the order of the Hub's own schema: first whether there is a mapping at all, then ids, licence,
+// languages, texts, types, tags, model-index, and last every plain scalar that Python and the Hub would read
+// differently. Then it reads the body line by line: placeholders, dead links, secrets, paths, regions without
+// an end. Every finding names a rule from the one table below, which says whether it is an error, whether
+// --fix repairs it, and what to do. Everything takes time in proportion to the length of the card: a list of
+// ends is kept instead of searching, since cards may be hostile.
+
 #include "card/lint.h"
 
 #include <fmt/format.h>
@@ -58,7 +66,7 @@ class Linter {
 
   static std::string shown(std::string_view text) { return "'" + escape_name(shorten(text, 60)) + "'"; }
 
-  // Calls each(text, where, line) for a string or a list of strings; anything else is a finding.
+  // Calls each(text, where, line) for a string or for each string of a list; anything else is a finding.
   template <typename Each>
   void strings(std::string_view key, Each each) {
     const YamlValue* value = card_.data.find(key);
@@ -80,7 +88,7 @@ class Linter {
       if (text == "None") return add("CG-NONE", line, fmt::format("\"{}\" is the word None", where));
       if (!is_repo_id(text))
         add(id_rule, line,
-            fmt::format("\"{}\" with value {} is not valid: no {} id", where, shown(text), what));
+            fmt::format("\"{}\" with value {} is not valid: it is not a {} id", where, shown(text), what));
     });
   }
 
@@ -93,11 +101,11 @@ class Linter {
       if (!is_language(text)) {
         const std::optional<std::string> better = suggest_language(text);
         add("CG-LANGUAGE", line,
-            fmt::format("\"{}\" with value {} is no ISO 639 code{}", where, shown(text),
+            fmt::format("\"{}\" with value {} is not an ISO 639 code{}", where, shown(text),
                         better ? "; did you mean " + *better : ""));
       } else if (const std::optional<std::string_view> meant = doubted_language(text)) {
         add("CG-DOUBT", line,
-            fmt::format("\"{}\": {} is another language's code than is usually meant; did you mean {}", where,
+            fmt::format("\"{}\": {} is the code of a language that is rarely meant; did you mean {}", where,
                         text, *meant));
       }
     });
@@ -108,18 +116,18 @@ class Linter {
     if (card_.data.find("license") == nullptr) add("CG-NOLICENSE", card_.yaml_line, "no licence is declared");
     if (card_.data.find("base_model") != nullptr && card_.data.find("base_model_relation") == nullptr)
       add("CG-NORELATION", card_.data.find("base_model")->line,
-          "the relation to the base model is left to be guessed");
+          "the relation to the base model is not stated");
     for (const std::string_view key : {"library_name", "pipeline_tag"}) {
       if (card_.data.find(key) == nullptr)
         add("CG-MISSING", card_.yaml_line,
-            fmt::format("{} is missing: no code snippet is shown, filters pass the model over", key));
+            fmt::format("{} is missing: the Hub shows no code snippet, and filters skip the model", key));
     }
     for (const YamlValue::Member& member : card_.data.members) dialects(member.value, member.key);
   }
 
   void license() {
     if (const YamlValue* wrong = card_.data.find("licence"))
-      add("CG-LICENCE", wrong->line, "\"licence\" is no key of the Hub; did you mean license?");
+      add("CG-LICENCE", wrong->line, "\"licence\" is not a key of the Hub; did you mean license?");
     bool other = false;
     strings("license", [&](const std::string& text, const std::string& where, std::size_t line) {
       other = other || text == "other";
@@ -160,7 +168,7 @@ class Linter {
                       shown(relation->text)));
   }
 
-  // Keys that hold lists, maps or numbers.
+  // Checks keys that hold lists, maps or numbers.
   void types() {
     for (const std::string_view key : {"metrics", "language_bcp47"})
       strings(key, [](const std::string&, const std::string&, std::size_t) {});
@@ -194,11 +202,11 @@ class Linter {
       if (item.text.find('[') != std::string::npos && item.text.find(']') != std::string::npos)
         add("CG-BRACKET", item.line, fmt::format("the tag {} is one text, not a list", shown(item.text)));
       if (item.text.starts_with("base_model:adapter:") && !is_repo_id(item.text.substr(19)))
-        add("CG-PATH", item.line, "the tag names no model id: " + shown(item.text));
+        add("CG-PATH", item.line, "the tag does not name a model id: " + shown(item.text));
     }
   }
 
-  // Plain scalars that PyYAML (YAML 1.1) and the Hub (1.2) read as values of different types.
+  // Finds plain scalars that PyYAML (YAML 1.1) and the Hub (YAML 1.2) read as different types.
   void dialects(const YamlValue& value, const std::string& where) {
     for (const YamlValue::Member& member : value.members) dialects(member.value, where + "." + member.key);
     for (std::size_t i = 0; i < value.items.size(); ++i)
@@ -212,7 +220,7 @@ class Linter {
           fmt::format("\"{}\": {} is {} for the Hub and {} for Python", where, shown(value.text),
                       kNames[static_cast<std::size_t>(value.kind)],
                       kNames[static_cast<std::size_t>(python)]));
-    if (python != value.kind) found_.back().is_fixable = value.is_string();  // else both may be meant
+    if (python != value.kind) found_.back().is_fixable = value.is_string();  // otherwise either may be meant
   }
 
   void require(const YamlValue* value, const std::string& where, Kind kind, std::size_t line) {
@@ -264,7 +272,7 @@ class Linter {
     if (source != nullptr) require(source->find("url"), where + ".source.url", Kind::kString, source->line);
   }
 
-  // The name in a line that is "<!-- card-gen:WHAT NAME -->".
+  // The name in a line "<!-- card-gen:WHAT NAME -->".
   static std::optional<std::string_view> marked(std::string_view line, std::string_view start) {
     constexpr std::string_view kClose = " -->";
     const std::string_view mark = trim(line);
@@ -273,9 +281,9 @@ class Linter {
     return mark.substr(start.size(), mark.size() - start.size() - kClose.size());
   }
 
-  // Regions without their end: card-gen -i would not know what is its own.
+  // Finds regions without an end: card-gen -i would not know what is its own.
   void regions(const std::vector<std::string_view>& lines) {
-    std::unordered_set<std::string_view> ends;  // of the lines below
+    std::unordered_set<std::string_view> ends;  // names in the lines below
     for (std::size_t i = lines.size(); i-- > 0;) {
       if (const std::optional<std::string_view> name = marked(lines[i], "<!-- card-gen:end "))
         ends.insert(*name);
@@ -291,7 +299,7 @@ class Linter {
     regions(lines);
     for (const std::string_view line : lines) {
       check_interrupt();
-      if (is_placeholder(line)) add("CG-PLACEHOLDER", number, "a placeholder where nothing was written");
+      if (is_placeholder(line)) add("CG-PLACEHOLDER", number, "a placeholder that nobody has filled in");
       if (line.find("(https://huggingface.co/None)") != std::string_view::npos ||
           line.find("model=\"None\"") != std::string_view::npos)
         add("CG-NONE", number, "a link or a name that is the word None");
@@ -303,7 +311,7 @@ class Linter {
             at != std::string_view::npos &&
             (at == 0 || std::string_view(" \"'`([=:").find(line[at - 1]) != std::string_view::npos);
         if (start && !state) {
-          add("CG-PATH", number, "a path of somebody's machine");
+          add("CG-PATH", number, "a path on somebody's machine");
           break;
         }
       }
@@ -319,31 +327,31 @@ class Linter {
 
 const std::vector<LintRule>& lint_rules() {
   static const std::vector<LintRule> rules = {
-      {"CG-BASE", true, false, "write the model's id, OWNER/NAME"},
-      {"CG-DATASET", true, false, "write the dataset's id, OWNER/NAME"},
+      {"CG-BASE", true, false, "write the id of the model, OWNER/NAME"},
+      {"CG-DATASET", true, false, "write the id of the dataset, OWNER/NAME"},
       {"CG-LICENSE", true, true, "use an identifier of the Hub, or other with license_name and license_link"},
       {"CG-LINK", true, false, "name the file LICENSE, or give an https address"},
-      {"CG-LANGUAGE", true, true, "use a two- or three-letter code; regions belong into language_bcp47"},
-      {"CG-TAGS", true, true, "write a list, one tag a line"},
-      {"CG-TYPE", true, false, "give the key a value of that type, in quotes where it is a text"},
+      {"CG-LANGUAGE", true, true, "use a two- or three-letter code; regions belong in language_bcp47"},
+      {"CG-TAGS", true, true, "write a list, one tag on each line"},
+      {"CG-TYPE", true, false, "give the key a value of that type, and quote it if it is text"},
       {"CG-RELATION", true, false, "use one of the four words"},
       {"CG-INDEX", true, false, "complete or quote the entry, or leave model-index out"},
       {"CG-TOKEN", true, false, "remove it and revoke the token"},
-      {"CG-REGION", true, false, "put its end marker back, or take the begin away"},
+      {"CG-REGION", true, false, "restore its end marker, or remove the begin marker"},
       {"CG-BLANK", true, false, "add keys or remove the two fences"},
-      {"CG-OBJECT", true, false, "write keys with values, one a line"},
+      {"CG-OBJECT", true, false, "write keys with values, one on each line"},
       {"CG-EMPTY", false, false, "card-gen -i FOLDER adds it"},
       {"CG-TASK", false, false, "use a task of https://huggingface.co/tasks"},
-      {"CG-NOLICENSE", false, false, "declare the licence, as a rule that of the base model"},
+      {"CG-NOLICENSE", false, false, "declare the licence, usually that of the base model"},
       {"CG-LICENCE", false, true, "write license: with an identifier"},
       {"CG-OTHER", false, false, "add both keys"},
       {"CG-NORELATION", false, false, "add base_model_relation"},
       {"CG-MISSING", false, false, "add the key"},
-      {"CG-NONE", false, false, "name the model or remove the line; card-gen -i FOLDER mends it"},
-      {"CG-PLACEHOLDER", false, true, "write the part or remove it"},
-      {"CG-PATH", false, false, "name an id or remove it"},
+      {"CG-NONE", false, false, "name the model or remove the line; card-gen -i FOLDER repairs it"},
+      {"CG-PLACEHOLDER", false, true, "write the section or remove it"},
+      {"CG-PATH", false, false, "write an id or remove it"},
       {"CG-DOUBT", false, false, "check the code"},
-      {"CG-BRACKET", false, false, "write one item a line"},
+      {"CG-BRACKET", false, false, "write one item on each line"},
       {"CG-DIALECT", false, true, "put it in quotes"},
       {"CG-BOM", false, true, "save the file without it"},
   };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A card judged as the Hub's validate-yaml endpoint would, offline, and as its readers would. One table of
-// rules.
+// Judges a card offline, as the validate-yaml endpoint of the Hub would, and as its readers would. One table
+// of rules.
 #pragma once
 
 #include <string>
@@ -13,8 +13,8 @@ namespace mu {
 
 struct LintRule {
   std::string_view id;
-  bool is_error;    // the Hub refuses the card, or it gives a secret away
-  bool is_fixable;  // as a rule; a finding may be where it can't be
+  bool is_error;    // the Hub refuses the card, or it holds a secret
+  bool is_fixable;  // usually; for some findings it is not
   std::string_view advice;
 };
 const std::vector<LintRule>& lint_rules();
@@ -25,13 +25,13 @@ struct LintFinding {
   std::string message;
   bool is_fixable;
 };
-// In the order of lines.
+// The findings, in the order of lines.
 std::vector<LintFinding> lint_card(const CardFile& card);
 
-// The card with everything mended that can be mended without asking.
+// The card with everything repaired that can be repaired without asking.
 std::string fix_card(const CardFile& card);
 
-// One line a finding, and one JSON document.
+// The findings as text, one line each, and as one JSON document.
 std::string lint_text(const std::vector<LintFinding>& findings, std::string_view file);
 std::string lint_json(const std::vector<LintFinding>& findings, std::string_view file);
 

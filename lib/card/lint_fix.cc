@@ -9,10 +9,10 @@
 namespace mu {
 namespace {
 
-// Plain scalars of one key written anew, each on its own line, with all that stands around it (comments,
-// brackets) kept. One that is not found there (it goes on over several lines) stays. They are to come in the
-// order from the last to the first: each is looked for before the one that came last, so that a long list
-// takes time in proportion to its length.
+// Rewrites plain scalars of one key, each on its own line, and keeps everything around them (comments,
+// brackets). A scalar that is not found there, because it continues over several lines, stays. They must be
+// given from the last to the first: each is searched before the previous one, so a long list takes time in
+// proportion to its length.
 class ScalarEdits {
  public:
   ScalarEdits(std::string_view lines, std::size_t first_line)
@@ -63,12 +63,12 @@ class ScalarEdits {
 
   std::string_view lines_;
   std::size_t first_line_;
-  std::size_t limit_;  // where the last one that was found begins
+  std::size_t limit_;  // the start of the scalar found last
   std::vector<std::size_t> begins_;
   std::vector<Edit> edits_;
 };
 
-// Calls each(value) for every plain scalar, the last in the text first, so that lines stay where they were.
+// Calls each(value) for every plain scalar, from the last to the first, so that the others keep their lines.
 template <typename Each>
 void each_plain(const YamlValue& value, Each each) {
   for (auto member = value.members.rbegin(); member != value.members.rend(); ++member)
@@ -83,14 +83,14 @@ std::optional<std::string> better_identifier(std::string_view key, const std::st
   return std::nullopt;
 }
 
-std::string mended_lines(const CardFile& card, const CardKey& key, const YamlValue& value,
-                         std::size_t first_line) {
+std::string repaired_lines(const CardFile& card, const CardKey& key, const YamlValue& value,
+                           std::size_t first_line) {
   std::string lines(card.lines_of(key));
   const bool licensed = key.key == "licence" && card.find("license") != nullptr;
   if (key.key == "licence" && (value.text == "license" || licensed)) return "";
   if (key.key == "licence" && license_name(value.text)) return yaml_entry("license", value.text);
   if (key.key == "tags" && value.is_string()) return yaml_entry("tags", value.texts());
-  // A quoted identifier stands alone on its line, as a rule; with a comment it is left to its author.
+  // A quoted identifier is usually alone on its line; one with a comment is left to its author.
   if (value.is_string() && !value.is_plain && lines.find('#') == std::string::npos) {
     if (const std::optional<std::string> better = better_identifier(key.key, value.text))
       return yaml_entry(key.key, *better);
@@ -98,7 +98,7 @@ std::string mended_lines(const CardFile& card, const CardKey& key, const YamlVal
   ScalarEdits edits(lines, first_line);
   each_plain(value, [&](const YamlValue& scalar) {
     const std::optional<std::string> better = better_identifier(key.key, scalar.text);
-    // A text for the Hub that Python reads as something else.
+    // Text for the Hub that Python reads as something else.
     const bool misread = scalar.is_string() && python_kind(scalar.text) != YamlValue::Kind::kString;
     if (better || misread) edits.replace(scalar, yaml_string(better.value_or(scalar.text)));
   });
@@ -114,7 +114,7 @@ std::string fix_card(const CardFile& card) {
     const CardKey& key = card.keys[i];
     const YamlValue::Member& member = card.data.members[i];
     out.append(card.text, at, key.begin - at);
-    std::string lines = mended_lines(card, key, member.value, member.line);
+    std::string lines = repaired_lines(card, key, member.value, member.line);
     if (lines != card.lines_of(key) && card.eol == "\r\n") {
       std::string crlf;
       for (const char c : lines) crlf += c == '\n' ? "\r\n" : std::string(1, c);

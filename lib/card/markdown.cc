@@ -10,7 +10,7 @@
 namespace mu {
 namespace {
 
-// The longest run of backticks.
+// The length of the longest run of backticks.
 std::size_t longest_run(std::string_view text) {
   std::size_t longest = 0, run = 0;
   for (const char c : text) {
@@ -20,7 +20,7 @@ std::size_t longest_run(std::string_view text) {
   return longest;
 }
 
-// Control and invisible characters as escapes, line ends as blanks.
+// Writes control and invisible characters as escapes, line ends as blanks.
 std::string one_line(std::string_view text) {
   std::string flat(text);
   for (char& c : flat) {

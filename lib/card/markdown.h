@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Text made Markdown that nothing in it can break out of.
+// Turns text into Markdown that nothing in the text can break out of.
 #pragma once
 
 #include <string>
@@ -12,9 +12,9 @@ std::string md_text(std::string_view text);  // one line; everything Markdown or
 std::string md_code(std::string_view text);  // a code span, its fence longer than any run of backticks inside
 std::string md_link(std::string_view text, std::string_view url);
 std::string md_block(std::string_view language, std::string_view text);  // a fenced block
-std::string python_text(std::string_view text);  // a literal that Python and JSON share
+std::string python_text(std::string_view text);                          // a literal for both Python and JSON
 
-// A table: rows of cells that are Markdown already.
+// A table; its cells are Markdown already.
 std::string md_table(const std::vector<std::string>& header,
                      const std::vector<std::vector<std::string>>& rows);
 

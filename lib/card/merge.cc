@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The recipe that mergekit leaves beside what it merged (mergekit_config.yml): the models, in the order it
-// names them.
+// Reads the recipe that mergekit leaves beside its result (mergekit_config.yml): the models, in the order in
+// which it names them.
 #include <algorithm>
 
 #include "card/gather.h"
@@ -9,7 +9,7 @@
 namespace mu {
 namespace {
 
-// Models stand under "model" and "base_model", at any depth: models:, slices: - sources:, modules:.
+// Models are under "model" and "base_model", at any depth: models:, slices: - sources:, modules:.
 void collect(const YamlValue& value, std::vector<std::string>& names) {
   for (const YamlValue::Member& member : value.members) {
     const bool names_model = member.key == "model" || member.key == "base_model";

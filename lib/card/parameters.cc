@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Parameters as the Hub counts them (huggingface.js: packages/hub/src/lib/parse-safetensors-metadata.ts):
-// every tensor but scalars and the scales of quantisation; packed values count as many as they hold.
+// Counts parameters as the Hub does (huggingface.js: packages/hub/src/lib/parse-safetensors-metadata.ts):
+// every tensor except scalars and the scales of quantisation; a packed value counts as many as it holds.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -15,13 +15,13 @@
 namespace mu {
 namespace {
 
-// Names of modules as quantisation settings list them: whole names, globs, and simple "re:" patterns. Made
-// ready once, for lists and models are long.
+// The names of modules in quantisation settings: whole names, globs, and simple "re:" patterns. Prepared
+// once, since lists and models are long.
 class Modules {
  public:
   void add_name(std::string name) { names_.insert(std::move(name)); }
   void add_glob(std::string_view glob) {
-    constexpr std::size_t kMost = 1000;  // each is tried on each tensor
+    constexpr std::size_t kMost = 1000;  // every glob is tried on every tensor
     if (globs_.size() < kMost) globs_.emplace_back(glob);
   }
   void add(const std::string& pattern);
@@ -34,7 +34,7 @@ class Modules {
   std::vector<Glob> globs_;
 };
 
-// Of regular expressions the dots and stars that such lists use; others name nothing.
+// Supports the dots and stars that such lists use; other regular expressions name nothing.
 std::optional<std::string> glob_of(std::string_view expression) {
   std::string glob;
   for (std::size_t i = 0; i < expression.size(); ++i) {
@@ -56,7 +56,7 @@ std::optional<std::string> glob_of(std::string_view expression) {
       glob += c;
     }
   }
-  return glob + "*";  // re.match reads from the start and stops where it likes
+  return glob + "*";  // re.match matches from the start and may stop anywhere
 }
 
 void Modules::add(const std::string& pattern) {
@@ -76,7 +76,7 @@ struct Quantisation {
   std::uint64_t bits = 0;
   bool four_bit = false, packed = false, four_bit_experts = false;
   std::vector<Group> groups;
-  Modules exempt;  // what is not quantised
+  Modules exempt;  // modules that are not quantised
 };
 
 std::vector<std::string> texts_of(const JsonValue* list) {
@@ -99,7 +99,7 @@ void add_groups(Quantisation& q, const JsonValue& groups) {
       group.targets.add(target);
     }
     q.groups.push_back(std::move(group));
-    if (q.groups.size() == 64) return;
+    if (q.groups.size() == 64) return;  // a real model has a few
   }
 }
 
@@ -120,15 +120,15 @@ Quantisation quantisation_of(const JsonValue* config) {
     q.packed = format->ends_with("pack-quantized");
   if (const JsonValue* groups = settings->find("config_groups"); q.packed && groups != nullptr)
     add_groups(q, *groups);
-  for (const std::string& part : texts_of(settings->find("modules_to_not_convert")))
-    q.exempt.add_glob(part.find('*') == std::string::npos ? "*" + part + "*" : part);
+  for (const std::string& name : texts_of(settings->find("modules_to_not_convert")))
+    q.exempt.add_glob(name.find('*') == std::string::npos ? "*" + name + "*" : name);
   for (const std::string& name : texts_of(settings->find("ignore"))) q.exempt.add(name);
   return q;
 }
 
 std::uint64_t packed_bits(const Quantisation& q, std::string_view module) {
   if (q.groups.empty()) return q.bits;
-  // A group that names the module counts before one that takes all.
+  // A group that names the module counts before a group that takes all.
   for (const Group& group : q.groups) {
     if (group.targets.has(module)) return group.bits;
   }
@@ -145,7 +145,7 @@ bool is_scale(std::string_view last) {
   return kScales.contains(last);
 }
 
-// How many parameters one stored element stands for; 0 for none.
+// How many parameters one stored element stands for; 0 if none.
 std::uint64_t factor(const Tensor& tensor, const Quantisation& q) {
   if (tensor.shape.empty() || tensor.dtype == Dtype::kF8E8M0) return 0;
   if (q.method.empty()) return 1;
@@ -181,7 +181,7 @@ std::uint64_t factor(const Tensor& tensor, const Quantisation& q) {
   return tensor.dtype == Dtype::kU8 && q.four_bit ? 2 : 1;
 }
 
-// The number of the layer in "model.layers.12.mlp…", or nothing.
+// The number of the layer in "model.layers.12.mlp…", or nullopt.
 std::optional<std::string> layer_of(std::string_view name) {
   for (const std::string_view part : split(name, '.')) {
     if (!part.empty() && part.find_first_not_of("0123456789") == std::string_view::npos)

@@ -16,19 +16,19 @@ constexpr std::string_view kNeeded = "[More Information Needed]";
 enum class Kind : std::uint8_t { kText, kBlank, kHint, kPlaceholder, kHeading };
 
 struct Line {
-  std::string text;  // with its end
+  std::string text;  // with its line end
   Kind kind = Kind::kText;
   std::size_t level = 0;  // of a heading
 };
 
-// "**BibTeX:**" alone leads in what follows, as the template's own words do.
+// "**BibTeX:**" alone introduces what follows, like the template's own words.
 bool is_hint(std::string_view text) {
-  constexpr std::size_t kShortest = 40;  // of the template's sentences: most lines need no hash
+  constexpr std::size_t kShortest = 40;  // the template's sentences are longer, so most lines need no hash
   return (text.starts_with("**") && text.ends_with(":**") && text.size() < 60) ||
          (text.size() >= kShortest && is_template_hint(short_hash(text)));
 }
 
-// What a line says besides the placeholder, "- **Label:**" and hints.
+// Whether a line says more than the placeholder, "- **Label:**" and hints.
 bool says_more(std::string_view line) {
   std::string rest(trim(line));
   rest.erase(rest.find(kNeeded), kNeeded.size());
@@ -68,8 +68,8 @@ std::vector<Line> classified(std::string_view body) {
   return lines;
 }
 
-// The end of what belongs to the heading at `i`, deeper headings included; PEFT appends its versions below
-// whatever stands last.
+// The end of the section of the heading at `i`, including deeper headings; PEFT appends its versions below
+// whatever comes last.
 std::size_t section_end(const std::vector<Line>& lines, std::size_t i) {
   const auto is_other = [&](const Line& line) {
     return line.kind == Kind::kHeading &&
@@ -80,7 +80,7 @@ std::size_t section_end(const std::vector<Line>& lines, std::size_t i) {
   return end;
 }
 
-// Transformers writes this heading even where it has no table to put below.
+// Transformers writes this heading even if it has no table to put below.
 bool is_always_written(const Line& line) {
   return trim(line.text) == "### Training results";
 }

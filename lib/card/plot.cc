@@ -16,10 +16,10 @@ struct Point {
   double x, y;
 };
 
-constexpr double kLeft = 64, kTop = 20, kWidth = 560, kHeight = 260;
-constexpr std::size_t kMaxPoints = 600;
+constexpr double kLeft = 64, kTop = 20, kWidth = 560, kHeight = 260;  // pixels; the rest holds labels
+constexpr std::size_t kMaxPoints = 600;                               // about one for each pixel of the width
 
-// Every n-th point and the last; values that are no numbers are left out.
+// Takes every n-th point and the last; values that are not finite are left out.
 std::vector<Point> thinned(const std::vector<Point>& all) {
   std::vector<Point> finite;
   std::copy_if(all.begin(), all.end(), std::back_inserter(finite),
@@ -31,7 +31,7 @@ std::vector<Point> thinned(const std::vector<Point>& all) {
   return out;
 }
 
-// Round numbers about `count` of which fill the range.
+// A round step; about `count` of them fill the range.
 double tick_step(double range, int count) {
   const double raw = range / count;
   const double power = std::pow(10, std::floor(std::log10(raw)));
@@ -43,7 +43,7 @@ double tick_step(double range, int count) {
 
 struct Scale {
   double low, high;
-  [[nodiscard]] double part(double value) const { return (value - low) / (high - low); }
+  [[nodiscard]] double place(double value) const { return (value - low) / (high - low); }
 };
 
 Scale scale_of(const std::vector<Point>& a, const std::vector<Point>& b, double Point::*member) {
@@ -65,7 +65,7 @@ std::string polyline(const std::vector<Point>& points, const Scale& x, const Sca
                      bool dots) {
   std::string path, marks;
   for (const Point& point : points) {
-    const double px = kLeft + kWidth * x.part(point.x), py = kTop + kHeight * (1 - y.part(point.y));
+    const double px = kLeft + kWidth * x.place(point.x), py = kTop + kHeight * (1 - y.place(point.y));
     path += fmt::format("{}{:.1f},{:.1f}", path.empty() ? "" : " ", px, py);
     if (dots)
       marks += fmt::format("<circle class=\"{}-dot\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\"/>\n", name, px, py);
@@ -77,14 +77,14 @@ std::string ticks(const Scale& x, const Scale& y) {
   std::string out;
   const double sx = tick_step(x.high - x.low, 6), sy = tick_step(y.high - y.low, 5);
   for (double v = std::ceil(x.low / sx) * sx; v <= x.high + sx * 1e-6; v += sx) {
-    const double px = kLeft + kWidth * x.part(v);
+    const double px = kLeft + kWidth * x.place(v);
     out += fmt::format(
         "<line class=\"grid\" x1=\"{0:.1f}\" y1=\"{1}\" x2=\"{0:.1f}\" y2=\"{2}\"/><text x=\"{0:.1f}\" "
         "y=\"{3}\" text-anchor=\"middle\">{4:.6g}</text>\n",
         px, kTop, kTop + kHeight, kTop + kHeight + 18, v);
   }
   for (double v = std::ceil(y.low / sy) * sy; v <= y.high + sy * 1e-6; v += sy) {
-    const double py = kTop + kHeight * (1 - y.part(v));
+    const double py = kTop + kHeight * (1 - y.place(v));
     out += fmt::format(
         "<line class=\"grid\" x1=\"{0}\" y1=\"{1:.1f}\" x2=\"{2}\" y2=\"{1:.1f}\"/><text x=\"{3}\" "
         "y=\"{4:.1f}\" text-anchor=\"end\">{5:.4g}</text>\n",
@@ -110,7 +110,7 @@ std::string loss_svg(const CardFacts& facts) {
   }
   const std::vector<Point> train = thinned(train_points(facts)), eval = thinned(evals);
   if (train.empty() && eval.empty())
-    throw refused("no loss is known to plot").hint("name a run or checkpoint folder with trainer_state.json");
+    throw refused("no loss to plot").hint("name a run or checkpoint folder with trainer_state.json");
   const Scale x = scale_of(train, eval, &Point::x), y = scale_of(train, eval, &Point::y);
   std::string out =
       "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 640 340\" width=\"640\" height=\"340\" "
@@ -151,8 +151,8 @@ std::string loss_blocks(const CardFacts& facts, std::size_t width) {
   std::string bars;
   const std::size_t count = std::min(std::max<std::size_t>(width, 1), points.size());
   for (std::size_t i = 0; i < count; ++i) {
-    const double part = y.part(points[i * points.size() / count].y);
-    bars += kBlocks[static_cast<std::size_t>(std::clamp(part * 8, 0.0, 7.0))];
+    const double height = y.place(points[i * points.size() / count].y);
+    bars += kBlocks[static_cast<std::size_t>(std::clamp(height * 8, 0.0, 7.0))];
   }
   return fmt::format("loss {} {:.4g} → {:.4g}", bars, points.front().y, points.back().y);
 }

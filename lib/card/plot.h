@@ -8,11 +8,11 @@
 
 namespace mu {
 
-// Training and evaluation loss over steps. Colours follow the reader's light or dark scheme. Throws kRefused
-// when the facts hold no loss.
+// Training and evaluation loss over steps. The colours follow the reader's light or dark scheme. Throws
+// kRefused if the facts hold no loss.
 std::string loss_svg(const CardFacts& facts);
 
-// "loss ▇▅▃▂▁ 4.74 → 2.42", of at most `width` columns for the blocks; empty without a curve.
+// "loss ▇▅▃▂▁ 4.74 → 2.42", with at most `width` columns of blocks; empty without a curve.
 std::string loss_blocks(const CardFacts& facts, std::size_t width);
 
 }  // namespace mu

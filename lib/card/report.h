@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The facts themselves, for people (a line a fact, with its source) and for programs.
+// The facts themselves, for people (one line for each fact, with its source) and for programs.
 #pragma once
 
 #include <string>

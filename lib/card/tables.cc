@@ -28,12 +28,6 @@ std::string_view column(std::string_view line, std::size_t index) {
   return line.substr(0, line.find('\t'));
 }
 
-std::string lower(std::string_view text) {
-  std::string out(text);
-  for (char& c : out) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return out;
-}
-
 const std::vector<Trainer>& trainers() {
   static const std::vector<Trainer> table = [] {
     std::vector<Trainer> list;
@@ -78,7 +72,7 @@ bool is_template_hint(std::string_view hash) {
 }
 
 std::optional<std::string> suggest_license(std::string_view text) {
-  std::string id = lower(trim(text));
+  std::string id = lower_ascii(trim(text));
   std::replace(id.begin(), id.end(), ' ', '-');
   for (const std::string_view suffix : {"-only", "-or-later"}) {
     if (id.ends_with(suffix)) id.resize(id.size() - suffix.size());
@@ -96,7 +90,7 @@ std::optional<std::string> suggest_language(std::string_view text) {
        {"arabic", "ar"},  {"dutch", "nl"},      {"polish", "pl"},  {"turkish", "tr"},  {"hindi", "hi"},
        {"jp", "ja"},      {"cn", "zh"},         {"ua", "uk"},      {"cz", "cs"},       {"ger", "de"},
        {"fre", "fr"},     {"chi", "zh"}}};
-  const std::string code = lower(trim(text));
+  const std::string code = lower_ascii(trim(text));
   for (const auto& [name, iso] : kNames) {
     if (code == name) return std::string(iso);
   }

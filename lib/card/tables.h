@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The lists of identifiers that the Hub and the libraries keep, from the text files in data/: licences,
-// languages, tasks, TRL's trainers, training arguments worth reporting.
+// The identifiers that the Hub and the libraries know, from the text files in data/: licences, languages,
+// tasks, TRL's trainers, and the training arguments worth reporting.
 #pragma once
 
 #include <optional>
@@ -14,16 +14,17 @@ namespace card_data {
 extern const std::string_view licenses, languages, pipeline_tags, template_hints, trainers, hyperparameters;
 }
 
-// The name of a licence the Hub knows; nothing for any other identifier. Matching is exact.
+// The name of a licence that the Hub knows; nullopt for any other identifier. Matching is exact.
 std::optional<std::string_view> license_name(std::string_view id);
 bool is_language(std::string_view code);
 bool is_pipeline_tag(std::string_view tag);
 
-// The identifier somebody probably meant: "Apache-2.0" -> "apache-2.0", "english" -> "en", "zh-CN" -> "zh".
+// The identifier that somebody probably meant: "Apache-2.0" -> "apache-2.0", "english" -> "en", "zh-CN" ->
+// "zh".
 std::optional<std::string> suggest_license(std::string_view text);
 std::optional<std::string> suggest_language(std::string_view text);
 
-// The code that is usually meant by one that is valid but another language's: "kr" is Kanuri, Korean is "ko".
+// For a valid code that is rarely meant: the code that usually is. "kr" is Kanuri; Korean is "ko".
 std::optional<std::string_view> doubted_language(std::string_view code);
 
 // Whether a comment is one of the hints in huggingface_hub's template, by short_hash() of its text.
@@ -32,7 +33,7 @@ bool is_template_hint(std::string_view hash);
 struct Trainer {
   std::string_view config;  // class without "Config": "SFT"
   std::string_view tag, name;
-  // Of its paper, empty where it has none: the id on arXiv (or the address of a page), title, key of its
+  // About its paper, empty if it has none: the id on arXiv (or the address of a page), title, key of its
   // entry in a bibliography, year, authors joined by " and ".
   std::string_view paper, title, key, year, authors;
 };
@@ -41,8 +42,8 @@ const Trainer* trainer_by_config(std::string_view config);
 std::string trainer_tags();  // "sft, dpo, …", for messages
 
 struct Hyperparameter {
-  std::string_view name, fallback, trl_fallback;  // defaults; empty where there is none
-  std::string_view exceptions;                    // "DPO=1e-06 GRPO=1e-06": of single configurations of TRL
+  std::string_view name, fallback, trl_fallback;  // defaults; empty if there is none
+  std::string_view exceptions;                    // "DPO=1e-06 GRPO=1e-06": defaults of single classes of TRL
 
   // By the stem of TRL's class ("DPO"); empty for Transformers' own arguments.
   [[nodiscard]] std::string_view default_of(std::string_view config) const;

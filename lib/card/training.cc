@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a run went and with what settings: trainer_state.json and training_args.bin as facts.
+// How a run went, and with which settings: facts from trainer_state.json and training_args.bin.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -66,7 +66,7 @@ Log read_log(const TrainerState& state, std::vector<std::string>& columns) {
   return log;
 }
 
-// Losses first, then the others as they came; a table stays readable with eight.
+// Losses first, then the others in their order; a table stays readable with eight.
 void order_columns(std::vector<std::string>& columns) {
   std::stable_partition(columns.begin(), columns.end(),
                         [](const std::string& c) { return c.ends_with("_loss"); });
@@ -96,12 +96,12 @@ std::string argument_text(const TrainingArguments& arguments, std::string_view n
   if (const std::optional<bool> flag = arguments.flag(name)) return *flag ? "true" : "false";
   if (const std::optional<double> number = arguments.number(name)) return fmt::format("{}", *number);
   const std::string text = arguments.text(name).value_or("");
-  if (name == "deepspeed") return text.empty() ? "" : "true";  // the value is where its settings lie
+  if (name == "deepspeed") return text.empty() ? "" : "true";  // the value is the path of its settings
   const bool place = is_local_path(text) || text.find_first_of("/\\") != std::string::npos;
   return place || text.find("***") != std::string::npos || text.size() > 200 ? "" : text;
 }
 
-// Names of places, runs and accounts; the values of secrets read "***" and are left out by argument_text().
+// Names of places, runs and accounts. The values of secrets are "***", and argument_text() leaves them out.
 bool is_private(std::string_view name) {
   for (const std::string_view end :
        {"_dir", "_path", "_file", "_name", "_id", "_organization", "_strategy_config"}) {
@@ -114,7 +114,7 @@ bool is_private(std::string_view name) {
   return name.starts_with("hub_") || name.starts_with("push_to_hub");
 }
 
-// All that the table does not know, by name.
+// Adds all arguments that the table does not know, by name.
 void add_other_arguments(CardFacts& facts, const TrainingArguments& arguments) {
   std::vector<std::string> names = arguments.names();
   std::sort(names.begin(), names.end());

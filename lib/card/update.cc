@@ -1,4 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
+// How a card that people have edited is updated. The rule is ownership: a key or region is ours only if its
+// text still has the hash that the state line remembers from our last run. Ours are rewritten when the facts
+// have changed. What people have changed stays, and so does the absence of what they have removed; both are
+// reported. Two things override that: an option of this run, and values that are plainly wrong (an id that
+// can't be one, the word None).
+//
+// Edits are byte ranges in the old text, collected and applied once, so that everything between them
+// (comments, order, quotes, line ends) stays as it is. In a card without a state line, from TRL, PEFT or
+// Transformers, known mistakes and placeholders are repaired first, and a region is added only if the card
+// has no section of that kind under its own heading. At the end the result is parsed again: an edit that
+// would break the YAML is an error, not a broken card.
+
 #include "card/update.h"
 
 #include <fmt/format.h>
@@ -50,7 +62,7 @@ std::string apply(std::string_view text, std::vector<Edit> edits) {
 
 bool same_value(const YamlValue& a, const YamlValue& b) {
   if (a.is_scalar() && b.is_scalar()) return a.kind == b.kind && a.text == b.text;
-  // One id and a list of it mean the same.
+  // An id and a list with only that id mean the same.
   const auto of_strings = [](const YamlValue& value) {
     return value.is_string() || (value.kind == YamlValue::Kind::kList &&
                                  std::all_of(value.items.begin(), value.items.end(),
@@ -102,13 +114,13 @@ class Updater {
     std::string body = update_body();
     result_.text = std::move(front) + std::move(body);
     if (result_.text != old_.text && result_.changes.empty())
-      result_.changes.emplace_back("the remembered state is stale");
+      result_.changes.emplace_back("the state line is out of date");
     require_readable();
     return std::move(result_);
   }
 
  private:
-  // yaml-cpp forgives more than the Hub; lines that only seemed whole show when others follow them.
+  // yaml-cpp accepts more than the Hub; lines that only seemed complete fail once others follow them.
   void require_readable() const {
     try {
       const CardFile back = read_card(result_.text);
@@ -120,7 +132,7 @@ class Updater {
       }
     } catch (const Error& error) {
       throw malformed(
-          std::string("the front matter is not sound YAML: what is added to it can't be read back (") +
+          std::string("the front matter is not sound YAML: with our keys added it can't be read back (") +
           error.message() + ")")
           .at(fmt::format("line {}", old_.yaml_line));
     }
@@ -195,14 +207,14 @@ class Updater {
     } else if (is_wrong(entry.key, before) && (hash == nullptr || entry.key != "library_name")) {
       replace(entry.lines, "what the card says is wrong");
     } else {
-      result_.kept.push_back(fmt::format("{}: the card says {}, the folder {}; people's words stay",
+      result_.kept.push_back(fmt::format("{}: the card says {}, the folder says {}; what people wrote stays",
                                          entry.key, escape_name(join(before.texts(), ", ")),
                                          escape_name(join(after.texts(), ", "))));
       if (hash != nullptr) new_state_.hashes.emplace_back(entry.key, *hash);
     }
   }
 
-  // Tags are a set that several programs write to.
+  // Tags are a set that several programs write.
   template <typename Replace>
   void merge_tags(const YamlValue& before, const YamlValue& after, const Replace& replace) {
     std::vector<std::string> tags = before.texts();
@@ -214,14 +226,14 @@ class Updater {
     if (tags == before.texts() && before.kind == YamlValue::Kind::kList) return;
     const std::string lines = yaml_entry("tags", tags);
     replace(lines, "some are missing or wrong");
-    new_state_.hashes.pop_back();  // they stay shared
+    new_state_.hashes.pop_back();  // they don't become ours alone
   }
 
   [[nodiscard]] bool is_wrong(const std::string& key, const YamlValue& value) const {
     if (value.kind == YamlValue::Kind::kNull) return true;
     const std::vector<std::string> texts = value.texts();
     if (key == "base_model" || key == "datasets") return std::any_of(texts.begin(), texts.end(), is_bad_id);
-    // TRL says so of adapters too.
+    // TRL writes this for adapters too.
     return key == "library_name" && value.text == "transformers" && facts_.text("library_name") == "peft";
   }
 
@@ -235,11 +247,11 @@ class Updater {
       const bool no_base = key.key == "base_model" && !fresh && is_wrong(key.key, value);
       if (!misspelt && !no_base) continue;
       edits.push_back({key.begin, key.end, ""});
-      change(key.key + ": " + (misspelt ? "a placeholder under a misspelt key" : "names no model"));
+      change(key.key + ": " + (misspelt ? "a placeholder under a misspelt key" : "does not name a model"));
     }
   }
 
-  // Keys and regions that an earlier run wrote from files this one was not given stay ours.
+  // Keys and regions that an earlier run wrote, from files that this run was not given, stay ours.
   void carry_state() {
     for (const auto& [key, hash] : state_.hashes) {
       const bool fresh_key = std::any_of(fresh_.front.begin(), fresh_.front.end(),
@@ -281,8 +293,8 @@ class Updater {
     return Place{content + 1, *end};
   }
 
-  // Whether people's text already has such a part, under its own heading.
-  static bool has_part(std::string_view body, std::string_view name) {
+  // Whether the text that people wrote already has such a section, under its own heading.
+  static bool has_section(std::string_view body, std::string_view name) {
     struct Row {
       std::string_view name;
       std::initializer_list<std::string_view> headings;
@@ -303,7 +315,7 @@ class Updater {
 
   std::string update_body() {
     std::string body = rest_;
-    if (!state_.present) mend(body);
+    if (!state_.present) repair(body);
     const std::string people = body;
     std::string appended;
     for (const CardRegion& region : fresh_.regions) {
@@ -314,7 +326,7 @@ class Updater {
         if (hash != nullptr) {
           result_.kept.push_back("region " + region.name + ": was removed by hand and stays so");
           new_state_.hashes.emplace_back(key, *hash);
-        } else if (!has_part(people, region.name)) {
+        } else if (!has_section(people, region.name)) {
           appended += "\n" + region_begin(region.name) + "\n" + region.text + region_end(region.name) + "\n";
           own(key, region.text);
           change("region " + region.name + ": is missing");
@@ -325,15 +337,16 @@ class Updater {
       const bool ours = hash == nullptr || *hash == short_hash(content);
       if (!ours) {
         if (short_hash(content) != short_hash(region.text))
-          result_.kept.push_back("region " + region.name +
-                                 ": was changed by hand and stays so; remove its marks' lines to keep it for "
-                                 "good, or the region to have it anew");
+          result_.kept.push_back(
+              "region " + region.name +
+              ": was changed by hand and stays so; remove the lines of its marks to keep it for "
+              "good, or remove the region to get it again");
         new_state_.hashes.emplace_back(key, *hash);
         continue;
       }
       if (short_hash(content) != short_hash(region.text)) {
         body.replace(place->begin, place->end - place->begin, with_eol(region.text, old_.eol));
-        change("region " + region.name + ": is stale");
+        change("region " + region.name + ": is out of date");
       }
       own(key, region.text);
     }
@@ -374,8 +387,8 @@ class Updater {
     change(why);
   }
 
-  // What TRL, PEFT and Transformers leave in their cards.
-  void mend(std::string& body) {
+  // Repairs what TRL, PEFT and Transformers leave in their cards.
+  void repair(std::string& body) {
     const std::vector<std::string> bases = facts_.list("base_model"), datasets = facts_.list("datasets");
     const auto link = [](const std::string& id, std::string_view kind) {
       return md_link(id, fmt::format("https://huggingface.co/{}{}", kind, id));
@@ -389,16 +402,17 @@ class Updater {
         value != nullptr && value->is_string() && is_local_path(value->text))
       replace_all(body, fmt::format("[{0}](https://huggingface.co/{0})", value->text), base,
                   "the link to the base model is a local path");
-    replace_all(body, "model=\"None\"", "model=" + python_text(model_id(facts_)), "the usage names no model");
+    replace_all(body, "model=\"None\"", "model=" + python_text(model_id(facts_)),
+                "the usage does not name a model");
     replace_all(body, "# Model Card for Model ID", "# " + md_text(facts_.text("name")),
-                "the title names no model");
+                "the title does not name a model");
     if (!datasets.empty())
       replace_all(body, " on an unknown dataset.", " on " + link(datasets.front(), "datasets/") + ".",
                   "the dataset is known");
-    mend_placeholders(body);
+    repair_placeholders(body);
   }
 
-  void mend_placeholders(std::string& body) {
+  void repair_placeholders(std::string& body) {
     struct Row {
       std::string_view label, fact;
     };
@@ -406,7 +420,7 @@ class Updater {
                                     {"**Finetuned from model", "base_model"},
                                     {"**Language(s)", "language"},
                                     {"**Model type:**", "architecture"}};
-    std::string mended = without_placeholders(body, [&](std::string_view label) {
+    std::string repaired = without_placeholders(body, [&](std::string_view label) {
       std::optional<std::string> value;
       for (const Row& row : kRows) {
         if (label.find(row.label) != std::string_view::npos && facts_.has(row.fact))
@@ -414,9 +428,9 @@ class Updater {
       }
       return value;
     });
-    if (mended == body) return;
-    body = std::move(mended);
-    change("placeholders stand where nothing was written");
+    if (repaired == body) return;
+    body = std::move(repaired);
+    change("placeholders that nobody has filled in");
   }
 
   const CardFile& old_;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A card that exists, brought up to date: the keys and regions that card-gen wrote are written anew, what
-// people wrote stays byte for byte. Cards of TRL, PEFT and Transformers have their wrong facts mended.
+// Brings an existing card up to date: the keys and regions that card-gen wrote are rewritten, and what people
+// wrote stays byte for byte. Wrong facts in cards of TRL, PEFT and Transformers are repaired.
 #pragma once
 
 #include <string>
@@ -13,11 +13,12 @@ namespace mu {
 
 struct CardUpdate {
   std::string text;                  // the new card
-  std::vector<std::string> changes;  // what disagreed, one clause each
-  std::vector<std::string> kept;     // where people's words differ from the facts and stay
+  std::vector<std::string> changes;  // what was out of date, one clause each
+  std::vector<std::string> kept;     // where people's words differ from the facts, and stay
 };
 
-// Throws kMalformed for front matter that is never closed, kRefused for one that can't be edited by lines.
+// Throws kMalformed for front matter that is never closed, kRefused for front matter that can't be edited by
+// lines.
 CardUpdate update_card(const CardFile& old, const CardText& fresh, const CardFacts& facts);
 
 }  // namespace mu

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Code that loads and runs this very model: a whole model or an adapter, with or without a chat template.
+// Code that loads and runs this very model: a full model or an adapter, with or without a chat template.
 #include <fmt/format.h>
 
 #include <array>
@@ -22,7 +22,7 @@ bool is_adapter(const CardFacts& facts) {
   return facts.text("base_model_relation") == "adapter" || facts.text("kind").starts_with("adapter");
 }
 
-// A folder without a tokenizer of its own was trained with its base's.
+// A folder without a tokenizer was trained with that of its base.
 std::string tokenizer_id(const CardFacts& facts) {
   const bool lent = facts.has("kind") && !facts.has("has_tokenizer") && facts.list("base_model").size() == 1;
   return lent ? facts.text("base_model") : model_id(facts);
@@ -50,7 +50,7 @@ std::string auto_class(const CardFacts& facts) {
   return task == "FEATURE_EXTRACTION" ? "AutoModel" : "AutoModelForCausalLM";
 }
 
-// An encoder-decoder answers with nothing but its answer; a chat template is not for it.
+// The output of an encoder-decoder is only the answer; it does not use a chat template.
 std::string sequence_to_sequence() {
   return fmt::format(
       "inputs = tokenizer({}, return_tensors=\"pt\").to(model.device)\n"
@@ -73,7 +73,7 @@ std::string adapter_code(const CardFacts& facts) {
     std::string revision;
     if (facts.has("base_model_revision"))
       revision = ", revision=" + python_text(facts.text("base_model_revision"));
-    // The head of a classifier lies in the adapter; the base is made with one of the same size.
+    // The head of a classifier is in the adapter; the base is created with a head of the same size.
     const std::string labels = facts.has("labels") ? ", num_labels=" + facts.text("labels") : "";
     code = fmt::format(
         "from peft import PeftModel\nfrom transformers import {0}, AutoTokenizer\n\n"
@@ -91,8 +91,8 @@ std::string adapter_code(const CardFacts& facts) {
          "print(tokenizer.decode(outputs[0][inputs[\"input_ids\"].shape[1]:], skip_special_tokens=True))\n";
 }
 
-// What the pipelines of Transformers 5 take, by task; tasks without one get no code rather than code that
-// fails.
+// The call that a pipeline of Transformers 5 takes, by task. A task without one gets no code, rather than
+// code that fails.
 std::string pipeline_call(std::string_view task, bool chat) {
   if (task == "text-generation" && chat)
     return fmt::format(
@@ -138,7 +138,7 @@ std::string full_code(const CardFacts& facts) {
   const std::string id = python_text(model_id(facts)), tokenizer = python_text(tokenizer_id(facts));
   const std::string task = facts.has("pipeline_tag") ? facts.text("pipeline_tag") : "text-generation";
   const std::string trust = facts.has("custom_code") ? ", trust_remote_code=True" : "";
-  // Of the text models of this name (T5, BART) pipeline("text-generation") gives the question back.
+  // For text models of this kind (T5, BART) pipeline("text-generation") returns the question.
   if (task == "text-generation" && facts.text("architecture").ends_with("ForConditionalGeneration"))
     return fmt::format(
                "from transformers import AutoModelForSeq2SeqLM, AutoTokenizer\n\n"
@@ -157,7 +157,7 @@ std::string full_code(const CardFacts& facts) {
          call;
 }
 
-// vLLM takes ranks in steps.
+// vLLM accepts ranks only in steps.
 std::uint64_t served_rank(std::uint64_t rank) {
   for (const std::uint64_t step : std::array<std::uint64_t, 8>{8, 16, 32, 64, 128, 256, 320, 512}) {
     if (rank <= step) return step;
@@ -165,7 +165,7 @@ std::uint64_t served_rank(std::uint64_t rank) {
   return rank;
 }
 
-// An argument of a shell: ids and names of folders rarely need quotes.
+// Quotes an argument for the shell; ids and names of folders rarely need quotes.
 std::string shell_word(const std::string& text) {
   if (!text.empty() && text.front() != '-' &&
       text.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-") ==

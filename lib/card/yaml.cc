@@ -1,4 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+// Why not yaml-cpp's own nodes: of two equal keys they keep the first silently, and they don't know their
+// lines. So the tree is built from its parser's events (Builder), which only splits text into scalars, lists
+// and maps; a plain scalar is then given a type here. Two dialects matter and differ: the Hub reads with
+// js-yaml 4 (YAML 1.2: resolve), Python with PyYAML (YAML 1.1: python_kind, where "no" is false, 12:30 is 750
+// and 1e-5 is text). The linter compares the two. When writing, a string stays plain only if it is made of
+// plain words and neither dialect would read it as something else; everything else is quoted, which both read
+// alike. Aliases and anchors are refused: a few lines of them can expand without end.
+
 #include "card/yaml.h"
 
 #include <fmt/format.h>
@@ -21,7 +29,7 @@
 namespace mu {
 namespace {
 
-constexpr std::size_t kMaxDepth = 64;
+constexpr std::size_t kMaxDepth = 64;  // levels: bounds recursion; a card has some six
 
 bool is_one_of(std::string_view text, std::initializer_list<std::string_view> words) {
   return std::find(words.begin(), words.end(), text) != words.end();
@@ -31,7 +39,8 @@ bool all_digits(std::string_view text) {
   return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
-// js-yaml's default schema: decimal, 0x, 0o, 0b; floats with a dot or an exponent; .inf and .nan.
+// The numbers of js-yaml's default schema: decimal, 0x, 0o, 0b; floats with a dot or an exponent; .inf and
+// .nan.
 bool is_number(std::string_view text) {
   if (!text.empty() && (text.front() == '-' || text.front() == '+')) text.remove_prefix(1);
   if (is_one_of(text, {".inf", ".Inf", ".INF", ".nan", ".NaN", ".NAN"})) return true;
@@ -42,7 +51,7 @@ bool is_number(std::string_view text) {
   }
   const std::size_t exponent = text.find_first_of("eE");
   if (exponent != std::string_view::npos) {
-    // js-yaml leaves a number that is beyond doubles a text.
+    // js-yaml reads a number beyond the range of doubles as text.
     if (std::isinf(std::strtod(std::string(text).c_str(), nullptr))) return false;
     std::string_view power = text.substr(exponent + 1);
     if (!power.empty() && (power.front() == '-' || power.front() == '+')) power.remove_prefix(1);
@@ -51,9 +60,9 @@ bool is_number(std::string_view text) {
   }
   const std::size_t dot = text.find('.');
   if (dot == std::string_view::npos) return all_digits(text);
-  const std::string_view whole = text.substr(0, dot), part = text.substr(dot + 1);
-  return (whole.empty() || all_digits(whole)) && (part.empty() || all_digits(part)) &&
-         whole.size() + part.size() > 0;
+  const std::string_view whole = text.substr(0, dot), fraction = text.substr(dot + 1);
+  return (whole.empty() || all_digits(whole)) && (fraction.empty() || all_digits(fraction)) &&
+         whole.size() + fraction.size() > 0;
 }
 
 bool is_date(std::string_view text) {
@@ -89,8 +98,8 @@ bool is_sexagesimal(std::string_view text) {
   });
 }
 
-// YAML 1.1's numbers: underscores, octal with a leading 0, base 60; a float has a dot, and a sign in its
-// exponent.
+// The numbers of YAML 1.1: underscores, octal with a leading 0, base 60; a float needs a dot, and a sign in
+// its exponent.
 bool is_python_number(std::string_view text) {
   if (!text.empty() && (text.front() == '-' || text.front() == '+')) text.remove_prefix(1);
   if (is_one_of(text, {".inf", ".Inf", ".INF", ".nan", ".NaN", ".NAN"})) return true;
@@ -115,7 +124,7 @@ bool is_python_number(std::string_view text) {
          (!whole.empty() || is_spaced_digits(part));
 }
 
-// Builds the tree from events, since yaml-cpp's own nodes keep the first of equal keys and say nothing.
+// Builds the tree from the events of yaml-cpp's parser.
 class Builder : public YAML::EventHandler {
  public:
   explicit Builder(std::size_t first_line) : first_line_(first_line) {}
@@ -156,7 +165,7 @@ class Builder : public YAML::EventHandler {
   struct Open {
     YamlValue value;
     bool has_key = false;
-    std::unordered_set<std::string> keys{};  // of a map, so far
+    std::unordered_set<std::string> keys{};  // the keys of a map so far
     std::string key{};
     std::size_t key_line = 0;
   };
@@ -196,16 +205,16 @@ class Builder : public YAML::EventHandler {
     if (top.value.kind == YamlValue::Kind::kList) {
       top.value.items.push_back(std::move(value));
     } else if (!top.has_key) {
-      if (!value.is_scalar()) throw malformed("a key must be a text").at(fmt::format("line {}", value.line));
+      if (!value.is_scalar()) throw malformed("a key must be text").at(fmt::format("line {}", value.line));
       if (!top.keys.insert(value.text).second)
-        throw malformed(fmt::format("the key '{}' stands twice", escape_name(value.text)))
+        throw malformed(fmt::format("the key '{}' occurs twice", escape_name(value.text)))
             .at(fmt::format("line {}", value.line))
             .hint("the Hub refuses such a card; remove one");
       top.key = std::move(value.text);
       top.key_line = value.line;
       top.has_key = true;
     } else {
-      // Nothing is found only where the next thing begins.
+      // An empty value has the position of what follows it, so it gets the line of its key.
       if (value.kind == YamlValue::Kind::kNull && value.text.empty()) value.line = top.key_line;
       top.value.members.push_back({std::move(top.key), top.key_line, std::move(value)});
       top.has_key = false;
@@ -236,7 +245,7 @@ bool is_plain(std::string_view text) {
   return std::all_of(words.begin(), words.end(), is_plain_word);
 }
 
-// What PyYAML's reader refuses unescaped.
+// Characters that PyYAML refuses unless they are escaped.
 bool must_escape(char32_t c) {
   return (c >= 0x7F && c < 0xA0) || c == 0x2028 || c == 0x2029 || c == 0xFEFF || c == 0xFFFE || c == 0xFFFF;
 }

@@ -37,8 +37,7 @@ std::vector<float> random_signs(std::size_t count, std::uint64_t seed) {
 // Adds the sums of panels of fixed size, in their order.
 template <class Sum>
 double sum_of_panels(std::size_t count, unsigned threads, Sum panel_sum) {
-  constexpr std::size_t kPanel =
-      1U << 20;  // elements, 4 MiB: some work for a thread, and many panels for a matrix
+  constexpr std::size_t kPanel = 1U << 20;  // elements, 4 MiB: work for a thread, many in a matrix
   std::vector<double> sums((count + kPanel - 1) / kPanel);
   parallel_for(sums.size(), threads, [&](std::size_t panel) {
     sums[panel] = panel_sum(panel * kPanel, std::min(count, (panel + 1) * kPanel));

@@ -1,4 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+// How pairs of matrices become factors. For each matrix the difference of the two models is computed in fp32,
+// approximated by low rank (low_rank.cc), rounded to the type in which the factors will be stored, and only
+// then is the error measured, so the report states the error of what is written. With an automatic rank
+// (noise, energy) the approximation starts at rank 64 and doubles until the chosen rank lies inside it; then
+// it is cut. Small matrices are spread over the threads, the largest first; a very large one gets all
+// threads, which bounds memory. The seed of each matrix comes from its name, so the result does not depend on
+// order, threads or parts.
+
 #include "lora/pair.h"
 
 #include <fmt/format.h>
@@ -25,10 +33,10 @@ namespace mu {
 namespace {
 
 constexpr std::uint64_t kPiece = 1U << 20;     // elements read at once
-constexpr std::uint64_t kAlone = 96ULL << 20;  // elements of a matrix that gets the machine for itself
-constexpr std::uint64_t kMost = 1ULL << 32;    // elements of a matrix
+constexpr std::uint64_t kAlone = 96ULL << 20;  // elements; a larger matrix (384 MiB in fp32) gets all threads
+constexpr std::uint64_t kMost = 1ULL << 32;    // elements of a matrix: 16 GiB in fp32
 
-// FNV-1a: a seed from a name.
+// A seed from a name, by FNV-1a.
 std::uint64_t seed_of(std::string_view name) {
   std::uint64_t hash = 0xCBF29CE484222325ULL;
   for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3ULL;
@@ -53,7 +61,7 @@ void require_finite(std::span<const float> values, const Tensor& tensor, const W
       .in_file(escape_name(weights.files[tensor.source].name));
 }
 
-// Values as they come back from `dtype`.
+// Rounds values to `dtype` and back.
 void round_to(Dtype dtype, std::vector<float>& values) {
   if (dtype == Dtype::kF32 || values.empty()) return;
   std::vector<std::byte> bytes(values.size() * bits(dtype) / 8);
@@ -85,7 +93,7 @@ class Extractor {
     found_.resize(plan_.tensors.size());
     std::vector<std::size_t> small, large;
     for (const std::size_t i : units) (plan_.tensors[i].count > kAlone ? large : small).push_back(i);
-    // The largest first, so that no thread is left with one at the end.
+    // The largest come first, so that no thread is left with one at the end.
     std::stable_sort(small.begin(), small.end(), [&](std::size_t a, std::size_t b) {
       return plan_.tensors[a].count > plan_.tensors[b].count;
     });
@@ -129,19 +137,10 @@ class Extractor {
     return true;
   }
 
-  void factorise(std::size_t i, unsigned threads) {
-    const PairTensor& pair = plan_.tensors[i];
-    const auto m = static_cast<std::size_t>(pair.rows), n = static_cast<std::size_t>(pair.columns);
-    const std::uint64_t count = pair.count;
-    if (count == 0) return;
-    if (count > kMost)
-      throw malformed(fmt::format("'{}' is larger than what fits memory", escape_name(pair.name)))
-          .hint("--exclude leaves it out");
-    const bool needs_tuned = o_.rank.by == RankChoice::By::kNoise;
-    // Without initial values, so that the threads below are the first to touch it.
-    const auto buffer = std::make_unique_for_overwrite<float[]>(static_cast<std::size_t>(count));
-    const std::span<float> delta(buffer.get(), static_cast<std::size_t>(count));
-    std::vector<float> tuned(needs_tuned ? delta.size() : 0);
+  // The difference of a pair, in fp32; also the tuned values, if `tuned` has room for them.
+  void read_delta(const PairTensor& pair, std::span<float> delta, std::span<float> tuned,
+                  unsigned threads) const {
+    const std::uint64_t count = delta.size();
     parallel_for(static_cast<std::size_t>((count + kPiece - 1) / kPiece), threads, [&](std::size_t piece) {
       check_interrupt();
       const std::uint64_t at = piece * kPiece;
@@ -151,12 +150,28 @@ class Extractor {
       other.resize(size);
       read_floats(tuned_, *pair.tuned, pair.first + at, values);
       require_finite(values, *pair.tuned, tuned_);
-      if (needs_tuned)
+      if (!tuned.empty())
         std::copy(values.begin(), values.end(), tuned.begin() + static_cast<std::ptrdiff_t>(at));
       read_floats(base_, *pair.base, pair.first + at, other);
       require_finite(other, *pair.base, base_);
       for (std::size_t k = 0; k < size; ++k) values[k] -= other[k];
     });
+  }
+
+  void factorise(std::size_t i, unsigned threads) {
+    const PairTensor& pair = plan_.tensors[i];
+    const auto m = static_cast<std::size_t>(pair.rows), n = static_cast<std::size_t>(pair.columns);
+    const std::uint64_t count = pair.count;
+    if (count == 0) return;
+    if (count > kMost)
+      throw malformed(fmt::format("'{}' is too large for memory", escape_name(pair.name)))
+          .hint("--exclude leaves it out");
+    const bool needs_tuned = o_.rank.by == RankChoice::By::kNoise;
+    // Without initial values, so that the threads below are the first to touch the memory.
+    const auto buffer = std::make_unique_for_overwrite<float[]>(static_cast<std::size_t>(count));
+    const std::span<float> delta(buffer.get(), static_cast<std::size_t>(count));
+    std::vector<float> tuned(needs_tuned ? delta.size() : 0);
+    read_delta(pair, delta, tuned, threads);
     LowRank found = approximate_delta(pair, delta, tuned, m, n, threads);
     if (found.total == 0 || found.rank == 0) return;
     const Dtype dtype = factor_dtype(pair, o_);
@@ -168,7 +183,7 @@ class Extractor {
     report.rank = found.rank;
     report.norm = std::sqrt(found.total);
     report.gap = found.gap;
-    // With an alpha of the user's the scale is not 1, and B is stored divided by it.
+    // If the user gave an alpha the scale is not 1, and B is stored divided by it.
     const float scale = o_.alpha ? static_cast<float>(*o_.alpha / static_cast<double>(o_.rank.rank)) : 1.0F;
     if (scale != 1.0F) {
       for (float& value : found.left) value /= scale;
@@ -216,7 +231,8 @@ class Extractor {
           o_.rank.by == RankChoice::By::kEnergy
               ? energy_rank(found, o_.rank.energy)
               : noise_rank(products_, delta, tuned, m, n, pair.tuned->dtype, found, seed + 1, threads);
-      // Nothing above the noise: the difference is real all the same, and its largest part stands for it.
+      // If nothing is above the noise the difference is real all the same, and its largest component stands
+      // for it.
       rank = std::max<std::size_t>(rank, 1);
       if (rank >= found.rank && options.rank < std::min({o_.rank.most, m, n})) {
         options.rank = std::min(2 * options.rank, o_.rank.most);
@@ -227,7 +243,7 @@ class Extractor {
     }
   }
 
-  // Leaves the first `rank` components.
+  // Keeps the first `rank` components.
   static void cut(LowRank& found, std::size_t rank, std::size_t m, std::size_t n) {
     if (rank == found.rank) return;
     std::vector<float> left(m * rank);

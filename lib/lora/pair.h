@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The low-rank adapter between two full models. One matrix pair is in memory at a time for each thread, its
-// factors wait in a temporary file; what is written afterwards is read from there.
+// The low-rank adapter between two full models. Each thread holds one pair of matrices in memory at a time;
+// the factors wait in a temporary file, from which they are written afterwards.
 #pragma once
 
 #include <cstdint>
@@ -19,19 +19,20 @@ namespace mu {
 struct RankChoice {
   enum class By : std::uint8_t { kNumber, kNoise, kEnergy } by = By::kNumber;
   std::size_t rank = 64;   // kNumber
-  double energy = 0.95;    // kEnergy: share of the squared norm
+  double energy = 0.95;    // kEnergy: fraction of the squared norm
   std::size_t most = 128;  // kNoise, kEnergy
 };
 
 struct PairRunOptions {
   RankChoice rank;
-  std::optional<double> alpha;  // with kNumber alone; default: the rank, so that the scale is 1
-  std::optional<Dtype> dtype;   // of the factors; default: each tensor's in the tuned model, fp32 for fp64
-  bool exact = false;           // iterate until the error is the optimum's to one part in a million
+  std::optional<double> alpha;  // only with kNumber; default: the rank, so that the scale is 1
+  std::optional<Dtype>
+      dtype;           // of the factors; default: that of each tensor in the tuned model, fp32 for fp64
+  bool exact = false;  // iterate until the error is optimal to one part in a million
   std::string kernel = "auto";
   std::string base_id;
   unsigned threads = 1;
-  std::function<void(std::uint64_t)> on_bytes;  // of the pairs, as they are done
+  std::function<void(std::uint64_t)> on_bytes;  // called with the bytes of each finished pair
 };
 
 struct ModuleReport {
@@ -39,44 +40,45 @@ struct ModuleReport {
   std::size_t m = 0, n = 0;  // as stored
   std::size_t rank = 0;
   double norm = 0;             // Frobenius norm of the difference
-  double error = 0;            // of the factors as stored, relative to it
-  double energy = 0;           // share of the squared norm that the factors hold
-  double gap = 0;              // estimate of the error over the optimum of that rank
+  double error = 0;            // relative error of the factors as stored
+  double energy = 0;           // fraction of the squared norm that the factors hold
+  double gap = 0;              // estimated relative excess of the error over the optimum of that rank
   std::vector<double> values;  // singular values, largest first
 };
 
-// What was found of one tensor of a plan.
+// What was found for one tensor of a plan.
 struct FoundTensor {
-  bool done = false;  // it was looked at
+  bool done = false;  // it was compared
   bool changed = false;
-  ModuleReport report;  // of a matrix that changed
-  // Its factors in fp32: A [rank, in], then B [out, rank], from byte `offset` of what `read` reads. rank 0:
-  // none.
+  ModuleReport report;  // for a matrix that changed
+  // Its factors in fp32: A [rank, in], then B [out, rank], from byte `offset` of what `read` reads. Rank 0:
+  // no factors.
   std::size_t rank = 0, in = 0, out = 0;
   std::uint64_t offset = 0;
   std::function<void(std::uint64_t at, std::span<std::byte> out)> read;
 };
 
 struct PairResult {
-  Input input;  // the adapter's tensors, read from where they wait
+  Input input;  // the tensors of the adapter, read from the temporary file
   LoraConfig config;
   std::vector<ModuleReport> modules;  // in the order of the tuned model
-  std::vector<std::string> whole;     // tensors that go along whole
-  std::vector<std::string> lost;      // tensors that changed and are no part of it
+  std::vector<std::string> whole;     // tensors stored whole
+  std::vector<std::string> lost;      // tensors that changed but are not in the adapter
   std::uint64_t unchanged = 0;        // modules without a difference
   std::string_view kernel;
   std::vector<std::string> notes;
 };
 
-// In which the factors of a matrix are stored.
+// The type in which the factors of a matrix are stored.
 Dtype factor_dtype(const PairTensor& pair, const PairRunOptions& options);
 
-// Looks at the tensors of the plan whose numbers are `units`, and leaves factors in a temporary file. The
-// result has an entry for each tensor of the plan. Throws kMalformed for values that are not finite, by name.
+// Compares the tensors of the plan whose numbers are `units`, and leaves their factors in a temporary file.
+// The result has an entry for each tensor of the plan. Throws kMalformed, naming the tensor, for values that
+// are not finite.
 std::vector<FoundTensor> factorise(const Input& base, const Input& tuned, const PairPlan& plan,
                                    const std::vector<std::size_t>& units, const PairRunOptions& options);
 
-// The adapter of what was found, all of it. Takes the tuned model over.
+// Assembles the adapter from everything that was found. Takes over the tuned model.
 PairResult assemble_pair(Input tuned, const PairPlan& plan, std::vector<FoundTensor> found,
                          const PairRunOptions& options);
 

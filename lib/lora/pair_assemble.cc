@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Makes the adapter of what was found: its tensors, which are read from where the factors wait, and its
-// config.
+// Assembles the adapter from what was found: its tensors, which read the factors from the temporary file, and
+// its config. All modules get one rank, the largest found, since that is the only layout that every reader
+// scales alike; smaller ranks are padded with zeros while they are read. The experts of a stack, which were
+// factorised one by one, become one pair of factors in PEFT's layout. The config names targets as briefly as
+// is unambiguous.
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -17,26 +21,27 @@
 namespace mu {
 namespace {
 
-// The factors of one module: of a matrix, or of the E matrices of a stack of experts. A is [E rank, in], the
-// experts one below the other; B is [out, rank E], the experts of each component side by side. What lies
-// beyond an expert's own rank is zero.
+// The factors of one module: those of a matrix, or of the E matrices of a stack of experts. A is [E rank,
+// in], the experts one below the other; B is [out, rank E], the experts of each component side by side.
+// Beyond the own rank of an expert they are zero.
 struct ModuleFactors {
   std::vector<FoundTensor> experts;  // one for a matrix
   std::size_t rank = 0, in = 0, out = 0;
 
-  // Elements of A from `first` on, into zeros.
+  // Writes elements of A from `first` on into `values`, which holds zeros.
   void read_a(std::size_t first, std::span<float> values) const {
     for (std::size_t done = 0; done < values.size();) {
       const std::size_t row = (first + done) / in, column = (first + done) % in;
-      const std::span<float> part = values.subspan(done, std::min(in - column, values.size() - done));
+      const std::span<float> piece = values.subspan(done, std::min(in - column, values.size() - done));
       const FoundTensor& expert = experts[row / rank];
       if (row % rank < expert.rank)
-        expert.read(expert.offset + (row % rank * in + column) * sizeof(float), std::as_writable_bytes(part));
-      done += part.size();
+        expert.read(expert.offset + (row % rank * in + column) * sizeof(float),
+                    std::as_writable_bytes(piece));
+      done += piece.size();
     }
   }
 
-  // Elements of B from `first` on, into zeros.
+  // Writes elements of B from `first` on into `values`, which holds zeros.
   void read_b(std::size_t first, std::span<float> values) const {
     if (values.empty()) return;
     const std::size_t columns = rank * experts.size();
@@ -91,7 +96,7 @@ class Assembly {
     result_.input = std::move(tuned);
     result_.notes = plan_.notes;
     if (!config.target_parameters.empty())
-      result_.notes.push_back("experts in one tensor have factors as PEFT 0.20 and later read them");
+      result_.notes.push_back("factors of experts in one tensor are stored as PEFT 0.20 and later read them");
     note_small();
     return std::move(result_);
   }
@@ -103,9 +108,9 @@ class Assembly {
         std::count_if(result_.modules.begin(), result_.modules.end(),
                       [&](const ModuleReport& m) { return std::min(m.m, m.n) < o_.rank.rank; });
     if (small > 0)
-      result_.notes.push_back(
-          fmt::format("rank {} is above the matrix of {} of {}: the rank of those is the matrix's",
-                      o_.rank.rank, small, plural(result_.modules.size(), "module")));
+      result_.notes.push_back(fmt::format(
+          "rank {} is more than the matrix has in {} of {}: these get the full rank of the matrix",
+          o_.rank.rank, small, plural(result_.modules.size(), "module")));
   }
 
   // One rank for all modules: the only layout that every reader scales alike.
@@ -115,8 +120,8 @@ class Assembly {
     return o_.rank.by == RankChoice::By::kNumber && o_.alpha ? o_.rank.rank : std::max<std::size_t>(most, 1);
   }
 
-  // Stacks get factors all or none, unchanged ones zeros: readers tell a container's first stack from its
-  // second by their number alone.
+  // Either all stacks get factors (zeros if unchanged) or none does: readers tell the first stack of a
+  // container from the second only by their number.
   void find_targets() {
     bool stacks_changed = false;
     for (std::size_t i = 0; i < plan_.tensors.size(); ++i)
@@ -130,7 +135,7 @@ class Assembly {
     }
   }
 
-  // The matrix, or the experts of one stack, whose numbers are [begin, end).
+  // Adds the matrix, or the experts of one stack, with the numbers [begin, end).
   void add_module(std::size_t begin, std::size_t end) {
     const PairTensor& pair = plan_.tensors[begin];
     const bool is_target = pair.in_stack ? parameters_.contains(pair.name) : found_[begin].rank > 0;
@@ -160,7 +165,7 @@ class Assembly {
                [factors](std::size_t first, std::span<float> values) { factors->read_b(first, values); });
   }
 
-  // The module that holds the factors of a stack: its container, a wrapper deeper for each stack that is
+  // The module that holds the factors of a stack: its container, one wrapper deeper for each stack that is
   // registered after it.
   std::string wrapper_of(const std::string& stack) const {
     const std::string container = stack.substr(0, stack.rfind('.'));
@@ -208,7 +213,7 @@ class Assembly {
     biases_ = biases_ || pair.kind == PairKind::kBias;
   }
 
-  // By their last part where all modules of that name go along whole, else in full.
+  // Names a module by its last component if all modules with that component are stored whole, else in full.
   std::vector<std::string> saved_modules() const {
     const auto last = [](const std::string& name) { return name.substr(name.rfind('.') + 1); };
     std::set<std::string> list;
@@ -221,7 +226,8 @@ class Assembly {
     return {list.begin(), list.end()};
   }
 
-  // By what follows the layer's number where all tensors that end so are targets, else in full.
+  // Names a parameter by what follows the number of the layer if all tensors with that ending are targets,
+  // else in full.
   std::vector<std::string> target_parameters() const {
     const auto ending = [](const std::string& name) {
       const std::size_t digit = name.find_last_of("0123456789");
@@ -242,8 +248,9 @@ class Assembly {
   const PairRunOptions& o_;
   std::size_t rank_ = 1;
   bool biases_ = false;
-  std::set<std::string> targets_;     // modules that get factors
-  std::set<std::string> parameters_;  // stacks of experts and routers that do, which PEFT finds by tensor
+  std::set<std::string> targets_;  // modules that get factors
+  std::set<std::string>
+      parameters_;  // stacks of experts and routers that get factors; PEFT finds them by tensor
   std::set<std::string> whole_modules_;
   std::vector<std::string> base_modules_;
   std::vector<LoraModule> modules_;

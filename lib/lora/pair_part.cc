@@ -19,7 +19,7 @@ namespace {
 
 constexpr std::string_view kSchema = "modelutils.lora-share/1";
 constexpr std::string_view kReport = "share.json", kFactors = "factors";
-constexpr std::uint64_t kMaxReport = 1U << 30;  // bytes
+constexpr std::uint64_t kMaxReport = 1U << 30;  // bytes: bounds memory; some KB for each matrix
 constexpr std::size_t kPiece = 1U << 20;        // bytes
 
 std::uint64_t bytes_of(const FoundTensor& found) {
@@ -62,7 +62,7 @@ double number(const JsonValue& item, std::string_view key) {
   return *found;
 }
 
-// One entry of a part, held to the plan.
+// Reads one entry of a part and checks it against the plan.
 void read_entry(const JsonValue& item, const PairPlan& plan, const std::shared_ptr<const InputFile>& factors,
                 std::vector<FoundTensor>& found) {
   const std::optional<std::uint64_t> index = item.find_u64("index");
@@ -104,7 +104,7 @@ void read_part(const std::string& path, const PairPlan& plan, std::vector<FoundT
   const std::string* schema = document.root.find_string("schema");
   const JsonValue* tensors = document.root.find("tensors");
   if (schema == nullptr || *schema != kSchema || tensors == nullptr)
-    throw malformed("is not of this version");
+    throw malformed("is not a part written by this version");
   const auto factors = std::make_shared<const InputFile>(join_path(path, kFactors));
   for (const JsonValue& item : tensors->items()) read_entry(item, plan, factors, found);
 }
@@ -129,7 +129,7 @@ std::string pair_fingerprint(const PairPlan& plan, const PairRunOptions& o, cons
 }
 
 std::vector<std::size_t> pair_units(const PairPlan& plan, const Part& part) {
-  // A matrix costs a few hundred products an element, another tensor its reading.
+  // A matrix costs a few hundred products for each element, any other tensor only its reading.
   std::vector<std::uint64_t> costs;
   for (const PairTensor& pair : plan.tensors)
     costs.push_back(is_matrix(pair) ? pair.count : pair.count / 64 + 1);
@@ -138,7 +138,7 @@ std::vector<std::size_t> pair_units(const PairPlan& plan, const Part& part) {
 
 void write_pair_part(const PartsFolder& folder, const Part& part, const std::vector<FoundTensor>& found) {
   folder.make();
-  StagedFolder stage(folder.path_of(part), true);  // one that is there is left alone by commit_if_first
+  StagedFolder stage(folder.path_of(part), true);  // commit_if_first leaves an existing one alone
   {
     OutputFile out = stage.create(std::string(kFactors));
     std::uint64_t offset = 0;

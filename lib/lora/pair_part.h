@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Parts of an extraction between two models, for work that outgrows a machine (os/parts.h): the unit is a
-// tensor. A part holds the factors of its matrices and what was found of each tensor.
+// Parts of an extraction between two models, for work that outgrows a machine (os/parts.h). The unit of work
+// is a tensor. A part holds the factors of its matrices and what was found for each tensor.
 #pragma once
 
 #include <string>
@@ -13,18 +13,19 @@
 
 namespace mu {
 
-// Of all that decides the factors: tensors and what is done with them, options, kernel, both models.
+// The fingerprint of everything that decides the factors: the tensors and what is done with them, options,
+// kernel, both models.
 std::string pair_fingerprint(const PairPlan& plan, const PairRunOptions& options, const Input& base,
                              const Input& tuned, KnownBy by);
 
-// The tensors of one part, balanced by the work that they are.
+// The tensors of one part, balanced by work.
 std::vector<std::size_t> pair_units(const PairPlan& plan, const Part& part);
 
-// Puts what was found into the folder, by one rename. Where the part is there by now, ours is given up.
+// Puts what was found into the folder, by one rename. If the part exists by then, ours is discarded.
 void write_pair_part(const PartsFolder& folder, const Part& part, const std::vector<FoundTensor>& found);
 
-// What the finished parts of this plan found; an entry for each tensor, those that no part has not done.
-// Throws kRefused for parts of other plans and for one that is damaged; with `discard_others` they go.
+// What the finished parts of this plan found; an entry for each tensor, not `done` if no part has it. Throws
+// kRefused for parts of other plans and for a damaged one; `discard_others` deletes them instead.
 std::vector<FoundTensor> read_pair_parts(const PartsFolder& folder, const PairPlan& plan,
                                          bool discard_others);
 

@@ -1,4 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
+// How two models become a plan. Every tensor of the tuned model looks for its counterpart in the base by
+// name; if that fails for many, a prefix that one side lacks is found by counting (a head may have been left
+// out). Tied heads are skipped, since they repeat the embedding. Each pair is then classified by name and
+// shape: a two-dimensional weight, or an expert of a three-dimensional stack, gets factors; embeddings,
+// biases and modules named by --full-modules are treated as the options say; everything else is stored
+// nowhere, and its changes are reported as lost. What would make the result wrong is collected, so that one
+// error names it all: tensors without a counterpart and other shapes. Nothing is read here; which matrices
+// really changed shows later (pair.cc).
+
 #include "lora/pair_plan.h"
 
 #include <fmt/format.h>
@@ -17,7 +26,7 @@
 namespace mu {
 namespace {
 
-// Last parts of names under which families keep their input embeddings.
+// The last components of the names that families give to their input embeddings.
 constexpr std::array<std::string_view, 12> kEmbeddings = {"embed_tokens",
                                                           "wte",
                                                           "wpe",
@@ -31,24 +40,24 @@ constexpr std::array<std::string_view, 12> kEmbeddings = {"embed_tokens",
                                                           "token_type_embeddings",
                                                           "embed_tokens_per_layer"};
 
-std::string_view last_part(std::string_view name) {
+std::string_view last_component(std::string_view name) {
   return name.substr(name.rfind('.') + 1);
 }
 
 bool is_embedding(std::string_view module) {
-  return std::find(kEmbeddings.begin(), kEmbeddings.end(), last_part(module)) != kEmbeddings.end();
+  return std::find(kEmbeddings.begin(), kEmbeddings.end(), last_component(module)) != kEmbeddings.end();
 }
 
-// Whether rows of it belong to tokens: what grows with the vocabulary.
+// Whether its rows belong to tokens, so that it grows with the vocabulary.
 bool has_vocabulary(std::string_view module) {
-  return is_embedding(module) || last_part(module) == "lm_head" || last_part(module) == "embed_out";
+  return is_embedding(module) || last_component(module) == "lm_head" || last_component(module) == "embed_out";
 }
 
-// Of tensors with more, no factors are found.
+// Tensors with more experts get no factors: far above any real model, and it bounds the entries of the plan.
 constexpr std::uint64_t kMostExperts = 1U << 14;
 
 bool is_stack(const Tensor& tensor) {
-  const std::string_view leaf = last_part(tensor.name);
+  const std::string_view leaf = last_component(tensor.name);
   return tensor.shape.size() == 3 && tensor.shape[0] <= kMostExperts &&
          std::find(kExpertParameters.begin(), kExpertParameters.end(), leaf) != kExpertParameters.end();
 }
@@ -76,13 +85,13 @@ class Planner {
     const bool tied = tuned_.config && tuned_.config->tie_word_embeddings.value_or(false);
     tuned_by_name_ = tensors_by_name(tuned_.weights);
     for (const Tensor& tensor : tuned_.weights.tensors) {
-      if (tied && !kept_name_of(tensor.name, tuned_by_name_).empty()) continue;  // stands for the embedding
+      if (tied && !kept_name_of(tensor.name, tuned_by_name_).empty()) continue;  // repeats the embedding
       add(tensor);
     }
     for (const Tensor& tensor : base_.weights.tensors) {
       if (seen_.contains(tensor.name)) continue;
       if (tied && !kept_name_of(tensor.name, by_name_).empty()) continue;
-      unlike_.push_back(fmt::format("'{}' is in the base alone", escape_name(tensor.name)));
+      unlike_.push_back(fmt::format("'{}' is only in the base", escape_name(tensor.name)));
     }
     if (!unlike_.empty()) refuse();
     return std::move(plan_);
@@ -107,7 +116,7 @@ class Planner {
     return found == by_name_.end() ? nullptr : found->second;
   }
 
-  // One side may have been saved without the head, and its names lack the first part.
+  // One side may have been saved without its head, so that its names lack the first component.
   void find_prefix() {
     const auto misses = [&] {
       return std::count_if(tuned_.weights.tensors.begin(), tuned_.weights.tensors.end(),
@@ -131,7 +140,7 @@ class Planner {
     add_ = best_add;
     strip_ = best_strip;
     if (!add_.empty() || !strip_.empty())
-      plan_.notes.push_back(fmt::format("the {}'s names begin with '{}', the other's don't",
+      plan_.notes.push_back(fmt::format("names in the {} begin with '{}', names in the other model don't",
                                         add_.empty() ? "tuned model" : "base", add_.empty() ? strip_ : add_));
   }
 
@@ -142,7 +151,7 @@ class Planner {
     pair.count = tensor.element_count();
     pair.base = find(tensor.name);
     const std::size_t dot = tensor.name.rfind('.');
-    const std::string leaf(last_part(tensor.name));
+    const std::string leaf(last_component(tensor.name));
     pair.module = leaf == "weight" || leaf == "bias" ? tensor.name.substr(0, dot) : tensor.name;
     if (pair.base != nullptr) seen_.insert(pair.base->name);
     classify(pair, leaf);
@@ -156,7 +165,7 @@ class Planner {
   }
 
   bool is_router(const std::string& module) const {
-    if (last_part(module) != "router" && last_part(module) != "gate") return false;
+    if (last_component(module) != "router" && last_component(module) != "gate") return false;
     const std::string stack =
         module.substr(0, module.rfind('.') + 1) + "experts." + std::string(kExpertParameters[0]);
     return tuned_by_name_.contains(stack);
@@ -197,7 +206,7 @@ class Planner {
       if (matches_any(o_.full_modules, pair.module)) {
         pair.kind = PairKind::kFull;
       } else {
-        unlike_.push_back(fmt::format("'{}' is in the tuned model alone", escape_name(pair.name)));
+        unlike_.push_back(fmt::format("'{}' is only in the tuned model", escape_name(pair.name)));
       }
       return;
     }
@@ -217,9 +226,7 @@ class Planner {
             fmt::format("'{}' has {} rows in the base and {} in the tuned model: the vocabulary changed",
                         escape_name(pair.name), pair.base->shape[0], shape[0]))
             .in_file(escape_name(tuned_.name))
-            .hint(
-                "--embeddings full takes embeddings along whole, --embeddings skip leaves what changed in "
-                "them behind");
+            .hint("--embeddings full stores embeddings whole, --embeddings skip leaves their changes out");
     }
     const bool excluded = matches_any(o_.excludes, pair.module) ||
                           (!o_.targets.empty() && !matches_any(o_.targets, pair.module));
@@ -231,7 +238,7 @@ class Planner {
       pair.kind = PairKind::kOther;
     } else if (!words) {
       pair.kind = PairKind::kLinear;
-      pair.transposed = plan_.conv1d && is_conv1d_layer(last_part(pair.module));
+      pair.transposed = plan_.conv1d && is_conv1d_layer(last_component(pair.module));
     } else if (o_.embeddings == Embeddings::kFull) {
       pair.kind = PairKind::kFull;
     } else if (o_.embeddings == Embeddings::kLora) {
@@ -248,7 +255,7 @@ class Planner {
     if (unlike_.size() > kShown) list += fmt::format("; and {} more", unlike_.size() - kShown);
     throw malformed("the models don't match: " + list)
         .in_file(escape_name(tuned_.name))
-        .hint("is it the base this model was tuned from? --full-modules GLOB takes new modules along whole");
+        .hint("is it the base this model was tuned from? --full-modules GLOB stores new modules whole");
   }
 
   const Input& base_;
@@ -256,7 +263,7 @@ class Planner {
   const PairOptions& o_;
   TensorsByName by_name_, tuned_by_name_;  // of the base, of the tuned model
   std::set<std::string> seen_;
-  std::string add_, strip_;  // what the base's names have in front, or lack
+  std::string add_, strip_;  // what names in the base begin with, or lack
   std::vector<std::string> unlike_;
   PairPlan plan_;
 };

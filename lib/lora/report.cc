@@ -29,7 +29,7 @@ std::string ranks_text(const Extraction& extraction) {
                                  : fmt::format(" of ranks {} to {}", low->rank, high->rank);
 }
 
-// At most 24 values, a block lower for each power of two below the largest.
+// At most 24 values, one block lower for each power of two below the largest.
 std::string draw_spectrum(const std::vector<double>& values) {
   constexpr std::string_view kBlocks[] = {"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
   std::string text;
@@ -120,8 +120,8 @@ std::vector<std::string> pair_notes(const PairResult& result) {
     lines.push_back(fmt::format("{} unchanged and left out", plural(result.unchanged, "module")));
   if (!result.whole.empty())
     lines.push_back(fmt::format(
-        "{} along whole: {}",
-        result.whole.size() == 1 ? "1 tensor goes" : fmt::format("{} tensors go", result.whole.size()),
+        "{} stored whole: {}",
+        result.whole.size() == 1 ? "1 tensor is" : fmt::format("{} tensors are", result.whole.size()),
         names(result.whole)));
   return lines;
 }

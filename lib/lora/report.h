@@ -13,21 +13,21 @@
 
 namespace mu {
 
-// A line a module: rank, scale, shapes.
+// One line for each module: rank, scale, shapes.
 std::string modules_text(const Extraction& extraction);
 
 // "6 modules of rank 4, alpha 8, 1,664 parameters".
 std::string extraction_line(const Extraction& extraction);
 
-// `files` are names and bytes of what is, or will be, written.
+// `files` are the names and bytes of what is, or will be, written.
 std::string extraction_json(const Extraction& extraction, const std::string& out, bool done,
                             const std::vector<std::pair<std::string, std::uint64_t>>& files);
 
-// Of a pair, a row a module: rank, error, energy, gap; with `spectra` the singular values as blocks, each a
-// power of two below the largest.
+// For a pair, one row for each module: rank, error, energy, gap; with `spectra` also the singular values as
+// blocks, one block lower for each power of two below the largest.
 std::string pair_text(const PairResult& result, bool spectra);
 
-// What is lost, and what goes along whole: one line each, the first names.
+// What is lost, and what is stored whole: one line each, with the first names.
 std::vector<std::string> pair_notes(const PairResult& result);
 
 // Rows of a comparison: distance, cosine, angles, ranks.

@@ -19,7 +19,7 @@ adapter() { cp -r "$FIXTURES/lora-run/checkpoint-40" adapter; }
       [ "${lines[0]}" = "# $folder" ]
       [ "$(grep -c . <<< "$output")" = 2 ]  # and what is remembered
     done
-    has stderr "$folder: no weights lie in this folder"
+    has stderr "$folder: no weights in this folder"
     expect 0 card-gen --json $folder
     for fact in kind library_name pipeline_tag; do [[ $output != *"\"$fact\""* ]]; done
     expect 0 card-gen -i $folder
@@ -35,7 +35,7 @@ adapter() { cp -r "$FIXTURES/lora-run/checkpoint-40" adapter; }
 @test "a card from options alone, with hints for single names" {
   expect 0 card-gen --base llama --dataset x
   golden card-gen-options.md
-  has stderr "--base llama: the Hub links a model by owner/name"
+  has stderr "--base llama: the Hub links to a model only by owner/name"
   has stderr "--dataset x: the Hub links"
   expect 0 card-gen --base meta-llama/Llama-3.1-8B@abc123 --dataset a/b --dataset c/d --name "My model" --license llama3.1 --language en \
     --tag t1 --tag t2 --method dpo --wandb https://wandb.ai/a/b --comet https://comet.com/x --trackio https://t.hf.space/?p=1 \
@@ -295,7 +295,7 @@ PY
   done
   printf -- '---\na: 1\nb: 2\na: 3\n---\n' > dup.md
   expect 4 card-gen --lint dup.md
-  has stderr "dup.md: line 4: the key 'a' stands twice"
+  has stderr "dup.md: line 4: the key 'a' occurs twice"
 }
 
 @test "cards of trainers are mended, people's text is kept" {

@@ -58,7 +58,7 @@ PY
   cp -r "$FIXTURES/lora-run/checkpoint-40" other
   sed -i 's/"LORA"/"LOHA"/' other/adapter_config.json
   expect 4 lora-extract other -o out
-  has stderr "an adapter of kind LOHA"
+  has stderr "the adapter is of type LOHA"
   cp -r "$FIXTURES/lora-run/checkpoint-40" slice
   edit slice/adapter_model.safetensors 'k = [k for k in sorted(t) if "lora_A" in k][0]; t[k] = [t[k][0], [2, t[k][1][1]], t[k][2][:len(t[k][2]) // 2]]'
   expect 4 lora-extract slice -o out
@@ -141,7 +141,7 @@ t = new'
   has stderr "14 modules above the tolerance of 0.1"
   [ -e small/adapter_model.safetensors ]
   expect 0 lora-extract --base "$FIXTURES/pair/base" --tuned "$FIXTURES/pair/tuned" --rank 40 -o high
-  has stderr "rank 40 is above the matrix of 4 of 14 modules: the rank of those is the matrix's"
+  has stderr "rank 40 is more than the matrix has in 4 of 14 modules: these get the full rank of the matrix"
   expect 0 lora-extract -n --base "$FIXTURES/pair/base" --tuned "$FIXTURES/pair/tuned" -o none
   has output "14 matrix pairs to compare, "
   has output "about a second of work"

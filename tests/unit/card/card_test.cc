@@ -59,7 +59,7 @@ TEST_CASE("tables: licences, languages") {
   CHECK(hyperparameters().size() > 40);
 }
 
-TEST_CASE("base model: caches tell the id, other paths tell nothing") {
+TEST_CASE("base model: paths in caches show the id, other paths nothing") {
   CHECK(base_from_name("/c/models--a--b/snapshots/0123456789012345678901234567890123456789", "/none")->id ==
         "a/b");
   CHECK(base_from_name("/x/modelscope/hub/models/a/b___1", "/none")->id == "a/b.1");
@@ -121,7 +121,7 @@ TEST_CASE("parameters: counted as the Hub counts") {
               R"({"quantization_config":{"quant_method":"fp8","expert_dtype":"fp4"}})") == 30);
 }
 
-TEST_CASE("chat example: read off a plain template, nothing off any other") {
+TEST_CASE("chat example: read from a plain template, nothing from any other") {
   const std::string question = "Which three habits make a good laboratory notebook?";
   CHECK(chat_example(
             "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] + eos_token }}{% endfor %}"
@@ -157,7 +157,7 @@ TEST_CASE("training: named evaluations, NaN, resumed runs, no summary") {
   CHECK(testing::error_of([&] { loss_svg(empty); }) == ErrorKind::kRefused);
 }
 
-TEST_CASE("state: what options said survives any text") {
+TEST_CASE("state: options are remembered whatever their text") {
   CardState state;
   state.present = true;
   state.hashes = {{"license", "0123456789"}};
@@ -308,7 +308,8 @@ std::string crlf(std::string_view text) {
 
 }  // namespace
 
-TEST_CASE("update: whatever people do to a card, their bytes stay, in their order, and a second run rests") {
+TEST_CASE(
+    "update: whatever people do to a card, their bytes stay in order, and a second run changes nothing") {
   const CardFacts facts = sample_facts();
   const CardText fresh = compose_card(facts, CardStyle::kFull, "");
   CardFacts other = facts;
@@ -359,7 +360,7 @@ TEST_CASE("update: whatever people do to a card, their bytes stay, in their orde
   }
 }
 
-TEST_CASE("update: cards in pieces never crash it") {
+TEST_CASE("update: broken cards never crash it") {
   const CardFacts facts = sample_facts();
   const CardText fresh = compose_card(facts, CardStyle::kFull, "");
   const std::string whole = render_card(fresh);
@@ -374,7 +375,7 @@ TEST_CASE("update: cards in pieces never crash it") {
   }
 }
 
-TEST_CASE("update: a state mark that is never closed, or stands in a line, is a text of people's") {
+TEST_CASE("update: a state mark that is never closed, or is not on its own line, is people's text") {
   const CardFacts facts = sample_facts();
   const CardText fresh = compose_card(facts, CardStyle::kFull, "");
   const std::string whole = render_card(fresh);
@@ -393,7 +394,7 @@ TEST_CASE("update: a state mark that is never closed, or stands in a line, is a 
   }
 }
 
-TEST_CASE("lint: what we write is what the Hub takes") {
+TEST_CASE("lint: the Hub accepts what we write") {
   const std::string card = render_card(compose_card(sample_facts(), CardStyle::kFull, ""));
   CHECK(lint_card(read_card(card)).empty());
   CHECK(fix_card(read_card(card)) == card);

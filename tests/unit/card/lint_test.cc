@@ -16,8 +16,8 @@ namespace {
 struct Case {
   const char* rule;
   const char* bad;
-  std::size_t line;  // where the finding stands
-  const char* good;  // the same, mended by hand
+  std::size_t line;  // the line of the finding
+  const char* good;  // the same, repaired by hand
 };
 
 constexpr Case kCases[] = {
@@ -103,7 +103,7 @@ TEST_CASE("lint: every rule finds its bad card at the line, and not the good one
   }
 }
 
-TEST_CASE("lint: mending keeps comments, order and what stands around") {
+TEST_CASE("lint: repairs keep comments, order and everything around") {
   const std::string card =
       "---\nlicense: Apache-2.0  # chosen by us\nlanguage: [no, English , 'en'] # three\ntags:\n- off # a "
       "tag\n- x\n"
@@ -114,7 +114,7 @@ TEST_CASE("lint: mending keeps comments, order and what stands around") {
         "odd: {a: [\"yes\", 'yes'], b: \"on\"}\n---\n");
 }
 
-TEST_CASE("lint: what is said to be fixable is fixed, and fixing again changes nothing") {
+TEST_CASE("lint: fixable findings are fixed, and fixing again changes nothing") {
   for (const Case& c : kCases) {
     const std::vector<LintRule>& rules = lint_rules();
     const auto rule =
@@ -131,7 +131,7 @@ TEST_CASE("lint: what is said to be fixable is fixed, and fixing again changes n
   }
 }
 
-// Each of these took minutes once.
+// Each of these once took minutes.
 TEST_CASE("lint: takes time in proportion to the card's length") {
   constexpr int kMany = 50'000;
   const auto repeated = [](auto line) {

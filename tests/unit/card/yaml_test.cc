@@ -84,7 +84,7 @@ TEST_CASE("yaml: values know their lines, duplicates and aliases are refused by 
     }
     return std::string();
   };
-  CHECK(what("a: 1\na: 2\n").starts_with("line 3: the key 'a' stands twice"));
+  CHECK(what("a: 1\na: 2\n").starts_with("line 3: the key 'a' occurs twice"));
   CHECK(what("a: *b\n").starts_with("line 2: "));
   CHECK(what("a: &b c\n").starts_with("line 2: "));
   CHECK(what("a: 1\n...\nb: 2\n").find("more than one") != std::string::npos);

@@ -48,7 +48,7 @@ LowRank run(const Products& products, const Float& a, LowRankOptions options) {
 
 }  // namespace
 
-TEST_CASE("known spectra are met to the gap that is asked for, in every shape") {
+TEST_CASE("known spectra are met to the requested gap, in every shape") {
   const Products products("auto");
   for (const auto& [m, n] :
        {std::pair<Eigen::Index, Eigen::Index>{400, 300}, {300, 700}, {37, 5}, {1, 50}, {50, 1}}) {
@@ -74,7 +74,7 @@ TEST_CASE("known spectra are met to the gap that is asked for, in every shape") 
   }
 }
 
-TEST_CASE("a matrix of low rank is found exactly, and no more than it has") {
+TEST_CASE("a matrix of low rank is found exactly, with no more than its rank") {
   const Products products("auto");
   const Float a = with_spectrum(500, 400, {3, 2, 1, 0.5, 0.25, 0.1, 0.01});
   for (const std::size_t rank : {7U, 32U, 64U}) {
@@ -87,7 +87,7 @@ TEST_CASE("a matrix of low rank is found exactly, and no more than it has") {
   CHECK(run(products, Float::Zero(300, 200), {.rank = 8}).rank == 0);
 }
 
-TEST_CASE("any number of threads gives the same bits, a seed its own") {
+TEST_CASE("any number of threads gives the same bits, every seed its own") {
   const Products products("auto");
   std::vector<double> s;
   for (int i = 1; i <= 600; ++i) s.push_back(1.0 / std::sqrt(i));
@@ -102,7 +102,7 @@ TEST_CASE("any number of threads gives the same bits, a seed its own") {
   CHECK(run(products, a, {.rank = 32, .seed = 1}).left != one.left);
 }
 
-TEST_CASE("kernels agree, and --kernel names what runs") {
+TEST_CASE("kernels agree, and --kernel names the one that runs") {
   std::vector<double> s;
   for (int i = 1; i <= 200; ++i) s.push_back(1.0 / i);
   const Float a = with_spectrum(300, 200, s);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Merging by hand-made numbers; PEFT's own are the interop suite's.
+// Merging, by numbers made by hand; the interop suite compares with PEFT.
+
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -12,7 +13,7 @@
 using namespace mu;
 using namespace mu::testing;
 
-TEST_CASE("the product of thin factors is added, by whole blocks and what is left") {
+TEST_CASE("the product of thin factors is added, in whole blocks and the rest") {
   for (const std::size_t m : {1U, 3U, 4U, 9U}) {
     for (const std::size_t n : {1U, 5U, 256U, 300U}) {
       const std::size_t k = 3, stride = n + 2;
@@ -46,7 +47,7 @@ TEST_CASE("scales by patterns: the first key that ends the path, in the file's o
   CHECK(stable.scale_of("m.x") == doctest::Approx(16 / std::sqrt(8.0)));
 }
 
-TEST_CASE("what is no LoRA that is known is refused by name") {
+TEST_CASE("what is not a known LoRA is refused by name") {
   for (const std::string text :
        {R"({"peft_type": "IA3"})", R"({"r": 8})", "[]", "{", R"({"peft_type": "LORA", "r": 0})",
         R"({"peft_type": "LORA", "use_qalora": true})",
@@ -63,7 +64,7 @@ TEST_CASE("what is no LoRA that is known is refused by name") {
   }
 }
 
-TEST_CASE("a made config names modules by their last part where that selects no other") {
+TEST_CASE("a generated config names modules by their last component if that selects no other") {
   std::vector<LoraModule> modules;
   for (const char* name : {"model.0.q_proj", "model.1.q_proj", "model.0.up_proj"})
     modules.push_back({.name = name, .rank = 4});
@@ -79,7 +80,7 @@ TEST_CASE("a made config names modules by their last part where that selects no 
   CHECK(again.alpha == 4);
 }
 
-TEST_CASE("values of a config are exchanged and added, the rest stays") {
+TEST_CASE("values of a config are replaced and added, the rest stays") {
   CHECK(with_config_values(R"({"r": 8, "x": [1,  2]})", {{"r", "2"}, {"y", "\"z\""}}) ==
         "{\n  \"y\": \"z\",\"r\": 2, \"x\": [1,  2]}");
   CHECK(with_config_values("{}", {{"y", "1"}}) == "{\n  \"y\": 1\n}");

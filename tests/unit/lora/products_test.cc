@@ -21,7 +21,7 @@ std::vector<float> random_values(std::size_t count, unsigned seed) {
   return values;
 }
 
-// Largest difference to sums in fp64, in units of what fp32 rounding of `terms` terms may add up to.
+// The largest difference from sums in fp64, in units of what fp32 rounding of `terms` terms may add up to.
 double worst(std::span<const float> y, std::size_t rows, std::size_t terms, std::size_t b, const auto& a_at,
              std::span<const float> x) {
   double worst = 0;
@@ -40,7 +40,7 @@ double worst(std::span<const float> y, std::size_t rows, std::size_t terms, std:
   return worst;
 }
 
-// Those that this machine can run.
+// The kernels that this machine can run.
 std::vector<Products> kernels() {
   std::vector<Products> kernels = {Products("baseline")};
   for (const std::string_view kernel : {"avx2", "avx512"}) {
@@ -70,7 +70,7 @@ TEST_CASE(
                                q = random_values(m * b, 3);
       const auto as_it_is = [&](std::size_t i, std::size_t k) { return a[i * n + k]; };
       const auto turned = [&](std::size_t i, std::size_t k) { return a[k * n + i]; };
-      // What was there before must not count.
+      // Earlier contents must not count.
       std::vector<float> y(m * b, 1e9F), z(n * b, 1e9F);
       products.multiply(a, m, n, x, b, y, 2);
       CHECK(worst(y, m, n, b, as_it_is, x) <= 1);
