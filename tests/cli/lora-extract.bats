@@ -62,7 +62,7 @@ PY
   cp -r "$FIXTURES/lora-run/checkpoint-40" slice
   edit slice/adapter_model.safetensors 'k = [k for k in sorted(t) if "lora_A" in k][0]; t[k] = [t[k][0], [2, t[k][1][1]], t[k][2][:len(t[k][2]) // 2]]'
   expect 4 lora-extract slice -o out
-  has stderr "lora_A has 2 rows and lora_B 4 columns"
+  has stderr "lora_A has 2 rows but lora_B has 4 columns"
   rm slice/adapter_config.json
   cp "$FIXTURES/lora-run/checkpoint-40/adapter_model.safetensors" slice
   expect 4 lora-extract slice -o out
