@@ -248,7 +248,7 @@ import json
 p = "model/trainer_state.json"; d = json.load(open(p)); d["global_step"] = 41; json.dump(d, open(p, "w"))
 PY
   expect 1 card-gen --check model
-  [ "$output" = "region training: is stale" ]
+  [ "$output" = "region training: is out of date" ]
   expect 0 card-gen -i model
   has stderr "1 change"
   grep -q "Steps: 41" model/README.md
@@ -421,7 +421,7 @@ MD
   has output "# my-run"
   has output 'model="my-run/checkpoint-40"'
   expect 0 card-gen "$FIXTURES/zero3-run/checkpoint-1" --base a/b
-  has stderr "st-pack makes them whole"
+  has stderr "st-pack puts them together"
 }
 
 @test "hostile names stay inside their place" {

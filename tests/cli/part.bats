@@ -209,7 +209,7 @@ PY
   expect 4 st-inspect --combine part1 odd part3
   touch m/model-00002-of-00002.safetensors
   expect 5 st-inspect --combine part1 part2 part3
-  has stderr "it has changed"
+  has stderr "has changed since the parts were measured"
   expect 2 st-inspect m --part 1/2
   expect 2 st-inspect --stats m m --part 1/2
   expect 2 st-inspect --stats - --part 1/2
