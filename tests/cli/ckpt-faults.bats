@@ -43,7 +43,7 @@ load ckpt
   flock -n 9
   expect 75 ckpt-prune --keep 1 other
   expect 3 ckpt-prune --keep 1 run other
-  has stderr "another ckpt-prune is at work here"
+  has stderr "another ckpt-prune is running here"
   [ "$(steps)" = 200 ] && [ -e other/checkpoint-100 ]
   expect 0 ckpt-prune -n --keep 1 other
   exec 9<&-

@@ -20,7 +20,7 @@ load ckpt
   expect 0 ckpt-prune --max-total 1TB run
   [ -z "$stderr" ]
   expect 0 ckpt-prune --keep 1 run
-  has stderr "2 runs in one folder: by its log checkpoint-500 is of another run than checkpoint-200, which was saved last (3 checkpoints of that run)"
+  has stderr "2 runs in one folder: the log of checkpoint-500 shows that it belongs to another run than checkpoint-200, which was saved last (3 checkpoints of that run)"
   [ "$(steps)" = "200 300 500" ]
   expect 1 ckpt-prune -q --max-total 1KB run
   [ "$(steps)" = 200 ]
@@ -40,7 +40,7 @@ load ckpt
   run_of 100
   echo /elsewhere/checkpoint-200 > run/latest
   expect 0 ckpt-prune --keep 1 run
-  has stderr "latest says '/elsewhere/checkpoint-200', which is not a complete checkpoint here"
+  has stderr "latest names '/elsewhere/checkpoint-200', which is not a complete checkpoint here"
   [ "$(steps)" = 400 ]
 }
 
@@ -78,7 +78,7 @@ load ckpt
   expect 0 ckpt-prune --keep 1 --pattern 'step_*' run
   [ "$(ls run | paste -sd' ')" = "step_300.pt step_400 step_50 step_500.jsonl step_best.pt" ]
   has stderr "left alone, neither weights nor training state: step_400, step_50, step_500.jsonl"
-  has stderr "left alone, no number in the name, as others have: step_best.pt"
+  has stderr "left alone, no number in the name, unlike the others: step_best.pt"
   expect 0 ckpt-prune -q --keep 1 --pattern 'step_*' run
   [ -z "$stderr" ]
 }
@@ -130,7 +130,7 @@ load ckpt
   expect 0 ckpt-prune --keep 2 run
   [ -z "$stderr" ]
   expect 0 ckpt-prune --keep 2 --torn keep run
-  has stderr "run/tmp-checkpoint-300: what a save that was cut off left behind"
+  has stderr "run/tmp-checkpoint-300: left behind by a save that was cut off"
   touch run/tmp-checkpoint-300
   expect 0 ckpt-prune --torn remove run
   [ -d run/tmp-checkpoint-300 ]

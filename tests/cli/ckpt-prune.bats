@@ -94,13 +94,13 @@ assert d["done"] and d["runs"][0]["outcome"]["removed"] == 1 and d["runs"][0]["o
   [ "$output" = $'run/checkpoint-200\nrun/checkpoint-300' ]
   # A metric nobody logged: nothing is deleted.
   expect 4 ckpt-prune --keep-best 1 --metric los run --min
-  has stderr "no checkpoint has a value of eval_los"
+  has stderr "no checkpoint has a value for eval_los"
   # Whatever its direction: nothing of that name is logged.
   expect 4 ckpt-prune --keep-best 1 --metric strange run
-  has stderr "no checkpoint has a value of eval_strange"
+  has stderr "no checkpoint has a value for eval_strange"
   sed -i 's/"eval_acc"/"eval_zeal"/' run/*/trainer_state.json
   expect 2 ckpt-prune --keep-best 1 --metric zeal run
-  has stderr "say --min or --max"
+  has stderr "give --min or --max"
   sed -i 's/"eval_zeal"/"eval_acc"/' run/*/trainer_state.json
   expect 2 ckpt-prune --keep-best 1 --min --max run
   [ "$(steps)" = "100 200 300" ]
@@ -248,7 +248,7 @@ assert d["done"] and d["runs"][0]["outcome"]["removed"] == 1 and d["runs"][0]["o
   run_of 100 200
   for what in aside remove; do
     expect 5 ckpt-prune --torn $what torn
-    has stderr "torn: no checkpoint here is whole"
+    has stderr "torn: no checkpoint here is complete"
   done
   expect 3 ckpt-prune --keep 1 --torn remove torn run
   [ "$(steps)" = 200 ]

@@ -200,7 +200,7 @@ $lost"
   save <<< 'z = zero(2, 3, groups=[{"base_model.model.q.lora_A.default.weight": (2, 6), "base_model.model.q.lora_B.default.weight": (6, 2)}])
 for m in z.model.values(): m["module"].pop("steps")'
   expect 0 st-pack run -o out
-  has stderr "no adapter_config.json lies in the checkpoint"
+  has stderr "no adapter_config.json in the checkpoint"
   expect 0 st-inspect --names out/adapter_model.safetensors
   [ "$output" = $'base_model.model.q.lora_A.weight\nbase_model.model.q.lora_B.weight' ]
   echo '{"peft_type": "LORA", "r": 2}' > run/adapter_config.json
@@ -220,7 +220,7 @@ for m in z.model.values(): m["module"].pop("steps")'
   # With the base beside, frozen.
   save <<< 'zero(2, 2, groups=[{"base_model.model.q.lora_A.default.weight": (2, 6)}], frozen={"base_model.model.q.base_layer.weight": (6, 6)})'
   expect 0 st-pack run -o both
-  has stderr "1 tensor of a LoRA adapter are among them"
+  has stderr "1 tensor of a LoRA adapter among the weights"
   echo '{"peft_type": "LORA", "r": 2}' > run/adapter_config.json
   expect 0 st-pack run -o adapter
   expect 0 st-inspect --names adapter

@@ -304,7 +304,7 @@ PY
   # fp32 masters where the config names 16 bits, and no config at all.
   save <<< 'zero(2, 3)'
   expect 0 st-pack run -o plain
-  has stderr "no config.json lies in the checkpoint or above it"
+  has stderr "no config.json in the checkpoint or above it"
   echo '{"dtype": "bfloat16"}' > run/config.json
   expect 0 st-pack run -o wide
   has stderr "twice the size of the bfloat16 that config.json names"

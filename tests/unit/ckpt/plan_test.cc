@@ -120,8 +120,8 @@ TEST_CASE("plan: what is protected, and why") {
   Plan plan = make_plan({run}, keep(0));
   CHECK(verbs(plan.runs[0]) == "kkkkk");
   CHECK(reasons(plan, 0) == "best of the run");
-  CHECK(reasons(plan, 1) == "a file KEEP lies in it");
-  CHECK(reasons(plan, 2) == "the link /runs/latest leads here");
+  CHECK(reasons(plan, 1) == "it holds a file KEEP");
+  CHECK(reasons(plan, 2) == "the link /runs/latest points here");
   CHECK(reasons(plan, 3) == "process 77 writes to it");
   CHECK(reasons(plan, 4) == "newest resumable");
 

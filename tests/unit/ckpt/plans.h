@@ -22,7 +22,6 @@ inline bool contains(std::string_view text, std::string_view part) {
   return text.find(part) != std::string_view::npos;
 }
 
-inline constexpr std::int64_t kSecond = 1'000'000'000;
 inline constexpr std::int64_t kHour = 3600 * kSecond;
 inline constexpr std::int64_t kNow = 1'000'000 * kSecond;
 inline constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
