@@ -23,13 +23,13 @@
 namespace mu {
 namespace {
 
-constexpr std::uint64_t kMaxConfig = 16U << 20;  // bytes
+constexpr std::uint64_t kMaxConfig = 16U << 20;  // bytes: real ones have some KB; bounds memory
 
-std::string last_part(const std::string& module) {
+std::string last_component(const std::string& module) {
   return module.substr(module.rfind('.') + 1);
 }
 
-// The folder of a named adapter, which PEFT keeps below that of the default one.
+// The folder of a named adapter, which PEFT keeps below the folder of the default one.
 std::string place_of(const std::string& path, const std::string& adapter) {
   if (adapter.empty() || adapter == "default" || !is_folder(path)) return path;
   const std::string below = join_path(path, adapter);
@@ -74,6 +74,30 @@ void require_finite(const Weights& weights) {
   }
 }
 
+// Tensors tied to an embedding have trained rows too; they are not saved.
+void drop_tied_rows(Weights& weights, const LoraConfig& config) {
+  if (config.trainable_tokens.empty()) return;
+  std::erase_if(weights.tensors, [&](const Tensor& tensor) {
+    const AdapterName name = parse_adapter_name(tensor.name);
+    return name.part == AdapterPart::kTokens && config.tokens_of(name.module) == nullptr;
+  });
+}
+
+// What the user should know about the base that the config names.
+void note_base(Extraction& result) {
+  if (!result.config.initialisation.empty())
+    result.notes.push_back(
+        fmt::format("the run began with {}, which changes the base: with the published base this adapter "
+                    "gives other results",
+                    escape_name(result.config.initialisation)));
+  const std::string& base = result.config.base_model;
+  if (base.starts_with('/') || base.starts_with('.') || base.starts_with('~') ||
+      base.find('\\') != std::string::npos)
+    result.notes.push_back(fmt::format(
+        "the config names the base by the path {}: --base-id OWNER/NAME sets an id that others can find",
+        escape_name(base)));
+}
+
 }  // namespace
 
 LoraConfig make_config(const std::vector<LoraModule>& modules, const std::vector<ReplacedTensor>& replaced,
@@ -93,15 +117,15 @@ LoraConfig make_config(const std::vector<LoraModule>& modules, const std::vector
     if (module.rank != config.rank)
       config.rank_pattern.emplace_back(module.name, static_cast<double>(module.rank));
   }
-  // Longest first: a short path that ends another one would be taken for it.
+  // Longest first: a short path matches every longer one that ends with it.
   std::stable_sort(config.rank_pattern.begin(), config.rank_pattern.end(),
                    [](const auto& a, const auto& b) { return a.first.size() > b.first.size(); });
-  std::set<std::string> shared;  // last parts that modules which are no targets have too
+  std::set<std::string> shared;  // last components that non-targets have too
   for (const std::string& module : base_modules) {
-    if (!names.contains(module)) shared.insert(last_part(module));
+    if (!names.contains(module)) shared.insert(last_component(module));
   }
   for (const std::string& name : names) {
-    const std::string last = last_part(name);
+    const std::string last = last_component(name);
     targets.insert(!base_modules.empty() && !shared.contains(last) ? last : name);
   }
   config.target_modules.assign(targets.begin(), targets.end());
@@ -111,7 +135,7 @@ LoraConfig make_config(const std::vector<LoraModule>& modules, const std::vector
     if (tensor.name.ends_with(".bias") && names.contains(module)) {
       config.bias = config.bias == "all" ? "all" : "lora_only";
     } else {
-      saved.insert(last_part(module));
+      saved.insert(last_component(module));
     }
   }
   config.modules_to_save.assign(saved.begin(), saved.end());
@@ -137,55 +161,40 @@ Extraction extract_adapter(const std::string& path, const ExtractOptions& option
     // The ranks of a LoRA run lose their base when they are opened.
     const bool bare = place != path || (input.weights.from_ranks && input.is_adapter());
     if (!has_factors(input.weights) && config.modules_to_save.empty())
-      throw malformed("no LoRA tensors are in it")
-          .hint("--base and --tuned find an adapter between two models");
+      throw malformed("holds no LoRA tensors").hint("--base and --tuned find an adapter between two models");
     AdapterChoice choice = keep_adapter(input.weights, bare ? "" : options.adapter, config.bias);
     if (choice.base_tensors > 0)
       result.notes.push_back(
           fmt::format("{} of the base model left out", plural(choice.base_tensors, "tensor")));
     base_modules = std::move(choice.base_names);
   });
-  // What is tied to an embedding has its rows too; they are not saved.
-  if (!config.trainable_tokens.empty())
-    std::erase_if(input.weights.tensors, [&](const Tensor& tensor) {
-      const AdapterName name = parse_adapter_name(tensor.name);
-      return name.part == AdapterPart::kTokens && config.tokens_of(name.module) == nullptr;
-    });
+  drop_tied_rows(input.weights, config);
   require_finite(input.weights);
   const AdapterContent content =
       in_file(input.name, [&] { return sort_adapter(input.weights.tensors, config); });
   result.modules = content.modules;
   if (text.empty()) {
     if (!options.alpha)
-      throw malformed("no adapter_config.json lies beside it, and the weights don't tell lora_alpha")
+      throw malformed("no adapter_config.json beside it, and the weights don't show lora_alpha")
           .in_file(escape_name(path))
           .hint("give the alpha of the training with --alpha");
     result.config = make_config(result.modules, content.replaced, base_modules, *options.alpha);
     result.config.base_model = options.base_id;
     result.config_text = lora_config_text(result.config);
     result.made_config = true;
-    result.notes.push_back("adapter_config.json is made: target modules and ranks are those of the tensors");
+    result.notes.push_back(
+        "adapter_config.json is generated, with the target modules and ranks of the tensors");
   } else {
     if (options.alpha && *options.alpha != config.alpha)
-      throw usage(fmt::format("--alpha {} is not the {} of {}", *options.alpha, config.alpha,
-                              escape_name(config_path)));
+      throw usage(
+          fmt::format("--alpha is {}, but {} in {}", *options.alpha, config.alpha, escape_name(config_path)));
     std::string quoted;
     append_json_string_ascii(quoted, options.base_id);
     result.config_text =
         options.base_id.empty() ? text : with_config_values(text, {{"base_model_name_or_path", quoted}});
     result.config = parse_lora_config(result.config_text);
   }
-  if (!result.config.initialisation.empty())
-    result.notes.push_back(
-        fmt::format("the run began with {}, which changes the base: on the published base this adapter means "
-                    "something else",
-                    escape_name(result.config.initialisation)));
-  const std::string& base = result.config.base_model;
-  if (base.starts_with('/') || base.starts_with('.') || base.starts_with('~') ||
-      base.find('\\') != std::string::npos)
-    result.notes.push_back(
-        fmt::format("the config names the base as {}, a path: --base-id OWNER/NAME sets what others find",
-                    escape_name(base)));
+  note_base(result);
   input.choice.is_adapter = true;
   input.choice.stem = "adapter_model";
   return result;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The adapter out of a training checkpoint or full state dict, as PeftModel.save_pretrained writes it: its
-// tensors under their published names, its config carried or made. Source: PEFT 0.21, utils/save_and_load.py.
+// Takes the adapter out of a training checkpoint or full state dict, as PeftModel.save_pretrained writes it:
+// its tensors under their published names, its config copied or generated. Source: PEFT 0.21.2,
+// utils/save_and_load.py.
 #pragma once
 
 #include <cstdint>
@@ -13,13 +14,13 @@
 namespace mu {
 
 struct ExtractOptions {
-  std::string adapter;          // which of several; empty: the only one
-  std::optional<double> alpha;  // where no config tells it
-  std::string base_id;          // what the config names as base model; empty: as it was
+  std::string adapter;          // its name, if there are several; empty: the only one
+  std::optional<double> alpha;  // used if no config says it
+  std::string base_id;          // base model for the config; empty: unchanged
 };
 
 struct Extraction {
-  Input input;              // its tensors are those of the adapter
+  Input input;              // holds only the tensors of the adapter
   LoraConfig config;        // as it will be written
   std::string config_text;  // adapter_config.json
   bool made_config = false;
@@ -27,14 +28,14 @@ struct Extraction {
   std::vector<std::string> notes;
 };
 
-// Opens a checkpoint, an adapter folder (of several, NAME/ below it) or a weights file. Throws kMalformed
-// where no adapter is in it, several leave it open, half a pair is missing, values are not finite, or no
-// config tells alpha.
+// Opens a checkpoint, an adapter folder (several adapters have folders NAME/ below it) or a weights file.
+// Throws kMalformed if it holds no adapter, or several and none was chosen, if half a pair of factors is
+// missing, if values are not finite, or if no config says alpha.
 Extraction extract_adapter(const std::string& path, const ExtractOptions& options);
 
 // A config for an adapter whose training left none: ranks, DoRA and target modules as the tensors have them.
-// `base_modules` are paths of the base's modules, as far as they are known: a target is named by its last
-// part where all modules that end so are targets, else in full.
+// `base_modules` are the paths of the modules of the base, as far as they are known: a target is named by its
+// last component if all modules with that component are targets, else in full.
 LoraConfig make_config(const std::vector<LoraModule>& modules, const std::vector<ReplacedTensor>& replaced,
                        const std::vector<std::string>& base_modules, double alpha);
 

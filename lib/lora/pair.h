@@ -26,9 +26,8 @@ struct RankChoice {
 struct PairRunOptions {
   RankChoice rank;
   std::optional<double> alpha;  // only with kNumber; default: the rank, so that the scale is 1
-  std::optional<Dtype>
-      dtype;           // of the factors; default: that of each tensor in the tuned model, fp32 for fp64
-  bool exact = false;  // iterate until the error is optimal to one part in a million
+  std::optional<Dtype> dtype;   // of the factors; default: as in the tuned model, fp32 for fp64
+  bool exact = false;           // iterate until the error is optimal to one part in a million
   std::string kernel = "auto";
   std::string base_id;
   unsigned threads = 1;
