@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Plans of runs that are not just a row of whole checkpoints: marks of trainers, runs in one folder, ranks.
+// Plans of runs that are not just a row of complete checkpoints: trackers, several runs in one folder, ranks.
 #include "plans.h"
 
 #include <doctest/doctest.h>
@@ -7,12 +7,12 @@
 using namespace mu;
 using namespace mu::testing;
 
-TEST_CASE("plan: what the trainer's own mark names") {
+TEST_CASE("plan: what the trainer's own tracker names") {
   struct Row {
     const char* what;
     Tracker tracker;
     const char* verbs;  // with the last 1 kept
-    const char* note;   // begins so
+    const char* note;   // its beginning
   };
   const std::int64_t then = kNow - kHour * 97;  // when 300 was saved
   const Row rows[] = {
@@ -46,7 +46,7 @@ TEST_CASE("plan: what the trainer's own mark names") {
     CHECK(verbs(plan) == row.verbs);
     CHECK(plan.notes.size() == (*row.note != 0 ? 1 : 0));
     if (!plan.notes.empty()) CHECK(plan.notes[0].starts_with(row.note));
-    // Whole, since training goes on from it; limits and slimming leave it, too.
+    // It stays complete, since training resumes from it; limits and slimming leave it alone, too.
     Policy slim;
     slim.keep_optimizer_last = 0;
     slim.max_total = 1;
@@ -58,13 +58,13 @@ TEST_CASE("plan: what the trainer's own mark names") {
   }
 }
 
-TEST_CASE("plan: trackers of incomplete ones, several of them, torn ones above") {
+TEST_CASE("plan: trackers of incomplete checkpoints, several trackers, torn checkpoints above") {
   RunFacts run = five();
   run.trackers = {{"latest", "checkpoint-300", "checkpoint-300", {}, kNow}};
   tear(run.checkpoints[2]);
-  CHECK(verbs(run, keep(1)) == "rrkrk");  // torn: as any torn one
+  CHECK(verbs(run, keep(1)) == "rrkrk");  // torn: like any other torn one
   CHECK(make_plan({run}, keep(1)).runs[0].notes.size() == 1);
-  // The newest of several orders; each protects.
+  // Of several trackers the newest orders; each protects.
   run = five();
   run.trackers = {{"latest", "checkpoint-300", "checkpoint-300", {}, kNow},
                   {"last.ckpt", "checkpoint-100", "checkpoint-100", {}, 0}};
@@ -82,7 +82,7 @@ TEST_CASE("plan: trackers of incomplete ones, several of them, torn ones above")
   CHECK(verbs(run, keep(1)) == "rrkkk");
 }
 
-TEST_CASE("plan: what may be unfinished counts for nothing for two minutes") {
+TEST_CASE("plan: what may be unfinished does not count for two minutes") {
   RunFacts run = five();
   run.checkpoints[4].changed_ns = kNow - 119 * kSecond;
   CHECK(verbs(run, keep(1)) == "rrrrk");  // a complete one counts at any age
@@ -97,7 +97,7 @@ TEST_CASE("plan: what may be unfinished counts for nothing for two minutes") {
 }
 
 TEST_CASE("plan: two runs in one folder") {
-  // 100 and 200 are of a run that was begun again; 300 to 500 of the old one.
+  // 100 and 200 belong to a run that was started again; 300 to 500 to the old one.
   RunFacts run = five();
   for (std::size_t i = 2; i < 5; ++i) run.checkpoints[i].lineage = 1;
   run.other_bests = {"checkpoint-300"};
@@ -107,19 +107,19 @@ TEST_CASE("plan: two runs in one folder") {
   CHECK(plan.runs[0].anchor == 1);
   CHECK(reasons(plan, 2) == "best of another run");
   CHECK(reasons(plan, 4) == "newest of another run");
-  // Rules are for the one saved last, a step by its number for all.
+  // Rules apply to the run saved last, a step by its number to all.
   Policy policy;
   policy.keep_every = 400;
   CHECK(verbs(run, policy) == "rkkrk");
   policy.keep_steps = {400};
   CHECK(verbs(run, policy) == "rkkkk");
-  // Limits take the old run's first.
+  // Limits take those of the old run first.
   Policy limit;
   limit.max_total = 300;
   CHECK(verbs(run, limit) == "kkrrk");
   limit.max_total = 100;
   CHECK(verbs(run, limit) == "rkrrr");
-  // Slimming: the old one's newest stays as it is.
+  // Slimming: the newest of the old run stays as it is.
   Policy slim;
   slim.keep_optimizer_last = 1;
   slim.keep_last = 2;
@@ -134,15 +134,15 @@ TEST_CASE("plan: two runs in one folder") {
   CHECK(verbs(saving, torn) == "kkkrk");
   saving.checkpoints[1].changed_ns = kNow - 3700 * kSecond;
   CHECK(verbs(saving, torn) == "krkrk");
-  // Nothing resumable in the newer: the older has what there is.
+  // Nothing in the newer run can be resumed from: the older one has what there is.
   run.checkpoints[0].condition = run.checkpoints[1].condition = Condition::kInferenceOnly;
   CHECK(make_plan({run}, keep(1)).runs[0].anchor == 4);
 }
 
-TEST_CASE("plan: where logs say nothing the one saved last is protected as well") {
+TEST_CASE("plan: where logs show nothing, the one saved last is protected too") {
   RunFacts run = five();
   run.checkpoints[1].time_ns = kNow - 60 * kSecond;
-  CHECK(verbs(run, keep(1)) == "rrrrk");  // the log says that all are one run: a time lost in copying
+  CHECK(verbs(run, keep(1)) == "rrrrk");  // the log shows that all are one run: copying lost a time
   for (CheckpointFacts& c : run.checkpoints) c.lineage.reset();
   const Plan plan = make_plan({run}, keep(1));
   CHECK(verbs(plan.runs[0]) == "rkrrk");
@@ -150,7 +150,7 @@ TEST_CASE("plan: where logs say nothing the one saved last is protected as well"
   Policy limit;
   limit.max_total = 1;
   CHECK(verbs(run, limit) == "rkrrk");
-  // The same of one above the newest resumable says no more than is so.
+  // For one above the newest resumable the reason claims no more than is true.
   run = five();
   for (CheckpointFacts& c : run.checkpoints) c.lineage = 0;
   run.checkpoints[4].lineage.reset();
@@ -159,7 +159,7 @@ TEST_CASE("plan: where logs say nothing the one saved last is protected as well"
   CHECK(reasons(make_plan({run}, keep(0)), 4) == "saved last");
 }
 
-TEST_CASE("plan: files of ranks alone go by rules with leave, or by another folder's steps") {
+TEST_CASE("plan: only files of ranks: rules apply if allowed, or the steps of another folder") {
   RunFacts run = five();
   for (CheckpointFacts& c : run.checkpoints) {
     c.condition = Condition::kInferenceOnly;
@@ -186,12 +186,12 @@ TEST_CASE("plan: files of ranks alone go by rules with leave, or by another fold
   run.checkpoints[4].changed_ns = kNow - 60 * kSecond;
   CHECK(verbs(run, follow) == "krkrk");  // may be being written
   CHECK(make_plan({run}, policy).runs[0].items[4].reasons.front() == "may still be being written");
-  // Without a number by name.
+  // Without a number: by name.
   run = five();
   for (CheckpointFacts& c : run.checkpoints) c.is_rank_only = true, c.number.reset();
   follow.follow = Followed{"there", {}, {"checkpoint-200"}};
   CHECK(verbs(run, follow) == "rkrrr");
-  // Torn ones among them are as torn as anywhere, and go by --torn alone.
+  // Torn ones among them are torn as anywhere, and only --torn takes them.
   run = five();
   for (CheckpointFacts& c : run.checkpoints) c.is_rank_only = true, c.condition = Condition::kInferenceOnly;
   tear(run.checkpoints[1]);
@@ -202,14 +202,14 @@ TEST_CASE("plan: files of ranks alone go by rules with leave, or by another fold
   CHECK(verbs(run, some) == "rkrkk");
   some.torn = TornAction::kRemove;
   CHECK(verbs(run, some) == "rrrkr");
-  // Beside a whole one they are torn.
+  // Beside a complete one they are torn.
   run = five();
   run.checkpoints[4].is_rank_only = true;
   CHECK(verbs(run, keep(1)) == "rrrkk");
   // An ordinary run follows too, and keeps its newest.
   follow.follow = Followed{"there", {100, 300}, {}};
   CHECK(verbs(five(), follow) == "krkrk");
-  // Limits ask for leave as rules do.
+  // Limits need permission as rules do.
   run = five();
   for (CheckpointFacts& c : run.checkpoints) c.is_rank_only = true, c.condition = Condition::kInferenceOnly;
   Policy limit;
@@ -217,7 +217,7 @@ TEST_CASE("plan: files of ranks alone go by rules with leave, or by another fold
   CHECK(contains(refused(limit), "--follow"));
 }
 
-TEST_CASE("plan: what staging left behind counts for nothing and goes by --torn alone") {
+TEST_CASE("plan: what staging left behind does not count and only --torn takes it") {
   RunFacts run = run_of({checkpoint(600), checkpoint(100), checkpoint(200)});
   run.checkpoints[0].name = "tmp-checkpoint-600";
   run.checkpoints[0].number.reset();

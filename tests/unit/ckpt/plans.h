@@ -60,7 +60,7 @@ inline RunFacts five() {
                  checkpoint(500, 4.0)});
 }
 
-// Verbs by their first letters, oldest first: "rrkk", and an upper-case letter for a failure of the run.
+// Verbs by their first letters, oldest first: "rrkk"; upper case if the run has a failure.
 inline std::string verbs(const RunPlan& plan) {
   std::string out;
   for (const PlanItem& item : plan.items) out += verb_name(item.verb).front();
