@@ -425,7 +425,7 @@ TEST_CASE("execute: a checkpoint that was written again after a cut slimming is 
     const Run run({100});
     cut_slimming_short(run);
     std::filesystem::copy(kRealCheckpoint + "/optimizer.pt", run / "checkpoint-100/optimizer.pt");
-    const timespec later[2] = {{0, UTIME_OMIT}, {::time(nullptr) + 1, 0}};
+    const timespec later[2] = {{0, UTIME_OMIT}, {::time(nullptr) + 2, 0}};
     ::utimensat(AT_FDCWD, (run / "checkpoint-100").c_str(), later, 0);
     if (is_whole)
       put(run / "checkpoint-100/trainer_state.json", get(run / "checkpoint-100/trainer_state.json"));

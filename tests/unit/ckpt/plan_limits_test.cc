@@ -35,7 +35,7 @@ TEST_CASE("plan: limits act over all runs, the oldest in time first, by step wit
   policy.max_total = std::nullopt;
   policy.min_free = 1900;
   CHECK(make_plan({a, b}, policy).short_of_free == 100);
-  // Each file system for itself.
+  // Each file system separately.
   b.device = 2;
   b.free_bytes = 5000;
   policy.min_free = 1100;
@@ -44,7 +44,7 @@ TEST_CASE("plan: limits act over all runs, the oldest in time first, by step wit
   CHECK(verbs(two.runs[1]) == "kkkkk");
 }
 
-TEST_CASE("plan: a file with several names takes its space once and frees it with the last") {
+TEST_CASE("plan: a file with several names takes its space once and frees it with its last name") {
   RunFacts run = run_of({checkpoint(100), checkpoint(200), checkpoint(300)});
   for (std::size_t i = 0; i < 3; ++i)
     run.checkpoints[i].shared = {{{1, 7}, 1000, 3, false}, {{1, 8}, 500, 9, true}};
@@ -56,7 +56,7 @@ TEST_CASE("plan: a file with several names takes its space once and frees it wit
   CHECK(counted.remove(0, 1) == 40);
   CHECK(counted.freed(1) == 200);
   CHECK(counted.remove(0, 2) == 100 + 1500);
-  CHECK(counted.freed(1) == 300 + 1000);  // six more names of the other lie elsewhere
+  CHECK(counted.freed(1) == 300 + 1000);  // six more names of the other are elsewhere
   CHECK(counted.used() == 0);
 }
 

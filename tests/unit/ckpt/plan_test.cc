@@ -22,7 +22,7 @@ void expect_verbs(const char* what, Set set, std::string_view expected) {
 
 }  // namespace
 
-TEST_CASE("plan: each rule by itself, and united") {
+TEST_CASE("plan: each rule alone, and together") {
   expect_verbs(
       "last 2", [](Policy& p) { p.keep_last = 2; }, "rrrkk");
   expect_verbs(
@@ -98,7 +98,7 @@ TEST_CASE("plan: the metric ranks by its direction; NaN, infinite and missing ne
   REQUIRE(none.runs[0].failure.has_value());
   CHECK(none.runs[0].failure->kind() == ErrorKind::kMalformed);
   CHECK(verbs(none.runs[0]) == "kkkkkk");
-  // Nothing would go anyway: a young run without an evaluation is no fault.
+  // Nothing would go anyway: a young run without an evaluation is not a fault.
   CHECK_FALSE(make_plan({run_of({checkpoint(100)})}, policy).runs[0].failure.has_value());
 }
 
@@ -189,12 +189,12 @@ TEST_CASE(
     CHECK_FALSE(plan.runs[1].failure.has_value());
     policy.allow_unresumable = true;
     CHECK(verbs(torn, policy) == (action == TornAction::kRemove ? "rrk" : "aaa"));
-    // One that is unreadable may be whole, or not: it doesn't help.
+    // An unreadable one may be complete or not: it does not help.
     policy.allow_unresumable = false;
     RunFacts unreadable = torn;
     unreadable.checkpoints[0].condition = Condition::kUnreadable;
     CHECK(make_plan({unreadable}, policy).runs[0].failure.has_value());
-    // Nothing would be touched: a young run is no fault.
+    // Nothing would be touched: a young run is not a fault.
     RunFacts young = run_of({checkpoint(300)});
     tear(young.checkpoints[0]);
     young.checkpoints[0].changed_ns = kNow - 600 * kSecond;
@@ -230,7 +230,7 @@ TEST_CASE("plan: --keep-best without an evaluation anywhere asks for nothing") {
   run.metric = {"eval_loss", std::nullopt, false, false};
   Policy policy;
   policy.keep_best = 1;
-  CHECK(verbs(run, policy) == "kkkkk");  // alone it is no rule
+  CHECK(verbs(run, policy) == "kkkkk");  // alone it is not a rule
   CHECK(make_plan({run}, policy).runs[0].notes.empty());
   policy.keep_last = 2;
   Plan plan = make_plan({run}, policy);
@@ -238,7 +238,7 @@ TEST_CASE("plan: --keep-best without an evaluation anywhere asks for nothing") {
   CHECK(plan.runs[0].notes.size() == 1);
   policy.keep_last = 9;
   CHECK(make_plan({run}, policy).runs[0].notes.empty());
-  // A metric that was named and no log has: refused by its name, whatever its direction.
+  // The user named a metric that no log has: refused by its name, whatever its direction.
   run.metric = {"eval_los", std::nullopt, true, false};
   policy.keep_last = 1;
   plan = make_plan({run}, policy);
@@ -251,7 +251,7 @@ TEST_CASE("plan: --keep-best without an evaluation anywhere asks for nothing") {
   CHECK(make_plan({run}, policy).runs[0].failure->kind() == ErrorKind::kMalformed);
 }
 
-TEST_CASE("plan: torn ones count for no rule and go only when asked for") {
+TEST_CASE("plan: torn checkpoints count for no rule and go only when asked for") {
   RunFacts run = five();
   tear(run.checkpoints[1]);
   tear(run.checkpoints[4]);
