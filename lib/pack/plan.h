@@ -68,7 +68,6 @@ struct PackPlan {
 // happens.
 PackPlan plan_pack(const Input& input, const Prepared& prepared, const PackOptions& options, OutputKind kind);
 
-
 // Which files of an existing output folder --force replaces or removes, and which it keeps; sorted. Throws
 // kRefused if the folder holds a folder that we would not write.
 struct Replacement {
