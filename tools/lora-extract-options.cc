@@ -56,86 +56,114 @@ PairOptions::Embeddings parse_embeddings(const std::string& text) {
   throw usage(fmt::format("--embeddings takes skip, lora or full, not '{}'", escape_name(text)));
 }
 
-}  // namespace
-
-LoraExtractOptions parse_lora_options(int argc, char** argv) {
-  LoraExtractOptions o;
+// Values as they were given, where they need a look.
+struct Given {
   std::optional<std::string> output, adapter, alpha, base_id, dtype, rank, max_rank, embeddings, bias, svd,
       tolerance, kernel, resize, part, fingerprint;
   std::vector<std::string> targets, excludes, full_modules;
-  App app(kText);
+
+  [[nodiscard]] bool any_of_pair() const {
+    return rank || max_rank || embeddings || bias || svd || tolerance || kernel || part || fingerprint ||
+           !targets.empty() || !excludes.empty() || !full_modules.empty();
+  }
+};
+
+void declare(App& app, LoraExtractOptions& o, Given& given) {
   app.operands(o.operands);
   app.group("Output");
-  app.value("-o,--output", "OUT", output, "the folder to write");
-  app.value("--dtype", "TYPE", dtype, "bf16, f16 or f32 (default: as they are)");
-  app.value("--base-id", "ID", base_id, "the base model that adapter_config.json names");
+  app.value("-o,--output", "OUT", given.output, "the folder to write");
+  app.value("--dtype", "TYPE", given.dtype, "bf16, f16 or f32 (default: as they are)");
+  app.value("--base-id", "ID", given.base_id, "the base model that adapter_config.json names");
   app.flag("--weights-only", o.weights_only, "leave out tokenizer and chat template");
   app.flag("--force", o.force, "replace what exists");
   app.flag("--verify", o.verify, "read the output again and compare it");
   app.group("From a checkpoint");
-  app.value("--adapter", "NAME", adapter, "which adapter, where there are several");
-  app.value("--alpha", "N", alpha, "lora_alpha, where no config has it");
+  app.value("--adapter", "NAME", given.adapter, "which adapter, where there are several");
+  app.value("--alpha", "N", given.alpha, "lora_alpha, where no config has it");
   app.group("Between two models");
   app.value("--base", "BASE", o.base, "the model before training");
   app.value("--tuned", "TUNED", o.tuned, "the model after training");
-  app.value("--rank", "N|auto|energy=X", rank, "64; auto: as many as rise above the noise");
-  app.value("--max-rank", "N", max_rank, "limit of auto and energy (128)");
-  app.list("--target", "GLOB", targets, "only matching modules (repeatable)");
-  app.list("--exclude", "GLOB", excludes, "skip matching modules (repeatable)");
-  app.value("--embeddings", "HOW", embeddings, "skip (default), lora or full");
-  app.value("--bias", "none|all", bias, "include biases (default: none)");
-  app.list("--full-modules", "GLOB", full_modules, "include matching modules whole (repeatable)");
-  app.value("--svd", "fast|exact", svd, "how close to the optimum (fast: within 0.25 %)");
-  app.value("--tolerance", "X", tolerance, "exit 1 where a module's error is above X");
-  app.value("--kernel", "NAME", kernel, "auto, avx512, avx2 or baseline");
-  app.value("--part", "I/N|auto", part, "do part I of N beside OUT; a run without it finishes");
-  app.value("--fingerprint", "time|content", fingerprint, "how parts recognise the models (default: time)");
+  app.value("--rank", "N|auto|energy=X", given.rank, "64; auto: as many as rise above the noise");
+  app.value("--max-rank", "N", given.max_rank, "limit of auto and energy (128)");
+  app.list("--target", "GLOB", given.targets, "only matching modules (repeatable)");
+  app.list("--exclude", "GLOB", given.excludes, "skip matching modules (repeatable)");
+  app.value("--embeddings", "HOW", given.embeddings, "skip (default), lora or full");
+  app.value("--bias", "none|all", given.bias, "include biases (default: none)");
+  app.list("--full-modules", "GLOB", given.full_modules, "include matching modules whole (repeatable)");
+  app.value("--svd", "fast|exact", given.svd, "how close to the optimum (fast: within 0.25 %)");
+  app.value("--tolerance", "X", given.tolerance, "exit 1 where a module's error is above X");
+  app.value("--kernel", "NAME", given.kernel, "auto, avx512, avx2 or baseline");
+  app.value("--part", "I/N|auto", given.part, "do part I of N beside OUT; a run without it finishes");
+  app.value("--fingerprint", "time|content", given.fingerprint,
+            "how parts recognise the models (default: time)");
   app.group("Adapters");
-  app.value("--resize", "N", resize, "write ADAPTER at rank N");
+  app.value("--resize", "N", given.resize, "write ADAPTER at rank N");
   app.flag("--compare", o.compare, "report how far apart two adapters are");
   app.common(o.common, "njpt");
-  app.parse(argc, argv);
+}
+
+// Exactly one of the four things that the program does.
+void require_one_mode(const LoraExtractOptions& o) {
   if (o.base.has_value() != o.tuned.has_value()) throw usage("--base and --tuned need each other");
   if (o.base && !o.operands.empty()) throw usage("give either a CHECKPOINT or --base and --tuned");
-  if (resize) o.resize = rank_of(*resize, "--resize");
   if ((o.resize ? 1 : 0) + (o.compare ? 1 : 0) + (o.base ? 1 : 0) > 1)
     throw usage("--base and --tuned, --resize and --compare exclude one another");
   if (!o.base && o.operands.size() != (o.compare ? 2U : 1U))
     throw usage(o.compare ? "--compare takes two adapters" : "give one CHECKPOINT, or --base and --tuned")
         .hint("see lora-extract --help");
-  if (tolerance) o.tolerance = number_of(*tolerance, "--tolerance");
-  if (o.compare) return o;
-  if (!output || output->empty()) throw usage("name the output with -o OUT").hint("see lora-extract --help");
-  if (output->ends_with(".safetensors") || *output == "-")
+}
+
+void set_output(LoraExtractOptions& o, const Given& given) {
+  if (!given.output || given.output->empty())
+    throw usage("name the output with -o OUT").hint("see lora-extract --help");
+  if (given.output->ends_with(".safetensors") || *given.output == "-")
     throw usage("OUT must be a folder: an adapter is tensors and a config");
-  o.output = *output;
-  o.adapter = adapter.value_or("");
-  o.base_id = base_id.value_or("");
-  if (alpha) o.alpha = number_of(*alpha, "--alpha");
-  if (dtype) {
-    o.dtype = parse_user_dtype(*dtype);
-    if (o.dtype != Dtype::kBF16 && o.dtype != Dtype::kF16 && o.dtype != Dtype::kF32)
-      throw usage(fmt::format("--dtype takes bf16, f16 or f32, not '{}'", escape_name(*dtype)));
-  }
-  const bool of_pair = rank || max_rank || embeddings || bias || svd || tolerance || kernel || part ||
-                       fingerprint || !targets.empty() || !excludes.empty() || !full_modules.empty();
-  if (of_pair && !o.base) throw usage("--rank and the options that choose modules need --base and --tuned");
-  if (o.base && adapter) throw usage("--adapter needs a CHECKPOINT");
-  if (rank) o.rank = parse_rank(*rank);
-  if (max_rank) o.rank.most = rank_of(*max_rank, "--max-rank");
+  o.output = *given.output;
+  o.adapter = given.adapter.value_or("");
+  o.base_id = given.base_id.value_or("");
+  if (given.alpha) o.alpha = number_of(*given.alpha, "--alpha");
+  if (!given.dtype) return;
+  o.dtype = parse_user_dtype(*given.dtype);
+  if (o.dtype != Dtype::kBF16 && o.dtype != Dtype::kF16 && o.dtype != Dtype::kF32)
+    throw usage(fmt::format("--dtype takes bf16, f16 or f32, not '{}'", escape_name(*given.dtype)));
+}
+
+// What only counts between two models.
+void set_pair(LoraExtractOptions& o, const Given& given) {
+  if (given.any_of_pair() && !o.base)
+    throw usage("--rank and the options that choose modules need --base and --tuned");
+  if (o.base && given.adapter) throw usage("--adapter needs a CHECKPOINT");
+  if (given.rank) o.rank = parse_rank(*given.rank);
+  if (given.max_rank) o.rank.most = rank_of(*given.max_rank, "--max-rank");
   if (o.base && o.alpha && o.rank.by != RankChoice::By::kNumber)
     throw usage("with --base and --tuned, --alpha needs a numeric --rank");
-  if (embeddings) o.pair.embeddings = parse_embeddings(*embeddings);
-  if (bias && *bias != "none" && *bias != "all") throw usage("--bias takes none or all");
-  o.pair.biases = bias == "all";
-  for (const std::string& glob : targets) o.pair.targets.emplace_back(glob);
-  for (const std::string& glob : excludes) o.pair.excludes.emplace_back(glob);
-  for (const std::string& glob : full_modules) o.pair.full_modules.emplace_back(glob);
-  if (svd && *svd != "fast" && *svd != "exact") throw usage("--svd takes fast or exact");
-  o.exact = svd == "exact";
-  if (part) o.part = parse_part_option(*part);
-  if (fingerprint) o.known_by = parse_known_by(*fingerprint);
-  if (kernel) o.kernel = *kernel;
+  if (given.embeddings) o.pair.embeddings = parse_embeddings(*given.embeddings);
+  if (given.bias && *given.bias != "none" && *given.bias != "all") throw usage("--bias takes none or all");
+  o.pair.biases = given.bias == "all";
+  for (const std::string& glob : given.targets) o.pair.targets.emplace_back(glob);
+  for (const std::string& glob : given.excludes) o.pair.excludes.emplace_back(glob);
+  for (const std::string& glob : given.full_modules) o.pair.full_modules.emplace_back(glob);
+  if (given.svd && *given.svd != "fast" && *given.svd != "exact") throw usage("--svd takes fast or exact");
+  o.exact = given.svd == "exact";
+  if (given.part) o.part = parse_part_option(*given.part);
+  if (given.fingerprint) o.known_by = parse_known_by(*given.fingerprint);
+  if (given.kernel) o.kernel = *given.kernel;
+}
+
+}  // namespace
+
+LoraExtractOptions parse_lora_options(int argc, char** argv) {
+  LoraExtractOptions o;
+  Given given;
+  App app(kText);
+  declare(app, o, given);
+  app.parse(argc, argv);
+  if (given.resize) o.resize = rank_of(*given.resize, "--resize");
+  require_one_mode(o);
+  if (given.tolerance) o.tolerance = number_of(*given.tolerance, "--tolerance");
+  if (o.compare) return o;
+  set_output(o, given);
+  set_pair(o, given);
   return o;
 }
 
