@@ -119,8 +119,8 @@ int push_once(const HubPushOptions& o, const std::string& local, PushOptions pus
   return 0;
 }
 
-// Runs until a signal ends it. A hub that is down is tried again next time, a checkpoint whose files are refused is
-// passed over; what the hub refuses for good ends the loop.
+// Runs until a signal ends it. A hub that is down is tried again next time, a checkpoint whose files are
+// refused is passed over; what the hub refuses for good ends the loop.
 int push_every(const HubPushOptions& o, const PushOptions& push_to) {
   const bool minutes = o.every->find_first_not_of("0123456789") == std::string::npos;
   const std::uint32_t pause = parse_duration(minutes ? *o.every + "m" : *o.every);

@@ -42,8 +42,8 @@ HubSession& session() {
   return connection->session();
 }
 
-// The name under which a URL or hf:// name is read. A URL of one file of weights stays: it costs fewer requests
-// than the repository, and whose path has two parts need not lie on a hub.
+// The name under which a URL or hf:// name is read. A URL of one file of weights stays a URL: it costs fewer
+// requests than the repository, and need not be on a hub where its path has only two parts.
 std::string far_name(const std::string& operand, const std::string& endpoint) {
   if (operand.starts_with("hf://")) return operand;
   const std::optional<WebAddress> address = read_web_address(operand, endpoint);
@@ -63,9 +63,9 @@ std::string reach(const std::string& operand) {
   const std::string name = far_name(operand, endpoint);
   const std::optional<std::string> cache = cache_of_endpoint(endpoint);
   if (name.starts_with("hf://") && (cache || is_offline())) {
-    hang_in_cached(cache.value_or(hub_cache_home()), parse_place(name));
+    mount_cached(cache.value_or(hub_cache_home()), parse_place(name));
   } else {
-    hashes().merge(hang_in_remote(session(), name, kConnections));
+    hashes().merge(mount_remote(session(), name, kConnections));
   }
   return name;
 }

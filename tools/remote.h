@@ -14,15 +14,15 @@
 
 namespace mu {
 
-// Makes an hf:// name or URL readable like a path here, and returns the name under which it is: the hf:// name
+// Makes an hf:// name or URL readable like a local path, and returns the name to read it by: the hf:// name
 // for the address of a repository's page on the hub, any other operand as it is. With HF_HUB_OFFLINE the
-// libraries' cache is read instead. Throws as hang_in_remote and hang_in_cached do.
+// libraries' cache is read instead. Throws as mount_remote and mount_cached do.
 std::string reach(const std::string& operand);
 
-// Reaches and opens an operand. A path that is not there and looks like a repository gets a hint.
+// Reaches and opens an operand. Adds a hint to the error for a missing path that looks like a repository.
 Input open_operand(const std::string& operand, StreamData data, const FolderOptions& options = {});
 
-// "hf://owner/name" for a path that is not there but would be the name of a repository.
+// "hf://owner/name" for a missing path that could be the name of a repository.
 std::optional<std::string> name_on_hub(const std::string& path);
 
 // Pairs of files, one of A and one of B, that are the same by SHA-256, if the hub that has one of

@@ -1,4 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+// Every call has the same shape: JSON is written, the session sends it (and repeats it where that is safe),
+// and each member of the answer is checked before it is used. A hub is a stranger: an answer without the
+// expected members is "the answer makes no sense" (kRemote), ids are checked to be letters and digits before
+// they go into a URL, and a listing of more than kMaxPages pages, or one that repeats a page, is refused.
+//
+// Self-hosted hubs lack some routes: without the check of cards there are no warnings, without the list of
+// commits no titles. Creating what exists is not an error: a conflict (409) means that it is there, and after
+// a refusal to create a repository the repository is looked up.
 #include "hub/api.h"
 
 #include <fmt/format.h>
@@ -56,7 +64,8 @@ std::string next_page(const HttpResponse& response) {
   return "";
 }
 
-// `visibility` is the newer key; a Space of which only the app may be seen is private by `private` false.
+// `visibility` is the newer key. A Space of which only the app is visible is private, although `private` is
+// false.
 std::optional<bool> visibility_of(const JsonValue& info) {
   if (const std::string* visibility = info.find_string("visibility")) return *visibility != "public";
   const JsonValue* flag = info.find("private");
@@ -72,7 +81,7 @@ bool is_missing_route(int status) {
 void require_commit_id(const std::string& id, std::string_view what) {
   const bool plain = id.size() <= 128 &&
                      std::all_of(id.begin(), id.end(), [](unsigned char c) { return std::isalnum(c) != 0; });
-  if (!plain) throw senseless(what, "a commit is named by other than letters and digits");
+  if (!plain) throw senseless(what, "a commit id must consist of letters and digits");
 }
 
 std::string HubApi::whoami() {
@@ -82,7 +91,7 @@ std::string HubApi::whoami() {
   try {
     return parse_repo(*name + "/x", RepoType::kModel).id.substr(0, name->size());
   } catch (const Error&) {
-    throw senseless("ask whose token this is", "its name is not one of an account");
+    throw senseless("ask whose token this is", "its name is not an account name");
   }
 }
 
@@ -101,7 +110,7 @@ RevisionState HubApi::find_revision(const std::string& revision, Patience* patie
     case Refusal::kNoRevision:
       return {RevisionState::Found::kNoRevision, "", std::nullopt};
     case Refusal::kNoRepo:
-      // Without a token it may just be hidden, and nothing could be made anyway.
+      // Without a token it may just be hidden, and could not be made.
       if (session_.has_token()) return {RevisionState::Found::kNoRepo, "", std::nullopt};
       [[fallthrough]];
     default:
@@ -122,7 +131,7 @@ bool HubApi::create_repo(std::optional<bool> make_private) {
     json.value(repo_.id.substr(0, slash));
   }
   json.member("type", repo_type_name(repo_.type));
-  // Both spellings: the older one is what self-hosted hubs read.
+  // Both spellings: self-hosted hubs read the older one.
   if (make_private)
     json.member("visibility", *make_private ? "private" : "public").member("private", *make_private);
   if (repo_.type == RepoType::kSpace) json.member("sdk", "static");
@@ -131,7 +140,7 @@ bool HubApi::create_repo(std::optional<bool> make_private) {
   const HttpResponse response = session_.send(request);
   if (response.ok()) return true;
   if (response.status == 409 && !is_busy(response)) return false;
-  // Tokens that may push but not create are told no although the repository is there.
+  // A token that may push but not create is refused even if the repository is there.
   if (response.status == 401 || response.status == 402 || response.status == 403) {
     if (session_.send(get(repo_.api_path(), "look up the repository")).ok()) return false;
   }
@@ -163,7 +172,7 @@ std::uint64_t HubApi::open_pull_request(const std::string& title, const std::str
       .member("pullRequest", true)
       .end_object();
   HubRequest request = post(repo_.api_path() + "/discussions", std::move(body), "open a pull request");
-  request.repeat = Repeat::kUndone;  // a lost answer may have opened one
+  request.repeat = Repeat::kUndone;  // a request whose answer was lost may have opened one
   const JsonValue answer = session_.json(request);
   const std::optional<std::uint64_t> number = answer.find_u64("num");
   if (!number) throw senseless(request.what, "it has no number");
@@ -233,7 +242,7 @@ std::vector<PreuploadAnswer> HubApi::preupload(const std::string& revision,
 }
 
 std::vector<RemoteFile> HubApi::read_files(const JsonValue& list, std::string_view what) {
-  if (!list.is_array()) throw senseless(what, "it is no list");
+  if (!list.is_array()) throw senseless(what, "it is not a list");
   std::vector<RemoteFile> files;
   for (const JsonValue& item : list.items()) {
     const std::string* type = item.find_string("type");
@@ -260,7 +269,7 @@ std::vector<RemoteFile> HubApi::list_files(const std::string& revision, const st
   below += "?recursive=True&expand=False";
   std::unordered_set<std::string> read;  // pages
   for (std::size_t entries = 0;;) {
-    if (!read.insert(below).second) throw senseless(what, "a page names one before it as the next");
+    if (!read.insert(below).second) throw senseless(what, "it repeats a page");
     if (read.size() > kMaxPages) throw senseless(what, fmt::format("it has more than {} pages", kMaxPages));
     const HubRequest request = get(below, what);
     const HttpResponse response = session_.send(request);
@@ -275,7 +284,7 @@ std::vector<RemoteFile> HubApi::list_files(const std::string& revision, const st
     const std::string next = at_endpoint(next_page(response), session_.endpoint());
     if (next.empty()) return files;
     if (!next.starts_with(session_.endpoint() + "/"))
-      throw senseless(what, "the next page is at another place");
+      throw senseless(what, "the next page is on another host");
     below = next.substr(session_.endpoint().size());
   }
 }
@@ -335,14 +344,14 @@ HttpResponse HubApi::commit(const std::string& revision, const HttpBody& body, P
   return session_.send(request);
 }
 
-std::string hub_url(std::string_view told, const std::string& endpoint) {
-  const bool plain =
-      !told.empty() && told.size() <= 2000 && std::all_of(told.begin(), told.end(), [](char c) {
-        return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
-               std::string_view("-._~/%+@=&?:#").find(c) != std::string_view::npos;
-      });
-  if (!plain || told.find("..") != std::string_view::npos) return "";
-  const std::string url = at_endpoint(std::string(told), endpoint);
+std::string hub_url(std::string_view reported, const std::string& endpoint) {
+  const bool plain = !reported.empty() && reported.size() <= 2000 &&
+                     std::all_of(reported.begin(), reported.end(), [](char c) {
+                       return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
+                              std::string_view("-._~/%+@=&?:#").find(c) != std::string_view::npos;
+                     });
+  if (!plain || reported.find("..") != std::string_view::npos) return "";
+  const std::string url = at_endpoint(std::string(reported), endpoint);
   if (url.starts_with(endpoint + "/")) return url;
   if (url.starts_with("//") || url.substr(0, url.find('/')).find(':') != std::string::npos) return "";
   const std::string target = parse_url(endpoint).target;  // a hub may live below a path
@@ -350,8 +359,8 @@ std::string hub_url(std::string_view told, const std::string& endpoint) {
   return endpoint + (url.front() == '/' ? "" : "/") + url;
 }
 
-std::string HubApi::commit_url(const std::string& commit, std::string_view told) const {
-  const std::string url = hub_url(told, session_.endpoint());
+std::string HubApi::commit_url(const std::string& commit, std::string_view reported) const {
+  const std::string url = hub_url(reported, session_.endpoint());
   return url.empty() || session_.masked(url) != url ? commit_url(commit) : url;
 }
 

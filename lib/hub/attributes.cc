@@ -31,7 +31,7 @@ PathPattern::PathPattern(std::string_view text) : whole_path_(text.find('/') != 
 bool PathPattern::covers(std::string_view path) const {
   if (!whole_path_) return !parts_.front() || parts_.front()->matches(path.substr(path.rfind('/') + 1));
   const std::vector<std::string_view> names = split(path, '/');
-  // Which beginnings of the path the parts so far can stand for, by their length.
+  // The lengths of the beginnings of the path that the pattern's parts so far can match.
   std::vector<bool> fits(names.size() + 1);
   fits[0] = true;
   for (std::size_t i = 0; i < parts_.size(); ++i) {
@@ -42,7 +42,7 @@ bool PathPattern::covers(std::string_view path) const {
         next[k] = k > 0 && fits[k - 1] && parts_[i]->matches(names[k - 1]);
         continue;
       }
-      // At the end of a pattern "**" is what lies inside, not the folder itself.
+      // At the end of a pattern "**" matches what is inside, not the folder itself.
       const bool last = i + 1 == parts_.size();
       if (!last) before = before || fits[k];
       next[k] = before;
@@ -88,7 +88,7 @@ bool is_amended(std::string_view ours, std::string_view theirs) {
   if (!theirs.empty() && theirs.front() != '\n' && !ours.empty()) return false;
   for (const std::string_view line : split(theirs, '\n')) {
     constexpr std::string_view kRule = " filter=lfs diff=lfs merge=lfs -text";
-    // A hub adds paths; rules with wildcards are of people.
+    // A hub adds paths; rules with wildcards come from people.
     if (!line.empty() && (!line.ends_with(kRule) || line.find_first_of("*?[") != std::string_view::npos))
       return false;
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the Hub reads from the .gitattributes and .gitignore at the root of a repository. Patterns are made
-// ready once, since a call asks about 256 paths.
+// What the Hub reads from the .gitattributes and .gitignore at the root of a repository. Patterns are
+// compiled once, since a call asks about 256 paths.
 #pragma once
 
 #include <optional>
@@ -14,11 +14,11 @@ namespace mu {
 
 inline constexpr std::string_view kAttributes = ".gitattributes";
 
-// The .gitattributes of a fresh repository.
+// The .gitattributes of a new repository.
 std::string default_attributes();
 
-// A pattern as git reads it: without "/" it is for names at any depth, with one for paths from the root. "*"
-// stays within a part of the path, "**" stands for any parts.
+// A pattern as git reads it: without "/" it matches names at any depth, with one it matches paths from the
+// root. "*" stays within a part of the path, "**" matches any number of parts.
 class PathPattern {
  public:
   explicit PathPattern(std::string_view text);
@@ -42,10 +42,10 @@ class Attributes {
   std::vector<Line> lines_;
 };
 
-// `text` with a line for each path that it does not send to LFS, as the Hub amends it at a commit.
+// `text` with a line added for each path that it does not send to LFS, as the Hub amends it at a commit.
 std::string attributes_covering(std::string text, const std::vector<std::string>& lfs_paths);
 
-// True where `theirs` is `ours` with such lines behind it, and no more: what a hub made of it at a commit.
+// Whether `theirs` is `ours` followed by such lines alone: what a hub made of it at a commit.
 bool is_amended(std::string_view ours, std::string_view theirs);
 
 class IgnoreRules {

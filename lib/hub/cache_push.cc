@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// A cache folder has no server that decides anything, so this is also the hub: the new snapshot is what the Hub would
-// have made of the same push. The snapshot that the revision names now is read first, under a lock; its .gitattributes
-// and .gitignore, or those that are pushed, say what goes into LFS and what is left out; a new repository gets the
-// Hub's default rules, and paths in LFS that no rule covers get one. plan_push() then compares, as for a hub.
+// A cache folder has no server that decides anything, so this is also the hub: the new snapshot is what the
+// Hub would have made of the same push. The snapshot that the revision names now is read first, under a lock;
+// its .gitattributes and .gitignore, or those that are pushed, say what goes into LFS and what is left out; a
+// new repository gets the Hub's default rules, and paths in LFS that no rule covers get one. plan_push() then
+// compares, as for a hub.
 //
-// What lies in the cache is not believed blindly: files that the libraries wrote where links can't be had become blobs,
-// blobs whose size (with --verify, whose hash) is wrong are written anew, and a ref with a stray line end is mended.
-// The new snapshot is the old one with the plan applied; cache_writer.h writes what is missing of it. Nothing is tried
-// twice: a file that changes meanwhile or a second push at work ends this one, and the next run removes what is left.
+// What lies in the cache is not believed blindly: files that the libraries wrote where links can't be had
+// become blobs, blobs whose size (with --verify, whose hash) is wrong are written anew, and a ref with a
+// stray line end is mended. The new snapshot is the old one with the plan applied; cache_writer.h writes what
+// is missing of it. Nothing is tried twice: a file that changes meanwhile or a second push at work ends this
+// one, and the next run removes what is left.
 #include "hub/cache_push.h"
 
 #include <fmt/format.h>
@@ -72,7 +74,7 @@ class CachePush {
       head_ = *base_;
       // The libraries take a ref as it is written, blanks and line ends included.
       if (!repo_.is_exact(o_.revision, head_)) {
-        listener_.note(fmt::format("mended the ref {}", escape_name(o_.revision)));
+        listener_.note(fmt::format("repaired the ref {}", escape_name(o_.revision)));
         writer->write_ref(o_.revision, head_);
       }
     } else {
@@ -100,7 +102,7 @@ class CachePush {
   void require_repo() {
     if (repo_.is_there()) return;
     if (!o_.create)
-      throw Error(ErrorKind::kRemote, fmt::format("there is no {} in the cache", escape_name(repo_.name())));
+      throw Error(ErrorKind::kRemote, fmt::format("{} is not in the cache", escape_name(repo_.name())));
     result_.created_repo = true;
   }
 
@@ -173,7 +175,7 @@ class CachePush {
       if (plain_.contains(hash) || !exists(repo_.blob_path(hash))) continue;
       if (item.name == kAttributes && hash != item.oid) continue;
       if (is_whole(hash, item.size)) continue;
-      listener_.warning(escape_name(item.name) + ": its copy in the cache is damaged, and is written anew");
+      listener_.warning(escape_name(item.name) + ": its copy in the cache is damaged and will be replaced");
       damaged_.insert(hash);
       if (item.action == PushAction::kSame) item.action = PushAction::kChanged;
     }

@@ -152,7 +152,7 @@ void CacheWriter::write_blob(const std::string& path, const std::string& hash, c
   const InputFile in(file.path);
   const auto require_same = [&] {
     if (in.stamp() != file.stamp)
-      throw Error(ErrorKind::kTemporary, "changed while it was pushed")
+      throw Error(ErrorKind::kTemporary, "changed while it was being pushed")
           .in_file(escape_name(file.path))
           .hint("nothing was published; run the same command again");
   };

@@ -32,7 +32,7 @@ void append_regular(Spool& spool, PushItem& item) {
   const InputFile file(local.path);
   const auto require_same = [&] {
     if (file.stamp() != local.stamp)
-      throw Error(ErrorKind::kTemporary, "it changed while it was sent")
+      throw Error(ErrorKind::kTemporary, "it changed while it was being sent")
           .in_file(escape_name(local.path))
           .hint("try again");
   };
@@ -88,16 +88,16 @@ CommitResult read_result(HubApi& api, const HttpResponse& response) {
   return result;
 }
 
-// What came of one try.
+// The outcome of one try.
 struct Answer {
   enum class Says : std::uint8_t { kMade, kNotNow, kPerhaps, kRefused } says = Says::kPerhaps;
-  int status = 0;  // 0: there was none
+  int status = 0;  // 0: no answer
   CommitResult made;
   RetryWait wait{0};
   Error error{ErrorKind::kTemporary, ""};
 };
 
-// Of the statuses of failure those after which a commit may have been made, or was not for a passing reason.
+// Whether a commit may have been made in spite of this refusal, or may be made when it is sent again.
 bool may_be_made(const HttpResponse& response) {
   const int status = response.status;
   return status == 409 || status == 412 || status == 413 || (status != 429 && may_pass(response));
@@ -124,21 +124,20 @@ Answer send_once(HubApi& api, const CommitTask& task, const HttpBody& body, Pati
     const bool no_room = response.status == 413 && is_about_quota(hub_message(response));
     if (no_room || (response.status != 429 && !may_be_made(response))) answer.says = Answer::Says::kRefused;
   } catch (const Error& error) {
-    // None, or one that makes no sense of a commit that may well be made.
+    // There was no answer, or one that can't be read; the commit may have been made.
     if (error.kind() != ErrorKind::kTemporary && answer.status == 0) throw;
     answer.error = error;
   }
   return answer;
 }
 
-// Where the revision stands after an answer that leaves that open.
+// Looks where the revision stands, after an answer that leaves it open.
 RevisionState look(HubApi& api, const CommitTask& task, Patience& patience, const Error& why) {
   try {
     return api.find_revision(task.revision, &patience);
   } catch (const Error& error) {
     throw Error(ErrorKind::kTemporary,
-                fmt::format("{}; whether that commit was made all the same is not known: {}", why.what(),
-                            error.what()))
+                fmt::format("{}; it is not known whether the commit was made: {}", why.what(), error.what()))
         .hint("run the same command again");
   }
 }
@@ -215,12 +214,12 @@ SentCommit send_commit(HubApi& api, const CommitTask& task) {
         if (!ours) return {SentCommit::Fate::kMoved, {}};
         return {SentCommit::Fate::kMade, {now.commit, api.commit_url(now.commit), ""}};
       }
-      if (answer.status >= 200 && answer.status < 300) throw answer.error;  // it said yes, and did nothing
+      if (answer.status >= 200 && answer.status < 300) throw answer.error;  // a success, but nothing was made
       const bool too_large = answer.status == 413 || answer.status == 504;
       if (too_large && task.items.size() > kSmallCommit) return {SentCommit::Fate::kTooLarge, {}};
     }
     patience.note_failure();
-    const bool hopeless = answer.status == 413;  // the same again can't be smaller
+    const bool hopeless = answer.status == 413;  // the same commit stays too large
     if (!hopeless && api.session().wait(answer.wait, patience, answer.error.message())) continue;
     std::string text = answer.error.message();
     if (!task.unchanged.empty()) text += fmt::format("; {}", task.unchanged);

@@ -22,7 +22,7 @@ void CommitSeries::land(const CommitResult& made, const CommitItems& items, std:
   left_ -= items.size();
   if (!made.output.empty()) note_("the hub says: " + api_.session().shown(made.output));
   if (made_.size() + left > 1)
-    note_(fmt::format("commit {} of {} is made: {} with {}", made_.size(), made_.size() + left, made.commit,
+    note_(fmt::format("made commit {} of {}: {} with {}", made_.size(), made_.size() + left, made.commit,
                       plural(items.size(), "file")));
 }
 
@@ -40,7 +40,7 @@ bool CommitSeries::send(std::vector<CommitItems> commits) {
   left_ = 0;
   for (const CommitItems& items : commits) left_ += items.size();
   if (commits.size() > 1)
-    note_(fmt::format("{} are more than one commit takes: there will be {} commits", plural(left_, "file"),
+    note_(fmt::format("{} are too many for one commit: there will be {} commits", plural(left_, "file"),
                       commits.size()));
   Late late;
   for (std::size_t next = 0; next < commits.size();) {
@@ -61,7 +61,7 @@ bool CommitSeries::send(std::vector<CommitItems> commits) {
         commits.erase(commits.begin(), commits.begin() + static_cast<std::ptrdiff_t>(next));
         next = 0;
         commits = halve_commits(commits);
-        note_(fmt::format("a commit of that size is too much for the hub: there will be {} of at most {}",
+        note_(fmt::format("the commit was too large for the hub: there will be {} of at most {}",
                           plural(commits.size(), "commit"), plural(commits.front().size(), "file")));
         break;
     }

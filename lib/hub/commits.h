@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One commit after another until a plan is in the repository, and what to say when not all of them were made.
+// Makes one commit after another until a plan is in the repository, and says what was made if not all were.
 #pragma once
 
 #include <functional>
@@ -13,8 +13,8 @@ namespace mu {
 
 class CommitSeries {
  public:
-  // Onto `revision`, which is at `parent`. `unchanged`: what is true as long as no commit was made ("the
-  // repository is as it was"). `note` is told what happens when there are several.
+  // Commits onto `revision`, which is at `parent`. `unchanged` is what errors say as long as no commit was
+  // made ("the repository is unchanged"). `note` is called with the progress of several commits.
   CommitSeries(HubApi& api, std::string revision, std::string parent, CommitMessage message,
                std::string_view unchanged, std::function<void(const std::string&)> note)
       : api_(api),
@@ -24,25 +24,26 @@ class CommitSeries {
         unchanged_(unchanged),
         note_(std::move(note)) {}
 
-  // Makes these commits, and marks their items as landed. What is too large for the hub is halved, with all
-  // that is left. False when somebody else's commit came in between: then the caller plans again, and calls
-  // again upon set_parent(). Throws as send_commit().
+  // Makes these commits, and marks their items as landed. Halves a commit that is too large for the hub, and
+  // all after it. Returns false if someone else's commit came first: then plan again, call set_parent(), and
+  // call this again. Throws as send_commit() does.
   bool send(std::vector<CommitItems> commits);
 
   void set_parent(std::string parent) { parent_ = std::move(parent); }
   [[nodiscard]] const std::vector<CommitResult>& made() const { return made_; }
 
-  // After at least one commit: `why` with what was made before it. kTemporary stays so, the rest is kPartial.
+  // The error for a failure after at least one commit: `why`, and what was committed before it. kTemporary
+  // stays kTemporary, other kinds become kPartial.
   [[nodiscard]] Error partial(const Error& why) const;
 
  private:
-  // A commit that was too large for the hub's gateway, and may be made by the hub all the same, later.
+  // A commit that was too large for the hub's gateway. The hub behind it may still make it, later.
   struct Late {
     std::string title;
     CommitItems items;
     CommitResult made;
   };
-  bool find_late(Late& late) const;  // whether it stands there now
+  bool find_late(Late& late) const;  // whether it is the newest commit now
 
   [[nodiscard]] CommitTask task(const CommitItems& items, std::size_t left) const;
   void land(const CommitResult& made, const CommitItems& items, std::size_t left);

@@ -35,7 +35,8 @@ SessionSettings session_settings(const ConnectionOptions& options, HttpClient& c
   if (options.max_wait_s) session.max_wait_s = *options.max_wait_s;
   session.warn = options.warn;
   if (wants_oidc()) {
-    const auto nobody = std::make_shared<HubSession>(session, client);  // waits as any other, without a token
+    const auto nobody =
+        std::make_shared<HubSession>(session, client);  // waits like any other, without a token
     session.renew = [nobody] { return exchange_oidc(*nobody); };
     session.token = session.renew();
   } else {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A program's way to a hub: the client, its rate, the session with its token, made of options and of what the
-// ecosystem keeps in the environment (HF_ENDPOINT, HF_TOKEN, …, identity tokens of CI).
+// A program's connection to a hub: client, rate limit, and session with its token, made of options and of the
+// environment (HF_ENDPOINT, HF_TOKEN, …, identity tokens of CI).
 #pragma once
 
 #include <cstdint>
@@ -17,17 +17,18 @@ namespace mu {
 struct ConnectionOptions {
   std::string user_agent;              // "hub-push/1.0"
   std::string endpoint;                // as parse_endpoint() or hub_endpoint() gives it
-  std::optional<std::uint64_t> rate;   // bytes a second sent, over all threads
-  std::optional<unsigned> timeout_s;   // of a transfer that stands still
-  std::optional<unsigned> max_wait_s;  // for one request that a server is not ready for
+  std::optional<std::uint64_t> rate;   // bytes to send a second at most, over all threads
+  std::optional<unsigned> timeout_s;   // for a transfer that stalls
+  std::optional<unsigned> max_wait_s;  // for one request, over all its tries
   bool insecure_http = false;
-  std::function<void(const std::string&)> warn;   // what the hub warns of; waits that take long
-  std::function<void(const std::string&)> trace;  // requests and answers, secrets masked; may be empty
+  std::function<void(const std::string&)> warn;  // called with warnings of the hub and with long waits
+  std::function<void(const std::string&)>
+      trace;  // called with requests and answers, secrets masked; may be empty
 };
 
 class HubConnection {
  public:
-  // Throws kUsage as HubSession does, and what asking for an identity token throws.
+  // Throws as HubSession and exchange_oidc do.
   explicit HubConnection(const ConnectionOptions& options);
 
   HubSession& session() { return session_; }

@@ -34,9 +34,9 @@ bool take_match(std::vector<Pattern>& patterns, std::string_view name) {
   return any;
 }
 
-// Why a training run's entry stays at home, or nothing.
+// Why an entry of a training run is not pushed, or nothing.
 std::optional<std::string> run_reason(std::string_view name, bool is_folder) {
-  // The copy that the Trainer keeps to resume from: of no use but whole.
+  // The copy that the Trainer keeps to resume from: of use only as a whole.
   if (is_folder && name == "last-checkpoint") return std::string(why_left(FileRole::kCheckpoint));
   const FileRole role = role_of(name, is_folder);
   switch (role) {
@@ -87,14 +87,14 @@ class Walk {
     const FileId id = stamp_of(path).id;
     if (std::find(above_.begin(), above_.end(), id) != above_.end())
       return leave(below, "a link back to a folder above it");
-    if (above_.size() >= kMaxDepth) return leave(below, "too many folders in folders");
+    if (above_.size() >= kMaxDepth) return leave(below, "folders are nested too deeply");
     above_.push_back(id);
     for (const FolderEntry& entry : list_folder(path))
       visit(entry, join_path(path, entry.name), below + entry.name);
     above_.pop_back();
   }
 
-  // Behind a link that may be followed, inside is what lies there.
+  // Behind a link that may be followed, links must stay in the folder that it leads to.
   void follow(const std::string& path, const std::string& shown) {
     const std::string root = std::exchange(root_, resolved_path(path));
     enter(path, shown);
@@ -104,8 +104,8 @@ class Walk {
   void visit(const FolderEntry& entry, const std::string& path, const std::string& name) {
     const bool folder = entry.kind == FolderEntry::Kind::kFolder;
     const std::string shown = folder ? name + "/" : name;
-    if (is_reserved_name(entry.name)) return leave(shown, "no part of a repository");
-    if (parse_stage_name(entry.name)) return leave(shown, "what an interrupted run left");
+    if (is_reserved_name(entry.name)) return leave(shown, "never part of a repository");
+    if (parse_stage_name(entry.name)) return leave(shown, "left by an interrupted run");
     if (folder) {
       if (entry.is_link && !rules_.follow_folders)
         return leave(shown, "a link to a folder (--follow-symlinks)");
@@ -117,10 +117,10 @@ class Walk {
       return entry.is_link ? follow(path, shown) : enter(path, shown);
     }
     const bool file = entry.kind == FolderEntry::Kind::kFile;
-    if (!file && !entry.is_link) return leave(shown, "no regular file");
+    if (!file && !entry.is_link) return leave(shown, "not a regular file");
     if (std::optional<std::string> reason = why_unwanted(entry.name, name)) return leave(name, *reason);
     if (!file) {
-      leave(shown, "a link that leads to no file");
+      leave(shown, "a link that does not lead to a file");
       choice_.left_out.back().broken = true;
       return;
     }
@@ -157,7 +157,7 @@ FileChoice choose_folder(const std::string& folder, const std::string& prefix, c
 }
 
 FileChoice choose_file(const std::string& path, const std::string& name) {
-  const InputFile file(path);  // refuses what is no regular file
+  const InputFile file(path);  // throws if it is not a regular file
   FileChoice choice;
   choice.files.push_back({path, name, file.stamp()});
   return choice;

@@ -27,8 +27,8 @@ const std::vector<GuardRule>& guard_rules() {
       {"large-file", true, "a file of more than 500 GB"},
       {"large-regular", true, "a file of more than 10 MiB that the hub keeps in git"},
       {"folder-size", true, "more than 10,000 entries in a folder"},
-      {"case", false, "names that other systems take for one"},
-      {"portable", false, "a name that Windows can't have"},
+      {"case", false, "names that other systems can't tell apart"},
+      {"portable", false, "a name that Windows does not allow"},
       {"config", false, "weights without a config"},
       {"tokenizer", false, "weights without a tokenizer or processor"},
   };
@@ -42,7 +42,7 @@ GuardFinding against(Rule rule, std::string file, std::string message) {
 std::vector<GuardFinding> guard_files(const FileChoice& choice, bool is_model, unsigned jobs,
                                       HashCache& cache,
                                       const std::function<void(const std::string&)>& detail) {
-  // Headers of weights may take memory: those are looked at one by one.
+  // Headers of weights may take memory: large files are checked one by one.
   constexpr std::uint64_t kSmall = 256U << 10;  // bytes
   std::vector<std::vector<GuardFinding>> found(choice.files.size() + 1);
   std::vector<std::size_t> small, large;
@@ -59,8 +59,9 @@ std::vector<GuardFinding> guard_files(const FileChoice& choice, bool is_model, u
 }
 
 GuardFinding too_large_for_git(const std::string& file, std::uint64_t size) {
-  return against(Rule::kRegular, file,
-                 fmt::format("{}, but the hub keeps it in git, which takes 10 MiB", format_size(size)));
+  return against(
+      Rule::kRegular, file,
+      fmt::format("{}, but the hub keeps it in git, which takes at most 10 MiB", format_size(size)));
 }
 
 void enforce_guard(const std::vector<GuardFinding>& findings, const std::vector<std::string>& allowed,

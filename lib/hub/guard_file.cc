@@ -23,7 +23,7 @@
 namespace mu {
 namespace {
 
-constexpr std::uint64_t kStart = 4096;               // bytes that tell what a file is
+constexpr std::uint64_t kStart = 4096;               // bytes that show what a file is
 constexpr std::uint64_t kMaxFile = 500'000'000'000;  // bytes, the Hub's
 
 bool is_secret_name(std::string_view name) {
@@ -49,7 +49,7 @@ class FileGuard {
     const std::string start = input.read_start(kStart);
     if (!file_.outside.empty() && is_text_start(start))
       add(Rule::kLink,
-          fmt::format("a link to the text {}, which is not in the folder", escape_name(file_.outside)));
+          fmt::format("a link to the text file {}, which is outside the folder", escape_name(file_.outside)));
     look_inside(input, start, name, role_of(name, false));
     search(input, start);
     return std::move(findings_);
@@ -62,12 +62,12 @@ class FileGuard {
 
   void look_inside(const InputFile& input, const std::string& start, std::string_view name, FileRole role) {
     if (input.size() < 1024 && is_lfs_pointer(start)) {
-      add(Rule::kPointer, "a pointer of Git LFS, not the file itself: fetch it with git lfs pull");
+      add(Rule::kPointer, "a Git LFS pointer, not the file itself: fetch it with git lfs pull");
     } else if (role == FileRole::kWeights || role == FileRole::kWeightsIndex) {
       check_weights(role == FileRole::kWeightsIndex);
     } else if (role == FileRole::kTorchWeights || is_torch_start(start) || name.ends_with(".pkl") ||
                name.ends_with(".pickle")) {
-      // Other programs call their data .bin, too: what can't be read is cut only where it began as torch's.
+      // Other programs name their data .bin, too: only what begins like a file of torch must be complete.
       check_pickle(is_torch_start(start) || name.starts_with("pytorch_model") ||
                    name.starts_with("adapter_model"));
     }
@@ -101,7 +101,7 @@ class FileGuard {
     }
   }
 
-  // Whatever the file is called. The verdict does not depend on the name, so that it can be remembered.
+  // Searches every file, whatever its name, so that the verdict can be remembered without the name.
   void search(const InputFile& input, const std::string& start) {
     const std::uint64_t limit = looks_like_safetensors(start, input.size())
                                     ? load_le<std::uint64_t>(as_bytes(start).data()) + 8  // the header

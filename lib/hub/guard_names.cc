@@ -32,7 +32,7 @@ class NamesGuard {
     findings_.push_back(against(rule, std::move(file), std::move(message)));
   }
 
-  // Files and the folders above them, which other systems may take for one another.
+  // Compares files, and the folders above them, within each folder.
   void check_names(const FileChoice& choice) {
     std::map<std::string, std::set<std::string>> entries;  // by folder
     for (const LocalFile& file : choice.files) {
@@ -58,7 +58,7 @@ class NamesGuard {
       if (fresh) continue;
       const bool form = canonical_name(name, false) == canonical_name(found->second, false);
       add(Rule::kCase, name,
-          fmt::format("differs from '{}' by {} alone: other systems take one for the other",
+          fmt::format("differs from '{}' only in {}: other systems can't tell them apart",
                       escape_name(found->second),
                       form ? "the Unicode form of its letters (NFC, NFD)" : "case"));
     }

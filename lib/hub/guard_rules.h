@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The rules of what should not be published, and what was found against them. Some stop a push, some only
+// The rules about what should not be published, and findings against them. Some rules stop a push, some only
 // warn.
 #pragma once
 
@@ -38,7 +38,7 @@ enum class Rule : unsigned char {
 
 struct GuardFinding {
   const GuardRule* rule;
-  std::string file;  // in the repository; empty where it is about the whole
+  std::string file;  // in the repository; empty if the finding is about all files
   std::string message;
 };
 GuardFinding against(Rule rule, std::string file, std::string message);

@@ -49,7 +49,7 @@ FileHashes hash_file(const std::string& path, const FileStamp& stamp, WantedHash
   const InputFile file(path);
   const auto require_same = [&] {
     if (file.stamp() != stamp)
-      throw Error(ErrorKind::kTemporary, "it changed while it was read")
+      throw Error(ErrorKind::kTemporary, "it changed while it was being read")
           .in_file(escape_name(path))
           .hint("try again");
   };

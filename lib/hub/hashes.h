@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The two identities of a file on a hub, and a cache of them, so that pushing a terabyte again costs a walk through
-// its folder.
+// The two identities of a file on a hub, and a cache of them, so that pushing a terabyte again costs a walk
+// through its folder.
 #pragma once
 
 #include <cstdint>
@@ -29,14 +29,14 @@ struct WantedHashes {
   bool sha256 = false, blob = false;
 };
 
-// Reads the file once. `on_bytes` is called with the size of each piece. Throws kTemporary if the file does not have
-// that stamp, before or after.
+// Reads the file once. `on_bytes` is called with the size of each piece. Throws kTemporary if the file does
+// not have that stamp, before or after.
 FileHashes hash_file(const std::string& path, const FileStamp& stamp, WantedHashes wanted,
                      const std::function<void(std::uint64_t)>& on_bytes);
 
-// A table from stamps to hashes, and to the verdict on secrets, in one file. A file that changed less than two
-// seconds before it was hashed is not remembered: it might change again within the same tick of the clock. Thread
-// safe.
+// A table from stamps to hashes, and to the verdict on secrets, in one file. A file that changed less than
+// two seconds before it was hashed is not remembered: it might change again within the same tick of the
+// clock. Thread safe.
 class HashCache {
  public:
   // Reads the table; a missing or broken one is empty. Without a path nothing outlives the run.
@@ -44,8 +44,8 @@ class HashCache {
 
   [[nodiscard]] std::optional<FileHashes> find(const FileStamp& stamp) const;
   void add(const FileStamp& stamp, const FileHashes& hashes);
-  // Takes over what another table knows about files with these stamps, whatever their device: each machine numbers
-  // the devices of network file systems in its own way.
+  // Takes over what another table knows about files with these stamps, whatever their device: each machine
+  // numbers the devices of network file systems in its own way.
   void adopt(const std::string& path, const std::vector<FileStamp>& stamps);
   // From now on save() writes to `path`, and only what is known about files with these stamps.
   void divert(std::string path, const std::vector<FileStamp>& stamps);
@@ -63,8 +63,8 @@ class HashCache {
   bool changed_ = false;
 };
 
-// The hashes of the chosen files, from the cache or read, several files at once; in the order of choice.files. Saves the
-// cache. Throws as hash_file does.
+// The hashes of the chosen files, from the cache or read, several files at once; in the order of
+// choice.files. Saves the cache. Throws as hash_file does.
 std::vector<FileHashes> hash_files(const FileChoice& choice, const std::vector<WantedHashes>& wanted,
                                    HashCache& cache, const PushListener& listener);
 

@@ -16,7 +16,7 @@
 namespace mu {
 namespace {
 
-// What other loaders than those of transformers begin with.
+// What loaders other than those of transformers begin with.
 constexpr std::array kOtherParts = std::to_array<std::string_view>({
     "model_index.json",
     "modules.json",
@@ -102,7 +102,7 @@ void require_parts(const PushPlan& plan) {
   const std::vector<std::string> missing = missing_parts(plan);
   if (missing.empty()) return;
   throw Error(ErrorKind::kAnswerNo,
-              fmt::format("{} not there, ignored by .gitignore or the hub: {}",
+              fmt::format("{} missing from the repository, ignored by .gitignore or the hub: {}",
                           missing.size() == 1 ? "1 file is" : fmt::format("{} files are", missing.size()),
                           escape_name(missing.front())))
       .hint("remove the line from .gitignore");

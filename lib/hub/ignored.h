@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Files of a push that an ignore list keeps back: the .gitignore that goes along, or the hub's own. What a
-// model can't do without stops the push; the rest is named.
+// Files of a push that an ignore list leaves out: the .gitignore that is pushed, or the hub's own. A push
+// that would lose a necessary part of the model is stopped; other files are reported.
 #pragma once
 
 #include <functional>
@@ -13,21 +13,21 @@
 
 namespace mu {
 
-// Weights, configs and tokenizer files, by their names.
+// Whether a model needs a file, by its name: weights, configs, tokenizers.
 bool is_part_of_model(std::string_view path);
 
-// For a plan that no hub was asked about: what the .gitignore that goes along will keep back.
+// For a plan without a hub's answers: marks what the .gitignore that is pushed will leave out.
 void mark_ignored(PushPlan& plan, const IgnoreRules& rules);
 
-// The weights, configs and tokenizer files that are kept back.
+// The necessary files that are left out.
 std::vector<std::string> missing_parts(const PushPlan& plan);
 
-// Names every file that is kept back. Throws FilesRefused for missing_parts(), unless "ignored" is allowed.
+// Reports every file that is left out. Throws FilesRefused for missing_parts(), unless "ignored" is allowed.
 void report_ignored(const PushPlan& plan, const std::vector<std::string>& allowed,
                     const std::function<void(const std::string&)>& note,
                     const std::function<void(const std::string&)>& warning);
 
-// For --verify: throws kAnswerNo while missing_parts() has any.
+// For --verify: throws kAnswerNo if missing_parts() has any.
 void require_parts(const PushPlan& plan);
 
 }  // namespace mu

@@ -87,7 +87,7 @@ Journal::Journal(const std::string& path) : path_(path) {
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::kTemporary)
       throw Error(ErrorKind::kTemporary, "another push to the same place is running")
-          .hint("wait for its end");
+          .hint("wait until it ends");
     fault_ = error.what();
   }
 }

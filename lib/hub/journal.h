@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A record of uploads in parts that are under way, so that a push that was killed sends only what is missing when
-// it runs again: JSON lines in the user's state folder, never in the folder pushed. Only the user can read it,
-// since links to storage are secrets.
+// A record of uploads in parts that are under way, so that a push that was killed sends only what is missing
+// when it runs again: JSON lines in the user's state folder, never in the folder pushed. Only the user can
+// read it, since links to storage are secrets.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Objects are asked for in groups, shortly before their links are used; every part of a group, of whichever
-// file, is a task of its own, so that one large file keeps all connections as busy as many small ones. The
-// task that finishes an object ends its upload.
+// The hub is asked about objects in groups of at most 256 and 16 GB, shortly before their links are used,
+// since links live for a quarter of an hour. Within a group every part of every file is a task of its own, so
+// that one large file keeps all connections as busy as many small ones; whichever task stores the last part
+// of an object also completes it (the hub joins the parts, then verifies).
+//
+// What can go wrong, and what follows:
+//   no answer, 5xx, 429     the session repeats the request; bytes that go out again don't count as progress
+//   400, 403, 404           the link has expired or was refused: the object gets new ones, at most kMaxRounds times
+//   the process is killed   the journal knows the parts that are stored, and the next run sends the others
+//   the file changes        kTemporary: its stamp is compared when it is opened and before it is completed
 #include "hub/lfs.h"
 
 #include <fmt/format.h>
@@ -23,7 +30,7 @@ constexpr std::uint64_t kGroupBytes = 16'000'000'000;  // a PUT's link lives a q
 constexpr unsigned kMaxRounds = 3;                     // of links for one object
 constexpr std::string_view kLfsJson = "application/vnd.git-lfs+json";
 
-// Every link, before anything is sent to one.
+// Checks every link before anything is sent to one.
 void lead(const HubSession& session, LfsUpload& upload) {
   const auto led = [&session](std::string& link) {
     if (!link.empty()) link = session.led_to(session.endpoint(), link);
@@ -119,7 +126,7 @@ class Uploader {
       for (std::size_t part = 0; part < flight->etags.size(); ++part) {
         if (flight->etags[part].empty()) tasks.push_back({flight.get(), part});
       }
-      if (flight->left == 0) tasks.push_back({flight.get(), flight->etags.size()});  // only to be ended
+      if (flight->left == 0) tasks.push_back({flight.get(), flight->etags.size()});  // all parts are stored
     }
     parallel_for(tasks.size(), options_.jobs, [&](std::size_t i) { do_task(tasks[i]); });
     std::vector<LfsObject> again;
@@ -153,7 +160,7 @@ class Uploader {
     for (std::size_t i = 0; i < unknown.size(); ++i) {
       if (uploads[i].href.empty()) {
         count(stored_, unknown[i].size);
-        detail(unknown[i], "is there already");
+        detail(unknown[i], "is already there");
         continue;
       }
       if (!uploads[i].parts.empty() && uploads[i].expires > 0) journal_.begin(uploads[i]);
@@ -205,12 +212,12 @@ class Uploader {
   static void require_same(const Flight& flight) {
     const LocalFile& local = *flight.object.file;
     if (flight.file->stamp() == local.stamp) return;
-    throw Error(ErrorKind::kTemporary, "it changed while it was sent")
+    throw Error(ErrorKind::kTemporary, "it changed while it was being sent")
         .in_file(escape_name(local.path))
         .hint("try again");
   }
 
-  // False when the links have to be asked for again.
+  // Returns false if new links are needed.
   bool send_part(Flight& flight, std::size_t part) {
     const InputFile& file = open(flight);
     const bool multipart = !flight.upload.parts.empty();
@@ -219,19 +226,19 @@ class Uploader {
     request.method = "PUT";
     request.url = multipart ? flight.upload.parts[part] : flight.upload.href;
     if (!multipart) request.headers = flight.upload.headers;
-    std::uint64_t told = 0;
+    std::uint64_t reported = 0;
     request.body = HttpBody{part_size(flight, part), [&, begin](std::uint64_t at, std::span<std::byte> out) {
                               file.read_at(begin + at, out);
-                              // Bytes that go out again after a failure are no progress.
-                              if (at + out.size() <= told) return;
-                              if (options_.on_bytes) options_.on_bytes(at + out.size() - told);
-                              told = at + out.size();
+                              // Bytes that go out again after a failure are not progress.
+                              if (at + out.size() <= reported) return;
+                              if (options_.on_bytes) options_.on_bytes(at + out.size() - reported);
+                              reported = at + out.size();
                             }};
     const HttpResponse response = api_.session().send_url(std::move(request), false);
     if (!response.ok()) return refused(flight, response);
     const std::string* etag = response.header("etag");
     if (multipart && (etag == nullptr || etag->empty()))
-      throw Error(ErrorKind::kRemote, "the storage gives a part no ETag")
+      throw Error(ErrorKind::kRemote, "the storage returned no ETag for a part")
           .in_file(escape_name(flight.object.file->name));
     sent_ += part_size(flight, part);
     const std::lock_guard<std::mutex> lock(flight.mutex);
@@ -276,7 +283,7 @@ class Uploader {
     for (std::size_t i = 0; i < flight.etags.size(); ++i)
       json.begin_object().member("partNumber", i + 1).member("etag", flight.etags[i]).end_object();
     json.end_array().end_object();
-    // Signed by its query: the token has no business there.
+    // The link is signed by its query: the token must not go there.
     const HttpResponse response = post(flight.upload.href, {}, std::move(body), false);
     return response.ok() || refused(flight, response);
   }
@@ -291,7 +298,7 @@ class Uploader {
     const HttpResponse response =
         post(flight.upload.verify_href, flight.upload.verify_headers, std::move(body), true);
     if (response.ok()) return;
-    throw refusal("asked for what was stored, the hub answers", response)
+    throw refusal("asked to verify the upload, the hub answers", response)
         .in_file(escape_name(flight.object.file->name));
   }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bytes into a hub's storage by Git LFS: the hub is asked about objects in batches (lfs_batch.h), and what it lacks
-// is sent to the links that it hands out.
+// Bytes into a hub's storage by Git LFS: the hub is asked about objects in batches (lfs_batch.h), and what it
+// lacks is sent to the links that it hands out.
 #pragma once
 
 #include <cstdint>
@@ -28,8 +28,8 @@ struct UploadCounts {
 // The bytes that the hub does not have yet. Sends nothing.
 std::uint64_t count_missing(HubApi& api, const std::vector<LfsObject>& objects, const std::string& revision);
 
-// Sends what is missing, several files and parts of files at once. Asks again for links that expire, and skips parts
-// that `journal` knows as sent. Throws kTemporary for a file that changed meanwhile.
+// Sends what is missing, several files and parts of files at once. Asks again for links that expire, and
+// skips parts that `journal` knows as sent. Throws kTemporary for a file that changed meanwhile.
 UploadCounts upload_objects(HubApi& api, Journal& journal, const std::vector<LfsObject>& objects,
                             const UploadOptions& options);
 

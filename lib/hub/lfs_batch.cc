@@ -104,7 +104,7 @@ std::vector<HttpHeader> headers_of(const JsonValue* object) {
     if (text == nullptr || about_parts || is_ours(member.key)) continue;
     if (!is_header_name(member.key)) throw senseless("a header's name is not valid");
     if (std::any_of(text->begin(), text->end(), [](unsigned char c) { return c < ' ' || c == 0x7F; }))
-      throw senseless("a header breaks its line");
+      throw senseless("a header contains a line break or control character");
     headers.push_back({member.key, *text});
   }
   return headers;

@@ -14,7 +14,7 @@ extern const std::string_view kNamesTable;  // data/names.txt
 
 namespace {
 
-constexpr char32_t kRawByte = 0x110000;  // above all characters: a byte that is none
+constexpr char32_t kRawByte = 0x110000;  // above all characters: a byte that is not one
 
 // Hangul syllables are arithmetic (The Unicode Standard, 3.12).
 constexpr char32_t kHangul = 0xAC00, kLead = 0x1100, kVowel = 0x1161, kTrail = 0x11A7;
@@ -54,7 +54,7 @@ class Tables {
         append(out, decomposed_, c);
       }
     }
-    // Marks on one letter stand in the order of their classes.
+    // Marks on one letter are sorted by their classes.
     for (std::size_t i = 0; i < out.size(); ++i) {
       std::size_t end = i;
       while (end < out.size() && order(out[end]) != 0) ++end;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Names as other systems compare them: macOS takes "é" in one character (NFC) and in two (NFD) for the same,
-// and like Windows pays no heed to case. By tables of our own (data/names.py): a library for this alone would
-// be one more that every package depends on.
+// Names as other systems compare them: to macOS "é" in one character (NFC) and in two (NFD) are the same, and
+// like Windows it ignores case. The tables are our own (data/names.py): a library for this alone would be one
+// more dependency of every package.
 #pragma once
 
 #include <string>
@@ -9,8 +9,8 @@
 
 namespace mu {
 
-// The name in canonical decomposition (Unicode, NFD), with `fold` without regard to case as well. Bytes that
-// are no UTF-8 stay.
+// The name in canonical decomposition (Unicode, NFD), with `fold` also in folded case. Bytes that are not
+// UTF-8 stay.
 std::string canonical_name(std::string_view name, bool fold);
 
 }  // namespace mu

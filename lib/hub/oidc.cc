@@ -30,7 +30,7 @@ std::string identity_token(HubSession& session) {
                 fmt::format("the CI's token service answers {}", response.status));
   const JsonValue answer = parse_answer(response, "get an identity token");
   const std::string* value = answer.find_string("value");
-  if (value == nullptr) throw Error(ErrorKind::kRemote, "the CI's token service gives no token");
+  if (value == nullptr) throw Error(ErrorKind::kRemote, "the CI's token service returned no token");
   return *value;
 }
 
@@ -56,14 +56,14 @@ Token exchange_oidc(HubSession& session) {
   const HttpResponse response = session.send_url(std::move(request), false);
   if (!response.ok())
     throw Error(may_pass(response) ? ErrorKind::kTemporary : ErrorKind::kRemote,
-                fmt::format("the hub gives no token for this identity: {} {}", response.status,
+                fmt::format("the hub refuses a token for this identity: {} {}", response.status,
                             hub_message(response)))
-        .hint("is this repository set up for trusted publishing from here?");
+        .hint("check that the repository is set up for trusted publishing from here");
   const JsonValue answer = parse_answer(response, "exchange the identity token");
   const std::string* token = answer.find_string("access_token");
   const bool sound = token != nullptr && !token->empty() &&
                      std::all_of(token->begin(), token->end(), [](char c) { return c > ' ' && c < 0x7F; });
-  if (!sound) throw Error(ErrorKind::kRemote, "the hub's answer holds no token");
+  if (!sound) throw Error(ErrorKind::kRemote, "the hub's answer contains no token");
   const double lives = static_cast<double>(answer.find_u64("expires_in").value_or(0));
   return {*token, "HF_OIDC_RESOURCE", lives > 0 ? SessionClock::real().now() + lives : 0};
 }

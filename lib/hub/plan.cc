@@ -37,7 +37,7 @@ bool is_sent(const PushItem& item) {
   return item.action == PushAction::kNew || item.action == PushAction::kChanged;
 }
 
-// In which order files may become visible when one commit does not take them all.
+// The order in which files become visible if they don't fit into one commit.
 int rank_of(std::string_view name) {
   const std::string_view base = base_name(name);
   if (base == "README.md") return 5;

@@ -16,7 +16,7 @@ namespace mu {
 enum class PushAction : std::uint8_t { kNew, kChanged, kSame, kIgnored, kDelete };
 std::string_view push_action_name(PushAction action);  // "NEW"
 
-// How a file is kept; nobody but the hub decides.
+// How a file is kept; only the hub decides.
 enum class Storage : std::uint8_t { kRegular, kLfs, kUnknown };
 std::string_view storage_name(Storage storage);  // "regular", "lfs", "?"
 
@@ -24,10 +24,10 @@ struct PushItem {
   std::string name;  // in the repository
   PushAction action = PushAction::kNew;
   Storage storage = Storage::kUnknown;
-  std::uint64_t size = 0;            // bytes; of a file to delete, those that go
+  std::uint64_t size = 0;            // bytes; of a file to delete, its size there
   std::string oid;                   // SHA-256 or git blob id by storage; empty for kDelete and kUnknown
-  const LocalFile* local = nullptr;  // of the FileChoice it was planned from
-  bool landed = false;               // in a commit of this push
+  const LocalFile* local = nullptr;  // in the FileChoice it was planned from
+  bool landed = false;               // a commit of this push has it
 };
 
 struct PushPlan {
@@ -37,32 +37,34 @@ struct PushPlan {
   [[nodiscard]] bool has_changes() const;
 };
 
-// Which hashes a file needs, by the hub's answer about it.
+// Which hashes a file needs to be compared with the hub's answer about it.
 WantedHashes wanted_hashes(const PreuploadAnswer& answer);
 
-// `answers` and `hashes` run beside choice.files; both empty where the hub was not asked (storage unknown).
-// `remote` are the files that lie in the repository now, of which those that match one of `deletions` (below
-// `prefix`) go, the root's .gitattributes and what is pushed excepted.
+// `answers` and `hashes` are in the order of choice.files; both are empty if the hub was not asked (storage
+// unknown). `remote` are the files in the repository now; those that match one of `deletions` (below
+// `prefix`) are deleted, except for the root's .gitattributes and what is pushed.
 PushPlan plan_push(const FileChoice& choice, const std::vector<PreuploadAnswer>& answers,
                    const std::vector<FileHashes>& hashes, const std::vector<RemoteFile>& remote,
                    const std::vector<std::string>& deletions, const std::string& prefix);
 
-// True where a push with these deletions takes `path` away, unless it is pushed.
+// Whether a push with these deletions deletes `path`, unless it pushes it.
 bool is_deleted(const std::vector<std::string>& deletions, const std::string& prefix, std::string_view path);
 
-// The items of a commit. Most pushes are one; beyond `max_files` items or kMaxRegularBytes of regular files
-// another is begun. Whoever reads the repository between two of them finds the old model or the new one:
-// first the files that no loader begins with, then weights, then indexes and configs, then deletions,
-// README.md last. Only what stands in the way of a file (a/b becomes a, or a becomes a/b) is deleted before.
+// Cuts a plan into commits. Most pushes are one commit; another begins after `max_files` items or
+// kMaxRegularBytes of regular files. Whoever reads the repository between two commits finds the old model or
+// the new one: files that no loader begins with come first, then weights, then indexes and configs, then
+// deletions, README.md last. Only what stands in the way of a file (a/b becomes a, or a becomes a/b) is
+// deleted before all.
 using CommitItems = std::vector<PushItem*>;
 std::vector<CommitItems> split_commits(PushPlan& plan, std::size_t max_files);
 
-// What is left when a commit was too large for the hub: halves of those that have more than kSmallCommit
-// items, in the same order. The very same where there is none.
+// For commits that are too large for the hub: halves those with more than kSmallCommit items and keeps the
+// order.
 std::vector<CommitItems> halve_commits(const std::vector<CommitItems>& commits);
 constexpr std::size_t kSmallCommit = 100;
 
-// After planning again: what has landed is shown as what was done to it, not as the same or gone.
+// For a plan made again: items that have landed keep the action that was done, instead of being the same or
+// gone.
 void keep_landed(PushPlan& plan, const std::vector<PushItem>& before);
 
 constexpr std::uint64_t kMaxRegularBytes = 256'000'000;  // documented bound of the Hub: about 1 GB

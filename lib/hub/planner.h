@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The plan of a push to a hub: gathers what the hub says about each file and the hashes that this calls for, puts
-// them before plan_push(), and reports what an ignore list keeps back.
+// The plan of a push to a hub: gathers what the hub says about each file and the hashes that this calls for,
+// puts them before plan_push(), and reports what an ignore list keeps back.
 #pragma once
 
 #include <string>
@@ -17,19 +17,21 @@ namespace mu {
 
 class PushPlanner {
  public:
-  // `all` are the files of the whole push, `choice` those that this run stores (--part). All arguments must outlive
-  // the planner.
+  // `all` are the files of the whole push, `choice` those that this run stores (--part). All arguments must
+  // outlive the planner.
   PushPlanner(HubApi& api, const FileChoice& all, const FileChoice& choice, HashCache& cache,
               const PushOptions& options, const PushListener& listener)
       : api_(api), all_(all), choice_(choice), cache_(cache), o_(options), listener_(listener) {}
 
   // Asks the hub to check README.md and reports its warnings. Throws kRemote for what it refuses.
   void validate_card() const;
-  // Asks the hub about `revision`. Throws FilesRefused for files that the hub would not take or would leave out.
+  // Asks the hub about `revision`. Throws FilesRefused for files that the hub would not take or would leave
+  // out.
   PushPlan plan(const std::string& revision) const;
   // The plan where the hub can't be asked: every file is new, and only the .gitignore of the push counts.
   PushPlan plan_unasked() const;
-  // Throws FilesRefused for a model that its own .gitignore would leave incomplete; before a repository is made for it.
+  // Throws FilesRefused for a model that its own .gitignore would leave incomplete; before a repository is
+  // made for it.
   void refuse_foreseen() const;
 
  private:

@@ -6,10 +6,11 @@
 //   4. every byte goes into storage (lfs.h), where nobody sees it yet; a journal remembers parts of large files;
 //   5. a commit on top of the parent makes everything visible at once (commits.h);
 //   6. --verify and --tag look at the commit that came of it.
-// Requests are repeated by the session, links to storage are renewed by lfs.h, and a commit whose answer was lost is
-// looked for by commit.h. What is repeated here is one thing: when somebody else's commit comes first, the push is
-// planned again on top of it, once. A failure before the first commit leaves the repository as it was (a new branch or
-// repository excepted) and is thrown; a later one is kept in the result, since some of the work is then public.
+// Requests are repeated by the session, links to storage are renewed by lfs.h, and a commit whose answer was
+// lost is looked for by commit.h. What is repeated here is one thing: when somebody else's commit comes
+// first, the push is planned again on top of it, once. A failure before the first commit leaves the
+// repository as it was (a new branch or repository excepted) and is thrown; a later one is kept in the
+// result, since some of the work is then public.
 #include "hub/push.h"
 
 #include <fmt/format.h>
@@ -128,7 +129,7 @@ class Push {
     result_.counts.sent += counts.sent;
     result_.counts.stored_before += counts.stored_before;
     if (const std::string fault = journal_->fault(); !fault.empty())
-      listener_.warning("no journal was kept, a killed push would begin again: " + fault);
+      listener_.warning("no journal was kept, so a push that is killed starts from the beginning: " + fault);
   }
 
   // Where commits go: the branch, or a pull request that is opened for them.
@@ -138,7 +139,7 @@ class Push {
         o_.message.description.empty() ? o_.message.title : o_.message.description;
     result_.pull_request = api_.open_pull_request(o_.message.title, description);
     const std::string revision = "refs/pr/" + std::to_string(result_.pull_request);
-    listener_.note(fmt::format("opened pull request {}; to go on with it later: --revision {}",
+    listener_.note(fmt::format("opened pull request {}; to add to it later, use --revision {}",
                                result_.pull_request, revision));
     target_.parent = api_.find_revision(revision).commit;
     return revision;
@@ -148,7 +149,7 @@ class Push {
     const std::string revision = open_revision();
     const bool untouched = !result_.created_repo && !target_.created_branch && !o_.create_pr;
     series_.emplace(api_, revision, target_.parent, o_.message,
-                    untouched ? "the repository is as it was" : "nothing was committed", listener_.note);
+                    untouched ? "the repository is unchanged" : "nothing was committed", listener_.note);
     try {
       send_series(revision);
     } catch (const Error& error) {
@@ -168,10 +169,10 @@ class Push {
     while (!series_->send(split_commits(result_.plan, o_.max_commit_files))) {
       if (planned_again || !o_.expected_parent.empty())
         throw Error(ErrorKind::kRemote,
-                    fmt::format("{} has moved on while this push was made", escape_name(revision)))
+                    fmt::format("{} has moved on during this push", escape_name(revision)))
             .hint("run the same command again");
       planned_again = true;
-      listener_.note(fmt::format("{} has moved on meanwhile; planning again", escape_name(revision)));
+      listener_.note(fmt::format("{} has moved on; planning again", escape_name(revision)));
       plan_again(revision);
       series_->set_parent(target_.parent);
     }

@@ -33,9 +33,9 @@ struct PushResult {
   std::optional<Error> failure;      // what came after a commit; the rest says what was done before it
 };
 
-// Pushes `choice`; in a dry run finds out what that would do. A repository without owner is the account's own. Throws
-// kRefused for what the guard stops, kRemote for what the hub refuses, kTemporary when it may go better later; then
-// nothing was committed. What fails after a commit is in the result.
+// Pushes `choice`; in a dry run finds out what that would do. A repository without owner is the account's
+// own. Throws kRefused for what the guard stops, kRemote for what the hub refuses, kTemporary when it may go
+// better later; then nothing was committed. What fails after a commit is in the result.
 PushResult push_to_hub(HubSession& session, const FileChoice& choice, HashCache& cache,
                        const PushOptions& options, const PushListener& listener);
 

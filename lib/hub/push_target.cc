@@ -52,7 +52,7 @@ class Preparation {
       throw refused(fmt::format("{} exists and is public, so --private does not hold", o_.repo.id))
           .hint("make it private in its settings, or leave --private out");
     } else if (!*o_.make_private && *state.is_private) {
-      listener_.warning(fmt::format("{} exists and is private; --no-private changes nothing", o_.repo.id));
+      listener_.warning(fmt::format("{} exists and is private; --no-private has no effect", o_.repo.id));
     }
   }
 
@@ -105,7 +105,7 @@ void check_public_visibility(HubApi& api, const PushOptions& options, const Push
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::kRefused) throw;
     listener.warning(
-        fmt::format("whether {} is public or private is not known: {}", options.repo.id, error.message()));
+        fmt::format("can't tell whether {} is public or private: {}", options.repo.id, error.message()));
   }
 }
 

@@ -18,9 +18,9 @@ struct PushTarget {
   bool created_repo = false, created_branch = false;
 };
 
-// Looks the repository and the branch up, and makes what is missing unless it is a dry run. `before_create` may throw
-// to keep a repository from being made. Throws kRefused where --private would not hold, kRemote for what is missing
-// and may not be made, and for a branch that is not at the expected commit.
+// Looks the repository and the branch up, and makes what is missing unless it is a dry run. `before_create`
+// may throw to keep a repository from being made. Throws kRefused where --private would not hold, kRemote for
+// what is missing and may not be made, and for a branch that is not at the expected commit.
 PushTarget prepare_target(HubApi& api, const PushOptions& options, const PushListener& listener,
                           const std::function<void()>& before_create);
 

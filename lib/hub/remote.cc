@@ -1,4 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
+// Every remote file is a RangedFile behind os/far.h. Mounting fetches the first 100,001 bytes of each
+// safetensors file that the user looks at, in parallel, and what is left of a longer header: from then on
+// headers are in memory, and listing a model costs no further request. Other reads are served from a block of
+// 64 KiB when they are small, since readers of formats take a few bytes at a time, and in pieces of 16 MiB
+// when they are large.
+//
+// A hub answers with a redirect to storage. The place it leads to is remembered for the next read, without
+// the token, and asked for anew when its signature has expired (401, 403). What the server sends is checked:
+// the range must be the one that was requested, the size must be that of the listing, and the entity tag must
+// stay the same, or the file changed while it was being read (kTemporary). Waits and repeated requests are
+// the session's.
 #include "hub/remote.h"
 
 #include <fmt/format.h>
@@ -26,7 +37,7 @@
 namespace mu {
 namespace {
 
-constexpr std::uint64_t kFirst = 100'001;          // bytes asked for at first; most headers fit
+constexpr std::uint64_t kFirst = 100'001;          // bytes of the first request; most headers fit
 constexpr std::uint64_t kMaxHeader = 100'000'000;  // bytes, as the safetensors format has it
 constexpr std::uint64_t kBlock = 64U << 10;        // bytes read ahead of small reads
 constexpr std::uint64_t kMaxPiece = 16ULL << 20;   // bytes a request
@@ -39,9 +50,9 @@ std::optional<std::uint64_t> number(std::string_view text) {
   return value;
 }
 
-// `Content-Range: bytes 0-99/1000`.
+// "Content-Range: bytes 0-99/1000"
 struct ContentRange {
-  std::uint64_t begin, end, total;  // `end` is the last byte's place
+  std::uint64_t begin, end, total;  // `end` is the last byte
 };
 std::optional<ContentRange> parse_content_range(std::string_view text) {
   if (!text.starts_with("bytes ")) return std::nullopt;
@@ -64,7 +75,7 @@ class RangedFile {
   [[nodiscard]] std::uint64_t size() const { return size_.value_or(0); }
   [[nodiscard]] std::string_view head() const { return head_; }
 
-  // Its first bytes, which stay in memory: of safetensors the header and no more. Learns the size.
+  // Fetches the first bytes and keeps them; of safetensors the header and no more. Learns the size.
   void read_head(bool is_safetensors) {
     if (size_ == 0U) return;
     std::string head = fetch(0, std::min(kFirst, size_.value_or(kFirst)));
@@ -106,7 +117,7 @@ class RangedFile {
   Error senseless(std::string_view why) const {
     return Error(ErrorKind::kRemote, std::string(why))
         .in_file(escape_name(name_))
-        .hint("download the file, and name it");
+        .hint("download the file, then open the copy");
   }
 
   HttpResponse ask(const std::string& url, std::uint64_t offset, std::uint64_t size, bool authorized) {
@@ -119,7 +130,7 @@ class RangedFile {
     return in_file(name_, [&] { return session_.send_url(std::move(request), authorized); });
   }
 
-  // Where the hub sends us on to, without the token; asked for again when a link has grown too old.
+  // Follows the hub's redirects, and goes straight to where they led the next time.
   HttpResponse answer(std::uint64_t offset, std::uint64_t size) {
     std::string place;
     {
@@ -148,14 +159,14 @@ class RangedFile {
     HttpResponse response = answer(offset, size);
     const std::string* type = response.header("content-type");
     if (response.status == 200 && type != nullptr && type->starts_with("text/html"))
-      throw senseless("the server sends a web page instead");
+      throw senseless("the server sent a web page instead of the file");
     if (response.status == 200 && offset == 0 && (!size_ || *size_ == response.body.size())) {
       check_same(response);
       if (!size_) size_ = response.body.size();
       return std::move(response.body);
     }
-    if (response.status == 200) throw senseless("the server ignores that a part is asked for");
-    if (response.status == 416) throw senseless("it has become shorter");
+    if (response.status == 200) throw senseless("the server ignores range requests");
+    if (response.status == 416) throw senseless("the file has become shorter");
     if (response.status != 206) {
       HubRequest request;
       request.what = "read " + escape_name(name_);
@@ -163,12 +174,12 @@ class RangedFile {
     }
     const std::string* header = response.header("content-range");
     const std::optional<ContentRange> range = header == nullptr ? std::nullopt : parse_content_range(*header);
-    if (!range) throw senseless("the server does not say which part it sends");
+    if (!range) throw senseless("the server does not say which range it sent");
     const std::uint64_t expected = std::min(size, range->total > offset ? range->total - offset : 0);
     if (range->begin != offset || expected == 0 || range->end != offset + expected - 1 ||
         response.body.size() != expected)
       throw senseless(
-          fmt::format("bytes {} to {} were asked for, and others came", offset, offset + size - 1));
+          fmt::format("bytes {} to {} were requested, but others came", offset, offset + size - 1));
     if (size_ && range->total != *size_)
       throw senseless(fmt::format("it has {} bytes, not {}", range->total, *size_));
     check_same(response);
@@ -181,7 +192,7 @@ class RangedFile {
     if (tag == nullptr) return;
     const std::lock_guard<std::mutex> lock(mutex_);
     if (!tag_.empty() && tag_ != *tag)
-      throw Error(ErrorKind::kTemporary, "changed while it was read")
+      throw Error(ErrorKind::kTemporary, "changed while it was being read")
           .in_file(escape_name(name_))
           .hint("try again");
     tag_ = *tag;
@@ -203,14 +214,14 @@ FarFile far_file(const std::shared_ptr<RangedFile>& file) {
           file->head()};
 }
 
-// The files of the folder that is looked at, whose heads are wanted.
+// Whether the user looks at the folder of this file, so that its header will be needed.
 bool is_looked_at(const RemoteFile& file, const std::string& path) {
   if (!file.path.ends_with(".safetensors")) return false;
   return file.path == path ||
          (path.empty() ? file.path.find('/') == std::string::npos : parent_of(file.path) == path);
 }
 
-RemoteHashes hang_in_repo(HubSession& session, const RemotePlace& place, unsigned jobs) {
+RemoteHashes mount_repo(HubSession& session, const RemotePlace& place, unsigned jobs) {
   HubApi api(session, place.repo);
   const RevisionState state = api.find_revision(place.revision);
   if (state.found != RevisionState::Found::kYes || state.commit.empty())
@@ -240,7 +251,7 @@ RemoteHashes hang_in_repo(HubSession& session, const RemotePlace& place, unsigne
   return hashes;
 }
 
-void hang_in_url(HubSession& session, const std::string& url) {
+void mount_url(HubSession& session, const std::string& url) {
   const Url parsed = parse_url(url);
   if (parsed.scheme == "http" && !is_loopback(parsed))
     throw usage(fmt::format("'{}' would be read without encryption", escape_name(url))).hint("use https://");
@@ -251,13 +262,13 @@ void hang_in_url(HubSession& session, const std::string& url) {
 
 }  // namespace
 
-RemoteHashes hang_in_remote(HubSession& session, std::string_view text, unsigned jobs) {
-  if (text.starts_with("hf://")) return hang_in_repo(session, parse_place(text), jobs);
-  hang_in_url(session, std::string(text));
+RemoteHashes mount_remote(HubSession& session, std::string_view text, unsigned jobs) {
+  if (text.starts_with("hf://")) return mount_repo(session, parse_place(text), jobs);
+  mount_url(session, std::string(text));
   return {};
 }
 
-void hang_in_cached(const std::string& cache_folder, const RemotePlace& place) {
+void mount_cached(const std::string& cache_folder, const RemotePlace& place) {
   const CachedRepo repo(cache_folder, cached_repo_name(repo_type_name(place.repo.type), place.repo.id));
   const std::optional<std::string> commit = repo.find_revision(place.revision);
   if (!commit)

@@ -16,13 +16,13 @@
 namespace mu {
 namespace {
 
-// The drive that Windows sees before a name's colon ("a:b"): huggingface_hub refuses to download such a name.
+// Whether Windows sees a drive in a name ("a:b"): huggingface_hub refuses to download such a name.
 bool has_drive(std::string_view part) {
   const std::size_t first = decode_utf8(part, 0).size;
   return part.size() > first && part[first] == ':';
 }
 
-// How much of what stands after "@" is the revision: up to the next "/", or all of refs/pr/N and
+// How many characters after "@" are the revision: up to the next "/", or all of refs/pr/N and
 // refs/convert/NAME.
 std::size_t revision_size(std::string_view text) {
   const auto word = [](unsigned char c) { return std::isalnum(c) != 0 || c == '_' || c == '.' || c == '-'; };
@@ -88,7 +88,7 @@ Repo parse_repo(std::string_view text, std::optional<RepoType> type) {
   if (id.find('@') != std::string_view::npos)
     throw usage(fmt::format("'{}' names a revision", escape_name(text))).hint("give it with --revision");
   if (const std::optional<std::string> fault = repo_id_fault(id))
-    throw usage(fmt::format("'{}' is no name of a repository: {}", escape_name(text), *fault))
+    throw usage(fmt::format("'{}' is not a repository name: {}", escape_name(text), *fault))
         .hint("names are owner/name, datasets/owner/name or spaces/owner/name");
   return {written.value_or(type.value_or(RepoType::kModel)), std::string(id)};
 }
@@ -97,7 +97,7 @@ std::string parse_revision(std::string_view text) {
   std::string revision = percent_decode(text);
   if (revision.empty() || trim(revision).size() != revision.size() ||
       std::any_of(revision.begin(), revision.end(), [](unsigned char c) { return c < ' ' || c == 0x7F; }))
-    throw usage(fmt::format("'{}' is not a name of a revision", escape_name(text)));
+    throw usage(fmt::format("'{}' is not a revision name", escape_name(text)));
   return revision;
 }
 
@@ -111,7 +111,7 @@ RemotePlace parse_place(std::string_view text) {
     end = rest.find('/', end == 0 ? 0 : end + 1);
   const std::string_view id = rest.substr(0, std::min(end, rest.find('@')));
   if (std::count(id.begin(), id.end(), '/') != (typed ? 2 : 1) || id.ends_with('/'))
-    throw usage(fmt::format("'{}' names no repository: hf://owner/name", escape_name(text)));
+    throw usage(fmt::format("'{}' does not name a repository: write hf://owner/name", escape_name(text)));
   RemotePlace place;
   place.repo = parse_repo(id, std::nullopt);
   std::size_t at = id.size();
@@ -129,11 +129,11 @@ std::optional<std::string> path_fault(std::string_view path) {
   if (path.empty()) return "it is empty";
   if (find_invalid_utf8(path)) return "it is not UTF-8";
   if (std::any_of(path.begin(), path.end(), [](unsigned char c) { return c < ' ' || c == 0x7F; }))
-    return "it holds control characters";
-  if (path.find('\\') != std::string_view::npos) return "it holds a backslash";
+    return "it contains control characters";
+  if (path.find('\\') != std::string_view::npos) return "it contains a backslash";
   for (const std::string_view part : split(path, '/')) {
     if (part.empty()) return "a part of it is empty";
-    if (part == "." || part == "..") return "it has a '.' or '..' in it";
+    if (part == "." || part == "..") return "it contains '.' or '..'";
     if (is_reserved_name(part)) return fmt::format("'{}' can't be in a repository", escape_name(part));
     if (has_drive(part))
       return "a part of it begins with a drive letter, which huggingface_hub refuses to download";
@@ -146,14 +146,14 @@ std::optional<std::string> portable_fault(std::string_view path) {
   constexpr std::array kDevices = std::to_array<std::string_view>({"con", "prn", "aux", "nul"});
   for (const std::string_view part : split(path, '/')) {
     if (const std::size_t bad = part.find_first_of("<>:\"|?*"); bad != std::string_view::npos)
-      return fmt::format("Windows can't have a '{}' in a name", part[bad]);
+      return fmt::format("Windows does not allow '{}' in a name", part[bad]);
     if (part.ends_with('.') || part.ends_with(' '))
-      return "Windows can't have a name that ends with a dot or blank";
+      return "Windows does not allow a name to end with a dot or a space";
     const std::string stem = lower_ascii(part.substr(0, part.find('.')));
     const bool numbered = stem.size() == 4 && (stem.starts_with("com") || stem.starts_with("lpt")) &&
                           stem.back() >= '1' && stem.back() <= '9';
     if (numbered || std::find(kDevices.begin(), kDevices.end(), stem) != kDevices.end())
-      return "Windows keeps this name for a device";
+      return "Windows reserves this name for a device";
   }
   return std::nullopt;
 }

@@ -33,9 +33,8 @@ std::string push_plan_text(const PushResult& result) {
   if (!result.asked) {
     std::uint64_t bytes = 0;
     for (const PushItem& item : result.plan.items) bytes += item.size;
-    return text +
-           fmt::format("{}, {}; without a token the hub is not asked what of it is there, and what to send\n",
-                       plural(result.plan.items.size(), "file"), format_size(bytes));
+    return text + fmt::format("{}, {}; without a token it is not known what the hub has already\n",
+                              plural(result.plan.items.size(), "file"), format_size(bytes));
   }
   text += fmt::format("{} new, {} changed, {} the same, {} ignored, {} deleted; {} to send\n",
                       counts.of(PushAction::kNew), counts.of(PushAction::kChanged),
@@ -102,7 +101,7 @@ std::string push_json(const PushResult& result, const PushOptions& options) {
 
 std::string push_summary(const PushResult& result) {
   const Counts counts(result.plan);
-  if (result.commits.empty()) return "nothing to do: everything is there";
+  if (result.commits.empty()) return "nothing to do: everything is already there";
   std::string text = fmt::format("{} added, {} changed, {} deleted, {} the same", counts.of(PushAction::kNew),
                                  counts.of(PushAction::kChanged), counts.of(PushAction::kDelete),
                                  counts.of(PushAction::kSame));

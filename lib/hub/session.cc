@@ -1,4 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
+// One request passes through three layers:
+//   send, send_url     make the request of a path on the hub, or of a URL that the hub handed out
+//   follow             follows redirects on the hub itself: no other host gets a request meant for the hub
+//   try_until_final    adds the token, sends, and repeats until the answer is final
+// An answer is final if it is a success or a refusal that waiting does not change (net/retry.h decides). Else
+// the next try waits: as long as the server asks, or longer with each failure. All waits of a request come
+// out of its Patience, and so does the time that a failing hub takes to answer; when that is used up, the
+// last answer is the result. Before that, requests to the hub slow down when its RateLimit header says that
+// few are left, which is cheaper than a refusal.
+//
+// The token goes to the origin of the endpoint alone, over plain http only to this machine or with
+// --insecure-http. Whatever a server says is shortened, escaped, and searched for secrets before it becomes
+// part of a message.
 #include "hub/session.h"
 
 #include <fmt/format.h>
@@ -20,7 +33,7 @@ namespace {
 constexpr std::size_t kMaxTexts = 8, kMaxColumns = 800;  // of a message
 constexpr JsonLimits kAnswerLimits = {.depth = 64, .values = 500'000};
 constexpr int kMaxRedirects = 5;
-constexpr double kSilentWait = 5;  // seconds; longer waits are announced
+constexpr double kSilentWait = 5;  // seconds; longer waits are reported
 constexpr std::string_view kInvalidToken = "Invalid credentials in Authorization header";
 
 void add_text(std::vector<std::string>& texts, std::string_view text) {
@@ -37,7 +50,7 @@ void add_value(std::vector<std::string>& texts, const JsonValue& value) {
   }
 }
 
-// The first strings that are called so in JSON that was cut short.
+// The first strings with these keys in JSON that was cut short.
 void add_cut(std::vector<std::string>& texts, std::string_view body) {
   for (const std::string_view key : {"\"error\"", "\"message\""}) {
     std::size_t begin = body.find(key);
@@ -47,17 +60,17 @@ void add_cut(std::vector<std::string>& texts, std::string_view body) {
     std::size_t end = begin + 1;
     while (end < body.size() && body[end] != '"') end += body[end] == '\\' ? 2 : 1;
     if (end >= body.size()) {
-      add_text(texts, body.substr(begin + 1));  // cut in the message itself
+      add_text(texts, body.substr(begin + 1));  // the message itself is cut
       continue;
     }
     try {
       add_value(texts, parse_json(body.substr(begin, end + 1 - begin)).root);
-    } catch (const Error&) {  // no string after all
+    } catch (const Error&) {  // not a string after all
     }
   }
 }
 
-// <Error><Code>EntityTooSmall</Code><Message>…</Message></Error>, as S3 says it.
+// S3: <Error><Code>EntityTooSmall</Code><Message>…</Message></Error>
 void add_xml(std::vector<std::string>& texts, std::string_view body) {
   for (const std::string_view tag : {"Code", "Message"}) {
     const std::string open = fmt::format("<{}>", tag), close = fmt::format("</{}>", tag);
@@ -67,25 +80,25 @@ void add_xml(std::vector<std::string>& texts, std::string_view body) {
   }
 }
 
-// Whether a login by the browser gave the token, and is over.
+// Whether the token comes from a login by the browser that has expired.
 bool has_ended(const std::string& token, double now) {
   try {
     const std::optional<double> expiry = token_expiry(token);
     return expiry && *expiry < now;
   } catch (const Error&) {
-    return false;  // a file that can't be read says nothing
+    return false;  // not known: the file can't be read
   }
 }
 
 std::string_view status_advice(int status, Refusal refusal, bool has_token, std::string_view message) {
-  if (is_about_quota(message)) return "make room there, or get more of it, then run the same command again";
+  if (is_about_quota(message)) return "free up space there or get more, then run the same command again";
   switch (refusal) {
     case Refusal::kBadToken:
-      return "the token is not valid (any more): log in again, or set HF_TOKEN";
+      return "the token is invalid or has expired: log in again, or set HF_TOKEN";
     case Refusal::kGated:
       return "ask for access on the repository's page";
     case Refusal::kNoRepo:
-      return has_token ? "is the name right, and may this token see it?"
+      return has_token ? "check the name, and that this token may see it"
                        : "set HF_TOKEN, or log in with hf auth login";
     case Refusal::kNoRevision:
     case Refusal::kNoEntry:
@@ -94,7 +107,7 @@ std::string_view status_advice(int status, Refusal refusal, bool has_token, std:
       break;
   }
   if (status == 401 && !has_token) return "set HF_TOKEN, or log in with hf auth login";
-  if (status == 401 || status == 403) return "does this token have write access to the repository?";
+  if (status == 401 || status == 403) return "check that this token has write access to the repository";
   if (status == 413) return "push fewer files at once";
   return "";
 }
@@ -155,7 +168,7 @@ Refusal refusal_of(const HttpResponse& response) {
   const bool bad_token =
       response.status == 401 && hub_message(response).find(kInvalidToken) != std::string::npos;
   if (bad_token) return Refusal::kBadToken;
-  // The Hub answers 401 for repositories that are private or missing to those who may not know.
+  // The Hub answers 401 for private and missing repositories alike, if the caller may not know which.
   if ((code != nullptr && *code == "RepoNotFound") || response.status == 401) return Refusal::kNoRepo;
   return Refusal::kOther;
 }
@@ -181,9 +194,9 @@ JsonValue parse_answer(const HttpResponse& response, std::string_view what) {
   try {
     return std::move(parse_json(response.body, kAnswerLimits).root);
   } catch (const Error& error) {
-    throw Error(ErrorKind::kRemote, fmt::format("cannot {}: the answer makes no sense (no JSON: {})", what,
+    throw Error(ErrorKind::kRemote, fmt::format("cannot {}: the answer makes no sense (not JSON: {})", what,
                                                 escape_name(error.what())))
-        .hint("is this address a hub?");
+        .hint("check that this address is a hub");
   }
 }
 
@@ -217,7 +230,7 @@ Error HubSession::error(const HubRequest& request, const HttpResponse& response)
   const std::string_view advice =
       temporary ? "try again later"
       : response.status == 401 && has_token() && has_ended(settings_.token->value, settings_.clock.now())
-          ? "the login that gave this token has ended: hf auth login"
+          ? "the login behind this token has expired: hf auth login"
           : status_advice(response.status, refusal_of(response), has_token(), message);
   if (!advice.empty()) error.hint(advice);
   return error;
@@ -233,7 +246,7 @@ void HubSession::sleep(double seconds, Patience& patience, const std::string& wh
 bool HubSession::wait(const RetryWait& next, Patience& patience, const std::string& why) const {
   if (next.at_least > std::max(patience.left(), 0.0))
     throw Error(ErrorKind::kTemporary,
-                fmt::format("{}; it asks for a wait of {:.0f} s, more than is left of --max-wait", why,
+                fmt::format("{}; it asks to wait {:.0f} s, longer than --max-wait still allows", why,
                             std::ceil(next.at_least)))
         .hint(fmt::format("try again in {:.0f} s", std::ceil(next.at_least)));
   if (patience.left() <= 0) return false;
@@ -254,7 +267,7 @@ void HubSession::note_warnings(const HttpResponse& response) {
   }
 }
 
-// Files are counted apart from all other calls.
+// The Hub counts requests for files apart from all other calls.
 HubSession::Quota& HubSession::quota_of(const HttpRequest& request) {
   return request.url.find("/resolve/") == std::string::npos ? api_quota_ : resolve_quota_;
 }
@@ -266,16 +279,16 @@ void HubSession::note_rate_limit(const HttpResponse& response, Quota& quota) {
   quota = {parse_rate_limit(*header), settings_.clock.now()};
 }
 
-// A window that ends later than waiting is allowed is left to the server's own judgement.
+// If the window ends later than patience allows, the request is sent, and the server decides.
 void HubSession::pace(Quota& quota, Patience& patience) {
   double seconds = 0;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (!quota.limit) return;
-    seconds = pace_wait(*quota.limit, settings_.clock.now() - quota.told_at);
+    seconds = pace_wait(*quota.limit, settings_.clock.now() - quota.reported_at);
   }
   if (seconds > 0 && seconds <= patience.left())
-    sleep(seconds, patience, "few requests are left of the hub's quota");
+    sleep(seconds, patience, "the hub's quota of requests is nearly used up");
 }
 
 std::string HubSession::current_token() {
@@ -314,7 +327,7 @@ HttpResponse HubSession::try_until_final(HttpRequest& request, bool authorized, 
       next = wait_after_failure(patience.failed() + 1, settings_.clock.dice());
       why = error.what();
     }
-    // A failing hub's delays are waiting too; what large uploads take is not.
+    // The delays of a failing hub count as waiting; the time of a large upload does not.
     if (patience.failed() > 0 && request.timeout_s > 0) patience.spend(settings_.clock.now() - begin);
     patience.note_failure();
     if (wait(*next, patience, why)) continue;
@@ -333,9 +346,9 @@ std::string HubSession::led_to(const std::string& from, const std::string& to) c
     const Url url = parse_url(target);
     if (url.scheme == "https" || parse_url(from).scheme == "http" || settings_.insecure_http) return target;
   } catch (const Error&) {
-    throw astray("that can't be followed");
+    throw astray("not an address to follow");
   }
-  throw astray("that is without encryption");
+  throw astray("not encrypted");
 }
 
 HttpResponse HubSession::follow(HttpRequest request, bool authorized, Repeat repeat, Patience& patience) {
@@ -348,12 +361,12 @@ HttpResponse HubSession::follow(HttpRequest request, bool authorized, Repeat rep
     const bool keeps_method = response.status == 307 || response.status == 308;
     const bool reads = request.method == "GET" || request.method == "HEAD";
     if (!same_origin(target, request.url))
-      throw Error(ErrorKind::kRemote, fmt::format("{} sends us on to {}, another place",
+      throw Error(ErrorKind::kRemote, fmt::format("{} redirects to another host, {}",
                                                   printable_url(request.url), origin(parse_url(target))))
           .hint("name the hub by its own address in HF_ENDPOINT");
     if (!keeps_method && !reads)
       throw Error(ErrorKind::kRemote,
-                  fmt::format("{} answers {} to a {}: it can't be followed", printable_url(request.url),
+                  fmt::format("{} answers {} to a {}, which can't be followed", printable_url(request.url),
                               response.status, request.method));
     request.url = target;
   }

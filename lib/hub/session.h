@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Requests to a hub and to the storage it names: the token where it may go and nowhere else, redirects, tries
-// and waits, and errors that say what the hub said. Source: facts of the Hub's API in hub's own headers;
-// classification as huggingface_hub's utils/_http.py.
+// Requests to a hub and to the storage it names: sends the token where it may go and nowhere else, follows
+// redirects, repeats and waits, and makes errors that say what the hub said. Source: huggingface_hub 2.4.0
+// (utils/_http.py), for how refusals are classified.
 #pragma once
 
 #include <functional>
@@ -20,7 +20,7 @@
 
 namespace mu {
 
-// Time and chance, so that tests need neither.
+// Time and chance, which tests replace.
 struct SessionClock {
   std::function<double()> now;        // Unix seconds
   std::function<void(double)> sleep;  // seconds; throws Interrupted on a signal
@@ -31,14 +31,15 @@ struct SessionClock {
 struct SessionSettings {
   std::string endpoint;  // "https://huggingface.co"; may end in a path
   std::optional<Token> token;
-  std::function<Token()> renew;  // makes a fresh token, where tokens live for a short time
+  std::function<Token()> renew;  // makes a fresh token; set where tokens are short-lived
   bool insecure_http = false;    // a token may go over plain http to another machine
-  double max_wait_s = 120;       // of waiting for one request
+  double max_wait_s = 120;       // for one request, over all its tries
   SessionClock clock = SessionClock::real();
-  std::function<void(const std::string&)> warn;  // what the hub warns of, once each; waits that take long
+  std::function<void(const std::string&)>
+      warn;  // called with each warning of the hub once, and with long waits
 };
 
-// What is left of --max-wait for one request over all its tries, or for several that serve one end.
+// What is left of --max-wait for one request over all its tries, or for several requests with one purpose.
 class Patience {
  public:
   explicit Patience(double seconds) : left_(seconds) {}
@@ -56,8 +57,8 @@ class Patience {
 // When a request may be sent again.
 enum class Repeat : std::uint8_t {
   kAlways,
-  kUndone,  // where the server says that nothing was done: 429, 503, busy
-  kNever,   // the caller sees every answer, and Error kTemporary when there is none
+  kUndone,  // if the server says that nothing was done: 429, 503, busy
+  kNever,   // the caller gets every answer, or kTemporary when there is none
 };
 
 // A request to the hub itself.
@@ -70,31 +71,31 @@ struct HubRequest {
   std::string what;  // "create the repository": for messages
   Repeat repeat = Repeat::kAlways;
   unsigned timeout_s = 90;
-  Patience* patience = nullptr;  // shared with other requests; else --max-wait is its own
+  Patience* patience = nullptr;  // shared with other requests; null: this request has --max-wait for itself
 };
 
 class HubSession {
  public:
-  // Throws kUsage when a token would go over plain http to another machine.
+  // Throws kUsage if the token would go over plain http to another machine.
   HubSession(SessionSettings settings, HttpClient& client);
 
-  // Any final answer, whatever its status; redirects on the hub itself are followed.
+  // Returns the final answer, whatever its status. Follows redirects on the hub itself.
   HttpResponse send(const HubRequest& request);
-  // The answer of a success; anything else is thrown as hub_error().
+  // Returns a success; throws error() for any other answer.
   HttpResponse must(const HubRequest& request);
-  // The same, parsed. Throws kRemote for what is no JSON object or array.
+  // The same, parsed. Throws kRemote for an answer that is not JSON.
   JsonValue json(const HubRequest& request);
 
-  // A request to a URL that the hub handed out, without the token unless `authorized` and it leads to the
-  // hub.
+  // Sends a request to a URL that the hub handed out. The token goes along only if `authorized` and the URL
+  // leads to the hub. Redirects are the caller's.
   HttpResponse send_url(HttpRequest request, bool authorized);
 
-  // Where a Location header or a link that came from `from` leads. Throws kRemote for what is no http or
-  // https URL, and where encryption would be left (https to http, unless the user said --insecure-http).
+  // Where a Location header or a link that came from `from` leads. Throws kRemote for anything but an http or
+  // https URL, and for a step from https to http (unless the user said --insecure-http).
   [[nodiscard]] std::string led_to(const std::string& from, const std::string& to) const;
 
-  // Waits before the next try, as far as there is patience. False when none is left. Throws kTemporary,
-  // naming the time, when the server asks for more than is left. `why` says what failed.
+  // Waits before the next try; returns false if no patience is left. Throws kTemporary, naming the time, if
+  // the server asks for a longer wait than is left. `why` says what failed.
   bool wait(const RetryWait& next, Patience& patience, const std::string& why) const;
 
   [[nodiscard]] const std::string& endpoint() const { return settings_.endpoint; }
@@ -102,11 +103,11 @@ class HubSession {
   [[nodiscard]] const SessionClock& clock() const { return settings_.clock; }
   [[nodiscard]] double max_wait_s() const { return settings_.max_wait_s; }
 
-  // What stands in a message of the hub, with the token masked should it be there.
+  // The text with the token and other secrets masked.
   [[nodiscard]] std::string masked(std::string text) const;
-  // A text of the hub as it may be printed: one line, escaped, not too long, the token masked.
+  // A text of the hub as it may be printed: on one line, escaped, shortened, secrets masked.
   [[nodiscard]] std::string shown(std::string_view text) const;
-  // What to do about a refusal, thrown by must(): status, message, request id, advice.
+  // The error for a refusal: status, message, request id, and advice as the hint.
   [[nodiscard]] Error error(const HubRequest& request, const HttpResponse& response) const;
 
  private:
@@ -115,8 +116,8 @@ class HubSession {
   void sleep(double seconds, Patience& patience, const std::string& why) const;
   void note_warnings(const HttpResponse& response);
   struct Quota {
-    std::optional<RateLimit> limit;  // as the hub told it last,
-    double told_at = 0;              // at this time
+    std::optional<RateLimit> limit;  // as the hub reported it last
+    double reported_at = 0;          // Unix seconds
   };
   Quota& quota_of(const HttpRequest& request);
   void note_rate_limit(const HttpResponse& response, Quota& quota);
@@ -130,20 +131,20 @@ class HubSession {
   Quota api_quota_, resolve_quota_;
 };
 
-// What an answer says went wrong, from its headers and body, in one line, escaped; may be empty.
+// What went wrong, by the headers and body of an answer: one line, escaped, perhaps empty.
 std::string hub_message(const HttpResponse& response);
 
 // What a refusal is about.
 enum class Refusal : std::uint8_t { kNoRepo, kNoRevision, kNoEntry, kGated, kDisabled, kBadToken, kOther };
 Refusal refusal_of(const HttpResponse& response);
 
-// Whether a refusal is about room or money: that helps no token and no smaller request.
+// Whether a refusal is about storage or billing, where neither another token nor a smaller request helps.
 bool is_about_quota(std::string_view message);
 
-// URLs of the public Hub, which a mirror hands out unchanged, led to the endpoint instead.
+// The URL at the endpoint, for URLs of the public Hub, which mirrors hand out unchanged; else `url`.
 std::string at_endpoint(const std::string& url, const std::string& endpoint);
 
-// The value parsed, or kRemote "an answer that makes no sense".
+// The body as JSON. Throws kRemote if it is not.
 JsonValue parse_answer(const HttpResponse& response, std::string_view what);
 
 }  // namespace mu

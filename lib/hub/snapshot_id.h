@@ -9,8 +9,8 @@
 
 namespace mu {
 
-// The id of the git tree that holds these files (regular files as blobs, those in LFS as their pointers), so that
-// the same content always has the same name. `files` by name.
+// The id of the git tree that holds these files (regular files as blobs, those in LFS as their pointers), so
+// that the same content always has the same name. `files` by name.
 std::string snapshot_id(const std::vector<CachedFile>& files);
 
 }  // namespace mu

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What people copy from a browser: addresses of a hub's pages, as names of the places that they show.
+// What people copy from a browser: turns addresses of a hub's pages into names of the places that they show.
 #pragma once
 
 #include <optional>
@@ -11,8 +11,8 @@ namespace mu {
 struct WebAddress {
   // "hf://ada/x@v1/folder". A revision stands there only if the address names one.
   std::string place;
-  // What the address shows: "" for the repository itself, "tree" for a folder, "blob" for a file, "resolve" for
-  // a file's bytes, "commit", "discussions", …
+  // What the address shows: "" for the repository itself, "tree" for a folder, "blob" for a file, "resolve"
+  // for a file's bytes, "commit", "discussions", …
   std::string page;
 };
 

@@ -56,7 +56,7 @@ std::optional<std::string> component_fault(std::string_view part) {
 void check_revision(std::string_view revision) {
   for (const std::string_view part : split(revision, '/')) {
     if (part.empty() || part == "." || part == ".." || part.find('\0') != std::string_view::npos)
-      throw usage(fmt::format("'{}' is not the name of a revision", escape_name(revision)));
+      throw usage(fmt::format("'{}' is not a revision name", escape_name(revision)));
   }
 }
 
@@ -162,7 +162,7 @@ std::vector<std::pair<std::string, std::string>> CachedRepo::refs() const {
   std::vector<std::pair<std::string, std::string>> found;
   const std::function<void(const std::string&, const std::string&, std::size_t)> walk =
       [&](const std::string& path, const std::string& below, std::size_t depth) {
-        if (depth > kMaxDepth) throw malformed("too many folders in folders").in_file(escape_name(path));
+        if (depth > kMaxDepth) throw malformed("folders are nested too deeply").in_file(escape_name(path));
         for (const FolderEntry& entry : list_folder(path)) {
           const std::string inside = join_path(path, entry.name);
           if (entry.kind == FolderEntry::Kind::kFolder && !entry.is_link)
@@ -199,7 +199,7 @@ std::vector<CachedFile> CachedRepo::files(std::string_view commit,
 void CachedRepo::list(const std::string& path, const std::string& below, std::size_t depth,
                       const std::function<void(const std::string&)>& warn,
                       std::vector<CachedFile>& out) const {
-  if (depth > kMaxDepth) throw malformed("too many folders in folders").in_file(escape_name(path));
+  if (depth > kMaxDepth) throw malformed("folders are nested too deeply").in_file(escape_name(path));
   for (const FolderEntry& entry : list_folder(path)) {
     const std::string inside = join_path(path, entry.name);
     if (!entry.is_link) {
@@ -219,7 +219,7 @@ void CachedRepo::list(const std::string& path, const std::string& below, std::si
           .in_file(escape_name(inside))
           .hint("remove it, or push into another cache");
     if (entry.kind != FolderEntry::Kind::kFile) {
-      warn(escape_name(below + entry.name) + ": its blob is missing in the cache; left out");
+      warn(escape_name(below + entry.name) + ": its blob is missing from the cache; left out");
       continue;
     }
     out.push_back({below + entry.name, hash, entry.stamp.size});

@@ -30,14 +30,13 @@ std::string home_of_list(const passwd* user) {
   return user == nullptr || user->pw_dir == nullptr ? std::string() : std::string(user->pw_dir);
 }
 
-// HOME, else what the system's list of users says; empty where neither tells.
+// HOME, else the folder in the system's list of users; empty if neither is known.
 std::string user_home() {
   const std::string set = environment("HOME");
   return is_absolute(set) ? set : home_of_list(::getpwuid(::getuid()));
 }
 
-// A folder for what is our own; empty where nothing says where it may lie. The specification asks for
-// absolute paths.
+// A folder for our own files; empty if none is known. The specification asks for absolute paths.
 std::string user_folder(const char* variable, std::string_view below_home) {
   if (std::string set = environment(variable); is_absolute(set)) return set;
   const std::string home = user_home();
@@ -62,8 +61,8 @@ std::string expand_user(const std::string& path) {
   return home.empty() ? "/" : home;
 }
 
-// "$VAR" and "${VAR}", as Python's os.path.expandvars: one that is unset stays as it is written, a value is
-// not looked at again.
+// "$VAR" and "${VAR}", as Python's os.path.expandvars: unset variables stay as they are written, values are
+// not expanded again.
 std::string expand_variables(const std::string& path) {
   std::string out;
   for (std::size_t i = 0; i < path.size();) {
@@ -95,7 +94,7 @@ std::string expand(const std::string& path) {
   return expand_variables(expand_user(path));
 }
 
-// A variable as os.getenv gives it: one that is set to nothing is set.
+// A variable as os.getenv returns it: one that is set to an empty text is set.
 std::string set_or(const char* name, const std::function<std::string()>& otherwise) {
   const char* const value = std::getenv(name);
   return value == nullptr ? otherwise() : std::string(value);
@@ -103,7 +102,8 @@ std::string set_or(const char* name, const std::function<std::string()>& otherwi
 
 Token make_token(std::string value, std::string source) {
   if (std::any_of(value.begin(), value.end(), [](unsigned char c) { return c < ' ' || c == 0x7F; }))
-    throw usage(fmt::format("the token in {} holds a line break or control character", escape_name(source)))
+    throw usage(
+        fmt::format("the token in {} contains a line break or control character", escape_name(source)))
         .hint("copy it again");
   return {std::move(value), std::move(source), 0};
 }
@@ -129,7 +129,7 @@ std::string parse_endpoint(std::string_view text, std::string_view source) {
   const bool has_scheme = text.find("://") != std::string_view::npos;
   try {
     if (parse_url(endpoint).target.find('?') == std::string::npos) return endpoint;
-  } catch (const Error&) {  // wrong in a way that the hint makes plain
+  } catch (const Error&) {  // the hint below explains it
   }
   throw usage(fmt::format("{}: '{}' is not the address of a hub", source, printable_url(text)))
       .hint(has_scheme ? "an address is https://HOST, http://HOST:PORT or file://DIR"
@@ -161,7 +161,7 @@ std::optional<std::string> cache_of_endpoint(std::string_view endpoint) {
   if (path.starts_with("//")) path.remove_prefix(2);
   const std::string folder = path.empty() ? hub_cache_home() : tidy_path(std::string(path));
   if (path.empty() && folder.starts_with('~'))
-    throw usage("nothing tells where your cache is: HOME is unset").hint("name it: file://DIR, or HF_HOME");
+    throw usage("can't find your cache: HOME is not set").hint("use file://DIR, or set HF_HOME");
   return folder.starts_with('/') ? folder : join_path(tidy_path("."), folder);
 }
 

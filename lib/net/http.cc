@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Each exchange runs on a multi handle of its own, polled a fifth of a second at a time, since that is the
-// only way to notice a signal while a name is looked up. Exceptions of callbacks are kept and thrown again
-// when libcurl has returned; nothing is thrown through C code.
+// Each exchange runs on a multi handle of its own, which is polled for a fifth of a second at a time: that is
+// the only way to notice a signal while a host name is looked up. An idle connection is kept for the next
+// exchange; one whose exchange failed is closed. The callbacks of libcurl are C code on the stack, so an
+// exception in one of them is kept and thrown again when libcurl has returned.
+//
+// Answers have ceilings: headers of 256 KiB, max_answer bytes of a success, kMaxRefusal bytes of anything
+// else, where the transfer simply ends. A server that refuses a body early closes the connection while we
+// still send; its answer counts then, not the broken pipe. Which failures may pass (kTemporary) is one table,
+// kind_of().
 #include "net/http.h"
 
 #include <fmt/format.h>
@@ -29,7 +35,7 @@ constexpr long kSendBuffer = 1L << 20;  // bytes; 64 KiB, the default, costs a t
 constexpr int kPollMs = 200;
 constexpr std::size_t kMaxHeaders = 256U << 10;  // bytes of an answer's headers
 
-// Headers of ours that say nothing secret; the rest may hold what a hub or a user wants nobody to see.
+// Headers whose values are never secret; others are masked in traces.
 bool is_printable(std::string_view name) {
   constexpr std::string_view kNames[] = {"Accept", "Accept-Encoding", "Content-Type", "Range"};
   return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
@@ -39,11 +45,12 @@ bool has_control_characters(std::string_view text) {
   return std::any_of(text.begin(), text.end(), [](unsigned char c) { return c < ' ' || c == 0x7F; });
 }
 
-// The last line of defence; those who take headers from elsewhere say better what is wrong.
+// The last line of defence; whoever takes headers from outside checks them first and says better what is
+// wrong.
 void require_one_line(const HttpHeader& header) {
   if (has_control_characters(header.name) || has_control_characters(header.value))
-    throw usage(
-        fmt::format("the header {} would hold a line break or control character", escape_name(header.name)));
+    throw usage(fmt::format("the header {} would contain a line break or control character",
+                            escape_name(header.name)));
 }
 
 class HeaderList {
@@ -63,7 +70,7 @@ class HeaderList {
   curl_slist* list_ = nullptr;
 };
 
-// Whether another try may go better, or a file of ours is at fault; else nothing helps.
+// kTemporary if another try may succeed, kIo if a local file is at fault; else kRemote.
 ErrorKind kind_of(CURLcode code) {
   switch (code) {
     case CURLE_OPERATION_TIMEDOUT:
@@ -198,7 +205,7 @@ class HttpClient::Connection {
     } const detach{*this};
     for (int running = 1; running > 0;) {
       if (libcurl().multi_perform(multi_, &running) != CURLM_OK)
-        throw Error(ErrorKind::kIo, "libcurl can't go on with a transfer");
+        throw Error(ErrorKind::kIo, "libcurl can't continue a transfer");
       check_interrupt();
       if (running > 0) libcurl().multi_poll(multi_, nullptr, 0, kPollMs, nullptr);
     }
@@ -254,7 +261,7 @@ class HttpClient::Connection {
     return status >= 200 && status < 300;
   }
 
-  // The rest of a long refusal says nothing more: the transfer is ended there.
+  // Ends the transfer after the beginning of a long refusal.
   std::size_t take_refusal(std::string_view data) {
     const bool fine =
         guarded([&] { response_.body.append(data.substr(0, kMaxRefusal - response_.body.size())); });
@@ -267,8 +274,8 @@ class HttpClient::Connection {
     if (!c.is_success()) return c.take_refusal({data, size});
     const bool fine = c.guarded([&] {
       if (c.response_.body.size() + size > c.request_->max_answer && c.request_->ranged)
-        throw Error(ErrorKind::kRemote, "the server ignores that a part is asked for, and sends all of it")
-            .hint("download the file, and name it");
+        throw Error(ErrorKind::kRemote, "the server ignores range requests and sends the whole file")
+            .hint("download the file, then open the copy");
       if (c.response_.body.size() + size > c.request_->max_answer)
         throw Error(ErrorKind::kRemote, fmt::format("{}: the answer is longer than {} bytes",
                                                     printable_url(c.request_->url), c.request_->max_answer));
@@ -322,7 +329,7 @@ std::unique_ptr<HttpClient::Connection> HttpClient::take_connection() {
 }
 
 HttpResponse HttpClient::send(const HttpRequest& request) {
-  static_cast<void>(parse_url(request.url));  // throws for what libcurl might read in another way
+  static_cast<void>(parse_url(request.url));  // throws for URLs that libcurl might read differently
   std::unique_ptr<Connection> connection = take_connection();
   const auto start = std::chrono::steady_clock::now();
   const auto trace = [&](const std::string& line) {

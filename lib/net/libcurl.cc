@@ -18,7 +18,7 @@ namespace mu {
 namespace {
 
 // ../lib/modelutils/libcurl.so.4 as seen from the folder of the running program: where a package that can't
-// name libcurl as a dependency (the Python wheel) carries one. Empty when the program's place can't be told.
+// name libcurl as a dependency (the Python wheel) carries one. Empty if the program's own path is not known.
 std::string bundled() {
   std::array<char, 4096> buffer{};
   const ssize_t size = ::readlink("/proc/self/exe", buffer.data(), buffer.size());

@@ -14,7 +14,7 @@ namespace {
 
 constexpr double kFirstBackoff = 0.5;   // seconds, doubled with each failure
 constexpr double kLongestBackoff = 30;  // seconds
-constexpr double kUnknownQuota = 60;    // seconds, where a server names no time
+constexpr double kUnknownQuota = 60;    // seconds, if a server names no time
 
 std::optional<std::uint64_t> number(std::string_view text) {
   std::uint64_t value = 0;
@@ -23,14 +23,14 @@ std::optional<std::uint64_t> number(std::string_view text) {
   return value;
 }
 
-// "Equal jitter": half of it is certain, so that chance never makes a hammer of it.
+// "Equal jitter": half of the wait is certain, so that chance never makes it short.
 double backoff(unsigned failed_tries, double dice) {
   return (1 + dice) / 2 *
          std::min(kLongestBackoff,
                   std::ldexp(kFirstBackoff, static_cast<int>(std::min(failed_tries, 10U)) - 1));
 }
 
-// "… retry in about 2 hours", which is all that says how long a quota of actions lasts.
+// "… retry in about 2 hours": the Hub says only in words how long a quota of commits lasts.
 std::optional<double> wait_in_text(std::string_view text) {
   const std::size_t at = text.find("in about ");
   if (at == std::string_view::npos) return std::nullopt;
@@ -52,7 +52,7 @@ std::optional<double> retry_after(const HttpResponse& response, double now) {
   return after == nullptr ? std::nullopt : parse_retry_after(*after, now);
 }
 
-// When a quota opens again, where the server tells: its times are whole seconds, rounded down.
+// How long until a quota opens again, if the server says: its times are whole seconds, rounded down.
 std::optional<double> quota_wait(const HttpResponse& response, double now) {
   const std::string* limit = response.header("ratelimit");
   const std::optional<RateLimit> rate = limit == nullptr ? std::nullopt : parse_rate_limit(*limit);
@@ -98,15 +98,15 @@ std::optional<RetryWait> wait_after(const HttpResponse& response, unsigned faile
   const RetryWait guess = wait_after_failure(failed_tries, dice);
   switch (response.status) {
     case 429:
-      if (const std::optional<double> told = quota_wait(response, now)) return RetryWait{*told, *told};
+      if (const std::optional<double> asked = quota_wait(response, now)) return RetryWait{*asked, *asked};
       return RetryWait{std::max(guess.seconds, kUnknownQuota)};
     case 408:
     case 500:
     case 502:
     case 503:
     case 504: {
-      const double told = retry_after(response, now).value_or(0);
-      return RetryWait{std::max(guess.seconds, told), told};
+      const double asked = retry_after(response, now).value_or(0);
+      return RetryWait{std::max(guess.seconds, asked), asked};
     }
     default:
       return is_busy(response) ? std::optional(guess) : std::nullopt;

@@ -33,7 +33,7 @@ unsigned parse_port(std::string_view text) {
   unsigned port = 0;
   const std::from_chars_result parsed = std::from_chars(text.data(), text.data() + text.size(), port);
   if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size() || port == 0 || port > 65535)
-    throw malformed("no port: '" + escape_name(text) + "'");
+    throw malformed("'" + escape_name(text) + "' is not a port");
   return port;
 }
 
@@ -44,7 +44,7 @@ Url parse_url(std::string_view text) {
     return malformed(fmt::format("'{}' is not a URL: {}", printable_url(text), why));
   };
   if (std::any_of(text.begin(), text.end(), [](unsigned char c) { return c <= ' ' || c == 0x7F; }))
-    throw fail("it holds blanks or control characters");
+    throw fail("it contains blanks or control characters");
   const std::size_t colon = text.find("://");
   if (colon == std::string_view::npos) throw fail("it does not start with https://");
   Url url;
@@ -63,7 +63,7 @@ Url parse_url(std::string_view text) {
   url.port = url.scheme == "https" ? 443 : 80;
   if (port_colon != std::string_view::npos && port_colon + 1 < authority.size())
     url.port = parse_port(authority.substr(port_colon + 1));
-  if (url.host.empty()) throw fail("it names no host");
+  if (url.host.empty()) throw fail("it has no host");
   const bool plain = std::all_of(url.host.begin(), url.host.end(),
                                  [](char c) { return is_unreserved(c) || c == '[' || c == ']' || c == ':'; });
   if (!plain) throw fail("its host is not a name or address");
@@ -82,7 +82,7 @@ bool same_origin(std::string_view a, std::string_view b) {
 
 bool is_loopback(const Url& url) {
   if (url.host == "localhost" || url.host == "[::1]") return true;
-  // Only a written address counts: a name such as 127.0.0.1.example.org may lead anywhere.
+  // Only an address in digits counts: a name such as 127.0.0.1.example.org may lead anywhere.
   const bool numeric = std::all_of(url.host.begin(), url.host.end(),
                                    [](unsigned char c) { return std::isdigit(c) != 0 || c == '.'; });
   return numeric && url.host.starts_with("127.") && std::count(url.host.begin(), url.host.end(), '.') == 3;

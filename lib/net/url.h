@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// URLs (RFC 3986) as far as a client of a hub needs them: where they lead, how names are quoted into them,
-// and what of them may be printed.
+// URLs (RFC 3986) as far as a client of a hub needs them: where they lead, how names are quoted in them, and
+// how they are printed without secrets.
 #pragma once
 
 #include <string>
@@ -11,7 +11,7 @@ namespace mu {
 struct Url {
   std::string scheme;  // "http" or "https"
   std::string host;    // lower case; IPv6 in brackets
-  unsigned port = 0;   // the scheme's own where none is written
+  unsigned port = 0;   // the scheme's default if none is written
   std::string target;  // path and query, starting with '/'
 };
 
@@ -25,18 +25,18 @@ bool same_origin(std::string_view a, std::string_view b);
 // True for localhost, 127.0.0.0/8 and [::1].
 bool is_loopback(const Url& url);
 
-// Every byte but A-Z a-z 0-9 - _ . ~ as %XX; "/" too.
+// Every byte except A-Z a-z 0-9 - _ . ~ becomes %XX, "/" too.
 std::string percent_encode(std::string_view text);
-// The same component by component: "/" stays.
+// The same, but "/" stays.
 std::string percent_encode_path(std::string_view path);
 
-// %XX as the byte it stands for; any other "%" stays.
+// %XX becomes the byte it stands for; any other "%" stays.
 std::string percent_decode(std::string_view text);
 
 // Where a Location header leads from `base`: an absolute URL, or a path on the same origin.
 std::string resolve_location(std::string_view base, std::string_view location);
 
-// The URL with its query masked (signatures in queries are secrets), and a user's name and password; escaped.
+// The URL, escaped, with its query (which may be a signature), user name and password masked.
 std::string printable_url(std::string_view url);
 
 }  // namespace mu

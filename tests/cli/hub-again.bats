@@ -68,7 +68,7 @@ setup() { hub_home; }
   check 6 "makes no sense" preupload missing-path
   check 6 ETag storage-put no-etag '"times":-1'
   check 6 "refuses 1 object" batch lfs-error
-  check 6 "another place" info redirect '"location":"http://localhost:9/x"'
+  check 6 "another host" info redirect '"location":"http://localhost:9/x"'
   check 6 redirects info redirect-loop '"times":-1'
   check 6 403 commit status '"status":403'
   has stderr "request "
@@ -120,8 +120,8 @@ setup() { hub_home; }
   ln -s .. out/loop
   ln -s a.bin out/link.bin
   expect 0 hub-push -n out ada/tiny
-  has stderr "pipe: left out: no regular file"
-  has stderr "broken: left out: a link that leads to no file"
+  has stderr "pipe: left out: not a regular file"
+  has stderr "broken: left out: a link that does not lead to a file"
   has stderr "loop/: left out"
   has output link.bin
   expect 0 hub-push -n --follow-symlinks out ada/tiny
@@ -135,7 +135,7 @@ setup() { hub_home; }
   wait $pid || code=$?
   cat messages
   [ "$code" = 75 ]
-  grep -q "changed while it was sent" messages
+  grep -q "changed while it was being sent" messages
   [ "$(hub_count 'e["route"] == "commit"')" = 0 ]
 }
 

@@ -149,7 +149,7 @@ PY
   expect 0 hub-push out ada/tiny  # the size is right
   has stderr "nothing to do"
   expect 0 hub-push --verify out ada/tiny
-  has stderr "config.json: its copy in the cache is damaged, and is written anew"
+  has stderr "config.json: its copy in the cache is damaged and will be replaced"
   cmp out/config.json "$blob"
   sound
 }
@@ -237,7 +237,7 @@ PY
   link=$(snapshot)/chat_template.jinja
   rm "$(realpath "$link")" out/chat_template.jinja
   expect 0 hub-push out/config.json ada/tiny new.json
-  has stderr "chat_template.jinja: its blob is missing in the cache; left out"
+  has stderr "chat_template.jinja: its blob is missing from the cache; left out"
   [ -z "$(find "$(snapshot)" -xtype l)" ]
   mkdir other && echo secret > other/file
   ln -sf "$PWD/other/file" "$(snapshot)/foreign.txt"

@@ -88,14 +88,14 @@ setup() { hub_home; }
   rm out/a:b
   touch out/{A.txt,a.txt,nul.json,x?}
   expect 0 hub-push -n out ada/tiny
-  has stderr "a.txt: differs from 'A.txt' by case alone"
-  has stderr "nul.json: Windows keeps this name for a device [portable]"
-  has stderr "x?: Windows can't have a '?' in a name [portable]"
+  has stderr "a.txt: differs from 'A.txt' only in case"
+  has stderr "nul.json: Windows reserves this name for a device [portable]"
+  has stderr "x?: Windows does not allow '?' in a name [portable]"
   rm out/{A.txt,a.txt,nul.json,x?}
   touch out/$'caf\u00e9' out/$'cafe\u0301' out/$'\u00c4.txt' out/$'\u00e4.txt'
   expect 0 hub-push -n out ada/tiny
-  has stderr $'caf\u00e9: differs from \'cafe\u0301\' by the Unicode form of its letters'
-  has stderr $'\u00e4.txt: differs from \'\u00c4.txt\' by case alone'
+  has stderr $'caf\u00e9: differs from \'cafe\u0301\' only in the Unicode form of its letters'
+  has stderr $'\u00e4.txt: differs from \'\u00c4.txt\' only in case'
   rm out/caf* out/$'\u00c4.txt' out/$'\u00e4.txt'
   rm out/config.json
   expect 0 hub-push -n out ada/tiny
@@ -119,11 +119,11 @@ setup() { hub_home; }
   ln -s nowhere out/model.safetensors
   ln -s nowhere out/notes.txt
   expect 5 hub-push out ada/tiny
-  has stderr "model.safetensors: a link that leads to no file [torn]"
+  has stderr "model.safetensors: a link that does not lead to a file [torn]"
   [ "$(hub_count 'e["route"] in ("create", "commit")')" = 0 ]
   expect 0 hub-push --exclude '*.safetensors' out ada/tiny
   has stderr "model.safetensors: left out: excluded"
-  has stderr "notes.txt: left out: a link that leads to no file"
+  has stderr "notes.txt: left out: a link that does not lead to a file"
   expect 0 hub-push --allow torn out ada/tiny
   has stderr "warning: model.safetensors: a link"
   ln -s nowhere out/optimizer.pt
@@ -148,7 +148,7 @@ setup() { hub_home; }
   has stderr "warning: model.safetensors: left out"
   ! hub_files ada/tiny | grep -qE ' (model.safetensors|x.log)$'
   expect 1 hub-push --verify --allow ignored out ada/tiny
-  has stderr "1 file is not there"
+  has stderr "1 file is missing from the repository"
   # Now the hub has the list.
   rm out/.gitignore
   expect 5 hub-push out ada/tiny

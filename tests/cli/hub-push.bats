@@ -45,7 +45,7 @@ setup() { hub_home; }
   [ "$(hub_titles ada/tiny | head -n 1)" = Second ]
   expect 0 env -u HF_TOKEN hub-push -n out ada/tiny
   has output "NEW     ?"
-  has output "without a token the hub is not asked"
+  has output "without a token it is not known what the hub has already"
   [[ $output != *" to send"*B* ]]
   expect 0 env -u HF_TOKEN hub-push --json -n out ada/tiny
   has output '"to_send": null'
@@ -239,7 +239,7 @@ setup() { hub_home; }
   for expiry in 1 9999999999; do
     printf '[other]\nhf_token = hf_other\nexpires_at = 1\n\n[mine]\nhf_token = hf_wrongwrongwrongwrongwrong\nexpires_at = %s\n' $expiry > logins
     expect 6 env HF_STORED_TOKENS_PATH='${PWD}/logins' HF_TOKEN=hf_wrongwrongwrongwrongwrong hub-push out ada/tiny
-    if [ $expiry = 1 ]; then has stderr "the login that gave this token has ended: hf auth login"; else [[ $stderr != *"has ended"* ]]; fi
+    if [ $expiry = 1 ]; then has stderr "the login behind this token has expired: hf auth login"; else [[ $stderr != *"the login behind"* ]]; fi
   done
   expect 6 env HF_TOKEN=hf_testread hub-push out ada/tiny
   has stderr "403"

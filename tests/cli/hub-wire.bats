@@ -40,7 +40,7 @@ took() { python3 -c 'import sys, time; t = time.time() - float(sys.argv[3]); pri
   same_files ada/tiny out
 }
 
-@test "the repository is as it was only where it is" {
+@test "the repository is called unchanged only where it is" {
   many 2
   start_hub
   hub_fault commit status '"times":-1'
@@ -49,7 +49,7 @@ took() { python3 -c 'import sys, time; t = time.time() - float(sys.argv[3]); pri
   [[ $stderr != *"as it was"* ]]
   has stderr "nothing was committed"
   expect 75 hub-push --max-wait 0 out ada/tiny
-  has stderr "the repository is as it was"
+  has stderr "the repository is unchanged"
   expect 75 hub-push --max-wait 0 --create-pr out ada/tiny
   [[ $stderr != *"as it was"* ]]
   # Where the branch can't be looked at, nobody knows.
@@ -202,7 +202,7 @@ PY
   [ ${#stderr} -lt 3000 ]
   hub_fault tree same-page '"times":-1'
   expect 6 st-inspect hf://ada/tiny
-  has stderr "as the next"
+  has stderr "it repeats a page"
   hub_admin DELETE log
   hub_admin DELETE fault
   hub_fault tree endless '"times":-1'
@@ -218,7 +218,7 @@ PY
     hub_fault batch status "\"status\":403,\"message\":\"$message\""
     expect 6 hub-push out ada/tiny
     has stderr "$message"
-    has stderr "make room"
+    has stderr "free up space"
     [[ $stderr != *"write access"* ]]
   done
   hub_fault batch status '"status":403'
@@ -248,7 +248,7 @@ PY
   expect 0 hub-push --private out ada/hidden
   [[ $stderr != *public* ]]
   expect 0 hub-push --no-private out ada/hidden
-  has stderr "is private; --no-private changes nothing"
+  has stderr "is private; --no-private has no effect"
 }
 
 @test "the URL of a commit is one of this hub, whatever the answer says" {

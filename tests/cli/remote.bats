@@ -132,7 +132,7 @@ PY
 
 @test "servers that ignore ranges, lie, run in circles or send a page are named" {
   published base
-  for fault in ignore-range:"the server ignores that a part is asked for" wrong-range:"others came" html:"a web page"; do
+  for fault in ignore-range:"the server ignores range requests" wrong-range:"others came" html:"a web page"; do
     hub_fault storage-get "${fault%%:*}"
     expect 6 st-inspect --names hf://ada/tiny/model.safetensors
     has stderr "${fault#*:}"
@@ -146,7 +146,7 @@ PY
   hub_admin DELETE fault > /dev/null
   hub_fault storage-get wrong-etag '"after":1'
   expect 75 st-inspect --hash hf://ada/tiny/model.safetensors
-  has stderr "changed while it was read"
+  has stderr "changed while it was being read"
 }
 
 @test "a failing storage is tried again, and a link that grew old is asked for again" {
