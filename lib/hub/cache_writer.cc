@@ -5,7 +5,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <optional>
 #include <set>
 
@@ -73,10 +72,7 @@ void write_snapshot(const Workshop& workshop, const std::vector<CachedFile>& fil
   for (const CachedFile& file : files) {
     const std::string path = join_path(root, file.name);
     if (parent_of(path) != made) make_folders(made = parent_of(path));
-    std::string target = "../../blobs/" + file.hash;
-    for (std::size_t i = 0; i < static_cast<std::size_t>(std::count(file.name.begin(), file.name.end(), '/'));
-         ++i)
-      target = "../" + target;
+    const std::string target = blob_link(file.name, file.hash);
     if (::symlink(target.c_str(), path.c_str()) != 0) throw io_error("link", errno, escape_name(path));
   }
 }
@@ -109,14 +105,11 @@ FileLock lock_repo(const CachedRepo& repo, const std::string& path) {
 }  // namespace
 
 CacheWriter::CacheWriter(const CachedRepo& repo, const PushListener& listener)
-    : repo_(repo), listener_(listener), lock_(lock_repo(repo, lock_path("push.lock"))) {}
-
-std::string CacheWriter::lock_path(std::string_view name) const {
-  return join_path(join_path(join_path(repo_.cache(), ".locks"), repo_.name()), name);
-}
+    : repo_(repo), listener_(listener), lock_(lock_repo(repo, repo.lock_path("push"))) {}
 
 std::string CacheWriter::write(const NewSnapshot& snapshot, bool link, unsigned jobs) const {
-  for (const char* part : {"snapshots", "blobs", "refs"}) make_folders(join_path(repo_.folder(), part));
+  for (const std::string& folder : {repo_.snapshots_folder(), repo_.blobs_folder(), repo_.refs_folder()})
+    make_folders(folder);
   write_blobs(snapshot, link, jobs);
   const Workshop workshop(repo_.folder());
   std::string id = snapshot_id(snapshot.files);
@@ -146,7 +139,7 @@ void CacheWriter::write_blob(const std::string& path, const std::string& hash, c
   // comes last puts the same bytes there.
   std::optional<FileLock> lock;
   try {
-    lock.emplace(lock_path(hash + ".lock"));
+    lock.emplace(repo_.lock_path(hash));
   } catch (const Error&) {
   }
   const InputFile in(file.path);
@@ -193,16 +186,16 @@ void CacheWriter::prune(const std::string& head) const {
   std::size_t snapshots = 0, blobs = 0;
   std::uint64_t bytes = 0;
   const Workshop workshop(repo_.folder());
-  for (const FolderEntry& entry : list_folder(join_path(repo_.folder(), "snapshots"))) {
+  for (const FolderEntry& entry : list_folder(repo_.snapshots_folder())) {
     if (named.contains(entry.name)) {
       for (const CachedFile& file : repo_.files(entry.name, listener_.warning)) used.insert(file.hash);
       continue;
     }
     rename_over(repo_.snapshot_path(entry.name), workshop.path("snapshot-" + entry.name));
-    remove_tree(join_path(join_path(repo_.folder(), ".no_exist"), entry.name));
+    remove_tree(repo_.missing_files_path(entry.name));
     ++snapshots;
   }
-  for (const FolderEntry& entry : list_folder(join_path(repo_.folder(), "blobs"))) {
+  for (const FolderEntry& entry : list_folder(repo_.blobs_folder())) {
     if (used.contains(entry.name) || !is_blob_hash(entry.name)) continue;
     remove_tree(repo_.blob_path(entry.name));
     ++blobs;

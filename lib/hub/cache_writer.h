@@ -38,7 +38,6 @@ class CacheWriter {
   void prune(const std::string& head) const;
 
  private:
-  [[nodiscard]] std::string lock_path(std::string_view name) const;
   void write_blobs(const NewSnapshot& snapshot, bool link, unsigned jobs) const;
   void write_blob(const std::string& path, const std::string& hash, const LocalFile& file, bool link,
                   const std::function<void(std::uint64_t)>& on_bytes) const;

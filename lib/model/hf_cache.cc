@@ -104,6 +104,12 @@ bool is_cache_blob(const std::string& real_path) {
          is_cached_repo_name(base_name(repo));
 }
 
+std::string blob_link(std::string_view name, std::string_view hash) {
+  std::string link;
+  for (auto folders = std::count(name.begin(), name.end(), '/') + 2; folders > 0; --folders) link += "../";
+  return link + "blobs/" + std::string(hash);
+}
+
 CachedRepo::CachedRepo(std::string cache, std::string_view name)
     : cache_(std::move(cache)), folder_(join_path(cache_, name)) {
   for (const char* part : {"refs", "blobs", "snapshots"}) require_plain_folder(join_path(folder_, part));
@@ -113,9 +119,29 @@ std::string CachedRepo::name() const {
   return std::string(base_name(folder_));
 }
 
+std::string CachedRepo::refs_folder() const {
+  return join_path(folder_, "refs");
+}
+
+std::string CachedRepo::blobs_folder() const {
+  return join_path(folder_, "blobs");
+}
+
+std::string CachedRepo::snapshots_folder() const {
+  return join_path(folder_, "snapshots");
+}
+
+std::string CachedRepo::lock_path(std::string_view name) const {
+  return join_path(join_path(join_path(cache_, ".locks"), this->name()), std::string(name) + ".lock");
+}
+
+std::string CachedRepo::missing_files_path(std::string_view commit) const {
+  return join_path(join_path(folder_, ".no_exist"), commit);
+}
+
 std::string CachedRepo::ref_path(std::string_view revision) const {
   check_revision(revision);
-  std::string path = join_path(folder_, "refs");
+  std::string path = refs_folder();
   const std::vector<std::string_view> parts = split(revision, '/');
   for (std::size_t i = 0; i < parts.size(); ++i) {
     path = join_path(path, parts[i]);
@@ -125,11 +151,11 @@ std::string CachedRepo::ref_path(std::string_view revision) const {
 }
 
 std::string CachedRepo::blob_path(std::string_view hash) const {
-  return join_path(join_path(folder_, "blobs"), hash);
+  return join_path(blobs_folder(), hash);
 }
 
 std::string CachedRepo::snapshot_path(std::string_view commit) const {
-  return join_path(join_path(folder_, "snapshots"), commit);
+  return join_path(snapshots_folder(), commit);
 }
 
 bool CachedRepo::is_there() const {
@@ -171,14 +197,14 @@ std::vector<std::pair<std::string, std::string>> CachedRepo::refs() const {
             found.emplace_back(below + entry.name, trim(read_whole_file(inside, kMaxRef)));
         }
       };
-  const std::string root = join_path(folder_, "refs");
+  const std::string root = refs_folder();
   if (is_folder(root)) walk(root, "", 0);
   return found;
 }
 
 std::vector<std::string> CachedRepo::snapshots() const {
   std::vector<std::string> names;
-  const std::string root = join_path(folder_, "snapshots");
+  const std::string root = snapshots_folder();
   if (!is_folder(root)) return names;
   for (const FolderEntry& entry : list_folder(root)) {
     if (entry.kind == FolderEntry::Kind::kFolder) names.push_back(entry.name);
@@ -209,12 +235,9 @@ void CachedRepo::list(const std::string& path, const std::string& below, std::si
         out.push_back({below + entry.name, "", entry.stamp.size});
       continue;
     }
-    // snapshots/COMMIT/a/b -> ../../../blobs/HASH
     const std::string target = read_link(inside);
-    std::string up;
-    for (std::size_t i = 0; i < depth + 2; ++i) up += "../";
     const std::string hash(base_name(target));
-    if (target != up + "blobs/" + hash || !is_blob_hash(hash))
+    if (target != blob_link(below + entry.name, hash) || !is_blob_hash(hash))
       throw malformed("is a link that leads out of the cache's blobs")
           .in_file(escape_name(inside))
           .hint("remove it, or push into another cache");

@@ -37,6 +37,9 @@ std::optional<CachedModel> cached_model_at(std::string_view path);
 // Whether a real path is …/models--OWNER--NAME/blobs/HASH, or the same for another type.
 bool is_cache_blob(const std::string& real_path);
 
+// The link to a blob that a snapshot holds under a name: "../../blobs/HASH", one more "../" for each folder.
+std::string blob_link(std::string_view name, std::string_view hash);
+
 struct CachedFile {
   std::string name;  // in the repository
   std::string hash;  // of its blob: 64 or 40 hex digits; empty for a file that does not link to one
@@ -55,9 +58,16 @@ class CachedRepo {
   [[nodiscard]] const std::string& cache() const { return cache_; }
   [[nodiscard]] const std::string& folder() const { return folder_; }  // CACHE/models--OWNER--NAME
   [[nodiscard]] std::string name() const;                              // models--OWNER--NAME
-  [[nodiscard]] std::string ref_path(std::string_view revision) const;
+  [[nodiscard]] std::string refs_folder() const;
+  [[nodiscard]] std::string blobs_folder() const;
+  [[nodiscard]] std::string snapshots_folder() const;
+  [[nodiscard]] std::string ref_path(std::string_view revision) const;  // throws kUsage for impossible names
   [[nodiscard]] std::string blob_path(std::string_view hash) const;
   [[nodiscard]] std::string snapshot_path(std::string_view commit) const;
+  // The lock file that the libraries hold while they write a blob: CACHE/.locks/models--OWNER--NAME/NAME.lock
+  [[nodiscard]] std::string lock_path(std::string_view name) const;
+  // Where the libraries remember which files a snapshot does not have.
+  [[nodiscard]] std::string missing_files_path(std::string_view commit) const;
 
   [[nodiscard]] bool is_there() const;
   // The names of all snapshots.

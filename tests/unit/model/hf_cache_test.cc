@@ -66,6 +66,14 @@ TEST_CASE("hf_cache: a blob of a cache is told by its folders and its name") {
     CHECK_FALSE(is_cache_blob(path));
 }
 
+TEST_CASE("hf_cache: links out of a snapshot climb as deep as their names") {
+  CHECK(blob_link("a", "12") == "../../blobs/12");
+  CHECK(blob_link("x/y/a", "12") == "../../../../blobs/12");
+  const CachedRepo repo("/c", "models--ada--x");
+  CHECK(repo.lock_path("push") == "/c/.locks/models--ada--x/push.lock");
+  CHECK(repo.missing_files_path("12") == "/c/models--ada--x/.no_exist/12");
+}
+
 TEST_CASE("hf_cache: revisions lead to snapshots, and links out are refused") {
   const TempFolder temp;
   const std::string folder = join_path(temp.path(), "models--ada--x"), hash(40, 'a');
