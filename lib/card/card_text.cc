@@ -2,10 +2,9 @@
 // How a card is put together. compose_card() asks every region for its text (body.cc, usage.cc, citation.cc)
 // and turns the facts that the Hub reads into front matter. render_card() writes a new card: front matter,
 // title, each region between two comments that mark it as ours, and at the end the state line, a comment that
-// remembers short hashes of all that was written and the options that were given. By the hashes a later run
-// sees which keys and regions people have changed (update.cc); from the options it need not be told
-// everything again. Values in the state line are percent-encoded, so none can close the comment, and whatever
-// is read back is checked as if it were hostile.
+// remembers short hashes of everything written, and the given options. The hashes show a later run which keys
+// and regions people have changed (update.cc); the options need not be given again. Values in the state line
+// are percent-encoded, so none can close the comment, and what is read back is checked as if it were hostile.
 
 #include "card/card_text.h"
 

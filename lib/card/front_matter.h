@@ -26,9 +26,8 @@ struct CardFile {
   std::size_t yaml_begin = 0, yaml_end = 0;  // bytes between the fences
   std::size_t yaml_line = 1;                 // number of the first line of YAML
   std::size_t body_begin = 0;
-  YamlValue data;  // null without front matter; a map once require_mapping() has passed
-  std::vector<CardKey>
-      keys;  // in order, one for each of data.members; empty if these are not on lines of their own
+  YamlValue data;             // null without front matter; a map once require_mapping() has passed
+  std::vector<CardKey> keys;  // one for each of data.members, in order; empty if these share lines
 
   [[nodiscard]] std::string_view body() const { return std::string_view(text).substr(body_begin); }
   [[nodiscard]] const CardKey* find(std::string_view key) const;

@@ -248,9 +248,8 @@ class Assembly {
   const PairRunOptions& o_;
   std::size_t rank_ = 1;
   bool biases_ = false;
-  std::set<std::string> targets_;  // modules that get factors
-  std::set<std::string>
-      parameters_;  // stacks of experts and routers that get factors; PEFT finds them by tensor
+  std::set<std::string> targets_;     // modules that get factors
+  std::set<std::string> parameters_;  // stacks and routers that get factors; PEFT finds them by tensor
   std::set<std::string> whole_modules_;
   std::vector<std::string> base_modules_;
   std::vector<LoraModule> modules_;
