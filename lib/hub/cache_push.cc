@@ -5,9 +5,9 @@
 // new repository gets the Hub's default rules, and paths in LFS that no rule covers get one. plan_push() then
 // compares, as for a hub.
 //
-// What lies in the cache is not believed blindly: files that the libraries wrote where links can't be had
-// become blobs, blobs whose size (with --verify, whose hash) is wrong are written anew, and a ref with a
-// stray line end is mended. The new snapshot is the old one with the plan applied; cache_writer.h writes what
+// The content of the cache is not trusted blindly: files that the libraries wrote where links are impossible
+// become blobs, blobs of the wrong size (with --verify, of the wrong hash) are rewritten, and a ref with a
+// stray line end is repaired. The new snapshot is the old one with the plan applied; cache_writer.h writes what
 // is missing of it. Nothing is tried twice: a file that changes meanwhile or a second push at work ends this
 // one, and the next run removes what is left.
 #include "hub/cache_push.h"
@@ -163,7 +163,7 @@ class CachePush {
     take_plan();
   }
 
-  // A .gitattributes that was amended is the same; blobs that are not what their names say are written anew.
+  // An amended .gitattributes counts as the same. Blobs whose bytes don't fit their names are rewritten.
   void find_damage() {
     for (PushItem& item : result_.plan.items) {
       if (item.local == nullptr || item.action == PushAction::kIgnored) continue;
@@ -181,7 +181,7 @@ class CachePush {
     }
   }
 
-  // By its size; with --verify by its bytes.
+  // Compares the size; with --verify the bytes.
   [[nodiscard]] bool is_whole(const std::string& hash, std::uint64_t size) const {
     const std::string path = repo_.blob_path(hash);
     const FileStamp stamp = stamp_of(path);
@@ -192,7 +192,7 @@ class CachePush {
     return (lfs ? hashes.sha256 : hashes.blob) == hash;
   }
 
-  // Plain files in a snapshot, which the libraries write where links can't be had, become blobs.
+  // Plain files in a snapshot, which the libraries write where links are impossible, become blobs.
   void give_hashes(const Attributes& rules) {
     for (CachedFile& old : old_) {
       if (!old.hash.empty()) continue;

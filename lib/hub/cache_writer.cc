@@ -37,7 +37,7 @@ void write_file(const std::string& path, std::span<const std::byte> bytes) {
   OutputFile(std::move(fd), path).write_at(0, bytes);
 }
 
-// Everything written to a disk so far, at once: cheaper than file by file.
+// Syncs everything written to a disk so far, which is cheaper than file by file.
 void sync_disk(const std::string& path) {
   const Fd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (fd.get() < 0 || ::syncfs(fd.get()) != 0) throw io_error("sync", errno, escape_name(path));
@@ -135,8 +135,8 @@ void CacheWriter::write_blobs(const NewSnapshot& snapshot, bool link, unsigned j
 
 void CacheWriter::write_blob(const std::string& path, const std::string& hash, const LocalFile& file,
                              bool link, const std::function<void(std::uint64_t)>& on_bytes) const {
-  // Held while it is written, as a download does. One that another holds is written all the same: whoever
-  // comes last puts the same bytes there.
+  // The lock of the libraries, held while they download a blob. If another process has it, the blob is written
+  // all the same: whoever comes last puts the same bytes there.
   std::optional<FileLock> lock;
   try {
     lock.emplace(repo_.lock_path(hash));
@@ -168,7 +168,7 @@ void CacheWriter::write_blob(const std::string& path, const std::string& hash, c
   require_same();
 }
 
-// Not beside the ref: whatever lies in refs/ is a ref.
+// Not staged beside the ref: every file in refs/ is a ref.
 void CacheWriter::write_ref(const std::string& revision, const std::string& commit) const {
   const std::string path = repo_.ref_path(revision);
   const Workshop workshop(repo_.folder());

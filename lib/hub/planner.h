@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The plan of a push to a hub: gathers what the hub says about each file and the hashes that this calls for,
-// puts them before plan_push(), and reports what an ignore list keeps back.
+// puts them before plan_push(), and reports what an ignore list leaves out.
 #pragma once
 
 #include <string>

@@ -12,7 +12,7 @@ namespace {
 
 using Names = std::vector<const CachedFile*>;
 
-// The tree of those names that begin with the first `skip` bytes of theirs, which is a folder's path and "/".
+// The tree of files that share the first `skip` bytes of their names: a folder's path and "/".
 std::string tree_id(const Names& files, std::size_t skip) {
   struct Entry {
     bool is_folder;
