@@ -138,12 +138,14 @@ tls() {
   export HF_TOKEN=hf_any HF_HOME=$PWD/home
   mkdir out
   echo x > out/a.txt
-  echo "nameserver 127.0.0.53" > resolv.conf
   cat > silent.py <<'PY'
+import os
 import socket
 server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-server.bind(("127.0.0.53", 53))
-print("ready", flush=True)
+# Of this test alone: another one may run at the same time, and machines have name servers of their own.
+address = f"127.{os.getpid() // 250 % 250 + 1}.{os.getpid() % 250 + 1}.53"
+server.bind((address, 53))
+print(address, flush=True)
 server.recv(512)
 print("asked", flush=True)
 server.recv(512)
@@ -153,7 +155,8 @@ PY
   mkfifo asked
   python3 silent.py > asked 3>&- & TLS_PID=$!
   exec 7< asked
-  read -r <&7
+  read -r address <&7
+  echo "nameserver $address" > resolv.conf
   unshare -m bash -c 'mount --bind resolv.conf /etc/resolv.conf && exec hub-push --endpoint https://hub.example out ada/tiny' \
     2> messages < /dev/null 3>&- 7>&- & pid=$!
   read -r <&7
