@@ -33,7 +33,7 @@ load ckpt
   expect 7 ckpt-prune --keep 1 run run/checkpoint-100/config.json/x
   expect 7 ckpt-prune --keep 2 missing
   [ "$(steps)" = "100 200" ]
-  # One that is no folder is passed by.
+  # One that is not a folder is passed over.
   touch file
   expect 3 ckpt-prune --keep 2 file run
   has stderr "file: cannot open: Not a directory"

@@ -67,7 +67,7 @@ load ckpt
   expect 2 ckpt-prune --keep 1 --pattern '*' run
 }
 
-@test "by pattern: what is no checkpoint is left alone and named, the best too" {
+@test "by pattern: what is not a checkpoint is left alone and named, the best too" {
   mkdir -p run/step_400 run/step_50
   for step in 100 200 300; do cp "$FIXTURES/full-run/checkpoint-40/optimizer.pt" "run/step_$step.pt"; done
   cp run/step_300.pt run/step_best.pt
@@ -83,7 +83,7 @@ load ckpt
   [ -z "$stderr" ]
 }
 
-@test "folders of accelerate and diffusers are whole, and torn ones are told" {
+@test "folders of accelerate and diffusers are complete, and torn ones are reported" {
   for step in 500 1000 1500; do
     mkdir -p run/checkpoint-$step/unet
     cp "$FIXTURES/full-run/checkpoint-40/model.safetensors" run/checkpoint-$step/unet/diffusion_pytorch_model.safetensors

@@ -139,7 +139,7 @@ setup() { hub_home; }
   [ "$(hub_count 'e["route"] == "commit"')" = 0 ]
 }
 
-@test "two pushes at once: one goes on, the other is told" {
+@test "two pushes at once: one goes on, the other ends with a message" {
   mkdir out
   large out/a.bin 200000
   start_hub --lfs-threshold 100 --multipart 10000 --chunk 10000

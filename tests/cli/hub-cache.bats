@@ -261,7 +261,7 @@ PY
   [ "$(ls other)" = file ]
 }
 
-@test "a full disk leaves what was seen before; a second push is told to wait; an unwritable cache is an error" {
+@test "a full disk leaves what was seen before; a second push waits; an unwritable cache is an error" {
   mkdir out full
   large out/a.bin 30000
   mount -t tmpfs -o size=200k none full 2> /dev/null || skip "needs a mount"

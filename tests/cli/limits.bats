@@ -66,7 +66,7 @@ PY
   done
 }
 
-@test "a disk that is only read: told by name" {
+@test "a disk that can only be read is named" {
   [ "$(id -u)" = 0 ] && unshare -m true 2> /dev/null || skip "needs namespaces"
   cp -r "$FIXTURES/full-run" run
   cp -r "$FIXTURES/base" in

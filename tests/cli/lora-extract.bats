@@ -150,7 +150,7 @@ t = new'
   python3 -c 'import json, sys; d = json.load(sys.stdin); assert d["mode"] == "pair" and len(d["modules"]) == 14 and d["lost"] and d["modules"][0]["error"] < 0.01' <<< "$output"
 }
 
-@test "models that don't match, are the same, hold NaN or grew are told, and nothing is written" {
+@test "models that don't match, are the same, hold NaN or grew are reported, and nothing is written" {
   expect 1 lora-extract --base "$FIXTURES/pair/base" --tuned "$FIXTURES/pair/base" -o out
   has stderr "no difference"
   expect 4 lora-extract --base "$FIXTURES/base" --tuned "$FIXTURES/pair/tuned" -o out

@@ -190,7 +190,7 @@ $lost"
   save <<< 'universal(zero(2, 3, tag="global_step1_universal"))'
   mv run/latest run/latest_universal
   expect 0 st-inspect --diff run run.expected.safetensors
-  # Other files with such a name are no sign of DeepSpeed.
+  # Other files with such a name do not come from DeepSpeed.
   mkdir plain && safetensors plain/model.safetensors "{$(tensor a F32 '[1]' 0 4)}" 4
   touch plain/training_states.pt
   expect 0 st-inspect --names plain

@@ -155,7 +155,7 @@ in_fixtures() { cd "$FIXTURES" || return; }
   has stderr "preview of torch's format"
   # A picture and a text that are called otherwise.
   printf '\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR' > picture.pt
-  echo 'hello there, this is no pickle' > text.bin
+  echo 'hello there, this is not a pickle' > text.bin
   for file in picture.pt text.bin; do
     expect 4 st-pack "$file" -o out
     has stderr "$file: byte"

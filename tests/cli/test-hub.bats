@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# The local test Hub refuses what the Hub refuses and misbehaves as it is told; the official client is run against it by
+# The local test Hub refuses what the Hub refuses and misbehaves as it is asked to; the official client is run against it by
 # tests/interop/test_hub.py.
 load helper
 load hub

@@ -203,7 +203,7 @@ TEST_CASE(
 }
 
 TEST_CASE(
-    "plan: a run told to save models only needs no leave, but one that can be resumed from brings it back") {
+    "plan: a run that only saves models needs no leave, but one resumable checkpoint brings the rule back") {
   RunFacts run = five();
   for (CheckpointFacts& c : run.checkpoints) {
     c.condition = Condition::kInferenceOnly;

@@ -185,7 +185,7 @@ TEST_CASE("push plan: what has landed stays what was done, after planning again"
   CHECK(commits.front().size() == 1);
 }
 
-TEST_CASE("attributes: what a hub adds to a file of ours is no change") {
+TEST_CASE("attributes: what a hub adds to a file of ours is not a change") {
   const std::string rule = " filter=lfs diff=lfs merge=lfs -text";
   const std::string ours = "*.txt" + rule + "\n";
   CHECK(is_amended(ours, ours));

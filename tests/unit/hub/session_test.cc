@@ -45,7 +45,7 @@ TEST_CASE("hub errors: of long bodies the message is found, and shortened") {
   CHECK(shown.find("\xE2\x80\xAE") == std::string::npos);
 }
 
-TEST_CASE("hub errors: room and money are told from rights") {
+TEST_CASE("hub errors: lack of room or money is not a lack of rights") {
   for (const char* text :
        {"Private repository storage limit reached, please upgrade", "Storage quota exceeded",
         "You are out of storage", "Payment Required", "Enable billing to go on"})
