@@ -1,7 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 # What scripts, other releases and half-finished work rely on stays as 0.1.0 had it: fingerprints of plans, finished parts of
-# work, options, and the members of JSON documents, to which only new ones are added.
+# work, options and their values, exit statuses, ids of rules, and the members of JSON documents. Only new ones are added.
 load helper
+
+# keeps NAME FILE: every line of tests/fixtures/golden/NAME stands in FILE. UPDATE_GOLDEN=1 adds the lines of FILE; to drop
+# one, which stops somebody's script, edit the golden file and say so in CHANGELOG.
+keeps() {
+  local golden=$FIXTURES/golden/$1 missing
+  [ -z "${UPDATE_GOLDEN:-}" ] || { touch "$golden"; LC_ALL=C sort -u -o "$golden" "$golden" "$2"; }
+  missing=$(LC_ALL=C comm -23 "$golden" <(LC_ALL=C sort -u "$2"))
+  [ -s "$golden" ] && [ -z "$missing" ] || { echo "gone from $1: $missing"; return 1; }
+}
 
 # fingerprint OUT: as the names in OUT.parts say.
 fingerprint() { local part; for part in "$1.parts"/*; do basename "$part" | cut -d. -f1; done | sort -u; }
@@ -79,18 +88,50 @@ PY
   ckpt-prune -q --json --keep 1 run > 12.json
   hub-push -q --json --endpoint "file://$PWD/hub" out ada/tiny > 13.json
   hub-push -q -n --json --endpoint "file://$PWD/hub" out ada/tiny > 14.json
-  members {1..14}.json | LC_ALL=C sort -u > members
-  local golden=$FIXTURES/golden/json-members.txt
-  [ -z "${UPDATE_GOLDEN:-}" ] || cp members "$golden"
-  # More is fine, less is not.
-  [ -s "$golden" ] && [ -z "$(LC_ALL=C comm -23 "$golden" members | tee missing)" ] || { cat missing; return 1; }
+  st-inspect --json --print 'model.norm.weight[0:2]' "$FIXTURES/tied" > 15.json
+  st-inspect --stats --hash --part 1/2 "$FIXTURES/base/model.safetensors" > 16.json
+  printf -- '---\nlicense: nonsense\n---\n' > card.md
+  expect 1 card-gen --lint --json card.md
+  echo "$output" > 17.json
+  expect 0 st-pack -q "$FIXTURES/base" -o f8 --dtype f8_e4m3 --part 1/1
+  cp f8.parts/*/share.json 18.json
+  part_of_pair pair baseline 1/1
+  cp pair.parts/*/share.json 19.json
+  members {1..19}.json > members
+  keeps json-members.txt members
 }
 
 @test "options of 0.1.0 are still there" {
   for program in st-inspect st-pack lora-extract card-gen hub-push ckpt-prune; do
     "$program" --help | grep -oE -- '--[a-z][a-z0-9-]*' | sort -u | sed "s/^/$program /"
-  done | LC_ALL=C sort > options
-  local golden=$FIXTURES/golden/options.txt
-  [ -z "${UPDATE_GOLDEN:-}" ] || cp options "$golden"
-  [ -s "$golden" ] && [ -z "$(LC_ALL=C comm -23 "$golden" options | tee missing)" ] || { cat missing; return 1; }
+  done > options
+  keeps options.txt options
+}
+
+@test "values of options are still offered" {
+  # --dtype[type of the factors]:choice:(bf16 f16 f32)
+  for file in "$BATS_TEST_DIRNAME"/../../tools/completions/_*; do
+    sed -nE "s/.*'\*?(--[a-z-]+)\[.*:\(([^)]*)\)'.*/\1 \2/p" "$file" | while read -r option values; do
+      printf "${file##*/_} $option %s\n" $values
+    done
+  done > values
+  keeps option-values.txt values
+}
+
+@test "exit statuses are those of 0.1.0, and modelutils(7) lists them" {
+  local root=$BATS_TEST_DIRNAME/../.. kind code
+  # case ErrorKind::kUsage: return 2;
+  tr -d '\n' < "$root/lib/base/error.cc" | grep -oE 'case ErrorKind::\w+: *return [0-9]+' | sed -E 's/.*::(\w+): *return /\1 /' > codes
+  keeps exit-codes.txt codes
+  while read -r kind code; do
+    grep -q "^$code@T{" <(sed -n '/^\.SH EXIT STATUS/,/^\.SH OUTPUT/p' "$root/man/modelutils.7") || { echo "modelutils(7) has no $code"; return 1; }
+  done < codes
+}
+
+@test "rules have the ids of 0.1.0" {
+  # "ST-DUP" as the rule of a finding or in a table of rules, "… [DC-KEY]" at the end of a message. Comments don't count, nor
+  # does completeness.cc, which compares messages with the ids that others put there.
+  grep -rhE --include='*.cc' --include='*.h' --exclude=completeness.cc '[A-Z]{2}-[A-Z]' "$BATS_TEST_DIRNAME"/../../{lib,tools} | sed 's|//.*||' |
+    grep -oE '("[A-Z]{2}-[A-Z0-9]+"|\[[A-Z]{2}-[A-Z0-9]+\])' | tr -d '"[]' > rules
+  keeps rules.txt rules
 }
