@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+// A config is read leniently in what does not change the deltas (unknown keys stay in `text`), and strictly in
+// what does: a variant whose deltas are not B A is refused by name. Ranks and alphas of single modules are
+// patterns; PEFT runs them as Python's regular expressions, so plain names are compared as text, and others go
+// to POSIX's regcomp with limits on their length. The writer lists the keys in order, one call each.
 #include "lora/config.h"
 
 #include <fmt/format.h>

@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+// Names decide. Ids and revisions are checked as text before a path is made of them, folders of the layout may
+// not be links, and a link in a snapshot must be, letter for letter, the one that leads to a blob (blob_link).
+// What deviates is refused and left alone: the libraries would not have made it. Nothing is remembered between
+// calls, because other processes write the cache at the same time.
 #include "model/hf_cache.h"
 
 #include <fmt/format.h>

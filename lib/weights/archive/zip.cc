@@ -61,85 +61,103 @@ void apply_zip64(std::span<const std::byte> extra, ZipEntry& entry) {
   }
 }
 
-}  // namespace
+// The last bytes of an archive, and where in them the end record begins.
+struct Tail {
+  std::string bytes;
+  std::size_t end;
 
-ZipArchive::ZipArchive(const InputFile& file, std::uint64_t begin, std::uint64_t size, Findings& findings)
-    : file_(file), begin_(begin) {
-  const auto tail_size =
-      static_cast<std::size_t>(std::min<std::uint64_t>(size, kEndSize + kMaxComment + kLocatorSize));
-  std::string tail(tail_size, '\0');
-  // Nearly always there is no comment: the end record is the end of the file.
-  const std::size_t quick = std::min(tail_size, kEndSize + kLocatorSize + kEnd64Size);
-  const auto read_tail = [&](std::size_t count) {
-    tail.resize(count);
-    file.read_at(begin + size - count, std::as_writable_bytes(std::span(tail)));
-  };
-  // The last mark counts, as for torch and Python: one inside a comment would show them another directory.
-  const auto find_end = [&tail]() -> std::optional<std::size_t> {
-    for (std::size_t at = tail.size() < kEndSize ? 0 : tail.size() - kEndSize + 1; at-- > 0;) {
-      const std::byte* const here = as_bytes(tail).data() + at;
-      if (load_le<std::uint32_t>(here) != kEndMark) continue;
-      if (at + kEndSize + load_le<std::uint16_t>(here + 20) != tail.size())
-        throw malformed("the end record of the zip archive is not at its end: something was appended");
-      return at;
-    }
-    return std::nullopt;
-  };
-  read_tail(quick);
-  std::optional<std::size_t> end = find_end();
-  if (!end && tail_size > quick) {
-    read_tail(tail_size);
-    end = find_end();
+  [[nodiscard]] std::span<const std::byte> from(std::size_t at) const { return as_bytes(bytes).subspan(at); }
+};
+
+// The last mark counts, as for torch and Python: one inside a comment would show them another directory.
+std::optional<std::size_t> find_end(std::string_view tail) {
+  for (std::size_t at = tail.size() < kEndSize ? 0 : tail.size() - kEndSize + 1; at-- > 0;) {
+    const std::byte* const here = as_bytes(tail).data() + at;
+    if (load_le<std::uint32_t>(here) != kEndMark) continue;
+    if (at + kEndSize + load_le<std::uint16_t>(here + 20) != tail.size())
+      throw malformed("the end record of the zip archive is not at its end: something was appended");
+    return at;
   }
-  if (!end) throw malformed("the zip archive has no end record: the file is cut, or something was appended");
+  return std::nullopt;
+}
 
-  ByteReader record(as_bytes(tail).subspan(*end + 4));
+Tail read_tail(const InputFile& file, std::uint64_t begin, std::uint64_t size) {
+  const auto longest =
+      static_cast<std::size_t>(std::min<std::uint64_t>(size, kEndSize + kMaxComment + kLocatorSize));
+  // Nearly always there is no comment: the end record is the end of the file.
+  const std::size_t quick = std::min(longest, kEndSize + kLocatorSize + kEnd64Size);
+  for (const std::size_t count : {quick, longest}) {
+    std::string bytes(count, '\0');
+    file.read_at(begin + size - count, std::as_writable_bytes(std::span(bytes)));
+    if (const std::optional<std::size_t> end = find_end(bytes)) return {std::move(bytes), *end};
+    if (count == longest) break;
+  }
+  throw malformed("the zip archive has no end record: the file is cut, or something was appended");
+}
+
+// What the end record at byte `end_at` of the archive says.
+Directory read_end(const Tail& tail, std::uint64_t end_at) {
+  ByteReader record(tail.from(tail.end + 4));
   const auto disk = record.take_le<std::uint16_t>();
   record.take(2);
   record.take(2);
-  const std::uint64_t end_at = size - tail.size() + *end;
   Directory directory{.offset = 0, .size = 0, .count = record.take_le<std::uint16_t>(), .end = end_at};
   directory.size = record.take_le<std::uint32_t>();
   directory.offset = record.take_le<std::uint32_t>();
   if (disk != 0 && disk != 0xFFFF) throw malformed("the zip archive is one volume of several");
+  return directory;
+}
 
-  const bool needs64 = directory.count == 0xFFFF || directory.size == kIn64 || directory.offset == kIn64;
-  const bool has_locator = *end >= kLocatorSize && load_le<std::uint32_t>(as_bytes(tail).data() + *end -
-                                                                          kLocatorSize) == kLocatorMark;
-  if (has_locator) {
-    const auto at = load_le<std::uint64_t>(as_bytes(tail).data() + *end - kLocatorSize + 8);
-    if (at > end_at || end_at - at < kEnd64Size + kLocatorSize)
-      throw malformed("the zip64 locator points outside the archive");
-    std::vector<std::byte> end64(kEnd64Size);
-    file.read_at(begin + at, end64);
-    if (load_le<std::uint32_t>(end64.data()) != kEnd64Mark)
-      throw malformed("the zip64 locator points at no zip64 end record");
-    const Directory big{.offset = load_le<std::uint64_t>(end64.data() + 48),
-                        .size = load_le<std::uint64_t>(end64.data() + 40),
-                        .count = load_le<std::uint64_t>(end64.data() + 32),
-                        .end = at};
-    const auto agrees = [](std::uint64_t small, std::uint64_t large, std::uint64_t escape) {
-      return small == escape || small == large;
-    };
-    if (!agrees(directory.count, big.count, 0xFFFF) || !agrees(directory.size, big.size, kIn64) ||
-        !agrees(directory.offset, big.offset, kIn64))
-      throw malformed("the two end records of the zip archive disagree");
-    directory = big;
-  } else if (needs64) {
-    throw malformed("the zip archive lacks its zip64 end record");
+// What the zip64 records before the end record say; `small` itself where there are none.
+Directory read_end64(const InputFile& file, std::uint64_t begin, const Tail& tail, const Directory& small) {
+  const bool has_locator = tail.end >= kLocatorSize &&
+                           load_le<std::uint32_t>(tail.from(tail.end - kLocatorSize).data()) == kLocatorMark;
+  if (!has_locator) {
+    if (small.count == 0xFFFF || small.size == kIn64 || small.offset == kIn64)
+      throw malformed("the zip archive lacks its zip64 end record");
+    return small;
   }
-  const std::optional<std::uint64_t> directory_end = checked_add(directory.offset, directory.size);
-  if (!directory_end || *directory_end > directory.end)
-    throw malformed("the directory of the zip archive lies outside the file");
-  if (*directory_end != directory.end) {
+  const auto at = load_le<std::uint64_t>(tail.from(tail.end - kLocatorSize + 8).data());
+  if (at > small.end || small.end - at < kEnd64Size + kLocatorSize)
+    throw malformed("the zip64 locator points outside the archive");
+  std::vector<std::byte> end64(kEnd64Size);
+  file.read_at(begin + at, end64);
+  if (load_le<std::uint32_t>(end64.data()) != kEnd64Mark)
+    throw malformed("the zip64 locator points at no zip64 end record");
+  const Directory big{.offset = load_le<std::uint64_t>(end64.data() + 48),
+                      .size = load_le<std::uint64_t>(end64.data() + 40),
+                      .count = load_le<std::uint64_t>(end64.data() + 32),
+                      .end = at};
+  const auto agrees = [](std::uint64_t in_small, std::uint64_t in_big, std::uint64_t escape) {
+    return in_small == escape || in_small == in_big;
+  };
+  if (!agrees(small.count, big.count, 0xFFFF) || !agrees(small.size, big.size, kIn64) ||
+      !agrees(small.offset, big.offset, kIn64))
+    throw malformed("the two end records of the zip archive disagree");
+  return big;
+}
+
+void check_directory(const Directory& directory) {
+  const std::optional<std::uint64_t> end = checked_add(directory.offset, directory.size);
+  if (!end || *end > directory.end) throw malformed("the directory of the zip archive lies outside the file");
+  if (*end != directory.end)
     throw malformed(
         fmt::format("the directory of the zip archive is not where its end record says ({} bytes "
                     "apart): something was put before or into the archive",
-                    directory.end - *directory_end));
-  }
+                    directory.end - *end));
   if (directory.size > kMaxDirectory)
     throw malformed(fmt::format("the directory of the zip archive has {} bytes, more than {}", directory.size,
                                 kMaxDirectory));
+}
+
+}  // namespace
+
+ZipArchive::ZipArchive(const InputFile& file, std::uint64_t begin, std::uint64_t size, Findings& findings)
+    : file_(file), begin_(begin) {
+  const Tail tail = read_tail(file, begin, size);
+  const Directory small = read_end(tail, size - tail.bytes.size() + tail.end);
+  const Directory directory = read_end64(file, begin, tail, small);
+  check_directory(directory);
   read_directory(directory.offset, directory.size, directory.count, findings);
   check_places(directory.offset, findings);
   read_local_headers(findings);
