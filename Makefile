@@ -103,10 +103,8 @@ format: setup ## reformat all C++ sources
 format-check: setup
 	@clang-format --dry-run -Werror $(SOURCES)
 
-lint: setup format-check ## formatting, layers, documents, man pages
-	@python3 tests/lint/layers.py --self-test
-	@python3 tests/lint/layers.py
-	@python3 tests/lint/documents.py
+lint: setup format-check ## formatting, layers, sizes, documents, man pages
+	@set -e; for lint in layers sizes documents; do python3 tests/lint/$$lint.py --self-test; python3 tests/lint/$$lint.py; done
 	@tests/lint/man-pages
 
 tidy: setup build/release/build.ninja ## clang-tidy on the sources changed since the merge base with CI_BASE (HEAD~1); ALL=1: on all

@@ -34,7 +34,6 @@ LIBRARIES = {
     "openssl/": ["lib/hash/"],
     "curl/": ["lib/net/"],
     "zlib.h": ["lib/weights/"],
-    "lz4": ["lib/hub/"],
     "Eigen/": ["lib/lora/dense.cc"],
     "yaml-cpp/": ["lib/card/"],
 }
