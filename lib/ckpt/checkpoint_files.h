@@ -65,17 +65,17 @@ struct Evidence {
   bool is_recognised = false;    // it holds weights or training state
   bool has_weights = false;      // weights that load on their own …
   bool has_safetensors = false;  // … in a file that surely holds more than placeholders
-  bool has_parts = false;        // the ranks' partitions of the weights
+  bool has_partitions = false;   // the ranks' partitions of the weights
   bool has_optimizer = false, has_scheduler = false;
   bool is_zero = false, is_stage3 = false;
   bool has_own_dcp = false;       // it is a torch.distributed checkpoint, whose metadata come last
   bool has_counted_zero = false;  // there are as many ZeRO files as they say there should be
   bool has_rank_files = false, has_first_rank = false;
-  bool is_rank_only = false;         // … and nothing else
-  std::set<std::string> rank_parts;  // "critic/optim.pt", "mp_rank_01"
-  std::string lacks_tag;             // the missing file without which DeepSpeed does not find the others
-  std::string lacks_first;           // missing, unless another node keeps it
-  std::uint64_t processes = 0;       // at least this many saved it, as far as the files of ranks show
+  bool is_rank_only = false;        // … and nothing else
+  std::set<std::string> rank_sets;  // "critic/optim.pt", "mp_rank_01"
+  std::string lacks_tag;            // the missing file without which DeepSpeed does not find the others
+  std::string lacks_first;          // missing, unless another node keeps it
+  std::uint64_t processes = 0;      // at least this many saved it, as far as the files of ranks show
 
   void blame(std::string why) {
     if (fault.empty()) fault = std::move(why);

@@ -89,9 +89,9 @@ class Judge {
         files_, [this] { return arguments(); }, evidence_);
     judge_adapters(files_, evidence_);
     check_state();
-    const bool has_any = evidence_.has_weights || evidence_.has_parts;
+    const bool has_any = evidence_.has_weights || evidence_.has_partitions;
     if (!evidence_.is_rank_only && !has_any) evidence_.blame("no weights");
-    if (evidence_.fault.empty() && options_.deep) check_parts_deeply();
+    if (evidence_.fault.empty() && options_.deep) check_ranks_deeply();
     find_training_entries();
     conclude();
     return evidence_.is_recognised;
@@ -200,10 +200,10 @@ class Judge {
                        [&message](std::string_view rule) { return message.find(rule) != std::string::npos; });
   }
 
-  void check_parts_deeply() {
-    std::optional<RankState> parts;
+  void check_ranks_deeply() {
+    std::optional<RankState> rank_states;
     try {
-      parts = find_rank_state(path_);
+      rank_states = find_rank_state(path_);
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::kMalformed) throw;
     }
@@ -217,7 +217,7 @@ class Judge {
         if (!is_unsupported(error.message())) evidence_.blame(error.message());
       }
     };
-    if (parts) check([&parts] { return open_rank_state(*parts, "", true); });
+    if (rank_states) check([&rank_states] { return open_rank_state(*rank_states, "", true); });
     for (const PlacedEntry& top : files_.top().entries) {
       if (top.role == FileRole::kWeightsIndex)
         check([&] { return open_sharded(join_path(path_, top.entry->name)); });
@@ -258,7 +258,7 @@ class Judge {
   void conclude() {
     facts_.has_optimizer = evidence_.has_optimizer || evidence_.is_zero;
     facts_.is_rank_only = evidence_.is_rank_only;
-    facts_.rank_parts.assign(evidence_.rank_parts.begin(), evidence_.rank_parts.end());
+    facts_.rank_sets.assign(evidence_.rank_sets.begin(), evidence_.rank_sets.end());
     facts_.lacks_state = !has_state_ && !evidence_.is_rank_only && has_trainer_name() && !is_accelerate();
     facts_.doubt = evidence_.doubt;
     // What can show that a checkpoint is complete: files that are written last, metadata that name all
@@ -281,7 +281,8 @@ class Judge {
     if (evidence_.is_rank_only) return "only files of some ranks, as on a node with its own disk";
     if (evidence_.is_zero) return has_state_ ? evidence_.lacks_tag : "";
     if (is_accelerate()) return evidence_.has_optimizer ? "" : "no optimizer";
-    const bool is_trainers = needs_state() || (has_state_ && (evidence_.has_weights || evidence_.has_parts));
+    const bool is_trainers =
+        needs_state() || (has_state_ && (evidence_.has_weights || evidence_.has_partitions));
     if (!is_trainers) return "";
     if (!evidence_.has_optimizer && !evidence_.has_scheduler) return "no optimizer, no scheduler";
     if (!evidence_.has_optimizer) return "no optimizer";

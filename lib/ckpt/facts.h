@@ -68,13 +68,13 @@ struct CheckpointFacts {
   std::optional<std::size_t> lineage;  // the run it belongs to, 0 being the one saved last; nullopt: unknown
 
   Condition condition = Condition::kTorn;
-  std::string why;                      // what is torn, missing for resuming, or unreadable
-  std::string doubt;                    // odd, but does not make it incomplete
-  bool shows_complete = true;           // false: none of its files can show that it is complete
-  bool is_rank_only = false;            // only files of some ranks, as on a node with its own disk
-  bool lacks_state = false;             // has no trainer_state.json: torn if the Trainer wrote it
-  std::vector<std::string> rank_parts;  // kinds of files that ranks write, in order: "critic/optim.pt"
-  bool saves_model_only = false;        // its own training_args.bin says save_only_model
+  std::string why;                     // what is torn, missing for resuming, or unreadable
+  std::string doubt;                   // odd, but does not make it incomplete
+  bool shows_complete = true;          // false: none of its files can show that it is complete
+  bool is_rank_only = false;           // only files of some ranks, as on a node with its own disk
+  bool lacks_state = false;            // has no trainer_state.json: torn if the Trainer wrote it
+  std::vector<std::string> rank_sets;  // kinds of files that ranks write, in order: "critic/optim.pt"
+  bool saves_model_only = false;       // its own training_args.bin says save_only_model
   bool has_optimizer = false;
   std::string slim_block;  // why it can't be slimmed; empty: training_entries say what goes
   std::vector<TrainingEntry> training_entries;

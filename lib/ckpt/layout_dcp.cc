@@ -66,7 +66,7 @@ void judge_place(const CheckpointFiles& files, const Place& place, Evidence& evi
   if (!has_pieces && metadata.empty() && !is_partition_folder(place)) return;
   evidence.is_recognised = true;
   const bool is_optimizer = place.prefix.starts_with("optimizer_");
-  if (!is_optimizer) evidence.has_parts = true;
+  if (!is_optimizer) evidence.has_partitions = true;
   if (is_optimizer) evidence.has_optimizer = true;
   if (!ranks.empty()) {
     evidence.has_rank_files = true;

@@ -83,7 +83,7 @@ void judge_megatron(const CheckpointFiles& files, Evidence& evidence) {
       const std::optional<std::vector<std::uint64_t>> at = parse_model_rank_folder(entry.base);
       if (!at) continue;
       grid.insert(*at);
-      evidence.rank_parts.insert(entry.entry->name);
+      evidence.rank_sets.insert(entry.entry->name);
       if (const Place* const folder = files.find_place(entry.entry->name + "/")) folders.push_back(folder);
     }
     if (!folders.empty()) {
@@ -121,13 +121,13 @@ void judge_ranks(const CheckpointFiles& files, const std::function<SavedArgument
       ranks.add(*name);
       probe_whole(files, *entry.entry, evidence);
       evidence.has_optimizer = evidence.has_optimizer || name->kind.starts_with("optim");
-      evidence.has_parts = evidence.has_parts || name->kind.find("model") != std::string::npos;
+      evidence.has_partitions = evidence.has_partitions || name->kind.find("model") != std::string::npos;
     }
     if (ranks.is_empty()) continue;
     evidence.is_recognised = evidence.has_rank_files = true;
     evidence.has_first_rank = evidence.has_first_rank || ranks.has_first();
     evidence.processes = std::max(evidence.processes, ranks.processes());
-    for (const std::string& kind : ranks.kinds()) evidence.rank_parts.insert(place.prefix + kind);
+    for (const std::string& kind : ranks.kinds()) evidence.rank_sets.insert(place.prefix + kind);
     all.emplace_back(&place, std::move(ranks));
   }
   evidence.is_rank_only = is_rank_only(files, evidence);

@@ -147,7 +147,7 @@ void judge_zero(const CheckpointFiles& files, Evidence& evidence) {
       evidence.lacks_tag = place.prefix.substr(0, above) + "latest is missing";
     const ZeroFolder folder = read_folder(files, place, evidence);
     evidence.has_rank_files = true;
-    evidence.has_parts = true;
+    evidence.has_partitions = true;
     evidence.is_zero = evidence.is_zero || !folder.optimizer.empty();
     evidence.is_stage3 = evidence.is_stage3 || !folder.model.empty();
     if (lacks_first(folder) && !folder.has_other_kinds) {

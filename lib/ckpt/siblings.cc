@@ -89,17 +89,17 @@ void judge_optimizers(std::vector<CheckpointFacts>& checkpoints) {
   }
 }
 
-// A part that the previous save has and this one lacks altogether may have been cut off: verl writes its
-// critic after its actor, Megatron its folders of ranks. Only the previous save counts, so that a run which
-// goes on without a part is followed.
-void judge_rank_parts(std::vector<CheckpointFacts>& checkpoints) {
+// A set of files of ranks that the previous save has and this one lacks altogether may have been cut off: verl
+// writes its critic after its actor, Megatron its folders of ranks. Only the previous save counts, so that a
+// run which goes on without a set is followed.
+void judge_rank_sets(std::vector<CheckpointFacts>& checkpoints) {
   const CheckpointFacts* before = nullptr;
   for (CheckpointFacts& c : checkpoints) {
-    if (!c.is_complete() || c.rank_parts.empty()) continue;
+    if (!c.is_complete() || c.rank_sets.empty()) continue;
     std::vector<std::string> lost;
     if (before != nullptr)
-      std::set_difference(before->rank_parts.begin(), before->rank_parts.end(), c.rank_parts.begin(),
-                          c.rank_parts.end(), std::back_inserter(lost));
+      std::set_difference(before->rank_sets.begin(), before->rank_sets.end(), c.rank_sets.begin(),
+                          c.rank_sets.end(), std::back_inserter(lost));
     if (!lost.empty() && c.condition == Condition::kResumable) {
       c.condition = Condition::kInferenceOnly;
       c.why = fmt::format("no {}, but {} has it", lost.front(), before->name);
@@ -134,7 +134,7 @@ void take_checkpoints(std::vector<LookedAtEntry> entries, RunFacts& run) {
   judge_rank_only(run.checkpoints);
   judge_states(run.checkpoints);
   judge_optimizers(run.checkpoints);
-  judge_rank_parts(run.checkpoints);
+  judge_rank_sets(run.checkpoints);
 }
 
 }  // namespace mu

@@ -146,7 +146,7 @@ class FileJudge {
     }
     for (const Place& place : files_.places()) judge_sets(place);
     // If no name that loaders know holds the weights, another may.
-    if (evidence_.has_weights || evidence_.has_parts) return;
+    if (evidence_.has_weights || evidence_.has_partitions) return;
     for (const Place& place : files_.places()) {
       for (const PlacedEntry& entry : place.entries) {
         if (entry.entry->kind == WalkedEntry::Kind::kFolder || !may_be_weights(entry)) continue;
@@ -172,7 +172,7 @@ class FileJudge {
     evidence_.is_recognised = evidence_.is_recognised || use != Use::kConfig;
     evidence_.has_optimizer = evidence_.has_optimizer || use == Use::kOptimizer;
     evidence_.has_scheduler = evidence_.has_scheduler || use == Use::kScheduler;
-    evidence_.has_parts = evidence_.has_parts || use == Use::kFsdp;
+    evidence_.has_partitions = evidence_.has_partitions || use == Use::kFsdp;
     // What ZeRO stage 3 leaves in place of the weights has names but no data; in a .bin, only opening it
     // shows that.
     if (use == Use::kWeights && bytes > 0) found_weights(entry);
@@ -314,7 +314,7 @@ void judge_files(const CheckpointFiles& files, bool deep, Evidence& evidence) {
 }
 
 void judge_adapters(const CheckpointFiles& files, Evidence& evidence) {
-  if (evidence.has_parts || evidence.is_rank_only) return;
+  if (evidence.has_partitions || evidence.is_rank_only) return;
   for (const Place& place : files.places()) {
     const bool has_weights =
         std::any_of(place.entries.begin(), place.entries.end(), [](const PlacedEntry& entry) {

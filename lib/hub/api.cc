@@ -55,11 +55,11 @@ Error senseless(std::string_view what, std::string_view why) {
 std::string next_page(const HttpResponse& response) {
   const std::string* link = response.header("link");
   if (link == nullptr) return "";
-  for (const std::string_view part : split(*link, ',')) {
-    const std::size_t begin = part.find('<'), end = part.find('>');
+  for (const std::string_view entry : split(*link, ',')) {
+    const std::size_t begin = entry.find('<'), end = entry.find('>');
     if (begin == std::string_view::npos || end == std::string_view::npos || end < begin) continue;
-    if (part.find("rel=\"next\"", end) != std::string_view::npos)
-      return std::string(part.substr(begin + 1, end - begin - 1));
+    if (entry.find("rel=\"next\"", end) != std::string_view::npos)
+      return std::string(entry.substr(begin + 1, end - begin - 1));
   }
   return "";
 }

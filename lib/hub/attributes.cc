@@ -20,30 +20,30 @@ std::string default_attributes() {
 
 PathPattern::PathPattern(std::string_view text) : whole_path_(text.find('/') != std::string_view::npos) {
   if (text.starts_with('/')) text.remove_prefix(1);
-  for (const std::string_view part : split(text, '/')) {
-    if (part != "**")
-      parts_.emplace_back(Glob(part));
-    else if (parts_.empty() || parts_.back())
-      parts_.emplace_back();
+  for (const std::string_view name : split(text, '/')) {
+    if (name != "**")
+      names_.emplace_back(Glob(name));
+    else if (names_.empty() || names_.back())
+      names_.emplace_back();
   }
 }
 
 bool PathPattern::covers(std::string_view path) const {
-  if (!whole_path_) return !parts_.front() || parts_.front()->matches(path.substr(path.rfind('/') + 1));
+  if (!whole_path_) return !names_.front() || names_.front()->matches(path.substr(path.rfind('/') + 1));
   const std::vector<std::string_view> names = split(path, '/');
-  // The lengths of the beginnings of the path that the pattern's parts so far can match.
+  // The lengths of the beginnings of the path that the names of the pattern so far can match.
   std::vector<bool> fits(names.size() + 1);
   fits[0] = true;
-  for (std::size_t i = 0; i < parts_.size(); ++i) {
+  for (std::size_t i = 0; i < names_.size(); ++i) {
     std::vector<bool> next(names.size() + 1);
     bool before = false;
     for (std::size_t k = 0; k <= names.size(); ++k) {
-      if (parts_[i]) {
-        next[k] = k > 0 && fits[k - 1] && parts_[i]->matches(names[k - 1]);
+      if (names_[i]) {
+        next[k] = k > 0 && fits[k - 1] && names_[i]->matches(names[k - 1]);
         continue;
       }
       // At the end of a pattern "**" matches what is inside, not the folder itself.
-      const bool last = i + 1 == parts_.size();
+      const bool last = i + 1 == names_.size();
       if (!last) before = before || fits[k];
       next[k] = before;
       if (last) before = before || fits[k];

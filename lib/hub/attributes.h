@@ -18,7 +18,7 @@ inline constexpr std::string_view kAttributes = ".gitattributes";
 std::string default_attributes();
 
 // A pattern as git reads it: without "/" it matches names at any depth, with one it matches paths from the
-// root. "*" stays within a part of the path, "**" matches any number of parts.
+// root. "*" stays within one name of the path, "**" matches any number of names.
 class PathPattern {
  public:
   explicit PathPattern(std::string_view text);
@@ -26,7 +26,7 @@ class PathPattern {
 
  private:
   bool whole_path_;
-  std::vector<std::optional<Glob>> parts_;  // nothing: "**"
+  std::vector<std::optional<Glob>> names_;  // nothing: "**"
 };
 
 class Attributes {

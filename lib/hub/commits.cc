@@ -10,7 +10,7 @@ namespace mu {
 CommitTask CommitSeries::task(const CommitItems& items, std::size_t left) const {
   CommitTask task{revision_, parent_, message_, items, made_.empty() ? unchanged_ : std::string_view()};
   const std::size_t count = made_.size() + left;
-  if (count > 1) task.message.title += fmt::format(" (part {} of {})", made_.size() + 1, count);
+  if (count > 1) task.message.title += fmt::format(" (commit {} of {})", made_.size() + 1, count);
   return task;
 }
 

@@ -86,9 +86,9 @@ class FileGuard {
 
   void check_pickle(bool must_be_whole) {
     try {
-      for (const WeightsFile& part : open_weights(file_.path).files) {
-        if (!part.object || part.object->worst() != Verdict::kDangerous) continue;
-        for (const PickleReport& report : part.object->reports) {
+      for (const WeightsFile& weights : open_weights(file_.path).files) {
+        if (!weights.object || weights.object->worst() != Verdict::kDangerous) continue;
+        for (const PickleReport& report : weights.object->reports) {
           if (report.worst != Verdict::kDangerous) continue;
           add(Rule::kPickle, fmt::format("loading it would run code: it names '{}'",
                                          escape_name(report.globals.front().name)));

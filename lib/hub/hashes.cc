@@ -61,12 +61,12 @@ FileHashes hash_file(const std::string& path, const FileStamp& stamp, WantedHash
   std::vector<std::byte> piece(static_cast<std::size_t>(std::min<std::uint64_t>(kPiece, stamp.size)));
   for (std::uint64_t at = 0; at < stamp.size; at += piece.size()) {
     check_interrupt();
-    const std::span<std::byte> part = std::span(piece).first(
+    const std::span<std::byte> read = std::span(piece).first(
         static_cast<std::size_t>(std::min<std::uint64_t>(piece.size(), stamp.size - at)));
-    file.read_at(at, part);
-    if (sha256) sha256->update(part);
-    if (blob) blob->update(part);
-    if (on_bytes) on_bytes(part.size());
+    file.read_at(at, read);
+    if (sha256) sha256->update(read);
+    if (blob) blob->update(read);
+    if (on_bytes) on_bytes(read.size());
   }
   require_same();
   FileHashes hashes;

@@ -53,9 +53,9 @@ LfsUpload read_upload(const JsonValue& line) {
   upload.verify_headers = read_headers(line.find("verify_headers"));
   const JsonValue* expires = line.find("expires");
   if (expires != nullptr) upload.expires = expires->as_double().value_or(0);
-  if (const JsonValue* parts = line.find("parts")) {
-    for (const JsonValue& part : parts->items()) {
-      if (const std::string* url = part.as_string()) upload.parts.push_back(*url);
+  if (const JsonValue* pieces = line.find("parts")) {
+    for (const JsonValue& piece : pieces->items()) {
+      if (const std::string* url = piece.as_string()) upload.pieces.push_back(*url);
     }
   }
   return upload;
@@ -107,9 +107,9 @@ void Journal::read(std::string_view text) {
       saved_[upload.oid] = {upload, {}};
     } else if (const std::string* oid = line.find_string("part_of")) {
       const auto found = saved_.find(*oid);
-      const std::optional<std::uint64_t> part = line.find_u64("part");
-      if (found != saved_.end() && part && *part < found->second.upload.parts.size())
-        found->second.etags[static_cast<std::size_t>(*part)] = text_of(line, "etag");
+      const std::optional<std::uint64_t> piece = line.find_u64("part");
+      if (found != saved_.end() && piece && *piece < found->second.upload.pieces.size())
+        found->second.etags[static_cast<std::size_t>(*piece)] = text_of(line, "etag");
     } else if (const std::string* gone = line.find_string("forget")) {
       saved_.erase(*gone);
     }
@@ -122,7 +122,7 @@ std::optional<Journal::Saved> Journal::find(const std::string& oid, double now) 
   if (found == saved_.end() || found->second.upload.expires < now + kLeastLife) return std::nullopt;
   const LfsUpload& upload = found->second.upload;
   const bool sound = upload.chunk_size > 0 && !upload.href.empty() &&
-                     upload.parts.size() == (upload.size + upload.chunk_size - 1) / upload.chunk_size;
+                     upload.pieces.size() == (upload.size + upload.chunk_size - 1) / upload.chunk_size;
   return sound ? std::optional(found->second) : std::nullopt;
 }
 
@@ -138,23 +138,23 @@ void Journal::begin(const LfsUpload& upload) {
   json.member("verify_href", upload.verify_href);
   write_headers(json, "verify_headers", upload.verify_headers);
   json.member("expires", std::llround(upload.expires)).key("parts").begin_array();
-  for (const std::string& part : upload.parts) json.value(part);
+  for (const std::string& piece : upload.pieces) json.value(piece);
   json.end_array().end_object();
   const std::lock_guard<std::mutex> lock(mutex_);
   saved_[upload.oid] = {upload, {}};
   append(line);
 }
 
-void Journal::add_part(const std::string& oid, std::size_t part, const std::string& etag) {
+void Journal::add_piece(const std::string& oid, std::size_t piece, const std::string& etag) {
   std::string line;
   JsonWriter(line, 0)
       .begin_object()
       .member("part_of", oid)
-      .member("part", part)
+      .member("part", piece)
       .member("etag", etag)
       .end_object();
   const std::lock_guard<std::mutex> lock(mutex_);
-  saved_[oid].etags[part] = etag;
+  saved_[oid].etags[piece] = etag;
   append(line);
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A record of uploads in parts that are under way, so that a push that was killed sends only what is missing
+// A record of uploads in pieces that are under way, so that a push that was killed sends only what is missing
 // when it runs again: JSON lines in the user's state folder, never in the folder pushed. Only the user can
 // read it, since links to storage are secrets.
 #pragma once
@@ -29,7 +29,7 @@ class Journal {
   // journal can't be written or has no path, nothing is kept: fault() says why, and the push goes on.
   explicit Journal(const std::string& path);
 
-  // An upload in parts that can go on, and the entity tags of the parts that are stored, by number from 0.
+  // An upload in pieces that can go on, and the entity tags of the pieces that are stored, by number from 0.
   struct Saved {
     LfsUpload upload;
     std::map<std::size_t, std::string> etags;
@@ -38,7 +38,7 @@ class Journal {
   [[nodiscard]] std::optional<Saved> find(const std::string& oid, double now) const;
 
   void begin(const LfsUpload& upload);
-  void add_part(const std::string& oid, std::size_t part, const std::string& etag);
+  void add_piece(const std::string& oid, std::size_t piece, const std::string& etag);
   void forget(const std::string& oid);
   // Call it when the push is complete.
   void remove();

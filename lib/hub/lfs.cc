@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The hub is asked about objects in groups of at most 256 and 16 GB, shortly before their links are used,
-// since links live for a quarter of an hour. Within a group every part of every file is a task of its own, so
-// that one large file keeps all connections as busy as many small ones; whichever task stores the last part
-// of an object also completes it (the hub joins the parts, then verifies).
+// since links live for a quarter of an hour. Within a group every piece of every file is a task of its own, so
+// that one large file keeps all connections as busy as many small ones; whichever task stores the last piece
+// of an object also completes it (the hub joins the pieces, then verifies).
 //
 // What can go wrong, and what follows:
 //   no answer, 5xx, 429     the session repeats the request; bytes that go out again don't count as progress
 //   400, 403, 404           the link has expired or was refused: the object gets new ones, at most kMaxRounds times
-//   the process is killed   the journal knows the parts that are stored, and the next run sends the others
+//   the process is killed   the journal knows the pieces that are stored, and the next run sends the others
 //   the file changes        kTemporary: its stamp is compared when it is opened and before it is completed
 #include "hub/lfs.h"
 
@@ -37,7 +37,7 @@ void lead(const HubSession& session, LfsUpload& upload) {
   };
   led(upload.href);
   led(upload.verify_href);
-  for (std::string& part : upload.parts) led(part);
+  for (std::string& piece : upload.pieces) led(piece);
 }
 
 std::vector<LfsUpload> ask(HubApi& api, const std::vector<LfsObject>& objects, const std::string& revision) {
@@ -90,8 +90,8 @@ struct Flight {
   LfsUpload upload;
   std::mutex mutex;  // guards what follows
   std::optional<InputFile> file;
-  std::vector<std::string> etags;  // one a part; empty: not sent
-  std::size_t left = 0;            // parts
+  std::vector<std::string> etags;  // one a piece; empty: not sent
+  std::size_t left = 0;            // pieces
   bool renew = false;              // its links no longer work
 };
 
@@ -115,7 +115,7 @@ class Uploader {
  private:
   struct Task {
     Flight* flight;
-    std::size_t part;
+    std::size_t piece;
   };
 
   // Returns the objects that need new links.
@@ -123,10 +123,10 @@ class Uploader {
     std::vector<std::unique_ptr<Flight>> flights = prepare(group);
     std::vector<Task> tasks;
     for (const std::unique_ptr<Flight>& flight : flights) {
-      for (std::size_t part = 0; part < flight->etags.size(); ++part) {
-        if (flight->etags[part].empty()) tasks.push_back({flight.get(), part});
+      for (std::size_t piece = 0; piece < flight->etags.size(); ++piece) {
+        if (flight->etags[piece].empty()) tasks.push_back({flight.get(), piece});
       }
-      if (flight->left == 0) tasks.push_back({flight.get(), flight->etags.size()});  // all parts are stored
+      if (flight->left == 0) tasks.push_back({flight.get(), flight->etags.size()});  // all pieces are stored
     }
     parallel_for(tasks.size(), options_.jobs, [&](std::size_t i) { do_task(tasks[i]); });
     std::vector<LfsObject> again;
@@ -149,10 +149,10 @@ class Uploader {
       }
       add_flight(flights, object, saved->upload);
       Flight& flight = *flights.back();
-      for (const auto& [part, etag] : saved->etags) {
-        flight.etags[part] = etag;
+      for (const auto& [piece, etag] : saved->etags) {
+        flight.etags[piece] = etag;
         flight.left -= 1;
-        count(stored_, part_size(flight, part));
+        count(stored_, piece_size(flight, piece));
       }
     }
     if (unknown.empty()) return flights;
@@ -163,7 +163,7 @@ class Uploader {
         detail(unknown[i], "is already there");
         continue;
       }
-      if (!uploads[i].parts.empty() && uploads[i].expires > 0) journal_.begin(uploads[i]);
+      if (!uploads[i].pieces.empty() && uploads[i].expires > 0) journal_.begin(uploads[i]);
       add_flight(flights, unknown[i], uploads[i]);
     }
     return flights;
@@ -175,22 +175,22 @@ class Uploader {
     Flight& flight = *flights.back();
     flight.object = object;
     flight.upload = upload;
-    flight.left = std::max<std::size_t>(upload.parts.size(), 1);
+    flight.left = std::max<std::size_t>(upload.pieces.size(), 1);
     flight.etags.resize(flight.left);
   }
 
-  static std::uint64_t part_size(const Flight& flight, std::size_t part) {
-    if (flight.upload.parts.empty()) return flight.object.size;
-    return std::min(flight.upload.chunk_size, flight.object.size - part * flight.upload.chunk_size);
+  static std::uint64_t piece_size(const Flight& flight, std::size_t piece) {
+    if (flight.upload.pieces.empty()) return flight.object.size;
+    return std::min(flight.upload.chunk_size, flight.object.size - piece * flight.upload.chunk_size);
   }
 
   void do_task(const Task& task) {
     Flight& flight = *task.flight;
     if (needs_renewal(flight)) return;
-    if (task.part < flight.etags.size() && !send_part(flight, task.part)) return;
+    if (task.piece < flight.etags.size() && !send_piece(flight, task.piece)) return;
     {
       const std::lock_guard<std::mutex> lock(flight.mutex);
-      if (task.part < flight.etags.size() && --flight.left > 0) return;
+      if (task.piece < flight.etags.size() && --flight.left > 0) return;
     }
     end(flight);
   }
@@ -218,32 +218,33 @@ class Uploader {
   }
 
   // Returns false if new links are needed.
-  bool send_part(Flight& flight, std::size_t part) {
+  bool send_piece(Flight& flight, std::size_t piece) {
     const InputFile& file = open(flight);
-    const bool multipart = !flight.upload.parts.empty();
-    const std::uint64_t begin = multipart ? part * flight.upload.chunk_size : 0;
+    const bool multipart = !flight.upload.pieces.empty();
+    const std::uint64_t begin = multipart ? piece * flight.upload.chunk_size : 0;
     HttpRequest request;
     request.method = "PUT";
-    request.url = multipart ? flight.upload.parts[part] : flight.upload.href;
+    request.url = multipart ? flight.upload.pieces[piece] : flight.upload.href;
     if (!multipart) request.headers = flight.upload.headers;
     std::uint64_t reported = 0;
-    request.body = HttpBody{part_size(flight, part), [&, begin](std::uint64_t at, std::span<std::byte> out) {
-                              file.read_at(begin + at, out);
-                              // Bytes that go out again after a failure are not progress.
-                              if (at + out.size() <= reported) return;
-                              if (options_.on_bytes) options_.on_bytes(at + out.size() - reported);
-                              reported = at + out.size();
-                            }};
+    request.body =
+        HttpBody{piece_size(flight, piece), [&, begin](std::uint64_t at, std::span<std::byte> out) {
+                   file.read_at(begin + at, out);
+                   // Bytes that go out again after a failure are not progress.
+                   if (at + out.size() <= reported) return;
+                   if (options_.on_bytes) options_.on_bytes(at + out.size() - reported);
+                   reported = at + out.size();
+                 }};
     const HttpResponse response = api_.session().send_url(std::move(request), false);
     if (!response.ok()) return refused(flight, response);
     const std::string* etag = response.header("etag");
     if (multipart && (etag == nullptr || etag->empty()))
-      throw Error(ErrorKind::kRemote, "the storage returned no ETag for a part")
+      throw Error(ErrorKind::kRemote, "the storage returned no ETag for a piece")
           .in_file(escape_name(flight.object.file->name));
-    sent_ += part_size(flight, part);
+    sent_ += piece_size(flight, piece);
     const std::lock_guard<std::mutex> lock(flight.mutex);
-    flight.etags[part] = etag == nullptr ? "-" : *etag;
-    if (multipart && flight.upload.expires > 0) journal_.add_part(flight.object.oid, part, *etag);
+    flight.etags[piece] = etag == nullptr ? "-" : *etag;
+    if (multipart && flight.upload.expires > 0) journal_.add_piece(flight.object.oid, piece, *etag);
     return true;
   }
 
@@ -266,7 +267,7 @@ class Uploader {
 
   void end(Flight& flight) {
     if (flight.file) require_same(flight);
-    if (!flight.upload.parts.empty() && !complete(flight)) return;
+    if (!flight.upload.pieces.empty() && !complete(flight)) return;
     if (!flight.upload.verify_href.empty()) verify(flight);
     journal_.forget(flight.object.oid);
     {

@@ -28,8 +28,8 @@ struct UploadCounts {
 // The bytes that the hub does not have yet. Sends nothing.
 std::uint64_t count_missing(HubApi& api, const std::vector<LfsObject>& objects, const std::string& revision);
 
-// Sends what is missing, several files and parts of files at once. Asks again for links that expire, and
-// skips parts that `journal` knows as sent. Throws kTemporary for a file that changed meanwhile.
+// Sends what is missing, several files and pieces of files at once. Asks again for links that expire, and
+// skips pieces that `journal` knows as sent. Throws kTemporary for a file that changed meanwhile.
 UploadCounts upload_objects(HubApi& api, Journal& journal, const std::vector<LfsObject>& objects,
                             const UploadOptions& options);
 

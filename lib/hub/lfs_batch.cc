@@ -58,20 +58,21 @@ std::optional<std::uint64_t> chunk_size_of(const JsonValue& header) {
   return size;
 }
 
-void read_parts(LfsUpload& upload, const JsonValue& header) {
+void read_pieces(LfsUpload& upload, const JsonValue& header) {
   const std::uint64_t count = (upload.size + upload.chunk_size - 1) / upload.chunk_size;
-  if (count > 1'000'000) throw senseless("too many parts");
-  upload.parts.resize(static_cast<std::size_t>(count));
+  if (count > 1'000'000) throw senseless("too many pieces");
+  upload.pieces.resize(static_cast<std::size_t>(count));
   for (const JsonValue::Member& member : header.members()) {
     if (!all_digits(member.key)) continue;
-    const std::optional<std::uint64_t> part = number(member.key);
+    const std::optional<std::uint64_t> piece = number(member.key);
     const std::string* url = member.value.as_string();
-    if (!part || *part < 1 || *part > count || url == nullptr) throw senseless("a part is not one of 1 to N");
-    upload.parts[static_cast<std::size_t>(*part - 1)] = *url;
+    if (!piece || *piece < 1 || *piece > count || url == nullptr)
+      throw senseless("a piece is not one of 1 to N");
+    upload.pieces[static_cast<std::size_t>(*piece - 1)] = *url;
   }
-  if (std::any_of(upload.parts.begin(), upload.parts.end(),
+  if (std::any_of(upload.pieces.begin(), upload.pieces.end(),
                   [](const std::string& url) { return url.empty(); }))
-    throw senseless("a part has no link");
+    throw senseless("a piece has no link");
 }
 
 // Headers that are the sender's to make, whatever a hub says: where a request goes, and how its body is
@@ -99,9 +100,9 @@ std::vector<HttpHeader> headers_of(const JsonValue* object) {
   if (object == nullptr) return headers;
   for (const JsonValue::Member& member : object->members()) {
     const std::string* text = member.value.as_string();
-    const bool about_parts =
+    const bool about_pieces =
         member.key == "chunk_size" || member.key == "upload_id" || all_digits(member.key);
-    if (text == nullptr || about_parts || is_ours(member.key)) continue;
+    if (text == nullptr || about_pieces || is_ours(member.key)) continue;
     if (!is_header_name(member.key)) throw senseless("a header's name is not valid");
     if (std::any_of(text->begin(), text->end(), [](unsigned char c) { return c < ' ' || c == 0x7F; }))
       throw senseless("a header contains a line break or control character");
@@ -125,10 +126,10 @@ LfsUpload read_object(const JsonValue& object, const LfsObject& asked, double no
   if (header != nullptr) {
     if (const std::optional<std::uint64_t> size = chunk_size_of(*header)) {
       upload.chunk_size = *size;
-      read_parts(upload, *header);
+      read_pieces(upload, *header);
     }
   }
-  upload.expires = expiry_of(*action, upload.parts.empty() ? upload.href : upload.parts.front(), now);
+  upload.expires = expiry_of(*action, upload.pieces.empty() ? upload.href : upload.pieces.front(), now);
   if (const JsonValue* verify = actions->find("verify")) {
     if (const std::string* url = verify->find_string("href")) upload.verify_href = *url;
     upload.verify_headers = headers_of(verify->find("header"));

@@ -23,9 +23,9 @@ struct LfsObject {
 struct LfsUpload {
   std::string oid;
   std::uint64_t size = 0;  // bytes
-  std::string href;        // PUT of the bytes, or POST that ends the parts; empty: the hub has it already
+  std::string href;        // PUT of the bytes, or POST that ends the pieces; empty: the hub has it already
   std::vector<HttpHeader> headers;  // of the PUT
-  std::vector<std::string> parts;   // PUT of each `chunk_size` bytes; empty: one PUT
+  std::vector<std::string> pieces;  // PUT of each `chunk_size` bytes; empty: one PUT
   std::uint64_t chunk_size = 0;
   std::string verify_href;
   std::vector<HttpHeader> verify_headers;

@@ -17,9 +17,9 @@ namespace mu {
 namespace {
 
 // Whether Windows sees a drive in a name ("a:b"): huggingface_hub refuses to download such a name.
-bool has_drive(std::string_view part) {
-  const std::size_t first = decode_utf8(part, 0).size;
-  return part.size() > first && part[first] == ':';
+bool has_drive(std::string_view name) {
+  const std::size_t first = decode_utf8(name, 0).size;
+  return name.size() > first && name[first] == ':';
 }
 
 // How many characters after "@" are the revision: up to the next "/", or all of refs/pr/N and
@@ -131,25 +131,25 @@ std::optional<std::string> path_fault(std::string_view path) {
   if (std::any_of(path.begin(), path.end(), [](unsigned char c) { return c < ' ' || c == 0x7F; }))
     return "it contains control characters";
   if (path.find('\\') != std::string_view::npos) return "it contains a backslash";
-  for (const std::string_view part : split(path, '/')) {
-    if (part.empty()) return "a part of it is empty";
-    if (part == "." || part == "..") return "it contains '.' or '..'";
-    if (is_reserved_name(part)) return fmt::format("'{}' can't be in a repository", escape_name(part));
-    if (has_drive(part))
-      return "a part of it begins with a drive letter, which huggingface_hub refuses to download";
-    if (part.size() > 255) return "a part of it is longer than 255 bytes";
+  for (const std::string_view name : split(path, '/')) {
+    if (name.empty()) return "it contains an empty name";
+    if (name == "." || name == "..") return "it contains '.' or '..'";
+    if (is_reserved_name(name)) return fmt::format("'{}' can't be in a repository", escape_name(name));
+    if (has_drive(name))
+      return "a name in it begins with a drive letter, which huggingface_hub refuses to download";
+    if (name.size() > 255) return "a name in it is longer than 255 bytes";
   }
   return std::nullopt;
 }
 
 std::optional<std::string> portable_fault(std::string_view path) {
   constexpr std::array kDevices = std::to_array<std::string_view>({"con", "prn", "aux", "nul"});
-  for (const std::string_view part : split(path, '/')) {
-    if (const std::size_t bad = part.find_first_of("<>:\"|?*"); bad != std::string_view::npos)
-      return fmt::format("Windows does not allow '{}' in a name", part[bad]);
-    if (part.ends_with('.') || part.ends_with(' '))
+  for (const std::string_view name : split(path, '/')) {
+    if (const std::size_t bad = name.find_first_of("<>:\"|?*"); bad != std::string_view::npos)
+      return fmt::format("Windows does not allow '{}' in a name", name[bad]);
+    if (name.ends_with('.') || name.ends_with(' '))
       return "Windows does not allow a name to end with a dot or a space";
-    const std::string stem = lower_ascii(part.substr(0, part.find('.')));
+    const std::string stem = lower_ascii(name.substr(0, name.find('.')));
     const bool numbered = stem.size() == 4 && (stem.starts_with("com") || stem.starts_with("lpt")) &&
                           stem.back() >= '1' && stem.back() <= '9';
     if (numbered || std::find(kDevices.begin(), kDevices.end(), stem) != kDevices.end())

@@ -17,7 +17,7 @@ namespace {
 // Pages of a repository behind which a revision stands, and perhaps a path.
 constexpr auto kRevisionPages =
     std::to_array<std::string_view>({"tree", "blob", "resolve", "raw", "blame", "edit", "commits", "commit"});
-// First parts of paths on the Hub that are not owners of models.
+// First names of paths on the Hub that are not owners of models.
 constexpr auto kNotOwners = std::to_array<std::string_view>(
     {"api", "blog", "buckets", "chat", "collections", "docs", "join", "learn", "login", "models", "new",
      "organizations", "papers", "posts", "pricing", "search", "settings", "tasks"});
@@ -55,12 +55,12 @@ bool is_number(std::string_view text) {
   return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
 }
 
-using Parts = std::vector<std::string_view>;
+using Names = std::vector<std::string_view>;
 
-// "@REV/path" of the parts behind a page's name. A revision stays quoted as it is (%2F), a path does not.
-std::string revision_and_path(const Parts& parts, std::size_t from) {
-  std::string text = "@" + std::string(parts[from]);
-  for (std::size_t i = from + 1; i < parts.size(); ++i) text += "/" + percent_decode(parts[i]);
+// "@REV/path" of the names behind a page's name. A revision stays quoted as it is (%2F), a path does not.
+std::string revision_and_path(const Names& names, std::size_t from) {
+  std::string text = "@" + std::string(names[from]);
+  for (std::size_t i = from + 1; i < names.size(); ++i) text += "/" + percent_decode(names[i]);
   return text;
 }
 
@@ -69,22 +69,22 @@ std::string revision_and_path(const Parts& parts, std::size_t from) {
 std::optional<WebAddress> read_web_address(std::string_view url, std::string_view endpoint) {
   const std::optional<std::string> path = path_at(url, endpoint);
   if (!path) return std::nullopt;
-  const Parts parts = split(*path, '/');
-  const bool typed = parts[0] == "datasets" || parts[0] == "spaces";
+  const Names names = split(*path, '/');
+  const bool typed = names[0] == "datasets" || names[0] == "spaces";
   const std::size_t page = typed ? 3 : 2;
-  const bool whole = parts.size() >= page && std::find(parts.begin(), parts.end(), "") == parts.end();
-  if (!whole || (!typed && is_one_of(kNotOwners, parts[0]))) return std::nullopt;
+  const bool whole = names.size() >= page && std::find(names.begin(), names.end(), "") == names.end();
+  if (!whole || (!typed && is_one_of(kNotOwners, names[0]))) return std::nullopt;
   WebAddress address;
   address.place = "hf:/";
-  for (std::size_t i = 0; i < page; ++i) address.place += "/" + std::string(parts[i]);
-  if (parts.size() == page) return address;
-  address.page = parts[page];
+  for (std::size_t i = 0; i < page; ++i) address.place += "/" + std::string(names[i]);
+  if (names.size() == page) return address;
+  address.page = names[page];
   const std::size_t rest = page + 1;
-  if (address.page == "tree" && parts.size() == rest) return address;
-  if (address.page == "discussions" && parts.size() == rest + 1 && is_number(parts[rest])) {
-    address.place += "@refs/pr/" + std::string(parts[rest]);
-  } else if (is_one_of(kRevisionPages, parts[page]) && parts.size() > rest) {
-    address.place += revision_and_path(parts, rest);
+  if (address.page == "tree" && names.size() == rest) return address;
+  if (address.page == "discussions" && names.size() == rest + 1 && is_number(names[rest])) {
+    address.place += "@refs/pr/" + std::string(names[rest]);
+  } else if (is_one_of(kRevisionPages, names[page]) && names.size() > rest) {
+    address.place += revision_and_path(names, rest);
   } else {
     return std::nullopt;
   }

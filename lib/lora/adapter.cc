@@ -90,9 +90,9 @@ AdapterContent sort_adapter(const std::vector<Tensor>& tensors, const LoraConfig
     if (!name.adapter.empty())
       throw malformed(fmt::format("'{}' is a name from inside a training process", escape_name(tensor.name)))
           .hint("lora-extract saves the adapter under its published names");
-    if (name.part == AdapterPart::kTokens) {
+    if (name.piece == AdapterPiece::kTokens) {
       content.rows.push_back(read_rows(config, name.module, tensor));
-    } else if (name.part != AdapterPart::kFactor) {
+    } else if (name.piece != AdapterPiece::kFactor) {
       // An embedding's own weight, saved beside its factors, is that of the base.
       if (name.of_layer && name.leaf == "weight") continue;
       content.replaced.push_back({name.module + (name.module.empty() ? "" : ".") + name.leaf, &tensor});

@@ -50,8 +50,8 @@ std::string find_config(const Input& input, const std::string& adapter) {
 
 bool has_factors(const Weights& weights) {
   return std::any_of(weights.tensors.begin(), weights.tensors.end(), [](const Tensor& tensor) {
-    const AdapterPart part = parse_adapter_name(tensor.name).part;
-    return part == AdapterPart::kFactor || part == AdapterPart::kTokens;
+    const AdapterPiece piece = parse_adapter_name(tensor.name).piece;
+    return piece == AdapterPiece::kFactor || piece == AdapterPiece::kTokens;
   });
 }
 
@@ -79,7 +79,7 @@ void drop_tied_rows(Weights& weights, const LoraConfig& config) {
   if (config.trainable_tokens.empty()) return;
   std::erase_if(weights.tensors, [&](const Tensor& tensor) {
     const AdapterName name = parse_adapter_name(tensor.name);
-    return name.part == AdapterPart::kTokens && config.tokens_of(name.module) == nullptr;
+    return name.piece == AdapterPiece::kTokens && config.tokens_of(name.module) == nullptr;
   });
 }
 

@@ -65,7 +65,7 @@ void parse_factor(const Segments& segments, std::size_t at, AdapterName& name) {
   if (rest >= 1 && !(rest == 1 && !parameter.empty())) name.adapter = segments[at + 1];
   // The format dates from when this was a bare parameter.
   if (factor == "lora_magnitude_vector") parameter.clear();
-  name.part = AdapterPart::kFactor;
+  name.piece = AdapterPiece::kFactor;
   name.module = dotted(segments, 0, at);
   name.leaf = parameter.empty() ? factor : factor + "." + parameter;
 }
@@ -88,12 +88,12 @@ AdapterName parse_adapter_name(std::string_view text) {
   if (factor < end && end - factor <= 3) {
     parse_factor(segments, factor, name);
   } else if (saved + 2 < end) {
-    name.part = AdapterPart::kSaved;
+    name.piece = AdapterPiece::kSaved;
     name.adapter = segments[saved + 1];
     name.module = dotted(segments, 0, saved);
     name.leaf = dotted(segments, saved + 2, end);
   } else if (tokens < end && end - tokens <= 2 && tokens > 0 && segments[tokens - 1] == "token_adapter") {
-    name.part = AdapterPart::kTokens;
+    name.piece = AdapterPiece::kTokens;
     if (end - tokens == 2) name.adapter = segments[tokens + 1];
     name.module = dotted(segments, 0, tokens - 1);
     name.leaf = "token_adapter.trainable_tokens_delta";
@@ -101,7 +101,7 @@ AdapterName parse_adapter_name(std::string_view text) {
     const std::size_t layer = find_word("base_layer");
     name.of_layer = layer < end;
     const bool bias = !segments.empty() && segments.back() == "bias" && find_word("original_module") == end;
-    name.part = bias ? AdapterPart::kBias : AdapterPart::kBase;
+    name.piece = bias ? AdapterPiece::kBias : AdapterPiece::kBase;
     Segments plain = segments;
     std::erase_if(plain, [](std::string_view segment) {
       return segment == "base_layer" || segment == "original_module";
@@ -118,8 +118,8 @@ AdapterName parse_adapter_name(std::string_view text) {
 bool holds_only_adapter(const Weights& weights) {
   return !weights.tensors.empty() &&
          std::all_of(weights.tensors.begin(), weights.tensors.end(), [](const Tensor& tensor) {
-           const AdapterPart part = parse_adapter_name(tensor.name).part;
-           return part != AdapterPart::kBase && part != AdapterPart::kBias;
+           const AdapterPiece piece = parse_adapter_name(tensor.name).piece;
+           return piece != AdapterPiece::kBase && piece != AdapterPiece::kBias;
          });
 }
 
@@ -150,8 +150,8 @@ AdapterChoice keep_adapter(Weights& weights, const std::string& adapter, std::st
   for (const Tensor& tensor : weights.tensors) {
     names.push_back(parse_adapter_name(tensor.name));
     const AdapterName& name = names.back();
-    if (name.part == AdapterPart::kBase || name.part == AdapterPart::kBias) continue;
-    if (name.part == AdapterPart::kFactor) layers.insert(name.module);
+    if (name.piece == AdapterPiece::kBase || name.piece == AdapterPiece::kBias) continue;
+    if (name.piece == AdapterPiece::kFactor) layers.insert(name.module);
     if (name.adapter.empty())
       bare = true;
     else
@@ -159,21 +159,21 @@ AdapterChoice keep_adapter(Weights& weights, const std::string& adapter, std::st
   }
   // A saved adapter has its whole modules under plain names; a full state dict has the layers' own weights.
   for (const AdapterName& name : names)
-    has_base = has_base || (name.part == AdapterPart::kBase && layers.contains(name.module));
+    has_base = has_base || (name.piece == AdapterPiece::kBase && layers.contains(name.module));
   AdapterChoice choice;
   choice.adapters.assign(adapters.begin(), adapters.end());
   if (layers.empty() && adapters.empty()) throw malformed("it holds no LoRA tensors");
   choice.adapter = choose_adapter(adapter, choice.adapters, bare);
   const auto keeps = [&](const AdapterName& name) {
-    switch (name.part) {
-      case AdapterPart::kFactor:
-      case AdapterPart::kSaved:
-      case AdapterPart::kTokens:
+    switch (name.piece) {
+      case AdapterPiece::kFactor:
+      case AdapterPiece::kSaved:
+      case AdapterPiece::kTokens:
         return name.adapter == choice.adapter;
-      case AdapterPart::kBias:
+      case AdapterPiece::kBias:
         if (!has_base && choice.adapter.empty()) return true;
         return bias == "all" || (bias == "lora_only" && layers.contains(name.module));
-      case AdapterPart::kBase:
+      case AdapterPiece::kBase:
         return !has_base && choice.adapter.empty();
     }
     return false;
@@ -183,7 +183,7 @@ AdapterChoice keep_adapter(Weights& weights, const std::string& adapter, std::st
   for (std::size_t i = 0; i < names.size(); ++i) {
     Tensor& tensor = weights.tensors[i];
     if (!keeps(names[i])) {
-      const bool base = names[i].part == AdapterPart::kBase || names[i].part == AdapterPart::kBias;
+      const bool base = names[i].piece == AdapterPiece::kBase || names[i].piece == AdapterPiece::kBias;
       choice.base_tensors += base ? 1 : 0;
       if (base) choice.base_names.push_back(names[i].module);
       continue;

@@ -13,16 +13,16 @@
 namespace mu {
 
 // What a name in a state dict of a LoRA run stands for.
-enum class AdapterPart : std::uint8_t {
+enum class AdapterPiece : std::uint8_t {
   kFactor,  // lora_A, lora_B, lora_embedding_*, lora_magnitude_vector and other lora_* children
   kSaved,   // a module of modules_to_save, trained whole
   kTokens,  // rows of an embedding: trainable_tokens_delta
-  kBias,    // a bias of the base model, which `bias` of the config may make a part of the adapter
+  kBias,    // a bias of the base model, which `bias` of the config may add to the adapter
   kBase,    // of the base model
 };
 
 struct AdapterName {
-  AdapterPart part = AdapterPart::kBase;
+  AdapterPiece piece = AdapterPiece::kBase;
   std::string name;     // as PEFT saves it, with "base_model.model."
   std::string adapter;  // "default"; empty where the name carries none, as in saved adapters
   std::string

@@ -45,21 +45,21 @@ std::string read_link(const std::string& path) {
   return {target.data(), static_cast<std::size_t>(size)};
 }
 
-std::optional<std::string> component_fault(std::string_view part) {
-  if (part.empty()) return "a part of it is empty";
-  if (part.size() > 96) return "a part of it is longer than 96 characters";
-  const bool plain = std::all_of(part.begin(), part.end(), [](unsigned char c) {
+std::optional<std::string> component_fault(std::string_view name) {
+  if (name.empty()) return "owner or name is empty";
+  if (name.size() > 96) return "owner or name is longer than 96 characters";
+  const bool plain = std::all_of(name.begin(), name.end(), [](unsigned char c) {
     return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.';
   });
   if (!plain) return "only letters, digits, '-', '_' and '.' are allowed";
-  if (part.front() == '-' || part.front() == '.' || part.back() == '-' || part.back() == '.')
-    return "a part of it starts or ends with '-' or '.'";
+  if (name.front() == '-' || name.front() == '.' || name.back() == '-' || name.back() == '.')
+    return "owner or name starts or ends with '-' or '.'";
   return std::nullopt;
 }
 
 void check_revision(std::string_view revision) {
-  for (const std::string_view part : split(revision, '/')) {
-    if (part.empty() || part == "." || part == ".." || part.find('\0') != std::string_view::npos)
+  for (const std::string_view name : split(revision, '/')) {
+    if (name.empty() || name == "." || name == ".." || name.find('\0') != std::string_view::npos)
       throw usage(fmt::format("'{}' is not a revision name", escape_name(revision)));
   }
 }
@@ -71,8 +71,8 @@ std::optional<std::string> repo_id_fault(std::string_view id) {
   if (id.find("--") != std::string_view::npos || id.find("..") != std::string_view::npos)
     return "'--' and '..' are not allowed";
   if (id.ends_with(".git")) return "it ends with '.git'";
-  for (const std::string_view part : split(id, '/')) {
-    if (std::optional<std::string> fault = component_fault(part)) return fault;
+  for (const std::string_view name : split(id, '/')) {
+    if (std::optional<std::string> fault = component_fault(name)) return fault;
   }
   return std::nullopt;
 }
@@ -89,15 +89,15 @@ std::string cached_repo_name(std::string_view type, std::string_view id) {
 
 std::optional<CachedModel> cached_model_at(std::string_view path) {
   constexpr std::string_view kPrefix = "models--";
-  const std::vector<std::string_view> parts = split(path, '/');
-  const auto repo = std::find_if(parts.begin(), parts.end(),
-                                 [](std::string_view part) { return part.starts_with(kPrefix); });
-  if (repo == parts.end()) return std::nullopt;
+  const std::vector<std::string_view> names = split(path, '/');
+  const auto repo = std::find_if(names.begin(), names.end(),
+                                 [](std::string_view name) { return name.starts_with(kPrefix); });
+  if (repo == names.end()) return std::nullopt;
   CachedModel model{std::string(repo->substr(kPrefix.size())), ""};
   if (const std::size_t dashes = model.id.find("--"); dashes != std::string::npos)
     model.id.replace(dashes, 2, "/");
   if (!is_repo_id(model.id)) return std::nullopt;
-  if (parts.end() - repo > 2 && repo[1] == "snapshots" && repo[2].size() == 40 && is_hex(repo[2]))
+  if (names.end() - repo > 2 && repo[1] == "snapshots" && repo[2].size() == 40 && is_hex(repo[2]))
     model.commit = repo[2];
   return model;
 }
@@ -116,7 +116,7 @@ std::string blob_link(std::string_view name, std::string_view hash) {
 
 CachedRepo::CachedRepo(std::string cache, std::string_view name)
     : cache_(std::move(cache)), folder_(join_path(cache_, name)) {
-  for (const char* part : {"refs", "blobs", "snapshots"}) require_plain_folder(join_path(folder_, part));
+  for (const char* below : {"refs", "blobs", "snapshots"}) require_plain_folder(join_path(folder_, below));
 }
 
 std::string CachedRepo::name() const {
@@ -146,10 +146,10 @@ std::string CachedRepo::missing_files_path(std::string_view commit) const {
 std::string CachedRepo::ref_path(std::string_view revision) const {
   check_revision(revision);
   std::string path = refs_folder();
-  const std::vector<std::string_view> parts = split(revision, '/');
-  for (std::size_t i = 0; i < parts.size(); ++i) {
-    path = join_path(path, parts[i]);
-    if (i + 1 < parts.size()) require_plain_folder(path);
+  const std::vector<std::string_view> names = split(revision, '/');
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    path = join_path(path, names[i]);
+    if (i + 1 < names.size()) require_plain_folder(path);
   }
   return path;
 }

@@ -18,15 +18,15 @@ constexpr std::array<std::string_view, 3> kAnywhere = {"_fsdp_wrapped_module.", 
                                                        "_orig_mod."};
 constexpr std::array<std::string_view, 2> kLeading = {"module.", "_forward_module."};
 
-// Removes a part that begins the name or follows a dot.
-bool remove_part(std::string& name, std::string_view part) {
+// Removes a wrapper that begins the name or follows a dot.
+bool remove_wrapper(std::string& name, std::string_view wrapper) {
   bool removed = false;
-  for (std::size_t at = name.find(part); at != std::string::npos; at = name.find(part, at)) {
+  for (std::size_t at = name.find(wrapper); at != std::string::npos; at = name.find(wrapper, at)) {
     if (at > 0 && name[at - 1] != '.') {
-      at += part.size();
+      at += wrapper.size();
       continue;
     }
-    name.erase(at, part.size());
+    name.erase(at, wrapper.size());
     removed = true;
   }
   return removed;
@@ -40,25 +40,26 @@ std::vector<std::string> remove_wrapper_names(Weights& weights) {
     if (!weights.files[tensor.source].is_safetensors) tensors.push_back(&tensor);
   }
   std::vector<std::string> notes;
-  const auto note = [&notes](std::string_view part, std::uint64_t count) {
-    notes.push_back(fmt::format("'{}' removed from {}", part, plural(count, "name")));
+  const auto note = [&notes](std::string_view wrapper, std::uint64_t count) {
+    notes.push_back(fmt::format("'{}' removed from {}", wrapper, plural(count, "name")));
   };
   std::unordered_map<std::string_view, std::string> before;  // new name to old
   std::vector<std::string> old_names;
   for (const Tensor* tensor : tensors) old_names.push_back(tensor->name);
-  for (const std::string_view part : kAnywhere) {
-    const auto count = std::count_if(tensors.begin(), tensors.end(),
-                                     [part](Tensor* tensor) { return remove_part(tensor->name, part); });
-    if (count > 0) note(part, static_cast<std::uint64_t>(count));
+  for (const std::string_view wrapper : kAnywhere) {
+    const auto count = std::count_if(tensors.begin(), tensors.end(), [wrapper](Tensor* tensor) {
+      return remove_wrapper(tensor->name, wrapper);
+    });
+    if (count > 0) note(wrapper, static_cast<std::uint64_t>(count));
   }
-  for (const std::string_view part : kLeading) {
+  for (const std::string_view wrapper : kLeading) {
     const bool all =
-        !tensors.empty() && std::all_of(tensors.begin(), tensors.end(), [part](const Tensor* tensor) {
-          return tensor->name.size() > part.size() && tensor->name.starts_with(part);
+        !tensors.empty() && std::all_of(tensors.begin(), tensors.end(), [wrapper](const Tensor* tensor) {
+          return tensor->name.size() > wrapper.size() && tensor->name.starts_with(wrapper);
         });
     if (!all) continue;
-    for (Tensor* tensor : tensors) tensor->name.erase(0, part.size());
-    note(part, tensors.size());
+    for (Tensor* tensor : tensors) tensor->name.erase(0, wrapper.size());
+    note(wrapper, tensors.size());
   }
   if (notes.empty()) return notes;
   for (std::size_t i = 0; i < tensors.size(); ++i) {

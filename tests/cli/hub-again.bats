@@ -5,8 +5,8 @@ load hub
 
 setup() { hub_home; }
 
-@test "parts and answers that fail are sent again" {
-  in_parts
+@test "pieces and answers that fail are sent again" {
+  in_pieces
   for fault in 'storage-put status "status":500,"times":2' 'storage-put reset "times":2' 'storage-put status "status":503' \
     'storage-put expired' 'preupload status "status":502' 'batch reset' 'complete status "status":504' 'verify reset' \
     'info reset' 'create busy' 'storage-put cut "bytes":100' 'batch truncate' 'storage-put reset-after' 'complete reset-after' \
@@ -23,7 +23,7 @@ setup() { hub_home; }
 }
 
 @test "a commit whose answer is lost is looked for, never made twice" {
-  in_parts
+  in_pieces
   for fault in 'status "status":504' 'status-after "status":504' 'reset-after' 'reset' 'truncate' 'late "status":504'; do
     hub_admin POST reset > /dev/null
     # shellcheck disable=SC2086
@@ -36,7 +36,7 @@ setup() { hub_home; }
 }
 
 @test "somebody else's commit: planned again once, --expect-parent never" {
-  in_parts
+  in_pieces
   expect 0 hub-push out ada/tiny
   head=${output##*/}
   hub_admin POST commit '{"id":"ada/tiny"}'
@@ -50,7 +50,7 @@ setup() { hub_home; }
 }
 
 @test "a hub that keeps failing is 75, one that refuses is 6, and nothing is committed" {
-  in_parts
+  in_pieces
   check() { # CODE TEXT FAULT...
     hub_admin POST reset > /dev/null
     hub_fault "${@:3}"

@@ -57,7 +57,7 @@ tls() {
   has stderr none.pem
 }
 
-@test "storage that stands still is given up after --timeout, and the part is sent again" {
+@test "storage that stands still is given up after --timeout, and the piece is sent again" {
   mkdir out
   large out/a.bin 50000
   start_hub --lfs-threshold 100 --multipart 10000 --chunk 10000

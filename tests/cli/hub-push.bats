@@ -261,7 +261,7 @@ setup() { hub_home; }
 }
 
 @test "the token goes to the hub alone, and nowhere into output or logs" {
-  in_parts
+  in_pieces
   hub_fault storage-put expired
   expect 0 hub-push -v -v --verify --tag v1 out ada/tiny
   [[ $stderr != *hf_testwrite* && $output != *hf_testwrite* ]]
@@ -272,7 +272,7 @@ setup() { hub_home; }
 }
 
 @test "--verify prints a manifest for sha256sum, and fails where the hub has something else" {
-  in_parts
+  in_pieces
   printf 'x' > 'out/back\slash'
   expect 5 hub-push out ada/tiny
   rm out/back*
@@ -291,7 +291,7 @@ setup() { hub_home; }
   expect 0 hub-push --max-files-per-commit 200 out ada/tiny
   has stderr "there will be 2 commits"
   same_files ada/tiny out
-  [ "$(hub_titles ada/tiny | grep -c 'part')" = 2 ]
+  [ "$(hub_titles ada/tiny | grep -c '(commit . of 2)')" = 2 ]
   hub_admin DELETE log
   expect 0 hub-push out ada/tiny
   [ "$(hub_count)" -le 4 ]

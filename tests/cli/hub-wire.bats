@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # What servers do wrong, and what is said of it: answers that are too long, links and headers that lead astray, waits, commits that
-# are too large, pushes that are done in part.
+# are too large, pushes that are done in pieces.
 load helper
 load hub
 
@@ -90,13 +90,13 @@ took() { python3 -c 'import sys, time; t = time.time() - float(sys.argv[3]); pri
     # Between a refusal and the next commit the branch is looked at.
     hub_log 'e["route"] in ("commit", "info")' | awk '$2 == "commit" && $4 != 200 {open = 1; next} open && $2 != "info" {exit 1} {open = 0}'
   done
-  hub_admin GET 'repo?id=ada/tiny' | jq -e '.revisions.main.commits[0].title == "Upload with hub-push (part 4 of 4)"'
+  hub_admin GET 'repo?id=ada/tiny' | jq -e '.revisions.main.commits[0].title == "Upload with hub-push (commit 4 of 4)"'
   hub_admin POST reset
   hub_fault commit too-large '"status":504,"bytes":150,"times":-1'
   expect 0 hub-push -q out/0000.txt ada/tiny
   expect 0 hub-push --create-pr out ada/tiny
   [ "$(hub_count 'e["route"] == "discussions"')" = 1 ]
-  [ "$(hub_titles ada/tiny refs/pr/1 | grep -c part)" = 4 ]
+  [ "$(hub_titles ada/tiny refs/pr/1 | grep -c "(commit . of 4)")" = 4 ]
   same_files ada/tiny out refs/pr/1
   [[ $output = */discussions/1 ]]
 }

@@ -85,8 +85,8 @@ same_files() { # ID FOLDER [REVISION]
   (cd "$2" && sha256sum --quiet -c ../there && [ "$(find . -type f | wc -l)" = "$(wc -l < ../there)" ])
 }
 
-# Many small parts: out/ with files of three parts.
-in_parts() {
+# Many small pieces: out/ with files of three pieces.
+in_pieces() {
   mkdir out
   for i in 1 2 3; do large out/$i.bin 30000; echo $i >> out/$i.bin; done
   start_hub --lfs-threshold 100 --multipart 10000 --chunk 12000 "$@"

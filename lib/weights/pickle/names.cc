@@ -5,7 +5,7 @@
 // 1. Python 2 names become those of Python 3 (canonical_global), as pickle itself maps them.
 //
 // 2. A dangerous name is dangerous wherever it comes from: its module's first component is on the list of
-// modules, one of its parts is on the list of parts, or one of the rules of numerical libraries fits.
+// modules, one of its components is on their list, or one of the rules of numerical libraries fits.
 //
 // 3. A name without dots is harmless if it is a dtype of torch or a rule of the allow-list fits. The list is
 // made of what torch, NumPy, Transformers, TRL, PEFT, accelerate and DeepSpeed leave in the files of a run:
@@ -194,8 +194,8 @@ constexpr std::string_view kDangerousModules =
     "optparse configparser dbm mailcap turtle tkinter wsgiref zipapp sysconfig msilib winreg _winapi "
     "weakref SimpleHTTPServer CGIHTTPServer dns pathlib2 ";
 
-// Names that are dangerous wherever they come from, as any part of a dotted name.
-constexpr std::string_view kDangerousParts =
+// Names that are dangerous wherever they come from, as any component of a dotted name.
+constexpr std::string_view kDangerousComponents =
     " eval exec execfile compile open __import__ getattr setattr delattr apply breakpoint globals "
     "locals vars input system popen spawn subprocess Popen os sys importlib builtins runstring load "
     "loads _load_from_bytes CodeType FunctionType ModuleType get_type_hints execWrapper import_module "
@@ -314,9 +314,9 @@ Verdict judge_global(std::string_view module_written, std::string_view name_writ
   if (is_word_of(kDangerousModules, module.substr(0, module.find('.'))) ||
       is_ruled(kDangerousNames, module, name))
     return Verdict::kDangerous;
-  for (const std::string_view part : split(name, '.')) {
-    const bool dunder = part.starts_with("__") && part.ends_with("__");
-    if (dunder || is_word_of(kDangerousParts, part)) return Verdict::kDangerous;
+  for (const std::string_view component : split(name, '.')) {
+    const bool dunder = component.starts_with("__") && component.ends_with("__");
+    if (dunder || is_word_of(kDangerousComponents, component)) return Verdict::kDangerous;
   }
   if (name.find('.') != std::string_view::npos) return Verdict::kUnknown;
   const bool is_dtype = module == "torch" && is_word_of(kTorchDtypes, name);

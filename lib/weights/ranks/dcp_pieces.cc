@@ -28,13 +28,13 @@ constexpr std::string_view kInfo = "DCP_SHARDING_INFO";
 
 // "shard-00002-model-00001-of-00003.safetensors": of rank 1 (counted from 0), the first of three files.
 struct PieceName {
-  std::uint64_t shard = 0, file = 0, files = 0;
+  std::uint64_t rank = 0, file = 0, files = 0;
 };
 std::optional<PieceName> parse_piece_name(std::string_view name) {
   PieceName piece;
-  const std::pair<std::string_view, std::uint64_t*> parts[] = {
-      {"shard-", &piece.shard}, {"-model-", &piece.file}, {"-of-", &piece.files}};
-  for (const auto& [text, number] : parts) {
+  const std::pair<std::string_view, std::uint64_t*> texts[] = {
+      {"shard-", &piece.rank}, {"-model-", &piece.file}, {"-of-", &piece.files}};
+  for (const auto& [text, number] : texts) {
     if (!name.starts_with(text)) return std::nullopt;
     name.remove_prefix(text.size());
     const std::from_chars_result parsed = std::from_chars(name.data(), name.data() + name.size(), *number);
@@ -47,20 +47,20 @@ std::optional<PieceName> parse_piece_name(std::string_view name) {
 // Every rank writes a file of each number. The full shape is as far as the pieces reach, so if all files of a
 // rank are lost, the only trace is a gap in the numbers, and for the last rank there is none.
 void require_all_pieces(const std::vector<PieceName>& pieces) {
-  std::uint64_t shards = 0;
+  std::uint64_t ranks = 0;
   std::set<std::pair<std::uint64_t, std::uint64_t>> present;
   for (const PieceName& piece : pieces) {
     if (piece.files != pieces.front().files)
       throw rule_error("DC-ITEM", fmt::format("pieces of two saves are mixed: of {} and of {} files",
                                               pieces.front().files, piece.files));
-    shards = std::max(shards, piece.shard);
-    present.emplace(piece.shard, piece.file);
+    ranks = std::max(ranks, piece.rank);
+    present.emplace(piece.rank, piece.file);
   }
-  for (std::uint64_t shard = 1; shard <= shards; ++shard) {
+  for (std::uint64_t rank = 1; rank <= ranks; ++rank) {
     for (std::uint64_t file = 1; file <= pieces.front().files; ++file) {
-      if (present.contains({shard, file})) continue;
-      throw rule_error("DC-FILE", fmt::format("shard-{:05}-model-{:05}-of-{:05}.safetensors is missing",
-                                              shard, file, pieces.front().files))
+      if (present.contains({rank, file})) continue;
+      throw rule_error("DC-FILE", fmt::format("shard-{:05}-model-{:05}-of-{:05}.safetensors is missing", rank,
+                                              file, pieces.front().files))
           .hint("multi-node runs leave each node's files on its own disk: copy them together");
     }
   }

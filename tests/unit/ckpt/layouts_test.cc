@@ -143,7 +143,7 @@ TEST_CASE("layouts: verl: every kind of file for every rank") {
   add_verl(run, at);
   CHECK(run.condition(pattern) == Condition::kResumable);
   CHECK(run.facts(pattern).has_optimizer);
-  CHECK(run.facts(pattern).rank_parts ==
+  CHECK(run.facts(pattern).rank_sets ==
         std::vector<std::string>{"actor/extra_state.pt", "actor/model.pt", "actor/optim.pt"});
   CHECK(run.facts(pattern).shows_complete);
   for (const char* kind : {"model", "optim", "extra_state"}) {
@@ -175,7 +175,7 @@ TEST_CASE("layouts: Megatron's folders of ranks, and the distributed kind") {
   }
   CHECK(run.condition(pattern) == Condition::kResumable);
   CHECK(run.facts(pattern).number == 10);
-  CHECK(run.facts(pattern).rank_parts == std::vector<std::string>{"mp_rank_00", "mp_rank_01"});
+  CHECK(run.facts(pattern).rank_sets == std::vector<std::string>{"mp_rank_00", "mp_rank_01"});
   run.remove("iter_0000010/mp_rank_01/distrib_optim.pt");
   CHECK(run.fault(pattern) == "mp_rank_01/distrib_optim.pt is missing");
   run.torch("iter_0000010/mp_rank_01/distrib_optim.pt");

@@ -223,16 +223,16 @@ TEST_CASE("scan: partitions of DeepSpeed and FSDP: the only weights are never ta
   CHECK(look_at(tagless.path()).of(1).why == "latest is missing");
 
   const TempFolder fsdp;
-  const std::string shares = step_folder(fsdp, "fsdp-run");
-  std::filesystem::copy(kRealCheckpoint + "/scheduler.pt", shares + "/scheduler.pt");
-  std::filesystem::copy(shares + "/pytorch_model_fsdp_0", shares + "/optimizer_0");
+  const std::string ranks = step_folder(fsdp, "fsdp-run");
+  std::filesystem::copy(kRealCheckpoint + "/scheduler.pt", ranks + "/scheduler.pt");
+  std::filesystem::copy(ranks + "/pytorch_model_fsdp_0", ranks + "/optimizer_0");
   at = look_at(fsdp.path());
   CHECK(at.of(1).condition == Condition::kResumable);
   training.clear();
   for (const TrainingEntry& entry : at.of(1).training_entries) training.push_back(entry.name);
   CHECK(training == std::vector<std::string>{"optimizer_0", "scheduler.pt"});
   CHECK(look_at(fsdp.path(), {.deep = true}).of(1).condition == Condition::kResumable);
-  std::filesystem::remove(shares + "/pytorch_model_fsdp_0/.metadata");
+  std::filesystem::remove(ranks + "/pytorch_model_fsdp_0/.metadata");
   CHECK(torn(fsdp.path()) == "pytorch_model_fsdp_0/.metadata is missing");
 }
 

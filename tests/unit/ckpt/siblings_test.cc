@@ -113,9 +113,9 @@ TEST_CASE("siblings: by pattern the best stays apart, unless all are called best
 }
 
 TEST_CASE("siblings: a file of ranks that only the previous save has is noticed once") {
-  const auto with = [](const char* name, std::uint64_t number, const Names& parts) {
+  const auto with = [](const char* name, std::uint64_t number, const Names& sets) {
     LookedAtEntry made = entry(name, number, 1);
-    made.facts.rank_parts = parts;
+    made.facts.rank_sets = sets;
     return made;
   };
   const Names both = {"actor/model.pt", "critic/model.pt"}, actor = {"actor/model.pt"};

@@ -26,27 +26,27 @@ std::string upload(const std::string& header) {
 
 }  // namespace
 
-TEST_CASE("lfs batch: no action means stored, a plain one a PUT, chunk_size parts") {
+TEST_CASE("lfs batch: no action means stored, a plain one a PUT, chunk_size pieces") {
   CHECK(parse(object("")).at(0).href.empty());
   CHECK(parse(object(",\"actions\":{}")).at(0).href.empty());
   const LfsUpload basic = parse(upload(R"({"x-amz-acl":"private"})")).at(0);
   CHECK(basic.href == "https://h/done");
-  CHECK(basic.parts.empty());
+  CHECK(basic.pieces.empty());
   REQUIRE(basic.headers.size() == 1);
   CHECK(basic.headers[0].name == "x-amz-acl");
   // Keys come in any order and width, with others between.
   for (const char* chunk : {"\"10\"", "10"}) {
-    const LfsUpload parts =
+    const LfsUpload pieces =
         parse(upload(std::string(R"({"00003":"c","1":"a","upload_id":"u","002":"b","chunk_size":)") + chunk +
                      "}"))
             .at(0);
-    CHECK(parts.parts == std::vector<std::string>{"a", "b", "c"});
-    CHECK(parts.chunk_size == 10);
-    CHECK(parts.headers.empty());
+    CHECK(pieces.pieces == std::vector<std::string>{"a", "b", "c"});
+    CHECK(pieces.chunk_size == 10);
+    CHECK(pieces.headers.empty());
   }
 }
 
-TEST_CASE("lfs batch: answers that make no sense are refused") {
+TEST_CASE("lfs batch: unexpected answers are refused") {
   for (const std::string& wrong :
        {std::string(), "{\"oid\":\"" + kOther + "\"}", object(",\"error\":{\"code\":422,\"message\":\"no\"}"),
         upload(R"({"chunk_size":"10","1":"a","2":"b"})"),
@@ -69,7 +69,7 @@ TEST_CASE("lfs batch: how long links live") {
   CHECK(expires(",\"expires_at\":\"1970-01-01T01:00:00Z\"") == 3600);
 }
 
-TEST_CASE("journal: parts outlive a process, broken and expired entries don't") {
+TEST_CASE("journal: pieces outlive a process, broken and expired entries don't") {
   const testing::TempFolder folder;
   const std::string path = folder.path() + "/deep/journal";
   LfsUpload upload;
@@ -77,14 +77,14 @@ TEST_CASE("journal: parts outlive a process, broken and expired entries don't") 
   upload.size = 25;
   upload.chunk_size = 10;
   upload.href = "https://h/done";
-  upload.parts = {"a", "b", "c"};
+  upload.pieces = {"a", "b", "c"};
   upload.expires = 5000;
   {
     Journal journal(path);
     CHECK(journal.fault().empty());
     CHECK_FALSE(journal.find(kOid, 0));
     journal.begin(upload);
-    journal.add_part(kOid, 2, "\"etag\"");
+    journal.add_piece(kOid, 2, "\"etag\"");
     CHECK_THROWS_AS(Journal{path}, Error);  // a second push to the same place
   }
   std::string text = read_whole_file(path, 1 << 20);
@@ -92,7 +92,7 @@ TEST_CASE("journal: parts outlive a process, broken and expired entries don't") 
     Journal journal(path);
     const std::optional<Journal::Saved> saved = journal.find(kOid, 4000);
     REQUIRE(saved);
-    CHECK(saved->upload.parts == upload.parts);
+    CHECK(saved->upload.pieces == upload.pieces);
     CHECK(saved->etags == std::map<std::size_t, std::string>{{2, "\"etag\""}});
     CHECK_FALSE(journal.find(kOid, 4941));
     journal.forget(kOid);
@@ -140,19 +140,19 @@ TEST_CASE("hashes: remembered for the very file, and only once it has settled") 
   REQUIRE(adopting.find(elsewhere));
   CHECK(adopting.find(elsewhere)->blob == hashes.blob);
   CHECK_FALSE(adopting.find(changed));
-  // A share saves what it knows of its own files alone.
+  // A part saves what it knows of its own files alone.
   adopting.add(changed, hashes);
-  adopting.divert(folder.path() + "/share", {elsewhere});
+  adopting.divert(folder.path() + "/part", {elsewhere});
   adopting.save();
   CHECK_FALSE(exists(folder.path() + "/own"));
-  CHECK(HashCache(folder.path() + "/share").find(elsewhere));
-  CHECK_FALSE(HashCache(folder.path() + "/share").find(changed));
+  CHECK(HashCache(folder.path() + "/part").find(elsewhere));
+  CHECK_FALSE(HashCache(folder.path() + "/part").find(changed));
   FileHashes verdict;
   verdict.clean = 7;
   adopting.add(elsewhere, verdict);
   adopting.save();
-  CHECK(HashCache(folder.path() + "/share").find(elsewhere)->clean == 7);
-  CHECK(HashCache(folder.path() + "/share").find(elsewhere)->blob == hashes.blob);
+  CHECK(HashCache(folder.path() + "/part").find(elsewhere)->clean == 7);
+  CHECK(HashCache(folder.path() + "/part").find(elsewhere)->blob == hashes.blob);
   // A table of 0.1 knows no verdicts.
   testing::put(table, "modelutils hashes 1\n1 2 3 1000000000 1000000000 - " + hashes.blob + "\n");
   const FileStamp known{{1, 2}, 3, 1'000'000'000, 1'000'000'000};
