@@ -65,7 +65,7 @@ std::string_view JsonScanner::string(std::string& scratch) {
   if (at_ < text_.size() && text_[at_] == '"') return text_.substr(begin, at_++ - begin);
   scratch.assign(text_, begin, at_ - begin);
   while (true) {
-    if (at_ >= text_.size()) throw error_at(begin - 1, "a string has no end");
+    if (at_ >= text_.size()) throw error_at(begin - 1, "unterminated string");
     if (text_[at_] == '"') break;
     if (text_[at_] != '\\') throw error("a string holds an unescaped control character");
     unescape(scratch);

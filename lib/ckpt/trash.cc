@@ -59,7 +59,7 @@ void copy_regular(int from, const std::string& name, int to, const std::string& 
 void copy_folder(int from, const std::string& name, int to, const std::string& target,
                  const struct stat& status, const std::string& path, const std::string& target_path,
                  int depth) {
-  if (depth > kMaxDepth) throw refused("folders nest too deeply").in_file(escape_name(path));
+  if (depth > kMaxDepth) throw refused("folders are nested too deeply").in_file(escape_name(path));
   const Fd in(::openat(from, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (in.get() < 0) throw io_error("open", errno, escape_name(path));
   if (is_mount_root(in.get()))

@@ -28,7 +28,7 @@ WalkedEntry::Kind kind_of(mode_t mode) {
 }
 
 void walk_into(int folder, const std::string& prefix, const std::string& path, int depth, Walk& walk) {
-  if (depth > kMaxDepth) throw malformed("folders nest too deeply").in_file(escape_name(path));
+  if (depth > kMaxDepth) throw malformed("folders are nested too deeply").in_file(escape_name(path));
   struct stat own {};
   if (::fstat(folder, &own) != 0) throw io_error("look at", errno, escape_name(path));
   for (const auto& [name, type] : list_at(folder, path)) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every call has the same shape: JSON is written, the session sends it (and repeats it where that is safe),
 // and each member of the answer is checked before it is used. A hub is a stranger: an answer without the
-// expected members is "the answer makes no sense" (kRemote), ids are checked to be letters and digits before
+// expected members is an "unexpected answer" (kRemote), ids are checked to be letters and digits before
 // they go into a URL, and a listing of more than kMaxPages pages, or one that repeats a page, is refused.
 //
 // Self-hosted hubs lack some routes: without the check of cards there are no warnings, without the list of
@@ -47,8 +47,8 @@ HubRequest get(std::string path, std::string what) {
   return request;
 }
 
-Error senseless(std::string_view what, std::string_view why) {
-  return Error(ErrorKind::kRemote, fmt::format("cannot {}: the answer makes no sense ({})", what, why));
+Error unexpected(std::string_view what, std::string_view why) {
+  return Error(ErrorKind::kRemote, fmt::format("cannot {}: unexpected answer ({})", what, why));
 }
 
 // `Link: <https://…>; rel="next"`
@@ -81,17 +81,17 @@ bool is_missing_route(int status) {
 void require_commit_id(const std::string& id, std::string_view what) {
   const bool plain = id.size() <= 128 &&
                      std::all_of(id.begin(), id.end(), [](unsigned char c) { return std::isalnum(c) != 0; });
-  if (!plain) throw senseless(what, "a commit id must consist of letters and digits");
+  if (!plain) throw unexpected(what, "a commit id must consist of letters and digits");
 }
 
 std::string HubApi::whoami() {
   const JsonValue answer = session_.json(get("/api/whoami-v2", "ask whose token this is"));
   const std::string* name = answer.find_string("name");
-  if (name == nullptr || name->empty()) throw senseless("ask whose token this is", "it has no name");
+  if (name == nullptr || name->empty()) throw unexpected("ask whose token this is", "it has no name");
   try {
     return parse_repo(*name + "/x", RepoType::kModel).id.substr(0, name->size());
   } catch (const Error&) {
-    throw senseless("ask whose token this is", "its name is not an account name");
+    throw unexpected("ask whose token this is", "its name is not an account name");
   }
 }
 
@@ -175,7 +175,7 @@ std::uint64_t HubApi::open_pull_request(const std::string& title, const std::str
   request.repeat = Repeat::kUndone;  // a request whose answer was lost may have opened one
   const JsonValue answer = session_.json(request);
   const std::optional<std::uint64_t> number = answer.find_u64("num");
-  if (!number) throw senseless(request.what, "it has no number");
+  if (!number) throw unexpected(request.what, "it has no number");
   return *number;
 }
 
@@ -221,7 +221,7 @@ std::vector<PreuploadAnswer> HubApi::preupload(const std::string& revision,
            std::move(body), "ask how files are stored");
   const JsonValue answer = session_.json(request);
   const JsonValue* list = answer.find("files");
-  if (list == nullptr || !list->is_array()) throw senseless(request.what, "it has no files");
+  if (list == nullptr || !list->is_array()) throw unexpected(request.what, "it has no files");
   std::unordered_map<std::string_view, const JsonValue*> by_path;
   for (const JsonValue& item : list->items()) {
     if (const std::string* path = item.find_string("path")) by_path[*path] = &item;
@@ -229,10 +229,10 @@ std::vector<PreuploadAnswer> HubApi::preupload(const std::string& revision,
   std::vector<PreuploadAnswer> answers;
   for (const PreuploadFile& file : files) {
     const auto found = by_path.find(file.path);
-    if (found == by_path.end()) throw senseless(request.what, "'" + escape_name(file.path) + "' is missing");
+    if (found == by_path.end()) throw unexpected(request.what, "'" + escape_name(file.path) + "' is missing");
     const std::string* mode = found->second->find_string("uploadMode");
     if (mode == nullptr || (*mode != "lfs" && *mode != "regular"))
-      throw senseless(request.what, "an uploadMode is neither lfs nor regular");
+      throw unexpected(request.what, "an uploadMode is neither lfs nor regular");
     const std::string* oid = found->second->find_string("oid");
     // Storage refuses empty objects, whatever the answer says.
     answers.push_back({*mode == "lfs" && file.size > 0, found->second->find_true("shouldIgnore"),
@@ -242,12 +242,12 @@ std::vector<PreuploadAnswer> HubApi::preupload(const std::string& revision,
 }
 
 std::vector<RemoteFile> HubApi::read_files(const JsonValue& list, std::string_view what) {
-  if (!list.is_array()) throw senseless(what, "it is not a list");
+  if (!list.is_array()) throw unexpected(what, "it is not a list");
   std::vector<RemoteFile> files;
   for (const JsonValue& item : list.items()) {
     const std::string* type = item.find_string("type");
     const std::string* path = item.find_string("path");
-    if (type == nullptr || path == nullptr) throw senseless(what, "an entry has no type or path");
+    if (type == nullptr || path == nullptr) throw unexpected(what, "an entry has no type or path");
     if (*type != "file") continue;
     RemoteFile file{*path, item.find_u64("size").value_or(0), "", ""};
     if (const std::string* oid = item.find_string("oid")) file.blob = *oid;
@@ -269,8 +269,8 @@ std::vector<RemoteFile> HubApi::list_files(const std::string& revision, const st
   below += "?recursive=True&expand=False";
   std::unordered_set<std::string> read;  // pages
   for (std::size_t entries = 0;;) {
-    if (!read.insert(below).second) throw senseless(what, "it repeats a page");
-    if (read.size() > kMaxPages) throw senseless(what, fmt::format("it has more than {} pages", kMaxPages));
+    if (!read.insert(below).second) throw unexpected(what, "it repeats a page");
+    if (read.size() > kMaxPages) throw unexpected(what, fmt::format("it has more than {} pages", kMaxPages));
     const HubRequest request = get(below, what);
     const HttpResponse response = session_.send(request);
     if (!response.ok()) {
@@ -279,12 +279,13 @@ std::vector<RemoteFile> HubApi::list_files(const std::string& revision, const st
     }
     const JsonValue list = parse_answer(response, what);
     entries += list.items().size();
-    if (entries > kMaxEntries) throw senseless(what, fmt::format("it has more than {} entries", kMaxEntries));
+    if (entries > kMaxEntries)
+      throw unexpected(what, fmt::format("it has more than {} entries", kMaxEntries));
     for (RemoteFile& file : read_files(list, what)) files.push_back(std::move(file));
     const std::string next = at_endpoint(next_page(response), session_.endpoint());
     if (next.empty()) return files;
     if (!next.starts_with(session_.endpoint() + "/"))
-      throw senseless(what, "the next page is on another host");
+      throw unexpected(what, "the next page is on another host");
     below = next.substr(session_.endpoint().size());
   }
 }

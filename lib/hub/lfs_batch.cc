@@ -15,8 +15,8 @@
 namespace mu {
 namespace {
 
-Error senseless(std::string_view why) {
-  return Error(ErrorKind::kRemote, fmt::format("cannot store files: the answer makes no sense ({})", why));
+Error unexpected(std::string_view why) {
+  return Error(ErrorKind::kRemote, fmt::format("cannot store files: unexpected answer ({})", why));
 }
 
 bool all_digits(std::string_view text) {
@@ -54,25 +54,25 @@ std::optional<std::uint64_t> chunk_size_of(const JsonValue& header) {
   if (value == nullptr) return std::nullopt;
   const std::string* text = value->as_string();
   const std::optional<std::uint64_t> size = text == nullptr ? value->as_u64() : number(*text);
-  if (!size || *size == 0) throw senseless("chunk_size is not a number");
+  if (!size || *size == 0) throw unexpected("chunk_size is not a number");
   return size;
 }
 
 void read_pieces(LfsUpload& upload, const JsonValue& header) {
   const std::uint64_t count = (upload.size + upload.chunk_size - 1) / upload.chunk_size;
-  if (count > 1'000'000) throw senseless("too many pieces");
+  if (count > 1'000'000) throw unexpected("too many pieces");
   upload.pieces.resize(static_cast<std::size_t>(count));
   for (const JsonValue::Member& member : header.members()) {
     if (!all_digits(member.key)) continue;
     const std::optional<std::uint64_t> piece = number(member.key);
     const std::string* url = member.value.as_string();
     if (!piece || *piece < 1 || *piece > count || url == nullptr)
-      throw senseless("a piece is not one of 1 to N");
+      throw unexpected("a piece is not one of 1 to N");
     upload.pieces[static_cast<std::size_t>(*piece - 1)] = *url;
   }
   if (std::any_of(upload.pieces.begin(), upload.pieces.end(),
                   [](const std::string& url) { return url.empty(); }))
-    throw senseless("a piece has no link");
+    throw unexpected("a piece has no link");
 }
 
 // Headers that are the sender's to make, whatever a hub says: where a request goes, and how its body is
@@ -103,9 +103,9 @@ std::vector<HttpHeader> headers_of(const JsonValue* object) {
     const bool about_pieces =
         member.key == "chunk_size" || member.key == "upload_id" || all_digits(member.key);
     if (text == nullptr || about_pieces || is_ours(member.key)) continue;
-    if (!is_header_name(member.key)) throw senseless("a header's name is not valid");
+    if (!is_header_name(member.key)) throw unexpected("a header's name is not valid");
     if (std::any_of(text->begin(), text->end(), [](unsigned char c) { return c < ' ' || c == 0x7F; }))
-      throw senseless("a header contains a line break or control character");
+      throw unexpected("a header contains a line break or control character");
     headers.push_back({member.key, *text});
   }
   return headers;
@@ -119,7 +119,7 @@ LfsUpload read_object(const JsonValue& object, const LfsObject& asked, double no
   const JsonValue* action = actions == nullptr ? nullptr : actions->find("upload");
   if (action == nullptr || !action->is_object()) return upload;  // it is there
   const std::string* href = action->find_string("href");
-  if (href == nullptr || href->empty()) throw senseless("an upload has no href");
+  if (href == nullptr || href->empty()) throw unexpected("an upload has no href");
   upload.href = *href;
   const JsonValue* header = action->find("header");
   upload.headers = headers_of(header);
@@ -141,18 +141,18 @@ LfsUpload read_object(const JsonValue& object, const LfsObject& asked, double no
 
 std::vector<LfsUpload> parse_batch(const JsonValue& answer, const std::vector<LfsObject>& asked, double now) {
   const JsonValue* list = answer.find("objects");
-  if (list == nullptr || !list->is_array()) throw senseless("it has no objects");
+  if (list == nullptr || !list->is_array()) throw unexpected("it has no objects");
   std::unordered_map<std::string_view, const JsonValue*> by_oid;
   for (const JsonValue& object : list->items()) {
     const std::string* oid = object.find_string("oid");
-    if (oid == nullptr) throw senseless("an object has no oid");
+    if (oid == nullptr) throw unexpected("an object has no oid");
     by_oid[*oid] = &object;
   }
   std::vector<LfsUpload> uploads;
   std::vector<std::string> refused;
   for (const LfsObject& object : asked) {
     const auto found = by_oid.find(object.oid);
-    if (found == by_oid.end()) throw senseless("an object is missing");
+    if (found == by_oid.end()) throw unexpected("an object is missing");
     if (const JsonValue* error = found->second->find("error"); error != nullptr && error->is_object()) {
       const std::string* message = error->find_string("message");
       refused.push_back(

@@ -33,7 +33,7 @@ struct LfsUpload {
 };
 
 // The uploads for `asked`, in their order. `now` (Unix seconds) is what lifetimes count from. Throws kRemote
-// for an answer that makes no sense, and for objects that the hub refuses.
+// for an unexpected answer, and for objects that the hub refuses.
 std::vector<LfsUpload> parse_batch(const JsonValue& answer, const std::vector<LfsObject>& asked, double now);
 
 }  // namespace mu

@@ -114,7 +114,7 @@ class RangedFile {
     std::memcpy(out.data(), from.data() + at, out.size());
   }
 
-  Error senseless(std::string_view why) const {
+  Error unexpected(std::string_view why) const {
     return Error(ErrorKind::kRemote, std::string(why))
         .in_file(escape_name(name_))
         .hint("download the file, then open the copy");
@@ -152,21 +152,21 @@ class RangedFile {
       }
       url = session_.led_to(url, *location);
     }
-    throw senseless(fmt::format("more than {} redirects", kMaxHops));
+    throw unexpected(fmt::format("more than {} redirects", kMaxHops));
   }
 
   std::string fetch(std::uint64_t offset, std::uint64_t size) {
     HttpResponse response = answer(offset, size);
     const std::string* type = response.header("content-type");
     if (response.status == 200 && type != nullptr && type->starts_with("text/html"))
-      throw senseless("the server sent a web page instead of the file");
+      throw unexpected("the server sent a web page instead of the file");
     if (response.status == 200 && offset == 0 && (!size_ || *size_ == response.body.size())) {
       check_same(response);
       if (!size_) size_ = response.body.size();
       return std::move(response.body);
     }
-    if (response.status == 200) throw senseless("the server ignores range requests");
-    if (response.status == 416) throw senseless("the file has become shorter");
+    if (response.status == 200) throw unexpected("the server ignores range requests");
+    if (response.status == 416) throw unexpected("the file has become shorter");
     if (response.status != 206) {
       HubRequest request;
       request.what = "read " + escape_name(name_);
@@ -174,14 +174,14 @@ class RangedFile {
     }
     const std::string* header = response.header("content-range");
     const std::optional<ContentRange> range = header == nullptr ? std::nullopt : parse_content_range(*header);
-    if (!range) throw senseless("the server does not say which range it sent");
+    if (!range) throw unexpected("the server does not say which range it sent");
     const std::uint64_t expected = std::min(size, range->total > offset ? range->total - offset : 0);
     if (range->begin != offset || expected == 0 || range->end != offset + expected - 1 ||
         response.body.size() != expected)
-      throw senseless(
+      throw unexpected(
           fmt::format("bytes {} to {} were requested, but others came", offset, offset + size - 1));
     if (size_ && range->total != *size_)
-      throw senseless(fmt::format("it has {} bytes, not {}", range->total, *size_));
+      throw unexpected(fmt::format("it has {} bytes, not {}", range->total, *size_));
     check_same(response);
     if (!size_) size_ = range->total;
     return std::move(response.body);

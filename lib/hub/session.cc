@@ -194,8 +194,8 @@ JsonValue parse_answer(const HttpResponse& response, std::string_view what) {
   try {
     return std::move(parse_json(response.body, kAnswerLimits).root);
   } catch (const Error& error) {
-    throw Error(ErrorKind::kRemote, fmt::format("cannot {}: the answer makes no sense (not JSON: {})", what,
-                                                escape_name(error.what())))
+    throw Error(ErrorKind::kRemote,
+                fmt::format("cannot {}: unexpected answer (not JSON: {})", what, escape_name(error.what())))
         .hint("check that this address is a hub");
   }
 }

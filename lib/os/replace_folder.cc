@@ -129,7 +129,7 @@ Inventory::Inventory(const std::string& folder) {
 }
 
 void Inventory::add(const std::string& folder, const std::string& prefix, int depth) {
-  if (depth > kMaxDepth) throw malformed("folders nest too deep").in_file(escape_name(folder));
+  if (depth > kMaxDepth) throw malformed("folders are nested too deeply").in_file(escape_name(folder));
   for (const FolderEntry& entry : list_folder(folder)) {
     const std::string path = join_path(folder, entry.name);
     const std::optional<struct stat> status = find_status(path, false);

@@ -17,7 +17,7 @@ namespace mu {
 class Inventory {
  public:
   Inventory() = default;
-  // Throws kIo, and kMalformed where folders nest too deep.
+  // Throws kIo, and kMalformed where folders are nested too deeply.
   explicit Inventory(const std::string& folder);
 
   // Whether the entry was there then and is unchanged. `path` is relative to the folder.

@@ -183,7 +183,7 @@ std::string scalar(Reader& reader, std::uint32_t type) {
 // `items` counts the texts and arrays seen inside arrays.
 std::string value(Reader& reader, std::uint32_t type, std::uint64_t depth, std::uint64_t& items) {
   if (type != kArray) return scalar(reader, type);
-  if (depth >= kMaxArrayDepth) throw malformed("its arrays nest too deep");
+  if (depth >= kMaxArrayDepth) throw malformed("its arrays are nested too deeply");
   const auto element = reader.number<std::uint32_t>();
   const std::uint64_t count = reader.count();
   if (element >= kValueBytes.size()) throw malformed(fmt::format("value type {} is unknown", element));

@@ -114,7 +114,7 @@ class DictParser {
     if (quote == '[' || quote == '(') throw malformed("structured arrays are not supported");
     if (quote != '\'' && quote != '"') throw malformed("the .npy header has no text where one is expected");
     const std::size_t end = text_.find(quote, at_ + 1);
-    if (end == std::string_view::npos) throw malformed("a text in the .npy header has no end");
+    if (end == std::string_view::npos) throw malformed("unterminated text in the .npy header");
     std::string out(text_.substr(at_ + 1, end - at_ - 1));
     at_ = end + 1;
     return out;

@@ -62,10 +62,10 @@ setup() { hub_home; }
   check 75 502 preupload status '"status":502,"times":-1'
   check 75 429 preupload commit-quota '"times":-1'
   check 75 429 batch rate-limit '"seconds":3000'
-  check 6 "makes no sense" batch lfs-missing
-  check 6 "makes no sense" preupload garbage
-  check 6 "makes no sense" preupload html
-  check 6 "makes no sense" preupload missing-path
+  check 6 "unexpected answer" batch lfs-missing
+  check 6 "unexpected answer" preupload garbage
+  check 6 "unexpected answer" preupload html
+  check 6 "unexpected answer" preupload missing-path
   check 6 ETag storage-put no-etag '"times":-1'
   check 6 "refuses 1 object" batch lfs-error
   check 6 "another host" info redirect '"location":"http://localhost:9/x"'

@@ -44,7 +44,7 @@ class MetadataReader {
     const std::string root = pickle_name(p, p.root());
     if (root.ends_with("MCoreMetadata")) throw megatron_error();
     if (!root.ends_with(".metadata.Metadata") || !root.starts_with("torch.distributed."))
-      throw rule_error("DC-CLASS", "the metadata are of the unknown class '" + escape_name(root) + "'");
+      throw rule_error("DC-CLASS", "the metadata have the unknown class '" + escape_name(root) + "'");
     const PickleId tensors = pickle_attribute(p, p.root(), "state_dict_metadata");
     const PickleId storage = pickle_attribute(p, p.root(), "storage_data");
     if (pickle_mapping(p, tensors).empty() || storage == kNoNode)
@@ -75,7 +75,7 @@ class MetadataReader {
       return;
     }
     if (!name.starts_with("torch.distributed.") || !name.ends_with(".TensorStorageMetadata"))
-      throw fail("it is of the unknown class '" + escape_name(name) + "'");
+      throw fail("it has the unknown class '" + escape_name(name) + "'");
     // The state of TensorProperties is a tuple: dtype, layout, requires_grad, memory format, pinned.
     const PickleId properties = pickle_attribute(p, value, "properties");
     PickleId dtype = pickle_attribute(p, properties, "dtype");

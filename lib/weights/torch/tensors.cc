@@ -102,7 +102,7 @@ class TensorReader {
   }
 
   void interpret(Tensor& tensor, std::string_view callee, PickleId arguments, int depth) {
-    if (depth > 8) throw malformed("the calls that make it nest too deep");
+    if (depth > 8) throw malformed("the calls that make it are nested too deeply");
     const std::span<const PickleId> args = p_.items(arguments);
     const auto inner = [&](PickleId node) {
       if (!is_tensor_node(p_, node)) throw malformed("it is made from something that is not a tensor");
@@ -221,7 +221,7 @@ class TensorReader {
     if (!found_reference) throw malformed("it does not refer to a storage as torch writes it");
     const StorageReference& reference = *found_reference;
     if (!reference.type)
-      throw malformed("its storage is of the unknown class '" + escape_name(reference.class_name) + "'");
+      throw malformed("its storage has the unknown class '" + escape_name(reference.class_name) + "'");
     if (!type) type = reference.type;
     const std::optional<std::uint64_t> count = element_count(tensor.shape);
     const std::optional<std::uint64_t> size = count ? checked_mul(*count, type->bytes) : std::nullopt;

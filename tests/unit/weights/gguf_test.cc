@@ -102,7 +102,7 @@ TEST_CASE("gguf: counts, lengths and offsets that lie") {
   }
   std::string deep = array(4, 0, "");
   for (int i = 0; i < 6; ++i) deep = array(kArray, 1, deep);
-  CHECK(has(error_of_gguf(gguf({pair("k", kArray, deep)}, {})), "too deep"));
+  CHECK(has(error_of_gguf(gguf({pair("k", kArray, deep)}, {})), "nested too deeply"));
   const std::string whole = gguf({pair("k", kString, text("v"))}, {tensor("t", {1}, 0, 0)}, "1234");
   CHECK(error_of_gguf(whole).empty());
   for (std::size_t size = 4; size < whole.size(); ++size)
