@@ -266,7 +266,7 @@ class CachePush {
 
   // Every file pushed, read back through the snapshot.
   void verify() {
-    require_parts(result_.plan);
+    require_model_files(result_.plan);
     std::vector<PushItem> kept;
     for (const PushItem& item : result_.plan.items) {
       if (item.local != nullptr && item.action != PushAction::kIgnored) kept.push_back(item);

@@ -21,7 +21,7 @@ class NamesGuard {
   std::vector<GuardFinding> run(const FileChoice& choice, bool is_model) {
     check_names(choice);
     for (const LeftOutFile& file : choice.left_out) {
-      if (file.broken && is_part_of_model(file.name)) add(Rule::kTorn, file.name, file.reason);
+      if (file.broken && belongs_to_model(file.name)) add(Rule::kTorn, file.name, file.reason);
     }
     if (is_model) check_model(choice);
     return std::move(findings_);

@@ -17,7 +17,7 @@ namespace mu {
 namespace {
 
 // What loaders other than those of transformers begin with.
-constexpr std::array kOtherParts = std::to_array<std::string_view>({
+constexpr std::array kOtherModelFiles = std::to_array<std::string_view>({
     "model_index.json",
     "modules.json",
     "params.json",
@@ -48,7 +48,7 @@ constexpr std::array kOtherParts = std::to_array<std::string_view>({
 
 }  // namespace
 
-bool is_part_of_model(std::string_view path) {
+bool belongs_to_model(std::string_view path) {
   const std::string_view name = base_name(path);
   switch (role_of(name, false)) {
     case FileRole::kWeights:
@@ -63,7 +63,7 @@ bool is_part_of_model(std::string_view path) {
     case FileRole::kChatTemplate:
       return true;
     case FileRole::kOther:
-      return std::any_of(kOtherParts.begin(), kOtherParts.end(),
+      return std::any_of(kOtherModelFiles.begin(), kOtherModelFiles.end(),
                          [name](std::string_view pattern) { return glob_matches(pattern, name); });
     default:
       return false;
@@ -76,10 +76,10 @@ void mark_ignored(PushPlan& plan, const IgnoreRules& rules) {
   }
 }
 
-std::vector<std::string> missing_parts(const PushPlan& plan) {
+std::vector<std::string> missing_model_files(const PushPlan& plan) {
   std::vector<std::string> missing;
   for (const PushItem& item : plan.items) {
-    if (item.action == PushAction::kIgnored && is_part_of_model(item.name)) missing.push_back(item.name);
+    if (item.action == PushAction::kIgnored && belongs_to_model(item.name)) missing.push_back(item.name);
   }
   return missing;
 }
@@ -89,17 +89,17 @@ void report_ignored(const PushPlan& plan, const std::vector<std::string>& allowe
                     const std::function<void(const std::string&)>& warning) {
   constexpr std::string_view kWhy = "left out: .gitignore or the hub's own list ignores it";
   for (const PushItem& item : plan.items) {
-    if (item.action == PushAction::kIgnored && !is_part_of_model(item.name))
+    if (item.action == PushAction::kIgnored && !belongs_to_model(item.name))
       note(fmt::format("{}: {}", escape_name(item.name), kWhy));
   }
   std::vector<GuardFinding> findings;
-  for (const std::string& name : missing_parts(plan))
+  for (const std::string& name : missing_model_files(plan))
     findings.push_back(against(Rule::kIgnored, name, std::string(kWhy)));
   enforce_guard(findings, allowed, warning);
 }
 
-void require_parts(const PushPlan& plan) {
-  const std::vector<std::string> missing = missing_parts(plan);
+void require_model_files(const PushPlan& plan) {
+  const std::vector<std::string> missing = missing_model_files(plan);
   if (missing.empty()) return;
   throw Error(ErrorKind::kAnswerNo,
               fmt::format("{} missing from the repository, ignored by .gitignore or the hub: {}",

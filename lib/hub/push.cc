@@ -3,7 +3,7 @@
 //   1. the guard looks at every file before anything leaves this machine;
 //   2. the repository and the branch are found or made (push_target.h), and remembered as the parent;
 //   3. the hub is asked about each file, and the plan is made (planner.h, plan.h);
-//   4. every byte goes into storage (lfs.h), where nobody sees it yet; a journal remembers parts of large files;
+//   4. every byte goes into storage (lfs.h), where nobody sees it yet; a journal remembers pieces of large files;
 //   5. a commit on top of the parent makes everything visible at once (commits.h);
 //   6. --verify and --tag look at the commit that came of it.
 // Requests are repeated by the session, links to storage are renewed by lfs.h, and a commit whose answer was
@@ -189,7 +189,7 @@ class Push {
 
   // Every file pushed or found the same, by both its hashes here and by the one that the hub keeps there.
   void verify() {
-    require_parts(result_.plan);
+    require_model_files(result_.plan);
     std::vector<PushItem> kept;
     for (const PushItem& item : result_.plan.items) {
       if (item.local != nullptr && item.action != PushAction::kIgnored) kept.push_back(item);

@@ -141,7 +141,7 @@ bool is_placeholder(std::string_view body) {
         "redacted", "replaceme", "changeme", "xxxxxxxx"}) {
     if (lower.find(word) != std::string::npos) return true;
   }
-  // Short ones count as whole parts.
+  // Short ones count as whole words.
   for (std::size_t begin = 0; begin <= lower.size();) {
     const std::size_t end = std::min(lower.find_first_of("_-", begin), lower.size());
     const std::string_view part = std::string_view(lower).substr(begin, end - begin);

@@ -232,7 +232,7 @@ TEST_CASE("attributes: patterns as git reads them") {
   }
 }
 
-TEST_CASE("ignored: parts of a model stop a push, other files are named") {
+TEST_CASE("ignored: files of a model stop a push, other files are named") {
   PushPlan plan;
   static const LocalFile kLocal = file("x");
   for (const char* name : {"README.md", "config.json", "d/model-00001-of-00002.safetensors", "notes.log",
@@ -240,7 +240,8 @@ TEST_CASE("ignored: parts of a model stop a push, other files are named") {
     plan.items.push_back({name, PushAction::kNew, Storage::kUnknown, 1, "", &kLocal});
   }
   mark_ignored(plan, IgnoreRules("*.safetensors\n*.log\n/config.json\n!tokenizer.json\n"));
-  CHECK(missing_parts(plan) == std::vector<std::string>{"config.json", "d/model-00001-of-00002.safetensors"});
+  CHECK(missing_model_files(plan) ==
+        std::vector<std::string>{"config.json", "d/model-00001-of-00002.safetensors"});
   std::vector<std::string> notes, warnings;
   const auto tell = [&](const std::vector<std::string>& allowed) {
     report_ignored(
@@ -253,10 +254,10 @@ TEST_CASE("ignored: parts of a model stop a push, other files are named") {
   warnings.clear();
   tell({"ignored"});
   CHECK(warnings.size() == 2);
-  CHECK_THROWS_AS(require_parts(plan), Error);
-  CHECK_NOTHROW(require_parts(PushPlan{}));
+  CHECK_THROWS_AS(require_model_files(plan), Error);
+  CHECK_NOTHROW(require_model_files(PushPlan{}));
   PushPlan others;
-  const std::vector<std::string> parts = {"1_Pooling/config.json",
+  const std::vector<std::string> files = {"1_Pooling/config.json",
                                           "bpe.model",
                                           "model.onnx_data",
                                           "model_index.json",
@@ -266,12 +267,12 @@ TEST_CASE("ignored: parts of a model stop a push, other files are named") {
                                           "sentence_bert_config.json",
                                           "vocab.bpe",
                                           "weights.npz"};
-  for (const std::string& name : parts)
+  for (const std::string& name : files)
     others.items.push_back({name, PushAction::kIgnored, Storage::kUnknown, 1, "", &kLocal});
-  CHECK(missing_parts(others) == parts);
+  CHECK(missing_model_files(others) == files);
   for (const char* name : {"a.png", "data.json", "log.txt", "model.py", "optimizer.pt", "rng_state.pth"})
     others.items.push_back({name, PushAction::kIgnored, Storage::kUnknown, 1, "", &kLocal});
-  CHECK(missing_parts(others) == parts);
+  CHECK(missing_model_files(others) == files);
   CHECK(is_deleted({"*"}, "", ".gitignore"));
   CHECK_FALSE(is_deleted({"*"}, "d", ".gitignore"));
   CHECK_FALSE(is_deleted({"*.txt"}, "", ".gitignore"));
