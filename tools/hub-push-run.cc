@@ -48,7 +48,7 @@ void refuse_run_folder(const std::string& local, const FileChoice& choice) {
                                : fmt::format("{} to {}", checkpoints.front(), checkpoints.back());
   throw refused(fmt::format("holds the checkpoints of a run ({}), but no model of its own", some))
       .in_file(escape_name(local))
-      .hint(fmt::format("push one of them, as {}; --every TIME pushes each new one",
+      .hint(fmt::format("push one of them, for example {}; --every TIME pushes each new one",
                         escape_name(join_path(local, checkpoints.back()))));
 }
 

@@ -84,7 +84,7 @@ std::string files_table(const Folder& folder, std::size_t width) {
   for (const FolderFile& file : folder.files) {
     if (rows++ == kShownFiles) break;
     table.row({escape_name(file.name) + (file.is_folder ? "/" : ""),
-               file.is_folder ? "" : format_size(file.size), std::string(role_name(file.role))});
+               file.is_folder ? "" : format_size(file.size), std::string(role_text(file.role))});
   }
   std::string text = table.text(2, width);
   if (folder.files.size() > kShownFiles)

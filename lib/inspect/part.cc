@@ -242,9 +242,8 @@ void CombinedParts::require_whole(const Weights& weights, const std::vector<cons
   if (plan_.stats) count(stats_, tensors.size());
   if (plan_.hash) count(hashes_, weights.files.size() + tensors.size());
   if (missing > 0)
-    throw malformed(fmt::format("a part is missing: {} in none of the given parts",
-                                missing == 1 ? "1 piece of the model is"
-                                             : group_digits(missing) + " pieces of the model are"))
+    throw malformed(fmt::format("a part is missing: no given part measured {} of the model",
+                                missing == 1 ? "1 piece" : group_digits(missing) + " pieces"))
         .in_file(escape_name(plan_.path))
         .hint("give all N parts");
 }

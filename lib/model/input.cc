@@ -112,7 +112,7 @@ std::optional<RankState> rank_state_of(const std::string& path, const FolderOpti
   if (options.from == From::kAny) return ranks;
   const bool zero = options.from == From::kZero;
   if (!ranks || (ranks->kind == RankState::Kind::kZero) != zero)
-    throw malformed(fmt::format("no ranks' files of {} lie in this folder",
+    throw malformed(fmt::format("this folder has no rank files of {}",
                                 zero ? "DeepSpeed" : "a torch distributed checkpoint"))
         .in_file(escape_name(path));
   return ranks;
@@ -259,8 +259,9 @@ void find_lost_parameters(Input& input, const std::string& base) {
       if (kept.empty()) return false;
       tied.push_back(*names.at(kept));
       tied.back().name = name;
-      notes.push_back(fmt::format("'{}' is '{}', as config.json ties them: no record says so",
-                                  escape_name(name), escape_name(kept)));
+      notes.push_back(fmt::format(
+          "'{}' is taken to be '{}' because config.json ties them; the checkpoint does not record it",
+          escape_name(name), escape_name(kept)));
       return true;
     });
     input.weights.tensors.insert(input.weights.tensors.end(), tied.begin(), tied.end());

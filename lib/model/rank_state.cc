@@ -77,7 +77,7 @@ std::optional<RankState> find_rank_state(const std::string& folder) {
   }
   const std::vector<RankState>& found = distributed.empty() ? tags : distributed;
   if (found.size() > 1)
-    throw malformed(fmt::format("there are {} of ranks' files: {}, {}{}", plural(found.size(), "folder"),
+    throw malformed(fmt::format("{} hold rank files: {}, {}{}", plural(found.size(), "folder"),
                                 escape_name(base_name(found[0].path)), escape_name(base_name(found[1].path)),
                                 found.size() > 2 ? ", …" : ""))
         .in_file(escape_name(folder))

@@ -193,6 +193,12 @@ std::string_view role_name(FileRole role) {
   return "other";
 }
 
+std::string_view role_text(FileRole role) {
+  if (role == FileRole::kRankState) return "state of ranks";
+  if (role == FileRole::kRankHelper) return "helper of ranks";
+  return role_name(role);
+}
+
 bool is_published(FileRole role) {
   return role <= FileRole::kDocument;
 }

@@ -42,7 +42,8 @@ enum class FileRole : std::uint8_t {
 // The role of an entry of a folder. A folder's contents are not looked at.
 FileRole role_of(std::string_view name, bool is_folder);
 
-std::string_view role_name(FileRole role);  // "tokenizer", one or two words
+std::string_view role_name(FileRole role);  // as JSON has it: "tokenizer", one or two words
+std::string_view role_text(FileRole role);  // the same as people read it
 
 // True for what belongs into a published model folder.
 bool is_published(FileRole role);

@@ -327,7 +327,7 @@ setup() { hub_home; }
     for dry in "" -n; do
       expect 5 hub-push $dry run ada/run
       has stderr "run: holds the checkpoints of a run (checkpoint-20, checkpoint-40, checkpoint-60), but no model of its own"
-      has stderr "push one of them, as run/checkpoint-60; --every TIME"
+      has stderr "push one of them, for example run/checkpoint-60; --every TIME"
       [ "$(wc -l <<< "$stderr")" = 1 ]
     done
   done

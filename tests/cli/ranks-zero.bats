@@ -155,7 +155,7 @@ $lost"
   expect 4 st-pack run -o x
   echo '{"tie_word_embeddings": true}' > run/config.json
   expect 0 st-pack run -o tied
-  has stderr "no record says so"
+  has stderr "because config.json ties them; the checkpoint does not record it"
   expect 0 st-inspect --diff run.expected.safetensors tied
 }
 
@@ -186,7 +186,7 @@ $lost"
     refused "[ZR-LATEST]"
   done
   rm run/latest && cp -r run/pytorch_model run/global_step2
-  refused "2 folders of ranks' files"
+  refused "2 folders hold rank files"
   save <<< 'universal(zero(2, 3, tag="global_step1_universal"))'
   mv run/latest run/latest_universal
   expect 0 st-inspect --diff run run.expected.safetensors

@@ -213,7 +213,7 @@ for r in range(3): d.metadata[f"__{r}.metadata"] = data(CHECKPOINT + "metadata.M
   [ "$(awk '{print $1}' <<< "$output")" = $'model\noptimizer' ]
   cp -r ckpt/pytorch_model_fsdp_0 ckpt/pytorch_model_fsdp_1
   expect 4 st-pack ckpt -o x
-  has stderr "2 folders of ranks' files"
+  has stderr "2 folders hold rank files"
   expect 4 st-pack ckpt -o x --from zero
 }
 

@@ -7,6 +7,7 @@
 #include <array>
 #include <charconv>
 
+#include "base/in_file.h"
 #include "base/text.h"
 #include "os/folder.h"
 #include "weights/index.h"
@@ -96,7 +97,7 @@ std::optional<ZeroFileName> parse_zero_file_name(std::string_view name) {
 
 ZeroFileNames list_zero_files(const std::string& folder) {
   ZeroFileNames files;
-  try {
+  in_file(folder, [&] {
     for (const FolderEntry& entry : list_folder(folder)) {
       refuse_other_kinds(entry);
       std::optional<ZeroFileName> file = parse_zero_file_name(entry.name);
@@ -110,9 +111,7 @@ ZeroFileNames list_zero_files(const std::string& folder) {
       std::sort(kind->begin(), kind->end(),
                 [](const ZeroFileName& a, const ZeroFileName& b) { return a.rank < b.rank; });
     }
-  } catch (Error& error) {
-    throw error.in_file(escape_name(folder));
-  }
+  });
   return files;
 }
 

@@ -41,7 +41,7 @@ class NodeList {
     if (nodes_.size() == kMaxTensors)
       throw malformed(fmt::format("it holds more than {} tensors", group_digits(kMaxTensors)));
     bytes_ += name.size();
-    if (bytes_ > kMaxNamesBytes) throw malformed("the names of its tensors have no end");
+    if (bytes_ > kMaxNamesBytes) throw malformed("the names of its tensors are too long together");
     nodes_.push_back({std::string(name), id});
   }
   std::vector<NamedNode> take() { return std::move(nodes_); }
