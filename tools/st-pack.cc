@@ -157,13 +157,14 @@ PackPlan make_plan(const Options& o, const PackOptions& options, const std::vect
                         .copies = options.selection.dtype,
                         .strict_copies = !o.from,
                         .threads = o.common.thread_count(),
-                        .find_ties = true};
+                        .find_ties = true,
+                        .change = {},
+                        .warn = [](const std::string& text) { print_warning(text); }};
   if (!adapters.empty())
     how.change = [&](Input& base, const std::vector<TiedName>& tied) {
       return merge_into(base, adapters, tied);
     };
   const Prepared prepared = prepare_model(input, how);
-  for (const std::string& warning : prepared.warnings) print_warning(warning);
   return plan_pack(input, prepared, options, kind);
 }
 

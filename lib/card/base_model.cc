@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Finds the model that a name in a file means. Caches keep a model under a path that still shows its id; any
 // other path shows nothing and never reaches a card.
+#include "base/error.h"
 #include "base/text.h"
 #include "card/gather.h"
 #include "card/tables.h"
@@ -49,8 +50,12 @@ std::optional<BaseName> base_from_name(std::string_view name, const std::string&
 std::optional<std::string> cached_snapshot(std::string_view id) {
   const std::string cache = hub_cache_home(), name = cached_repo_name("model", id);
   if (!is_repo_id(id) || !is_in_reach(join_path(join_path(cache, name), "snapshots"))) return std::nullopt;
-  const CachedRepo repo(cache, name);
-  if (const std::optional<std::string> main = repo.find_revision("main")) return repo.snapshot_path(*main);
+  const CachedRepo repo(cache, name, CachedRepo::Links::kAllowed);
+  try {
+    if (const std::optional<std::string> main = repo.find_revision("main")) return repo.snapshot_path(*main);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kMalformed) throw;  // an unsound ref counts as none
+  }
   // Downloaded by a tag or commit.
   const std::vector<std::string> snapshots = repo.snapshots();
   if (snapshots.size() != 1) return std::nullopt;

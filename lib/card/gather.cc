@@ -295,7 +295,8 @@ void add_place(CardFacts& facts, const Folder& folder, bool adapter,
   std::string kind = adapter ? "adapter" : "model";
   if (folder.has("optimizer.pt") || folder.has("optimizer.bin")) kind += " checkpoint";
   if (checkpoint) kind += " run";
-  if (checkpoint || holds_model_files(folder)) facts.add("kind", kind, "the folder's files");
+  if (checkpoint || holds_model_files(folder) || find_rank_state(folder.path))
+    facts.add("kind", kind, "the folder's files");
   const std::string name = folder_name(folder.path);
   facts.add("folder_name", name, "the folder's name");
   const std::string own(base_name(tidy_path(folder.path)));

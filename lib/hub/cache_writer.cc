@@ -120,8 +120,8 @@ std::string CacheWriter::write(const NewSnapshot& snapshot, bool link, unsigned 
 }
 
 void CacheWriter::write_blobs(const NewSnapshot& snapshot, bool link, unsigned jobs) const {
+  const Workshop workshop(repo_.folder());  // what a killed push left is gone now
   require_space(repo_.folder(), link ? 0 : snapshot.bytes);
-  const Workshop workshop(repo_.folder());
   const std::function<void(std::uint64_t)> on_bytes = listener_.progress("writing", snapshot.bytes);
   const std::vector<std::pair<std::string, LocalFile>> files(snapshot.blobs.begin(), snapshot.blobs.end());
   parallel_for(files.size(), jobs, [&](std::size_t i) {

@@ -114,8 +114,9 @@ std::string blob_link(std::string_view name, std::string_view hash) {
   return link + "blobs/" + std::string(hash);
 }
 
-CachedRepo::CachedRepo(std::string cache, std::string_view name)
+CachedRepo::CachedRepo(std::string cache, std::string_view name, Links links)
     : cache_(std::move(cache)), folder_(join_path(cache_, name)) {
+  if (links == Links::kAllowed) return;
   for (const char* below : {"refs", "blobs", "snapshots"}) require_plain_folder(join_path(folder_, below));
 }
 

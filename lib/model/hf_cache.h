@@ -52,8 +52,11 @@ struct CachedFile {
 // refused (kMalformed).
 class CachedRepo {
  public:
+  // Whether refs/, blobs/ and snapshots/ may be links, to another disk for example: only for those who just look
+  // something up.
+  enum class Links : std::uint8_t { kRefused, kAllowed };
   // `name` as cached_repo_name() makes it.
-  CachedRepo(std::string cache, std::string_view name);
+  CachedRepo(std::string cache, std::string_view name, Links links = Links::kRefused);
 
   [[nodiscard]] const std::string& cache() const { return cache_; }
   [[nodiscard]] const std::string& folder() const { return folder_; }  // CACHE/models--OWNER--NAME

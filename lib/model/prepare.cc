@@ -38,9 +38,8 @@ Prepared prepare_model(Input& input, const PrepareOptions& options) {
   }
   for (std::string& note : remove_wrapper_names(input.weights)) prepared.notes.push_back(std::move(note));
   for (const Finding& finding : input.weights.findings.list()) {
-    if (finding.level == Level::kSpec)
-      prepared.warnings.push_back(
-          fmt::format("{}: {} [{}]", escape_name(finding.file), finding.message, finding.rule));
+    if (finding.level == Level::kSpec && options.warn)
+      options.warn(fmt::format("{}: {} [{}]", escape_name(finding.file), finding.message, finding.rule));
   }
   if (options.find_ties) prepared.tied = find_tied(input);
   if (options.change) {

@@ -29,13 +29,14 @@ struct PrepareOptions {
   unsigned threads = 1;           // for comparing them
   bool find_ties = false;         // reads the tensors that the config ties
   std::function<ModelChange(Input&, const std::vector<TiedName>&)> change{};  // called last; may be empty
+  // Gets what the format does not allow, as soon as it is found; may be empty.
+  std::function<void(const std::string&)> warn{};
 };
 
 struct Prepared {
-  std::vector<std::string> notes;     // what was done and left out, a sentence each
-  std::vector<std::string> warnings;  // what the format's specification does not allow
-  std::vector<TiedName> tied;         // names whose bytes repeat another tensor's
-  bool unties = false;                // embeddings that the config ties are no longer the same
+  std::vector<std::string> notes;  // what was done and left out, a sentence each
+  std::vector<TiedName> tied;      // names whose bytes repeat another tensor's
+  bool unties = false;             // embeddings that the config ties are no longer the same
 };
 
 // Changes the input's list of tensors; reads no more of them than the options say. Throws kMalformed for

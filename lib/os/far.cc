@@ -7,7 +7,7 @@
 namespace mu {
 namespace {
 
-std::map<std::string, FarFolder, std::less<>>& hung_in() {
+std::map<std::string, FarFolder, std::less<>>& mounted() {
   static std::map<std::string, FarFolder, std::less<>> folders;
   return folders;
 }
@@ -15,7 +15,7 @@ std::map<std::string, FarFolder, std::less<>>& hung_in() {
 }  // namespace
 
 void mount_far(const std::string& name, FarFolder files) {
-  hung_in()[name] = std::move(files);
+  mounted()[name].merge(files);
 }
 
 bool is_far_name(std::string_view path) {
@@ -25,7 +25,7 @@ bool is_far_name(std::string_view path) {
 std::optional<FarPlace> find_far(std::string_view path) {
   if (path.find("://") == std::string_view::npos) return std::nullopt;
   while (path.ends_with('/')) path.remove_suffix(1);
-  for (const auto& [name, folder] : hung_in()) {
+  for (const auto& [name, folder] : mounted()) {
     if (!path.starts_with(name)) continue;
     if (path.size() == name.size()) return FarPlace{&folder, ""};
     if (path[name.size()] == '/') return FarPlace{&folder, std::string(path.substr(name.size() + 1))};

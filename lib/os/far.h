@@ -24,8 +24,8 @@ struct FarFile {
 // By path below the name they are mounted under; "" when that name is itself a file.
 using FarFolder = std::map<std::string, FarFile, std::less<>>;
 
-// Mounts files for the life of the process. Mounting a name again replaces its files, of which none may be open
-// then.
+// Mounts files for the life of the process. Mounting a name again adds to its files; those that were there stay,
+// since they may be open.
 void mount_far(const std::string& name, FarFolder files);
 
 // True for names that begin with hf://, https:// or http://.

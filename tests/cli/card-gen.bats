@@ -466,3 +466,18 @@ MD
   grep -q polyline curve.svg
   expect 5 card-gen --base a/b --plot
 }
+
+@test "a torch distributed checkpoint named itself is a model; a base in a cache on another disk is read" {
+  expect 0 card-gen "$FIXTURES/fsdp-run/checkpoint-1/pytorch_model_fsdp_0"
+  has output "library_name: transformers"
+  export HF_HUB_CACHE=$PWD/cache
+  mkdir -p cache/models--o--n/{refs,snapshots/0123456789012345678901234567890123456789} blobs
+  ln -s ../../blobs cache/models--o--n/blobs
+  printf 0123456789012345678901234567890123456789 > cache/models--o--n/refs/main
+  printf -- '---\nlicense: mit\n---\n' > cache/models--o--n/snapshots/0123456789012345678901234567890123456789/README.md
+  expect 0 card-gen --base o/n
+  has output "license: mit"
+  printf 'a/b' > cache/models--o--n/refs/main
+  expect 0 card-gen --base o/n
+  has output "license: mit"
+}

@@ -100,6 +100,21 @@ PY
   has output "different: 0 only in A, 0 only in B, 0 in shape, 0 in dtype, 1 in values, 20 equal"
 }
 
+@test "--diff of two files of one repository, or of one file with itself, reads both" {
+  published base
+  expect 0 hub-push -q "$FIXTURES/base/model.safetensors" ada/tiny other.safetensors
+  printf X | dd of=out/model.safetensors bs=1 seek=150000 conv=notrunc status=none
+  expect 0 hub-push -q out/model.safetensors ada/tiny changed.safetensors
+  expect 0 st-inspect --diff hf://ada/tiny/model.safetensors hf://ada/tiny/other.safetensors
+  has output "same: 21 tensors"
+  expect 1 st-inspect --diff hf://ada/tiny/model.safetensors hf://ada/tiny/changed.safetensors
+  has output "1 in values, 20 equal"
+  expect 0 st-inspect --diff hf://ada/tiny/model.safetensors hf://ada/tiny/model.safetensors
+  export HF_HUB_CACHE=$PWD/cache HF_ENDPOINT=file://$PWD/cache
+  expect 0 hub-push -q "$FIXTURES/base" ada/near
+  expect 0 timeout 20 st-inspect --diff hf://ada/near hf://ada/near/model.safetensors
+}
+
 @test "private repositories want the token, which never reaches storage or another host" {
   start_hub
   expect 0 hub-push -q --private "$FIXTURES/base" ada/secret
