@@ -33,7 +33,7 @@ load ranks
   expect 0 st-inspect --diff partitions "$FIXTURES/zero3-run/reference.safetensors"
   expect 2 st-pack run -o x --from nowhere
   expect 4 st-pack "$FIXTURES/base" -o x --from zero
-  has stderr "no ranks' files"
+  has stderr "this folder has no rank files"
 }
 
 @test "bf16 comes from the model file where it is equal" {
