@@ -273,6 +273,14 @@ PY
   expect 7 hub-push out ada/tiny
   has stderr "are free"
   find full -not -path '*.locks*' | sort | diff before -
+  # What a push killed elsewhere left goes before the space is counted.
+  stage=$repo/.push.mu-stage.elsewhere.1.ns1.1.1
+  mkdir $stage
+  large $stage/half 100000
+  touch -d '2 days ago' $stage/half $stage
+  large out/b.bin 90000
+  expect 0 hub-push out ada/tiny
+  [ ! -e $stage ]
   rm out/b.bin
   (
     flock 9
