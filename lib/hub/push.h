@@ -37,6 +37,6 @@ struct PushResult {
 // own. Throws kRefused for what the guard stops, kRemote for what the hub refuses, kTemporary when it may go
 // better later; then nothing was committed. What fails after a commit is in the result.
 PushResult push_to_hub(HubSession& session, const FileChoice& choice, HashCache& cache,
-                       const PushOptions& options, const PushListener& listener);
+                       const PushOptions& given, const PushListener& listener);
 
 }  // namespace mu

@@ -88,7 +88,7 @@ std::string cached_repo_name(std::string_view type, std::string_view id) {
 }
 
 std::optional<CachedModel> cached_model_at(std::string_view path) {
-  constexpr std::string_view kPrefix = "models--";
+  static constexpr std::string_view kPrefix = "models--";
   const std::vector<std::string_view> names = split(path, '/');
   const auto repo = std::find_if(names.begin(), names.end(),
                                  [](std::string_view name) { return name.starts_with(kPrefix); });
