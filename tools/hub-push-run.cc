@@ -53,12 +53,9 @@ void refuse_run_folder(const std::string& local, const FileChoice& choice) {
 }
 
 std::string newest_checkpoint(const std::string& run) {
-  FoundRuns found = find_runs({run}, false, CheckpointNames());
-  for (const Error& failure : found.failures) throw failure;
-  const std::vector<RunFacts> runs = scan_runs(found.runs, CheckpointNames(), {});
-  if (runs.front().failure) throw *runs.front().failure;
+  const RunFacts facts = scan_run(run, CheckpointNames(), {});
   std::string newest;
-  for (const CheckpointFacts& checkpoint : runs.front().checkpoints) {
+  for (const CheckpointFacts& checkpoint : facts.checkpoints) {
     if (checkpoint.is_complete() && !checkpoint.writer) newest = checkpoint.name;
   }
   return newest;

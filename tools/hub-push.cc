@@ -122,13 +122,18 @@ int push_once(const HubPushOptions& o, const std::string& local, PushOptions pus
 // Runs until a signal ends it. A hub that is down is tried again next time, a checkpoint whose files are
 // refused is passed over; what the hub refuses for good ends the loop.
 int push_every(const HubPushOptions& o, const PushOptions& push_to) {
-  const bool minutes = o.every->find_first_not_of("0123456789") == std::string::npos;
+  const bool minutes = is_digits(*o.every);
   const std::uint32_t pause = parse_duration(minutes ? *o.every + "m" : *o.every);
   if (pause == 0) throw usage("--every must be more than 0");
   std::string newest, pushed;
+  bool waiting = false;  // and said so
   while (true) {
     try {
       newest = newest_checkpoint(o.operands[0]);
+      if (newest.empty() && !waiting && err_is_terminal())
+        print_note(fmt::format("{}: no complete checkpoint yet; looking again every {}",
+                               escape_name(o.operands[0]), minutes ? *o.every + "m" : *o.every));
+      waiting = newest.empty();
       if (!newest.empty() && newest != pushed) {
         push_once(o, join_path(o.operands[0], newest), push_to);
         flush_out();

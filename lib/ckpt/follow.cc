@@ -11,13 +11,14 @@
 namespace mu {
 
 Followed follow_run(const std::string& path, const CheckpointNames& names, unsigned threads) {
-  const FoundRuns found = find_runs({path}, false, names);
-  for (const std::vector<Error>& errors : {found.missing, found.failures}) {
-    if (!errors.empty()) throw Error(errors.front()).hint("nothing was changed");
-  }
-  const std::vector<RunFacts> runs = scan_runs(found.runs, names, {.threads = threads});
-  const RunFacts& run = runs.front();
-  if (run.failure) throw Error(*run.failure);
+  const RunFacts run = [&] {
+    try {
+      return scan_run(path, names, {.threads = threads});
+    } catch (Error& error) {
+      if (error.hint().empty()) error.hint("nothing was changed");
+      throw;
+    }
+  }();
   const bool has_whole =
       std::any_of(run.checkpoints.begin(), run.checkpoints.end(),
                   [](const CheckpointFacts& c) { return c.is_complete() && !c.is_rank_only; });

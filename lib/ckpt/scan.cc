@@ -389,4 +389,14 @@ std::vector<RunFacts> scan_runs(const std::vector<RunFolder>& runs, const Checkp
   return Scanner(runs, names, options).scan();
 }
 
+RunFacts scan_run(const std::string& path, const CheckpointNames& names, const ScanOptions& options) {
+  const FoundRuns found = find_runs({path}, false, names);
+  for (const std::vector<Error>& errors : {found.missing, found.failures}) {
+    if (!errors.empty()) throw Error(errors.front());
+  }
+  std::vector<RunFacts> runs = scan_runs(found.runs, names, options);
+  if (runs.front().failure) throw Error(*runs.front().failure);
+  return std::move(runs.front());
+}
+
 }  // namespace mu

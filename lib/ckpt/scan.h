@@ -25,4 +25,7 @@ struct ScanOptions {
 std::vector<RunFacts> scan_runs(const std::vector<RunFolder>& runs, const CheckpointNames& names,
                                 const ScanOptions& options);
 
+// Opens one run and gathers its facts. Throws whatever keeps it from being read.
+RunFacts scan_run(const std::string& path, const CheckpointNames& names, const ScanOptions& options);
+
 }  // namespace mu

@@ -151,3 +151,29 @@ setup() { hub_home; }
   wait $pid
   same_files ada/tiny out
 }
+
+@test "--every on a folder without checkpoints says on a terminal what it waits for, once, and nothing in cron" {
+  mkdir run
+  python3 - > shown 2>&1 <<'PY' 3>&- & waiting=$!
+import os, pty, signal, subprocess
+main, side = pty.openpty()
+process = subprocess.Popen(["hub-push", "--every", "1s", "run", "ada/x"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=side)
+text = b""
+while b"every 1s" not in text:
+    text += os.read(main, 4096)
+process.send_signal(signal.SIGTERM)
+process.wait()
+print(text.decode(), end="")
+PY
+  wait $waiting
+  grep -q 'run: no complete checkpoint yet; looking again every 1s' shown
+  hub-push --every 1s run ada/x 2> messages 3>&- & pusher=$!
+  until [ "$(readlink /proc/$pusher/exe)" != "$(readlink /proc/$$/exe)" ] && grep -q ') S ' /proc/$pusher/stat; do :; done
+  rmdir run  # which ends it
+  code=0
+  wait $pusher || code=$?
+  [ "$code" = 7 ]
+  ! grep -q 'no complete checkpoint' messages
+  expect 7 hub-push --every 1s run ada/x
+  has stderr "hub-push: run: "
+}
