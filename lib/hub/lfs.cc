@@ -224,7 +224,8 @@ class Uploader {
     const std::uint64_t begin = multipart ? piece * flight.upload.chunk_size : 0;
     HttpRequest request;
     request.method = "PUT";
-    request.url = multipart ? flight.upload.pieces[piece] : flight.upload.href;
+    request.url =
+        at_endpoint(multipart ? flight.upload.pieces[piece] : flight.upload.href, api_.session().endpoint());
     if (!multipart) request.headers = flight.upload.headers;
     std::uint64_t reported = 0;
     request.body =
@@ -307,7 +308,7 @@ class Uploader {
                     bool authorized) {
     HttpRequest request;
     request.method = "POST";
-    request.url = url;
+    request.url = at_endpoint(url, api_.session().endpoint());
     request.headers = std::move(headers);
     request.headers.push_back({"Content-Type", std::string(kLfsJson)});
     request.headers.push_back({"Accept", std::string(kLfsJson)});

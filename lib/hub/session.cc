@@ -337,7 +337,9 @@ HttpResponse HubSession::try_until_final(HttpRequest& request, bool authorized, 
 }
 
 std::string HubSession::led_to(const std::string& from, const std::string& to) const {
-  std::string target = at_endpoint(resolve_location(from, to), settings_.endpoint);
+  std::string target = resolve_location(from, to);
+  // Who named the public Hub itself stays there; a mirror hands out its addresses and means its own.
+  if (at_endpoint(from, settings_.endpoint) == from) target = at_endpoint(target, settings_.endpoint);
   const auto astray = [&](std::string_view why) {
     return Error(ErrorKind::kRemote,
                  fmt::format("{} sends us to {}: {}", origin(parse_url(from)), printable_url(target), why));
@@ -402,7 +404,6 @@ JsonValue HubSession::json(const HubRequest& request) {
 }
 
 HttpResponse HubSession::send_url(HttpRequest request, bool authorized) {
-  request.url = at_endpoint(request.url, settings_.endpoint);
   const bool ours = authorized && same_origin(request.url, settings_.endpoint);
   Patience patience(settings_.max_wait_s);
   return try_until_final(request, ours, Repeat::kAlways, patience);

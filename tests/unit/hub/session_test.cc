@@ -139,6 +139,16 @@ TEST_CASE("hub: links to the public Hub lead to a mirror, links elsewhere stay")
   CHECK(at_endpoint("https://huggingface.co/x", "https://huggingface.co") == "https://huggingface.co/x");
 }
 
+TEST_CASE("hub: who names the public Hub while a mirror is in force stays there") {
+  HttpClient client({});
+  SessionSettings settings;
+  settings.endpoint = "https://mirror.example";
+  const HubSession session(std::move(settings), client);
+  CHECK(session.led_to("https://huggingface.co/a/b", "/c") == "https://huggingface.co/c");
+  CHECK(session.led_to("https://mirror.example/a/b", "https://huggingface.co/c") ==
+        "https://mirror.example/c");
+}
+
 TEST_CASE("hub: a token goes over plain http to this machine alone") {
   HttpClient client({});
   const auto open = [&](const std::string& endpoint, bool insecure) {
