@@ -42,9 +42,7 @@ void derive(InspectOptions& o) {
   }
   if (o.check) o.level = *o.check == "loads" ? Level::kLoads : *o.check == "hub" ? Level::kHub : Level::kSpec;
   if (o.tree && *o.tree != kAllKeys) {
-    const bool digits = !o.tree->empty() && o.tree->size() < 6 &&
-                        o.tree->find_first_not_of("0123456789") == std::string::npos;
-    if (!digits || *o.tree == "0")
+    if (!is_digits(*o.tree) || o.tree->size() > 5 || *o.tree == "0")
       throw usage("--tree takes a depth of 1 or more, not '" + escape_name(*o.tree) + "'");
     o.depth = std::stoul(*o.tree);
   }

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+// Everything here goes over code points: a name from a file is decoded one code point at a time, and each is
+// shown, escaped or counted by what it is. Malformed bytes are code points of their own, so that no input is
+// skipped and nothing reads past the end. Widths are those of a terminal, by ranges of Unicode.
 #include "base/text.h"
 
 #include <fmt/format.h>
@@ -213,6 +216,14 @@ std::vector<std::string_view> split(std::string_view text, char separator) {
   }
   parts.push_back(text.substr(start));
   return parts;
+}
+
+bool is_digits(std::string_view text) {
+  return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
+}
+
+bool is_lower_hex(std::string_view text) {
+  return !text.empty() && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
 
 std::string lower_ascii(std::string_view text) {

@@ -42,6 +42,9 @@ std::string wrap(std::string_view text, std::size_t columns, std::size_t indent)
 
 std::string group_digits(std::uint64_t number);  // 1234567 -> "1,234,567"
 std::string lower_ascii(std::string_view text);
+// One ASCII digit or more and nothing else: decimal, and hexadecimal as hashes are written (0-9, a-f).
+bool is_digits(std::string_view text);
+bool is_lower_hex(std::string_view text);
 std::vector<std::string_view> split(std::string_view text, char separator);
 std::string_view trim(std::string_view text);  // without surrounding blanks, tabs and line ends
 std::string join(const std::vector<std::string>& parts, std::string_view separator);

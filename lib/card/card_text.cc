@@ -67,8 +67,7 @@ std::string model_index(const CardFacts& facts) {
 // --set: true, false and plain numbers keep their type, everything else is text.
 std::string set_entry(const std::string& key, const std::string& value) {
   const bool truth = value == "true" || value == "false";
-  const bool number = !value.empty() && value.size() < 16 && (value == "0" || value.front() != '0') &&
-                      value.find_first_not_of("0123456789") == std::string::npos;
+  const bool number = is_digits(value) && value.size() < 16 && (value == "0" || value.front() != '0');
   return truth || number ? yaml_string(key) + ": " + value + "\n" : yaml_entry(key, value);
 }
 

@@ -184,8 +184,7 @@ std::uint64_t factor(const Tensor& tensor, const Quantisation& q) {
 // The number of the layer in "model.layers.12.mlp…", or nullopt.
 std::optional<std::string> layer_of(std::string_view name) {
   for (const std::string_view part : split(name, '.')) {
-    if (!part.empty() && part.find_first_not_of("0123456789") == std::string_view::npos)
-      return std::string(part);
+    if (is_digits(part)) return std::string(part);
   }
   return std::nullopt;
 }

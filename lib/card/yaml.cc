@@ -35,10 +35,6 @@ bool is_one_of(std::string_view text, std::initializer_list<std::string_view> wo
   return std::find(words.begin(), words.end(), text) != words.end();
 }
 
-bool all_digits(std::string_view text) {
-  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
-}
-
 // The numbers of js-yaml's default schema: decimal, 0x, 0o, 0b; floats with a dot or an exponent; .inf and
 // .nan.
 bool is_number(std::string_view text) {
@@ -55,19 +51,19 @@ bool is_number(std::string_view text) {
     if (std::isinf(std::strtod(std::string(text).c_str(), nullptr))) return false;
     std::string_view power = text.substr(exponent + 1);
     if (!power.empty() && (power.front() == '-' || power.front() == '+')) power.remove_prefix(1);
-    if (!all_digits(power)) return false;
+    if (!is_digits(power)) return false;
     text = text.substr(0, exponent);
   }
   const std::size_t dot = text.find('.');
-  if (dot == std::string_view::npos) return all_digits(text);
+  if (dot == std::string_view::npos) return is_digits(text);
   const std::string_view whole = text.substr(0, dot), fraction = text.substr(dot + 1);
-  return (whole.empty() || all_digits(whole)) && (fraction.empty() || all_digits(fraction)) &&
+  return (whole.empty() || is_digits(whole)) && (fraction.empty() || is_digits(fraction)) &&
          whole.size() + fraction.size() > 0;
 }
 
 bool is_date(std::string_view text) {
-  return text.size() >= 10 && all_digits(text.substr(0, 4)) && text[4] == '-' &&
-         all_digits(text.substr(5, 2)) && text[7] == '-' && all_digits(text.substr(8, 2)) &&
+  return text.size() >= 10 && is_digits(text.substr(0, 4)) && text[4] == '-' &&
+         is_digits(text.substr(5, 2)) && text[7] == '-' && is_digits(text.substr(8, 2)) &&
          (text.size() == 10 || text[10] == 'T' || text[10] == ' ');
 }
 
@@ -94,7 +90,7 @@ bool is_sexagesimal(std::string_view text) {
     parts.back() = parts.back().substr(0, dot);
   }
   return std::all_of(parts.begin() + 1, parts.end(), [](std::string_view part) {
-    return all_digits(part) && (part.size() == 1 || (part.size() == 2 && part[0] <= '5'));
+    return is_digits(part) && (part.size() == 1 || (part.size() == 2 && part[0] <= '5'));
   });
 }
 
@@ -115,7 +111,7 @@ bool is_python_number(std::string_view text) {
   std::string_view part = text.substr(dot + 1);
   if (const std::size_t e = part.find_first_of("eE"); e != std::string_view::npos) {
     const std::string_view power = part.substr(e + 1);
-    if (power.empty() || (power.front() != '-' && power.front() != '+') || !all_digits(power.substr(1)))
+    if (power.empty() || (power.front() != '-' && power.front() != '+') || !is_digits(power.substr(1)))
       return false;
     part = part.substr(0, e);
   }

@@ -17,10 +17,6 @@ namespace {
 
 constexpr std::uint64_t kMostText = 4096;  // bytes, as long as a path may be (PATH_MAX)
 
-bool is_digits(std::string_view text) {
-  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
-}
-
 std::string_view without_extension(std::string_view name) {
   for (const std::string_view extension : {".ckpt", ".pt", ".pth", ".safetensors", ".bin"}) {
     if (name.ends_with(extension)) return name.substr(0, name.size() - extension.size());

@@ -9,14 +9,11 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "ckpt/walk.h"
 
 namespace mu {
 namespace {
-
-bool is_number(std::string_view text) {
-  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
-}
 
 // Kernel threads have no program, and often outnumber processes. A process of another user shows neither its
 // program nor its files.
@@ -33,7 +30,7 @@ std::map<FileId, std::string> find_open_files(const std::set<dev_t>& devices) {
   if (proc.get() < 0) return found;
   const std::string self = std::to_string(::getpid());
   for (const auto& [process, type] : list_at(proc.get(), "/proc")) {
-    if (!is_number(process) || process == self || !has_program(proc.get(), process)) continue;
+    if (!is_digits(process) || process == self || !has_program(proc.get(), process)) continue;
     const Fd files(::openat(proc.get(), (process + "/fd").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (files.get() < 0) continue;  // it has ended, or we may not look
     try {

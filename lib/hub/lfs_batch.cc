@@ -19,11 +19,6 @@ Error unexpected(std::string_view why) {
   return Error(ErrorKind::kRemote, fmt::format("cannot store files: unexpected answer ({})", why));
 }
 
-bool all_digits(std::string_view text) {
-  return !text.empty() &&
-         std::all_of(text.begin(), text.end(), [](unsigned char c) { return std::isdigit(c) != 0; });
-}
-
 std::optional<std::uint64_t> number(std::string_view text) {
   std::uint64_t value = 0;
   const std::from_chars_result parsed = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -63,7 +58,7 @@ void read_pieces(LfsUpload& upload, const JsonValue& header) {
   if (count > 1'000'000) throw unexpected("too many pieces");
   upload.pieces.resize(static_cast<std::size_t>(count));
   for (const JsonValue::Member& member : header.members()) {
-    if (!all_digits(member.key)) continue;
+    if (!is_digits(member.key)) continue;
     const std::optional<std::uint64_t> piece = number(member.key);
     const std::string* url = member.value.as_string();
     if (!piece || *piece < 1 || *piece > count || url == nullptr)
@@ -101,7 +96,7 @@ std::vector<HttpHeader> headers_of(const JsonValue* object) {
   for (const JsonValue::Member& member : object->members()) {
     const std::string* text = member.value.as_string();
     const bool about_pieces =
-        member.key == "chunk_size" || member.key == "upload_id" || all_digits(member.key);
+        member.key == "chunk_size" || member.key == "upload_id" || is_digits(member.key);
     if (text == nullptr || about_pieces || is_ours(member.key)) continue;
     if (!is_header_name(member.key)) throw unexpected("a header's name is not valid");
     if (std::any_of(text->begin(), text->end(), [](unsigned char c) { return c < ' ' || c == 0x7F; }))

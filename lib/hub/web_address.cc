@@ -51,10 +51,6 @@ std::optional<std::string> path_at(std::string_view text, std::string_view endpo
   }
 }
 
-bool is_number(std::string_view text) {
-  return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
-}
-
 using Names = std::vector<std::string_view>;
 
 // "@REV/path" of the names behind a page's name. A revision stays quoted as it is (%2F), a path does not.
@@ -81,7 +77,7 @@ std::optional<WebAddress> read_web_address(std::string_view url, std::string_vie
   address.page = names[page];
   const std::size_t rest = page + 1;
   if (address.page == "tree" && names.size() == rest) return address;
-  if (address.page == "discussions" && names.size() == rest + 1 && is_number(names[rest])) {
+  if (address.page == "discussions" && names.size() == rest + 1 && is_digits(names[rest])) {
     address.place += "@refs/pr/" + std::string(names[rest]);
   } else if (is_one_of(kRevisionPages, names[page]) && names.size() > rest) {
     address.place += revision_and_path(names, rest);

@@ -21,8 +21,7 @@ namespace mu {
 namespace {
 
 bool is_number(std::string_view component) {
-  return !component.empty() && component.size() <= 9 && (component.size() == 1 || component[0] != '0') &&
-         std::all_of(component.begin(), component.end(), [](char c) { return c >= '0' && c <= '9'; });
+  return is_digits(component) && component.size() <= 9 && (component.size() == 1 || component[0] != '0');
 }
 
 // "a.12.b" -> "a.0.b", and 12 is appended to `numbers`: every number is written as 0, and no other component

@@ -25,10 +25,6 @@ namespace {
 constexpr std::size_t kMaxDepth = 100;  // folders in folders
 constexpr std::size_t kMaxRef = 4096;   // bytes
 
-bool is_hex(std::string_view text) {
-  return !text.empty() && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
-}
-
 // A folder of the layout, or nothing at all.
 void require_plain_folder(const std::string& path) {
   const std::optional<struct stat> status = find_status(path, false);
@@ -97,7 +93,7 @@ std::optional<CachedModel> cached_model_at(std::string_view path) {
   if (const std::size_t dashes = model.id.find("--"); dashes != std::string::npos)
     model.id.replace(dashes, 2, "/");
   if (!is_repo_id(model.id)) return std::nullopt;
-  if (names.end() - repo > 2 && repo[1] == "snapshots" && repo[2].size() == 40 && is_hex(repo[2]))
+  if (names.end() - repo > 2 && repo[1] == "snapshots" && repo[2].size() == 40 && is_lower_hex(repo[2]))
     model.commit = repo[2];
   return model;
 }
@@ -177,7 +173,7 @@ std::optional<std::string> CachedRepo::find_revision(std::string_view revision) 
     if (!is_folder(snapshot_path(commit))) return std::nullopt;
     return commit;
   }
-  if (revision.size() < 7 || !is_hex(revision)) return std::nullopt;
+  if (revision.size() < 7 || !is_lower_hex(revision)) return std::nullopt;
   for (const std::string& name : snapshots()) {
     if (name.starts_with(revision)) return name;
   }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/glob.h"
+#include "base/text.h"
 
 namespace mu {
 namespace {
@@ -102,10 +103,9 @@ constexpr std::array kFolders = std::to_array<Rule>({
 // "checkpoint-" and digits without a leading zero, nothing else.
 bool is_checkpoint_name(std::string_view name) {
   constexpr std::string_view kPrefix = "checkpoint-";
-  if (!name.starts_with(kPrefix) || name.size() == kPrefix.size()) return false;
+  if (!name.starts_with(kPrefix)) return false;
   const std::string_view digits = name.substr(kPrefix.size());
-  if (digits.size() > 1 && digits.front() == '0') return false;
-  return std::all_of(digits.begin(), digits.end(), [](char c) { return c >= '0' && c <= '9'; });
+  return is_digits(digits) && (digits.size() == 1 || digits.front() != '0');
 }
 
 // A rule prepared for folders of many files; most rules are plain names.

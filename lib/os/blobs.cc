@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <string_view>
 
+#include "base/text.h"
 #include "os/folder.h"
 
 namespace mu {
@@ -24,8 +25,7 @@ bool is_cached_repo(const std::string& folder) {
 }  // namespace
 
 bool is_blob_hash(std::string_view text) {
-  return (text.size() == 40 || text.size() == 64) &&
-         text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+  return (text.size() == 40 || text.size() == 64) && is_lower_hex(text);
 }
 
 bool is_cached_repo_name(std::string_view name) {

@@ -31,7 +31,7 @@ std::optional<PartName> parse_part_name(std::string_view name) {
   constexpr std::string_view kOf = "-of-";
   const std::size_t of = name.find(kOf);
   if (name.size() <= kDigits || name[kDigits] != '.' || of == std::string_view::npos || of < kDigits + 1 ||
-      name.substr(0, kDigits).find_first_not_of("0123456789abcdef") != std::string_view::npos)
+      !is_lower_hex(name.substr(0, kDigits)))
     return std::nullopt;
   const std::string text =
       fmt::format("{}/{}", name.substr(kDigits + 1, of - kDigits - 1), name.substr(of + kOf.size()));

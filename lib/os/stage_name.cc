@@ -67,10 +67,6 @@ std::string pid_namespace() {
   return fmt::format("ns{}", known ? status.st_ino : 0);
 }
 
-bool is_number(std::string_view text) {
-  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
-}
-
 std::optional<std::uint64_t> parse_hex(std::string_view text) {
   std::uint64_t value = 0;
   const std::from_chars_result parsed = std::from_chars(text.data(), text.data() + text.size(), value, 16);
@@ -100,13 +96,13 @@ std::optional<OwnerFields> parse_owner(std::string_view text) {
     owner = {fields[0], fields[1], "", fields[2], fields[3]};
   } else if (fields.size() == 5 || fields.size() == 6) {
     owner = {fields[0], fields[1], fields[2], fields[3], fields[4]};
-    if (!owner.space.starts_with("ns") || !is_number(owner.space.substr(2))) return std::nullopt;
+    if (!owner.space.starts_with("ns") || !is_digits(owner.space.substr(2))) return std::nullopt;
     if (fields.size() == 6 && !(owner.judged = parse_id(fields[5]))) return std::nullopt;
   } else {
     return std::nullopt;
   }
   owner.pid = owner.pid.substr(0, owner.pid.find('+'));
-  return is_number(owner.pid) ? std::optional(owner) : std::nullopt;
+  return is_digits(owner.pid) ? std::optional(owner) : std::nullopt;
 }
 
 // 0.1 gave up what it deleted under the lock of its folder, and containers see the same lock: for such names,

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <exception>
@@ -29,10 +30,16 @@ std::string first_line(const std::string& path) {
   return std::string(trim(line));
 }
 
+// 0 for "max" and anything else that is not a number.
+double number_of(const std::string& text) {
+  double value = 0;
+  std::from_chars(text.data(), text.data() + text.size(), value);
+  return value;
+}
+
 // How many processors a quota of microseconds in each period amounts to, or 0 for no limit.
 double quota_of(const std::string& quota, const std::string& period) {
-  const double used = std::atof(quota.c_str());
-  const double whole = std::atof(period.c_str());
+  const double used = number_of(quota), whole = number_of(period);
   return used > 0 && whole > 0 ? used / whole : 0;
 }
 

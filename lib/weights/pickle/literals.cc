@@ -41,8 +41,7 @@ std::variant<std::int64_t, std::string_view> parse_integer_line(std::string_view
   const std::string_view digits = line.starts_with('-') ? line.substr(1) : line;
   if (digits.size() > Pickle::kMaxNumber)
     throw PickleStop{fmt::format("a number has {} digits", digits.size())};
-  if (digits.empty() || digits.find_first_not_of("0123456789") != std::string_view::npos)
-    throw PickleStop{"a whole number is not written in digits"};
+  if (!is_digits(digits)) throw PickleStop{"a whole number is not written in digits"};
   std::int64_t value = 0;
   if (std::from_chars(line.data(), line.data() + line.size(), value).ec == std::errc()) return value;
   return line;

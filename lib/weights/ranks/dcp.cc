@@ -14,6 +14,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/in_file.h"
 #include "base/sizes.h"
 #include "base/text.h"
 #include "os/folder.h"
@@ -242,8 +243,8 @@ class Assembler {
   }
 
   // The piece as its own zip describes it.
-  Box piece(const DcpEntry& entry, const DcpChunk& chunk, const InputFile& file, const DcpPlace& place,
-            std::uint32_t source) {
+  static Box piece(const DcpEntry& entry, const DcpChunk& chunk, const InputFile& file, const DcpPlace& place,
+                   std::uint32_t source) {
     std::array<char, 9> start{};
     if (place.length >= start.size()) file.read_at(place.offset, std::as_writable_bytes(std::span(start)));
     if (start[0] != 'P' || start[1] != 'K') {
@@ -313,7 +314,7 @@ Weights open_dcp(const std::string& path, const DcpOptions& options) {
   const DcpMetadata metadata = read_dcp_metadata(path);
   Weights weights;
   weights.from_ranks.emplace();
-  try {
+  in_file(path, [&] {
     const Chosen chosen = choose_model(metadata.entries, options);
     if (chosen.tensors.empty()) throw rule_error("DC-KEY", "it holds no tensors");
     for (const auto& [name, entry] : chosen.tensors) {
@@ -338,9 +339,7 @@ Weights open_dcp(const std::string& path, const DcpOptions& options) {
     if (const std::size_t unused = unused_places(metadata); unused > 0)
       weights.from_ranks->notes.push_back(
           fmt::format("{} belong to no tensor of the metadata", plural(unused, "stored piece")));
-  } catch (Error& error) {
-    throw error.in_file(escape_name(path));
-  }
+  });
   std::size_t pieces = 0;
   for (const Tensor& tensor : weights.tensors) pieces += tensor.layout->boxes.size();
   weights.from_ranks->origin = fmt::format("torch distributed checkpoint, {} in {}", plural(pieces, "piece"),

@@ -126,7 +126,7 @@ std::vector<Joined> join_pieces(const Weights& pieces) {
 }
 
 // The tensor, once its pieces are known to fill its shape.
-Tensor finish(Joined joined) {
+Tensor finish(Joined&& joined) {
   auto& [tensor, layout] = joined;
   const ByteSize size = tensor_bytes(tensor.dtype, tensor.shape);
   if (size.status != ByteSizeStatus::kOk)

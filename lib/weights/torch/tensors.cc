@@ -96,7 +96,7 @@ class TensorReader {
   }
 
  private:
-  PickleId argument(std::span<const PickleId> args, std::size_t index) const {
+  static PickleId argument(std::span<const PickleId> args, std::size_t index) {
     if (index >= args.size()) throw malformed("the call that makes it lacks arguments");
     return args[index];
   }
@@ -157,7 +157,7 @@ class TensorReader {
     make_foreign(tensor, callee.substr(callee.rfind('_') + 1));
   }
 
-  void make_foreign(Tensor& tensor, std::string_view type) {
+  static void make_foreign(Tensor& tensor, std::string_view type) {
     tensor.dtype = Dtype::kForeign;
     tensor.offset = 0;
     tensor.size = 0;
