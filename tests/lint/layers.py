@@ -36,6 +36,7 @@ LIBRARIES = {
     "zlib.h": ["lib/weights/"],
     "Eigen/": ["lib/lora/dense.cc"],
     "yaml-cpp/": ["lib/card/"],
+    "pcre2.h": ["lib/base/regex.cc"],
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', re.MULTILINE)
 
@@ -103,6 +104,7 @@ def self_test():
         ("lib/model/a.cc", "#include <openssl/sha.h>"),
         ("lib/tensor/a.cc", "#include <zlib.h>"),
         ("lib/hub/a.cc", "#include <curl/curl.h>"),
+        ("lib/lora/a.cc", "#include <pcre2.h>"),
         ("lib/attic/a.cc", ""),
         ("lib/weights/weights.cc", '#include "weights/open/open.h"'),
         ("lib/weights/pickle/a.cc", '#include "weights/archive/zip.h"'),
