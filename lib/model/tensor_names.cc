@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rules are applied as transformers does it: a rule's patterns are searched as one alternation, the longest first, and
+// the first occurrence of the text that matched is replaced, wherever the match was. To load, all renamings act in
+// turn and then at most one conversion; to save, the conversion comes first. Which side a name is on is told by
+// prefixes that the other side never has: asking whether the rules undo each other can't tell, since published names
+// are often the beginning of other published names (language_model.model.…).
+#include "model/tensor_names.h"
+
+#include <algorithm>
+#include <charconv>
+#include <optional>
+
+#include "base/regex.h"
+#include "base/text.h"
+
+namespace mu {
+namespace {
+
+std::string replaced(std::string text, std::string_view what, std::string_view with) {
+  for (std::size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + with.size()))
+    text.replace(at, what.size(), with);
+  return text;
+}
+
+// The expression that transformers makes of a pattern: "*." is any text up to a dot, and a pattern that ends in a
+// letter or digit ends there.
+std::string expression_of(const std::string& pattern) {
+  std::string text = replaced(pattern, "*.", ".*\\.");
+  const auto last = static_cast<unsigned char>(text.empty() ? '.' : text.back());
+  if ((last >= '0' && last <= '9') || (last >= 'A' && last <= 'Z') || (last >= 'a' && last <= 'z'))
+    text += "(?!\\w)";
+  return text;
+}
+
+bool is_number(std::string_view component) {
+  return component == "*" || is_digits(component);
+}
+
+// True if the name is, or begins with, one of the prefixes, by whole components.
+bool has_prefix(std::string_view name, const std::vector<std::string>& prefixes) {
+  const std::vector<std::string_view> parts = split(name, '.');
+  return std::any_of(prefixes.begin(), prefixes.end(), [&](const std::string& prefix) {
+    const std::vector<std::string_view> wanted = split(prefix, '.');
+    if (wanted.size() > parts.size()) return false;
+    return std::equal(wanted.begin(), wanted.end(), parts.begin(),
+                      [](std::string_view want, std::string_view part) {
+                        return want == "*" ? is_number(part) : want == part;
+                      });
+  });
+}
+
+// One rule, with its patterns prepared.
+class PreparedRule {
+ public:
+  // `seen`: whether the first pattern of a group has matched already.
+  PreparedRule(const NameRule& rule, bool seen) : rule_(rule), seen_(seen) {
+    for (const std::string& pattern : rule.match) patterns_.emplace_back(expression_of(pattern));
+  }
+
+  [[nodiscard]] const NameRule& rule() const { return rule_; }
+
+  // The name that the rule makes, if it matches; sets `pattern` to the number of the one that did.
+  [[nodiscard]] std::optional<std::string> apply(const std::string& name, RegexBudget& budget,
+                                                 std::size_t& pattern) const {
+    std::string_view prefix;
+    if (rule_.is_scoped) {
+      const std::string scope = rule_.scope.empty() ? "" : rule_.scope + ".";
+      const std::string whole = (rule_.base.empty() ? "" : rule_.base + ".") + scope;
+      if (!name.starts_with(whole) && !name.starts_with(scope)) return std::nullopt;
+      prefix = std::string_view(name).substr(0, name.starts_with(whole) ? whole.size() : scope.size());
+    }
+    const std::string rest = name.substr(prefix.size());
+    const std::optional<Found> found = search(rest, budget);
+    if (!found) return std::nullopt;
+    const bool group = rule_.kind == NameRule::Kind::kGroup;
+    if (group && found->pattern > 0 && !seen_) return std::nullopt;
+    pattern = found->pattern;
+    const std::string to =
+        replaced(rule_.to[group ? found->pattern : 0], "\\1", number_or_text(found->group));
+    // The first occurrence of the text, wherever it matched.
+    std::string result = rest;
+    result.replace(rest.find(found->text), found->text.size(), to);
+    return std::string(prefix) + result;
+  }
+
+ private:
+  struct Found {
+    std::size_t pattern = 0, begin = 0;
+    std::string text, group;
+  };
+
+  // As one alternation of all patterns, the longest first, would find it.
+  [[nodiscard]] std::optional<Found> search(const std::string& text, RegexBudget& budget) const {
+    std::optional<Found> best;
+    for (std::size_t i = 0; i < patterns_.size(); ++i) {
+      const std::optional<RegexMatch> match = patterns_[i].search(text, budget);
+      if (!match) continue;
+      const bool better =
+          !best || match->begin < best->begin ||
+          (match->begin == best->begin && rule_.match[i].size() > rule_.match[best->pattern].size());
+      if (!better) continue;
+      best = Found{i, match->begin, text.substr(match->begin, match->end - match->begin),
+                   match->groups.empty() ? "" : std::string(match->groups.front().value_or(""))};
+    }
+    return best;
+  }
+
+  [[nodiscard]] std::string number_or_text(const std::string& group) const {
+    if (rule_.kind != NameRule::Kind::kOffset) return group;
+    long number = 0;
+    std::from_chars(group.data(), group.data() + group.size(), number);
+    return std::to_string(number + rule_.offset);
+  }
+
+  NameRule rule_;
+  bool seen_;
+  std::vector<Regex> patterns_;
+};
+
+}  // namespace
+
+// Names come from files, so that matching them has a limit; a model of 100,000 tensors takes a fraction of it.
+constexpr std::uint64_t kBudget = 60 * RegexBudget::kSecond;
+
+class NameRules {
+ public:
+  // Files are saved from a whole model, so that the first of a group is there; names to load may be anybody's.
+  NameRules(const std::vector<NameRule>& rules, bool saves) : saves_(saves), budget_(kBudget) {
+    for (const NameRule& rule : rules) rules_.emplace_back(rule, saves);
+  }
+
+  // To save, at most one conversion and then all renamings, each on the result of the one before; to load, the
+  // other way round.
+  [[nodiscard]] RenamedTensor apply(std::string_view text) const {
+    RenamedTensor result{.name = std::string(text)};
+    if (saves_) convert(result);
+    for (const PreparedRule& rule : rules_) {
+      if (rule.rule().kind == NameRule::Kind::kConvert) continue;
+      std::size_t pattern = 0;
+      if (std::optional<std::string> renamed = rule.apply(result.name, budget_, pattern))
+        result.name = std::move(*renamed);
+    }
+    if (!saves_) convert(result);
+    return result;
+  }
+
+ private:
+  void convert(RenamedTensor& result) const {
+    for (const PreparedRule& rule : rules_) {
+      if (rule.rule().kind != NameRule::Kind::kConvert) continue;
+      std::optional<std::string> renamed = rule.apply(result.name, budget_, result.pattern);
+      if (!renamed) continue;
+      result.name = std::move(*renamed);
+      result.conversion = &rule.rule();
+      return;
+    }
+  }
+
+  bool saves_;
+  mutable RegexBudget budget_;
+  std::vector<PreparedRule> rules_;
+};
+
+TensorNames::TensorNames(NameClass one)
+    : class_(std::move(one)),
+      save_(std::make_unique<const NameRules>(class_.save, true)),
+      load_(std::make_unique<const NameRules>(class_.load, false)) {}
+
+TensorNames::~TensorNames() = default;
+
+std::shared_ptr<const TensorNames> TensorNames::of(const ModelConfig& config) {
+  if (config.root.find("auto_map") != nullptr) return nullptr;
+  std::optional<NameClass> found;
+  if (!config.architectures.empty()) {
+    found = find_name_class(config.architectures.front());
+  } else {
+    found = find_name_class_of_type(config.model_type);
+  }
+  return found ? std::make_shared<const TensorNames>(std::move(*found)) : nullptr;
+}
+
+std::string TensorNames::published(std::string_view memory_name) const {
+  return save_->apply(memory_name).name;
+}
+
+std::string TensorNames::memory(std::string_view published_name) const {
+  return load_->apply(published_name).name;
+}
+
+RenamedTensor TensorNames::load(std::string_view published_name) const {
+  return load_->apply(published_name);
+}
+
+NameSide TensorNames::side_of(std::string_view name) const {
+  if (class_.memory.empty() && class_.published.empty()) return NameSide::kNeutral;
+  if (has_prefix(name, class_.memory)) return NameSide::kMemory;
+  if (has_prefix(name, class_.published)) return NameSide::kPublished;
+  return published(name) == name ? NameSide::kNeutral : NameSide::kForeign;
+}
+
+TensorNames::Counts TensorNames::side_of(const std::vector<Tensor>& tensors) const {
+  Counts counts;
+  for (const Tensor& tensor : tensors) {
+    switch (class_.is_automatic ? side_of(tensor.name) : NameSide::kNeutral) {
+      case NameSide::kNeutral:
+        ++counts.neutral;
+        break;
+      case NameSide::kMemory:
+        ++counts.memory;
+        break;
+      case NameSide::kPublished:
+        ++counts.published;
+        break;
+      case NameSide::kForeign:
+        ++counts.foreign;
+        break;
+    }
+  }
+  return counts;
+}
+
+std::string NamesInBase::operator()(std::string_view name) const {
+  switch (way_) {
+    case Way::kAsIs:
+      return std::string(name);
+    case Way::kPublished:
+      return names_->published(name);
+    case Way::kMemory:
+      return names_->memory(name);
+    case Way::kText:
+      break;
+  }
+  constexpr std::string_view kModel = "model.";
+  if (name.starts_with(kModel)) return prefix_ + std::string(name.substr(kModel.size()));
+  // The head of "language_model.model." lies beside that "model".
+  constexpr std::string_view kInner = ".model.";
+  return prefix_.ends_with(kInner) ? prefix_.substr(0, prefix_.size() - kModel.size()) + std::string(name)
+                                   : std::string(name);
+}
+
+NamesInBase find_in_base(const std::vector<std::string>& tensors, const ModelConfig* base_config,
+                         const TensorsByName& base) {
+  using Way = NamesInBase::Way;
+  const auto missing_under = [&](const NamesInBase& names) {
+    std::vector<std::string> missing;
+    for (const std::string& tensor : tensors) {
+      if (!base.contains(replaced(names(tensor), "*", "0"))) missing.push_back(tensor);
+    }
+    return missing;
+  };
+  std::vector<NamesInBase> ways = {{Way::kAsIs, nullptr, "", {}}};
+  if (base_config != nullptr) {
+    if (const std::shared_ptr<const TensorNames> names = TensorNames::of(*base_config)) {
+      ways.emplace_back(Way::kPublished, names, "", std::vector<std::string>{});
+      ways.emplace_back(Way::kMemory, names, "", std::vector<std::string>{});
+    }
+    if (base_config->root.find("text_config") != nullptr) {
+      for (const std::string_view prefix : {"model.language_model.", "language_model.model.", "model."})
+        ways.emplace_back(Way::kText, nullptr, std::string(prefix), std::vector<std::string>{});
+    }
+  }
+  std::optional<NamesInBase> best;
+  for (const NamesInBase& way : ways) {
+    std::vector<std::string> missing = missing_under(way);
+    if (best && missing.size() >= best->missing().size()) continue;
+    best = way.with_missing(std::move(missing));
+    if (best->missing().empty()) break;
+  }
+  return *best;
+}
+
+}  // namespace mu

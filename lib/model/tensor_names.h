@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// transformers 5 knows tensors by two names: those of files ("published", as on the Hub) and those of the model in
+// memory, which state_dict() and PEFT have. Mixtral's "model.layers.0.block_sparse_moe.gate.weight" in files is
+// "model.layers.0.mlp.gate.weight" in memory, and its experts are one tensor there. This is the arithmetic of
+// names alone; values are not touched. Source: transformers 5.23, core_model_loading.py.
+//
+//   if (const std::shared_ptr<const TensorNames> names = TensorNames::of(*input.config)) {
+//     names->published("model.layers.0.mlp.gate.weight");           // of memory's name
+//     names->memory("model.layers.0.block_sparse_moe.gate.weight");  // of a published name
+//     names->side_of(list_of_names);                                // which of the two a file has
+//   }
+//
+// Neither function may be applied twice, so decide first whose names a file has. A tensor of a stack of experts
+// has many published names; published() gives the first, with "*" for the number of the expert.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "model/config.h"
+#include "model/name_table.h"
+#include "weights/weights.h"
+
+namespace mu {
+
+enum class NameSide : unsigned char {
+  kNeutral,    // the same on both sides, or foreign without a rule that would change it
+  kMemory,     // a name of memory
+  kPublished,  // a name of files
+  kForeign,    // belongs to neither, but a rule would change it
+};
+
+// A name of memory's, and how its values come from the tensor that was renamed.
+struct RenamedTensor {
+  std::string name;
+  const NameRule* conversion = nullptr;  // of the class; null: the values stay
+  std::size_t pattern = 0;               // which of conversion->match the tensor is
+};
+
+class NameRules;  // of one direction, prepared for matching
+
+class TensorNames {
+ public:
+  // Of the class that the config names; without a class, that of the model type, where all its classes have the
+  // same rules. Null where the class is unknown, renames nothing, or comes with its own code.
+  static std::shared_ptr<const TensorNames> of(const ModelConfig& config);
+  explicit TensorNames(NameClass one);
+  ~TensorNames();
+
+  [[nodiscard]] const NameClass& name_class() const { return class_; }
+
+  [[nodiscard]] std::string published(std::string_view memory_name) const;
+  [[nodiscard]] std::string memory(std::string_view published_name) const;
+  // As memory(), with the conversion. A name that several tensors get is that of the tensor made of them all.
+  [[nodiscard]] RenamedTensor load(std::string_view published_name) const;
+
+  [[nodiscard]] NameSide side_of(std::string_view name) const;
+  struct Counts {
+    std::size_t neutral = 0, memory = 0, published = 0, foreign = 0;
+    // Exactly one side, or nothing that a rule would change.
+    [[nodiscard]] bool is_memory() const { return memory > 0 && published == 0 && foreign == 0; }
+    [[nodiscard]] bool is_published() const { return memory == 0 && foreign == 0; }
+  };
+  // Of all names of a model, without those of wrappers. A class that is not automatic has no sides: all neutral.
+  [[nodiscard]] Counts side_of(const std::vector<Tensor>& tensors) const;
+
+ private:
+  NameClass class_;
+  std::unique_ptr<const NameRules> save_, load_;
+};
+
+// How the names of an adapter, which are memory's, become those of a base.
+class NamesInBase {
+ public:
+  enum class Way : unsigned char {
+    kAsIs,       // they are the base's
+    kPublished,  // the base has published names
+    kMemory,     // the adapter has published names, the base memory's
+    kText,       // an adapter of a text model, in the language model of a multimodal base
+  };
+
+  NamesInBase(Way way, std::shared_ptr<const TensorNames> names, std::string prefix,
+              std::vector<std::string> missing)
+      : way_(way), names_(std::move(names)), prefix_(std::move(prefix)), missing_(std::move(missing)) {}
+
+  // The name in the base of a tensor: "model.layers.0.self_attn.q_proj.weight", "….mlp.experts.gate_up_proj". Of a
+  // stack that the base keeps apart, the name of the first part, with "*" for the number of the expert.
+  [[nodiscard]] std::string operator()(std::string_view name) const;
+  [[nodiscard]] Way way() const { return way_; }
+  // Of the tensors that were looked for, those that the base lacks under the best way; empty: all are there.
+  [[nodiscard]] const std::vector<std::string>& missing() const { return missing_; }
+  [[nodiscard]] NamesInBase with_missing(std::vector<std::string> missing) const {
+    return {way_, names_, prefix_, std::move(missing)};
+  }
+
+ private:
+  Way way_;
+  std::shared_ptr<const TensorNames> names_;
+  std::string prefix_;
+  std::vector<std::string> missing_;
+};
+
+// Finds the tensors that an adapter changes in a base: the first way that finds all of them, one for all, else the
+// one that finds most. `tensors` are names of parameters ("M.weight" for a module M, or that of a stack).
+NamesInBase find_in_base(const std::vector<std::string>& tensors, const ModelConfig* base_config,
+                         const TensorsByName& base);
+
+}  // namespace mu
