@@ -24,7 +24,8 @@ inline bool is_conv1d_layer(std::string_view name) {
 
 // The parameters of a stack of experts, in the order in which they are registered; PEFT nests its wrappers
 // the other way round, the last one outermost.
-inline constexpr std::array<std::string_view, 2> kExpertParameters = {"gate_up_proj", "down_proj"};
+inline constexpr std::array<std::string_view, 4> kExpertParameters = {"gate_up_proj", "gate_proj", "up_proj",
+                                                                      "down_proj"};
 
 // Whether PEFT (0.20 and later) reads the stacks of a container, with these two shapes, as [experts, in,
 // out]. With hidden size H and intermediate size I that is so for [E, H, 2 I] and [E, I, H]. Llama 4 stores

@@ -20,6 +20,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "lora/extract.h"
+#include "lora/families.h"
 #include "lora/rank.h"
 #include "model/tied.h"
 #include "os/interrupt.h"
@@ -43,22 +44,39 @@ std::uint64_t seed_of(std::string_view name) {
   return hash;
 }
 
-void read_floats(const Weights& weights, const Tensor& tensor, std::uint64_t first, std::span<float> out) {
-  const std::uint64_t element = bits(tensor.dtype) / 8;
-  thread_local std::vector<std::byte> bytes;
-  bytes.resize(out.size() * static_cast<std::size_t>(element));
-  weights.read(tensor, first * element, bytes);
-  CastReport report;
-  if (fits_float(tensor.dtype))
-    decode(tensor.dtype, bytes, out);
-  else
-    cast(tensor.dtype, Dtype::kF32, bytes, std::as_writable_bytes(out), report);
-}
-
 void require_finite(std::span<const float> values, const Tensor& tensor, const Weights& weights) {
   if (std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); })) return;
   throw malformed(fmt::format("'{}' holds NaN or infinity", escape_name(tensor.name)))
       .in_file(escape_name(weights.files[tensor.source].name));
+}
+
+// The elements of pieces, one after the other. Throws kMalformed for values that are not finite.
+void read_floats(const Weights& weights, const std::vector<TensorPiece>& pieces, std::span<float> out) {
+  thread_local std::vector<std::byte> bytes;
+  CastReport report;
+  for (const TensorPiece& piece : pieces) {
+    const Tensor& tensor = *piece.tensor;
+    const std::uint64_t element = bits(tensor.dtype) / 8;
+    const std::span<float> values = out.first(static_cast<std::size_t>(piece.count));
+    bytes.resize(values.size() * static_cast<std::size_t>(element));
+    weights.read(tensor, piece.first * element, bytes);
+    if (fits_float(tensor.dtype))
+      decode(tensor.dtype, bytes, values);
+    else
+      cast(tensor.dtype, Dtype::kF32, bytes, std::as_writable_bytes(values), report);
+    require_finite(values, tensor, weights);
+    out = out.subspan(values.size());
+  }
+}
+
+void read_bytes(const Weights& weights, const std::vector<TensorPiece>& pieces, std::vector<std::byte>& out) {
+  out.clear();
+  for (const TensorPiece& piece : pieces) {
+    const std::uint64_t width = bits(piece.tensor->dtype);
+    const std::size_t at = out.size();
+    out.resize(at + static_cast<std::size_t>(piece.count * width / 8));
+    weights.read(*piece.tensor, piece.first * width / 8, std::span(out).subspan(at));
+  }
 }
 
 // Rounds values to `dtype` and back.
@@ -118,21 +136,33 @@ class Extractor {
     if (is_matrix(pair))
       factorise(i, threads);
     else
-      found.changed = pair.base == nullptr || pair.base->dtype != pair.tuned->dtype || pair.extended ||
-                      !same_bytes(*pair.base, *pair.tuned);
+      found.changed = pair.base == nullptr || pair.extended || !same_values(pair);
     if (o_.on_bytes) o_.on_bytes(size_of(pair, pair.tuned));
   }
 
-  bool same_bytes(const Tensor& a, const Tensor& b) const {
-    if (a.shape != b.shape) return false;
+  // Of types that are not plain floats by bytes, of others by value: the same numbers in another type are no change.
+  bool same_values(const PairTensor& pair) const {
+    const Dtype a = pair.base->dtype, b = pair.tuned->dtype;
+    if (pair.base_pieces.size() == 1 && pair.tuned_pieces.size() == 1 &&
+        pair.base->shape != pair.tuned->shape)
+      return false;
+    if (a != b && (!is_plain_float(a) || !is_plain_float(b))) return false;
     std::vector<std::byte> left, right;
-    for (std::uint64_t at = 0; at < a.size; at += kPiece) {
+    std::vector<double> x, y;
+    for (std::uint64_t at = 0; at < pair.count; at += kPiece) {
       check_interrupt();
-      left.resize(static_cast<std::size_t>(std::min<std::uint64_t>(kPiece, a.size - at)));
-      right.resize(left.size());
-      base_.read(a, at, left);
-      tuned_.read(b, at, right);
-      if (left != right) return false;
+      const std::uint64_t count = std::min(kPiece, pair.count - at);
+      read_bytes(base_, slice(pair.base_pieces, at, count), left);
+      read_bytes(tuned_, slice(pair.tuned_pieces, at, count), right);
+      if (a == b && left == right) continue;
+      if (a == b) return false;
+      x.resize(static_cast<std::size_t>(count));
+      y.resize(x.size());
+      decode(a, left, std::span(x));
+      decode(b, right, std::span(y));
+      for (std::size_t k = 0; k < x.size(); ++k) {
+        if (x[k] != y[k] && !(std::isnan(x[k]) && std::isnan(y[k]))) return false;
+      }
     }
     return true;
   }
@@ -148,12 +178,10 @@ class Extractor {
       const std::span<float> values = delta.subspan(static_cast<std::size_t>(at), size);
       thread_local std::vector<float> other;
       other.resize(size);
-      read_floats(tuned_, *pair.tuned, pair.first + at, values);
-      require_finite(values, *pair.tuned, tuned_);
+      read_floats(tuned_, slice(pair.tuned_pieces, at, size), values);
       if (!tuned.empty())
         std::copy(values.begin(), values.end(), tuned.begin() + static_cast<std::ptrdiff_t>(at));
-      read_floats(base_, *pair.base, pair.first + at, other);
-      require_finite(other, *pair.base, base_);
+      read_floats(base_, slice(pair.base_pieces, at, size), other);
       for (std::size_t k = 0; k < size; ++k) values[k] -= other[k];
     });
   }

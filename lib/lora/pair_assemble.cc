@@ -74,7 +74,8 @@ class Assembly {
     for (std::size_t i = 0, end = 0; i < plan_.tensors.size(); i = end) {
       const PairTensor& pair = plan_.tensors[i];
       end = i + 1;
-      while (pair.in_stack && end < plan_.tensors.size() && plan_.tensors[end].tuned == pair.tuned) ++end;
+      while (pair.in_stack && end < plan_.tensors.size() && plan_.tensors[end].parameter == pair.parameter)
+        ++end;
       if (is_matrix(pair))
         add_module(i, end);
       else if (found_[i].changed)
@@ -128,17 +129,17 @@ class Assembly {
       stacks_changed = stacks_changed || (plan_.tensors[i].in_stack && found_[i].rank > 0);
     for (std::size_t i = 0; i < plan_.tensors.size(); ++i) {
       const PairTensor& pair = plan_.tensors[i];
-      if (pair.in_stack ? stacks_changed : pair.is_router && found_[i].rank > 0)
-        parameters_.insert(pair.name);
+      if (pair.in_stack ? stacks_changed : pair.by_parameter && found_[i].rank > 0)
+        parameters_.insert(pair.parameter);
       if (!pair.in_stack && found_[i].rank > 0) targets_.insert(pair.module);
-      if (pair.name.ends_with(".weight")) base_modules_.push_back(pair.module);
+      if (pair.parameter.ends_with(".weight")) base_modules_.push_back(pair.module);
     }
   }
 
   // Adds the matrix, or the experts of one stack, with the numbers [begin, end).
   void add_module(std::size_t begin, std::size_t end) {
     const PairTensor& pair = plan_.tensors[begin];
-    const bool is_target = pair.in_stack ? parameters_.contains(pair.name) : found_[begin].rank > 0;
+    const bool is_target = pair.in_stack ? parameters_.contains(pair.parameter) : found_[begin].rank > 0;
     auto factors = std::make_shared<ModuleFactors>();
     factors->rank = rank_;
     factors->in = static_cast<std::size_t>(in_features(pair));
@@ -154,9 +155,9 @@ class Assembly {
     }
     if (!is_target) return;
     const bool embedding = pair.kind == PairKind::kEmbedding;
-    if (!parameters_.contains(pair.name))
+    if (!parameters_.contains(pair.parameter))
       modules_.push_back({.name = pair.module, .is_embedding = embedding, .rank = rank_});
-    const std::string name = "base_model.model." + (pair.in_stack ? wrapper_of(pair.name) : pair.module);
+    const std::string name = "base_model.model." + (pair.in_stack ? wrapper_of(pair.parameter) : pair.module);
     const std::size_t width = rank_ * factors->experts.size();
     add_tensor(pair, name + (embedding ? ".lora_embedding_A" : ".lora_A.weight"), dtype, {width, factors->in},
                [factors](std::size_t first, std::span<float> values) { factors->read_a(first, values); });
@@ -206,9 +207,10 @@ class Assembly {
     }
     Tensor tensor = *pair.tuned;
     const bool layer = pair.kind == PairKind::kBias && targets_.contains(pair.module);
-    tensor.name = "base_model.model." + (layer ? pair.module + ".base_layer.bias" : pair.name);
+    tensor.name = "base_model.model." + (layer ? pair.module + ".base_layer.bias" : pair.parameter);
     tensors_.push_back(std::move(tensor));
-    if (pair.kind == PairKind::kFull) whole_modules_.insert(pair.name.substr(0, pair.name.rfind('.')));
+    if (pair.kind == PairKind::kFull)
+      whole_modules_.insert(pair.parameter.substr(0, pair.parameter.rfind('.')));
     result_.whole.push_back(pair.name);
     biases_ = biases_ || pair.kind == PairKind::kBias;
   }
@@ -236,7 +238,7 @@ class Assembly {
     std::set<std::string> list;
     for (const std::string& parameter : parameters_) {
       const bool all = std::all_of(plan_.tensors.begin(), plan_.tensors.end(), [&](const PairTensor& other) {
-        return !other.name.ends_with("." + ending(parameter)) || parameters_.contains(other.name);
+        return !other.parameter.ends_with("." + ending(parameter)) || parameters_.contains(other.parameter);
       });
       list.insert(all ? ending(parameter) : parameter);
     }

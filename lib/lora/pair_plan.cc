@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// How two models become a plan. Every tensor of the tuned model looks for its counterpart in the base by
-// name; if that fails for many, a prefix that one side lacks is found by counting (a head may have been left
-// out). Tied heads are skipped, since they repeat the embedding. Each pair is then classified by name and
-// shape: a two-dimensional weight, or an expert of a three-dimensional stack, gets factors; embeddings,
-// biases and modules named by --full-modules are treated as the options say; everything else is stored
-// nowhere, and its changes are reported as lost. What would make the result wrong is collected, so that one
-// error names it all: tensors without a counterpart and other shapes. Nothing is read here; which matrices
-// really changed shows later (pair.cc).
+// How two models become a plan. Both are seen as the parameters of their classes first (parameters.h), since PEFT
+// knows no files. Every parameter of the tuned model looks for its counterpart in the base by name; if that fails
+// for many, a prefix that one side lacks is found by counting (a head may have been left out). Tied heads are
+// skipped, since they repeat the embedding. Each pair is then classified by name and shape: a two-dimensional
+// weight, or an expert of a three-dimensional stack, gets factors; embeddings, biases and modules named by
+// --full-modules are treated as the options say; everything else is stored nowhere, and its changes are reported as
+// lost. What would make the result wrong is collected, so that one error names it all: tensors without a
+// counterpart and other shapes. Nothing is read here; which matrices really changed shows later (pair.cc).
 
 #include "lora/pair_plan.h"
 
@@ -15,10 +15,13 @@
 #include <algorithm>
 #include <array>
 #include <set>
+#include <unordered_map>
 
 #include "base/error.h"
 #include "base/text.h"
 #include "lora/families.h"
+#include "lora/leftover.h"
+#include "model/name_table.h"
 #include "model/tied.h"
 #include "tensor/format.h"
 #include "weights/layout.h"
@@ -56,10 +59,16 @@ bool has_vocabulary(std::string_view module) {
 // Tensors with more experts get no factors: far above any real model, and it bounds the entries of the plan.
 constexpr std::uint64_t kMostExperts = 1U << 14;
 
-bool is_stack(const Tensor& tensor) {
-  const std::string_view leaf = last_component(tensor.name);
-  return tensor.shape.size() == 3 && tensor.shape[0] <= kMostExperts &&
-         std::find(kExpertParameters.begin(), kExpertParameters.end(), leaf) != kExpertParameters.end();
+// Experts in one parameter: those of a container, or of a three-dimensional linear layer (GraniteMoe, JetMoe).
+bool is_stack(const Parameter& parameter) {
+  if (parameter.shape.size() != 3 || parameter.shape[0] > kMostExperts) return false;
+  const std::string_view leaf = last_component(parameter.name);
+  if (leaf == "weight") {
+    const std::string_view layer =
+        last_component(std::string_view(parameter.name).substr(0, parameter.name.size() - leaf.size() - 1));
+    return layer == "input_linear" || layer == "output_linear";
+  }
+  return std::find(kExpertParameters.begin(), kExpertParameters.end(), leaf) != kExpertParameters.end();
 }
 
 bool matches_any(const std::vector<Glob>& globs, const std::string& name) {
@@ -80,19 +89,28 @@ class Planner {
     }
     plan_.conv1d = tuned_.config && is_conv1d_family(tuned_.config->model_type);
     plan_.task_type = task_type();
-    by_name_ = tensors_by_name(base_.weights);
-    find_prefix();
+    const ParametersOfPair parameters = parameters_of(base_, tuned_);
+    if (parameters.renamed > 0)
+      plan_.notes.push_back(
+          fmt::format("{} of the tuned model {} the names of the model class in the adapter, not "
+                      "those of the files",
+                      plural(parameters.renamed, "tensor"), parameters.renamed == 1 ? "has" : "have"));
+    for (const Parameter& parameter : parameters.base) base_by_name_.emplace(parameter.name, &parameter);
+    for (const Parameter& parameter : parameters.tuned) tuned_by_name_.emplace(parameter.name, &parameter);
+    find_prefix(parameters.tuned);
+    const TensorsByName base_files = tensors_by_name(base_.weights),
+                        tuned_files = tensors_by_name(tuned_.weights);
     const bool tied = tuned_.config && tuned_.config->tie_word_embeddings.value_or(false);
-    tuned_by_name_ = tensors_by_name(tuned_.weights);
-    for (const Tensor& tensor : tuned_.weights.tensors) {
-      if (tied && !kept_name_of(tensor.name, tuned_by_name_).empty()) continue;  // repeats the embedding
-      add(tensor);
+    for (const Parameter& parameter : parameters.tuned) {
+      if (tied && !kept_name_of(parameter.file_name, tuned_files).empty()) continue;  // repeats the embedding
+      add(parameter);
     }
-    for (const Tensor& tensor : base_.weights.tensors) {
-      if (seen_.contains(tensor.name)) continue;
-      if (tied && !kept_name_of(tensor.name, by_name_).empty()) continue;
-      unlike_.push_back(fmt::format("'{}' is only in the base", escape_name(tensor.name)));
+    for (const Parameter& parameter : parameters.base) {
+      if (seen_.contains(&parameter)) continue;
+      if (tied && !kept_name_of(parameter.file_name, base_files).empty()) continue;
+      add_leftover(parameter, base_.config, "the base");
     }
+    note_leftovers();
     if (!unlike_.empty()) refuse();
     return std::move(plan_);
   }
@@ -108,19 +126,21 @@ class Planner {
     return "";
   }
 
-  const Tensor* find(const std::string& name) const {
+  using ParametersByName = std::unordered_map<std::string_view, const Parameter*>;
+
+  const Parameter* find(const std::string& name) const {
     std::string there = name;
     if (!add_.empty()) there = add_ + there;
     if (!strip_.empty() && there.starts_with(strip_)) there.erase(0, strip_.size());
-    const auto found = by_name_.find(there);
-    return found == by_name_.end() ? nullptr : found->second;
+    const auto found = base_by_name_.find(there);
+    return found == base_by_name_.end() ? nullptr : found->second;
   }
 
   // One side may have been saved without its head, so that its names lack the first component.
-  void find_prefix() {
+  void find_prefix(const std::vector<Parameter>& tuned) {
     const auto misses = [&] {
-      return std::count_if(tuned_.weights.tensors.begin(), tuned_.weights.tensors.end(),
-                           [&](const Tensor& tensor) { return find(tensor.name) == nullptr; });
+      return std::count_if(tuned.begin(), tuned.end(),
+                           [&](const Parameter& parameter) { return find(parameter.name) == nullptr; });
     };
     auto best = misses();
     if (best == 0) return;
@@ -144,38 +164,49 @@ class Planner {
                                         add_.empty() ? "tuned model" : "base", add_.empty() ? strip_ : add_));
   }
 
-  void add(const Tensor& tensor) {
+  void add(const Parameter& parameter) {
+    const Parameter* const old = find(parameter.name);
     PairTensor pair;
-    pair.name = tensor.name;
-    pair.tuned = &tensor;
-    pair.count = tensor.element_count();
-    pair.base = find(tensor.name);
-    const std::size_t dot = tensor.name.rfind('.');
-    const std::string leaf(last_component(tensor.name));
-    pair.module = leaf == "weight" || leaf == "bias" ? tensor.name.substr(0, dot) : tensor.name;
-    if (pair.base != nullptr) seen_.insert(pair.base->name);
-    classify(pair, leaf);
-    if (is_matrix(pair) && is_stack(tensor)) return add_experts(pair);
+    pair.name = parameter.file_name;
+    pair.parameter = parameter.name;
+    pair.tuned_pieces = parameter.pieces;
+    pair.tuned = parameter.pieces.front().tensor;
+    for (const TensorPiece& piece : parameter.pieces) pair.count += piece.count;
+    if (old != nullptr) {
+      pair.base_pieces = old->pieces;
+      pair.base = old->pieces.front().tensor;
+      seen_.insert(old);
+    }
+    const std::string leaf(last_component(parameter.name));
+    pair.module = leaf == "weight" || leaf == "bias"
+                      ? parameter.name.substr(0, parameter.name.size() - leaf.size() - 1)
+                      : parameter.name;
+    if (!classify(pair, parameter, old, leaf)) return;
+    if (is_matrix(pair) && is_stack(parameter)) return add_experts(pair, parameter);
     if (is_matrix(pair)) {
-      pair.rows = tensor.shape[0];
-      pair.columns = tensor.shape[1];
-      pair.is_router = is_router(pair.module);
+      pair.rows = parameter.shape[0];
+      pair.columns = parameter.shape[1];
+      pair.by_parameter = pair.kind == PairKind::kLinear && is_parameter(pair.module);
     }
     plan_.tensors.push_back(std::move(pair));
   }
 
-  bool is_router(const std::string& module) const {
-    if (last_component(module) != "router" && last_component(module) != "gate") return false;
-    const std::string stack =
-        module.substr(0, module.rfind('.') + 1) + "experts." + std::string(kExpertParameters[0]);
-    return tuned_by_name_.contains(stack);
+  // Routers of experts are no linear layers, and PEFT turns the names of some layers into those of experts.
+  bool is_parameter(const std::string& module) const {
+    const std::string_view leaf = last_component(module);
+    if (tuned_.config && becomes_expert_parameter(tuned_.config->model_type, leaf)) return true;
+    if (leaf != "router" && leaf != "gate") return false;
+    const std::string container = module.substr(0, module.size() - leaf.size()) + "experts.";
+    return std::any_of(kExpertParameters.begin(), kExpertParameters.end(), [&](std::string_view stack) {
+      return tuned_by_name_.contains(container + std::string(stack));
+    });
   }
 
-  void add_experts(PairTensor pair) {
-    const std::vector<std::uint64_t>& shape = pair.tuned->shape;
+  void add_experts(PairTensor pair, const Parameter& parameter) {
+    const std::vector<std::uint64_t>& shape = parameter.shape;
     const std::string container = pair.module.substr(0, pair.module.rfind('.') + 1);
-    const auto gate_up = tuned_by_name_.find(container + std::string(kExpertParameters[0])),
-               down = tuned_by_name_.find(container + std::string(kExpertParameters[1]));
+    const auto gate_up = tuned_by_name_.find(container + "gate_up_proj"),
+               down = tuned_by_name_.find(container + "down_proj");
     pair.transposed =
         gate_up != tuned_by_name_.end() && down != tuned_by_name_.end() &&
         has_transposed_experts(gate_up->second->shape, down->second->shape,
@@ -185,17 +216,55 @@ class Planner {
     pair.columns = shape[2];
     pair.count = pair.rows * pair.columns;
     const std::string module = pair.module;
+    const std::vector<TensorPiece> base = std::move(pair.base_pieces), tuned = std::move(pair.tuned_pieces);
     for (std::uint64_t expert = 0; expert < shape[0]; ++expert) {
       pair.module = fmt::format("{}[{}]", module, expert);
       pair.first = expert * pair.count;
+      pair.base_pieces = slice(base, pair.first, pair.count);
+      pair.tuned_pieces = slice(tuned, pair.first, pair.count);
       plan_.tensors.push_back(pair);
     }
   }
 
-  void classify(PairTensor& pair, const std::string& leaf) {
+  // A parameter that one model has alone: left out with a note if that is known or wanted, else an error.
+  void add_leftover(const Parameter& parameter, const std::optional<ModelConfig>& config,
+                    std::string_view side) {
+    const std::optional<Leftover> known = leftover_of(parameter.name, parameter.shape, config);
+    const bool is_new_head = known == Leftover::kHead && side != "the base";
+    const std::string module = parameter.name.substr(0, parameter.name.rfind('.'));
+    const bool excluded = matches_any(o_.excludes, module) || matches_any(o_.excludes, parameter.name) ||
+                          matches_any(o_.excludes, parameter.file_name);
+    if (excluded || (known && !is_new_head))
+      (side == "the base" ? left_in_base_ : left_in_tuned_).push_back(parameter.file_name);
+    else
+      unlike_.push_back(fmt::format("'{}' is only in {}", escape_name(parameter.file_name), side));
+  }
+
+  void note_leftovers() {
+    for (const auto& [side, names] :
+         {std::pair("the base", &left_in_base_), {"the tuned model", &left_in_tuned_}}) {
+      if (names->empty()) continue;
+      plan_.notes.push_back(
+          fmt::format("{} only in {} and left out: {}",
+                      names->size() == 1 ? "1 tensor is" : fmt::format("{} tensors are", names->size()), side,
+                      first_names(*names)));
+    }
+  }
+
+  static std::string first_names(const std::vector<std::string>& names) {
+    constexpr std::size_t kShown = 5;
+    std::string list;
+    for (std::size_t i = 0; i < std::min(kShown, names.size()); ++i)
+      list += (i > 0 ? ", " : "") + escape_name(names[i]);
+    return names.size() > kShown ? list + fmt::format(" and {} more", names.size() - kShown) : list;
+  }
+
+  // False if the parameter has no place in the plan.
+  bool classify(PairTensor& pair, const Parameter& parameter, const Parameter* old, const std::string& leaf) {
     using Embeddings = PairOptions::Embeddings;
-    const std::vector<std::uint64_t>& shape = pair.tuned->shape;
-    const bool stack = is_stack(*pair.tuned), matrix = stack || (leaf == "weight" && shape.size() == 2);
+    const std::vector<std::uint64_t>& shape = parameter.shape;
+    const bool matrix =
+        !parameter.is_opaque && (is_stack(parameter) || (leaf == "weight" && shape.size() == 2));
     for (const Tensor* side : {pair.base, pair.tuned}) {
       if (side == nullptr || !matrix || is_plain_float(side->dtype)) continue;
       throw malformed(fmt::format("'{}' is {}: differences of quantised weights mean nothing",
@@ -203,37 +272,38 @@ class Planner {
           .in_file(escape_name(side == pair.base ? base_.name : tuned_.name));
     }
     if (pair.base == nullptr) {
-      if (matches_any(o_.full_modules, pair.module)) {
-        pair.kind = PairKind::kFull;
-      } else {
-        unlike_.push_back(fmt::format("'{}' is only in the tuned model", escape_name(pair.name)));
+      if (!matches_any(o_.full_modules, pair.module)) {
+        add_leftover(parameter, tuned_.config, "the tuned model");
+        return false;
       }
-      return;
+      pair.kind = PairKind::kFull;
+      return true;
     }
     const bool words = has_vocabulary(pair.module);
-    if (pair.base->shape != shape) {
-      const bool grown = matrix && words && shape.size() == 2 && pair.base->shape.size() == 2 &&
-                         pair.base->shape[1] == shape[1];
+    if (old->shape != shape) {
+      const bool grown =
+          matrix && words && shape.size() == 2 && old->shape.size() == 2 && old->shape[1] == shape[1];
       if (!grown) {
         unlike_.push_back(fmt::format("'{}' is {} in the base and {} in the tuned model",
-                                      escape_name(pair.name), shape_text(pair.base->shape),
-                                      shape_text(shape)));
-        return;
+                                      escape_name(pair.name), shape_text(old->shape), shape_text(shape)));
+        return false;
       }
       pair.extended = true;
       if (o_.embeddings == Embeddings::kUnsaid || o_.embeddings == Embeddings::kLora)
         throw malformed(
             fmt::format("'{}' has {} rows in the base and {} in the tuned model: the vocabulary changed",
-                        escape_name(pair.name), pair.base->shape[0], shape[0]))
+                        escape_name(pair.name), old->shape[0], shape[0]))
             .in_file(escape_name(tuned_.name))
             .hint("--embeddings full stores embeddings whole, --embeddings skip leaves their changes out");
     }
     const bool excluded = matches_any(o_.excludes, pair.module) ||
                           (!o_.targets.empty() && !matches_any(o_.targets, pair.module));
-    if (matches_any(o_.full_modules, pair.module)) {
+    // Whole tensors alone can be stored whole.
+    const bool whole = is_one_tensor(pair) && !parameter.is_opaque;
+    if (whole && matches_any(o_.full_modules, pair.module)) {
       pair.kind = PairKind::kFull;
     } else if (leaf == "bias") {
-      pair.kind = o_.biases ? PairKind::kBias : PairKind::kOther;
+      pair.kind = whole && o_.biases ? PairKind::kBias : PairKind::kOther;
     } else if (!matrix || excluded) {
       pair.kind = PairKind::kOther;
     } else if (!words) {
@@ -245,6 +315,7 @@ class Planner {
       pair.kind = is_embedding(pair.module) ? PairKind::kEmbedding : PairKind::kLinear;
       pair.transposed = pair.kind == PairKind::kEmbedding;
     }
+    return true;
   }
 
   [[noreturn]] void refuse() const {
@@ -255,16 +326,19 @@ class Planner {
     if (unlike_.size() > kShown) list += fmt::format("; and {} more", unlike_.size() - kShown);
     throw malformed("the models don't match: " + list)
         .in_file(escape_name(tuned_.name))
-        .hint("is it the base this model was tuned from? --full-modules GLOB stores new modules whole");
+        .hint(
+            "is it the base this model was tuned from? --exclude GLOB leaves tensors out that one model has "
+            "alone, "
+            "--full-modules GLOB stores new modules whole");
   }
 
   const Input& base_;
   const Input& tuned_;
   const PairOptions& o_;
-  TensorsByName by_name_, tuned_by_name_;  // of the base, of the tuned model
-  std::set<std::string> seen_;
-  std::string add_, strip_;  // what names in the base begin with, or lack
-  std::vector<std::string> unlike_;
+  ParametersByName base_by_name_, tuned_by_name_;
+  std::set<const Parameter*> seen_;  // of the base
+  std::string add_, strip_;          // what names in the base begin with, or lack
+  std::vector<std::string> unlike_, left_in_base_, left_in_tuned_;
   PairPlan plan_;
 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The plan of an adapter between two models: a pure function of their lists of tensors. Modules follow from
-// names and shapes alone, so no table of architectures is needed.
+// The plan of an adapter between two models: a pure function of their lists of tensors. Which layers are linear
+// follows from names and shapes alone; what the modules of a class are called, from the table of names.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/glob.h"
+#include "lora/parameters.h"
 #include "model/input.h"
 
 namespace mu {
@@ -22,21 +23,28 @@ enum class PairKind : std::uint8_t {
 };
 
 struct PairTensor {
-  std::string name;    // in the tuned model, "model.layers.0.self_attn.q_proj.weight"
-  std::string module;  // without ".weight" and the like; for one expert of a stack "….gate_up_proj[3]"
+  std::string name;       // in the tuned model, "model.layers.0.self_attn.q_proj.weight"
+  std::string parameter;  // the same in memory, which PEFT knows; mostly equal to `name`
+  std::string module;     // without ".weight" and the like; for one expert of a stack "….gate_up_proj[3]"
   PairKind kind = PairKind::kOther;
-  const Tensor* base = nullptr;  // null: new in the tuned model
+  const Tensor* base = nullptr;  // the first of `base_pieces`; null: new in the tuned model
   const Tensor* tuned = nullptr;
-  std::uint64_t first = 0, count = 0;   // range of elements in the tensors: all, or one expert's
+  std::vector<TensorPiece> base_pieces, tuned_pieces;
+  std::uint64_t first = 0, count = 0;   // range of elements in the parameter: all, or one expert's
   std::uint64_t rows = 0, columns = 0;  // of a matrix, as stored
-  bool in_stack = false;                // one of the experts of a three-dimensional tensor
-  bool is_router = false;               // of such experts: for PEFT not a linear layer, but a parameter
+  bool in_stack = false;                // one of the experts of a three-dimensional parameter
+  bool by_parameter = false;            // a matrix that PEFT finds as a parameter, not as a linear layer
   bool transposed = false;              // stored [in, out]: Conv1D, embeddings
   bool extended = false;                // rows were added
 };
 
 inline bool is_matrix(const PairTensor& pair) {
   return pair.kind == PairKind::kLinear || pair.kind == PairKind::kEmbedding;
+}
+
+// True if it is one tensor of the tuned model, whole.
+inline bool is_one_tensor(const PairTensor& pair) {
+  return pair.tuned_pieces.size() == 1 && pair.count == pair.tuned->element_count();
 }
 
 // The features of a matrix as its layer sees them.
@@ -66,8 +74,9 @@ struct PairPlan {
   std::vector<std::string> notes;
 };
 
-// Throws kMalformed for tensors without a counterpart or of another shape (names the first five), for
-// quantised weights, and for rows added to an embedding if --embeddings was not given.
+// Tensors that one model has alone are left out and noted if the options exclude them or both are the same model
+// all the same (lora/leftover.h). Throws kMalformed for other tensors without a counterpart or of another shape
+// (names the first five), for quantised weights, and for rows added to an embedding if --embeddings was not given.
 PairPlan plan_pair(const Input& base, const Input& tuned, const PairOptions& options);
 
 }  // namespace mu
