@@ -125,6 +125,18 @@ void print_hashes(const Input& input, const std::vector<const Tensor*>& tensors,
   out(fmt::format("content\t{}\t{}\n", hashes.content, escape_name(input.name)));
 }
 
+// What --fail-on can't vouch for: a sentence on the tensors whose values have no reader (the block types of
+// GGUF), or nothing.
+std::string unread_text(const std::vector<const Tensor*>& tensors) {
+  const auto is_unread = [](const Tensor* tensor) { return tensor->dtype == Dtype::kForeign; };
+  const auto first = std::find_if(tensors.begin(), tensors.end(), is_unread);
+  if (first == tensors.end()) return "";
+  return fmt::format("--fail-on can't look into {} of {}, such as '{}': the type {} is not read",
+                     std::count_if(tensors.begin(), tensors.end(), is_unread),
+                     plural(tensors.size(), "tensor"), escape_name((*first)->name),
+                     escape_name(type_text(**first)));
+}
+
 // With `parts`, what they say; else what is read now.
 int measure_with(const Options& o, const Input& input, const std::vector<const Tensor*>& tensors,
                  const CombinedParts* parts) {
@@ -160,7 +172,11 @@ int measure_with(const Options& o, const Input& input, const std::vector<const T
       return checked;
   // The report in JSON has it already.
   if (!o.check && (o.common.json ? safety_exit_code(input) == 4 : warn_of_danger(input))) return 4;
-  return failed ? 1 : 0;
+  if (failed) return 1;
+  const std::string unread = o.fail_on && loadable ? unread_text(tensors) : "";
+  if (unread.empty()) return 0;
+  print_warning(escape_name(input.name) + ": " + unread);
+  return exit_code(ErrorKind::kPartial);
 }
 
 }  // namespace

@@ -95,6 +95,8 @@ int inspect(const Options& o, const std::string& path) {
   } else if (o.tensors) {
     print_tensors(input.weights, tensors);
   } else if (o.tree) {
+    if (input.weights.from_ranks && !input.weights.from_ranks->not_listed.empty())
+      print_warning("the optimizer is not listed: " + input.weights.from_ranks->not_listed);
     const TorchObject* const object = shown_object(input);
     out(object != nullptr ? object_tree_text(*object, o.depth, out_width())
                           : tree_text(tensors, o.depth, out_width()));

@@ -81,7 +81,7 @@ int run(std::string_view program, const std::function<int()>& body) {
 
 int for_each_operand(const std::vector<std::string>& operands,
                      const std::function<int(const std::string&)>& each) {
-  constexpr std::array<int, 3> kWorstFirst = {7, 4, 1};
+  constexpr std::array<int, 4> kWorstFirst = {7, 4, 1, 3};
   std::vector<int> codes;
   for (const std::string& operand : operands) {
     try {

@@ -20,7 +20,7 @@ struct ExitNow {
 int run(std::string_view program, const std::function<int()>& body);
 
 // Calls `each` for every operand; an operand that fails is reported and the others are still done. The result
-// is the first of 7, 4, 1 that occurred, else 0. Other errors (usage, refused) end the loop at once.
+// is the first of 7, 4, 1, 3 that occurred, else 0. Other errors (usage, refused) end the loop at once.
 int for_each_operand(const std::vector<std::string>& operands,
                      const std::function<int(const std::string&)>& each);
 

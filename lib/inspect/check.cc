@@ -7,6 +7,7 @@
 #include <array>
 
 #include "base/text.h"
+#include "inspect/check_tensors.h"
 #include "inspect/facts.h"
 #include "model/tied.h"
 #include "os/file.h"
@@ -27,7 +28,6 @@ class FolderCheck {
     check_tokenizer();
     check_leftovers();
     check_pointers();
-    check_dtype();
     check_tied();
     check_checkpoint();
   }
@@ -103,20 +103,6 @@ class FolderCheck {
     }
   }
 
-  void check_dtype() {
-    if (!input_.config || input_.is_adapter() || input_.config->quantized) return;
-    const std::string* stated = input_.config->dtype();
-    const std::optional<Dtype> dtype = stated == nullptr ? std::nullopt : parse_user_dtype(*stated);
-    if (!dtype) return;
-    const std::vector<DtypeTotal> totals = gather_facts(input_).dtypes;
-    const bool stored = std::any_of(totals.begin(), totals.end(),
-                                    [&dtype](const DtypeTotal& t) { return t.dtype == *dtype; });
-    if (stored || totals.empty()) return;
-    found("MD-DTYPE", false,
-          fmt::format("says {} but the tensors are {}", *stated, torch_name(totals.front().dtype)),
-          "config.json");
-  }
-
   void check_tied() {
     if (!input_.config || !input_.config->tie_word_embeddings || input_.is_adapter()) return;
     const bool has_head =
@@ -157,6 +143,7 @@ class FolderCheck {
 Findings check_input(const Input& input) {
   Findings findings = input.weights.findings;
   findings.add_all(input.folder_findings);
+  check_tensors(input, findings);
   if (input.folder) FolderCheck(input, findings).run();
   return findings;
 }

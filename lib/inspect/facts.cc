@@ -186,8 +186,7 @@ InputFacts gather_facts(const Input& input) {
       facts.notes.push_back(
           fmt::format("{} is a recent dtype: older readers refuse the file", name(total.dtype)));
   }
-  if (input.config && input.config->quantized)
-    facts.notes.push_back("quantised: parameters are counted as stored");
+  if (input.quantization) facts.notes.push_back("quantised: parameters are counted as stored");
   note_tied(input, facts.notes);
   note_objects(input, facts.notes);
   if (const std::optional<FromRanks>& ranks = input.weights.from_ranks)

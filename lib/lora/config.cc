@@ -15,6 +15,7 @@
 #include "base/json.h"
 #include "base/json_write.h"
 #include "base/text.h"
+#include "model/config.h"
 
 namespace mu {
 namespace {
@@ -159,6 +160,9 @@ LoraConfig parse_lora_config(std::string text) {
                                                   escape_name(*type)));
   refuse_variants(root);
   LoraConfig config;
+  if (const JsonValue* r = root.find("r")) {
+    if (const std::string fault = rank_fault(*r); !fault.empty()) throw malformed("r: " + fault);
+  }
   const std::optional<std::uint64_t> rank = root.find_u64("r");
   const JsonValue* alpha = root.find("lora_alpha");
   config.rank = rank.value_or(8);
@@ -168,7 +172,8 @@ LoraConfig parse_lora_config(std::string text) {
   config.rank_pattern = pattern(root, "rank_pattern");
   config.alpha_pattern = pattern(root, "alpha_pattern");
   for (const auto& [key, value] : config.rank_pattern) {
-    if (value < 1) throw malformed(fmt::format("rank_pattern: '{}' is below 1", escape_name(key)));
+    if (value < 1 || value != std::floor(value))
+      throw malformed(fmt::format("rank_pattern: '{}' is not a positive whole number", escape_name(key)));
   }
   config.use_rslora = root.find_true("use_rslora");
   config.use_dora = root.find_true("use_dora");

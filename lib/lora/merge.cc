@@ -364,9 +364,9 @@ class Merger {
 
 MergeResult merge_adapters(Input& base, const std::vector<AdapterUse>& uses,
                            const std::vector<TiedName>& tied) {
-  if (base.config && base.config->quantized)
-    throw malformed(
-        "config.json has a quantization_config: merge adapters into the weights from before quantisation")
+  if (base.quantization)
+    throw malformed(base.quantization->file + " has a " + base.quantization->place +
+                    ": merge adapters into the weights from before quantisation")
         .in_file(escape_name(base.name));
   if (base.weights.tensors.empty()) throw malformed("holds no tensors").in_file(escape_name(base.name));
   Merger merger(base, tied);

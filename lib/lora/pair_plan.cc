@@ -82,9 +82,9 @@ class Planner {
 
   PairPlan plan() {
     for (const Input* side : {&base_, &tuned_}) {
-      if (side->config && side->config->quantized)
-        throw malformed(
-            "config.json has a quantization_config: differences of quantised weights mean nothing")
+      if (side->quantization)
+        throw malformed(side->quantization->file + " has a " + side->quantization->place +
+                        ": differences of quantised weights mean nothing")
             .in_file(escape_name(side->name));
     }
     plan_.conv1d = tuned_.config && is_conv1d_family(tuned_.config->model_type);

@@ -79,9 +79,16 @@ ModelConfig parse_model_config(std::string text) {
   config.model_type = string_or_empty(config.root, "model_type");
   if (const JsonValue* tie = config.root.find("tie_word_embeddings"))
     config.tie_word_embeddings = tie->as_bool();
-  const JsonValue* quantization = config.root.find("quantization_config");
-  config.quantized = quantization != nullptr && quantization->is_object();
   return config;
+}
+
+std::vector<std::string> stated_dtypes(const ModelConfig& config) {
+  std::vector<const JsonValue*> places;
+  collect_dtypes(config.root, places);
+  std::vector<std::string> names;
+  if (const std::string* top = config.dtype(); top != nullptr && is_float_name(*top)) names.push_back(*top);
+  for (const JsonValue* place : places) names.push_back(*place->as_string());
+  return names;
 }
 
 std::string with_dtype(const ModelConfig& config, std::string_view torch_name) {
@@ -118,12 +125,42 @@ std::vector<std::string> auto_map_files(const JsonValue& root) {
   return files;
 }
 
+std::string rank_fault(const JsonValue& r) {
+  constexpr std::uint64_t kMost = 1U << 20;
+  if (const std::optional<std::uint64_t> number = r.as_u64()) {
+    if (*number >= 1 && *number <= kMost) return "";
+    return fmt::format("the rank is {}, not from 1 to {}", *number, kMost);
+  }
+  switch (r.kind()) {
+    case JsonValue::Kind::kNumber:
+      return "the rank is " + r.number_text() + ", not a positive whole number";
+    case JsonValue::Kind::kBool:
+      return "the rank is a boolean, not a positive whole number";
+    case JsonValue::Kind::kString:
+      return "the rank is a text, not a positive whole number";
+    default:
+      return "the rank is not a positive whole number";
+  }
+}
+
 AdapterConfig parse_adapter_config(std::string_view text) {
   const JsonValue root = parse_object(text);
   AdapterConfig config;
   config.peft_type = string_or_empty(root, "peft_type");
   config.base_model = string_or_empty(root, "base_model_name_or_path");
-  config.rank = root.find_u64("r");
+  if (const JsonValue* r = root.find("r")) {
+    config.rank_fault = rank_fault(*r);
+    if (config.rank_fault.empty()) config.rank = r->as_u64();
+  }
+  if (const JsonValue* pattern = root.find("rank_pattern")) {
+    for (const JsonValue::Member& member : pattern->members()) {
+      const std::string fault = rank_fault(member.value);
+      if (fault.empty()) config.rank_pattern.emplace_back(member.key, *member.value.as_u64());
+      if (!fault.empty()) config.rank_fault = "rank_pattern, '" + escape_name(member.key) + "': " + fault;
+    }
+  }
+  const JsonValue* const parameters = root.find("target_parameters");
+  config.has_target_parameters = parameters != nullptr && !parameters->items().empty();
   config.alpha = number_of(root, "lora_alpha");
   config.target_modules = strings_of(root.find("target_modules"));
   config.bias = string_or_empty(root, "bias");

@@ -19,13 +19,16 @@ struct ModelConfig {
   std::vector<std::string> architectures;
   std::string model_type;
   std::optional<bool> tie_word_embeddings;
-  bool quantized = false;  // has a quantization_config
 
   // Where the dtype of the weights is written ("dtype" since Transformers 5, "torch_dtype" before); the same
   // key may be in sub-configs (text_config …), too.
   [[nodiscard]] const std::string* dtype() const;
 };
 ModelConfig parse_model_config(std::string text);
+
+// The floating types that the config names for its weights, at the top and in sub-configs ("bfloat16"); that
+// of the top comes first.
+std::vector<std::string> stated_dtypes(const ModelConfig& config);
 
 // The config with every "dtype" and "torch_dtype" that names a floating type set to `torch_name`, at the top
 // and in sub-configs; everything else stays byte for byte.
@@ -42,10 +45,16 @@ struct AdapterConfig {
   std::string peft_type;
   std::string base_model;
   std::optional<std::uint64_t> rank;
+  std::string rank_fault{};  // why `r` is not a rank; empty: it is, or is not given
+  std::vector<std::pair<std::string, std::uint64_t>> rank_pattern{};  // in the order of the file
   std::optional<double> alpha;
   std::vector<std::string> target_modules;
+  bool has_target_parameters = false;
   std::string bias;  // "none", "all", "lora_only"; which biases of the base model are trained
 };
 AdapterConfig parse_adapter_config(std::string_view text);
+
+// Why a value can't be the rank of a LoRA adapter, which is a whole number from 1 on; empty: it can.
+std::string rank_fault(const JsonValue& r);
 
 }  // namespace mu

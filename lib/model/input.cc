@@ -141,6 +141,15 @@ void open_folder_weights(Input& input, const FolderOptions& options) {
   if (!options.base.empty()) input.folder = scan_folder(options.base);
 }
 
+std::optional<QuantSettings> read_quant_settings(Input& input) {
+  if (input.config) {
+    if (std::optional<QuantSettings> settings = quant_settings(input.config->root)) return settings;
+  }
+  const auto parse = [](const std::string& text) { return modelopt_settings(parse_json(text).root); };
+  return read_json(*input.folder, "hf_quant_config.json", input.folder_findings, parse)
+      .value_or(std::nullopt);
+}
+
 Input open_folder(const std::string& path, const FolderOptions& options) {
   Input input;
   input.name = path;
@@ -152,6 +161,7 @@ Input open_folder(const std::string& path, const FolderOptions& options) {
   input.adapter = read_json(folder, "adapter_config.json", input.folder_findings, parse_adapter_config);
   input.state = read_json(own.has("trainer_state.json") ? own : folder, "trainer_state.json",
                           input.folder_findings, parse_trainer_state);
+  input.quantization = read_quant_settings(input);
   find_lost_parameters(input, options.base);
   return input;
 }

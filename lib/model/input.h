@@ -9,6 +9,7 @@
 
 #include "model/config.h"
 #include "model/folder.h"
+#include "model/quantised.h"
 #include "model/trainer_state.h"
 #include "weights/open/open.h"
 #include "weights/weights.h"
@@ -24,6 +25,7 @@ struct Input {
   std::optional<ModelConfig> config;
   std::optional<AdapterConfig> adapter;
   std::optional<TrainerState> state;
+  std::optional<QuantSettings> quantization;  // the configs call the weights quantised
   // JSON files of the folder that could not be read (MD-JSON), and what else is odd about it; level kHub.
   Findings folder_findings;
 

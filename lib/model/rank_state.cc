@@ -89,11 +89,28 @@ std::optional<RankState> find_rank_state(const std::string& folder) {
   return std::nullopt;
 }
 
+namespace {
+
+// The optimizer's side is only listed: where it can't be read, the verdict on the model stays what it is.
+template <typename Open>
+void add_optimizer(Weights& weights, Open open) {
+  try {
+    Weights optimizer = open();
+    optimizer.findings.throw_if_unloadable();
+    append_weights(weights, std::move(optimizer));
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kMalformed) throw;
+    weights.from_ranks->not_listed = error.what();
+  }
+}
+
+}  // namespace
+
 Weights open_rank_state(const RankState& state, const std::string& key, bool everything) {
   switch (state.kind) {
     case RankState::Kind::kZero: {
       Weights weights = open_zero(state.path);
-      if (everything) add_zero_optimizer(weights, state.path);
+      if (everything) add_optimizer(weights, [&] { return open_zero_optimizer(state.path); });
       return weights;
     }
     case RankState::Kind::kDcp: {
@@ -103,7 +120,7 @@ Weights open_rank_state(const RankState& state, const std::string& key, bool eve
       const std::string optimizer =
           join_path(parent_of(state.path), "optimizer_" + name.substr(name.rfind('_') + 1));
       if (everything && name.starts_with("pytorch_model_fsdp_") && is_dcp_folder(optimizer))
-        append_weights(weights, open_dcp(optimizer, {"", true}));
+        add_optimizer(weights, [&] { return open_dcp(optimizer, {"", true}); });
       return weights;
     }
     case RankState::Kind::kDcpPieces:

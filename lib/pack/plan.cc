@@ -20,6 +20,7 @@
 #include "base/text.h"
 #include "os/folder.h"
 #include "os/interrupt.h"
+#include "pack/casts.h"
 #include "weights/layout.h"
 #include "weights/npy.h"
 #include "weights/shards.h"
@@ -131,21 +132,6 @@ void plan_config(PackPlan& plan, const Input& input, const PackOptions& options,
   if (unties) config->reason += ", tie_word_embeddings set to false";
   config->size = text.size();
   plan.texts.insert(plan.texts.begin(), {config->name, std::move(text)});
-}
-
-void refuse_cast_of_quantized(const Input& input, const PackOptions& options) {
-  if (!options.selection.dtype) return;
-  const Error refusal = [&] {
-    if (input.config && input.config->quantized)
-      return refused("config.json has a quantization_config: --dtype would ruin the scales");
-    const Tensor* scale = find_scale_tensor(input.weights.tensors);
-    return refused(scale == nullptr
-                       ? ""
-                       : fmt::format("'{}' belongs to quantised weights: --dtype would ruin them",
-                                     escape_name(scale->name)));
-  }();
-  if (!refusal.message().empty())
-    throw Error(refusal).in_file(escape_name(input.name)).hint("cast by name with --dtype 'GLOB=TYPE'");
 }
 
 // Refuses formats and types that can be read but not written.
@@ -264,7 +250,6 @@ void apply_options(PackPlan& plan, const PackOptions& options) {
 
 PackPlan plan_pack(const Input& input, const Prepared& prepared, const PackOptions& options,
                    OutputKind kind) {
-  refuse_cast_of_quantized(input, options);
   require_found(input, options.selection);
   PackPlan plan;
   plan.kind = kind;
@@ -277,6 +262,7 @@ PackPlan plan_pack(const Input& input, const Prepared& prepared, const PackOptio
   std::sort(dropped.begin(), dropped.end());
   std::vector<PackedTensor> tensors = select_tensors(input.weights.tensors, options.selection, dropped);
   require_packable(tensors, input);
+  refuse_casts_of_quantised(input, options.selection, tensors);
   if (kind == OutputKind::kNpy) {
     plan_npy(plan, std::move(tensors));
   } else if (kind == OutputKind::kFolder) {

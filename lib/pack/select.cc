@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -83,34 +82,6 @@ std::vector<PackedTensor> select_tensors(const std::vector<Tensor>& tensors, con
     throw refused("nothing is left to write; check --select, --exclude and --names-from");
   check_collisions(packed);
   return packed;
-}
-
-const Tensor* find_scale_tensor(const std::vector<Tensor>& tensors) {
-  // The endings of fp8 and compressed-tensors, gptq and awq, bitsandbytes, mlx, mxfp4.
-  static constexpr std::array<std::string_view, 16> kEndings = {".weight_scale",
-                                                                ".weight_scale_inv",
-                                                                ".weight_scale_2",
-                                                                ".weight_global_scale",
-                                                                ".weight_zero_point",
-                                                                ".input_scale",
-                                                                ".zero_point",
-                                                                ".qweight",
-                                                                ".qzeros",
-                                                                ".scales",
-                                                                ".g_idx",
-                                                                ".absmax",
-                                                                ".quant_map",
-                                                                ".nested_absmax",
-                                                                "_blocks",
-                                                                ".weight_packed"};
-  const auto is_scale = [](const Tensor& tensor) {
-    return tensor.dtype == Dtype::kF8E8M0 || tensor.dtype == Dtype::kF4 ||
-           std::any_of(kEndings.begin(), kEndings.end(), [&](std::string_view ending) {
-             return std::string_view(tensor.name).ends_with(ending);
-           });
-  };
-  const auto found = std::find_if(tensors.begin(), tensors.end(), is_scale);
-  return found == tensors.end() ? nullptr : &*found;
 }
 
 }  // namespace mu

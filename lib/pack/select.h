@@ -41,8 +41,4 @@ bool is_selected(const Selection& selection, const std::string& name);
 std::vector<PackedTensor> select_tensors(const std::vector<Tensor>& tensors, const Selection& selection,
                                          const std::vector<std::string>& dropped);
 
-// The first tensor that makes sense only beside quantised weights (scales, zero points, absmax …), or null.
-// If there is one, a cast of all floating tensors would ruin the model.
-const Tensor* find_scale_tensor(const std::vector<Tensor>& tensors);
-
 }  // namespace mu

@@ -203,13 +203,9 @@ Dtype HeaderParser::parse_dtype_value(const HeaderEntry& entry) {
   }
   if (in_object) {
     scan_.expect(':', "':'");
-    // serde takes an empty map for the unit, as well as null.
-    if (!scan_.take_null()) {
-      if (!scan_.take('{') || !scan_.take('}')) {
-        throw fault("ST-DTYPE",
-                    "the dtype of tensor " + quoted(entry.name) + " is an object that holds something");
-      }
-    }
+    if (!scan_.take_null())
+      throw fault("ST-DTYPE",
+                  "the dtype of tensor " + quoted(entry.name) + " is an object that holds something");
     scan_.expect('}', "'}'");
   }
   return *dtype;

@@ -45,6 +45,7 @@ struct FromRanks {
   std::vector<std::string> lost;   // names of parameters whose values are in no file, sorted
   // By name, the 16-bit copies that a run kept beside fp32 masters.
   std::map<std::string, Tensor> training_copies;
+  std::string not_listed{};  // why the optimizer's tensors are not listed, though asked for; empty: they are
 };
 
 struct Weights {

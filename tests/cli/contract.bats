@@ -132,6 +132,6 @@ PY
   # "ST-DUP" as the rule of a finding or in a table of rules, "… [DC-KEY]" at the end of a message. Comments don't count, nor
   # does completeness.cc, which compares messages with the ids that others put there.
   grep -rhE --include='*.cc' --include='*.h' --exclude=completeness.cc '[A-Z]{2}-[A-Z]' "$BATS_TEST_DIRNAME"/../../{lib,tools} | sed 's|//.*||' |
-    grep -oE '("[A-Z]{2}-[A-Z0-9]+"|\[[A-Z]{2}-[A-Z0-9]+\])' | tr -d '"[]' > rules
+    grep -oE '("[A-Z]{2}(-[A-Z0-9]+)+"|\[[A-Z]{2}-[A-Z0-9]+\])' | tr -d '"[]' > rules
   keeps rules.txt rules
 }

@@ -136,6 +136,8 @@ constexpr std::array kHarmless = std::to_array<Rule>({
     {"torch.distributed.tensor._dtensor_spec", "[A-Z_]*"},
     {"torch.distributed.tensor.placement_types", "[A-Z_]*"},
     {"torch.distributed.device_mesh", "DeviceMesh"},
+    {"torch.distributed._mesh_layout", "_MeshLayout"},
+    {"torch.distributed._mesh_layout", "_FlatLayout"},
     {"torch.amp.grad_scaler", "[A-Z]*"},
     {"torch.distributed.fsdp.*", "[A-Z]*"},
     // Transformers, TRL, PEFT, accelerate, DeepSpeed
@@ -303,6 +305,8 @@ std::string canonical_global(std::string_view module, std::string_view name) {
 
 Verdict judge_global(std::string_view module_written, std::string_view name_written) {
   const std::string whole = canonical_global(module_written, name_written);
+  // Three numbers that mark_dynamic() leaves on a tensor; torch's weights_only reader takes it, too.
+  if (whole == "torch._dynamo.decorators._DimRange" && name_written == "_DimRange") return Verdict::kHarmless;
   // The mapping changes the module and never the dots of the name, so the name is what is left at the end.
   const std::size_t dots =
       static_cast<std::size_t>(std::count(name_written.begin(), name_written.end(), '.'));

@@ -144,10 +144,8 @@ class Assembler {
   Assembler(Weights& weights, std::string folder, const DcpMetadata& metadata)
       : weights_(weights), folder_(std::move(folder)), metadata_(metadata) {}
 
-  void add(const std::string& name, const DcpEntry& entry) {
-    std::vector<Box> boxes;
-    for (const DcpChunk& chunk : entry.chunks) boxes.push_back({0, 0, chunk.offsets, chunk.sizes, {}});
-    check_tiling(entry.key, entry.shape, boxes);
+  // A tensor as the metadata describe it, for lists; its values can't be read.
+  void describe(const std::string& name, const DcpEntry& entry) {
     Tensor tensor{name, entry.type.dtype, entry.shape, 0, 0, volume(entry.shape) * entry.type.bytes};
     Layout layout;
     layout.shape = entry.shape;
@@ -155,6 +153,17 @@ class Assembler {
       layout.type = entry.type.name;
       layout.element_bytes = entry.type.bytes;
     }
+    tensor.layout = std::make_shared<Layout>(std::move(layout));
+    weights_.tensors.push_back(std::move(tensor));
+  }
+
+  void add(const std::string& name, const DcpEntry& entry) {
+    std::vector<Box> boxes;
+    for (const DcpChunk& chunk : entry.chunks) boxes.push_back({0, 0, chunk.offsets, chunk.sizes, {}});
+    check_tiling(entry.key, entry.shape, boxes);
+    describe(name, entry);
+    Tensor& tensor = weights_.tensors.back();
+    Layout layout = *tensor.layout;
     for (const DcpChunk& chunk : entry.chunks) {
       if (volume(chunk.sizes) == 0) continue;
       layout.boxes.push_back(read_chunk(entry, chunk));
@@ -166,11 +175,22 @@ class Assembler {
       tensor.offset = layout.boxes.front().offset;
     }
     tensor.layout = std::make_shared<Layout>(std::move(layout));
-    weights_.tensors.push_back(std::move(tensor));
   }
 
-  // Throws when files that hold pieces are missing.
-  void require_files(const std::vector<std::pair<std::string, const DcpEntry*>>& tensors) const {
+  // Throws when files that hold pieces are missing, or end before a piece does. All of the save is judged, the
+  // optimizer's pieces behind the model's too: where they were cut, the save was not whole.
+  void require_files(const std::vector<std::pair<std::string, const DcpEntry*>>& tensors) {
+    require_present(tensors);
+    std::map<std::string_view, const InputFile*> files;  // null: missing, but no tensor's
+    for (const auto& [chunk, place] : metadata_.places) {
+      const auto [file, fresh] = files.try_emplace(place.file, nullptr);
+      if (fresh && exists(join_path(folder_, place.file))) file->second = &opened(place.file);
+      if (file->second != nullptr) require_end(*file->second, place, chunk.first);
+    }
+  }
+
+ private:
+  void require_present(const std::vector<std::pair<std::string, const DcpEntry*>>& tensors) const {
     std::set<std::string> missing;
     std::size_t affected = 0;
     for (const auto& [name, entry] : tensors) {
@@ -196,7 +216,15 @@ class Assembler {
         .hint("multi-node runs leave each node's files on its own disk: copy them together");
   }
 
- private:
+  static void require_end(const InputFile& file, const DcpPlace& place, const std::string& key) {
+    if (place.offset <= file.size() && place.length <= file.size() - place.offset) return;
+    throw rule_error("DC-FILE", fmt::format("the file has {} bytes, the piece ends at {}", file.size(),
+                                            place.offset + place.length))
+        .in_file(escape_name(file.path()))
+        .at(fmt::format("byte {}, tensor '{}'", place.offset, escape_name(key)))
+        .hint("the save did not finish, or the file was cut");
+  }
+
   std::string first_incomplete(const std::vector<std::pair<std::string, const DcpEntry*>>& tensors) const {
     for (const auto& [name, entry] : tensors) {
       for (const DcpChunk& chunk : entry->chunks) {
@@ -207,13 +235,21 @@ class Assembler {
     return "";
   }
 
+  const InputFile& opened(const std::string& file) {
+    constexpr std::size_t kMaxOpen = 64;
+    const auto found = opened_.find(file);
+    if (found != opened_.end()) return found->second;
+    InputFile input(join_path(folder_, file));
+    if (opened_.size() >= kMaxOpen) input.park();
+    return opened_.emplace(file, std::move(input)).first->second;
+  }
+
   std::uint32_t source_of(const std::string& file) {
     const auto found = sources_.find(file);
     if (found != sources_.end()) return found->second;
-    const std::string path = join_path(folder_, file);
-    InputFile input(path);
+    opened(file);
     const auto source = static_cast<std::uint32_t>(weights_.files.size());
-    add_rank_file(weights_, std::move(input));
+    add_rank_file(weights_, std::move(opened_.extract(file).mapped()));
     sources_.emplace(file, source);
     return source;
   }
@@ -232,10 +268,6 @@ class Assembler {
       return error;
     };
     try {
-      if (place.offset > file.size() || place.length > file.size() - place.offset)
-        throw rule_error("DC-FILE", fmt::format("the file has {} bytes, the piece ends at {}", file.size(),
-                                                place.offset + place.length))
-            .hint("the save did not finish, or the file was cut");
       return piece(entry, chunk, file, place, source);
     } catch (Error& error) {
       throw context(error);
@@ -283,6 +315,7 @@ class Assembler {
   Weights& weights_;
   std::string folder_;
   const DcpMetadata& metadata_;
+  std::map<std::string, InputFile> opened_;  // not yet among the files of the weights
   std::map<std::string, std::uint32_t> sources_;
 };
 
@@ -317,14 +350,24 @@ Weights open_dcp(const std::string& path, const DcpOptions& options) {
   in_file(path, [&] {
     const Chosen chosen = choose_model(metadata.entries, options);
     if (chosen.tensors.empty()) throw rule_error("DC-KEY", "it holds no tensors");
-    for (const auto& [name, entry] : chosen.tensors) {
+    // Whatever is listed, the same tensors are judged: those of the model.
+    const Chosen judged = options.everything ? choose_model(metadata.entries, {options.key, false}) : chosen;
+    std::set<const DcpEntry*> of_model;
+    for (const auto& [name, entry] : judged.tensors) {
+      of_model.insert(entry);
       if (name.find("_flat_param") != std::string::npos)
         throw rule_error("DC-FLAT", "flat parameters of FSDP: only the training program can cut them up")
             .hint("save with SHARDED_STATE_DICT or FULL_STATE_DICT");
     }
     Assembler assembler(weights, path, metadata);
-    assembler.require_files(chosen.tensors);
-    for (const auto& [name, entry] : chosen.tensors) assembler.add(name, *entry);
+    assembler.require_files(judged.tensors);
+    for (const auto& [name, entry] : chosen.tensors) {
+      if (of_model.contains(entry)) {
+        assembler.add(name, *entry);
+      } else {
+        assembler.describe(name, *entry);
+      }
+    }
     if (!chosen.why_not.empty() && !options.everything) {
       weights.from_ranks->notes.push_back(chosen.why_not);
       for (WeightsFile& file : weights.files) file.read_only = chosen.why_not;

@@ -407,7 +407,8 @@ Weights open_zero(const std::string& tag_folder) {
   return ZeroReader(tag_folder).read();
 }
 
-void add_zero_optimizer(Weights& weights, const std::string& tag_folder) {
+Weights open_zero_optimizer(const std::string& tag_folder) {
+  Weights weights;
   for (const ZeroFileName& name : list_zero_files(tag_folder).optimizer) {
     Weights file;
     add_torch_file(file, InputFile(join_path(tag_folder, name.name)));
@@ -415,6 +416,7 @@ void add_zero_optimizer(Weights& weights, const std::string& tag_folder) {
       tensor.name = fmt::format("optimizer.rank_{}.{}", name.rank.value_or(0), tensor.name);
     append_weights(weights, std::move(file));
   }
+  return weights;
 }
 
 }  // namespace mu

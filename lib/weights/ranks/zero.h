@@ -18,6 +18,6 @@ namespace mu {
 Weights open_zero(const std::string& tag_folder);
 
 // All tensors of the optimizer files, named "optimizer.rank_R." and their path: moments, steps, flat weights.
-void add_zero_optimizer(Weights& weights, const std::string& tag_folder);
+Weights open_zero_optimizer(const std::string& tag_folder);
 
 }  // namespace mu

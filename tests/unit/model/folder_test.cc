@@ -91,7 +91,6 @@ TEST_CASE("config: the dtype changes and no other byte") {
       "{\n \"torch_dtype\":\"float32\", \"x\": 1e-06,\n \"text_config\": {\"dtype\": \"float32\"},"
       " \"quantization_config\": {\"dtype\": \"float32\"}, \"dtype\": null }\n";
   const ModelConfig config = parse_model_config(text);
-  CHECK(config.quantized);
   CHECK(with_dtype(config, "bfloat16") ==
         "{\n \"torch_dtype\":\"bfloat16\", \"x\": 1e-06,\n \"text_config\": {\"dtype\": \"bfloat16\"},"
         " \"quantization_config\": {\"dtype\": \"float32\"}, \"dtype\": null }\n");

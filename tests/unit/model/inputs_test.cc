@@ -226,7 +226,6 @@ TEST_CASE("config: facts, and what stays empty when a file does not give them") 
   CHECK(config.architectures == std::vector<std::string>{"A", "B"});
   CHECK(config.model_type == "x");
   CHECK(config.tie_word_embeddings == false);
-  CHECK_FALSE(config.quantized);
   CHECK(*config.dtype() == "bfloat16");
   CHECK(*parse_model_config(R"({"torch_dtype":"float16"})").dtype() == "float16");
   const ModelConfig empty = parse_model_config("{}");

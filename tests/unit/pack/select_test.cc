@@ -72,9 +72,3 @@ TEST_CASE("select: what would lose something is refused") {
   unknown.names = std::set<std::string>{"ids", "nobody"};
   CHECK(error_of_selection(unknown) == ErrorKind::kMalformed);
 }
-
-TEST_CASE("select: recognises companions of quantised weights") {
-  CHECK(find_scale_tensor(kTensors)->name == "scale");
-  CHECK(find_scale_tensor({kTensors[0]}) == nullptr);
-  CHECK(find_scale_tensor({{"x.qweight", Dtype::kI32, {1}, 0, 0, 4}}) != nullptr);
-}

@@ -53,6 +53,8 @@ const std::vector<std::string> kSpellings = {
     "GLOBAL collections OrderedDict\nEMPTY_TUPLE\nREDUCE\nGLOBAL os system\nBUILD\nSTOP",
     "GLOBAL torch.serialization os.system\nSTOP",
     "GLOBAL torch._dynamo.guards GuardBuilder.get\nSTOP",
+    "GLOBAL torch._dynamo.decorators.x _DimRange\nSTOP",
+    "GLOBAL torch._dynamo.decorators mark_dynamic\nSTOP",
     "GLOBAL collections OrderedDict.__init__.__globals__\nSTOP",
     "GLOBAL posix system\nSTOP",
     "GLOBAL nt system\nSTOP",
@@ -180,14 +182,26 @@ TEST_CASE("pickle: verdicts") {
     CHECK(judge_global(text.substr(0, text.find(' ')), text.substr(text.find(' ') + 1)) ==
           Verdict::kDangerous);
   }
-  for (const char* name :
-       {"collections OrderedDict", "torch._utils _rebuild_tensor_v2", "torch FloatStorage",
-        "torch float8_e4m3fn", "numpy.core.multiarray _reconstruct", "numpy._core.multiarray scalar",
-        "numpy dtype", "_codecs encode", "transformers.training_args TrainingArguments",
-        "trl.trainer.sft_config SFTConfig", "transformers.trainer_utils IntervalStrategy",
-        "accelerate.state PartialState", "peft.tuners.lora.config LoraConfig",
-        "deepspeed.runtime.zero.config ZeroStageEnum", "torch.distributed.checkpoint.metadata Metadata",
-        "pathlib PosixPath", "__builtin__ set"}) {
+  for (const char* name : {"collections OrderedDict",
+                           "torch._utils _rebuild_tensor_v2",
+                           "torch FloatStorage",
+                           "torch float8_e4m3fn",
+                           "numpy.core.multiarray _reconstruct",
+                           "numpy._core.multiarray scalar",
+                           "numpy dtype",
+                           "_codecs encode",
+                           "transformers.training_args TrainingArguments",
+                           "trl.trainer.sft_config SFTConfig",
+                           "transformers.trainer_utils IntervalStrategy",
+                           "accelerate.state PartialState",
+                           "peft.tuners.lora.config LoraConfig",
+                           "deepspeed.runtime.zero.config ZeroStageEnum",
+                           "torch.distributed.checkpoint.metadata Metadata",
+                           "torch.distributed._mesh_layout _MeshLayout",
+                           "torch.distributed._mesh_layout _FlatLayout",
+                           "torch._dynamo.decorators _DimRange",
+                           "pathlib PosixPath",
+                           "__builtin__ set"}) {
     CAPTURE(name);
     const std::string_view text = name;
     CHECK(judge_global(text.substr(0, text.find(' ')), text.substr(text.find(' ') + 1)) ==

@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: Apache-2.0
+// A name says what it is in two ways. Some endings belong to one library and need no neighbour (".qweight",
+// ".SCB"). All others are words: the last part of the name is cut at its underscores, and what is left without
+// the words of scales (scale, zero, absmax …) and the words that everybody adds (weight, input, inv …) is the
+// module's own part. "x.w_scale", "x.scale_weight" and "x.weight" all come down to x; "e.up_scale" and
+// "e.up_blocks" to e.up. A name with a word of scales is a scale if a tensor of few bits comes down to the
+// same; so logit_scale and layer_scale_parameter stay what they are.
+#include "model/quantised.h"
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+#include <unordered_map>
+
+#include "base/text.h"
+
+namespace mu {
+namespace {
+
+struct Ending {
+  std::string_view text;
+  QuantRole role;
+  QuantFamily family;
+};
+
+constexpr std::array<Ending, 30> kEndings = {{
+    {".qweight", QuantRole::kWeight, QuantFamily::kGptq},
+    {".qzeros", QuantRole::kScale, QuantFamily::kGptq},
+    {".scales", QuantRole::kScale, QuantFamily::kGptq},
+    {".g_idx", QuantRole::kScale, QuantFamily::kGptq},
+    {".SCB", QuantRole::kScale, QuantFamily::kBitsandbytes},
+    {".weight_format", QuantRole::kMarker, QuantFamily::kBitsandbytes},
+    {".absmax", QuantRole::kScale, QuantFamily::kBitsandbytes},
+    {".quant_map", QuantRole::kScale, QuantFamily::kBitsandbytes},
+    {".nested_absmax", QuantRole::kScale, QuantFamily::kBitsandbytes},
+    {".nested_quant_map", QuantRole::kScale, QuantFamily::kBitsandbytes},
+    {".quant_state.bitsandbytes__nf4", QuantRole::kScale, QuantFamily::kBitsandbytes},
+    {".quant_state.bitsandbytes__fp4", QuantRole::kScale, QuantFamily::kBitsandbytes},
+    {".weight_packed", QuantRole::kWeight, QuantFamily::kPacked},
+    {".weight_shape", QuantRole::kScale, QuantFamily::kPacked},
+    {".weight_g_idx", QuantRole::kScale, QuantFamily::kPacked},
+    {".weight_global_scale", QuantRole::kScale, QuantFamily::kScaled},
+    {".weight_zero_point", QuantRole::kScale, QuantFamily::kScaled},
+    {".weight_scale", QuantRole::kScale, QuantFamily::kScaled},
+    {".weight_scale_inv", QuantRole::kScale, QuantFamily::kScaled},
+    {".weight_scale_2", QuantRole::kScale, QuantFamily::kScaled},
+    {".input_scale", QuantRole::kScale, QuantFamily::kScaled},
+    {".input_global_scale", QuantRole::kScale, QuantFamily::kScaled},
+    {".zero_point", QuantRole::kScale, QuantFamily::kScaled},
+    {"._weight_qdata", QuantRole::kWeight, QuantFamily::kTorchao},
+    {"._weight_scale", QuantRole::kScale, QuantFamily::kTorchao},
+    {"._weight_zero_point", QuantRole::kScale, QuantFamily::kTorchao},
+    {".scale_weight", QuantRole::kScale, QuantFamily::kComfy},
+    {".scale_input", QuantRole::kScale, QuantFamily::kComfy},
+    {".comfy_quant", QuantRole::kMarker, QuantFamily::kComfy},
+    {".scaled_fp8", QuantRole::kMarker, QuantFamily::kComfy},
+}};
+
+// Words in names of scales and other companions, in lower case.
+constexpr std::array<std::string_view, 15> kScaleWords = {"scale", "scales", "qscale", "scb",  "absmax",
+                                                          "amax",  "zero",   "zeros",  "zp",   "qzeros",
+                                                          "shift", "offset", "biases", "meta", "codebook"};
+// Words that say nothing about which module is meant.
+constexpr std::array<std::string_view, 32> kCommonWords = {
+    "",      "weight", "weights",    "w",      "q",       "qweight", "in",     "input",
+    "out",   "output", "act",        "acts",   "k",       "v",       "inv",    "inverse",
+    "1",     "2",      "3",          "global", "point",   "points",  "qdata",  "data",
+    "quant", "packed", "activation", "static", "channel", "tensor",  "blocks", "group"};
+
+template <std::size_t N>
+bool is_one_of(std::string_view word, const std::array<std::string_view, N>& words) {
+  return std::find(words.begin(), words.end(), word) != words.end();
+}
+
+const Ending* ending_of(std::string_view name) {
+  if (name == "scaled_fp8") return &kEndings.back();
+  const auto* const found = std::find_if(kEndings.begin(), kEndings.end(),
+                                         [name](const Ending& e) { return name.ends_with(e.text); });
+  return found == kEndings.end() ? nullptr : found;
+}
+
+// A type that holds quantised values: few bits, or several of them packed in one integer.
+bool is_small(const Tensor& tensor) {
+  switch (tensor.dtype) {
+    case Dtype::kF4:
+    case Dtype::kF6E2M3:
+    case Dtype::kF6E3M2:
+    case Dtype::kF8E4M3:
+    case Dtype::kF8E5M2:
+    case Dtype::kF8E4M3Fnuz:
+    case Dtype::kF8E5M2Fnuz:
+    case Dtype::kU8:
+    case Dtype::kI8:
+    case Dtype::kI16:
+    case Dtype::kU16:
+    case Dtype::kI32:
+    case Dtype::kU32:
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool is_float8(Dtype dtype) {
+  return is_floating(dtype) && bits(dtype) == 8 && dtype != Dtype::kF8E8M0;
+}
+
+struct Reduced {
+  std::string module;
+  bool scale = false;  // a word of scales was among the words
+};
+
+// The module that a name comes down to.
+Reduced reduce(std::string_view name) {
+  const std::size_t dot = name.rfind('.');
+  std::string_view parent = dot == std::string_view::npos ? "" : name.substr(0, dot);
+  constexpr std::string_view kWeight = ".weight";
+  if (parent.ends_with(kWeight)) parent.remove_suffix(kWeight.size());
+  Reduced out{std::string(parent), false};
+  std::string own;
+  const std::string_view leaf = dot == std::string_view::npos ? name : name.substr(dot + 1);
+  for (const std::string_view word : split(leaf, '_')) {
+    const std::string lower = lower_ascii(word);
+    if (is_one_of(lower, kScaleWords)) {
+      out.scale = true;
+    } else if (!is_one_of(lower, kCommonWords)) {
+      own += (own.empty() ? "" : "_") + std::string(word);
+    }
+  }
+  if (!own.empty()) out.module += "." + own;
+  return out;
+}
+
+QuantFamily family_of(const Tensor& weight) {
+  return weight.name.ends_with("_blocks") ? QuantFamily::kBlocks : QuantFamily::kScaled;
+}
+
+// First what each name and type say alone, then what they are beside one another.
+class PartFinder {
+ public:
+  explicit PartFinder(const std::vector<Tensor>& tensors) : tensors_(tensors), parts_(tensors.size()) {
+    for (const Tensor& tensor : tensors) guesses_.push_back({ending_of(tensor.name), reduce(tensor.name)});
+  }
+
+  std::vector<QuantPart> find() {
+    for (std::size_t i = 0; i < tensors_.size(); ++i) add_weight(i);
+    for (std::size_t i = 0; i < tensors_.size(); ++i) judge_companion(i);
+    for (std::size_t i = 0; i < tensors_.size(); ++i) judge_weight(i);
+    return std::move(parts_);
+  }
+
+ private:
+  struct Guess {
+    const Ending* ending;
+    Reduced reduced;
+  };
+  struct Module {
+    const Tensor* weight = nullptr;
+    QuantFamily family = QuantFamily::kNone;
+    bool scaled = false;
+  };
+
+  [[nodiscard]] bool may_be_weight(std::size_t i) const {
+    const Guess& guess = guesses_[i];
+    if (guess.ending != nullptr) return guess.ending->role == QuantRole::kWeight;
+    return is_small(tensors_[i]) && !guess.reduced.scale;
+  }
+
+  void add_weight(std::size_t i) {
+    if (!may_be_weight(i)) return;
+    const Ending* const ending = guesses_[i].ending;
+    Module& module = modules_[guesses_[i].reduced.module];
+    if (module.weight != nullptr && ending == nullptr) return;
+    module.weight = &tensors_[i];
+    module.family = ending != nullptr ? ending->family : family_of(tensors_[i]);
+  }
+
+  // What a companion belongs to, or null. One of the same fp8 type is a weight that happens to be called so.
+  Module* module_of(std::size_t i) {
+    const auto found = modules_.find(guesses_[i].reduced.module);
+    if (found == modules_.end()) return nullptr;
+    const Dtype dtype = found->second.weight->dtype;
+    return is_float8(dtype) && tensors_[i].dtype == dtype ? nullptr : &found->second;
+  }
+
+  void judge_companion(std::size_t i) {
+    if (may_be_weight(i)) return;
+    const auto& [ending, reduced] = guesses_[i];
+    const bool certain = ending != nullptr || tensors_[i].dtype == Dtype::kF8E8M0;
+    if (!certain && !reduced.scale) return;
+    Module* const module = module_of(i);
+    if (!certain && module == nullptr) return;
+    QuantPart& part = parts_[i];
+    part = {QuantRole::kScale, QuantFamily::kScaled, reduced.module, module != nullptr};
+    if (module != nullptr) part.family = module->family;
+    if (ending != nullptr) part.role = ending->role;
+    // X.weight is stored as its companion says; ".scales" beside it is MLX's.
+    if (ending != nullptr && (module == nullptr || module->family == QuantFamily::kScaled))
+      part.family =
+          module != nullptr && ending->family == QuantFamily::kGptq ? QuantFamily::kScaled : ending->family;
+    if (module == nullptr || part.role != QuantRole::kScale) return;
+    module->scaled = true;
+    module->family = part.family;
+  }
+
+  void judge_weight(std::size_t i) {
+    if (!may_be_weight(i)) return;
+    const Module& module = modules_.at(guesses_[i].reduced.module);
+    const bool certain = guesses_[i].ending != nullptr || tensors_[i].dtype == Dtype::kF4;
+    if (module.weight == &tensors_[i] && (module.scaled || certain))
+      parts_[i] = {QuantRole::kWeight, module.family, guesses_[i].reduced.module, module.scaled};
+  }
+
+  const std::vector<Tensor>& tensors_;
+  std::vector<Guess> guesses_;
+  std::vector<QuantPart> parts_;
+  std::unordered_map<std::string, Module> modules_;
+};
+
+}  // namespace
+
+std::vector<QuantPart> quant_parts(const std::vector<Tensor>& tensors) {
+  return PartFinder(tensors).find();
+}
+
+namespace {
+
+bool any_true(const JsonValue& object, std::initializer_list<std::string_view> keys) {
+  return std::any_of(keys.begin(), keys.end(), [&](std::string_view key) { return object.find_true(key); });
+}
+
+// compressed-tensors: some group has weights, and the format keeps them in few bits.
+bool compresses_weights(const JsonValue& settings) {
+  const std::string* const format = settings.find_string("format");
+  if (format != nullptr && *format != "mixed-precision" && !format->ends_with("quantized")) return false;
+  const JsonValue* const groups = settings.find("config_groups");
+  if (groups == nullptr) return false;
+  return std::any_of(groups->members().begin(), groups->members().end(), [](const JsonValue::Member& group) {
+    const JsonValue* const weights = group.value.find("weights");
+    return weights != nullptr && weights->is_object();
+  });
+}
+
+bool stores_scales(const std::string& method, const JsonValue& settings) {
+  constexpr std::array<std::string_view, 6> kAlways = {"fp8", "mxfp4", "gptq", "awq", "torchao", "mlx"};
+  if (method == "bitsandbytes")
+    return any_true(settings, {"load_in_4bit", "load_in_8bit", "_load_in_4bit", "_load_in_8bit"});
+  if (method == "compressed-tensors") return compresses_weights(settings);
+  if (method == "modelopt") return settings.find_string("quant_algo") != nullptr;
+  return is_one_of(method, kAlways);
+}
+
+std::optional<QuantSettings> settings_at(std::string_view key, const JsonValue& value) {
+  if (!value.is_object()) return std::nullopt;
+  const bool mlx = key == "quantization" && value.find("bits") != nullptr;
+  if (key != "quantization_config" && key != "compression_config" && !mlx) return std::nullopt;
+  const std::string* const method = value.find_string("quant_method");
+  QuantSettings settings{"config.json", std::string(key), "", false};
+  if (method != nullptr) {
+    settings.method = *method;
+  } else if (mlx) {
+    settings.method = "mlx";
+  } else if (value.find("config_groups") != nullptr) {
+    settings.method = "compressed-tensors";
+  } else if (any_true(value, {"load_in_4bit", "load_in_8bit"})) {
+    settings.method = "bitsandbytes";
+  }
+  settings.stores_scales = stores_scales(settings.method, value);
+  return settings;
+}
+
+}  // namespace
+
+std::optional<QuantSettings> quant_settings(const JsonValue& config) {
+  for (const JsonValue::Member& member : config.members()) {
+    if (std::optional<QuantSettings> settings = settings_at(member.key, member.value)) return settings;
+  }
+  for (const JsonValue::Member& member : config.members()) {
+    if (!member.value.is_object()) continue;
+    if (std::optional<QuantSettings> settings = quant_settings(member.value)) {
+      settings->place = member.key + "." + settings->place;
+      return settings;
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<QuantSettings> modelopt_settings(const JsonValue& document) {
+  const JsonValue* const settings = document.find("quantization");
+  if (settings == nullptr || !settings->is_object()) return std::nullopt;
+  return QuantSettings{"hf_quant_config.json", "quantization", "modelopt",
+                       settings->find_string("quant_algo") != nullptr};
+}
+
+}  // namespace mu
