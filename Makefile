@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .PHONY: all programs with-hub setup test demo install interop bench asan tsan coverage fuzz tidy deb tarball wheel packages package-test format format-check lint screenshots release test-update clean help
 
 # Everything that building, testing and linting need on Debian 12, in one place.
-PACKAGES := g++ cmake ninja-build pkg-config libcli11-dev libfmt-dev nlohmann-json3-dev libssl-dev libcurl4-openssl-dev zlib1g-dev libyaml-cpp-dev libpcre2-dev libeigen3-dev \
+PACKAGES := g++ cmake ninja-build pkg-config libcli11-dev libfmt-dev nlohmann-json3-dev libssl-dev libcurl4-openssl-dev zlib1g-dev libyaml-dev libpcre2-dev libeigen3-dev \
             doctest-dev libcpp-httplib-dev bats parallel curl jq openssl python3 python3-venv groff clang-format zsh fish
 # Engines that the interop suite runs parts under; without them those tests are left out.
 CLUSTER_PACKAGES := openmpi-bin slurm-wlm munge

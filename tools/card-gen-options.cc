@@ -8,7 +8,7 @@ namespace {
 
 constexpr ProgramText kText = {
     "card-gen", "Write the model card of a fine-tuned model, from its folder and options.",
-    "[FOLDER | --lint FILE]", "card-gen -i out --base owner/name --dataset owner/data"};
+    "[FOLDER | --lint [FILE]]", "card-gen -i out --base owner/name --dataset owner/data"};
 
 void add_fact_options(App& app, CardOptions& c) {
   app.group("Model");
@@ -49,7 +49,7 @@ CardGenOptions parse_card_options(int argc, char** argv) {
   app.group("Output");
   app.flag("-i,--in-place", o.in_place, "update FOLDER/README.md, keep what people wrote");
   app.flag("--check", o.check, "report where card and folder disagree (exit 1)");
-  app.flag("--lint", o.lint, "judge a card (FILE or -) as the Hub would");
+  app.flag("--lint", o.lint, "judge a card (FILE, README.md, or -) as the Hub would");
   app.flag("--fix", o.fix, "with --lint: fix what is safe to fix");
   app.value("--style", "STYLE", o.style, "full (default), trl or minimal");
   app.optional_value("--plot", "FILE", "loss.svg", o.plot, "write the loss curve as an SVG (loss.svg)");
@@ -63,9 +63,8 @@ CardGenOptions parse_card_options(int argc, char** argv) {
   if (o.operands.size() > 1) throw usage("give only one FOLDER").hint("see card-gen --help");
   const bool said = !o.card.base.empty() || !o.card.datasets.empty() || o.card.name || o.card.repo ||
                     o.facts || o.card.method || o.card.base_folder;
-  if (o.operands.empty() && (o.in_place || o.check || o.lint))
-    throw usage(o.lint ? "--lint needs a FILE, or -" : "name a FOLDER");
-  if (o.operands.empty() && !said)
+  if (o.operands.empty() && (o.in_place || o.check)) throw usage("name a FOLDER");
+  if (o.operands.empty() && !said && !o.lint)
     throw usage("name a FOLDER, or give at least --base").hint("see card-gen --help");
   if (o.fix && !o.lint) throw usage("--fix needs --lint");
   if (o.in_place + o.check + o.lint + o.explain > 1)

@@ -47,7 +47,7 @@ void write_file(const std::string& path, std::string_view text) {
 }
 
 int lint(const Options& o) {
-  const std::string& path = o.operands.front();
+  const std::string path = o.operands.empty() ? "README.md" : o.operands.front();
   CardFile card = open_card(path);
   if (o.fix) {
     const std::string fixed = fix_card(card);
@@ -156,6 +156,17 @@ void print_notes(const CardFacts& facts) {
   for (const std::string& line : facts.unknown) print_warning("unknown: " + line);
 }
 
+// Prints the faults for which the Hub would refuse the card; true if there are any.
+bool print_lint_errors(const std::string& text, const std::string& path) {
+  std::vector<LintFinding> findings = lint_card(read_card(text));
+  std::erase_if(findings, [](const LintFinding& finding) { return !finding.rule->is_error; });
+  const std::string report = lint_text(findings, path);
+  for (const std::string_view line : split(trim(report), '\n')) {
+    if (!line.empty()) print_note(line);
+  }
+  return !findings.empty();
+}
+
 int update(const Options& o, const CardText& card, const CardFacts& facts) {
   const std::string path = join_path(o.operands.front(), "README.md");
   const bool there = exists(path);
@@ -165,23 +176,24 @@ int update(const Options& o, const CardText& card, const CardFacts& facts) {
       out("README.md: " + std::string(there ? "is empty" : "is missing") + "\n");
       return 1;
     }
-    write_file(path, render_card(card));
+    const std::string text = render_card(card);
+    write_file(path, text);
     print_note("wrote " + escape_name(path));
-    return 0;
+    return print_lint_errors(text, path) ? 1 : 0;
   }
   CardUpdate result;
   in_file(path, [&] { result = update_card(old, card, facts); });
   for (const std::string& line : result.kept) print_note(line);
   if (o.check) {
     for (const std::string& line : result.changes) out(line + "\n");
-    return result.changes.empty() ? 0 : 1;
+    return print_lint_errors(result.text, path) || !result.changes.empty() ? 1 : 0;
   }
   for (const std::string& line : result.changes) print_detail(line);
   if (result.text != old.text) write_file(path, result.text);
   print_note(result.text == old.text
                  ? escape_name(path) + " is up to date"
                  : fmt::format("updated {}, {}", escape_name(path), plural(result.changes.size(), "change")));
-  return 0;
+  return print_lint_errors(result.text, path) ? 1 : 0;
 }
 
 CardStyle style_of(std::string_view name) {

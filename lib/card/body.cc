@@ -231,14 +231,27 @@ std::string evaluation_region(const CardFacts& facts) {
   return "## Evaluation\n\n" + md_table({"task", "metric", "shots", "value"}, rows);
 }
 
-std::string versions_region(const CardFacts& facts) {
-  // Without a colon: PEFT looks for its own line in this form before it adds one.
+namespace {
+
+std::string framework_versions(const CardFacts& facts, std::string_view after_name) {
   std::string out;
   for (const Fact& fact : facts.facts) {
     if (fact.name.starts_with("version_"))
-      out += fmt::format("- {} {}\n", md_text(fact.name.substr(8)), md_text(fact.values.front()));
+      out +=
+          fmt::format("- {}{} {}\n", md_text(fact.name.substr(8)), after_name, md_text(fact.values.front()));
   }
   return out.empty() ? "" : "### Framework versions\n\n" + out;
+}
+
+}  // namespace
+
+// Without a colon: PEFT looks for its own line in this form before it adds one.
+std::string versions_region(const CardFacts& facts) {
+  return framework_versions(facts, "");
+}
+
+std::string trl_versions(const CardFacts& facts) {
+  return framework_versions(facts, ":");
 }
 
 std::string provenance_region(const CardFacts& facts) {

@@ -71,11 +71,23 @@ std::string set_entry(const std::string& key, const std::string& value) {
   return truth || number ? yaml_string(key) + ": " + value + "\n" : yaml_entry(key, value);
 }
 
-std::vector<CardEntry> front_matter(const CardFacts& facts) {
+// The order of the keys; that of TRL is huggingface_hub's for a card made by a program, with our own keys behind.
+using Keys = std::vector<std::string_view>;
+const Keys& keys_of(CardStyle style) {
+  static const Keys ours = {
+      "language",     "license",      "license_name", "license_link", "base_model", "base_model_relation",
+      "library_name", "pipeline_tag", "datasets",     "tags"};
+  static const Keys trls = {"base_model",   "datasets",     "library_name",       "license",
+                            "license_name", "license_link", "model_name",         "tags",
+                            "language",     "pipeline_tag", "base_model_relation"};
+  return style == CardStyle::kTrl ? trls : ours;
+}
+
+std::vector<CardEntry> front_matter(const CardFacts& facts, CardStyle style) {
   std::vector<CardEntry> front;
-  for (const std::string_view key :
-       {"language", "license", "license_name", "license_link", "base_model", "base_model_relation",
-        "library_name", "pipeline_tag", "datasets", "tags"}) {
+  for (const std::string_view key : keys_of(style)) {
+    if (key == "model_name" && facts.has("name"))
+      front.push_back({"model_name", yaml_entry("model_name", facts.text("name"))});
     const Fact* fact = facts.find(key);
     if (fact == nullptr) continue;
     front.push_back({std::string(key),
@@ -104,8 +116,8 @@ std::vector<CardEntry> front_matter(const CardFacts& facts) {
 
 CardText compose_card(const CardFacts& facts, CardStyle style, std::string_view plot) {
   CardText card;
-  card.title = facts.text("name");
-  card.front = front_matter(facts);
+  card.title = (style == CardStyle::kTrl ? "Model Card for " : "") + facts.text("name");
+  card.front = front_matter(facts, style);
   card.given = facts.given;
   const auto add = [&](std::string_view name, std::string text) {
     if (!text.empty()) card.regions.push_back({std::string(name), std::move(text)});
@@ -114,8 +126,8 @@ CardText compose_card(const CardFacts& facts, CardStyle style, std::string_view 
   if (style == CardStyle::kTrl) {
     add("usage", trl_quick_start(facts));
     add("training", trl_procedure(facts));
-    add("versions", versions_region(facts));
-    add("citation", citation_region(facts));
+    add("versions", trl_versions(facts));
+    add("citation", trl_citations(facts));
     return card;
   }
   add("usage", usage_region(facts));

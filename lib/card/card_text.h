@@ -79,5 +79,7 @@ std::string model_id(const CardFacts& facts);
 // The sections of TRL's own card, under its headings.
 std::string trl_quick_start(const CardFacts& facts);
 std::string trl_procedure(const CardFacts& facts);
+std::string trl_versions(const CardFacts& facts);
+std::string trl_citations(const CardFacts& facts);
 
 }  // namespace mu

@@ -48,18 +48,33 @@ std::string method_sentence(const CardFacts& facts) {
   return out + ".\n";
 }
 
-std::string citation_region(const CardFacts& facts) {
+namespace {
+
+// What to cite, each entry under a line made of its name ("{}:").
+std::string entries(const CardFacts& facts, std::string_view before, std::string_view after) {
   std::string out;
   const auto add = [&](std::string_view what, std::string_view entry) {
     out += out.empty() ? "" : "\n";
-    if (!what.empty()) out += fmt::format("{}:\n\n", what);
+    if (!what.empty()) out.append(before).append(what).append(after).append(":\n\n");
     out += md_block("bibtex", entry);
   };
   if (facts.has("citation")) add("", facts.text("citation"));
   const Trainer* trainer = trainer_by_tag(facts.text("method"));
   if (trainer != nullptr && !trainer->paper.empty()) add(trainer->name, paper_entry(*trainer));
   if (trainer != nullptr) add("TRL", kTrl);
+  return out;
+}
+
+}  // namespace
+
+std::string citation_region(const CardFacts& facts) {
+  const std::string out = entries(facts, "", "");
   return out.empty() ? "" : "## Citation\n\n" + out;
+}
+
+std::string trl_citations(const CardFacts& facts) {
+  const std::string out = entries(facts, "Cite ", " as");
+  return out.empty() ? "" : "## Citations\n\n" + out;
 }
 
 }  // namespace mu

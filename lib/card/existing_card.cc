@@ -8,6 +8,7 @@
 #include "card/card_text.h"
 #include "card/front_matter.h"
 #include "card/gather.h"
+#include "card/repair.h"
 #include "card/tables.h"
 #include "model/hf_cache.h"
 #include "os/file.h"
@@ -124,7 +125,7 @@ void add_existing_card(CardFacts& facts, const std::string& path, const std::str
     if (license_name(id)) facts.add("license", id, kSource);
   }
   std::vector<std::string> datasets = texts("datasets"), languages = texts("language");
-  std::erase_if(datasets, [](const std::string& id) { return !is_repo_id(id) || id == "None"; });
+  std::erase_if(datasets, is_bad_dataset);
   std::erase_if(languages, [](const std::string& code) { return !is_language(code); });
   facts.add_list("datasets", datasets, kSource);
   facts.add_list("language", languages, kSource);

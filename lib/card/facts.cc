@@ -15,7 +15,6 @@
 #include <cmath>
 
 #include "base/error.h"
-#include "base/json.h"
 #include "base/text.h"
 #include "card/tables.h"
 #include "model/hf_cache.h"
@@ -211,55 +210,6 @@ void add_options(CardFacts& facts, const CardOptions& o) {
   plain("source_revision", o.source_revision, "--source-revision");
   add_pairs(facts, o);
   facts.given = facts.facts;
-}
-
-void add_inspection(CardFacts& facts, std::string_view json) {
-  const JsonDocument document = parse_json(json);
-  const JsonValue& root = document.root;
-  const std::string* schema = root.find_string("schema");
-  if (schema == nullptr || !schema->starts_with("modelutils.st-inspect/"))
-    throw malformed("--facts takes the output of st-inspect --json");
-  constexpr std::string_view kSource = "st-inspect";
-  const JsonValue* adapter = root.find("adapter");
-  if (adapter != nullptr) {
-    facts.add("kind", "adapter", kSource);
-    if (const std::string* type = adapter->find_string("peft_type")) facts.add("peft_type", *type, kSource);
-    const JsonValue* rank = adapter->find("r");
-    const JsonValue* alpha = adapter->find("lora_alpha");
-    const std::optional<double> r = rank == nullptr ? std::nullopt : rank->as_double();
-    const std::optional<double> a = alpha == nullptr ? std::nullopt : alpha->as_double();
-    if (r) facts.add_number("lora_r", *r, kSource);
-    if (a) facts.add_number("lora_alpha", *a, kSource);
-  }
-  if (const std::string* path = root.find_string("path"); path != nullptr && *path != "-") {
-    std::string_view name = *path;
-    while (name.ends_with('/')) name.remove_suffix(1);
-    name.remove_prefix(name.rfind('/') + 1);
-    // Only a folder has the name of the model; a file or "." shows nothing.
-    if (root.find("files") != nullptr && !name.empty() && name != "." && name != "..")
-      facts.add("folder_name", std::string(name), kSource);
-  }
-  if (const JsonValue* list = root.find("architectures"); list != nullptr && !list->items().empty()) {
-    if (const std::string* text = list->items().front().as_string())
-      facts.add("architecture", *text, kSource);
-  }
-  if (const std::string* type = root.find_string("model_type")) facts.add("model_type", *type, kSource);
-  for (const std::string_view key : {"parameters", "bytes"}) {
-    if (const std::optional<std::uint64_t> number = root.find_u64(key))
-      facts.add_number(adapter != nullptr && key == "parameters" ? "adapter_parameters" : key,
-                       static_cast<double>(*number), kSource);
-  }
-  if (const JsonValue* list = root.find("dtypes")) {
-    std::vector<std::string> dtypes;
-    for (const JsonValue& item : list->items()) {
-      if (const std::string* name = item.find_string("dtype")) dtypes.push_back(*name);
-    }
-    facts.add_list("dtypes", dtypes, kSource);
-  }
-  if (const JsonValue* run = root.find("checkpoint"); run != nullptr && run->is_object()) {
-    if (const std::optional<std::uint64_t> step = run->find_u64("step"))
-      facts.add_number("global_step", static_cast<double>(*step), kSource);
-  }
 }
 
 namespace {

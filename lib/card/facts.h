@@ -98,7 +98,7 @@ void add_folder(CardFacts& facts, const std::string& path, const CardOptions& op
 // authors chose. Throws kMalformed and kIo.
 void add_base_model(CardFacts& facts, const CardOptions& options, bool adapter);
 
-// Adds what st-inspect --json said. Throws kMalformed.
+// Adds what st-inspect --json or card-gen --json said. Throws kMalformed.
 void add_inspection(CardFacts& facts, std::string_view json);
 
 // Facts that follow from others: relation, library, tags, task, name.

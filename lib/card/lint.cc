@@ -13,9 +13,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <unordered_set>
 
-#include "base/json_write.h"
 #include "base/text.h"
 #include "card/placeholders.h"
 #include "card/tables.h"
@@ -31,6 +31,43 @@ using Kind = YamlValue::Kind;
 const LintRule& rule(std::string_view id) {
   const std::vector<LintRule>& rules = lint_rules();
   return *std::find_if(rules.begin(), rules.end(), [id](const LintRule& r) { return r.id == id; });
+}
+
+bool is_path_character(char c) {
+  return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
+         std::string_view("_-.+~@%").find(c) != std::string_view::npos;
+}
+
+// Whether a path of somebody's machine begins at `at`: below a folder that people work in, or any absolute path of
+// two names and more, but for those that mean the same on every machine and paths of web interfaces.
+bool is_machine_path(std::string_view text) {
+  if (text.size() > 2 && text[1] == ':' && text[2] == '\\')
+    return std::isalpha(static_cast<unsigned char>(text[0])) != 0;
+  if (text.size() < 2 || text[0] != '/' || !is_path_character(text[1])) return false;
+  for (const std::string_view root : {"/home/", "/root/", "/Users/", "/mnt/", "/tmp/"}) {
+    if (text.starts_with(root)) return true;
+  }
+  std::size_t end = 1;
+  while (end < text.size() && is_path_character(text[end])) ++end;
+  if (end + 1 >= text.size() || text[end] != '/' || !is_path_character(text[end + 1])) return false;
+  const std::string_view first = text.substr(1, end - 1);
+  constexpr std::array<std::string_view, 13> kEverywhere = {"usr", "bin",  "etc", "dev", "proc", "sys", "lib",
+                                                            "run", "sbin", "api", "v1",  "v2",   "v3"};
+  return std::find(kEverywhere.begin(), kEverywhere.end(), first) == kEverywhere.end();
+}
+
+bool has_machine_path(std::string_view line) {
+  for (std::size_t at = line.find_first_of("/\\"); at != std::string_view::npos;
+       at = line.find_first_of("/\\", at + 1)) {
+    // Of "C:\x" the path begins two characters before.
+    const std::size_t begin = line[at] == '/' ? at : at < 2 ? std::string_view::npos : at - 2;
+    if (begin == std::string_view::npos || !is_machine_path(line.substr(begin))) continue;
+    if (begin == 0 || line.substr(0, begin).ends_with("file://")) return true;
+    // The address in "[text](/page)" is one of the website.
+    if (line.substr(0, begin).ends_with("](")) continue;
+    if (std::string_view(" \t\"'`([=:,;").find(line[begin - 1]) != std::string_view::npos) return true;
+  }
+  return false;
 }
 
 class Linter {
@@ -86,9 +123,13 @@ class Linter {
   void ids(std::string_view key, std::string_view id_rule, std::string_view what) {
     strings(key, [&](const std::string& text, const std::string& where, std::size_t line) {
       if (text == "None") return add("CG-NONE", line, fmt::format("\"{}\" is the word None", where));
-      if (!is_repo_id(text))
+      if (!is_repo_id(text)) {
         add(id_rule, line,
             fmt::format("\"{}\" with value {} is not valid: it is not a {} id", where, shown(text), what));
+      } else if (key == "datasets" && is_data_file(text)) {
+        add("CG-DATAFILE", line,
+            fmt::format("\"{}\" with value {} names a file, not a dataset", where, shown(text)));
+      }
     });
   }
 
@@ -140,12 +181,39 @@ class Linter {
     if (other && (card_.data.find("license_name") == nullptr || card_.data.find("license_link") == nullptr))
       add("CG-OTHER", card_.data.find("license")->line,
           "license: other without license_name and license_link");
+    if (const YamlValue* name = card_.data.find("license_name");
+        name != nullptr && name->is_string() && !is_slug(name->text))
+      add("CG-SLUG", name->line, fmt::format("\"license_name\" is {}, not an identifier", shown(name->text)));
+    license_of_base();
     const YamlValue* link = card_.data.find("license_link");
     if (link != nullptr && link->text != "LICENSE" && link->text != "LICENSE.md" &&
         !link->text.starts_with("https://"))
       add("CG-LINK", link->line,
           fmt::format("\"license_link\" must be LICENSE, LICENSE.md or an https address, not {}",
                       shown(link->text)));
+  }
+
+  static bool is_slug(std::string_view text) {
+    return !text.empty() &&
+           text.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789.+-_") == std::string_view::npos;
+  }
+
+  // What a family of base models asks of all that is made from it.
+  void license_of_base() {
+    const YamlValue* license = card_.data.find("license");
+    const YamlValue* bases = card_.data.find("base_model");
+    if (license == nullptr || bases == nullptr) return;
+    const std::vector<std::string> declared = license->texts();
+    for (const std::string& base : bases->texts()) {
+      const std::optional<std::string_view> family = family_license(base);
+      if (!family || declared.empty() ||
+          std::find(declared.begin(), declared.end(), "other") != declared.end() ||
+          std::find(declared.begin(), declared.end(), *family) != declared.end())
+        continue;
+      return add("CG-FAMILY", license->line,
+                 fmt::format("the licence is {}, that of the base model {} is {}", shown(declared.front()),
+                             shown(base), *family));
+    }
   }
 
   void texts() {
@@ -305,16 +373,7 @@ class Linter {
         add("CG-NONE", number, "a link or a name that is the word None");
       if (find_secret(line)) add("CG-TOKEN", number, "this looks like an access token");
       const bool state = line.starts_with("<!-- card-gen:");
-      for (const std::string_view root : {"/home/", "/root/", "/Users/", "/mnt/", "/tmp/", "C:\\"}) {
-        const std::size_t at = line.find(root);
-        const bool start =
-            at != std::string_view::npos &&
-            (at == 0 || std::string_view(" \"'`([=:").find(line[at - 1]) != std::string_view::npos);
-        if (start && !state) {
-          add("CG-PATH", number, "a path on somebody's machine");
-          break;
-        }
-      }
+      if (!state && has_machine_path(line)) add("CG-PATH", number, "a path on somebody's machine");
       ++number;
     }
   }
@@ -325,68 +384,8 @@ class Linter {
 
 }  // namespace
 
-const std::vector<LintRule>& lint_rules() {
-  static const std::vector<LintRule> rules = {
-      {"CG-BASE", true, false, "write the id of the model, OWNER/NAME"},
-      {"CG-DATASET", true, false, "write the id of the dataset, OWNER/NAME"},
-      {"CG-LICENSE", true, true, "use an identifier of the Hub, or other with license_name and license_link"},
-      {"CG-LINK", true, false, "name the file LICENSE, or give an https address"},
-      {"CG-LANGUAGE", true, true, "use a two- or three-letter code; regions belong in language_bcp47"},
-      {"CG-TAGS", true, true, "write a list, one tag on each line"},
-      {"CG-TYPE", true, false, "give the key a value of that type, and quote it if it is text"},
-      {"CG-RELATION", true, false, "use one of the four words"},
-      {"CG-INDEX", true, false, "complete or quote the entry, or leave model-index out"},
-      {"CG-TOKEN", true, false, "remove it and revoke the token"},
-      {"CG-REGION", true, false, "restore its end marker, or remove the begin marker"},
-      {"CG-BLANK", true, false, "add keys or remove the two fences"},
-      {"CG-OBJECT", true, false, "write keys with values, one on each line"},
-      {"CG-EMPTY", false, false, "card-gen -i FOLDER adds it"},
-      {"CG-TASK", false, false, "use a task of https://huggingface.co/tasks"},
-      {"CG-NOLICENSE", false, false, "declare the licence, usually that of the base model"},
-      {"CG-LICENCE", false, true, "write license: with an identifier"},
-      {"CG-OTHER", false, false, "add both keys"},
-      {"CG-NORELATION", false, false, "add base_model_relation"},
-      {"CG-MISSING", false, false, "add the key"},
-      {"CG-NONE", false, false, "name the model or remove the line; card-gen -i FOLDER repairs it"},
-      {"CG-PLACEHOLDER", false, true, "write the section or remove it"},
-      {"CG-PATH", false, false, "write an id or remove it"},
-      {"CG-DOUBT", false, false, "check the code"},
-      {"CG-BRACKET", false, false, "write one item on each line"},
-      {"CG-DIALECT", false, true, "put it in quotes"},
-      {"CG-BOM", false, true, "save the file without it"},
-  };
-  return rules;
-}
-
 std::vector<LintFinding> lint_card(const CardFile& card) {
   return Linter(card).run();
-}
-
-std::string lint_text(const std::vector<LintFinding>& findings, std::string_view file) {
-  std::string out;
-  for (const LintFinding& finding : findings) {
-    out += fmt::format("{}:{}: {}: {} [{}]; {}\n", escape_name(file), finding.line,
-                       finding.rule->is_error ? "error" : "warning", finding.message, finding.rule->id,
-                       finding.rule->advice);
-  }
-  return out;
-}
-
-std::string lint_json(const std::vector<LintFinding>& findings, std::string_view file) {
-  std::string out;
-  JsonWriter json(out);
-  json.begin_object()
-      .member("schema", "modelutils.card-gen.lint/1")
-      .member("file", file)
-      .key("findings")
-      .begin_array();
-  for (const LintFinding& finding : findings) {
-    json.begin_object().member("line", finding.line).member("rule", finding.rule->id);
-    json.member("severity", finding.rule->is_error ? "error" : "warning").member("message", finding.message);
-    json.member("advice", finding.rule->advice).member("fixable", finding.is_fixable).end_object();
-  }
-  json.end_array().end_object();
-  return out + "\n";
 }
 
 }  // namespace mu

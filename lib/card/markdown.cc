@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "card/markdown.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cctype>
+#include <cstdint>
+#include <iterator>
 
 #include "base/json_write.h"
 #include "base/text.h"
@@ -20,17 +24,30 @@ std::size_t longest_run(std::string_view text) {
   return longest;
 }
 
-// Writes control and invisible characters as escapes, line ends as blanks.
+// Characters that reorder the text around them, or hide text: nobody should meet them in a card unseen. Joiners and
+// direction marks belong to emoji and to scripts such as Persian's, and stay.
+bool must_show(char32_t c) {
+  return c < 0x20 || (c >= 0x7F && c < 0xA0) || (c >= 0x202A && c <= 0x202E) ||
+         (c >= 0x2066 && c <= 0x2069) || c == 0xFEFF || (c >= 0xFFF9 && c <= 0xFFFB) ||
+         (c >= 0xE0000 && c <= 0xE0FFF);
+}
+
+// Text as one line: line ends become blanks, what must be seen is written as an escape.
 std::string one_line(std::string_view text) {
-  std::string flat(text);
-  for (char& c : flat) {
-    if (c == '\n' || c == '\r' || c == '\t') c = ' ';
-  }
   std::string out;
-  for (const char c : escape_name(flat)) {
-    // escape_name doubles backslashes for terminals; Markdown has its own escapes.
-    if (c == '\\' && !out.empty() && out.back() == '\\') continue;
-    out += c;
+  for (std::size_t at = 0; at < text.size();) {
+    const CodePoint point = decode_utf8(text, at);
+    if (!point.valid) {
+      fmt::format_to(std::back_inserter(out), "\\x{:02x}", static_cast<unsigned char>(text[at]));
+    } else if (point.value == '\n' || point.value == '\r' || point.value == '\t' || point.value == 0x2028 ||
+               point.value == 0x2029) {
+      out += ' ';
+    } else if (must_show(point.value)) {
+      fmt::format_to(std::back_inserter(out), "\\u{{{:x}}}", static_cast<std::uint32_t>(point.value));
+    } else {
+      out += text.substr(at, point.size);
+    }
+    at += point.size;
   }
   return out;
 }
@@ -119,6 +136,40 @@ std::string md_table(const std::vector<std::string>& header,
     out += "\n";
   }
   return out;
+}
+
+std::string with_line_ends(std::string_view text, const std::string& eol) {
+  std::string out;
+  for (const char c : text) {
+    if (c == '\n') {
+      out += eol;
+    } else if (c != '\r') {
+      out += c;
+    }
+  }
+  return out;
+}
+
+std::optional<std::size_t> find_heading(std::string_view body, std::span<const std::string_view> headings) {
+  std::string_view fence;  // that opened a block of code
+  for (std::size_t at = 0; at < body.size();) {
+    const std::size_t end = std::min(body.find('\n', at), body.size());
+    const std::string_view line = body.substr(at, end - at);
+    const std::size_t run = line.find_first_not_of(line.starts_with("~") ? '~' : '`');
+    const std::string_view marks = line.substr(0, std::min(run, line.size()));
+    if (fence.empty() && marks.size() >= 3) {
+      fence = marks;
+    } else if (!fence.empty() && marks.starts_with(fence) && trim(line).size() == marks.size()) {
+      fence = {};
+    } else if (fence.empty() && line.starts_with("#")) {
+      for (const std::string_view heading : headings) {
+        const bool whole = heading.ends_with('\n');
+        if (whole ? trim(line) == trim(heading) : line.starts_with(heading)) return at;
+      }
+    }
+    at = end + 1;
+  }
+  return std::nullopt;
 }
 
 }  // namespace mu

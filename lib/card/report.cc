@@ -3,6 +3,10 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
+#include <cmath>
+#include <system_error>
+
 #include "base/json_write.h"
 #include "base/text.h"
 
@@ -12,6 +16,17 @@ namespace {
 void write_optional(JsonWriter& json, std::string_view name, const std::optional<double>& value) {
   json.key(name);
   value ? json.value(*value) : json.null();
+}
+
+// The value once more as what it is, for programs that compute with it.
+void write_typed(JsonWriter& json, std::string_view text) {
+  double number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (text == "true" || text == "false") {
+    json.member("boolean", text == "true");
+  } else if (error == std::errc() && end == text.data() + text.size() && std::isfinite(number)) {
+    json.key("number").raw(fmt::format("{}", number));
+  }
 }
 
 }  // namespace
@@ -45,13 +60,11 @@ std::string facts_json(const CardFacts& facts) {
     json.member("source", fact.source).end_object();
   }
   json.end_array().key("hyperparameters").begin_array();
-  for (const UsedHyperparameter& used : facts.hyperparameters)
-    json.begin_object()
-        .member("name", used.name)
-        .member("value", used.value)
-        .member("default", used.fallback)
-        .member("differs", used.differs)
-        .end_object();
+  for (const UsedHyperparameter& used : facts.hyperparameters) {
+    json.begin_object().member("name", used.name).member("value", used.value);
+    write_typed(json, used.value);
+    json.member("default", used.fallback).member("differs", used.differs).end_object();
+  }
   json.end_array().key("train_loss").begin_array();
   for (const CurvePoint& point : facts.train_curve) {
     json.begin_object().member("step", point.step);

@@ -6,6 +6,7 @@
 #include <cctype>
 #include <utility>
 
+#include "base/glob.h"
 #include "base/text.h"
 
 namespace mu {
@@ -44,6 +45,14 @@ const std::vector<Trainer>& trainers() {
 std::optional<std::string_view> license_name(std::string_view id) {
   for (const std::string_view line : lines_of(card_data::licenses)) {
     if (column(line, 0) == id) return column(line, 1);
+  }
+  return std::nullopt;
+}
+
+std::optional<std::string_view> family_license(std::string_view base_model) {
+  const std::string name = lower_ascii(base_model.substr(base_model.rfind('/') + 1));
+  for (const std::string_view line : lines_of(card_data::base_licenses)) {
+    if (glob_matches(column(line, 0), name)) return column(line, 1);
   }
   return std::nullopt;
 }
@@ -154,6 +163,14 @@ bool is_local_path(std::string_view text) {
                      text[1] == ':' && (text[2] == '\\' || text[2] == '/');
   return drive || text.front() == '/' || text.front() == '~' || text.starts_with("./") ||
          text.starts_with("../") || text.starts_with("\\\\") || text.starts_with("file:");
+}
+
+bool is_data_file(std::string_view text) {
+  const std::string lower = lower_ascii(text);
+  constexpr std::array<std::string_view, 13> kEnds = {".json",    ".jsonl", ".ndjson", ".csv", ".tsv",
+                                                      ".parquet", ".arrow", ".txt",    ".zip", ".gz",
+                                                      ".zst",     ".tar",   ".xlsx"};
+  return std::any_of(kEnds.begin(), kEnds.end(), [&](std::string_view end) { return lower.ends_with(end); });
 }
 
 }  // namespace mu

@@ -11,11 +11,15 @@
 namespace mu {
 
 namespace card_data {
-extern const std::string_view licenses, languages, pipeline_tags, template_hints, trainers, hyperparameters;
+extern const std::string_view licenses, base_licenses, languages, pipeline_tags, template_hints, trainers,
+    hyperparameters;
 }
 
 // The name of a licence that the Hub knows; nullopt for any other identifier. Matching is exact.
 std::optional<std::string_view> license_name(std::string_view id);
+// The licence that the family of a base model has ("meta-llama/Llama-3.1-8B" -> "llama3.1"); nullopt for
+// families without an identifier of their own.
+std::optional<std::string_view> family_license(std::string_view base_model);
 bool is_language(std::string_view code);
 bool is_pipeline_tag(std::string_view tag);
 
@@ -52,5 +56,8 @@ const std::vector<Hyperparameter>& hyperparameters();
 
 // True for text that is a place on a disk: absolute, relative with dots, home, drive letters, backslashes.
 bool is_local_path(std::string_view text);
+
+// True for text that ends as files of data do ("data/train.jsonl"), though the Hub takes it for an id.
+bool is_data_file(std::string_view text);
 
 }  // namespace mu

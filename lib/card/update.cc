@@ -16,31 +16,18 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <unordered_set>
+#include <utility>
 
 #include "base/error.h"
 #include "base/text.h"
 #include "card/markdown.h"
-#include "card/placeholders.h"
-#include "card/tables.h"
+#include "card/repair.h"
 #include "card/yaml.h"
-#include "model/hf_cache.h"
-#include "os/folder.h"
 
 namespace mu {
 namespace {
-
-std::string with_eol(std::string_view text, const std::string& eol) {
-  std::string out;
-  for (const char c : text) {
-    if (c == '\n') {
-      out += eol;
-    } else if (c != '\r') {
-      out += c;
-    }
-  }
-  return out;
-}
 
 struct Edit {
   std::size_t begin, end;
@@ -81,15 +68,6 @@ bool same_value(const YamlValue& a, const YamlValue& b) {
   return true;
 }
 
-bool is_bad_id(const std::string& id) {
-  return id == "None" || !is_repo_id(id) || base_name(id).starts_with("checkpoint-");
-}
-
-bool is_bad_tag(const std::string& tag) {
-  constexpr std::string_view kAdapter = "base_model:adapter:";
-  return tag.starts_with(kAdapter) && is_bad_id(tag.substr(kAdapter.size()));
-}
-
 bool has_bad_tag(const YamlValue& tags) {
   const std::vector<std::string> texts = tags.texts();
   return std::any_of(texts.begin(), texts.end(), is_bad_tag);
@@ -120,7 +98,7 @@ class Updater {
   }
 
  private:
-  // yaml-cpp accepts more than the Hub; lines that only seemed complete fail once others follow them.
+  // Lines that only seemed complete fail once others follow them.
   void require_readable() const {
     try {
       const CardFile back = read_card(result_.text);
@@ -157,7 +135,7 @@ class Updater {
           new_state_.hashes.emplace_back(entry.key, *state_.find(entry.key));
           continue;
         }
-        added += with_eol(entry.lines, old_.eol);
+        added += with_line_ends(entry.lines, old_.eol);
         own(entry.key, entry.lines);
         change(entry.key + ": is missing");
       } else {
@@ -191,7 +169,7 @@ class Updater {
     const std::string* hash = state_.find(entry.key);
     const bool owned = hash != nullptr && *hash == short_hash(old_lines);
     const auto replace = [&](const std::string& lines, const std::string& why) {
-      edits.push_back({key.begin, key.end, with_eol(lines, old_.eol)});
+      edits.push_back({key.begin, key.end, with_line_ends(lines, old_.eol)});
       own(entry.key, lines);
       change(entry.key + ": " + why);
     };
@@ -230,9 +208,13 @@ class Updater {
   }
 
   [[nodiscard]] bool is_wrong(const std::string& key, const YamlValue& value) const {
-    if (value.kind == YamlValue::Kind::kNull) return true;
+    // An empty value is nobody's word.
+    if (value.kind == YamlValue::Kind::kNull ||
+        (!value.is_scalar() && value.items.empty() && value.members.empty()))
+      return true;
     const std::vector<std::string> texts = value.texts();
-    if (key == "base_model" || key == "datasets") return std::any_of(texts.begin(), texts.end(), is_bad_id);
+    if (key == "base_model") return std::any_of(texts.begin(), texts.end(), is_bad_id);
+    if (key == "datasets") return std::any_of(texts.begin(), texts.end(), is_bad_dataset);
     // TRL writes this for adapters too.
     return key == "library_name" && value.text == "transformers" && facts_.text("library_name") == "peft";
   }
@@ -245,9 +227,13 @@ class Updater {
                                      [&](const CardEntry& e) { return e.key == key.key; });
       const bool misspelt = key.key == "licence" && value.text == "license";
       const bool no_base = key.key == "base_model" && !fresh && is_wrong(key.key, value);
-      if (!misspelt && !no_base) continue;
+      const bool no_data = key.key == "datasets" && !fresh && is_wrong(key.key, value);
+      if (!misspelt && !no_base && !no_data) continue;
       edits.push_back({key.begin, key.end, ""});
-      change(key.key + ": " + (misspelt ? "a placeholder under a misspelt key" : "does not name a model"));
+      change(key.key + ": " +
+             (misspelt  ? "a placeholder under a misspelt key"
+              : no_base ? "does not name a model"
+                        : "does not name a dataset of the Hub"));
     }
   }
 
@@ -294,30 +280,39 @@ class Updater {
   }
 
   // Whether the text that people wrote already has such a section, under its own heading.
-  static bool has_section(std::string_view body, std::string_view name) {
+  static bool has_section(std::string_view body, const CardRegion& region) {
     struct Row {
       std::string_view name;
       std::initializer_list<std::string_view> headings;
     };
-    static const Row kRows[] = {{"usage", {"\n## Quick start", "\n## Usage", "\n## How to Get Started"}},
-                                {"versions", {"\n### Framework versions"}},
-                                {"citation", {"\n## Citation"}},
-                                {"evaluation", {"\n## Evaluation results"}},
-                                {"hyperparameters", {"\n### Training hyperparameters"}}};
-    if (name == "summary") return !trim(body).empty();
-    for (const Row& row : kRows) {
-      if (row.name != name) continue;
-      return std::any_of(row.headings.begin(), row.headings.end(),
-                         [&](std::string_view h) { return body.find(h) != std::string_view::npos; });
+    static const Row kRows[] = {{"usage", {"## Quick start", "## Usage", "## How to Get Started"}},
+                                {"citation", {"## Citation"}},
+                                {"evaluation", {"## Evaluation results"}},
+                                {"hyperparameters", {"### Training hyperparameters"}}};
+    if (region.name == "summary") return !trim(body).empty();
+    const std::string_view own = std::string_view(region.text).substr(0, region.text.find('\n') + 1);
+    if (own.starts_with("#") && find_heading(body, {own})) return true;
+    return std::any_of(std::begin(kRows), std::end(kRows), [&](const Row& row) {
+      return row.name == region.name && find_heading(body, row.headings);
+    });
+  }
+
+  // Sections about the model stand before what to cite, which ends a card; else at the end.
+  void insert_regions(std::string& body, const std::string& regions) {
+    std::optional<std::size_t> at = find_line(body, region_begin("citation"), 0);
+    if (!at) at = find_heading(body, {"## Citation", "# Citation", "## BibTeX", "## How to cite"});
+    if (!at || regions.empty()) {
+      appended_ += regions;
+      return;
     }
-    return false;
+    body.insert(*at, with_line_ends(regions.substr(1) + "\n", old_.eol));
   }
 
   std::string update_body() {
     std::string body = rest_;
-    if (!state_.present) repair(body);
+    if (!state_.present) repair_body(body, old_, facts_, result_.changes);
     const std::string people = body;
-    std::string appended;
+    std::string added;
     for (const CardRegion& region : fresh_.regions) {
       const std::string key = "region/" + region.name;
       const std::string* hash = state_.find(key);
@@ -326,8 +321,10 @@ class Updater {
         if (hash != nullptr) {
           result_.kept.push_back("region " + region.name + ": was removed by hand and stays so");
           new_state_.hashes.emplace_back(key, *hash);
-        } else if (!has_section(people, region.name)) {
-          appended += "\n" + region_begin(region.name) + "\n" + region.text + region_end(region.name) + "\n";
+        } else if (!has_section(people, region)) {
+          const std::string text =
+              "\n" + region_begin(region.name) + "\n" + region.text + region_end(region.name) + "\n";
+          (region.name == "citation" ? appended_ : added) += text;
           own(key, region.text);
           change("region " + region.name + ": is missing");
         }
@@ -345,19 +342,22 @@ class Updater {
         continue;
       }
       if (short_hash(content) != short_hash(region.text)) {
-        body.replace(place->begin, place->end - place->begin, with_eol(region.text, old_.eol));
+        body.replace(place->begin, place->end - place->begin, with_line_ends(region.text, old_.eol));
         change("region " + region.name + ": is out of date");
       }
       own(key, region.text);
     }
-    return with_state(std::move(body), appended);
+    const std::string citation = std::exchange(appended_, "");
+    insert_regions(body, added);
+    appended_ += citation;
+    return with_state(std::move(body), appended_);
   }
 
   std::string with_state(std::string body, const std::string& appended) {
     const std::string line = state_text(new_state_);
     if (const std::optional<StatePlace> place = find_state(body)) {
       if (!appended.empty()) {
-        const std::string text = with_eol(appended.substr(1) + "\n" + line, old_.eol);
+        const std::string text = with_line_ends(appended.substr(1) + "\n" + line, old_.eol);
         body.replace(place->begin, place->size, text);
       } else if (!same_state()) {
         body.replace(place->begin, place->size, line);
@@ -365,7 +365,7 @@ class Updater {
       return body;
     }
     if (!body.empty() && !body.ends_with('\n')) body += old_.eol;
-    return body + with_eol(appended + "\n" + line + "\n", old_.eol);
+    return body + with_line_ends(appended + "\n" + line + "\n", old_.eol);
   }
 
   [[nodiscard]] bool same_state() const {
@@ -378,66 +378,12 @@ class Updater {
     return a == b && state_text(x) == state_text(y);
   }
 
-  void replace_all(std::string& text, std::string_view from, std::string_view to, const std::string& why) {
-    std::vector<Edit> edits;
-    for (std::size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + from.size()))
-      edits.push_back({at, at + from.size(), std::string(to)});
-    if (edits.empty()) return;
-    text = mu::apply(text, std::move(edits));
-    change(why);
-  }
-
-  // Repairs what TRL, PEFT and Transformers leave in their cards.
-  void repair(std::string& body) {
-    const std::vector<std::string> bases = facts_.list("base_model"), datasets = facts_.list("datasets");
-    const auto link = [](const std::string& id, std::string_view kind) {
-      return md_link(id, fmt::format("https://huggingface.co/{}{}", kind, id));
-    };
-    const std::string base = bases.empty() ? "a model that is not named here" : link(bases.front(), "");
-    replace_all(body, "[None](https://huggingface.co/None)", base, "the link to the base model is dead");
-    replace_all(body, "[None](https://huggingface.co/datasets/None)",
-                datasets.empty() ? "a dataset that is not named here" : link(datasets.front(), "datasets/"),
-                "the link to the dataset is dead");
-    if (const YamlValue* value = old_.data.find("base_model");
-        value != nullptr && value->is_string() && is_local_path(value->text))
-      replace_all(body, fmt::format("[{0}](https://huggingface.co/{0})", value->text), base,
-                  "the link to the base model is a local path");
-    replace_all(body, "model=\"None\"", "model=" + python_text(model_id(facts_)),
-                "the usage does not name a model");
-    replace_all(body, "# Model Card for Model ID", "# " + md_text(facts_.text("name")),
-                "the title does not name a model");
-    if (!datasets.empty())
-      replace_all(body, " on an unknown dataset.", " on " + link(datasets.front(), "datasets/") + ".",
-                  "the dataset is known");
-    repair_placeholders(body);
-  }
-
-  void repair_placeholders(std::string& body) {
-    struct Row {
-      std::string_view label, fact;
-    };
-    static constexpr Row kRows[] = {{"**License:**", "license"},
-                                    {"**Finetuned from model", "base_model"},
-                                    {"**Language(s)", "language"},
-                                    {"**Model type:**", "architecture"}};
-    std::string repaired = without_placeholders(body, [&](std::string_view label) {
-      std::optional<std::string> value;
-      for (const Row& row : kRows) {
-        if (label.find(row.label) != std::string_view::npos && facts_.has(row.fact))
-          value = md_text(join(facts_.list(row.fact), ", "));
-      }
-      return value;
-    });
-    if (repaired == body) return;
-    body = std::move(repaired);
-    change("placeholders that nobody has filled in");
-  }
-
   const CardFile& old_;
   const CardText& fresh_;
   const CardFacts& facts_;
   CardState state_, new_state_;
   std::string rest_;
+  std::string appended_;  // regions that go to the end of the card
   CardUpdate result_;
 };
 

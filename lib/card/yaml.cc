@@ -1,25 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// Why not yaml-cpp's own nodes: of two equal keys they keep the first silently, and they don't know their
-// lines. So the tree is built from its parser's events (Builder), which only splits text into scalars, lists
-// and maps; a plain scalar is then given a type here. Two dialects matter and differ: the Hub reads with
-// js-yaml 4 (YAML 1.2: resolve), Python with PyYAML (YAML 1.1: python_kind, where "no" is false, 12:30 is 750
-// and 1e-5 is text). The linter compares the two. When writing, a string stays plain only if it is made of
-// plain words and neither dialect would read it as something else; everything else is quoted, which both read
-// alike. Aliases and anchors are refused: a few lines of them can expand without end.
+// libyaml is the scanner and parser that PyYAML has, so what Python's readers refuse is refused here by the same
+// rules. It gives events: text split into scalars, lists and maps, with lines. The tree is built from them here
+// (Builder), since the library's own documents know neither duplicate keys nor the types of the Hub. Two dialects
+// matter and differ: the Hub reads with js-yaml 4 (YAML 1.2: resolve), Python with PyYAML (YAML 1.1: python_kind,
+// where "no" is false, 12:30 is 750 and 1e-5 is text). The linter compares the two. When writing, a string stays
+// plain only if it is made of plain words and neither dialect would read it as something else; everything else is
+// quoted, which both read alike. Aliases and anchors are refused: a few lines of them can expand without end.
 
 #include "card/yaml.h"
 
 #include <fmt/format.h>
-#include <yaml-cpp/eventhandler.h>
-#include <yaml-cpp/yaml.h>
+#include <yaml.h>
 
 #include <algorithm>
 #include <array>
 #include <cctype>
 #include <cmath>
 #include <cstdlib>
-#include <istream>
-#include <sstream>
+#include <memory>
+#include <new>
 #include <unordered_set>
 
 #include "base/error.h"
@@ -120,40 +119,39 @@ bool is_python_number(std::string_view text) {
          (!whole.empty() || is_spaced_digits(part));
 }
 
-// Builds the tree from the events of yaml-cpp's parser.
-class Builder : public YAML::EventHandler {
+// Builds the tree from the events of libyaml's parser.
+class Builder {
  public:
   explicit Builder(std::size_t first_line) : first_line_(first_line) {}
 
-  void OnDocumentStart(const YAML::Mark&) override {}
-  void OnDocumentEnd() override {}
-  void OnNull(const YAML::Mark& mark, YAML::anchor_t) override {
-    add(value_at(mark, YamlValue::Kind::kNull));
+  // Throws kMalformed for what cards must not hold: aliases, anchors, tags, keys that are not text or occur twice.
+  void take(const yaml_event_t& event) {
+    const std::size_t line = first_line_ + event.start_mark.line;
+    switch (event.type) {
+      case YAML_ALIAS_EVENT:
+        throw malformed("aliases (*name) are not read").at(place(line)).hint("write the value out");
+      case YAML_SCALAR_EVENT:
+        scalar(event, line);
+        break;
+      case YAML_SEQUENCE_START_EVENT:
+        open(line, event.data.sequence_start.anchor, YamlValue::Kind::kList,
+             event.data.sequence_start.style == YAML_FLOW_SEQUENCE_STYLE);
+        break;
+      case YAML_MAPPING_START_EVENT:
+        open(line, event.data.mapping_start.anchor, YamlValue::Kind::kMap,
+             event.data.mapping_start.style == YAML_FLOW_MAPPING_STYLE);
+        break;
+      case YAML_SEQUENCE_END_EVENT:
+      case YAML_MAPPING_END_EVENT:
+        close();
+        break;
+      case YAML_DOCUMENT_START_EVENT:
+        if (++documents_ > 1) throw malformed("more than one YAML document").at(place(line));
+        break;
+      default:
+        break;
+    }
   }
-  void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
-    throw malformed("aliases (*name) are not read").at(place(mark)).hint("write the value out");
-  }
-  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
-                const std::string& text) override {
-    refuse_anchor(mark, anchor);
-    if (tag != "?" && tag != "!" && !tag.empty() && tag != "tag:yaml.org,2002:str")
-      throw malformed(fmt::format("the tag {} is not read", escape_name(tag))).at(place(mark));
-    const bool plain = tag == "?";
-    YamlValue value = value_at(mark, plain ? resolve(text) : YamlValue::Kind::kString);
-    value.text = text;
-    value.is_plain = plain;
-    add(std::move(value));
-  }
-  void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
-                       YAML::EmitterStyle::value style) override {
-    open(mark, anchor, YamlValue::Kind::kList, style);
-  }
-  void OnSequenceEnd() override { close(); }
-  void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
-                  YAML::EmitterStyle::value style) override {
-    open(mark, anchor, YamlValue::Kind::kMap, style);
-  }
-  void OnMapEnd() override { close(); }
 
   YamlValue root;
 
@@ -166,25 +164,38 @@ class Builder : public YAML::EventHandler {
     std::size_t key_line = 0;
   };
 
-  [[nodiscard]] std::size_t line(const YAML::Mark& mark) const {
-    return first_line_ + static_cast<std::size_t>(std::max(mark.line, 0));
-  }
-  [[nodiscard]] YamlValue value_at(const YAML::Mark& mark, YamlValue::Kind kind) const {
+  static std::string place(std::size_t line) { return fmt::format("line {}", line); }
+  static YamlValue value_at(std::size_t line, YamlValue::Kind kind) {
     YamlValue value;
     value.kind = kind;
-    value.line = line(mark);
+    value.line = line;
     return value;
   }
-  [[nodiscard]] std::string place(const YAML::Mark& mark) const { return fmt::format("line {}", line(mark)); }
-  void refuse_anchor(const YAML::Mark& mark, YAML::anchor_t anchor) const {
-    if (anchor != YAML::NullAnchor) throw malformed("anchors (&name) are not read").at(place(mark));
+  static void refuse_anchor(std::size_t line, const yaml_char_t* anchor) {
+    if (anchor != nullptr) throw malformed("anchors (&name) are not read").at(place(line));
   }
-  void open(const YAML::Mark& mark, YAML::anchor_t anchor, YamlValue::Kind kind,
-            YAML::EmitterStyle::value style) {
-    refuse_anchor(mark, anchor);
-    if (stack_.size() >= kMaxDepth) throw malformed("nested too deeply").at(place(mark));
-    stack_.push_back({value_at(mark, kind)});
-    stack_.back().value.is_flow = style == YAML::EmitterStyle::Flow;
+  void scalar(const yaml_event_t& event, std::size_t line) {
+    const auto& data = event.data.scalar;
+    refuse_anchor(line, data.anchor);
+    const std::string_view tag =
+        data.tag == nullptr ? std::string_view() : reinterpret_cast<const char*>(data.tag);
+    if (!tag.empty() && tag != "!" && tag != "tag:yaml.org,2002:str")
+      throw malformed(fmt::format("the tag {} is not read", escape_name(tag))).at(place(line));
+    const std::string text(reinterpret_cast<const char*>(data.value), data.length);
+    const bool plain = data.style == YAML_PLAIN_SCALAR_STYLE && tag.empty();
+    // The library lets this pass; PyYAML's own scanner and js-yaml do not.
+    if (plain && text.starts_with('%'))
+      throw malformed("not valid YAML: '%' can't begin a value").at(place(line));
+    YamlValue value = value_at(line, plain ? resolve(text) : YamlValue::Kind::kString);
+    value.text = text;
+    value.is_plain = plain && !text.empty();
+    add(std::move(value));
+  }
+  void open(std::size_t line, const yaml_char_t* anchor, YamlValue::Kind kind, bool is_flow) {
+    refuse_anchor(line, anchor);
+    if (stack_.size() >= kMaxDepth) throw malformed("nested too deeply").at(place(line));
+    stack_.push_back({value_at(line, kind)});
+    stack_.back().value.is_flow = is_flow;
   }
   void close() {
     YamlValue value = std::move(stack_.back().value);
@@ -218,7 +229,50 @@ class Builder : public YAML::EventHandler {
   }
 
   std::size_t first_line_;
+  unsigned documents_ = 0;
   std::vector<Open> stack_;
+};
+
+// Owns what the library allocates.
+class Parser {
+ public:
+  explicit Parser(std::string_view text) : text_(text) {
+    if (yaml_parser_initialize(&parser_) == 0) throw std::bad_alloc();
+    yaml_parser_set_input_string(&parser_, reinterpret_cast<const unsigned char*>(text.data()), text.size());
+    yaml_parser_set_encoding(&parser_, YAML_UTF8_ENCODING);
+  }
+  ~Parser() { yaml_parser_delete(&parser_); }
+  Parser(const Parser&) = delete;
+  Parser& operator=(const Parser&) = delete;
+
+  // Hands every event to `builder`. Throws kMalformed at "line N".
+  void run(Builder& builder, std::size_t first_line) {
+    for (bool ended = false; !ended;) {
+      yaml_event_t event;
+      if (yaml_parser_parse(&parser_, &event) == 0) fail(first_line);
+      const std::unique_ptr<yaml_event_t, decltype(&yaml_event_delete)> owned(&event, &yaml_event_delete);
+      builder.take(event);
+      ended = event.type == YAML_STREAM_END_EVENT;
+    }
+  }
+
+ private:
+  [[noreturn]] void fail(std::size_t first_line) const {
+    if (parser_.error == YAML_MEMORY_ERROR) throw std::bad_alloc();
+    const std::string what = parser_.problem == nullptr ? "unreadable" : parser_.problem;
+    // What was begun and never ended is where the mistake is.
+    const bool begun = parser_.context != nullptr && what.find("end of stream") != std::string::npos;
+    std::size_t line = begun ? parser_.context_mark.line : parser_.problem_mark.line;
+    if (parser_.error == YAML_READER_ERROR) {
+      const std::string_view before = text_.substr(0, parser_.problem_offset);
+      line = static_cast<std::size_t>(std::count(before.begin(), before.end(), '\n'));
+    }
+    throw malformed("not valid YAML: " + what + (begun ? std::string(" ") + parser_.context : std::string()))
+        .at(fmt::format("line {}", first_line + line));
+  }
+
+  std::string_view text_;
+  yaml_parser_t parser_{};
 };
 
 bool is_plain_word(std::string_view word) {
@@ -270,19 +324,9 @@ YamlValue parse_yaml(std::string_view text, std::size_t first_line) {
         .at(fmt::format("line {}", first_line + static_cast<std::size_t>(
                                                     std::count(before.begin(), before.end(), '\n'))));
   }
-  try {
-    std::istringstream stream{std::string(text)};
-    YAML::Parser parser(stream);
-    Builder builder(first_line);
-    parser.HandleNextDocument(builder);
-    Builder more(first_line);
-    if (parser.HandleNextDocument(more))
-      throw malformed("more than one YAML document").at(fmt::format("line {}", more.root.line));
-    return std::move(builder.root);
-  } catch (const YAML::Exception& error) {
-    const std::size_t line = first_line + static_cast<std::size_t>(std::max(error.mark.line, 0));
-    throw malformed("not valid YAML: " + error.msg).at(fmt::format("line {}", line));
-  }
+  Builder builder(first_line);
+  Parser(text).run(builder, first_line);
+  return std::move(builder.root);
 }
 
 YamlValue::Kind python_kind(std::string_view plain) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// YAML of front matter. Reading turns the events of yaml-cpp into values that know their lines, resolves
+// YAML of front matter. Reading turns the events of libyaml into values that know their lines, resolves
 // scalars as js-yaml 4 (the Hub) does, and refuses duplicate keys and aliases. Writing quotes every string
 // that js-yaml or PyYAML (YAML 1.1) would read as something else.
 #pragma once

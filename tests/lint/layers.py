@@ -35,7 +35,7 @@ LIBRARIES = {
     "curl/": ["lib/net/"],
     "zlib.h": ["lib/weights/"],
     "Eigen/": ["lib/lora/dense.cc"],
-    "yaml-cpp/": ["lib/card/"],
+    "yaml.h": ["lib/card/"],
     "pcre2.h": ["lib/base/regex.cc"],
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', re.MULTILINE)

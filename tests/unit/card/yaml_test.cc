@@ -87,7 +87,8 @@ TEST_CASE("yaml: values know their lines, duplicates and aliases are refused by 
   CHECK(what("a: 1\na: 2\n").starts_with("line 3: the key 'a' occurs twice"));
   CHECK(what("a: *b\n").starts_with("line 2: "));
   CHECK(what("a: &b c\n").starts_with("line 2: "));
-  CHECK(what("a: 1\n...\nb: 2\n").find("more than one") != std::string::npos);
+  CHECK(what("a: 1\n---\nb: 2\n").find("more than one") != std::string::npos);
+  CHECK(what("a: 1\n...\nb: 2\n").starts_with("line 4: not valid YAML"));
   CHECK(what("a: [\n").starts_with("line "));
   CHECK(what(std::string(200, '[').c_str()).starts_with("line 2: nested too deeply"));
 }
