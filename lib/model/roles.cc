@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/roles.h"
 
-#include <algorithm>
 #include <array>
-#include <optional>
+#include <span>
+#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "base/glob.h"
 #include "base/text.h"
+#include "model/processor_files.h"
 
 namespace mu {
 namespace {
@@ -17,36 +19,26 @@ struct Rule {
   FileRole role;
 };
 
-// The first rule that matches decides.
+// Plain names go before patterns; the first pattern that matches decides. The names of tokenizers and
+// processors are in data/processor_files.txt.
 constexpr std::array kFiles = std::to_array<Rule>({
     {"config.json", FileRole::kConfig},
     {"quantize_config.json", FileRole::kConfig},
     {"hf_quant_config.json", FileRole::kConfig},
     {"recipe.yaml", FileRole::kConfig},
+    {"modules.json", FileRole::kConfig},
+    {"config_sentence_transformers.json", FileRole::kConfig},
+    {"sentence_*_config.json", FileRole::kConfig},
+    {"router_config.json", FileRole::kConfig},
+    {"model_index.json", FileRole::kConfig},
+    {"scheduler_config.json", FileRole::kConfig},
     {"generation_config.json", FileRole::kGenerationConfig},
     {"adapter_config.json", FileRole::kAdapterConfig},
-    {"tokenizer.json", FileRole::kTokenizer},
-    {"tokenizer_config.json", FileRole::kTokenizer},
-    {"tokenizer.model", FileRole::kTokenizer},
     {"tokenizer.model.v[0-9]*", FileRole::kTokenizer},
-    {"special_tokens_map.json", FileRole::kTokenizer},
-    {"added_tokens.json", FileRole::kTokenizer},
-    {"vocab.json", FileRole::kTokenizer},
-    {"vocab.txt", FileRole::kTokenizer},
-    {"merges.txt", FileRole::kTokenizer},
-    {"spiece.model", FileRole::kTokenizer},
-    {"sentencepiece.bpe.model", FileRole::kTokenizer},
     {"*.spm", FileRole::kTokenizer},
-    {"bpe.codes", FileRole::kTokenizer},
-    {"tekken.json", FileRole::kTokenizer},
     {"*.tiktoken", FileRole::kTokenizer},
-    {"normalizer.json", FileRole::kTokenizer},
-    {"preprocessor_config.json", FileRole::kProcessor},
-    {"video_preprocessor_config.json", FileRole::kProcessor},
-    {"processor_config.json", FileRole::kProcessor},
-    {"audio_tokenizer_config.json", FileRole::kProcessor},
-    {"chat_template.jinja", FileRole::kChatTemplate},
-    {"chat_template.json", FileRole::kChatTemplate},
+    {"*tekken*.json", FileRole::kTokenizer},     // transformers, integrations/mistral/constants.py
+    {"tokenizer.*.json", FileRole::kTokenizer},  // for a version of transformers, tokenization_utils_base.py
     {"README.md", FileRole::kDocument},
     {"LICENSE*", FileRole::kDocument},
     {"LICENCE*", FileRole::kDocument},
@@ -90,7 +82,6 @@ constexpr std::array kFiles = std::to_array<Rule>({
 });
 
 constexpr std::array kFolders = std::to_array<Rule>({
-    {"additional_chat_templates", FileRole::kChatTemplate},
     {"global_step*", FileRole::kRankState},
     {"zero", FileRole::kRankState},
     {"pytorch_model_fsdp_[0-9]*", FileRole::kRankState},
@@ -108,18 +99,44 @@ bool is_checkpoint_name(std::string_view name) {
   return is_digits(digits) && (digits.size() == 1 || digits.front() != '0');
 }
 
-// A rule prepared for folders of many files; most rules are plain names.
-struct Matcher {
-  Matcher(const Rule& rule) : name(rule.pattern), role(rule.role) {
-    if (name.find_first_of("*?[") != std::string_view::npos) glob.emplace(name);
-  }
-  [[nodiscard]] bool matches(std::string_view text) const {
-    return glob ? glob->matches(text) : text == name;
+FileRole role_of_kind(std::string_view kind) {
+  return kind == "tokenizer"  ? FileRole::kTokenizer
+         : kind == "template" ? FileRole::kChatTemplate
+                              : FileRole::kProcessor;
+}
+
+// Roles by name. Folders with many checkpoints ask a million times.
+class Roles {
+ public:
+  Roles(std::span<const Rule> rules, bool of_folders) {
+    for (const Rule& rule : rules) {
+      if (rule.pattern.find_first_of("*?[") == std::string_view::npos) {
+        names_.emplace(rule.pattern, rule.role);
+      } else {
+        patterns_.emplace_back(Glob(rule.pattern), rule.role);
+      }
+    }
+    for (const std::string_view line : split(kProcessorFiles, '\n')) {
+      const std::size_t tab = line.find('\t');
+      if (line.starts_with('#') || tab == std::string_view::npos) continue;
+      std::string_view name = line.substr(tab + 1);
+      if (name.ends_with('/') != of_folders) continue;
+      if (of_folders) name.remove_suffix(1);
+      names_.emplace(name, role_of_kind(line.substr(0, tab)));
+    }
   }
 
-  std::string_view name;
-  FileRole role;
-  std::optional<Glob> glob;
+  [[nodiscard]] FileRole of(std::string_view name) const {
+    if (const auto found = names_.find(name); found != names_.end()) return found->second;
+    for (const auto& [pattern, role] : patterns_) {
+      if (pattern.matches(name)) return role;
+    }
+    return FileRole::kOther;
+  }
+
+ private:
+  std::unordered_map<std::string_view, FileRole> names_;
+  std::vector<std::pair<Glob, FileRole>> patterns_;
 };
 
 }  // namespace
@@ -127,12 +144,9 @@ struct Matcher {
 FileRole role_of(std::string_view name, bool is_folder) {
   if (name.starts_with('.')) return FileRole::kHidden;
   if (is_folder && is_checkpoint_name(name)) return FileRole::kCheckpoint;
-  static const std::vector<Matcher> folders(kFolders.begin(), kFolders.end());
-  static const std::vector<Matcher> files(kFiles.begin(), kFiles.end());
-  for (const Matcher& matcher : is_folder ? folders : files) {
-    if (matcher.matches(name)) return matcher.role;
-  }
-  return FileRole::kOther;
+  static const Roles folders(kFolders, true);
+  static const Roles files(kFiles, false);
+  return (is_folder ? folders : files).of(name);
 }
 
 std::string_view role_name(FileRole role) {

@@ -28,26 +28,6 @@
 namespace mu {
 namespace {
 
-// The metadata of the input with the changes that the options ask for; the format is always present.
-Metadata output_metadata(const Input& input, const PackPlan& plan, const PackOptions& options) {
-  Metadata metadata = input.weights.merged_metadata();
-  // Records names that shared a storage, as safetensors.torch.save_model does.
-  for (const TiedName& pair : plan.dropped) {
-    if (pair.same_storage)
-      metadata.emplace(rename_all(options.selection.rename, pair.dropped),
-                       rename_all(options.selection.rename, pair.kept));
-  }
-  for (const auto& [key, value] : options.metadata) {
-    if (value) {
-      metadata[key] = *value;
-    } else {
-      metadata.erase(key);
-    }
-  }
-  metadata.emplace("format", "pt");
-  return metadata;
-}
-
 WeightsOutput make_output(std::string name, std::vector<PackedTensor> tensors, const Metadata& metadata) {
   std::vector<TensorSpec> specs;
   specs.reserve(tensors.size());
@@ -66,8 +46,8 @@ WeightsOutput make_output(std::string name, std::vector<PackedTensor> tensors, c
   return out;
 }
 
-// As huggingface_hub does it: the metadata of each shard hold only the format; everything else goes into the
-// index.
+// As huggingface_hub does it, the index holds the metadata too, without the format. Unlike there, so does each
+// shard: loaders of quantised weights read them there.
 void plan_shards(PackPlan& plan, std::vector<PackedTensor> tensors, const PackOptions& options,
                  const Input& input, const std::string& stem) {
   std::vector<std::uint64_t> sizes;
@@ -75,12 +55,12 @@ void plan_shards(PackPlan& plan, std::vector<PackedTensor> tensors, const PackOp
   for (const PackedTensor& tensor : tensors) sizes.push_back(tensor.output.size);
   std::vector<std::vector<std::size_t>> shards = split_into_shards(sizes, options.max_shard_size);
   if (shards.empty()) shards.emplace_back();
-  Metadata metadata = output_metadata(input, plan, options);
+  Metadata metadata =
+      output_metadata(input.weights, plan.dropped, options.selection.rename, options.metadata);
   if (shards.size() == 1) {
     plan.weights.push_back(make_output(shard_name(stem, 1, 1), std::move(tensors), metadata));
     return;
   }
-  const Metadata per_file = {{"format", metadata.at("format")}};
   std::vector<std::pair<std::string, std::string>> weight_map;
   std::uint64_t total = 0;
   for (std::size_t i = 0; i < shards.size(); ++i) {
@@ -91,7 +71,7 @@ void plan_shards(PackPlan& plan, std::vector<PackedTensor> tensors, const PackOp
       total += tensors[index].output.size;
       members.push_back(std::move(tensors[index]));
     }
-    plan.weights.push_back(make_output(name, std::move(members), per_file));
+    plan.weights.push_back(make_output(name, std::move(members), metadata));
   }
   std::vector<std::pair<std::string, std::string>> index_metadata = {{"total_size", std::to_string(total)}};
   metadata.erase("format");
@@ -271,7 +251,9 @@ PackPlan plan_pack(const Input& input, const Prepared& prepared, const PackOptio
     plan_shards(plan, std::move(tensors), options, input, input.choice.stem);
     plan_config(plan, input, options, prepared.unties);
   } else {
-    plan.weights.push_back(make_output("", std::move(tensors), output_metadata(input, plan, options)));
+    plan.weights.push_back(make_output(
+        "", std::move(tensors),
+        output_metadata(input.weights, plan.dropped, options.selection.rename, options.metadata)));
   }
   note_ranks(plan, input, options);
   for (const TiedName& pair : plan.dropped) {

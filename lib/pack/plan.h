@@ -13,6 +13,7 @@
 #include "model/input.h"
 #include "model/prepare.h"
 #include "pack/gather.h"
+#include "pack/metadata.h"
 #include "pack/select.h"
 
 namespace mu {
@@ -28,8 +29,7 @@ inline constexpr std::uint64_t kDefaultShardSize = 5'000'000'000;  // bytes; hug
 struct PackOptions {
   Selection selection;
   std::uint64_t max_shard_size = kDefaultShardSize;  // 0: no limit
-  // --metadata: a key with its value, or a key to drop. In the order given.
-  std::vector<std::pair<std::string, std::optional<std::string>>> metadata;
+  MetadataChanges metadata;                          // --metadata
   bool weights_only = false;
   std::vector<TextOutput> texts{};     // files of the output folder, with their text
   std::vector<FileRole> left_roles{};  // files of the input folder with these roles are not taken

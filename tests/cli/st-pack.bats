@@ -110,6 +110,27 @@ LIST
   [ "$(st-inspect --metadata=format b.safetensors)" = pt ]
 }
 
+@test "metadata: every shard holds those of all inputs" {
+  local i
+  for i in 1 2; do
+    safetensors $i.safetensors "{\"__metadata__\":{\"tensor_names\":\"[\\\\\"$i\\\\\"]\",\"only$i\":\"x\"},$(tensor $i F32 '[2]' 0 8)}" 8
+  done
+  expect 0 st-pack 1.safetensors 2.safetensors -o out --max-shard-size 8
+  for i in 1 2; do
+    expect 0 st-inspect --metadata out/model-0000$i-of-00002.safetensors
+    has output '["1", "2"]'
+    has output only1
+    has output only2
+  done
+  expect 0 st-pack 1.safetensors -o again.safetensors --metadata run=1
+  expect 0 st-pack 2.safetensors -o other.safetensors --metadata run=2
+  expect 5 st-pack again.safetensors other.safetensors -o no
+  has stderr "the metadata key 'run'"
+  [ ! -e no ]
+  expect 0 st-pack again.safetensors other.safetensors -o yes.safetensors --metadata run=3
+  [ "$(st-inspect --metadata=run yes.safetensors)" = 3 ]
+}
+
 @test "what exists stays unless forced, and then only ours is replaced" {
   st-pack -q "$FIXTURES/base" -o out --max-shard-size 50KB
   echo mine > out/notes.txt

@@ -39,6 +39,13 @@ TEST_CASE("roles: files that trainers write") {
                                                     {"model.safetensors.index.json", FileRole::kWeightsIndex},
                                                     {"spiece.model", FileRole::kTokenizer},
                                                     {"qwen.tiktoken", FileRole::kTokenizer},
+                                                    {"spm.model", FileRole::kTokenizer},
+                                                    {"target_vocab.json", FileRole::kTokenizer},
+                                                    {"tokenizer.4.0.0.json", FileRole::kTokenizer},
+                                                    {"speaker_embeddings_path.json", FileRole::kProcessor},
+                                                    {"chat_template.jinja", FileRole::kChatTemplate},
+                                                    {"modules.json", FileRole::kConfig},
+                                                    {"sentence_xlm-roberta_config.json", FileRole::kConfig},
                                                     {"LICENSE.txt", FileRole::kDocument},
                                                     {"zero_to_fp32.py", FileRole::kRankHelper},
                                                     {"modeling_x.py", FileRole::kCode},
@@ -54,6 +61,9 @@ TEST_CASE("roles: files that trainers write") {
     CHECK(role_of(name, true) == FileRole::kOther);
   }
   CHECK(role_of("global_step40", true) == FileRole::kRankState);
+  CHECK(role_of("qformer_tokenizer", true) == FileRole::kTokenizer);
+  CHECK(role_of("language_model", true) == FileRole::kProcessor);
+  CHECK(role_of("tokenizer.json", true) == FileRole::kOther);
   for (int role = 0; role <= static_cast<int>(FileRole::kOther); ++role) {
     const auto each = static_cast<FileRole>(role);
     CHECK_FALSE(role_name(each).empty());

@@ -65,7 +65,7 @@ TEST_CASE("plan: shards, index and metadata as huggingface_hub writes them") {
   const PackPlan plan = plan_pack(input, {}, options, OutputKind::kFolder);
   REQUIRE(plan.weights.size() == 2);
   CHECK(plan.weights[0].name == "model-00001-of-00002.safetensors");
-  CHECK(plan.weights[1].prefix.find(R"({"__metadata__":{"format":"pt"},"c":)") == 8);
+  CHECK(plan.weights[1].prefix.find(R"({"__metadata__":{"format":"pt","run":"7"},"c":)") == 8);
   REQUIRE(plan.texts.size() == 1);
   CHECK(plan.texts[0].name == "model.safetensors.index.json");
   CHECK(plan.texts[0].text.find("\"total_size\": 16,\n    \"run\": \"7\"") != std::string::npos);
