@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+// A role is looked up by name: plain names in a hash table, as folders with many checkpoints ask a million
+// times, then patterns in order. The rules here are those of trainers and of weights; the many names of
+// tokenizers and processors come from data/processor_files.txt, which is made from the library's source.
 #include "model/roles.h"
 
 #include <array>
@@ -19,8 +22,7 @@ struct Rule {
   FileRole role;
 };
 
-// Plain names go before patterns; the first pattern that matches decides. The names of tokenizers and
-// processors are in data/processor_files.txt.
+// The first pattern that matches decides.
 constexpr std::array kFiles = std::to_array<Rule>({
     {"config.json", FileRole::kConfig},
     {"quantize_config.json", FileRole::kConfig},
@@ -105,7 +107,6 @@ FileRole role_of_kind(std::string_view kind) {
                               : FileRole::kProcessor;
 }
 
-// Roles by name. Folders with many checkpoints ask a million times.
 class Roles {
  public:
   Roles(std::span<const Rule> rules, bool of_folders) {
