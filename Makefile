@@ -2,7 +2,7 @@
 # The friendly front over the CMake presets. `make help` lists what there is.
 SHELL := /bin/bash
 .DEFAULT_GOAL := all
-.PHONY: all programs with-hub setup test demo install interop bench asan tsan coverage fuzz tidy deb tarball wheel packages package-test format format-check lint screenshots release test-update clean help
+.PHONY: all programs with-hub setup test demo install interop interop-all bench asan tsan coverage fuzz tidy deb tarball wheel packages package-test format format-check lint screenshots release test-update clean help
 
 # Everything that building, testing and linting need on Debian 12, in one place.
 PACKAGES := g++ cmake ninja-build pkg-config libcli11-dev libfmt-dev nlohmann-json3-dev libssl-dev libcurl4-openssl-dev zlib1g-dev libyaml-dev libpcre2-dev libeigen3-dev \
@@ -65,7 +65,10 @@ package-test: with-hub packages ## install each package in a clean place and run
 
 interop: with-hub ## our files read by the reference libraries and theirs by us (Python, in a cached virtual environment)
 	@.ci/setup $(CLUSTER_PACKAGES) || echo "interop: tests under the engines that are missing are left out" >&2
-	@tests/interop/run build/release/tools
+	@tests/interop/run build/release/tools $(INTEROP)
+
+interop-all: INTEROP := -m "full or not full"
+interop-all: interop ## the same over every family of models, longer
 
 bench: with-hub ## speed and memory beside what a user would pick instead, as ratios
 	@tests/bench/run build/release/tools

@@ -13,6 +13,10 @@ FIXTURES = pathlib.Path(__file__).resolve().parents[1] / "fixtures"
 BIN_DIR = pathlib.Path(os.environ["BIN_DIR"])
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "full: more of the same kind, only run by make interop-all")
+
+
 @pytest.fixture
 def fixtures():
     return FIXTURES
