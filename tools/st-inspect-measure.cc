@@ -168,10 +168,9 @@ int measure_with(const Options& o, const Input& input, const std::vector<const T
     if (safety_exit_code(input) == 0 || !findings.list().empty()) out(check_text(input, findings, o.level));
   }
   if (o.check)
-    if (const int checked = std::max(check_exit_code(findings, o.level), safety_exit_code(input)))
-      return checked;
-  // The report in JSON has it already.
-  if (!o.check && (o.common.json ? safety_exit_code(input) == 4 : warn_of_danger(input))) return 4;
+    if (const int checked = check_exit_code(input, findings, o.level)) return checked;
+  if (!o.check && !o.common.json) warn_of_danger(input);  // a report has it already
+  if (is_refused(input)) return 4;
   if (failed) return 1;
   const std::string unread = o.fail_on && loadable ? unread_text(tensors) : "";
   if (unread.empty()) return 0;
@@ -181,10 +180,8 @@ int measure_with(const Options& o, const Input& input, const std::vector<const T
 
 }  // namespace
 
-bool warn_of_danger(const Input& input) {
-  const std::string text = danger_text(input);
-  if (!text.empty()) print_warning(text);
-  return !text.empty();
+void warn_of_danger(const Input& input) {
+  if (const std::string text = danger_text(input); !text.empty()) print_warning(text);
 }
 
 int measure(const InspectOptions& options, const Input& input, const std::vector<const Tensor*>& tensors) {
@@ -200,7 +197,8 @@ int measure_part(const InspectOptions& o, const Input& input, const std::vector<
     Progress progress("measuring", units.bytes, o.common.show_progress());
     out(measure_part(plan, *o.part, input.weights, tensors, o.common.thread_count(), progress));
   }
-  return warn_of_danger(input) ? 4 : 0;
+  warn_of_danger(input);
+  return is_refused(input) ? 4 : 0;
 }
 
 int combine(InspectOptions o) {

@@ -9,8 +9,8 @@
 
 namespace mu {
 
-// Warns on stderr, for views that don't show it, that loading the file would run code; true if it would.
-bool warn_of_danger(const Input& input);
+// Warns on stderr, for views that don't show it, that loading the file would run code.
+void warn_of_danger(const Input& input);
 
 // --stats, --hash, --check and --json, in any combination. The exit code.
 int measure(const InspectOptions& options, const Input& input, const std::vector<const Tensor*>& tensors);

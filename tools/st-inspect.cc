@@ -47,8 +47,9 @@ int diff(const Options& o) {
   options.same_files = same_files(a.weights, b.weights);
   const Diff result = diff_inputs(a, b, options, o.common.thread_count(), progress);
   out(o.common.json ? diff_json(a, b, result) : diff_text(result, out_width()));
-  const bool a_dangerous = warn_of_danger(a), b_dangerous = warn_of_danger(b);
-  return a_dangerous || b_dangerous ? 4 : result.same() ? 0 : 1;
+  warn_of_danger(a);
+  warn_of_danger(b);
+  return is_refused(a) || is_refused(b) ? 4 : result.same() ? 0 : 1;
 }
 
 void print_metadata(const Options& o, const Input& input) {
@@ -106,9 +107,8 @@ int inspect(const Options& o, const std::string& path) {
     out(overview_text(input, gather_facts(input), findings, tensors, out_width()));
     if (console().verbose > 0) out("\n" + safety_text(input) + check_text(input, findings, Level::kHub));
   }
-  const bool shown = views_of(o) == 0;
-  const bool dangerous = shown ? safety_exit_code(input) == 4 : warn_of_danger(input);
-  return dangerous ? 4 : 0;
+  if (views_of(o) > 0) warn_of_danger(input);  // the overview shows it
+  return is_refused(input) ? 4 : 0;
 }
 
 }  // namespace

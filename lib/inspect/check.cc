@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "inspect/check_tensors.h"
 #include "inspect/facts.h"
+#include "inspect/safety.h"
 #include "model/tied.h"
 #include "os/file.h"
 #include "os/folder.h"
@@ -175,9 +176,13 @@ std::string check_text(const Input& input, const Findings& findings, Level level
                          : fmt::format("{}: the reference library refuses it\n", who));
 }
 
-int check_exit_code(const Findings& findings, Level level) {
-  if (findings.first_up_to(Level::kLoads) != nullptr) return 4;
-  return findings.first_up_to(level) != nullptr ? 1 : 0;
+bool is_refused(const Input& input) {
+  return input.weights.findings.first_up_to(Level::kLoads) != nullptr || safety_exit_code(input) == 4;
+}
+
+int check_exit_code(const Input& input, const Findings& findings, Level level) {
+  if (is_refused(input)) return 4;
+  return findings.first_up_to(level) != nullptr || safety_exit_code(input) != 0 ? 1 : 0;
 }
 
 }  // namespace mu

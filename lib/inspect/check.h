@@ -16,7 +16,12 @@ Findings check_input(const Input& input);
 // One line for each finding that breaks `level` or a weaker level, then one line with the verdict.
 std::string check_text(const Input& input, const Findings& findings, Level level);
 
-// 4 if the reference library refuses the input, 1 if a finding breaks `level` or a weaker level, else 0.
-int check_exit_code(const Findings& findings, Level level);
+// The verdict that all views share: true if the reference library refuses to open the input, or loading it would
+// run code. Every view then exits with 4.
+bool is_refused(const Input& input);
+
+// The exit code of --check, from all findings: 4 if the input is refused, 1 if a finding breaks `level` or a weaker
+// level or a pickle names what is not known to be harmless, else 0.
+int check_exit_code(const Input& input, const Findings& findings, Level level);
 
 }  // namespace mu

@@ -118,9 +118,12 @@ def main():
     failed = 0
     for path in sorted(folder.iterdir()):
         views = ["--check", "--tree", "--json"]
+        refused = []  # by each view of st-inspect
         for command in [["st-inspect", *filter(None, [view]), str(path)] for view in views] + [["st-pack", "-q", str(path), "-o", str(target)]]:
             code, seconds, megabytes = run(command, out, err)
             lines = len(err.read_bytes().splitlines())
+            if command[0] == "st-inspect":
+                refused.append(code == 4)
             fine = seconds <= SECONDS and megabytes <= MEGABYTES and code in (0, 1, 4) and lines <= 1
             if target.exists():
                 fine = fine and code == 0
@@ -128,6 +131,9 @@ def main():
             if not fine:
                 print(f"{' '.join(command)}: exit {code}, {seconds:.1f} s, {megabytes:.0f} MB, {lines} lines on stderr")
                 failed = 1
+        if any(refused) != all(refused):
+            print(f"{path.name}: malformed to {refused.count(True)} of {len(refused)} views")
+            failed = 1
         path.unlink()
     sys.exit(failed)
 

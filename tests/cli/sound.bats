@@ -111,3 +111,7 @@ PY
   expect 0 st-inspect --fail-on nan,inf both.gguf --filter none
   expect 0 st-inspect --stats q8.gguf
 }
+
+@test "every view has the same verdict on broken inputs" {
+  python3 "$BATS_TEST_DIRNAME/verdicts.py" "$FIXTURES" inputs
+}
