@@ -166,6 +166,23 @@ Input open_folder(const std::string& path, const FolderOptions& options) {
   return input;
 }
 
+// What the configs beside files say that were named one by one: the scales may lie in files that were not. A
+// config that can't be read is not part of the input, so it says nothing.
+std::optional<QuantSettings> quant_settings_beside(const std::vector<std::string>& paths) {
+  for (const std::string& path : paths) {
+    if (path == "-") continue;
+    Input beside;
+    beside.folder = Folder{parent_of(path), {}};
+    for (const std::string_view name : {"config.json", "hf_quant_config.json"}) {
+      if (exists(join_path(beside.folder->path, name)))
+        beside.folder->files.push_back({std::string(name), false, 0, FileRole::kConfig});
+    }
+    beside.config = read_json(*beside.folder, "config.json", beside.folder_findings, parse_model_config);
+    if (std::optional<QuantSettings> settings = read_quant_settings(beside)) return settings;
+  }
+  return std::nullopt;
+}
+
 void refuse_folder_options(const FolderOptions& options) {
   if (options.from != FolderOptions::From::kAny || !options.base.empty() || !options.key.empty())
     throw usage("--from, --base and --key go with one folder as input");
@@ -206,10 +223,15 @@ Input open_inputs(const std::vector<std::string>& operands, StreamData stdin_dat
       paths.push_back(operand);
     }
   }
-  if (paths.size() == 1 && arrays.empty()) return open_input(paths.front(), stdin_data, options);
+  if (paths.size() == 1 && arrays.empty()) {
+    Input input = open_input(paths.front(), stdin_data, options);
+    if (!input.folder) input.quantization = quant_settings_beside(paths);
+    return input;
+  }
   refuse_folder_options(options);
   Input input;
   input.name = operands.front();
+  input.quantization = quant_settings_beside(paths);
   input.choice = {paths, false, false, "model"};
   input.weights = open_files(paths);
   for (const auto& [name, path] : arrays) append_weights(input.weights, open_array(path, name));

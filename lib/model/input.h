@@ -25,7 +25,7 @@ struct Input {
   std::optional<ModelConfig> config;
   std::optional<AdapterConfig> adapter;
   std::optional<TrainerState> state;
-  std::optional<QuantSettings> quantization;  // the configs call the weights quantised
+  std::optional<QuantSettings> quantization;  // the configs call the weights quantised; of files to pack, too
   // JSON files of the folder that could not be read (MD-JSON), and what else is odd about it; level kHub.
   Findings folder_findings;
 

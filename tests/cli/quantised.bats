@@ -66,6 +66,12 @@ uncast() {
     has stderr "'x.weight' is a quantised weight"
     expect 0 st-pack m -o out --dtype 'norm.weight=f32'
   done
+  # Of files, the configs beside them.
+  expect 5 st-pack m/model.safetensors -o out.safetensors --dtype bf16
+  has stderr "model.safetensors: config.json has a compression_config"
+  expect 0 st-pack m/model.safetensors -o out.safetensors --dtype 'norm.weight=f32'
+  model '{' x.weight:F8_E4M3:8,8
+  expect 0 st-pack m/model.safetensors -o out.safetensors --force --dtype bf16
   model '{}' x.weight:F8_E4M3:8,8
   echo '{"producer":{"name":"modelopt"},"quantization":{"quant_algo":"FP8"}}' > m/hf_quant_config.json
   expect 5 st-pack m -o out --dtype bf16
