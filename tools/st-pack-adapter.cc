@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -38,8 +39,9 @@ std::vector<AdapterUse> open_adapters(const std::vector<std::string>& options) {
   return uses;
 }
 
-ModelChange merge_into(Input& base, const std::vector<AdapterUse>& uses, const std::vector<TiedName>& tied) {
-  MergeResult result = merge_adapters(base, uses, tied);
+ModelChange merge_into(Input& base, const std::vector<AdapterUse>& uses, const std::vector<TiedName>& tied,
+                       bool cast) {
+  MergeResult result = merge_adapters(base, uses, tied, cast);
   std::vector<std::string> lines;
   for (const AdapterUse& use : uses) {
     const LoraConfig& config = use.adapter->config;
@@ -51,11 +53,15 @@ ModelChange merge_into(Input& base, const std::vector<AdapterUse>& uses, const s
   lines.push_back(fmt::format("{} of the base merged{}", plural(result.merged, "tensor"),
                               result.replaced > 0 ? fmt::format(", {} replaced", result.replaced) : ""));
   for (std::string& note : result.notes) lines.push_back(std::move(note));
-  return {std::move(lines), std::move(result.tied), result.unties};
+  return {std::move(lines), std::move(result.tied), result.unties, std::move(result.config)};
 }
 
 std::string adapter_recipe(const std::vector<AdapterUse>& uses, KnownBy by) {
-  Fingerprint recipe("adapters 1");
+  // What adapters hold whole was merged otherwise by older versions.
+  const bool whole = std::any_of(uses.begin(), uses.end(), [](const AdapterUse& use) {
+    return !use.adapter->replaced.empty() || !use.adapter->layers.empty();
+  });
+  Fingerprint recipe(whole ? "adapters 2" : "adapters 1");
   for (const AdapterUse& use : uses) {
     recipe.add(use.adapter->config.text);
     recipe.add(fmt::format("{}", use.scale));

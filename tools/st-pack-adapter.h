@@ -15,8 +15,9 @@ namespace mu {
 // open_adapter does.
 std::vector<AdapterUse> open_adapters(const std::vector<std::string>& options);
 
-// Merges them: the change that prepare_model makes last.
-ModelChange merge_into(Input& base, const std::vector<AdapterUse>& uses, const std::vector<TiedName>& tied);
+// Merges them: the change that prepare_model makes last. `cast`: all tensors are cast afterwards.
+ModelChange merge_into(Input& base, const std::vector<AdapterUse>& uses, const std::vector<TiedName>& tied,
+                       bool cast);
 
 // What in the adapters decides the bytes that are written, for the fingerprint of a plan.
 std::string adapter_recipe(const std::vector<AdapterUse>& uses, KnownBy by);

@@ -162,7 +162,7 @@ PackPlan make_plan(const Options& o, const PackOptions& options, const std::vect
                         .warn = [](const std::string& text) { print_warning(text); }};
   if (!adapters.empty())
     how.change = [&](Input& base, const std::vector<TiedName>& tied) {
-      return merge_into(base, adapters, tied);
+      return merge_into(base, adapters, tied, options.selection.dtype.has_value());
     };
   const Prepared prepared = prepare_model(input, how);
   return plan_pack(input, prepared, options, kind);

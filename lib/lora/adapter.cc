@@ -80,6 +80,34 @@ ReplacedRows read_rows(const LoraConfig& config, const std::string& module, cons
   return {module, *ids, &tensor};
 }
 
+std::string dotted(const std::string& module, const std::string& leaf) {
+  return module.empty() ? leaf : module + "." + leaf;
+}
+
+// Whether the tensor is of a module of modules_to_save, or of one below it (_set_trainable in PEFT).
+bool is_saved_module(const LoraConfig& config, const AdapterName& name) {
+  if (name.piece == AdapterPiece::kSaved) return true;
+  const auto below = [&](const std::string& key) {
+    for (std::size_t end = name.module.size(); end != std::string::npos && end > 0;
+         end = name.module.rfind('.', end - 1)) {
+      if (std::string_view(name.module).substr(0, end).ends_with(key)) return true;
+    }
+    return false;
+  };
+  return std::any_of(config.modules_to_save.begin(), config.modules_to_save.end(), below);
+}
+
+void add_factor(AdapterContent& content, std::unordered_map<std::string, std::size_t>& place,
+                const AdapterName& name, const Tensor& tensor) {
+  const auto [at, fresh] = place.try_emplace(name.module, content.modules.size());
+  if (fresh) content.modules.push_back({.name = name.module});
+  const Tensor** const slot = slot_of(content.modules[at->second], name.leaf);
+  if (slot == nullptr)
+    throw malformed(
+        fmt::format("'{}' belongs to a variant of LoRA that is not supported", escape_name(tensor.name)));
+  *slot = &tensor;
+}
+
 }  // namespace
 
 AdapterContent sort_adapter(const std::vector<Tensor>& tensors, const LoraConfig& config) {
@@ -90,21 +118,23 @@ AdapterContent sort_adapter(const std::vector<Tensor>& tensors, const LoraConfig
     if (!name.adapter.empty())
       throw malformed(fmt::format("'{}' is a name from inside a training process", escape_name(tensor.name)))
           .hint("lora-extract saves the adapter under its published names");
-    if (name.piece == AdapterPiece::kTokens) {
-      content.rows.push_back(read_rows(config, name.module, tensor));
-    } else if (name.piece != AdapterPiece::kFactor) {
-      // An embedding's own weight, saved beside its factors, is that of the base.
-      if (name.of_layer && name.leaf == "weight") continue;
-      content.replaced.push_back({name.module + (name.module.empty() ? "" : ".") + name.leaf, &tensor});
-    } else {
-      const auto [at, fresh] = place.try_emplace(name.module, content.modules.size());
-      if (fresh) content.modules.push_back({.name = name.module});
-      LoraModule& module = content.modules[at->second];
-      const Tensor** slot = slot_of(module, name.leaf);
-      if (slot == nullptr)
-        throw malformed(
-            fmt::format("'{}' belongs to a variant of LoRA that is not supported", escape_name(tensor.name)));
-      *slot = &tensor;
+    switch (name.piece) {
+      case AdapterPiece::kTokens:
+        content.rows.push_back(read_rows(config, name.module, tensor));
+        break;
+      case AdapterPiece::kFactor:
+        add_factor(content, place, name, tensor);
+        break;
+      case AdapterPiece::kSaved:
+      case AdapterPiece::kBase:
+      case AdapterPiece::kBias: {
+        const bool own = name.of_layer && name.leaf == "weight";
+        (own ? content.layers : content.replaced)
+            .push_back({dotted(name.module, name.leaf), &tensor, is_saved_module(config, name)});
+        break;
+      }
+      case AdapterPiece::kFrozen:
+        break;
     }
   }
   for (LoraModule& module : content.modules) {
@@ -127,6 +157,7 @@ Adapter open_adapter(const std::string& path) {
   require_sound(input);
   require_state_dicts(input, false);
   adapter.weights = std::move(input.weights);
+  settle_spellings(adapter.weights);
   in_file(adapter.weights.files.front().name, [&] {
     static_cast<AdapterContent&>(adapter) = sort_adapter(adapter.weights.tensors, adapter.config);
   });

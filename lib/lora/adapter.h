@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -24,10 +25,13 @@ struct LoraModule {
   double scale = 0;        // of the delta B A
 };
 
-// A tensor of the base model that the adapter replaces whole (modules_to_save, biases).
+// A tensor of the base model that the adapter holds whole.
 struct ReplacedTensor {
   std::string name;  // "lm_head.weight"
   const Tensor* tensor;
+  // Of a module of modules_to_save, which has its own weights even where the base ties them. Biases are not,
+  // nor embeddings that were saved since the vocabulary was resized.
+  bool is_trained = false;
 };
 
 // Trained rows of an embedding: they replace those of the base.
@@ -41,6 +45,9 @@ struct ReplacedRows {
 struct AdapterContent {
   std::vector<LoraModule> modules;  // in the order of the file
   std::vector<ReplacedTensor> replaced;
+  // The own weights of embeddings, saved beside their factors or rows; those of the base, but for a vocabulary
+  // that was resized.
+  std::vector<ReplacedTensor> layers;
   std::vector<ReplacedRows> rows;
 };
 
@@ -48,6 +55,11 @@ struct Adapter : AdapterContent {
   std::string name;  // as given
   LoraConfig config;
   Weights weights;
+};
+
+struct AdapterUse {
+  std::shared_ptr<const Adapter> adapter;
+  double scale = 1;  // multiplies the adapter's own scale
 };
 
 // Opens a folder with adapter_config.json and adapter_model.safetensors or .bin. Throws kIo, and kMalformed,

@@ -104,12 +104,12 @@ Resized resize_adapter(const std::shared_ptr<const Adapter>& adapter, Input inpu
     result.modules.push_back(
         {.name = module.name, .old_rank = module.rank, .rank = cut.rank, .error = cut.error});
   }
-  std::vector<std::pair<std::string, std::string>> values = {{"r", std::to_string(rank)},
-                                                             {"lora_alpha", std::to_string(rank)},
-                                                             {"rank_pattern", "{}"},
-                                                             {"alpha_pattern", "{}"}};
-  if (adapter->config.use_rslora) values.emplace_back("use_rslora", "false");
-  result.config_text = with_config_values(adapter->config.text, values);
+  std::vector<ConfigEdit> values = {{{"r"}, std::to_string(rank)},
+                                    {{"lora_alpha"}, std::to_string(rank)},
+                                    {{"rank_pattern"}, "{}"},
+                                    {{"alpha_pattern"}, "{}"}};
+  if (adapter->config.use_rslora) values.push_back({{"use_rslora"}, "false"});
+  result.config_text = with_config_edits(adapter->config.text, values);
   input.weights.tensors.clear();
   for (const Tensor& tensor : adapter->weights.tensors) {
     const auto at = made.find(&tensor);

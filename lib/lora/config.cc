@@ -76,10 +76,10 @@ double look_up(const std::vector<std::pair<std::string, double>>& list, std::str
 }
 
 // Variants whose weights mean something other than B A, or whose base is not the published model.
-constexpr std::array<std::string_view, 9> kVariants = {
-    "alora_invocation_tokens", "arrow_config",      "kasa_config",
-    "monteclora_config",       "use_bdlora",        "use_qalora",
-    "velora_config",           "layer_replication", "loftq_config"};
+constexpr std::array<std::string_view, 8> kVariants = {
+    "alora_invocation_tokens", "arrow_config",     "kasa_config",
+    "monteclora_config",       "use_bdlora",       "use_qalora",
+    "velora_config",           "layer_replication"};
 
 void refuse_variants(const JsonValue& root) {
   for (const std::string_view key : kVariants) {
@@ -139,7 +139,7 @@ double LoraConfig::alpha_of(std::string_view module) const {
 
 const std::vector<std::uint64_t>* LoraConfig::tokens_of(std::string_view module) const {
   for (const auto& [key, ids] : trainable_tokens) {
-    if (module == key || module.ends_with("." + key)) return &ids;
+    if (module.ends_with(key)) return &ids;  // _set_trainable in PEFT; all modules end with ""
   }
   return nullptr;
 }
@@ -193,7 +193,7 @@ LoraConfig parse_lora_config(std::string text) {
       }
       return numbers;
     };
-    if (tokens->is_array()) config.trainable_tokens["embed_tokens"] = ids(*tokens);
+    if (tokens->is_array()) config.trainable_tokens[""] = ids(*tokens);
     for (const JsonValue::Member& member : tokens->members())
       config.trainable_tokens[member.key] = ids(member.value);
   }
@@ -206,20 +206,6 @@ LoraConfig parse_lora_config(std::string text) {
   }
   config.text = std::move(text);
   return config;
-}
-
-std::string with_config_values(std::string text,
-                               const std::vector<std::pair<std::string, std::string>>& values) {
-  for (const auto& [key, json] : values) {
-    const JsonDocument document = parse_json(text);
-    if (const JsonValue* old = document.root.find(key)) {
-      text = replace_json(text, *old, json);
-    } else {
-      const bool empty = document.root.members().empty();
-      text.insert(document.root.begin() + 1, fmt::format("\n  \"{}\": {}{}", key, json, empty ? "\n" : ","));
-    }
-  }
-  return text;
 }
 
 std::string lora_config_text(const LoraConfig& config) {

@@ -22,7 +22,8 @@ struct LoraConfig {
   bool use_rslora = false, use_dora = false, lora_bias = false, fan_in_fan_out = false;
   std::string bias = "none";
   std::vector<std::string> target_modules, target_parameters, modules_to_save;
-  // Trained rows of embeddings: token ids by module name ("embed_tokens").
+  // Trained rows of embeddings: token ids by the end of the module's path ("embed_tokens"), or by "" where they
+  // are those of the input embedding, whatever the model calls it, and of the head that is tied to it.
   std::map<std::string, std::vector<std::uint64_t>> trainable_tokens;
   std::string base_model;  // an id, or the path where the training run had it
   std::string task_type = "CAUSAL_LM";
@@ -42,11 +43,6 @@ struct LoraConfig {
 // Throws kMalformed, with the name, for what is not LoRA: other types of adapters, and variants whose deltas
 // are not B A.
 LoraConfig parse_lora_config(std::string text);
-
-// The text of a config in which the values of some keys are replaced with others, given as JSON; missing keys
-// are added. Everything else stays byte for byte.
-std::string with_config_values(std::string text,
-                               const std::vector<std::pair<std::string, std::string>>& values);
 
 // Writes the keys that PEFT 0.6 knew, and newer ones only if a feature needs them; sorted, indented by two.
 std::string lora_config_text(const LoraConfig& config);

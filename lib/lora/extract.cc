@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <map>
 #include <set>
@@ -74,12 +75,16 @@ void require_finite(const Weights& weights) {
   }
 }
 
-// Tensors tied to an embedding have trained rows too; they are not saved.
+// The tied head of an embedding has trained rows too, the same; they are not saved.
 void drop_tied_rows(Weights& weights, const LoraConfig& config) {
+  constexpr std::array<std::string_view, 4> kHeads = {"lm_head", "embed_out", "output_projection", "decoder"};
   if (config.trainable_tokens.empty()) return;
+  const bool only_input = config.trainable_tokens.contains("");
   std::erase_if(weights.tensors, [&](const Tensor& tensor) {
     const AdapterName name = parse_adapter_name(tensor.name);
-    return name.piece == AdapterPiece::kTokens && config.tokens_of(name.module) == nullptr;
+    if (name.piece != AdapterPiece::kTokens) return false;
+    const bool is_head = std::find(kHeads.begin(), kHeads.end(), last_component(name.module)) != kHeads.end();
+    return config.tokens_of(name.module) == nullptr || (only_input && is_head);
   });
 }
 
@@ -191,7 +196,7 @@ Extraction extract_adapter(const std::string& path, const ExtractOptions& option
     std::string quoted;
     append_json_string_ascii(quoted, options.base_id);
     result.config_text =
-        options.base_id.empty() ? text : with_config_values(text, {{"base_model_name_or_path", quoted}});
+        options.base_id.empty() ? text : with_config_edits(text, {{{"base_model_name_or_path"}, quoted}});
     result.config = parse_lora_config(result.config_text);
   }
   note_base(result);

@@ -6,32 +6,18 @@
 // variants.py.
 #pragma once
 
-#include <memory>
-#include <string>
 #include <vector>
 
-#include "lora/adapter.h"
-#include "model/tied.h"
+#include "lora/merge_base.h"
 
 namespace mu {
 
-struct AdapterUse {
-  std::shared_ptr<const Adapter> adapter;
-  double scale = 1;  // multiplies the adapter's own scale
-};
-
-struct MergeResult {
-  std::uint64_t merged = 0;    // tensors that get a delta
-  std::uint64_t replaced = 0;  // tensors and embeddings that are replaced, whole or by rows
-  std::vector<TiedName> tied;  // of the pairs that were tied, those that still hold the same bytes
-  bool unties = false;         // tied embeddings now differ; the config must say so
-  std::vector<std::string> notes;
-};
-
-// Adapters are applied in the order given. `tied` are the pairs of find_tied(base). Throws kMalformed if the
-// base lacks the tensor of a module or has it in another shape, for quantised weights and, while tensors are
-// read, for factors that are not finite. Here only the descriptions of the tensors of `base` are read.
+// Adapters are applied in the order given. Whole tensors of an adapter get the dtype of those that they replace;
+// with `keep_dtypes` they keep their own, for a caller that casts all afterwards. `tied` are the pairs of
+// find_tied(base). Throws kMalformed if the base lacks the tensor of a module or has it in another shape, for
+// quantised weights and, while tensors are read, for factors that are not finite; kRefused for adapters that hold
+// a tensor whole with different values. Here only the descriptions of the tensors of `base` are read.
 MergeResult merge_adapters(Input& base, const std::vector<AdapterUse>& uses,
-                           const std::vector<TiedName>& tied);
+                           const std::vector<TiedName>& tied, bool keep_dtypes = false);
 
 }  // namespace mu

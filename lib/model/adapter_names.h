@@ -18,6 +18,7 @@ enum class AdapterPiece : std::uint8_t {
   kSaved,   // a module of modules_to_save, trained whole
   kTokens,  // rows of an embedding: trainable_tokens_delta
   kBias,    // a bias of the base model, which `bias` of the config may add to the adapter
+  kFrozen,  // what a module of modules_to_save was before training
   kBase,    // of the base model
 };
 
@@ -31,7 +32,8 @@ struct AdapterName {
   bool of_layer = false;  // "base_layer" stood in it: the tensor of a layer that has LoRA factors
 };
 
-// Wrapper prefixes (DDP, FSDP, torch.compile, Lightning, sentence-transformers) are passed over.
+// Passed over are the wrappers FSDP and torch.compile anywhere, and before "base_model.model." whatever stands
+// there (DDP, Lightning, the value heads of TRL). After it nothing is cut: a module may be called "module".
 AdapterName parse_adapter_name(std::string_view text);
 
 // What keep_adapter() found in the full state dict of a LoRA run.
@@ -43,9 +45,15 @@ struct AdapterChoice {
 };
 
 // Keeps the tensors of one adapter under the names that PEFT saves, in the order they were in. `bias` is the
-// config's ("none", "all", "lora_only"). Without `adapter` the only one there is. Throws kMalformed when
-// there is none, when there are several and `adapter` is empty, or when two tensors would get one name.
+// config's ("none", "all", "lora_only"). Without `adapter` the only one there is. Of a module that PEFT wrote
+// in several spellings, as it does after the vocabulary was resized, the trained one is kept. Throws kMalformed
+// when there is none, when there are several and `adapter` is empty, or when two tensors would get one name.
 AdapterChoice keep_adapter(Weights& weights, const std::string& adapter, std::string_view bias);
+
+// Gives the tensors of a saved adapter, in which no factor carries the name of the adapter, one name each:
+// drops what modules were before training, and copies of trained modules under other spellings. Files of PEFT
+// have them where the vocabulary was resized.
+void settle_spellings(Weights& weights);
 
 // True when all names are those of an adapter.
 bool holds_only_adapter(const Weights& weights);

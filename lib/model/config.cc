@@ -104,6 +104,26 @@ std::string with_dtype(const ModelConfig& config, std::string_view torch_name) {
   return text;
 }
 
+std::string with_config_edits(std::string text, const std::vector<ConfigEdit>& edits) {
+  for (const ConfigEdit& edit : edits) {
+    const JsonDocument document = parse_json(text);
+    const JsonValue* place = &document.root;
+    for (std::size_t i = 0; i + 1 < edit.path.size() && place != nullptr; ++i)
+      place = place->find(edit.path[i]);
+    if (place == nullptr || !place->is_object() || edit.path.empty()) continue;
+    if (const JsonValue* const old = place->find(edit.path.back())) {
+      text = replace_json(text, *old, edit.json);
+      continue;
+    }
+    std::string key;
+    append_json_string(key, edit.path.back());
+    const std::string indent(2 * edit.path.size(), ' ');
+    const std::string end = place->members().empty() ? "\n" + indent.substr(2) : ",";
+    text.insert(place->begin() + 1, fmt::format("\n{}{}: {}{}", indent, key, edit.json, end));
+  }
+  return text;
+}
+
 std::string with_untied_embeddings(const std::string& text) {
   const JsonValue root = parse_object(text);
   if (const JsonValue* tie = root.find("tie_word_embeddings")) return replace_json(text, *tie, "false");

@@ -34,6 +34,16 @@ std::vector<std::string> stated_dtypes(const ModelConfig& config);
 // and in sub-configs; everything else stays byte for byte.
 std::string with_dtype(const ModelConfig& config, std::string_view torch_name);
 
+// A value that a change of the model sets in its config.
+struct ConfigEdit {
+  std::vector<std::string> path;  // {"text_config", "vocab_size"}
+  std::string json;
+};
+
+// The text of a config with these values: replaced where a key is there, else added to its object. Everything
+// else stays byte for byte. An object on the path that is missing is left out.
+std::string with_config_edits(std::string text, const std::vector<ConfigEdit>& edits);
+
 // The text of a config with tie_word_embeddings set to false; everything else stays byte for byte.
 std::string with_untied_embeddings(const std::string& text);
 

@@ -46,6 +46,7 @@ Prepared prepare_model(Input& input, const PrepareOptions& options) {
     ModelChange change = options.change(input, prepared.tied);
     prepared.tied = std::move(change.tied);
     prepared.unties = change.unties;
+    prepared.config = std::move(change.config);
     for (std::string& note : change.notes) prepared.notes.push_back(std::move(note));
   }
   return prepared;

@@ -18,8 +18,9 @@ namespace mu {
 // What a change of the tensors did, such as merging an adapter.
 struct ModelChange {
   std::vector<std::string> notes;
-  std::vector<TiedName> tied;  // the pairs that were tied before and still are
-  bool unties = false;         // embeddings that the config ties are no longer the same
+  std::vector<TiedName> tied;        // the pairs that were tied before and still are
+  bool unties = false;               // embeddings that the config ties are no longer the same
+  std::vector<ConfigEdit> config{};  // other values that the config gets
 };
 
 struct PrepareOptions {
@@ -37,6 +38,7 @@ struct Prepared {
   std::vector<std::string> notes;  // what was done and left out, a sentence each
   std::vector<TiedName> tied;      // names whose bytes repeat another tensor's
   bool unties = false;             // embeddings that the config ties are no longer the same
+  std::vector<ConfigEdit> config;  // other values that the config gets
 };
 
 // Changes the input's list of tensors; reads no more of them than the options say. Throws kMalformed for

@@ -99,17 +99,19 @@ std::optional<Dtype> config_dtype(const PackPlan& plan, const PackOptions& optio
   return *floating.begin();
 }
 
-void plan_config(PackPlan& plan, const Input& input, const PackOptions& options, bool unties) {
+void plan_config(PackPlan& plan, const Input& input, const PackOptions& options, const Prepared& prepared) {
   const auto config = std::find_if(plan.files.begin(), plan.files.end(), [](const GatheredFile& file) {
     return file.name == "config.json" && file.taken;
   });
+  if (config == plan.files.end() || !input.config) return;
   const std::optional<Dtype> dtype = config_dtype(plan, options);
-  if (config == plan.files.end() || !input.config || !(dtype || unties)) return;
   std::string text = dtype ? with_dtype(*input.config, torch_name(*dtype)) : input.config->text;
-  if (unties) text = with_untied_embeddings(text);
+  if (prepared.unties) text = with_untied_embeddings(text);
+  text = with_config_edits(std::move(text), prepared.config);
   if (text == input.config->text) return;
   config->reason = dtype ? fmt::format("config, its dtype set to {}", torch_name(*dtype)) : "config";
-  if (unties) config->reason += ", tie_word_embeddings set to false";
+  if (prepared.unties) config->reason += ", tie_word_embeddings set to false";
+  for (const ConfigEdit& edit : prepared.config) config->reason += ", " + join(edit.path, ".") + " set";
   config->size = text.size();
   plan.texts.insert(plan.texts.begin(), {config->name, std::move(text)});
 }
@@ -249,7 +251,7 @@ PackPlan plan_pack(const Input& input, const Prepared& prepared, const PackOptio
     plan.files = gather_files(input, options.weights_only, plan.notes);
     apply_options(plan, options);
     plan_shards(plan, std::move(tensors), options, input, input.choice.stem);
-    plan_config(plan, input, options, prepared.unties);
+    plan_config(plan, input, options, prepared);
   } else {
     plan.weights.push_back(make_output(
         "", std::move(tensors),

@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "lora/classifier.h"
 #include "lora/config.h"
 #include "lora/extract.h"
 #include "lora/product.h"
@@ -51,7 +52,6 @@ TEST_CASE("what is not a known LoRA is refused by name") {
   for (const std::string text :
        {R"({"peft_type": "IA3"})", R"({"r": 8})", "[]", "{", R"({"peft_type": "LORA", "r": 0})",
         R"({"peft_type": "LORA", "use_qalora": true})",
-        R"({"peft_type": "LORA", "loftq_config": {"bits": 4}})",
         R"({"peft_type": "LORA", "rank_pattern": {"a": "b"}})",
         R"({"peft_type": "LORA", "rank_pattern": {"a": 0}})"}) {
     CAPTURE(text);
@@ -80,8 +80,33 @@ TEST_CASE("a generated config names modules by their last component if that sele
   CHECK(again.alpha == 4);
 }
 
-TEST_CASE("values of a config are replaced and added, the rest stays") {
-  CHECK(with_config_values(R"({"r": 8, "x": [1,  2]})", {{"r", "2"}, {"y", "\"z\""}}) ==
-        "{\n  \"y\": \"z\",\"r\": 2, \"x\": [1,  2]}");
-  CHECK(with_config_values("{}", {{"y", "1"}}) == "{\n  \"y\": 1\n}");
+TEST_CASE("rows of an embedding are trained by ids of a module, or of the input embedding") {
+  const LoraConfig list = parse_lora_config(R"({"peft_type": "LORA", "trainable_token_indices": [3, 5]})");
+  CHECK(*list.tokens_of("transformer.wte") == std::vector<std::uint64_t>{3, 5});
+  const LoraConfig named =
+      parse_lora_config(R"({"peft_type": "LORA", "trainable_token_indices": {"wte": [1], "lm_head": [2]}})");
+  CHECK(*named.tokens_of("transformer.wte") == std::vector<std::uint64_t>{1});
+  CHECK(*named.tokens_of("lm_head") == std::vector<std::uint64_t>{2});
+  CHECK(named.tokens_of("model.embed_tokens") == nullptr);
+}
+
+TEST_CASE("LoftQ's factors are merged like others, with a note on the base") {
+  const LoraConfig config = parse_lora_config(
+      R"({"peft_type": "LORA", "init_lora_weights": "loftq", "loftq_config": {"loftq_bits": 4}})");
+  CHECK(config.initialisation == "loftq");
+}
+
+TEST_CASE("classes of classifiers by the type of model and the task of the adapter") {
+  const HeadClasses llama = head_classes_of("llama", "SEQ_CLS");
+  CHECK(llama.of_task.name == "LlamaForSequenceClassification");
+  CHECK(llama.of_task.heads == std::vector<std::string>{"score"});
+  CHECK(llama.of_task.labels == "score.weight");
+  CHECK(llama.language == std::vector<std::string>{"lm_head"});
+  CHECK(head_classes_of("roberta", "SEQ_CLS").of_task.labels == "classifier.out_proj.weight");
+  CHECK(head_classes_of("bert", "TOKEN_CLS").of_task.name == "BertForTokenClassification");
+  CHECK(head_classes_of("llama", "CAUSAL_LM").of_task.name.empty());
+  CHECK(head_classes_of("x", "SEQ_CLS").of_task.name.empty());
+  CHECK(is_label_head("llama", "SEQ_CLS", "score.weight"));
+  CHECK(!is_label_head("llama", "SEQ_CLS", "lm_head.weight"));
+  CHECK(!is_label_head("llama", "CAUSAL_LM", "score.weight"));
 }

@@ -123,3 +123,12 @@ TEST_CASE("tied: heads find their embedding") {
   CHECK(pairs[0].dropped == "lm_head.weight");
   CHECK(pairs[0].kept == "model.embed_tokens.weight");
 }
+
+TEST_CASE("config: values are replaced and added, the rest stays") {
+  CHECK(with_config_edits(R"({"r": 8, "x": [1,  2]})", {{{"r"}, "2"}, {{"y"}, "\"z\""}}) ==
+        "{\n  \"y\": \"z\",\"r\": 2, \"x\": [1,  2]}");
+  CHECK(with_config_edits("{}", {{{"y"}, "1"}}) == "{\n  \"y\": 1\n}");
+  CHECK(with_config_edits(R"({"t": {"v": 1}, "v": 1})", {{{"t", "v"}, "2"}}) == R"({"t": {"v": 2}, "v": 1})");
+  CHECK(with_config_edits(R"({"t": {}})", {{{"t", "v"}, "2"}}) == "{\"t\": {\n    \"v\": 2\n  }}");
+  CHECK(with_config_edits(R"({"t": 3})", {{{"t", "v"}, "2"}, {{"u", "v"}, "2"}}) == R"({"t": 3})");
+}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// The base model while adapters are merged into it: its tensors by name, which of them are tied, and what has
+// to be said. Adding and removing tensors changes the input's own list.
+#pragma once
+
+#include <functional>
+#include <set>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "lora/adapter.h"
+#include "model/tied.h"
+
+namespace mu {
+
+// What merging did.
+struct MergeResult {
+  std::uint64_t merged = 0;        // tensors that get a delta
+  std::uint64_t replaced = 0;      // tensors and embeddings that are replaced, whole or by rows
+  std::vector<TiedName> tied;      // of the pairs that were tied, those that still hold the same bytes
+  bool unties = false;             // tied embeddings now differ; the config must say so
+  std::vector<ConfigEdit> config;  // other values that the config gets
+  std::vector<std::string> notes;
+};
+
+class MergeBase {
+ public:
+  MergeBase(Input& input, const std::vector<TiedName>& tied);
+
+  [[nodiscard]] Input& input() { return input_; }
+  [[nodiscard]] const Weights& weights() const { return input_.weights; }
+  [[nodiscard]] std::string model_type() const { return input_.config ? input_.config->model_type : ""; }
+  [[nodiscard]] bool contains(const std::string& name) const { return place_.contains(name); }
+  // Valid until a tensor is added or removed; null if there is none of that name.
+  [[nodiscard]] Tensor* find(const std::string& name);
+  // The tensor of that name, or the one it is tied to, which a note then says; null if there is none.
+  const Tensor* find_or_tied(const std::string& name);
+
+  void add(Tensor tensor);
+  void remove(const std::set<std::string>& names);
+
+  // The stored tensor that the config ties `name` to; empty if there is none.
+  [[nodiscard]] std::string source_of(const std::string& name) const;
+  // The names, stored or not, that the config ties to a stored tensor.
+  [[nodiscard]] std::vector<std::string> tied_to(const std::string& source) const;
+  // From now on nothing is tied. Names that were tied and are not stored get a copy of what they repeated.
+  void untie();
+
+  void note(std::string text);
+  MergeResult result;
+
+ private:
+  void index();
+
+  Input& input_;
+  std::unordered_map<std::string, std::size_t> place_;
+  bool ties_ = false;
+};
+
+// Lets the values of a tensor be computed when they are read.
+void compute_tensor(Tensor& tensor, std::function<void(std::uint64_t, std::span<std::byte>)> compute);
+
+}  // namespace mu

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+# What adapters bring beside factors: whole modules in several spellings, resized vocabularies, heads of classifiers, heads tied to
+# embeddings. Values are compared with PEFT's in the interop suite.
+load helper
+
+setup() {
+  PATH=$BIN_DIR:$PATH
+  cd "$BATS_TEST_TMPDIR" || exit
+  cat > st.py <<'PY'
+"""st.py FILE NAME:SHAPE:VALUE...: writes tensors of one value each.  st.py FOLDER: lists those of its files."""
+import json, pathlib, struct, sys
+if len(sys.argv) == 2:
+    for path in sorted(pathlib.Path(sys.argv[1]).glob("*.safetensors")):
+        data = path.read_bytes()
+        end = 8 + struct.unpack_from("<Q", data)[0]
+        for name, t in json.loads(data[8:end]).items():
+            if name != "__metadata__":
+                values = struct.unpack(f"<{(t['data_offsets'][1] - t['data_offsets'][0]) // 4}f", data[end + t["data_offsets"][0]:end + t["data_offsets"][1]])
+                print(name, "x".join(map(str, t["shape"])), *(f"{v:g}" for v in sorted(set(values))))
+else:
+    header, body = {"__metadata__": {"format": "pt"}}, b""
+    for text in sys.argv[2:]:
+        name, shape, value = text.rsplit(":", 2)
+        shape = [int(n) for n in shape.split("x")]
+        count = 1
+        for n in shape: count *= n
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(body), len(body) + 4 * count]}
+        body += struct.pack("<f", float(value)) * count
+    header = json.dumps(header).encode()
+    header += b" " * (-len(header) % 8)
+    path = pathlib.Path(sys.argv[1]); path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(struct.pack("<Q", len(header)) + header + body)
+PY
+  m=base_model.model.
+  factors=("$m"model.q_proj.lora_A.weight:1x4:1 "$m"model.q_proj.lora_B.weight:4x1:1)
+}
+
+# base TIED TENSOR...: a Llama of 6 tokens and width 4, its matrices 0.
+base() {
+  python3 st.py base/model.safetensors model.embed_tokens.weight:6x4:0 model.q_proj.weight:4x4:0 "${@:2}"
+  echo '{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 4, "vocab_size": 6, "tie_word_embeddings": '"$1"'}' > base/config.json
+}
+
+# adapter NAME CONFIG TENSOR...: of rank 1, its delta is 1 everywhere.
+adapter() {
+  python3 st.py "$1/adapter_model.safetensors" "${factors[@]}" "${@:3}"
+  echo '{"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": ["q_proj"], '"$2"'}' > "$1/adapter_config.json"
+}
+
+setting() { python3 -c 'import json, sys; print(json.load(open("out/config.json")).get(sys.argv[1]))' "$1"; }
+
+@test "of several spellings of a head the trained one is merged" {
+  base false lm_head.weight:6x4:0
+  for spelling in modules_to_save.weight modules_to_save.default.weight; do
+    adapter ad '"modules_to_save": ["lm_head"]' "$m"lm_head.original_module.weight:6x4:5 "$m"lm_head."$spelling":6x4:7 "$m"lm_head.weight:6x4:5
+    expect 0 st-pack base --adapter ad -o out --force
+    [ "$(python3 st.py out | sort)" = "lm_head.weight 6x4 7
+model.embed_tokens.weight 6x4 0
+model.q_proj.weight 4x4 1" ]
+  done
+  # lora-extract writes it once, under its own name.
+  expect 0 lora-extract ad -o only
+  python3 st.py only > names
+  grep -q "^${m}lm_head.weight 6x4 7$" names
+  [ "$(wc -l < names)" = 3 ]
+}
+
+@test "an adapter with a resized vocabulary" {
+  # Not tied: both matrices come, the config is told.
+  base false lm_head.weight:6x4:0
+  adapter ad '"modules_to_save": null' "$m"lm_head.weight:8x4:3 "$m"model.embed_tokens.weight:8x4:2
+  expect 0 st-pack base --adapter ad -o out
+  has stderr "resized from 6 to 8 tokens"
+  [ "$(setting vocab_size) $(setting tie_word_embeddings)" = "8 False" ]
+  [ "$(python3 st.py out | sort | head -2)" = "lm_head.weight 8x4 3
+model.embed_tokens.weight 8x4 2" ]
+  # One of the two alone makes no model.
+  adapter ad '"modules_to_save": ["embed_tokens"]' "$m"model.embed_tokens.weight:8x4:2
+  expect 4 st-pack base --adapter ad -o no
+  has stderr "lm_head.weight has 6"
+  # Tied, and saved since it was resized: it stays tied.
+  rm -r out && base true
+  adapter ad '"modules_to_save": null' "$m"lm_head.weight:8x4:2 "$m"model.embed_tokens.weight:8x4:2
+  expect 0 st-pack base --adapter ad -o out
+  [ "$(setting vocab_size) $(setting tie_word_embeddings)" = "8 True" ]
+  [ "$(python3 st.py out | sort)" = "model.embed_tokens.weight 8x4 2
+model.q_proj.weight 4x4 1" ]
+  # Tied, and the head alone was trained: PEFT saves the old embedding with it.
+  adapter ad '"modules_to_save": ["lm_head"]' "$m"lm_head.weight:8x4:3 "$m"model.embed_tokens.weight:8x4:2
+  expect 0 st-pack base --adapter ad -o out --force
+  [ "$(setting vocab_size) $(setting tie_word_embeddings)" = "8 False" ]
+  [ "$(python3 st.py out | sort | head -2)" = "lm_head.weight 8x4 3
+model.embed_tokens.weight 8x4 2" ]
+  # Any other shape is a fault.
+  adapter ad '"modules_to_save": ["embed_tokens"]' "$m"model.embed_tokens.weight:8x5:2
+  expect 4 st-pack base --adapter ad -o no
+  has stderr "the tensor is [8, 5], but in the base it is [6, 4]"
+  adapter ad '"modules_to_save": ["q_proj"]' "$m"model.q_proj.weight:8x4:2
+  expect 4 st-pack base --adapter ad -o no
+}
+
+@test "factors of an embedding that was resized" {
+  base true
+  adapter ad '"modules_to_save": null' "$m"model.embed_tokens.base_layer.weight:8x4:2 "$m"model.embed_tokens.lora_embedding_A:1x8:1 "$m"model.embed_tokens.lora_embedding_B:4x1:3
+  expect 0 st-pack base --adapter ad -o out
+  [ "$(python3 st.py out | head -1)" = "model.embed_tokens.weight 8x4 5" ]
+  # Trained rows, too, and those of the head that is tied to it.
+  adapter ad '"trainable_token_indices": [7]' "$m"model.embed_tokens.token_adapter.base_layer.weight:8x4:2 "$m"model.embed_tokens.token_adapter.trainable_tokens_delta:1x4:9 "$m"lm_head.token_adapter.base_layer.weight:8x4:2 "$m"lm_head.token_adapter.trainable_tokens_delta:1x4:9
+  expect 0 st-pack base --adapter ad -o out --force
+  [ "$(python3 st.py out | head -1)" = "model.embed_tokens.weight 8x4 2 9" ]
+}
+
+@test "an adapter of a classifier makes the model one" {
+  base false lm_head.weight:6x4:0
+  adapter ad '"task_type": "SEQ_CLS", "modules_to_save": ["classifier", "score"]' "$m"score.weight:1x4:7
+  expect 0 st-pack base --adapter ad -o out
+  has stderr "is a LlamaForSequenceClassification"
+  has stderr "called LABEL_0"
+  has stderr "lm_head.weight"
+  has stderr pad_token_id
+  [ "$(setting architectures) $(setting id2label)" = "['LlamaForSequenceClassification'] {'0': 'LABEL_0'}" ]
+  [ "$(python3 st.py out | sort)" = "model.embed_tokens.weight 6x4 0
+model.q_proj.weight 4x4 1
+score.weight 1x4 7" ]
+  # The folder of the adapter may know the labels.
+  adapter ad '"task_type": "SEQ_CLS", "modules_to_save": ["classifier", "score"]' "$m"score.weight:3x4:7
+  echo '{"id2label": {"0": "bad", "1": "\"so\"", "2": "good"}, "problem_type": "single_label_classification", "pad_token_id": 2}' > ad/config.json
+  expect 0 st-pack base --adapter ad -o out --force
+  [[ "$stderr" != *LABEL_0* && "$stderr" != *pad_token_id* ]]
+  [ "$(setting id2label)" = "{'0': 'bad', '1': '\"so\"', '2': 'good'}" ]
+  [ "$(setting label2id)" = "{'bad': 0, '\"so\"': 1, 'good': 2}" ]
+  [ "$(setting pad_token_id) $(setting problem_type)" = "2 single_label_classification" ]
+  # A base that is one already may get other labels.
+  cp -r out classifier
+  adapter ad '"task_type": "SEQ_CLS", "modules_to_save": ["classifier", "score"]' "$m"score.weight:2x4:8
+  rm ad/config.json
+  expect 0 st-pack classifier --adapter ad -o out --force
+  [ "$(setting id2label)" = "{'0': 'LABEL_0', '1': 'LABEL_1'}" ]
+  [ "$(python3 st.py out | sort | tail -1)" = "score.weight 2x4 8" ]
+  # What the class is called for a type nobody knows, the user has to say.
+  sed -i s/llama/lama/ base/config.json
+  expect 0 st-pack base --adapter ad -o out --force
+  has stderr "set architectures and labels in config.json"
+  [ "$(setting architectures)" = "['LlamaForCausalLM']" ]
+}
+
+@test "a base without the prefix of the class: heads keep their names" {
+  python3 st.py base/model.safetensors q_proj.weight:4x4:0
+  echo '{"model_type": "x"}' > base/config.json
+  adapter ad '"modules_to_save": ["lm_head"]' "$m"lm_head.weight:6x4:7
+  expect 0 st-pack base --adapter ad -o out
+  [ "$(python3 st.py out)" = "lm_head.weight 6x4 7
+q_proj.weight 4x4 1" ]
+}
+
+@test "modules that are called like parts of an adapter" {
+  for module in lora_block lora_A module.base_layer_norm modules.original; do
+    rm -rf base ad out
+    python3 st.py base/model.safetensors "$module.weight:4x4:0"
+    echo '{}' > base/config.json
+    factors=("$m$module.lora_A.weight:1x4:1" "$m$module.lora_B.weight:4x1:1")
+    adapter ad '"modules_to_save": null'
+    expect 0 st-pack base --adapter ad -o out
+    [ "$(python3 st.py out)" = "$module.weight 4x4 1" ]
+  done
+}
+
+@test "two adapters and their whole modules" {
+  base false lm_head.weight:6x4:0
+  adapter a '"modules_to_save": ["lm_head"]' "$m"lm_head.weight:6x4:7
+  cp -r a same
+  adapter b '"modules_to_save": ["lm_head"]' "$m"lm_head.weight:6x4:8
+  expect 5 st-pack base --adapter a --adapter b -o out
+  has stderr "holds this tensor whole, too, with other values"
+  [ ! -e out ]
+  expect 0 st-pack base --adapter a --adapter same:0.5 -o out
+  has stderr "the scale 0.5 does not apply to 1 tensor that same holds whole"
+  [ "$(python3 st.py out)" = "lm_head.weight 6x4 7
+model.embed_tokens.weight 6x4 0
+model.q_proj.weight 4x4 1.5" ]
+  # Nor are factors added to a module that another adapter trained.
+  factors=("$m"lm_head.lora_A.weight:1x4:1 "$m"lm_head.lora_B.weight:6x1:1)
+  adapter b '"modules_to_save": null'
+  expect 5 st-pack base --adapter a --adapter b -o no
+  expect 5 st-pack base --adapter b --adapter a -o no
+}
+
+@test "the adapter of a model that holds it keeps no prefix" {
+  factors=(pretrained_model."$m"model.q_proj.lora_A.default.weight:1x4:1 pretrained_model."$m"model.q_proj.lora_B.default.weight:4x1:1)
+  python3 st.py run.safetensors "${factors[@]}" pretrained_model."$m"model.q_proj.base_layer.weight:4x4:0 v_head.summary.weight:1x4:0
+  expect 0 lora-extract run.safetensors --alpha 1 -o out
+  [ "$(python3 st.py out | cut -d' ' -f1)" = "${m}model.q_proj.lora_A.weight
+${m}model.q_proj.lora_B.weight" ]
+}
