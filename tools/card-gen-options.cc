@@ -27,6 +27,7 @@ void add_fact_options(App& app, CardOptions& c) {
   app.list("--set", "KEY=VALUE", c.set, "set any other front matter key (repeatable)");
   app.group("Training");
   app.list("--dataset", "ID", c.datasets, "a dataset it was trained on (repeatable)");
+  app.value("--run", "DIR", c.run, "the checkpoint or run folder that shows the training");
   app.value("--method", "METHOD", c.method, "a tag of TRL's trainers: sft, dpo, grpo …");
   app.value("--wandb", "URL", c.wandb, "the run at Weights & Biases");
   app.value("--comet", "URL", c.comet, "the run at Comet");
@@ -62,10 +63,11 @@ CardGenOptions parse_card_options(int argc, char** argv) {
   app.parse(argc, argv);
   if (o.operands.size() > 1) throw usage("give only one FOLDER").hint("see card-gen --help");
   const bool said = !o.card.base.empty() || !o.card.datasets.empty() || o.card.name || o.card.repo ||
-                    o.facts || o.card.method || o.card.base_folder;
+                    o.facts || o.card.method || o.card.base_folder || o.card.run;
   if (o.operands.empty() && (o.in_place || o.check)) throw usage("name a FOLDER");
   if (o.operands.empty() && !said && !o.lint)
     throw usage("name a FOLDER, or give at least --base").hint("see card-gen --help");
+  if (o.lint && o.card.run) throw usage("--run is for writing a card, not for --lint");
   if (o.fix && !o.lint) throw usage("--fix needs --lint");
   if (o.in_place + o.check + o.lint + o.explain > 1)
     throw usage("-i, --check, --lint and --explain exclude one another");

@@ -14,7 +14,9 @@
 #include "card/lint.h"
 #include "card/plot.h"
 #include "card/report.h"
+#include "card/results_table.h"
 #include "card/update.h"
+#include "ckpt/scan.h"
 #include "cli/console.h"
 #include "cli/run.h"
 #include "hub/repo.h"
@@ -122,10 +124,12 @@ CardFacts gather(const Options& o) {
   for (std::string& base : card.base) base = pasted_id(base, RepoType::kModel);
   for (std::string& dataset : card.datasets) dataset = pasted_id(dataset, RepoType::kDataset);
   if (card.base_folder) find_base(card);
+  card.newest_checkpoint = newest_checkpoint;
   add_options(facts, card);
   if (!o.operands.empty()) {
     add_folder(facts, o.operands.front(), card);
   } else {
+    if (card.run) add_named_run(facts, card);
     learn_from_cache(facts, card);
   }
   if (o.facts) add_inspection(facts, read_text(*o.facts, 256U << 20));
@@ -220,7 +224,7 @@ int generate(const Options& o) {
   const std::string plot = remembered("plot", o.plot);
   const CardText card = compose_card(facts, style_of(remembered("style", o.style)), base_name(plot));
   // A remembered curve is drawn only if there is one, and before anything is written.
-  const bool draws = !plot.empty() && !o.check && (o.plot || !facts.train_curve.empty());
+  const bool draws = !plot.empty() && !o.check && (o.plot || !plotted_curve(facts).empty());
   const std::string svg = draws ? loss_svg(facts) : "";
   if (o.preview) {
     if (const std::string line = loss_blocks(facts, 60); !line.empty()) print_note(line);

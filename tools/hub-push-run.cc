@@ -52,13 +52,4 @@ void refuse_run_folder(const std::string& local, const FileChoice& choice) {
                         escape_name(join_path(local, checkpoints.back()))));
 }
 
-std::string newest_checkpoint(const std::string& run) {
-  const RunFacts facts = scan_run(run, CheckpointNames(), {});
-  std::string newest;
-  for (const CheckpointFacts& checkpoint : facts.checkpoints) {
-    if (checkpoint.is_complete() && !checkpoint.writer) newest = checkpoint.name;
-  }
-  return newest;
-}
-
 }  // namespace mu

@@ -12,7 +12,4 @@ namespace mu {
 // but one of its checkpoints is meant.
 void refuse_run_folder(const std::string& local, const FileChoice& choice);
 
-// The newest complete checkpoint of a run; empty where there is none yet.
-std::string newest_checkpoint(const std::string& run);
-
 }  // namespace mu

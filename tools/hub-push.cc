@@ -7,6 +7,7 @@
 #include "base/duration.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "ckpt/scan.h"
 #include "cli/console.h"
 #include "cli/progress.h"
 #include "cli/run.h"

@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// Finds the model that a name in a file means. Caches keep a model under a path that still shows its id; any
-// other path shows nothing and never reaches a card.
+// The base model: which one a name in a file means, and what its files say. Caches keep a model under a path
+// that still shows its id; any other path shows nothing and never reaches a card.
+#include <algorithm>
+#include <iterator>
+
 #include "base/error.h"
+#include "base/in_file.h"
 #include "base/text.h"
+#include "card/front_matter.h"
 #include "card/gather.h"
 #include "card/tables.h"
 #include "model/hf_cache.h"
 #include "net/environment.h"
+#include "os/file.h"
 #include "os/folder.h"
 
 namespace mu {
@@ -60,6 +66,82 @@ std::optional<std::string> cached_snapshot(std::string_view id) {
   const std::vector<std::string> snapshots = repo.snapshots();
   if (snapshots.size() != 1) return std::nullopt;
   return repo.snapshot_path(snapshots.front());
+}
+
+namespace {
+
+CardFile read_base_card(const std::string& path) {
+  return in_file(path, [&] { return read_card(read_whole_file(path, kMaxCardBytes)); });
+}
+
+void add_base_license(CardFacts& facts, const CardFile& card, std::string_view source) {
+  if (const YamlValue* license = card.data.find("license"); license != nullptr && license_name(license->text))
+    facts.add("license", license->text, source);
+  for (const std::string_view key : {"license_name", "license_link"}) {
+    const YamlValue* value = card.data.find(key);
+    if (value != nullptr && value->is_string() && facts.text("license") == "other")
+      facts.add(key, value->text, source);
+  }
+}
+
+// Takes the tags that describe the model; tags with a colon say how the base itself was made.
+void add_base_tags(CardFacts& facts, const CardFile& card, std::string_view source) {
+  const YamlValue* value = card.data.find("tags");
+  if (value == nullptr) return;
+  std::vector<std::string> tags = facts.list("tags");
+  for (const std::string& tag : value->texts()) {
+    if (tag.find(':') == std::string::npos && trainer_by_tag(tag) == nullptr &&
+        std::find(tags.begin(), tags.end(), tag) == tags.end())
+      tags.push_back(tag);
+  }
+  std::erase_if(facts.facts, [](const Fact& fact) { return fact.name == "tags"; });
+  facts.add_list("tags", tags, source);
+}
+
+void add_base_parameters(CardFacts& facts, const std::string& folder, std::string_view source) {
+  const Folder base = scan_folder(folder);
+  if (!has_weights(base)) return;
+  CardFacts counted;
+  const std::optional<Weights> weights = open_weights_of(counted, base);
+  if (!weights) return;
+  add_parameters(counted, *weights, nullptr, false);
+  facts.add_number("base_parameters", counted.number("parameters").value_or(0), source);
+}
+
+}  // namespace
+
+void add_base_model(CardFacts& facts, const CardOptions& options, bool adapter) {
+  const std::optional<std::string> folder = options.base_folder ? options.base_folder
+                                            : facts.list("base_model").size() == 1
+                                                ? cached_snapshot(facts.text("base_model"))
+                                                : std::nullopt;
+  if (!folder) return;
+  const std::string source = options.base_folder ? "option --base-from" : "the base model in the local cache";
+  const std::string card_path = join_path(*folder, "README.md");
+  if (exists(card_path)) {
+    const CardFile card = read_base_card(card_path);
+    add_base_license(facts, card, source);
+    if (options.base_folder) add_base_tags(facts, card, source);
+  }
+  const std::string config_path = join_path(*folder, "config.json");
+  if (!facts.has("pipeline_tag") && exists(config_path)) {
+    const JsonDocument config = parse_json(read_whole_file(config_path, kMaxJson));
+    const JsonValue* list = config.root.find("architectures");
+    const std::string* name =
+        list == nullptr || list->items().empty() ? nullptr : list->items().front().as_string();
+    if (name != nullptr) facts.add("pipeline_tag", task_of(*name, config.root), source);
+  }
+  const std::string index_path = join_path(*folder, "model_index.json");
+  if (!facts.has("pipeline_tag") && exists(index_path)) {
+    const JsonDocument index = parse_json(read_whole_file(index_path, kMaxJson));
+    const std::string* name = index.root.find_string("_class_name");
+    if (name != nullptr) facts.add("pipeline_tag", std::string(diffusers_task(*name)), source);
+  }
+  if (adapter) add_base_parameters(facts, *folder, source);
+  // An option said it, and it is remembered as such.
+  if (options.base_folder)
+    std::copy_if(facts.facts.begin(), facts.facts.end(), std::back_inserter(facts.given),
+                 [&](const Fact& fact) { return fact.source == source; });
 }
 
 }  // namespace mu

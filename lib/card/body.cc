@@ -16,6 +16,7 @@
 #include "base/text.h"
 #include "card/card_text.h"
 #include "card/markdown.h"
+#include "card/results_table.h"
 #include "card/tables.h"
 
 namespace mu {
@@ -40,6 +41,21 @@ std::string codes(const std::vector<std::string>& values) {
   std::string out;
   for (const std::string& value : values) out += (out.empty() ? "" : ", ") + md_code(value);
   return out;
+}
+
+std::string join_words(const std::vector<std::string>& words) {
+  std::vector<std::string> texts;
+  for (const std::string& word : words) texts.push_back(md_text(word));
+  return join(texts, " and ");
+}
+
+// The labels of a classifier; of very many only the first.
+std::string label_list(const std::vector<std::string>& labels) {
+  constexpr std::size_t kShown = 20;
+  if (labels.size() <= kShown) return codes(labels);
+  return fmt::format("{} and {} more",
+                     codes({labels.begin(), labels.begin() + static_cast<std::ptrdiff_t>(kShown)}),
+                     group_digits(labels.size() - kShown));
 }
 
 std::string counted(double number) {
@@ -145,6 +161,15 @@ std::string model_region(const CardFacts& facts) {
                           ? count_fact(facts, "max_position_embeddings") + " tokens"
                           : "");
   list.add("Quantisation", facts.has("quantization") ? md_code(facts.text("quantization")) : "");
+  list.add("Pipeline", facts.has("pipeline_class") ? md_code(facts.text("pipeline_class")) : "");
+  list.add("Pooling", join_words(facts.list("pooling")));
+  list.add("Vectors",
+           facts.has("embedding_dimension") ? count_fact(facts, "embedding_dimension") + " dimensions" : "");
+  list.add("Compared by", facts.has("similarity") ? md_code(facts.text("similarity")) : "");
+  list.add("Longest input",
+           facts.has("max_seq_length") ? count_fact(facts, "max_seq_length") + " tokens" : "");
+  list.add("Prompts", codes(facts.list("prompts")));
+  list.add("Labels", label_list(facts.list("label_names")));
   list.add("Language", codes(facts.list("language")));
   if (const std::string license = facts.text("license"); !license.empty()) {
     const std::optional<std::string_view> name = license_name(license);
@@ -276,74 +301,47 @@ std::string trl_procedure(const CardFacts& facts) {
 
 namespace {
 
-std::string cell(const std::optional<double>& value) {
-  return value ? fmt::format("{:.4g}", *value) : "";
+// "3.25 at the end, 2.375 at the start" of a metric; empty if it never was a number.
+std::string course(const MetricCurve& curve) {
+  const auto known = [](const CurvePoint& point) { return std::isfinite(point.value); };
+  const auto first = std::find_if(curve.points.begin(), curve.points.end(), known);
+  if (first == curve.points.end()) return "";
+  const auto last = std::find_if(curve.points.rbegin(), curve.points.rend(), known);
+  if (first->step == last->step) return fmt::format("{:.4g}", last->value);
+  return fmt::format("{:.4g} at the end, {:.4g} at the start", last->value, first->value);
 }
 
-std::string column_name(const std::string& metric) {
-  if (metric == "eval_loss") return "validation loss";
-  std::string name = metric.substr(5);
-  std::replace(name.begin(), name.end(), '_', ' ');
-  return md_text(name);
+// The numbers that tell most about the run; of a language model these are the losses.
+void add_metrics(const CardFacts& facts, Bullets& list) {
+  for (const MetricCurve& curve : facts.metrics) list.add(heading_of(curve.label), course(curve));
 }
 
-// The steps whose training loss is shown: the first, the last, the lowest, and about a dozen others, closer
-// together early on.
-std::vector<std::uint64_t> shown_steps(const std::vector<CurvePoint>& curve) {
-  constexpr std::size_t kShown = 12;  // rows that one still reads
-  std::vector<std::uint64_t> steps;
-  const std::size_t n = curve.size();
-  if (n == 0) return steps;
-  for (std::size_t i = 0; i < kShown; ++i) {
-    const double at = std::pow(static_cast<double>(n), static_cast<double>(i) / (kShown - 1)) - 1;
-    steps.push_back(curve[std::min(n - 1, static_cast<std::size_t>(at))].step);
+void add_best_losses(const CardFacts& facts, Bullets& list) {
+  const std::optional<double> best = facts.number("best_eval_loss");
+  if (!best) {
+    if (const std::optional<double> last = facts.number("last_eval_loss"))
+      list.add("Last validation loss", fmt::format("{:.4g}", *last));
+    return;
   }
-  const auto lowest =
-      std::min_element(curve.begin(), curve.end(), [](const CurvePoint& a, const CurvePoint& b) {
-        return !std::isnan(a.loss) && (std::isnan(b.loss) || a.loss < b.loss);
-      });
-  steps.push_back(lowest->step);
-  steps.push_back(curve.back().step);
-  return steps;
-}
-
-std::string results_table(const CardFacts& facts) {
-  std::vector<std::uint64_t> steps = shown_steps(facts.train_curve);
-  for (const EvalRow& row : facts.evaluations) steps.push_back(row.step);
-  std::sort(steps.begin(), steps.end());
-  steps.erase(std::unique(steps.begin(), steps.end()), steps.end());
-  if (steps.empty()) return "";
-  std::vector<std::string> header = {"step", "epoch", "training loss"};
-  for (const std::string& column : facts.eval_columns) header.push_back(column_name(column));
-  std::vector<std::vector<std::string>> rows;
-  for (const std::uint64_t step : steps) {
-    const auto point = std::lower_bound(facts.train_curve.begin(), facts.train_curve.end(), step,
-                                        [](const CurvePoint& p, std::uint64_t s) { return p.step < s; });
-    const bool logged = point != facts.train_curve.end() && point->step == step;
-    const auto eval = std::lower_bound(facts.evaluations.begin(), facts.evaluations.end(), step,
-                                       [](const EvalRow& r, std::uint64_t s) { return r.step < s; });
-    const bool evaluated = eval != facts.evaluations.end() && eval->step == step;
-    std::string epoch;
-    if (logged) epoch = cell(point->epoch);
-    if (epoch.empty() && evaluated) epoch = cell(eval->epoch);
-    std::vector<std::string> row = {std::to_string(step), epoch,
-                                    logged ? fmt::format("{:.4g}", point->loss) : ""};
-    for (std::size_t i = 0; i < facts.eval_columns.size(); ++i)
-      row.push_back(evaluated ? cell(eval->values[i]) : "");
-    if (evaluated && facts.best_step == step) {
-      for (std::string& text : row) text = text.empty() ? "" : "**" + text + "**";
-    }
-    rows.push_back(std::move(row));
+  const std::vector<SetLoss> sets = best_losses(facts);
+  if (sets.size() > 1) {
+    for (const SetLoss& set : sets)
+      list.add("Best validation loss on " + md_code(set.name),
+               fmt::format("{:.4g} at step {}", set.loss, set.step));
+    return;
   }
-  const std::string table = md_table(header, rows);
-  if (rows.size() <= 30) return table;
-  return fmt::format("<details>\n<summary>{} rows</summary>\n\n{}\n</details>\n", rows.size(), table);
+  std::string text = fmt::format("{:.4g}", *best);
+  if (facts.has("best_step")) text += " at step " + facts.text("best_step");
+  if (const std::optional<double> perplexity = facts.number("perplexity"))
+    text += fmt::format(" (perplexity {:.4g})", *perplexity);
+  list.add("Best validation loss", text);
 }
 
 }  // namespace
 
 std::string training_region(const CardFacts& facts, std::string_view plot) {
   Bullets list;
+  if (facts.metrics_first) add_metrics(facts, list);
   list.add("Steps", count_fact(facts, "global_step"));
   if (const std::optional<double> epochs = facts.number("epochs"))
     list.add("Epochs", fmt::format("{:.4g}", *epochs));
@@ -356,20 +354,14 @@ std::string training_region(const CardFacts& facts, std::string_view plot) {
   list.add("Processes", plain_fact(facts, "processes"));
   if (const std::optional<double> loss = facts.number("mean_train_loss"))
     list.add("Mean training loss", fmt::format("{:.4g}", *loss));
-  if (const std::optional<double> loss = facts.number("best_eval_loss")) {
-    std::string text = fmt::format("{:.4g}", *loss);
-    if (facts.has("best_step")) text += " at step " + facts.text("best_step");
-    if (const std::optional<double> perplexity = facts.number("perplexity"))
-      text += fmt::format(" (perplexity {:.4g})", *perplexity);
-    list.add("Best validation loss", text);
-  } else if (const std::optional<double> last = facts.number("last_eval_loss")) {
-    list.add("Last validation loss", fmt::format("{:.4g}", *last));
-  }
+  add_best_losses(facts, list);
+  if (!facts.metrics_first) add_metrics(facts, list);
   const std::string bullets = list.under(""), table = results_table(facts), links = run_links(facts);
   std::string out;
   if (!links.empty()) out += "\n" + links;
   if (!bullets.empty()) out += bullets.substr(1);
-  if (!plot.empty() && !facts.train_curve.empty()) out += "\n![Loss over steps](" + std::string(plot) + ")\n";
+  if (!plot.empty() && !plotted_curve(facts).empty())
+    out += fmt::format("\n![{} over steps]({})\n", heading_of(plotted_label(facts)), plot);
   if (!table.empty()) out += "\n" + table;
   return out.empty() ? "" : "## Training\n" + out;
 }

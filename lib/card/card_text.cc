@@ -34,7 +34,7 @@ std::string model_index(const CardFacts& facts) {
   const std::string task = facts.has("pipeline_tag") ? facts.text("pipeline_tag") : "text-generation";
   std::string last;
   for (const EvalResult& result : facts.results) {
-    if (!result.is_benchmark) continue;
+    if (!result.is_benchmark || !result.is_given) continue;
     if (result.task != last) {
       const std::string dataset = yaml_string(result.task);
       out += "  - task:\n      type: " + yaml_string(task) + "\n    dataset:\n      name: " + dataset +
@@ -49,8 +49,7 @@ std::string model_index(const CardFacts& facts) {
   const std::string dataset = facts.text("datasets");
   bool opened = false;
   for (const EvalResult& result : facts.results) {
-    const bool metric = !result.is_benchmark && result.metric.starts_with("eval_") &&
-                        !result.metric.ends_with("_runtime") && !result.metric.ends_with("_per_second");
+    const bool metric = !result.is_benchmark && result.is_given && result.metric.starts_with("eval_");
     if (dataset.empty() || !metric) continue;
     if (!opened) {
       out += "  - task:\n      type: " + yaml_string(task) +

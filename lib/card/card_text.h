@@ -74,6 +74,9 @@ std::string versions_region(const CardFacts& facts);
 std::string provenance_region(const CardFacts& facts);
 std::string citation_region(const CardFacts& facts);
 std::string method_sentence(const CardFacts& facts);  // used in other regions
+// Code that loads the model with a library other than Transformers and PEFT; empty for libraries that we do not
+// know how to use.
+std::string library_code(const CardFacts& facts);
 // What a reader can type for the model: the repository, else its path as seen from beside its folder.
 std::string model_id(const CardFacts& facts);
 // The sections of TRL's own card, under its headings.

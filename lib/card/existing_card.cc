@@ -52,6 +52,21 @@ void add_published_name(CardFacts& facts, std::string_view body) {
     facts.add("repo", std::string(id), kSource);
 }
 
+// The library and task of a card that its files do not show: a LoRA of a diffusion model, weights for MLX. The
+// names that trainers write in any case say nothing.
+void add_library_of_card(CardFacts& facts, const std::vector<std::string>& libraries,
+                         const std::vector<std::string>& tasks, const std::vector<std::string>& tags) {
+  const std::string library = libraries.empty() ? "" : libraries.front();
+  if (library.size() < 60 && library != "transformers" && library != "peft" && library != "None")
+    facts.add("library_name", library, kSource);
+  if (tasks.size() == 1 && is_pipeline_tag(tasks.front())) facts.add("pipeline_tag", tasks.front(), kSource);
+  if (facts.text("library_name") != "diffusers") return;
+  for (const std::string& tag : tags) {
+    if (tag.find("-to-") != std::string::npos && is_pipeline_tag(tag))
+      facts.add("pipeline_tag", tag, "README.md tags");
+  }
+}
+
 // "- TRL: 1.0" (TRL), "- PEFT 0.1" (PEFT and Transformers).
 void add_versions(CardFacts& facts, std::string_view body) {
   constexpr unsigned kMostVersions = 100;  // a trainer writes some five
@@ -89,6 +104,11 @@ bool is_sound_given(const Fact& fact) {
       return v.size() < 16 && v.find_first_not_of("0123456789") == std::string::npos;
     });
   if (name == "language") return all([](const std::string& v) { return is_language(v); });
+  if (name == "trainer")
+    return all([](const std::string& v) {
+      return v.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") ==
+             std::string::npos;
+    });
   if (name == "method") return all([](const std::string& v) { return trainer_by_tag(v) != nullptr; });
   if (name == "base_model_relation")
     return all([](const std::string& v) {
@@ -137,14 +157,18 @@ void add_existing_card(CardFacts& facts, const std::string& path, const std::str
   if (parse_state(card.body()).present) return;
   // The next run will find a state line and not read these again.
   const std::size_t before = facts.facts.size();
+  add_library_of_card(facts, texts("library_name"), texts("pipeline_tag"), tags);
   add_run_pages(facts, card.body());
   if (std::find(tags.begin(), tags.end(), "trl") != tags.end()) add_published_name(facts, card.body());
   facts.given.insert(facts.given.end(), facts.facts.begin() + static_cast<std::ptrdiff_t>(before),
                      facts.facts.end());
   add_versions(facts, card.body());
   std::vector<std::string> others = facts.list("tags");
-  std::copy_if(tags.begin(), tags.end(), std::back_inserter(others), [](const std::string& tag) {
-    return !tag.starts_with("base_model:") && !tag.starts_with("trackio:") && trainer_by_tag(tag) == nullptr;
+  // The adapter of a run may have been merged since.
+  const bool whole = facts.text("kind").starts_with("model");
+  std::copy_if(tags.begin(), tags.end(), std::back_inserter(others), [whole](const std::string& tag) {
+    return !tag.starts_with("base_model:") && !tag.starts_with("trackio:") &&
+           trainer_by_tag(tag) == nullptr && !(whole && (tag == "lora" || tag == "peft"));
   });
   const Fact* said = facts.find("tags");
   const std::string source = said == nullptr ? std::string(kSource) : said->source;
@@ -152,10 +176,18 @@ void add_existing_card(CardFacts& facts, const std::string& path, const std::str
   facts.add_list("tags", others, source);
 }
 
-void add_given(CardFacts& facts, const std::string& path) {
+void add_given(CardFacts& facts, const std::string& path, bool names_run) {
   const CardState state = parse_state(read_whole_file(path, kMaxCardBytes));
+  std::vector<std::string> from_run;
   for (const Fact& fact : state.given) {
-    if (facts.has(fact.name) || !is_sound_given(fact)) continue;
+    if (fact.name == "from_run") from_run.insert(from_run.end(), fact.values.begin(), fact.values.end());
+  }
+  if (!from_run.empty() && !names_run)
+    facts.given.push_back({"from_run", from_run, true, false, "--run, earlier"});
+  for (const Fact& fact : state.given) {
+    const bool old_run =
+        names_run && std::find(from_run.begin(), from_run.end(), fact.name) != from_run.end();
+    if (old_run || facts.has(fact.name) || !is_sound_given(fact)) continue;
     facts.facts.push_back(fact);
     facts.given.push_back(fact);
   }

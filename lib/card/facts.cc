@@ -233,16 +233,33 @@ void add_relation(CardFacts& facts, bool adapter) {
             kConclusion);
 }
 
+// The tags that the libraries themselves write, by which the Hub tells the kinds of their models apart.
+void add_library_tags(const CardFacts& facts, std::vector<std::string>& tags) {
+  const std::string library = facts.text("library_name"), of = facts.text("sentence_class");
+  if (library == "setfit") tags.insert(tags.end(), {"setfit", "sentence-transformers"});
+  if (library == "diffusers") tags.emplace_back("diffusers");
+  if (library == "timm") tags.emplace_back("timm");
+  if (library != "sentence-transformers") return;
+  tags.emplace_back("sentence-transformers");
+  if (of == "CrossEncoder") tags.insert(tags.end(), {"cross-encoder", "reranker"});
+  if (of == "SparseEncoder") tags.insert(tags.end(), {"sparse-encoder", "sparse"});
+  if (of == "MultiVectorEncoder") tags.insert(tags.end(), {"multi-vector", "colbert", "late-interaction"});
+  if (of == "SentenceTransformer")
+    tags.insert(tags.end(), {"sentence-similarity", "feature-extraction", "dense"});
+}
+
 void add_tags(CardFacts& facts, bool adapter) {
   const std::string base = facts.text("base_model"), method = facts.text("method");
   // The tags that TRL, PEFT and Transformers set, in a fixed order.
   std::vector<std::string> tags;
+  const std::string library = facts.text("library_name");
   if (adapter && !base.empty() && facts.list("base_model").size() == 1)
     tags.push_back("base_model:adapter:" + base);
   if (!method.empty() || facts.has("trainer") || !facts.train_curve.empty())
     tags.emplace_back("generated_from_trainer");
-  if (facts.text("peft_type") == "LORA") tags.emplace_back("lora");
-  if (adapter) tags.emplace_back("transformers");
+  if (facts.text("peft_type") == "LORA" || facts.has("lora_file")) tags.emplace_back("lora");
+  if (adapter && library == "peft") tags.emplace_back("transformers");
+  add_library_tags(facts, tags);
   if (!method.empty()) tags.emplace_back("trl");
   if (!method.empty()) tags.push_back(method);
   if (facts.has("merge_method")) tags.insert(tags.end(), {"mergekit", "merge"});
@@ -257,6 +274,21 @@ void add_tags(CardFacts& facts, bool adapter) {
   }
   std::erase_if(facts.facts, [](const Fact& fact) { return fact.name == "tags"; });
   facts.add_list("tags", tags, source);
+}
+
+void add_library_name(CardFacts& facts, bool adapter) {
+  if (facts.has("lora_file")) facts.add("pipeline_tag", "text-to-image", "the usual task of such a LoRA");
+  // Several programs use GGUF, and the Hub counts none of them as a library.
+  if (facts.has("gguf_file")) return;
+  const bool peft = facts.has("peft_type") || (adapter && !facts.has("kind"));
+  const bool trained = facts.has("trainer") || facts.has("method") || facts.has("global_step");
+  const bool known = facts.has("architecture") || facts.has("model_type") || trained ||
+                     (!facts.has("kind") && facts.has("base_model"));
+  if (peft || (known && adapter)) {
+    facts.add("library_name", "peft", kConclusion);
+  } else if (known) {
+    facts.add("library_name", "transformers", kConclusion);
+  }
 }
 
 void add_name(CardFacts& facts) {
@@ -294,9 +326,7 @@ void add_conclusions(CardFacts& facts) {
   const bool adapter =
       facts.text("kind").starts_with("adapter") || facts.text("base_model_relation") == "adapter";
   add_relation(facts, adapter);
-  // Several programs use GGUF, and the Hub counts none of them as a library.
-  if ((facts.has("kind") || facts.has("base_model")) && !facts.has("gguf_file"))
-    facts.add("library_name", adapter ? "peft" : "transformers", kConclusion);
+  add_library_name(facts, adapter);
   const std::string method = facts.text("method");
   if (!method.empty() && !facts.has("kind"))
     facts.add("pipeline_tag", method == "reward-trainer" ? "text-classification" : "text-generation",

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -29,7 +30,13 @@ struct UsedHyperparameter {
 struct CurvePoint {
   std::uint64_t step;
   std::optional<double> epoch;
-  double loss;
+  double value;  // NaN where the run logged none
+};
+
+// A number of the training that tells more than its loss, or beside it: the reward of GRPO, the accuracy of DPO.
+struct MetricCurve {
+  std::string metric, label;       // "rewards/accuracies", "accuracy"
+  std::vector<CurvePoint> points;  // by step
 };
 
 // An evaluation during the run; `values` are in the order of CardFacts::eval_columns.
@@ -39,19 +46,22 @@ struct EvalRow {
   std::vector<std::optional<double>> values;
 };
 
-// A result from a file given with --eval.
+// A result from a file that was given with --eval, or that a trainer left in the folder.
 struct EvalResult {
   std::string task, metric;  // "hellaswag", "acc,none"
   double value = 0;
   std::optional<double> error;
   std::string shots;
-  bool is_benchmark = false;  // from an evaluation harness: goes into model-index
+  bool is_benchmark = false;  // from an evaluation harness
+  bool is_given = false;      // with --eval: goes into model-index
 };
 
 struct CardFacts {
   std::vector<Fact> facts;
   std::vector<UsedHyperparameter> hyperparameters;
-  std::vector<CurvePoint> train_curve;  // by step
+  std::vector<CurvePoint> train_curve;  // the training loss, by step
+  std::vector<MetricCurve> metrics;     // those worth showing, in their order
+  bool metrics_first = false;           // they tell more than the loss
   std::vector<std::string> eval_columns;
   std::vector<EvalRow> evaluations;  // by step
   std::optional<std::uint64_t> best_step;
@@ -81,7 +91,10 @@ struct CardOptions {
   std::vector<std::string> datasets, languages, tags, set, library_versions, authors, eval_files;
   std::optional<std::string> wandb, comet, trackio, tensorboard, citation, source_revision;
   std::optional<std::string> base_folder;  // where the files of the base model are; default: the cache
-  std::string facts_json;                  // a document of st-inspect --json
+  std::optional<std::string> run;          // the checkpoint or run that the training is known from
+  // The name of the newest complete checkpoint of a run, or nothing; may be empty.
+  std::function<std::string(const std::string& run)> newest_checkpoint{};
+  std::string facts_json;  // a document of st-inspect --json
   bool hash_weights = false;
 };
 
@@ -92,6 +105,10 @@ void add_options(CardFacts& facts, const CardOptions& options);
 // Adds what a folder says. Files that can't be understood are noted in `unknown`. Throws kIo if it is not a
 // folder, or something in it can't be read.
 void add_folder(CardFacts& facts, const std::string& path, const CardOptions& options);
+
+// Adds what the run that CardOptions::run names says about the training. Throws kIo if it is not there,
+// kMalformed if it shows no training.
+void add_named_run(CardFacts& facts, const CardOptions& options);
 
 // Adds what the files of the base model say, in the folder that was named or in the local cache of the Hub:
 // licence, task, and for an adapter the parameters of its base; from a named folder also the tags that its

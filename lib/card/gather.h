@@ -2,9 +2,13 @@
 // The pieces of add_folder(): one function for each kind of file.
 #pragma once
 
+#include <fmt/format.h>
+
+#include <optional>
 #include <string>
 #include <string_view>
 
+#include "base/error.h"
 #include "base/json.h"
 #include "card/facts.h"
 #include "model/folder.h"
@@ -13,6 +17,28 @@
 #include "weights/weights.h"
 
 namespace mu {
+
+constexpr std::uint64_t kMaxJson =
+    256U << 20;  // bytes: bounds memory; trainer_state.json of a very long run is the largest
+
+// Runs one reader. What it can't read is noted, and the card is made from the rest.
+template <typename Read>
+void try_to(CardFacts& facts, std::string_view what, Read read) {
+  try {
+    read();
+  } catch (const Error& error) {
+    // A card without what a disk could not read today is worse than none.
+    if (error.kind() == ErrorKind::kIo) throw;
+    facts.unknown.push_back(fmt::format("{}: {}", what, error.what()));
+  }
+}
+
+// A file that must hold a JSON object. Throws kMalformed and kIo, naming it.
+JsonValue read_object(const Folder& folder, std::string_view name);
+
+bool has_weights(const Folder& folder);
+// The weights that stand for a folder, headers only. What is wrong with them is noted.
+std::optional<Weights> open_weights_of(CardFacts& facts, const Folder& folder);
 
 // The base model that a name in a file means: an id, or the id inside a path of the Hugging Face or
 // ModelScope cache; nullopt for any other name.
@@ -25,8 +51,30 @@ std::optional<std::string> cached_snapshot(std::string_view id);
 
 // Adds what an existing card in the folder says and the files don't. Placeholders and paths are not facts.
 void add_existing_card(CardFacts& facts, const std::string& path, const std::string& folder);
-// Adds what options of earlier runs said, as the card at `path` remembers it.
-void add_given(CardFacts& facts, const std::string& path);
+// Adds what options of earlier runs said, as the card at `path` remembers it; without what came from the run
+// that --run named then, if another is named now.
+void add_given(CardFacts& facts, const std::string& path, bool names_run);
+
+// The task of a model of Transformers, by its class; empty for a class without one.
+std::string task_of(std::string_view architecture, const JsonValue& config);
+void add_config(CardFacts& facts, const JsonValue& config, const std::string& folder);
+void add_tokenizer(CardFacts& facts, const Folder& folder);
+// Which other library loads the folder, and what it needs: sentence-transformers, setfit, diffusers, timm.
+// Their files are read, never run.
+void add_library(CardFacts& facts, const Folder& folder);
+// The same for a folder whose weights alone show it: a LoRA of a diffusion model.
+void add_library_of_weights(CardFacts& facts, const Folder& folder, const Weights& weights);
+// The sub-folder with the model of Transformers in it, for a folder of sentence-transformers; else empty.
+std::string inner_model_folder(const Folder& folder);
+
+// The checkpoint of a run that stands for it: the newest complete one, or if none is, the newest. Empty
+// without checkpoints.
+std::string checkpoint_of(const Folder& run, const CardOptions& options);
+// Adds what a run says about the training: its state and arguments, from `folder` or from `checkpoint`, which
+// may be the same, and the results in `folder`.
+void add_run(CardFacts& facts, const Folder& folder, const Folder& checkpoint);
+// Adds the date of SOURCE_DATE_EPOCH, or of the last log of a run.
+void add_date(CardFacts& facts, const std::string& path);
 
 void add_adapter_config(CardFacts& facts, const JsonValue& config, const std::string& folder);
 // Adds the models of a merge. Throws kMalformed.
@@ -39,5 +87,8 @@ void add_parameters(CardFacts& facts, const Weights& weights, const JsonValue* c
 void add_training_arguments(CardFacts& facts, const TrainingArguments& arguments);
 void add_trainer_state(CardFacts& facts, const TrainerState& state);
 void add_evaluation_file(CardFacts& facts, std::string_view text, std::string_view file);
+// Adds the metrics of a flat object that a trainer wrote, without what only keeps its books (epoch, times,
+// counts, training loss). `given`: the file was named with --eval.
+void add_trainer_results(CardFacts& facts, const JsonValue& results, bool given);
 
 }  // namespace mu

@@ -69,7 +69,7 @@ std::string facts_json(const CardFacts& facts) {
   for (const CurvePoint& point : facts.train_curve) {
     json.begin_object().member("step", point.step);
     write_optional(json, "epoch", point.epoch);
-    json.member("loss", point.loss).end_object();
+    json.member("loss", point.value).end_object();
   }
   json.end_array().key("evaluations").begin_array();
   for (const EvalRow& row : facts.evaluations) {

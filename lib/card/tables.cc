@@ -75,6 +75,14 @@ bool is_pipeline_tag(std::string_view tag) {
   return std::find(lines.begin(), lines.end(), tag) != lines.end();
 }
 
+std::string_view diffusers_task(std::string_view pipeline_class) {
+  for (const std::string_view line : lines_of(card_data::diffusers_tasks)) {
+    const std::vector<std::string_view> classes = split(column(line, 1), ' ');
+    if (std::find(classes.begin(), classes.end(), pipeline_class) != classes.end()) return column(line, 0);
+  }
+  return "";
+}
+
 bool is_template_hint(std::string_view hash) {
   const std::vector<std::string_view> lines = lines_of(card_data::template_hints);
   return std::find(lines.begin(), lines.end(), hash) != lines.end();

@@ -12,7 +12,7 @@ namespace mu {
 
 namespace card_data {
 extern const std::string_view licenses, base_licenses, languages, pipeline_tags, template_hints, trainers,
-    hyperparameters;
+    hyperparameters, diffusers_tasks;
 }
 
 // The name of a licence that the Hub knows; nullopt for any other identifier. Matching is exact.
@@ -22,6 +22,9 @@ std::optional<std::string_view> license_name(std::string_view id);
 std::optional<std::string_view> family_license(std::string_view base_model);
 bool is_language(std::string_view code);
 bool is_pipeline_tag(std::string_view tag);
+
+// The task of a pipeline of diffusers, by its class; empty if that does not tell.
+std::string_view diffusers_task(std::string_view pipeline_class);
 
 // The identifier that somebody probably meant: "Apache-2.0" -> "apache-2.0", "english" -> "en", "zh-CN" ->
 // "zh".

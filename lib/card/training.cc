@@ -8,7 +8,9 @@
 
 #include "base/text.h"
 #include "card/gather.h"
+#include "card/metrics.h"
 #include "card/tables.h"
+#include "model/hf_cache.h"
 
 namespace mu {
 namespace {
@@ -26,7 +28,8 @@ struct Evaluated {
 };
 
 struct Log {
-  std::vector<CurvePoint> train;  // by step
+  std::vector<CurvePoint> train;  // the loss, by step
+  std::vector<MetricCurve> metrics;
   std::map<std::uint64_t, Evaluated> evals;
 };
 
@@ -43,35 +46,55 @@ void sort_by_step(std::vector<CurvePoint>& curve) {
   curve.erase(curve.begin() + static_cast<std::ptrdiff_t>(kept), curve.end());
 }
 
-Log read_log(const TrainerState& state, std::vector<std::string>& columns) {
-  enum class Kind : std::uint8_t { kOther, kLoss, kEval };
-  std::vector<Kind> kinds;  // by metric: a long log repeats a few names
+// Reads the loss, the headline metrics and the evaluations. `columns` gets the names of the latter.
+Log read_log(const TrainerState& state, const std::vector<Headline>& headlines,
+             std::vector<std::string>& columns) {
+  enum class Kind : std::uint8_t { kOther, kLoss, kRate, kEval, kHeadline };
+  struct Sort {
+    Kind kind = Kind::kOther;
+    std::size_t headline = 0;
+  };
+  Log log;
+  for (const Headline& headline : headlines)
+    log.metrics.push_back({std::string(headline.metric), std::string(headline.label), {}});
+  std::vector<Sort> sorts;  // by metric: a long log repeats a few names
   for (const std::string& name : state.metric_names) {
-    const bool eval = name.starts_with("eval_") && !is_timing(name);
-    kinds.push_back(name == "loss" ? Kind::kLoss : eval ? Kind::kEval : Kind::kOther);
+    const bool eval = name.starts_with("eval_") && !is_timing(name) && !name.ends_with("_num_tokens");
+    Sort sort{eval ? Kind::kEval : Kind::kOther, 0};
+    if (name == "loss") sort.kind = Kind::kLoss;
+    if (name == "learning_rate" || name == "grad_norm") sort.kind = Kind::kRate;
+    for (std::size_t i = 0; i < headlines.size(); ++i) {
+      if (headlines[i].metric == name) sort = {Kind::kHeadline, i};
+    }
+    sorts.push_back(sort);
     if (eval) columns.push_back(name);
   }
-  Log log;
   for (const TrainerLogEntry& entry : state.log_history) {
     const std::uint64_t step = entry.step.value_or(0);
+    bool has_loss = false, has_rate = false;
     for (const TrainerMetric& metric : entry.metrics) {
-      if (kinds[metric.name] == Kind::kLoss) log.train.push_back({step, entry.epoch, metric.value});
-      if (kinds[metric.name] != Kind::kEval) continue;
+      const Sort& sort = sorts[metric.name];
+      const CurvePoint point{step, entry.epoch, metric.value};
+      if (sort.kind == Kind::kLoss) log.train.push_back(point);
+      if (sort.kind == Kind::kHeadline) log.metrics[sort.headline].points.push_back(point);
+      has_loss = has_loss || sort.kind == Kind::kLoss;
+      has_rate = has_rate || sort.kind == Kind::kRate;
+      if (sort.kind != Kind::kEval) continue;
       Evaluated& row = log.evals[step];
       row.epoch = entry.epoch;
       row.values[state.metric_names[metric.name]] = metric.value;
     }
+    // A loss that was written as null was not a number either.
+    if (has_rate && !has_loss) log.train.push_back({step, entry.epoch, std::nan("")});
   }
   sort_by_step(log.train);
+  // A run that never logs a loss has no curve.
+  if (std::none_of(log.train.begin(), log.train.end(),
+                   [](const CurvePoint& p) { return !std::isnan(p.value); }) &&
+      !state.metric_id("loss"))
+    log.train.clear();
+  for (MetricCurve& curve : log.metrics) sort_by_step(curve.points);
   return log;
-}
-
-// Losses first, then the others in their order; a table stays readable with eight.
-void order_columns(std::vector<std::string>& columns) {
-  std::stable_partition(columns.begin(), columns.end(),
-                        [](const std::string& c) { return c.ends_with("_loss"); });
-  std::erase_if(columns, [](const std::string& c) { return c == "eval_num_tokens"; });
-  if (columns.size() > 8) columns.resize(8);
 }
 
 void add_summary(CardFacts& facts, const TrainerState& state) {
@@ -88,6 +111,12 @@ void add_summary(CardFacts& facts, const TrainerState& state) {
   take("train_loss", "mean_train_loss");
   take("num_tokens", "tokens_seen");
   take("mean_token_accuracy", "final_token_accuracy");
+  for (const MetricCurve& curve : facts.metrics) {
+    const auto known = std::find_if(curve.points.rbegin(), curve.points.rend(),
+                                    [](const CurvePoint& point) { return std::isfinite(point.value); });
+    if (known != curve.points.rend() && curve.metric != "mean_token_accuracy")
+      facts.add_number("final_" + curve.metric, known->value, kState);
+  }
   if (state.num_input_tokens_seen.value_or(0) > 0)
     facts.add_number("tokens_seen", static_cast<double>(*state.num_input_tokens_seen), kState);
 }
@@ -130,6 +159,17 @@ void add_other_arguments(CardFacts& facts, const TrainingArguments& arguments) {
   }
 }
 
+// Where the run was to be pushed (TrainingArguments; the two older names are gone since Transformers 5). A name
+// without an owner is that of an account that the file does not know.
+void add_push_target(CardFacts& facts, const TrainingArguments& arguments) {
+  std::string id = arguments.text("hub_model_id").value_or("");
+  const std::string owner = arguments.text("push_to_hub_organization").value_or("");
+  const std::string name = arguments.text("push_to_hub_model_id").value_or("");
+  if (id.empty() && !owner.empty() && !name.empty()) id = owner + "/" + name;
+  if (is_repo_id(id) && id.find('/') != std::string::npos && !is_local_path(id))
+    facts.add("repo", id, "training_args.bin");
+}
+
 std::string class_stem(std::string_view class_name) {
   std::string_view name = class_name.substr(class_name.rfind('.') + 1);
   if (name.ends_with("Config")) name.remove_suffix(6);
@@ -139,9 +179,12 @@ std::string class_stem(std::string_view class_name) {
 }  // namespace
 
 void add_trainer_state(CardFacts& facts, const TrainerState& state) {
-  Log log = read_log(state, facts.eval_columns);
-  order_columns(facts.eval_columns);
+  const std::vector<Headline> headlines = headlines_of(state.metric_names);
+  Log log = read_log(state, headlines, facts.eval_columns);
+  order_eval_columns(facts.eval_columns, headlines);
   facts.train_curve = std::move(log.train);
+  facts.metrics = std::move(log.metrics);
+  facts.metrics_first = !headlines.empty() && headlines.front().before_loss;
   for (const auto& [step, evaluated] : log.evals) {
     EvalRow row{step, evaluated.epoch, {}};
     for (const std::string& column : facts.eval_columns) {
@@ -154,21 +197,20 @@ void add_trainer_state(CardFacts& facts, const TrainerState& state) {
   if (state.epoch) facts.add_number("epochs", *state.epoch, kState);
   add_summary(facts, state);
   const EvalRow* best = nullptr;
-  const bool has_loss = !facts.eval_columns.empty() && facts.eval_columns.front().ends_with("_loss");
+  const std::optional<std::size_t> loss = loss_column(facts.eval_columns);
+  const auto loss_of = [&](const EvalRow& row) { return loss ? row.values[*loss] : std::nullopt; };
   for (const EvalRow& row : facts.evaluations) {
     if (state.best_global_step && row.step == *state.best_global_step) best = &row;
   }
   for (const EvalRow& row : facts.evaluations) {
     if (state.best_global_step && best != nullptr && best->step == *state.best_global_step) break;
-    if (!has_loss || !row.values.front() || !std::isfinite(*row.values.front())) continue;
-    if (best == nullptr || *row.values.front() < *best->values.front()) best = &row;
+    if (!loss_of(row) || !std::isfinite(*loss_of(row))) continue;
+    if (best == nullptr || *loss_of(row) < *loss_of(*best)) best = &row;
   }
   if (best == nullptr) return;
   facts.best_step = best->step;
   facts.add_number("best_step", static_cast<double>(best->step), kState);
-  if (has_loss && best->values.front()) {
-    facts.add_number("best_eval_loss", *best->values.front(), kState);
-  }
+  if (loss_of(*best)) facts.add_number("best_eval_loss", *loss_of(*best), kState);
 }
 
 void add_training_arguments(CardFacts& facts, const TrainingArguments& arguments) {
@@ -187,6 +229,7 @@ void add_training_arguments(CardFacts& facts, const TrainingArguments& arguments
         {std::string(parameter.name), std::move(value), std::move(fallback), differs});
   }
   add_other_arguments(facts, arguments);
+  add_push_target(facts, arguments);
   for (const std::string_view token : {"hub_token", "push_to_hub_token"}) {
     if (arguments.text(token))
       facts.notes.push_back(fmt::format("training_args.bin holds a {}: do not publish that file", token));

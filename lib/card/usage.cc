@@ -41,13 +41,19 @@ std::string generate_with_model(const CardFacts& facts) {
       python_text(kQuestion));
 }
 
+// The class that loads the base; empty if neither the adapter nor the card tells the task.
 std::string auto_class(const CardFacts& facts) {
-  const std::string task = facts.text("task_type");
+  const std::string task = facts.text("task_type"), tag = facts.text("pipeline_tag");
   if (task == "SEQ_CLS") return "AutoModelForSequenceClassification";
   if (task == "TOKEN_CLS") return "AutoModelForTokenClassification";
   if (task == "QUESTION_ANS") return "AutoModelForQuestionAnswering";
   if (task == "SEQ_2_SEQ_LM") return "AutoModelForSeq2SeqLM";
-  return task == "FEATURE_EXTRACTION" ? "AutoModel" : "AutoModelForCausalLM";
+  if (task == "FEATURE_EXTRACTION") return "AutoModel";
+  if (task == "CAUSAL_LM" || tag == "text-generation") return "AutoModelForCausalLM";
+  if (tag == "text-classification") return "AutoModelForSequenceClassification";
+  if (tag == "token-classification") return "AutoModelForTokenClassification";
+  if (tag == "question-answering") return "AutoModelForQuestionAnswering";
+  return tag == "feature-extraction" ? "AutoModel" : "";
 }
 
 // The output of an encoder-decoder is only the answer; it does not use a chat template.
@@ -62,6 +68,7 @@ std::string sequence_to_sequence() {
 std::string adapter_code(const CardFacts& facts) {
   const std::string id = python_text(model_id(facts)), base = facts.text("base_model");
   const std::string loader = auto_class(facts);
+  if (loader.empty()) return "";
   std::string code;
   if (base.empty()) {
     const std::string peft_loader =
@@ -136,7 +143,7 @@ std::string question_answering(const std::string& id, const std::string& tokeniz
 
 std::string full_code(const CardFacts& facts) {
   const std::string id = python_text(model_id(facts)), tokenizer = python_text(tokenizer_id(facts));
-  const std::string task = facts.has("pipeline_tag") ? facts.text("pipeline_tag") : "text-generation";
+  const std::string task = facts.text("pipeline_tag");
   const std::string trust = facts.has("custom_code") ? ", trust_remote_code=True" : "";
   // For text models of this kind (T5, BART) pipeline("text-generation") returns the question.
   if (task == "text-generation" && facts.text("architecture").ends_with("ForConditionalGeneration"))
@@ -178,13 +185,13 @@ std::string shell_word(const std::string& text) {
 
 std::string serving(const CardFacts& facts) {
   const std::string task = facts.text("pipeline_tag");
-  if (!task.empty() && task != "text-generation" && task != "image-text-to-text") return "";
   const std::string id = shell_word(model_id(facts)), base = facts.text("base_model");
   std::string out;
   if (facts.has("gguf_file"))
     return "With llama.cpp:\n\n" +
            md_block("sh", facts.has("repo") ? "llama-server -hf " + id
                                             : "llama-server -m " + shell_word(facts.text("gguf_file")));
+  if (task != "text-generation" && task != "image-text-to-text") return "";
   if (!is_adapter(facts)) {
     const std::string tokenizer = shell_word(tokenizer_id(facts));
     const std::string lent = tokenizer == id ? "" : " --tokenizer " + tokenizer;
@@ -222,12 +229,16 @@ std::string usage_region(const CardFacts& facts) {
   const bool unknown = facts.text("kind").starts_with("model") && !facts.has("repo") &&
                        !facts.has("architecture") && !facts.has("parameters") && !facts.has("pipeline_tag");
   if (!named || unknown) return "";
+  const std::string library = facts.text("library_name");
+  const bool own = library == "transformers" || library == "peft";
   const std::string code = facts.has("gguf_file") ? ""
+                           : !own                 ? library_code(facts)
                            : is_adapter(facts)    ? adapter_code(facts)
                                                   : full_code(facts);
   std::string out;
   if (!code.empty()) out += "\n" + md_block("python", code);
-  if (const std::string lines = serving(facts); !lines.empty()) out += "\n" + lines;
+  const std::string lines = own || facts.has("gguf_file") ? serving(facts) : "";
+  if (!lines.empty()) out += "\n" + lines;
   return out.empty() ? "" : "## Usage\n" + out;
 }
 

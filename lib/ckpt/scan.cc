@@ -399,4 +399,13 @@ RunFacts scan_run(const std::string& path, const CheckpointNames& names, const S
   return std::move(runs.front());
 }
 
+std::string newest_checkpoint(const std::string& run) {
+  const RunFacts facts = scan_run(run, CheckpointNames(), {});
+  std::string newest;
+  for (const CheckpointFacts& checkpoint : facts.checkpoints) {
+    if (checkpoint.is_complete() && !checkpoint.writer) newest = checkpoint.name;
+  }
+  return newest;
+}
+
 }  // namespace mu

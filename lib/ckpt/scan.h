@@ -28,4 +28,7 @@ std::vector<RunFacts> scan_runs(const std::vector<RunFolder>& runs, const Checkp
 // Opens one run and gathers its facts. Throws whatever keeps it from being read.
 RunFacts scan_run(const std::string& path, const CheckpointNames& names, const ScanOptions& options);
 
+// The name of the newest checkpoint of a run that is complete and not being written; empty if there is none.
+std::string newest_checkpoint(const std::string& run);
+
 }  // namespace mu

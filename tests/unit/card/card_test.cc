@@ -147,7 +147,7 @@ TEST_CASE("training: named evaluations, NaN, resumed runs, no summary") {
     {"step":1,"loss":3.0},{"step":2,"loss":NaN},{"step":3,"loss":9.0},{"step":3,"eval_a_loss":2.0},{"step":3,"eval_b_loss":2.5},
     {"step":2,"loss":2.0},{"step":4,"loss":1.0},{"step":4,"eval_a_loss":1.5,"eval_a_runtime":1.0}]})"));
   REQUIRE(facts.train_curve.size() == 4);
-  CHECK(facts.train_curve[1].loss == 2.0);
+  CHECK(facts.train_curve[1].value == 2.0);
   CHECK(facts.eval_columns == std::vector<std::string>{"eval_a_loss", "eval_b_loss"});
   CHECK(facts.best_step == 4);
   CHECK(loss_svg(facts).find("<polyline class=\"eval\"") != std::string::npos);
