@@ -313,10 +313,16 @@ std::string course(const MetricCurve& curve) {
 
 // The numbers that tell most about the run; of a language model these are the losses.
 void add_metrics(const CardFacts& facts, Bullets& list) {
-  for (const MetricCurve& curve : facts.metrics) list.add(heading_of(curve.label), course(curve));
+  for (const MetricCurve& curve : facts.metrics) {
+    std::string text = course(curve);
+    if (const std::optional<double> last = last_evaluated(facts, curve.metric))
+      text += fmt::format("{}{:.4g} in the last evaluation", text.empty() ? "" : "; ", *last);
+    list.add(heading_of(curve.label), text);
+  }
 }
 
 void add_best_losses(const CardFacts& facts, Bullets& list) {
+  if (plotted_label(facts) != "loss") return;
   const std::optional<double> best = facts.number("best_eval_loss");
   if (!best) {
     if (const std::optional<double> last = facts.number("last_eval_loss"))

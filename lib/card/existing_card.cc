@@ -176,21 +176,43 @@ void add_existing_card(CardFacts& facts, const std::string& path, const std::str
   facts.add_list("tags", others, source);
 }
 
-void add_given(CardFacts& facts, const std::string& path, bool names_run) {
-  const CardState state = parse_state(read_whole_file(path, kMaxCardBytes));
-  std::vector<std::string> from_run;
+namespace {
+
+// Adds the remembered facts whose names `wanted` accepts.
+template <typename Wanted>
+void add_remembered(CardFacts& facts, const CardState& state, Wanted wanted) {
   for (const Fact& fact : state.given) {
-    if (fact.name == "from_run") from_run.insert(from_run.end(), fact.values.begin(), fact.values.end());
-  }
-  if (!from_run.empty() && !names_run)
-    facts.given.push_back({"from_run", from_run, true, false, "--run, earlier"});
-  for (const Fact& fact : state.given) {
-    const bool old_run =
-        names_run && std::find(from_run.begin(), from_run.end(), fact.name) != from_run.end();
-    if (old_run || facts.has(fact.name) || !is_sound_given(fact)) continue;
+    if (!wanted(fact.name) || facts.has(fact.name) || !is_sound_given(fact)) continue;
     facts.facts.push_back(fact);
     facts.given.push_back(fact);
   }
+}
+
+bool holds(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+// The names of the facts that came from a run.
+std::vector<std::string> names_from_run(const CardState& state) {
+  const auto found = std::find_if(state.given.begin(), state.given.end(),
+                                  [](const Fact& fact) { return fact.name == "from_run"; });
+  return found == state.given.end() ? std::vector<std::string>() : found->values;
+}
+
+}  // namespace
+
+void add_given(CardFacts& facts, const std::string& path) {
+  const CardState state = parse_state(read_whole_file(path, kMaxCardBytes));
+  const std::vector<std::string> from_run = names_from_run(state);
+  add_remembered(facts, state, [&](const std::string& name) { return !holds(from_run, name); });
+}
+
+void add_given_run(CardFacts& facts, const std::string& path) {
+  const CardState state = parse_state(read_whole_file(path, kMaxCardBytes));
+  const std::vector<std::string> from_run = names_from_run(state);
+  if (from_run.empty()) return;
+  add_remembered(facts, state, [&](const std::string& name) { return holds(from_run, name); });
+  facts.given.push_back({"from_run", from_run, true, false, "--run, earlier"});
 }
 
 }  // namespace mu

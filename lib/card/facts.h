@@ -59,11 +59,12 @@ struct EvalResult {
 struct CardFacts {
   std::vector<Fact> facts;
   std::vector<UsedHyperparameter> hyperparameters;
-  std::vector<CurvePoint> train_curve;  // the training loss, by step
-  std::vector<MetricCurve> metrics;     // those worth showing, in their order
-  bool metrics_first = false;           // they tell more than the loss
-  std::vector<std::string> eval_columns;
-  std::vector<EvalRow> evaluations;  // by step
+  std::vector<CurvePoint> train_curve;    // the training loss, by step
+  std::vector<MetricCurve> metrics;       // those worth showing, in their order
+  bool metrics_first = false;             // they tell more than the loss
+  std::vector<std::string> eval_columns;  // "eval_loss", of a named set "eval_math_loss"
+  std::vector<std::string> eval_sets;     // "" for a set without a name
+  std::vector<EvalRow> evaluations;       // by step
   std::optional<std::uint64_t> best_step;
   std::vector<EvalResult> results;
   std::vector<std::pair<std::string, std::string>> front_matter;  // --set KEY=VALUE

@@ -190,14 +190,15 @@ void add_folder(CardFacts& facts, const std::string& path, const CardOptions& op
                        !model.has("model.safetensors.index.json");
   add_place(facts, folder, adapter, checkpoint, &model == &run);
   if (folder.has("README.md"))
-    try_to(facts, "the existing card",
-           [&] { add_given(facts, folder.path_of("README.md"), options.run.has_value()); });
+    try_to(facts, "the existing card", [&] { add_given(facts, folder.path_of("README.md")); });
   const std::string inner = inner_model_folder(model);
   const Folder inside = inner.empty() ? model : scan_folder(model.path_of(inner));
   add_model(facts, model, inside, run, options, adapter, path);
   if (options.run) {
     add_named_run(facts, options);
   } else {
+    if (folder.has("README.md"))
+      try_to(facts, "the existing card", [&] { add_given_run(facts, folder.path_of("README.md")); });
     add_run(facts, folder, run);
   }
   // Broken YAML is an error when the card is edited; here it is just one source less.

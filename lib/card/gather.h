@@ -51,9 +51,10 @@ std::optional<std::string> cached_snapshot(std::string_view id);
 
 // Adds what an existing card in the folder says and the files don't. Placeholders and paths are not facts.
 void add_existing_card(CardFacts& facts, const std::string& path, const std::string& folder);
-// Adds what options of earlier runs said, as the card at `path` remembers it; without what came from the run
-// that --run named then, if another is named now.
-void add_given(CardFacts& facts, const std::string& path, bool names_run);
+// Adds what options said earlier, as the card at `path` remembers it, and apart from that what the run said that
+// --run named then.
+void add_given(CardFacts& facts, const std::string& path);
+void add_given_run(CardFacts& facts, const std::string& path);
 
 // The task of a model of Transformers, by its class; empty for a class without one.
 std::string task_of(std::string_view architecture, const JsonValue& config);

@@ -40,23 +40,33 @@ bool has(const std::vector<std::string>& names, std::string_view name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
-// The name of a column without "eval_" and the name of its set.
-std::string_view bare(std::string_view column, const std::vector<std::string>& sets) {
-  column.remove_prefix(kEval.size());
-  std::string_view longest;
-  for (const std::string& set : sets) {
-    const bool fits = column.size() > set.size() && column.starts_with(set) && column[set.size()] == '_';
-    if (fits && set.size() > longest.size()) longest = set;
-  }
-  return longest.empty() ? column : column.substr(longest.size() + 1);
-}
-
 }  // namespace
 
-std::string_view eval_set(std::string_view column) {
-  if (column.size() <= kEval.size() + kLoss.size() || !column.starts_with(kEval) || !column.ends_with(kLoss))
-    return "";
-  return column.substr(kEval.size(), column.size() - kEval.size() - kLoss.size());
+std::vector<std::string> eval_sets(const std::vector<std::string>& names) {
+  std::vector<std::string> sets;
+  for (const std::string& name : names) {
+    if (!name.starts_with(kEval) || !name.ends_with(kLoss)) continue;
+    const std::string set = name.size() <= kEval.size() + kLoss.size() - 1
+                                ? ""
+                                : name.substr(kEval.size(), name.size() - kEval.size() - kLoss.size());
+    // A loss of a kind that the training logs as well, such as aux_loss, is not that of a set.
+    const std::string part = set + std::string(kLoss);
+    const bool kind = !set.empty() && has(names, part) && !has(names, std::string(kEval) + set + "_runtime");
+    if (!kind && set.find('/') == std::string::npos && !has(sets, set)) sets.push_back(set);
+  }
+  return sets;
+}
+
+EvalColumn split_column(std::string_view column, const std::vector<std::string>& sets) {
+  if (column.starts_with(kEval)) column.remove_prefix(kEval.size());
+  std::string_view longest;
+  for (const std::string& set : sets) {
+    const bool fits =
+        !set.empty() && column.size() > set.size() && column.starts_with(set) && column[set.size()] == '_';
+    if (fits && set.size() > longest.size()) longest = set;
+  }
+  const std::string_view metric = longest.empty() ? column : column.substr(longest.size() + 1);
+  return {std::string(longest), std::string(metric)};
 }
 
 std::vector<Headline> headlines_of(const std::vector<std::string>& names) {
@@ -74,38 +84,38 @@ std::vector<Headline> headlines_of(const std::vector<std::string>& names) {
   return found;
 }
 
-void order_eval_columns(std::vector<std::string>& columns, const std::vector<Headline>& headlines) {
-  std::vector<std::string> sets;
-  for (const std::string& column : columns) {
-    // "eval_rewards/…_loss" is not the name of a set.
-    if (const std::string_view set = eval_set(column);
-        !set.empty() && set.find('/') == std::string_view::npos)
-      sets.emplace_back(set);
-  }
+void order_eval_columns(std::vector<std::string>& columns, const std::vector<Headline>& headlines,
+                        const std::vector<std::string>& sets) {
   // Headlines that tell more than the loss, losses, other headlines, the rest.
-  const auto rank = [&](const std::string& column) {
-    const std::string_view name = bare(column, sets);
+  const auto rank = [&](std::string_view metric) {
     for (std::size_t i = 0; i < headlines.size(); ++i) {
-      if (headlines[i].metric == name) return headlines[i].before_loss ? i : headlines.size() + 1 + i;
+      if (headlines[i].metric == metric) return headlines[i].before_loss ? i : headlines.size() + 1 + i;
     }
-    return name == "loss" ? headlines.size() : 2 * headlines.size() + 1;
+    return metric == "loss" ? headlines.size() : 2 * headlines.size() + 1;
   };
-  std::vector<std::pair<std::size_t, std::string>> ranked;
-  ranked.reserve(columns.size());
-  for (std::string& column : columns) {
-    const std::size_t at = rank(column);
-    ranked.emplace_back(at, std::move(column));
+  struct Ranked {
+    std::size_t rank;
+    std::string metric, column;
+  };
+  std::vector<Ranked> ranked;
+  for (const std::string& column : columns) {
+    std::string metric = split_column(column, sets).metric;
+    ranked.push_back({rank(metric), std::move(metric), column});
   }
   std::stable_sort(ranked.begin(), ranked.end(),
-                   [](const auto& a, const auto& b) { return a.first < b.first; });
-  if (ranked.size() > kMostColumns) ranked.resize(kMostColumns);
+                   [](const Ranked& a, const Ranked& b) { return a.rank < b.rank; });
+  std::vector<std::string> metrics;  // a column each, whatever the number of sets
   columns.clear();
-  for (auto& [at, column] : ranked) columns.push_back(std::move(column));
+  for (Ranked& one : ranked) {
+    if (!has(metrics, one.metric) && metrics.size() < kMostColumns) metrics.push_back(one.metric);
+    if (has(metrics, one.metric)) columns.push_back(std::move(one.column));
+  }
 }
 
-std::optional<std::size_t> loss_column(const std::vector<std::string>& columns) {
-  const auto found = std::find_if(columns.begin(), columns.end(), [](const std::string& column) {
-    return column == "eval_loss" || !eval_set(column).empty();
+std::optional<std::size_t> loss_column(const std::vector<std::string>& columns,
+                                       const std::vector<std::string>& sets) {
+  const auto found = std::find_if(columns.begin(), columns.end(), [&](const std::string& column) {
+    return split_column(column, sets).metric == "loss";
   });
   if (found == columns.end()) return std::nullopt;
   return static_cast<std::size_t>(found - columns.begin());

@@ -19,13 +19,22 @@ struct Headline {
 // The metrics to show of a log with these names, the most telling first.
 std::vector<Headline> headlines_of(const std::vector<std::string>& names);
 
-// Orders the columns of the evaluations alike and drops those that a table has no room for.
-void order_eval_columns(std::vector<std::string>& columns, const std::vector<Headline>& headlines);
+// The names of the evaluation sets of a log, "" for one without a name. "eval_NAME_loss" shows them; the trainers
+// add the name to the loss and the times only, so that other metrics belong to the loss beside them.
+std::vector<std::string> eval_sets(const std::vector<std::string>& names);
+
+// "eval_math_rewards/margins" of a set "math" -> "math" and "rewards/margins".
+struct EvalColumn {
+  std::string set, metric;
+};
+EvalColumn split_column(std::string_view column, const std::vector<std::string>& sets);
+
+// Orders the columns of the evaluations as the headlines and drops those that a table has no room for.
+void order_eval_columns(std::vector<std::string>& columns, const std::vector<Headline>& headlines,
+                        const std::vector<std::string>& sets);
 
 // The first column with a loss.
-std::optional<std::size_t> loss_column(const std::vector<std::string>& columns);
-
-// The name of the evaluation set in "eval_NAME_loss"; empty for "eval_loss" and other columns.
-std::string_view eval_set(std::string_view column);
+std::optional<std::size_t> loss_column(const std::vector<std::string>& columns,
+                                       const std::vector<std::string>& sets);
 
 }  // namespace mu

@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+// How the picture is made. lines_of() takes the training's curve and one line for each evaluation set, thinned
+// to what a screen shows; a value that is not a number stays in a line as a gap, and drawn() ends a run of
+// points there. The margins are computed from the labels, so that none is cut, and the names of the lines stand
+// below the plot, one a row.
 #include "card/plot.h"
 
 #include <fmt/format.h>

@@ -18,17 +18,56 @@ std::string cell(const std::optional<double>& value) {
   return value ? fmt::format("{:.4g}", *value) : "";
 }
 
-// "eval_rewards/margins" -> "validation margin", "eval_math_loss" -> "math loss".
-std::string column_name(const CardFacts& facts, const std::string& column) {
-  if (column == "eval_loss") return "validation loss";
-  std::string name = column.substr(5);
+// "rewards/margins" -> "validation margin", "math loss" for a set with a name.
+std::string column_name(const CardFacts& facts, const EvalColumn& column, bool named) {
+  const std::string of = named && !column.set.empty() ? column.set : "validation";
+  if (column.metric == "loss") return md_text(of + " loss");
   for (const MetricCurve& curve : facts.metrics) {
-    if (name == curve.metric) return md_text("validation " + curve.label);
-    if (name.ends_with("_" + curve.metric))
-      name.replace(name.size() - curve.metric.size(), curve.metric.size(), curve.label);
+    if (column.metric == curve.metric) return md_text(of + " " + curve.label);
   }
+  std::string name = named && !column.set.empty() ? column.set + " " + column.metric : column.metric;
   std::replace(name.begin(), name.end(), '_', ' ');
   return md_text(name);
+}
+
+// The columns of the evaluations. Several sets share them, and each has rows of its own.
+struct EvalLayout {
+  std::vector<std::string> sets;    // none: one row for each evaluation
+  std::vector<EvalColumn> columns;  // in their order; with sets, of the first that has it
+  std::vector<std::string> header;
+};
+
+EvalLayout layout_of(const CardFacts& facts) {
+  EvalLayout layout;
+  std::vector<EvalColumn> all;
+  for (const std::string& column : facts.eval_columns) all.push_back(split_column(column, facts.eval_sets));
+  for (const std::string& set : facts.eval_sets) {
+    if (std::any_of(all.begin(), all.end(), [&](const EvalColumn& c) { return c.set == set; }))
+      layout.sets.push_back(set);
+  }
+  if (layout.sets.size() < 2) layout.sets.clear();
+  for (EvalColumn& column : all) {
+    // Beside a reward or an accuracy, TRL logs a dozen others.
+    const bool telling = column.metric == "loss" || column.metric.find('/') == std::string::npos ||
+                         std::any_of(facts.metrics.begin(), facts.metrics.end(),
+                                     [&](const MetricCurve& curve) { return curve.metric == column.metric; });
+    if (facts.metrics_first && !telling) continue;
+    const bool known = std::any_of(layout.columns.begin(), layout.columns.end(),
+                                   [&](const EvalColumn& c) { return c.metric == column.metric; });
+    if (!layout.sets.empty() && known) continue;
+    layout.header.push_back(column_name(facts, column, layout.sets.empty()));
+    layout.columns.push_back(std::move(column));
+  }
+  return layout;
+}
+
+std::optional<double> value_of(const CardFacts& facts, const EvalRow& row, std::string_view set,
+                               std::string_view metric) {
+  for (std::size_t i = 0; i < facts.eval_columns.size(); ++i) {
+    const EvalColumn column = split_column(facts.eval_columns[i], facts.eval_sets);
+    if (column.set == set && column.metric == metric) return row.values[i];
+  }
+  return std::nullopt;
 }
 
 // The steps of a curve that are shown: the first, the last, the lowest, and about a dozen others, closer
@@ -75,31 +114,50 @@ const CurvePoint* last_point(const std::vector<CurvePoint>& curve, std::uint64_t
   return after == curve.begin() ? nullptr : &*std::prev(after);
 }
 
-std::vector<std::string> row_of(const CardFacts& facts, const std::vector<TrainColumn>& columns,
-                                std::uint64_t step) {
-  const auto eval = std::lower_bound(facts.evaluations.begin(), facts.evaluations.end(), step,
-                                     [](const EvalRow& r, std::uint64_t s) { return r.step < s; });
-  const bool evaluated = eval != facts.evaluations.end() && eval->step == step;
-  std::string epoch;
-  std::vector<std::string> numbers;
+// The cells of a step that come from the training, the epoch first.
+std::vector<std::string> train_cells(const std::vector<TrainColumn>& columns, std::uint64_t step,
+                                     const EvalRow* evaluated) {
+  std::vector<std::string> cells(1);
   for (const TrainColumn& column : columns) {
     const CurvePoint* point = last_point(*column.points, step);
     const bool now = point != nullptr && point->step == step;
-    if (now && epoch.empty()) epoch = cell(point->epoch);
-    const bool too_early = evaluated && point == nullptr && !column.points->empty();
-    numbers.push_back(now || (evaluated && point != nullptr) ? fmt::format("{:.4g}", point->value)
-                      : too_early                            ? "no log"
-                                                             : "");
+    if (now && cells[0].empty()) cells[0] = cell(point->epoch);
+    const bool carried = evaluated != nullptr && point != nullptr;
+    const bool too_early = evaluated != nullptr && point == nullptr && !column.points->empty();
+    cells.push_back(now || carried ? fmt::format("{:.4g}", point->value) : too_early ? "no log" : "");
   }
-  if (epoch.empty() && evaluated) epoch = cell(eval->epoch);
-  std::vector<std::string> row = {std::to_string(step), epoch};
-  row.insert(row.end(), numbers.begin(), numbers.end());
-  for (std::size_t i = 0; i < facts.eval_columns.size(); ++i)
-    row.push_back(evaluated ? cell(eval->values[i]) : "");
-  if (evaluated && facts.best_step == step) {
-    for (std::string& text : row) text = text.empty() ? "" : "**" + text + "**";
-  }
-  return row;
+  if (cells[0].empty() && evaluated != nullptr) cells[0] = cell(evaluated->epoch);
+  return cells;
+}
+
+// The rows of a step: one, or one for each set that was evaluated.
+void add_rows(const CardFacts& facts, const std::vector<TrainColumn>& columns, const EvalLayout& layout,
+              std::uint64_t step, std::vector<std::vector<std::string>>& rows) {
+  const auto found = std::lower_bound(facts.evaluations.begin(), facts.evaluations.end(), step,
+                                      [](const EvalRow& r, std::uint64_t s) { return r.step < s; });
+  const EvalRow* eval = found != facts.evaluations.end() && found->step == step ? &*found : nullptr;
+  const std::vector<std::string> train = train_cells(columns, step, eval);
+  const auto add = [&](const std::string* set) {
+    std::vector<std::string> row = {std::to_string(step), train[0]};
+    if (!layout.sets.empty()) row.push_back(set == nullptr ? "" : md_text(*set));
+    row.insert(row.end(), train.begin() + 1, train.end());
+    bool any = false;
+    for (const EvalColumn& column : layout.columns) {
+      const std::optional<double> value =
+          eval == nullptr || (set == nullptr && !layout.sets.empty())
+              ? std::nullopt
+              : value_of(facts, *eval, set == nullptr ? column.set : *set, column.metric);
+      any = any || value;
+      row.push_back(cell(value));
+    }
+    if (set != nullptr && !any) return;
+    if (eval != nullptr && facts.best_step == step) {
+      for (std::string& text : row) text = text.empty() ? "" : "**" + text + "**";
+    }
+    rows.push_back(std::move(row));
+  };
+  if (layout.sets.empty() || eval == nullptr) return add(nullptr);
+  for (const std::string& set : layout.sets) add(&set);
 }
 
 // The first headline that leads, or null: then the loss leads.
@@ -119,12 +177,13 @@ std::string results_table(const CardFacts& facts) {
   std::sort(steps.begin(), steps.end());
   steps.erase(std::unique(steps.begin(), steps.end()), steps.end());
   if (steps.empty()) return "";
+  const EvalLayout layout = layout_of(facts);
   std::vector<std::string> header = {"step", "epoch"};
+  if (!layout.sets.empty()) header.emplace_back("evaluated on");
   for (const TrainColumn& column : columns) header.push_back(column.name);
-  for (const std::string& column : facts.eval_columns) header.push_back(column_name(facts, column));
+  header.insert(header.end(), layout.header.begin(), layout.header.end());
   std::vector<std::vector<std::string>> rows;
-  rows.reserve(steps.size());
-  for (const std::uint64_t step : steps) rows.push_back(row_of(facts, columns, step));
+  for (const std::uint64_t step : steps) add_rows(facts, columns, layout, step, rows);
   const std::string table = md_table(header, rows);
   if (rows.size() <= 30) return table;
   return fmt::format("<details>\n<summary>{} rows</summary>\n\n{}\n</details>\n", rows.size(), table);
@@ -133,10 +192,9 @@ std::string results_table(const CardFacts& facts) {
 std::vector<SetLoss> best_losses(const CardFacts& facts) {
   std::vector<SetLoss> sets;
   for (std::size_t i = 0; i < facts.eval_columns.size(); ++i) {
-    const std::string& column = facts.eval_columns[i];
-    const std::string_view set = eval_set(column);
-    if (column != "eval_loss" && (set.empty() || set.find('/') != std::string_view::npos)) continue;
-    SetLoss best{std::string(set), std::numeric_limits<double>::infinity(), 0};
+    const EvalColumn column = split_column(facts.eval_columns[i], facts.eval_sets);
+    if (column.metric != "loss") continue;
+    SetLoss best{column.set, std::numeric_limits<double>::infinity(), 0};
     for (const EvalRow& row : facts.evaluations) {
       const std::optional<double>& loss = row.values[i];
       if (loss && std::isfinite(*loss) && *loss < best.loss) best = {best.name, *loss, row.step};
@@ -160,16 +218,16 @@ std::vector<PlottedColumn> plotted_columns(const CardFacts& facts) {
   const std::string metric = leading == nullptr ? "loss" : leading->metric;
   std::vector<PlottedColumn> columns;
   for (std::size_t i = 0; i < facts.eval_columns.size(); ++i) {
-    std::string_view name = facts.eval_columns[i];
-    if (name == "eval_" + metric) {
-      columns.push_back({i, ""});
-    } else if (name.ends_with("_" + metric) && name.find('/') == std::string_view::npos) {
-      name.remove_prefix(5);
-      name.remove_suffix(metric.size() + 1);
-      columns.push_back({i, std::string(name)});
-    }
+    EvalColumn column = split_column(facts.eval_columns[i], facts.eval_sets);
+    if (column.metric == metric) columns.push_back({i, std::move(column.set)});
   }
   return columns;
+}
+
+std::optional<double> last_evaluated(const CardFacts& facts, std::string_view metric) {
+  if (facts.eval_sets.size() > 1 || facts.evaluations.empty()) return std::nullopt;
+  return value_of(facts, facts.evaluations.back(), facts.eval_sets.empty() ? "" : facts.eval_sets.front(),
+                  metric);
 }
 
 std::string heading_of(std::string_view label) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -32,6 +33,9 @@ struct PlottedColumn {
   std::string set;
 };
 std::vector<PlottedColumn> plotted_columns(const CardFacts& facts);
+
+// What a metric was in the last evaluation; nothing with several evaluation sets.
+std::optional<double> last_evaluated(const CardFacts& facts, std::string_view metric);
 
 std::string heading_of(std::string_view label);  // "Reward std"
 

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a run went, and with which settings: facts from trainer_state.json and training_args.bin.
+// How a run went, and with which settings: facts from trainer_state.json and training_args.bin. A log holds
+// entries of the training and of evaluations. read_log() sorts their numbers by name: the loss, the few that
+// tell how the method went (metrics.h), and the evaluations, whose metrics are renamed after their set where
+// several sets are evaluated. Of the arguments, those of the table in data/ come first with their defaults.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -9,6 +12,7 @@
 #include "base/text.h"
 #include "card/gather.h"
 #include "card/metrics.h"
+#include "card/results_table.h"
 #include "card/tables.h"
 #include "model/hf_cache.h"
 
@@ -46,53 +50,79 @@ void sort_by_step(std::vector<CurvePoint>& curve) {
   curve.erase(curve.begin() + static_cast<std::ptrdiff_t>(kept), curve.end());
 }
 
+// What to do with the numbers of one name: a long log repeats a few names.
+struct Sort {
+  enum class Kind : std::uint8_t { kOther, kLoss, kRate, kEval, kHeadline } kind = Kind::kOther;
+  std::size_t headline = 0;
+  std::string set;  // the evaluation set that an entry with this name is about
+};
+
+std::vector<Sort> sorts_of(const TrainerState& state, const std::vector<Headline>& headlines,
+                           const std::vector<std::string>& sets) {
+  std::vector<Sort> sorts;
+  for (const std::string& name : state.metric_names) {
+    const bool eval = name.starts_with("eval_");
+    Sort sort;
+    if (eval) sort.set = split_column(name, sets).set;
+    if (eval && !is_timing(name) && !name.ends_with("_num_tokens")) sort.kind = Sort::Kind::kEval;
+    if (name == "loss") sort.kind = Sort::Kind::kLoss;
+    if (name == "learning_rate" || name == "grad_norm") sort.kind = Sort::Kind::kRate;
+    for (std::size_t i = 0; i < headlines.size(); ++i) {
+      if (headlines[i].metric != name) continue;
+      sort.kind = Sort::Kind::kHeadline;
+      sort.headline = i;
+    }
+    sorts.push_back(std::move(sort));
+  }
+  return sorts;
+}
+
+// Adds the evaluation in an entry. `columns` gets the names that are new.
+void add_evaluation(Log& log, const TrainerState& state, const TrainerLogEntry& entry,
+                    const std::vector<Sort>& sorts, std::vector<std::string>& columns) {
+  std::string set;
+  for (const TrainerMetric& metric : entry.metrics) {
+    if (!sorts[metric.name].set.empty()) set = sorts[metric.name].set;
+  }
+  for (const TrainerMetric& metric : entry.metrics) {
+    const Sort& sort = sorts[metric.name];
+    if (sort.kind != Sort::Kind::kEval) continue;
+    std::string name = state.metric_names[metric.name];
+    if (!set.empty() && sort.set.empty()) name.insert(5, set + "_");
+    if (std::find(columns.begin(), columns.end(), name) == columns.end()) columns.push_back(name);
+    Evaluated& row = log.evals[entry.step.value_or(0)];
+    row.epoch = entry.epoch;
+    row.values[name] = metric.value;
+  }
+}
+
 // Reads the loss, the headline metrics and the evaluations. `columns` gets the names of the latter.
 Log read_log(const TrainerState& state, const std::vector<Headline>& headlines,
-             std::vector<std::string>& columns) {
-  enum class Kind : std::uint8_t { kOther, kLoss, kRate, kEval, kHeadline };
-  struct Sort {
-    Kind kind = Kind::kOther;
-    std::size_t headline = 0;
-  };
+             const std::vector<std::string>& sets, std::vector<std::string>& columns) {
   Log log;
   for (const Headline& headline : headlines)
     log.metrics.push_back({std::string(headline.metric), std::string(headline.label), {}});
-  std::vector<Sort> sorts;  // by metric: a long log repeats a few names
-  for (const std::string& name : state.metric_names) {
-    const bool eval = name.starts_with("eval_") && !is_timing(name) && !name.ends_with("_num_tokens");
-    Sort sort{eval ? Kind::kEval : Kind::kOther, 0};
-    if (name == "loss") sort.kind = Kind::kLoss;
-    if (name == "learning_rate" || name == "grad_norm") sort.kind = Kind::kRate;
-    for (std::size_t i = 0; i < headlines.size(); ++i) {
-      if (headlines[i].metric == name) sort = {Kind::kHeadline, i};
-    }
-    sorts.push_back(sort);
-    if (eval) columns.push_back(name);
-  }
+  const std::vector<Sort> sorts = sorts_of(state, headlines, sets);
+  bool any_loss = false;
   for (const TrainerLogEntry& entry : state.log_history) {
     const std::uint64_t step = entry.step.value_or(0);
-    bool has_loss = false, has_rate = false;
+    bool has_loss = false, has_rate = false, has_eval = false;
     for (const TrainerMetric& metric : entry.metrics) {
       const Sort& sort = sorts[metric.name];
       const CurvePoint point{step, entry.epoch, metric.value};
-      if (sort.kind == Kind::kLoss) log.train.push_back(point);
-      if (sort.kind == Kind::kHeadline) log.metrics[sort.headline].points.push_back(point);
-      has_loss = has_loss || sort.kind == Kind::kLoss;
-      has_rate = has_rate || sort.kind == Kind::kRate;
-      if (sort.kind != Kind::kEval) continue;
-      Evaluated& row = log.evals[step];
-      row.epoch = entry.epoch;
-      row.values[state.metric_names[metric.name]] = metric.value;
+      if (sort.kind == Sort::Kind::kLoss) log.train.push_back(point);
+      if (sort.kind == Sort::Kind::kHeadline) log.metrics[sort.headline].points.push_back(point);
+      has_loss = has_loss || sort.kind == Sort::Kind::kLoss;
+      has_rate = has_rate || sort.kind == Sort::Kind::kRate;
+      has_eval = has_eval || sort.kind == Sort::Kind::kEval;
     }
+    any_loss = any_loss || has_loss;
     // A loss that was written as null was not a number either.
     if (has_rate && !has_loss) log.train.push_back({step, entry.epoch, std::nan("")});
+    if (has_eval) add_evaluation(log, state, entry, sorts, columns);
   }
+  if (!any_loss) log.train.clear();
   sort_by_step(log.train);
-  // A run that never logs a loss has no curve.
-  if (std::none_of(log.train.begin(), log.train.end(),
-                   [](const CurvePoint& p) { return !std::isnan(p.value); }) &&
-      !state.metric_id("loss"))
-    log.train.clear();
   for (MetricCurve& curve : log.metrics) sort_by_step(curve.points);
   return log;
 }
@@ -180,8 +210,9 @@ std::string class_stem(std::string_view class_name) {
 
 void add_trainer_state(CardFacts& facts, const TrainerState& state) {
   const std::vector<Headline> headlines = headlines_of(state.metric_names);
-  Log log = read_log(state, headlines, facts.eval_columns);
-  order_eval_columns(facts.eval_columns, headlines);
+  facts.eval_sets = eval_sets(state.metric_names);
+  Log log = read_log(state, headlines, facts.eval_sets, facts.eval_columns);
+  order_eval_columns(facts.eval_columns, headlines, facts.eval_sets);
   facts.train_curve = std::move(log.train);
   facts.metrics = std::move(log.metrics);
   facts.metrics_first = !headlines.empty() && headlines.front().before_loss;
@@ -197,20 +228,22 @@ void add_trainer_state(CardFacts& facts, const TrainerState& state) {
   if (state.epoch) facts.add_number("epochs", *state.epoch, kState);
   add_summary(facts, state);
   const EvalRow* best = nullptr;
-  const std::optional<std::size_t> loss = loss_column(facts.eval_columns);
+  const std::optional<std::size_t> loss = loss_column(facts.eval_columns, facts.eval_sets);
   const auto loss_of = [&](const EvalRow& row) { return loss ? row.values[*loss] : std::nullopt; };
   for (const EvalRow& row : facts.evaluations) {
     if (state.best_global_step && row.step == *state.best_global_step) best = &row;
   }
+  // The loss of a run that follows a reward says little.
+  const bool by_loss = plotted_label(facts) == "loss";
   for (const EvalRow& row : facts.evaluations) {
-    if (state.best_global_step && best != nullptr && best->step == *state.best_global_step) break;
+    if (!by_loss || (best != nullptr && best->step == state.best_global_step)) break;
     if (!loss_of(row) || !std::isfinite(*loss_of(row))) continue;
     if (best == nullptr || *loss_of(row) < *loss_of(*best)) best = &row;
   }
   if (best == nullptr) return;
   facts.best_step = best->step;
   facts.add_number("best_step", static_cast<double>(best->step), kState);
-  if (loss_of(*best)) facts.add_number("best_eval_loss", *loss_of(*best), kState);
+  if (loss_of(*best) && by_loss) facts.add_number("best_eval_loss", *loss_of(*best), kState);
 }
 
 void add_training_arguments(CardFacts& facts, const TrainingArguments& arguments) {

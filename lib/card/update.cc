@@ -375,6 +375,9 @@ class Updater {
     CardState x, y;
     x.given = state_.given;
     y.given = new_state_.given;
+    for (CardState* side : {&x, &y})
+      std::sort(side->given.begin(), side->given.end(),
+                [](const Fact& one, const Fact& other) { return one.name < other.name; });
     return a == b && state_text(x) == state_text(y);
   }
 
