@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// card-gen: the model card. Options and a folder become facts, facts a card; the card is printed, written
-// into the folder, compared with the one that lies there, or judged.
+// card-gen: the model card. Options, a folder and the run that trained it become facts, facts a card; the card
+// is printed, written into the folder, compared with the one that lies there, or judged. generate() and lint()
+// read as the steps of that. What lib/card can't know is passed to it: how to reach a base model on a hub, and
+// which checkpoint of a run is the newest complete one.
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
