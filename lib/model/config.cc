@@ -50,8 +50,11 @@ void collect_dtypes(const JsonValue& object, std::vector<const JsonValue*>& out)
     const std::string* text = member.value.as_string();
     const bool is_dtype = member.key == "dtype" || member.key == "torch_dtype";
     if (is_dtype && text != nullptr && is_float_name(*text)) out.push_back(&member.value);
-    // Sub-configs, but not the quantiser's own settings.
-    if (member.value.is_object() && member.key.ends_with("_config") && member.key != "quantization_config") {
+    // Sub-configs ("text_config", "encoder"), but not the quantiser's own settings.
+    const bool is_config =
+        member.key.ends_with("_config") || member.value.find_string("model_type") != nullptr;
+    if (member.value.is_object() && is_config && member.key != "quantization_config" &&
+        member.key != "compression_config") {
       collect_dtypes(member.value, out);
     }
   }

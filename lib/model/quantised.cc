@@ -139,7 +139,15 @@ QuantFamily family_of(const Tensor& weight) {
 class PartFinder {
  public:
   explicit PartFinder(const std::vector<Tensor>& tensors) : tensors_(tensors), parts_(tensors.size()) {
-    for (const Tensor& tensor : tensors) guesses_.push_back({ending_of(tensor.name), reduce(tensor.name)});
+    // Without small types only the endings count, and most models have neither.
+    const bool small = std::any_of(tensors.begin(), tensors.end(), [](const Tensor& tensor) {
+      return is_small(tensor) || tensor.dtype == Dtype::kF8E8M0;
+    });
+    guesses_.reserve(tensors.size());
+    for (const Tensor& tensor : tensors) {
+      const Ending* const ending = ending_of(tensor.name);
+      guesses_.push_back({ending, small || ending != nullptr ? reduce(tensor.name) : Reduced()});
+    }
   }
 
   std::vector<QuantPart> find() {

@@ -80,6 +80,8 @@ hub() { expect "$1" st-inspect --check=hub "$2" && has output "$3"; }
   hub 0 m sound
   config='{"text_config":{"torch_dtype":"float16"},"vision_config":{"dtype":"bfloat16"}}' model a.weight:BF16:4
   hub 0 m sound
+  config='{"dtype":"float32","encoder":{"model_type":"t5","dtype":"bfloat16"}}' model a.weight:BF16:4
+  hub 0 m sound
   config='{"text_config":{"dtype":"float16"}}' model a.weight:BF16:4 ids:I64:4
   hub 1 m 'says float16 but the tensors are bfloat16 [MD-DTYPE'
   config='{"dtype":"float16"}' model ids:I64:4

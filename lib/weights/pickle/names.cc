@@ -305,7 +305,7 @@ std::string canonical_global(std::string_view module, std::string_view name) {
 
 Verdict judge_global(std::string_view module_written, std::string_view name_written) {
   const std::string whole = canonical_global(module_written, name_written);
-  // Three numbers that mark_dynamic() leaves on a tensor; torch's weights_only reader takes it, too.
+  // Three numbers that mark_dynamic() leaves on a tensor. torch adds it to the names that it takes for safe.
   if (whole == "torch._dynamo.decorators._DimRange" && name_written == "_DimRange") return Verdict::kHarmless;
   // The mapping changes the module and never the dots of the name, so the name is what is left at the end.
   const std::size_t dots =
