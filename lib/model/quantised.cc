@@ -4,7 +4,8 @@
 // the words of scales (scale, zero, absmax …) and the words that everybody adds (weight, input, inv …) is the
 // module's own part. "x.w_scale", "x.scale_weight" and "x.weight" all come down to x; "e.up_scale" and
 // "e.up_blocks" to e.up. A name with a word of scales is a scale if a tensor of few bits comes down to the
-// same; so logit_scale and layer_scale_parameter stay what they are.
+// same, or to the path of the module that the name is in; so logit_scale and layer_scale_parameter stay what
+// they are.
 #include "model/quantised.h"
 
 #include <algorithm>
@@ -56,20 +57,26 @@ constexpr std::array<Ending, 30> kEndings = {{
     {".scaled_fp8", QuantRole::kMarker, QuantFamily::kComfy},
 }};
 
-// Words in names of scales and other companions, in lower case.
-constexpr std::array<std::string_view, 15> kScaleWords = {"scale", "scales", "qscale", "scb",  "absmax",
-                                                          "amax",  "zero",   "zeros",  "zp",   "qzeros",
-                                                          "shift", "offset", "biases", "meta", "codebook"};
+// Words in names of scales and other companions, in lower case; besides those, whatever has "scale" or "zero" in
+// it.
+constexpr std::array<std::string_view, 17> kScaleWords = {
+    "scb",       "absmax", "amax",   "zp",        "shift", "offset", "biases", "meta", "codebook",
+    "codebooks", "lut",    "tables", "centroids", "su",    "sv",     "suh",    "svh"};
 // Words that say nothing about which module is meant.
-constexpr std::array<std::string_view, 32> kCommonWords = {
-    "",      "weight", "weights",    "w",      "q",       "qweight", "in",     "input",
-    "out",   "output", "act",        "acts",   "k",       "v",       "inv",    "inverse",
-    "1",     "2",      "3",          "global", "point",   "points",  "qdata",  "data",
-    "quant", "packed", "activation", "static", "channel", "tensor",  "blocks", "group"};
+constexpr std::array<std::string_view, 35> kCommonWords = {
+    "",       "weight",  "weights", "w",      "q",     "qweight", "in",      "input",  "out",
+    "output", "act",     "acts",    "k",      "v",     "inv",     "inverse", "1",      "2",
+    "3",      "global",  "point",   "points", "qdata", "data",    "quant",   "packed", "activation",
+    "static", "channel", "tensor",  "blocks", "group", "codes",   "indices", "trellis"};
 
 template <std::size_t N>
 bool is_one_of(std::string_view word, const std::array<std::string_view, N>& words) {
   return std::find(words.begin(), words.end(), word) != words.end();
+}
+
+bool is_scale_word(std::string_view word) {
+  return word.find("scale") != std::string_view::npos || word.find("zero") != std::string_view::npos ||
+         is_one_of(word, kScaleWords);
 }
 
 const Ending* ending_of(std::string_view name) {
@@ -107,7 +114,8 @@ bool is_float8(Dtype dtype) {
 
 struct Reduced {
   std::string module;
-  bool scale = false;  // a word of scales was among the words
+  std::size_t parent = 0;  // length of the part of it that is the path of a module for sure
+  bool scale = false;      // a word of scales was among the words
 };
 
 // The module that a name comes down to.
@@ -116,12 +124,12 @@ Reduced reduce(std::string_view name) {
   std::string_view parent = dot == std::string_view::npos ? "" : name.substr(0, dot);
   constexpr std::string_view kWeight = ".weight";
   if (parent.ends_with(kWeight)) parent.remove_suffix(kWeight.size());
-  Reduced out{std::string(parent), false};
+  Reduced out{std::string(parent), parent.size(), false};
   std::string own;
   const std::string_view leaf = dot == std::string_view::npos ? name : name.substr(dot + 1);
   for (const std::string_view word : split(leaf, '_')) {
     const std::string lower = lower_ascii(word);
-    if (is_one_of(lower, kScaleWords)) {
+    if (is_scale_word(lower)) {
       out.scale = true;
     } else if (!is_one_of(lower, kCommonWords)) {
       own += (own.empty() ? "" : "_") + std::string(word);
@@ -183,9 +191,16 @@ class PartFinder {
     module.family = ending != nullptr ? ending->family : family_of(tensors_[i]);
   }
 
-  // What a companion belongs to, or null. One of the same fp8 type is a weight that happens to be called so.
+  // What a companion belongs to, or null: the module that its name comes down to, or one with fewer words
+  // ("x.dequant_scale" and "x.weight"). One of the same fp8 type is a weight that happens to be called so.
   Module* module_of(std::size_t i) {
-    const auto found = modules_.find(guesses_[i].reduced.module);
+    Reduced& reduced = guesses_[i].reduced;
+    auto found = modules_.find(reduced.module);
+    while (found == modules_.end() && reduced.module.size() > reduced.parent) {
+      const std::size_t word = reduced.module.find_last_of("._");
+      reduced.module.resize(word == std::string::npos ? reduced.parent : std::max(word, reduced.parent));
+      found = modules_.find(reduced.module);
+    }
     if (found == modules_.end()) return nullptr;
     const Dtype dtype = found->second.weight->dtype;
     return is_float8(dtype) && tensors_[i].dtype == dtype ? nullptr : &found->second;

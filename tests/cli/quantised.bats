@@ -45,7 +45,7 @@ uncast() {
 }
 
 @test "plain fp8 and names that sound like scales are cast" {
-  model '{}' x.weight:F8_E4M3:8,8 logit_scale:F32: x.layer_scale_parameter:F32:8 y.scale:F32:8
+  model '{}' x.weight:F8_E4M3:8,8 logit_scale:F32: layer.layer_scale_parameter:F32:8 y.scale:F32:8
   expect 0 st-pack m -o out --dtype bf16
   [ "$(st-inspect -t out | cut -f2 | sort -u)" = BF16 ]
   # Files of ComfyUI hold both.

@@ -73,12 +73,21 @@ TEST_CASE("quantised: weights and companions by library") {
 
 TEST_CASE("quantised: spellings that no table holds are told by their neighbours") {
   for (const char* scale : {"a.w_scale", "a.scale", "a.scale_inv", "a.weight_zp", "a.w_zeros",
-                            "a.weight._scale", "a.qscale_weight", "a.ABSMAX"}) {
+                            "a.weight._scale", "a.qscale_weight", "a.ABSMAX", "a.dequant_scale",
+                            "a.input_scale_ub", "a.wscales", "a.per_channel_zeros", "a.codebooks"}) {
     check_rows({{"a.weight", Dtype::kI8, kWeight, F::kScaled}, {scale, Dtype::kF32, kScale, F::kScaled}});
   }
   check_rows({{"e.w13", Dtype::kF8E4M3, kWeight, F::kScaled},
               {"e.w13_scale", Dtype::kF32, kScale, F::kScaled},
               {"e.w2", Dtype::kF8E4M3, kPlain}});
+  check_rows({{"e.up_proj", Dtype::kI8, kWeight, F::kScaled},
+              {"e.up_proj_dequant_scale", Dtype::kF32, kScale, F::kScaled},
+              {"e.down_proj", Dtype::kI8, kPlain},
+              {"e.down", Dtype::kF32, kPlain}});
+  check_rows(
+      {{"a.q_weight", Dtype::kI32, kWeight, F::kScaled}, {"a.q_scale_max", Dtype::kF16, kScale, F::kScaled}});
+  check_rows(
+      {{"a.codes", Dtype::kI8, kWeight, F::kScaled}, {"a.codebooks", Dtype::kF16, kScale, F::kScaled}});
   check_rows({{"a.W_q", Dtype::kU8, kWeight, F::kScaled}, {"a.zero", Dtype::kF16, kScale, F::kScaled}});
   check_rows({{"a.weight._data", Dtype::kI8, kWeight, F::kScaled},
               {"a.weight._scale", Dtype::kF32, kScale, F::kScaled}});
@@ -88,7 +97,9 @@ TEST_CASE("quantised: what only sounds like a scale is plain") {
   check_rows({{"logit_scale", Dtype::kF32, kPlain},
               {"norm.scale", Dtype::kBF16, kPlain},
               {"a.weight", Dtype::kF8E4M3, kPlain},
-              {"a.layer_scale_parameter", Dtype::kF32, kPlain},
+              {"layer.layer_scale_parameter", Dtype::kF32, kPlain},
+              {"attn.logit_scale", Dtype::kF32, kPlain},
+              {"attn.bias", Dtype::kU8, kPlain},
               {"scale_shift_table", Dtype::kF32, kPlain},
               {"bert.embeddings.position_ids", Dtype::kI64, kPlain}});
   // A whole model in fp8, a parameter called scale among it.
