@@ -11,6 +11,7 @@
 #include "base/in_file.h"
 #include "base/text.h"
 #include "lora/families.h"
+#include "lora/other_forms.h"
 #include "model/adapter_names.h"
 #include "os/file.h"
 #include "os/folder.h"
@@ -146,17 +147,33 @@ AdapterContent sort_adapter(const std::vector<Tensor>& tensors, const LoraConfig
   return content;
 }
 
+namespace {
+
+// What a path without an adapter_config.json is, if it is known, else that it is not an adapter.
+[[noreturn]] void refuse(const std::string& path) {
+  const std::string weights = join_path(path, "pytorch_lora_weights.safetensors");
+  const std::string file = is_folder(path) ? weights : path;
+  if (file.ends_with(".safetensors") && exists(file))
+    refuse_pipeline_adapter(open_input(file, StreamData::kCount).weights);
+  throw Error(ErrorKind::kIo, "is not a folder with an adapter_config.json").in_file(escape_name(path));
+}
+
+}  // namespace
+
 Adapter open_adapter(const std::string& path) {
   Adapter adapter;
   adapter.name = path;
   const std::string config = join_path(path, "adapter_config.json");
-  if (!is_folder(path) || !exists(config))
-    throw Error(ErrorKind::kIo, "is not a folder with an adapter_config.json").in_file(escape_name(path));
-  in_file(config, [&] { adapter.config = parse_lora_config(read_whole_file(config, kMaxConfig)); });
+  if (!is_folder(path) || !exists(config)) refuse(path);
+  std::string text = read_whole_file(config, kMaxConfig);
+  const bool is_mlx = in_file(config, [&] { return is_mlx_config(text); });
+  if (!is_mlx) in_file(config, [&] { adapter.config = parse_lora_config(text); });
   Input input = open_input(path, StreamData::kCount);
   require_sound(input);
   require_state_dicts(input, false);
   adapter.weights = std::move(input.weights);
+  if (is_mlx)
+    in_file(path, [&] { adapter.config = parse_lora_config(adopt_mlx_adapter(text, adapter.weights)); });
   settle_spellings(adapter.weights);
   in_file(adapter.weights.files.front().name, [&] {
     static_cast<AdapterContent&>(adapter) = sort_adapter(adapter.weights.tensors, adapter.config);

@@ -13,6 +13,7 @@
 #include "base/in_file.h"
 #include "base/json_write.h"
 #include "base/text.h"
+#include "lora/other_forms.h"
 #include "model/adapter_names.h"
 #include "model/prepare.h"
 #include "os/file.h"
@@ -103,6 +104,15 @@ void note_base(Extraction& result) {
         escape_name(base)));
 }
 
+// Parses the text of the config; text and tensors of MLX become PEFT's first.
+LoraConfig read_config(std::string& text, Input& input, std::vector<std::string>& notes) {
+  if (is_mlx_config(text)) {
+    text = adopt_mlx_adapter(text, input.weights);
+    notes.push_back("MLX's form of the adapter becomes PEFT's");
+  }
+  return parse_lora_config(text);
+}
+
 }  // namespace
 
 LoraConfig make_config(const std::vector<LoraModule>& modules, const std::vector<ReplacedTensor>& replaced,
@@ -159,8 +169,9 @@ Extraction extract_adapter(const std::string& path, const ExtractOptions& option
   std::string text = config_path.empty() ? "" : read_whole_file(config_path, kMaxConfig);
   LoraConfig config;
   std::vector<std::string> base_modules;
+  refuse_pipeline_adapter(input.weights);
   in_file(config_path, [&] {
-    if (!text.empty()) config = parse_lora_config(text);
+    if (!text.empty()) config = read_config(text, input, result.notes);
   });
   in_file(input.name, [&] {
     // The ranks of a LoRA run lose their base when they are opened.

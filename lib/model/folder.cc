@@ -118,6 +118,9 @@ WeightsChoice choose_weights(const Folder& folder) {
   if (folder.has("model.safetensors")) return one("model.safetensors", false, false);
   if (folder.has("model.safetensors.index.json")) return one("model.safetensors.index.json", true, false);
   if (folder.has("adapter_model.safetensors")) return one("adapter_model.safetensors", false, true);
+  // MLX keeps those of earlier steps beside it.
+  if (folder.has("adapters.safetensors") && folder.has("adapter_config.json"))
+    return one("adapters.safetensors", false, true);
 
   std::vector<std::string> indexes;
   std::vector<std::string> shards;

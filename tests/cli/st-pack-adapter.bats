@@ -7,7 +7,7 @@ setup() {
   PATH=$BIN_DIR:$PATH
   cd "$BATS_TEST_TMPDIR" || exit
   cat > st.py <<'PY'
-"""st.py FILE NAME:SHAPE:VALUE...: writes tensors of one value each.  st.py FOLDER: lists those of its files."""
+"""st.py FILE NAME:SHAPE:VALUE...: writes tensors of one value each, or of 0, 1, 2 … (n).  st.py FOLDER: lists those of its files."""
 import json, pathlib, struct, sys
 if len(sys.argv) == 2:
     for path in sorted(pathlib.Path(sys.argv[1]).glob("*.safetensors")):
@@ -25,7 +25,7 @@ else:
         count = 1
         for n in shape: count *= n
         header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(body), len(body) + 4 * count]}
-        body += struct.pack("<f", float(value)) * count
+        body += struct.pack(f"<{count}f", *(range(count) if value == "n" else [float(value)] * count))
     header = json.dumps(header).encode()
     header += b" " * (-len(header) % 8)
     path = pathlib.Path(sys.argv[1]); path.parent.mkdir(parents=True, exist_ok=True)
@@ -191,4 +191,38 @@ model.q_proj.weight 4x4 1.5" ]
   expect 0 lora-extract run.safetensors --alpha 1 -o out
   [ "$(python3 st.py out | cut -d' ' -f1)" = "${m}model.q_proj.lora_A.weight
 ${m}model.q_proj.lora_B.weight" ]
+}
+
+@test "adapters of MLX are merged, those of diffusion pipelines named" {
+  python3 st.py base/model.safetensors model.embed_tokens.weight:6x4:0 model.layers.0.mlp.up_proj.weight:8x4:0
+  echo '{"model_type": "llama", "vocab_size": 6}' > base/config.json
+  # Not square, and the rank is not 1: a matrix that was not turned would show.
+  python3 st.py ad/adapters.safetensors model.layers.0.mlp.up_proj.lora_a:4x2:1 model.layers.0.mlp.up_proj.lora_b:2x8:3 model.embed_tokens.lora_a:6x2:1 model.embed_tokens.lora_b:2x4:2
+  python3 st.py ad/0000100_adapters.safetensors model.layers.0.mlp.up_proj.lora_a:4x2:1
+  echo '{"fine_tune_type": "lora", "model": "mlx-community/x", "num_layers": 1, "lora_parameters": {"rank": 2, "dropout": 0.0, "scale": 5.0}}' > ad/adapter_config.json
+  expect 0 st-pack base --adapter ad -o out
+  [ "$(python3 st.py out | sort)" = "model.embed_tokens.weight 6x4 20
+model.layers.0.mlp.up_proj.weight 8x4 30" ]
+  expect 0 lora-extract ad -o peft
+  grep -q '"lora_alpha": 10' peft/adapter_config.json
+  rm -r out
+  expect 0 st-pack base --adapter peft -o out
+  [ "$(python3 st.py out | sort | tail -1)" = "model.layers.0.mlp.up_proj.weight 8x4 30" ]
+  # Other values: A is 0 1, 2 3, 4 5, 6 7 and B 0 … 7, 8 … 15; the first row of the delta is 5 (a_i0 0 + a_i1 8).
+  rm -r out
+  python3 st.py ad/adapters.safetensors model.layers.0.mlp.up_proj.lora_a:4x2:n model.layers.0.mlp.up_proj.lora_b:2x8:n
+  expect 0 st-pack base --adapter ad -o out --select '*up_proj*'
+  [ "$(python3 st.py out | cut -d' ' -f3-6)" = "40 45 50 55" ]
+  sed -i 's/"lora"/"full"/' ad/adapter_config.json
+  expect 4 st-pack base --adapter ad -o no
+  has stderr "trained whole"
+  python3 st.py kohya.safetensors lora_unet_down_blocks_0.lora_down.weight:2x4:1 lora_unet_down_blocks_0.lora_up.weight:4x2:1 lora_unet_down_blocks_0.alpha:1:1
+  expect 4 st-pack base --adapter kohya.safetensors -o no
+  has stderr "kohya's scripts"
+  expect 4 lora-extract kohya.safetensors -o no
+  has stderr "kohya's scripts"
+  python3 st.py pipe/pytorch_lora_weights.safetensors unet.down.lora_A.weight:2x4:1 unet.down.lora_B.weight:4x2:1
+  expect 4 st-pack base --adapter pipe -o no
+  has stderr diffusers
+  expect 4 lora-extract pipe -o no
 }
