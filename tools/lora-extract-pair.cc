@@ -29,10 +29,7 @@ Input open_model(const std::string& path) {
   Input input = open_input(path, StreamData::kCount);
   const Prepared prepared = prepare_model(input, {});
   for (const std::string& note : prepared.notes) print_note(fmt::format("{}: {}", escape_name(path), note));
-  if (input.is_adapter())
-    throw malformed("is an adapter, not a model")
-        .in_file(escape_name(path))
-        .hint("merge it first: st-pack BASE --adapter DIR");
+  require_model(input, "merge it first: st-pack BASE --adapter DIR");
   return input;
 }
 

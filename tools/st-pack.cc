@@ -11,6 +11,7 @@
 #include "cli/console.h"
 #include "cli/part.h"
 #include "cli/run.h"
+#include "model/placeholders.h"
 #include "os/file.h"
 #include "os/folder.h"
 #include "pack/part.h"
@@ -36,6 +37,18 @@ struct Options {
   CommonOptions common;
 };
 
+// Formats that are not written; a folder of such a name ends in a slash.
+void refuse_foreign_output(const std::string& output) {
+  const std::string lower = lower_ascii(output);
+  for (const std::string_view ending :
+       {".gguf", ".bin", ".pt", ".pth", ".ckpt", ".npz", ".h5", ".onnx", ".msgpack"}) {
+    if (lower.ends_with(ending))
+      throw usage(fmt::format("st-pack does not write {} files", ending))
+          .in_file(escape_name(output))
+          .hint("name a folder, or a file that ends in .safetensors or .npy");
+  }
+}
+
 OutputKind kind_of(const std::string& output) {
   if (output == "-") return OutputKind::kStream;
   if (output.ends_with(".safetensors")) return OutputKind::kSafetensors;
@@ -55,7 +68,7 @@ Options parse_options(int argc, char** argv) {
   app.flag("--force", o.force, "replace what exists");
   app.flag("--verify", o.verify, "read the output again and compare it");
   app.value("--from", "zero|dcp", o.from, "use the ranks' files even beside whole weights");
-  app.value("--key", "PATH", o.key, "where the model is in a distributed checkpoint (app.model)");
+  app.value("--key", "PATH", o.key, "where the model is in a torch or distributed checkpoint");
   app.value("--base", "DIR", o.base, "take config, tokenizer and lost weights from DIR");
   app.list("--adapter", "DIR[:SCALE]", o.adapters, "merge this LoRA adapter (repeatable)");
   app.flag("--salvage", o.salvage, "take the tensors out of a dangerous pickle");
@@ -72,6 +85,7 @@ Options parse_options(int argc, char** argv) {
   app.parse(argc, argv);
   if (o.inputs.empty()) throw usage("name an INPUT").hint("see st-pack --help");
   if (!o.output || o.output->empty()) throw usage("name the output with -o OUT").hint("see st-pack --help");
+  refuse_foreign_output(*o.output);
   if (part) o.part = parse_part_option(*part);
   if (fingerprint) o.known_by = parse_known_by(*fingerprint);
   if (o.part && kind_of(*o.output) != OutputKind::kFolder)
@@ -158,10 +172,12 @@ PackPlan make_plan(const Options& o, const PackOptions& options, const std::vect
                         .strict_copies = !o.from,
                         .threads = o.common.thread_count(),
                         .find_ties = true,
+                        .selects = true,
                         .change = {},
                         .warn = [](const std::string& text) { print_warning(text); }};
   if (!adapters.empty())
     how.change = [&](Input& base, const std::vector<TiedName>& tied) {
+      require_no_placeholders(Placeholders(base.weights.tensors), base.name);
       return merge_into(base, adapters, tied, options.selection.dtype.has_value());
     };
   const Prepared prepared = prepare_model(input, how);
@@ -198,10 +214,9 @@ int pack(const Options& o) {
   Input input =
       open_inputs(o.inputs, o.common.dry_run ? StreamData::kCount : StreamData::kSpool, folder_options(o));
   const std::vector<AdapterUse> adapters = open_adapters(o.adapters);
-  if (!adapters.empty() && input.is_adapter())
-    throw usage("--adapter needs the base model as input, but this is an adapter")
-        .in_file(escape_name(input.name));
+  if (!adapters.empty()) require_model(input, "name the base model as INPUT and the adapter with --adapter");
   PackPlan plan = make_plan(o, pack_to, adapters, input, kind);
+  for (const std::string& warning : plan.warnings) print_warning(warning);
   const std::optional<PartsFolder> parts = find_parts(o, plan, input, adapters);
   if (o.part) plan = plan_part(plan, *o.part, parts->fingerprint());
   std::optional<Replacement> replacement;

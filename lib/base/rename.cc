@@ -52,7 +52,7 @@ struct Rename::Regex {
   ~Regex() { regfree(&compiled); }
 };
 
-Rename::Rename(std::string_view expression) {
+Rename::Rename(std::string_view expression) : expression_(expression) {
   const auto wrong = [expression](std::string_view why) {
     return usage(fmt::format("'{}' is not a substitution such as s/old/new/: {}", expression, why));
   };
@@ -129,6 +129,10 @@ std::string Rename::apply(std::string_view name) const {
   }
   if (at < subject.size()) out.append(subject, at);
   return out;
+}
+
+bool Rename::matches(std::string_view name) const {
+  return regexec(&regex_->compiled, std::string(name).c_str(), 0, nullptr, 0) == 0;
 }
 
 std::string rename_all(const std::vector<Rename>& rules, std::string_view name) {

@@ -17,6 +17,8 @@ class Rename {
   explicit Rename(std::string_view expression);
 
   [[nodiscard]] std::string apply(std::string_view name) const;
+  [[nodiscard]] bool matches(std::string_view name) const;
+  [[nodiscard]] const std::string& expression() const { return expression_; }
 
  private:
   struct Regex;
@@ -27,6 +29,7 @@ class Rename {
   };
   void parse_replacement(std::string_view text, char delimiter);
 
+  std::string expression_;
   std::shared_ptr<const Regex> regex_;
   std::vector<Part> parts_;
   bool every_ = false;

@@ -10,7 +10,7 @@
 #include "base/sizes.h"
 #include "base/text.h"
 #include "model/pickled.h"
-#include "model/rank_state.h"
+#include "model/placeholders.h"
 #include "model/tied.h"
 #include "os/folder.h"
 #include "weights/layout.h"
@@ -191,8 +191,8 @@ InputFacts gather_facts(const Input& input) {
   note_objects(input, facts.notes);
   if (const std::optional<FromRanks>& ranks = input.weights.from_ranks)
     facts.notes.insert(facts.notes.end(), ranks->notes.begin(), ranks->notes.end());
-  if (are_placeholders(input.weights))
-    facts.notes.emplace_back("every tensor is empty: placeholders of ZeRO stage 3");
+  if (const Placeholders placeholders(input.weights.tensors); placeholders.found())
+    facts.notes.emplace_back(placeholders.text() + ": placeholders of ZeRO stage 3");
   return facts;
 }
 

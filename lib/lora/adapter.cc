@@ -13,6 +13,7 @@
 #include "lora/families.h"
 #include "lora/other_forms.h"
 #include "model/adapter_names.h"
+#include "model/placeholders.h"
 #include "os/file.h"
 #include "os/folder.h"
 #include "weights/open/open.h"
@@ -171,6 +172,7 @@ Adapter open_adapter(const std::string& path) {
   Input input = open_input(path, StreamData::kCount);
   require_sound(input);
   require_state_dicts(input, false);
+  require_no_placeholders(Placeholders(input.weights.tensors), input.name);
   adapter.weights = std::move(input.weights);
   if (is_mlx)
     in_file(path, [&] { adapter.config = parse_lora_config(adopt_mlx_adapter(text, adapter.weights)); });

@@ -15,6 +15,7 @@
 #include "base/text.h"
 #include "lora/other_forms.h"
 #include "model/adapter_names.h"
+#include "model/placeholders.h"
 #include "model/prepare.h"
 #include "os/file.h"
 #include "os/folder.h"
@@ -164,7 +165,7 @@ Extraction extract_adapter(const std::string& path, const ExtractOptions& option
   if (place == path) folder_options.adapter = options.adapter;
   result.input = open_input(place, StreamData::kSpool, folder_options);
   Input& input = result.input;
-  result.notes = prepare_model(input, {}).notes;
+  result.notes = prepare_model(input, {.selects = true, .leading_wrappers = false}).notes;
   const std::string config_path = find_config(input, place == path ? options.adapter : "");
   std::string text = config_path.empty() ? "" : read_whole_file(config_path, kMaxConfig);
   LoraConfig config;
@@ -184,6 +185,7 @@ Extraction extract_adapter(const std::string& path, const ExtractOptions& option
           fmt::format("{} of the base model left out", plural(choice.base_tensors, "tensor")));
     base_modules = std::move(choice.base_names);
   });
+  require_no_placeholders(Placeholders(input.weights.tensors), input.name);
   drop_tied_rows(input.weights, config);
   require_finite(input.weights);
   const AdapterContent content =

@@ -20,6 +20,7 @@
 #include "base/text.h"
 #include "model/adapter_names.h"
 #include "model/pickled.h"
+#include "model/placeholders.h"
 #include "model/rank_state.h"
 #include "model/tied.h"
 #include "os/file.h"
@@ -33,6 +34,7 @@
 namespace mu {
 namespace {
 
+constexpr std::size_t kShownKeys = 8;               // in a message
 constexpr std::uint64_t kMaxJsonFile = 512U << 20;  // bytes; trainer states of long runs reach tens of MB
 
 // Parses a JSON file of the folder when it is there. One that is broken is a finding, not the end.
@@ -49,11 +51,11 @@ auto read_json(const Folder& folder, std::string_view name, Findings& findings, 
   }
 }
 
-Weights open_choice(const Folder& folder, const WeightsChoice& choice) {
-  if (choice.is_index) return open_sharded(folder.path_of(choice.names.front()));
+Weights open_choice(const Folder& folder, const WeightsChoice& choice, const std::string& key = {}) {
+  if (choice.is_index) return open_sharded(folder.path_of(choice.names.front()), key);
   std::vector<std::string> paths;
   for (const std::string& name : choice.names) paths.push_back(folder.path_of(name));
-  return open_files(paths);
+  return open_files(paths, key);
 }
 
 // Whether a loader would find weights in it. Other torch files may be anything.
@@ -83,13 +85,29 @@ std::string companion_folder(const std::string& path) {
   return path;
 }
 
+Error key_means_nothing(std::string_view file) {
+  return usage("--key goes with torch files and torch distributed checkpoints").in_file(escape_name(file));
+}
+
+// The folder that stands in for what the input lacks.
+Folder scan_base(const std::string& path) {
+  Folder folder = scan_folder(path);
+  const bool adapter = folder.has("adapter_config.json") || folder.has("adapter_model.safetensors") ||
+                       folder.has("adapter_model.bin");
+  if (adapter && !folder.has("config.json"))
+    throw malformed("is an adapter, not a base model").in_file(escape_name(path));
+  return folder;
+}
+
 void add_rank_weights(Input& input, const RankState& state, const FolderOptions& options) {
+  if (!options.key.empty() && state.kind != RankState::Kind::kDcp) throw key_means_nothing(state.path);
   input.weights = open_rank_state(state, options.key, options.everything);
   const std::string own = companion_folder(input.folder->path);
   // A base model knows nothing of the adapter.
   const bool adapter_here = exists(join_path(own, "adapter_config.json"));
   const std::string companions = options.base.empty() || adapter_here ? own : options.base;
-  if (companions != input.folder->path) input.folder = scan_folder(companions);
+  if (companions != input.folder->path)
+    input.folder = companions == options.base ? scan_base(companions) : scan_folder(companions);
   const bool adapter =
       !options.everything && (input.folder->has("adapter_config.json") || holds_only_adapter(input.weights));
   input.choice = {{std::string(base_name(state.path))}, false, adapter, adapter ? "adapter_model" : "model"};
@@ -118,6 +136,17 @@ std::optional<RankState> rank_state_of(const std::string& path, const FolderOpti
   return ranks;
 }
 
+// A key names a place in every file, or in none.
+void require_key_used(const Input& input, const std::string& key) {
+  if (key.empty()) return;
+  for (const WeightsFile& file : input.weights.files) {
+    if (!file.object) throw key_means_nothing(file.name);
+    const std::vector<std::string>& others = file.object->other_state_dicts;
+    if (!file.object->is_state_dict && others == std::vector<std::string>{""})
+      throw usage("its state dict is the root, where --key names nothing").in_file(escape_name(file.name));
+  }
+}
+
 // Opens the weights and finds the folder that goes with them.
 void open_folder_weights(Input& input, const FolderOptions& options) {
   const std::string& path = input.name;
@@ -128,9 +157,9 @@ void open_folder_weights(Input& input, const FolderOptions& options) {
       return add_rank_weights(input, *ranks, options);
   }
   input.choice = choose_weights(*input.folder);
-  input.weights = open_choice(*input.folder, input.choice);
+  input.weights = open_choice(*input.folder, input.choice, options.key);
   // ZeRO stage 3 leaves names without values where weights should be.
-  if (are_placeholders(input.weights)) {
+  if (Placeholders(input.weights.tensors).found()) {
     if (const std::optional<RankState> ranks = find_rank_state(path)) {
       add_rank_weights(input, *ranks, options);
       input.weights.from_ranks->notes.emplace_back(
@@ -138,7 +167,8 @@ void open_folder_weights(Input& input, const FolderOptions& options) {
       return;
     }
   }
-  if (!options.base.empty()) input.folder = scan_folder(options.base);
+  require_key_used(input, options.key);
+  if (!options.base.empty()) input.folder = scan_base(options.base);
 }
 
 std::optional<QuantSettings> read_quant_settings(Input& input) {
@@ -184,8 +214,8 @@ std::optional<QuantSettings> quant_settings_beside(const std::vector<std::string
 }
 
 void refuse_folder_options(const FolderOptions& options) {
-  if (options.from != FolderOptions::From::kAny || !options.base.empty() || !options.key.empty())
-    throw usage("--from, --base and --key go with one folder as input");
+  if (options.from != FolderOptions::From::kAny || !options.base.empty())
+    throw usage("--from and --base go with one folder as input");
 }
 
 // One array under another name than the file's.
@@ -204,10 +234,11 @@ Input open_input(const std::string& path, StreamData stdin_data, const FolderOpt
   input.name = path;
   input.choice = {{path}, path.ends_with(".json"), false, "model"};
   if (path == "-") {
-    input.weights = open_stdin(stdin_data);
+    input.weights = open_stdin(stdin_data, options.key);
   } else {
-    input.weights = input.choice.is_index ? open_sharded(path) : open_weights(path);
+    input.weights = input.choice.is_index ? open_sharded(path, options.key) : open_weights(path, options.key);
   }
+  require_key_used(input, options.key);
   return input;
 }
 
@@ -233,9 +264,15 @@ Input open_inputs(const std::vector<std::string>& operands, StreamData stdin_dat
   input.name = operands.front();
   input.quantization = quant_settings_beside(paths);
   input.choice = {paths, false, false, "model"};
-  input.weights = open_files(paths);
+  input.weights = open_files(paths, options.key);
   for (const auto& [name, path] : arrays) append_weights(input.weights, open_array(path, name));
+  require_key_used(input, options.key);
   return input;
+}
+
+void require_model(const Input& input, std::string_view advice) {
+  if (input.is_adapter() || holds_only_adapter(input.weights))
+    throw malformed("is an adapter, not a base model").in_file(escape_name(input.name)).hint(advice);
 }
 
 void require_sound(const Input& input) {
@@ -253,13 +290,30 @@ void require_sound(const Input& input) {
   }
 }
 
+namespace {
+
+// Says what --key could name in a torch file that has no state dict where one is looked for.
+void refuse_key(const WeightsFile& file) {
+  const TorchObject& object = *file.object;
+  if (object.state_dict_key.empty() && object.other_state_dicts.empty()) return;
+  std::vector<std::string> keys;
+  for (const std::string& key : object.other_state_dicts) {
+    if (keys.size() == kShownKeys) break;
+    keys.push_back("'" + escape_name(key) + "'");
+  }
+  const std::string list = join(keys, ", ") + (object.other_state_dicts.size() > keys.size() ? ", …" : "");
+  if (object.state_dict_key.empty())
+    throw malformed("holds several state dicts: " + list)
+        .in_file(escape_name(file.name))
+        .hint("st-pack --key KEY takes one of them");
+  Error error = malformed(fmt::format("holds no state dict under '{}'", escape_name(object.state_dict_key)));
+  if (!keys.empty()) error.hint("--key can be " + list);
+  throw error.in_file(escape_name(file.name));
+}
+
+}  // namespace
+
 void require_state_dicts(const Input& input, bool salvage) {
-  if (are_placeholders(input.weights))
-    throw malformed(
-        "every tensor is empty: these are placeholders of ZeRO stage 3, the weights lie in the ranks' "
-        "partitions")
-        .in_file(escape_name(input.name))
-        .hint("name the checkpoint folder that holds them (global_step…)");
   for (const WeightsFile& file : input.weights.files) {
     if (!file.object) continue;
     if (!salvage && file.object->worst() == Verdict::kDangerous) {
@@ -270,6 +324,7 @@ void require_state_dicts(const Input& input, bool salvage) {
               "anything");
     }
     if (file.object->is_state_dict && file.object->container != TorchContainer::kScript) continue;
+    if (file.object->container != TorchContainer::kScript) refuse_key(file);
     const PickledKind kind = pickled_kind(*file.object);
     Error error = malformed(fmt::format("not weights: {}", pickled_kind_name(kind)));
     if (kind == PickledKind::kModule) error.hint("save the module's state_dict()");
@@ -299,7 +354,7 @@ void find_lost_parameters(Input& input, const std::string& base) {
     input.weights.tensors.insert(input.weights.tensors.end(), tied.begin(), tied.end());
   }
   if (!lost.empty() && !base.empty()) {
-    const Folder folder = scan_folder(base);
+    const Folder folder = scan_base(base);
     Weights weights = open_choice(folder, choose_weights(folder));
     std::erase_if(weights.tensors, [&lost](const Tensor& tensor) {
       return !std::binary_search(lost.begin(), lost.end(), tensor.name);
@@ -317,6 +372,18 @@ void find_lost_parameters(Input& input, const std::string& base) {
                                 input.name});
 }
 
+namespace {
+
+// "; others are under 'ema' (st-pack --key)"
+std::string other_keys(const TorchObject& object) {
+  if (object.other_state_dicts.empty()) return "";
+  const std::size_t count = object.other_state_dicts.size();
+  return fmt::format("; {} under '{}'{} (st-pack --key)", count == 1 ? "another is" : "others are",
+                     escape_name(object.other_state_dicts.front()), count == 1 ? "" : ", …");
+}
+
+}  // namespace
+
 std::vector<std::string> left_out_notes(const Input& input) {
   std::vector<std::string> notes;
   if (const std::optional<FromRanks>& ranks = input.weights.from_ranks) {
@@ -326,9 +393,9 @@ std::vector<std::string> left_out_notes(const Input& input) {
   for (const WeightsFile& file : input.weights.files) {
     if (!file.object) continue;
     if (!file.object->state_dict_key.empty())
-      notes.push_back(fmt::format("the weights are under '{}' of {}",
-                                  escape_name(file.object->state_dict_key),
-                                  escape_name(base_name(file.name))));
+      notes.push_back(fmt::format("the weights are under '{}' of {}{}",
+                                  escape_name(file.object->state_dict_key), escape_name(base_name(file.name)),
+                                  other_keys(*file.object)));
     const std::uint64_t more = file.object->left_out_count - file.object->left_out.size();
     if (!file.object->left_out.empty())
       notes.push_back("left out, not tensors: " + join(file.object->left_out, ", ") +

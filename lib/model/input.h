@@ -40,19 +40,24 @@ struct FolderOptions {
   // The folder whose config, tokenizer and other files go with the weights, and whose weights stand in for
   // lost ones; empty: the input's own.
   std::string base{};
-  std::string key{};        // where in the tree of a distributed checkpoint the model lies (DcpOptions)
+  // Where the model lies in the tree of a torch file (weights/open/open.h) or of a distributed checkpoint
+  // (DcpOptions); of a file, too.
+  std::string key{};
   std::string adapter{};    // which adapter, for the ranks of a LoRA run; empty: the only one
   bool everything = false;  // for ranks: the tensors of the optimizer, too
 };
 
 // Opens PATH: "-" is standard input (see StreamData), a name that ends in ".json" is an index, and of a
 // folder it opens the weights that lie there. Malformed weights are findings of `weights`; throws if nothing
-// can be read.
+// can be read, and kUsage for an option of the folder that means nothing here.
 Input open_input(const std::string& path, StreamData stdin_data, const FolderOptions& options = {});
 
 // Opens the operands of st-pack as one set: one PATH as above, or several files, and arrays as "NAME=file.npy".
 Input open_inputs(const std::vector<std::string>& operands, StreamData stdin_data,
                   const FolderOptions& options = {});
+
+// Throws kMalformed when the input is an adapter where a base model is needed.
+void require_model(const Input& input, std::string_view advice);
 
 // Throws kMalformed when the tensors can't be trusted or a JSON file beside them can't be read, or when the
 // index names tensors that no shard has.

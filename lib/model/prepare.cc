@@ -4,11 +4,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "base/text.h"
+#include "model/placeholders.h"
 #include "model/rank_state.h"
-#include "model/wrappers.h"
 
 namespace mu {
 
@@ -29,6 +30,7 @@ std::vector<TiedName> find_tied(const Input& input) {
 Prepared prepare_model(Input& input, const PrepareOptions& options) {
   require_sound(input);
   require_state_dicts(input, options.salvage);
+  if (!options.selects) require_no_placeholders(Placeholders(input.weights.tensors), input.name);
   Prepared prepared;
   prepared.notes = left_out_notes(input);
   if (options.copies) {
@@ -36,7 +38,10 @@ Prepared prepare_model(Input& input, const PrepareOptions& options) {
             use_training_copies(input.weights, *options.copies, options.threads, options.strict_copies))
       prepared.notes.push_back(std::move(*note));
   }
-  for (std::string& note : remove_wrapper_names(input.weights)) prepared.notes.push_back(std::move(note));
+  RemovedWrappers wrappers = remove_wrapper_names(
+      input.weights, {.of_adapter = input.is_adapter(), .leading = options.leading_wrappers});
+  std::move(wrappers.notes.begin(), wrappers.notes.end(), std::back_inserter(prepared.notes));
+  prepared.listed = std::move(wrappers.listed);
   for (const Finding& finding : input.weights.findings.list()) {
     if (finding.level == Level::kSpec && options.warn)
       options.warn(fmt::format("{}: {} [{}]", escape_name(finding.file), finding.message, finding.rule));

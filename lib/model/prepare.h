@@ -11,6 +11,7 @@
 
 #include "model/input.h"
 #include "model/tied.h"
+#include "model/wrappers.h"
 #include "tensor/dtype.h"
 
 namespace mu {
@@ -29,6 +30,8 @@ struct PrepareOptions {
   bool strict_copies = true;      // refuse copies that differ from their masters, else cast the masters
   unsigned threads = 1;           // for comparing them
   bool find_ties = false;         // reads the tensors that the config ties
+  bool selects = false;           // the caller takes some of the tensors, and looks for placeholders then
+  bool leading_wrappers = true;   // remove what leads all names, too (wrappers.h)
   std::function<ModelChange(Input&, const std::vector<TiedName>&)> change{};  // called last; may be empty
   // Gets what the format does not allow, as soon as it is found; may be empty.
   std::function<void(const std::string&)> warn{};
@@ -38,12 +41,13 @@ struct Prepared {
   std::vector<std::string> notes;  // what was done and left out, a sentence each
   std::vector<TiedName> tied;      // names whose bytes repeat another tensor's
   bool unties = false;             // embeddings that the config ties are no longer the same
-  std::vector<ConfigEdit> config;  // other values that the config gets
+  std::vector<ConfigEdit> config{};  // other values that the config gets
+  ListedNames listed{};            // names that tensors have in their files, where a wrapper was removed
 };
 
 // Changes the input's list of tensors; reads no more of them than the options say. Throws kMalformed for
-// weights that can't be trusted or are not weights, as require_sound and require_state_dicts do, for copies
-// that differ (ZR-MASTER), and when two names become one; also whatever `change` throws.
+// weights that can't be trusted or are not weights, as require_sound and require_state_dicts do, and for
+// copies that differ (ZR-MASTER); also whatever `change` throws.
 Prepared prepare_model(Input& input, const PrepareOptions& options);
 
 // The names under which torch stored one tensor several times, and those that the config ties and that hold

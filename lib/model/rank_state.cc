@@ -129,17 +129,6 @@ Weights open_rank_state(const RankState& state, const std::string& key, bool eve
   return open_dcp_pieces(state.path);
 }
 
-bool are_placeholders(const Weights& weights) {
-  const auto is_empty = [](const Tensor& tensor) { return tensor.shape == std::vector<std::uint64_t>{0}; };
-  // A weight is never a vector without elements.
-  const auto is_empty_weight = [&](const Tensor& tensor) {
-    return is_empty(tensor) && tensor.name.ends_with(".weight");
-  };
-  return !weights.tensors.empty() &&
-         (std::all_of(weights.tensors.begin(), weights.tensors.end(), is_empty) ||
-          std::any_of(weights.tensors.begin(), weights.tensors.end(), is_empty_weight));
-}
-
 std::optional<std::string> use_training_copies(Weights& weights, Dtype dtype, unsigned threads, bool strict) {
   const auto equal = [&](const Tensor& tensor, const Tensor& other) {
     constexpr std::uint64_t kPiece = 256U << 10;  // elements

@@ -33,8 +33,4 @@ Weights open_rank_state(const RankState& state, const std::string& key, bool eve
 // (ZR-MASTER) when `strict`, else the masters are cast.
 std::optional<std::string> use_training_copies(Weights& weights, Dtype dtype, unsigned threads, bool strict);
 
-// True when weights are what ZeRO stage 3 leaves in their place: empty tensors of shape [0]. Small ones may
-// be whole nevertheless (stage3_param_persistence_threshold).
-bool are_placeholders(const Weights& weights);
-
 }  // namespace mu

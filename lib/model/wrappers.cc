@@ -5,10 +5,9 @@
 
 #include <algorithm>
 #include <array>
-#include <string_view>
-#include <unordered_map>
+#include <optional>
+#include <utility>
 
-#include "base/error.h"
 #include "base/text.h"
 
 namespace mu {
@@ -16,61 +15,199 @@ namespace {
 
 constexpr std::array<std::string_view, 3> kAnywhere = {"_fsdp_wrapped_module.", "_checkpoint_wrapped_module.",
                                                        "_orig_mod."};
-constexpr std::array<std::string_view, 2> kLeading = {"module.", "_forward_module."};
+constexpr std::string_view kPeft = "base_model.model.";
+constexpr std::array<std::string_view, 3> kLeading = {"_forward_module.", "module.", kPeft};
 
-// Removes a wrapper that begins the name or follows a dot.
-bool remove_wrapper(std::string& name, std::string_view wrapper) {
-  bool removed = false;
+// How PEFT begins the names of its parameters and modules: PEFT_TYPE_TO_PREFIX_MAPPING of 0.21.2
+// (tests/interop/test_names.py compares them).
+constexpr auto kPeftPrefixes = std::to_array<std::string_view>({"adamss_",
+                                                                "adaption_prompt_",
+                                                                "beft_",
+                                                                "boft_",
+                                                                "c3a_",
+                                                                "cartridge_",
+                                                                "cpt_",
+                                                                "deft_",
+                                                                "delora_",
+                                                                "fourierft_",
+                                                                "frod_",
+                                                                "glora_",
+                                                                "gralora_",
+                                                                "hada_",
+                                                                "hira_",
+                                                                "hra_",
+                                                                "ia3_",
+                                                                "lily_",
+                                                                "lokr_",
+                                                                "ln_tuning_",
+                                                                "lora_",
+                                                                "miss_",
+                                                                "multitask_prompt_tuning_",
+                                                                "oft_",
+                                                                "osf_",
+                                                                "p_tuning_",
+                                                                "peanut_",
+                                                                "poly_",
+                                                                "prefix_tuning_",
+                                                                "prompt_tuning_",
+                                                                "psoft_",
+                                                                "pvera_lambda_",
+                                                                "randlora_",
+                                                                "road_",
+                                                                "shadow_",
+                                                                "shira_",
+                                                                "supertuning_",
+                                                                "tinylora_",
+                                                                "trainable_tokens_",
+                                                                "unilora_",
+                                                                "vblora_",
+                                                                "vera_lambda_",
+                                                                "waveft_",
+                                                                "xlora_"});
+constexpr std::array<std::string_view, 4> kPeftModules = {"modules_to_save", "original_module", "base_layer",
+                                                          "token_adapter"};
+
+// The name without a wrapper that begins it or follows a dot.
+std::string without(std::string name, std::string_view wrapper) {
   for (std::size_t at = name.find(wrapper); at != std::string::npos; at = name.find(wrapper, at)) {
     if (at > 0 && name[at - 1] != '.') {
       at += wrapper.size();
-      continue;
+    } else {
+      name.erase(at, wrapper.size());
     }
-    name.erase(at, wrapper.size());
-    removed = true;
   }
-  return removed;
+  return name;
 }
+
+bool begins(std::string_view name, std::string_view wrapper) {
+  return name.size() > wrapper.size() && name.starts_with(wrapper);
+}
+
+// Applies one rule after the other to a list of names, which is copied when the first one applies.
+class Remover {
+ public:
+  Remover(const std::vector<Tensor>& tensors, const WrapperRules& rules) : tensors_(tensors), rules_(rules) {}
+
+  WrapperRemoval run() {
+    for (const std::string_view wrapper : kAnywhere) remove_anywhere(wrapper);
+    if (rules_.leading) {
+      while (std::any_of(kLeading.begin(), kLeading.end(),
+                         [this](std::string_view wrapper) { return remove_leading(wrapper); })) {
+      }
+    }
+    return std::move(result_);
+  }
+
+ private:
+  [[nodiscard]] std::string_view name(std::size_t i) const {
+    return result_.names.empty() ? std::string_view(tensors_[i].name) : std::string_view(result_.names[i]);
+  }
+
+  template <typename Matches>
+  [[nodiscard]] std::uint64_t count(Matches matches) const {
+    std::uint64_t found = 0;
+    for (std::size_t i = 0; i < tensors_.size(); ++i) found += matches(name(i)) ? 1 : 0;
+    return found;
+  }
+
+  void remove_anywhere(std::string_view wrapper) {
+    const auto has = [wrapper](std::string_view name) {
+      return name.find(wrapper) != std::string_view::npos && without(std::string(name), wrapper) != name;
+    };
+    const std::uint64_t found = count(has);
+    if (found == 0) return;
+    std::vector<std::string> names;
+    names.reserve(tensors_.size());
+    for (std::size_t i = 0; i < tensors_.size(); ++i) names.push_back(without(std::string(name(i)), wrapper));
+    std::unordered_map<std::string_view, std::size_t> first;
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      const auto [other, fresh] = first.try_emplace(names[i], i);
+      const bool emptied = names[i].empty() && !name(i).empty();
+      if (!emptied && (fresh || name(i) == name(other->second))) continue;
+      result_.kept.push_back(
+          emptied
+              ? fmt::format("'{}' stays in {}: nothing else is in '{}'", wrapper, plural(found, "name"),
+                            escape_name(name(i)))
+              : fmt::format("'{}' stays in {}: without it, '{}' and '{}' would have one name", wrapper,
+                            plural(found, "name"), escape_name(name(other->second)), escape_name(name(i))));
+      return;
+    }
+    result_.names = std::move(names);
+    result_.removed.push_back({std::string(wrapper), found});
+  }
+
+  // Names that differ still differ without what begins them all.
+  bool remove_leading(std::string_view wrapper) {
+    const std::uint64_t found = count([wrapper](std::string_view name) { return begins(name, wrapper); });
+    if (found == 0) return false;
+    if (const std::optional<std::string> reason = reason_to_keep(wrapper, found)) {
+      const std::string all = found == tensors_.size() ? "" : group_digits(found) + " of ";
+      const std::string note = fmt::format("'{}' stays at the beginning of {}{}: {}", wrapper, all,
+                                           plural(tensors_.size(), "name"), *reason);
+      const bool known = std::find(result_.kept.begin(), result_.kept.end(), note) != result_.kept.end();
+      if (!reason->empty() && !known) result_.kept.push_back(note);
+      return false;
+    }
+    std::vector<std::string> names;
+    names.reserve(tensors_.size());
+    for (std::size_t i = 0; i < tensors_.size(); ++i) names.emplace_back(name(i).substr(wrapper.size()));
+    result_.names = std::move(names);
+    if (std::exchange(last_leading_, wrapper) == wrapper) {
+      result_.removed.back().wrapper += wrapper;
+    } else {
+      result_.removed.push_back({std::string(wrapper), found});
+    }
+    return true;
+  }
+
+  // Nothing if the wrapper can go; an empty text if it stays as it should.
+  [[nodiscard]] std::optional<std::string> reason_to_keep(std::string_view wrapper,
+                                                          std::uint64_t found) const {
+    if (wrapper == kPeft && rules_.of_adapter) return "";
+    if (found < tensors_.size()) return "the others begin without it";
+    const std::uint64_t adapters = count(is_adapter_tensor);
+    if (adapters == 0 && !rules_.of_adapter) return std::nullopt;
+    if (adapters == tensors_.size() && wrapper == kPeft) return "";
+    std::size_t one = 0;
+    while (one + 1 < tensors_.size() && !is_adapter_tensor(name(one))) ++one;
+    return fmt::format("'{}' is a tensor of an adapter", escape_name(name(one)));
+  }
+
+  const std::vector<Tensor>& tensors_;
+  const WrapperRules& rules_;
+  WrapperRemoval result_;
+  std::string_view last_leading_;  // the rule of `removed.back()`, if it is one for the beginning
+};
 
 }  // namespace
 
-std::vector<std::string> remove_wrapper_names(Weights& weights) {
-  std::vector<Tensor*> tensors;
-  for (Tensor& tensor : weights.tensors) {
-    if (!weights.files[tensor.source].is_safetensors) tensors.push_back(&tensor);
+bool is_adapter_tensor(std::string_view name) {
+  for (const std::string_view part : split(name, '.')) {
+    const auto begins_part = [part](std::string_view prefix) { return begins(part, prefix); };
+    if (std::any_of(kPeftPrefixes.begin(), kPeftPrefixes.end(), begins_part) ||
+        std::find(kPeftModules.begin(), kPeftModules.end(), part) != kPeftModules.end())
+      return true;
   }
-  std::vector<std::string> notes;
-  const auto note = [&notes](std::string_view wrapper, std::uint64_t count) {
-    notes.push_back(fmt::format("'{}' removed from {}", wrapper, plural(count, "name")));
-  };
-  std::unordered_map<std::string_view, std::string> before;  // new name to old
-  std::vector<std::string> old_names;
-  for (const Tensor* tensor : tensors) old_names.push_back(tensor->name);
-  for (const std::string_view wrapper : kAnywhere) {
-    const auto count = std::count_if(tensors.begin(), tensors.end(), [wrapper](Tensor* tensor) {
-      return remove_wrapper(tensor->name, wrapper);
-    });
-    if (count > 0) note(wrapper, static_cast<std::uint64_t>(count));
+  return false;
+}
+
+WrapperRemoval plan_wrapper_removal(const std::vector<Tensor>& tensors, const WrapperRules& rules) {
+  return Remover(tensors, rules).run();
+}
+
+RemovedWrappers remove_wrapper_names(Weights& weights, const WrapperRules& rules) {
+  WrapperRemoval plan = plan_wrapper_removal(weights.tensors, rules);
+  RemovedWrappers done;
+  for (const WrapperRemoval::Removed& removed : plan.removed)
+    done.notes.push_back(fmt::format("'{}' removed from {}", removed.wrapper, plural(removed.names, "name")));
+  std::move(plan.kept.begin(), plan.kept.end(), std::back_inserter(done.notes));
+  for (std::size_t i = 0; i < plan.names.size(); ++i) {
+    std::string& name = weights.tensors[i].name;
+    if (name == plan.names[i]) continue;
+    done.listed.emplace(plan.names[i], std::move(name));
+    name = std::move(plan.names[i]);
   }
-  for (const std::string_view wrapper : kLeading) {
-    const bool all =
-        !tensors.empty() && std::all_of(tensors.begin(), tensors.end(), [wrapper](const Tensor* tensor) {
-          return tensor->name.size() > wrapper.size() && tensor->name.starts_with(wrapper);
-        });
-    if (!all) continue;
-    for (Tensor* tensor : tensors) tensor->name.erase(0, wrapper.size());
-    note(wrapper, tensors.size());
-  }
-  if (notes.empty()) return notes;
-  for (std::size_t i = 0; i < tensors.size(); ++i) {
-    const auto [other, fresh] = before.try_emplace(tensors[i]->name, old_names[i]);
-    if (fresh) continue;
-    throw malformed(fmt::format("'{}' and '{}' become one name, '{}', without what wrappers added",
-                                escape_name(other->second), escape_name(old_names[i]),
-                                escape_name(tensors[i]->name)))
-        .in_file(escape_name(weights.files[tensors[i]->source].name));
-  }
-  return notes;
+  return done;
 }
 
 }  // namespace mu

@@ -1,21 +1,53 @@
 // SPDX-License-Identifier: Apache-2.0
 // Names that wrappers leave in the tensors of a training process: FSDP, activation checkpointing,
-// torch.compile, DataParallel and DeepSpeed.
+// torch.compile, DataParallel, DeepSpeed and PEFT.
 #pragma once
 
+#include <cstdint>
 #include <string>
+#include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "weights/weights.h"
 
 namespace mu {
 
-// Renames the tensors of files other than safetensors:
+struct WrapperRules {
+  bool of_adapter = false;  // "base_model.model." belongs to the names of an adapter: it stays without a word
+  bool leading = true;      // whether what leads all names is removed; a caller may cut it itself
+};
+
+// What is removed from names, by these rules:
 //
-//   "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "_orig_mod."   removed wherever they are
-//   "module.", "_forward_module." at the beginning                        removed if every tensor has it
+//   "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "_orig_mod."
+//       wherever they are
+//   "module.", "_forward_module.", "base_model.model." at the beginning, as often as they are there
+//       if every tensor has it and none is an adapter's
 //
-// Returns one sentence per rule, with counts. Throws kMalformed when two names become one.
-std::vector<std::string> remove_wrapper_names(Weights& weights);
+// A rule that would give two tensors one name is not applied to any.
+struct WrapperRemoval {
+  struct Removed {
+    std::string wrapper;  // "_orig_mod.", "module.module."
+    std::uint64_t names;
+  };
+  std::vector<Removed> removed;
+  std::vector<std::string> kept;   // why a wrapper stays, a sentence each
+  std::vector<std::string> names;  // of the tensors, in their order; empty if nothing is removed
+};
+WrapperRemoval plan_wrapper_removal(const std::vector<Tensor>& tensors, const WrapperRules& rules = {});
+
+// The names that files have for tensors from which a wrapper was removed, by the names without it.
+using ListedNames = std::unordered_map<std::string, std::string>;
+
+struct RemovedWrappers {
+  std::vector<std::string> notes;  // what was removed and what stays, a sentence each
+  ListedNames listed;
+};
+// Renames the tensors.
+RemovedWrappers remove_wrapper_names(Weights& weights, const WrapperRules& rules);
+
+// Whether a tensor is an adapter's, or a layer's below one: a part of its name is one that PEFT gives.
+bool is_adapter_tensor(std::string_view name);
 
 }  // namespace mu

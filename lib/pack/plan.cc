@@ -18,6 +18,7 @@
 #include "base/error.h"
 #include "base/json_write.h"
 #include "base/text.h"
+#include "model/placeholders.h"
 #include "os/folder.h"
 #include "os/interrupt.h"
 #include "pack/casts.h"
@@ -134,11 +135,11 @@ void require_packable(const std::vector<PackedTensor>& tensors, const Input& inp
 }
 
 // Parameters without values may be left out only on purpose.
-void require_found(const Input& input, const Selection& selection) {
+void require_found(const Input& input, const Prepared& prepared, const Selection& selection) {
   if (!input.weights.from_ranks) return;
   std::vector<std::string> names;
   for (const std::string& name : input.weights.from_ranks->lost) {
-    if (is_selected(selection, name)) names.push_back(escape_name(name));
+    if (is_selected(selection, name, prepared.listed)) names.push_back(escape_name(name));
   }
   if (names.empty()) return;
   constexpr std::size_t kShown = 3;
@@ -176,6 +177,27 @@ void note_ranks(PackPlan& plan, const Input& input, const PackOptions& options) 
         "{} of a LoRA adapter among the weights: with an adapter_config.json beside them, only the "
         "adapter is written",
         plural(lora, "tensor")));
+}
+
+// ZeRO stage 3 leaves names without values where weights should be.
+void require_values(const std::vector<PackedTensor>& tensors, const Input& input) {
+  Placeholders placeholders;
+  for (const PackedTensor& tensor : tensors) placeholders.add(*tensor.input);
+  require_no_placeholders(placeholders, input.name);
+}
+
+// Rules that change nothing are usually misspelled.
+void warn_of_unmatched(PackPlan& plan, const Input& input, const Prepared& prepared,
+                       const Selection& selection) {
+  if (selection.select.empty() && selection.exclude.empty() && selection.rename.empty() &&
+      selection.dtype_of.empty())
+    return;
+  std::vector<std::string> names;
+  names.reserve(input.weights.tensors.size());
+  for (const Tensor& tensor : input.weights.tensors) names.push_back(tensor.name);
+  if (input.weights.from_ranks)
+    names.insert(names.end(), input.weights.from_ranks->lost.begin(), input.weights.from_ranks->lost.end());
+  plan.warnings = unmatched_rules(names, selection, prepared.listed);
 }
 
 void plan_npy(PackPlan& plan, std::vector<PackedTensor> tensors) {
@@ -232,19 +254,23 @@ void apply_options(PackPlan& plan, const PackOptions& options) {
 
 PackPlan plan_pack(const Input& input, const Prepared& prepared, const PackOptions& options,
                    OutputKind kind) {
-  require_found(input, options.selection);
+  require_found(input, prepared, options.selection);
   PackPlan plan;
   plan.kind = kind;
   plan.notes = prepared.notes;
   // A repeated tensor may be dropped only if the one that it repeats is written.
-  std::copy_if(prepared.tied.begin(), prepared.tied.end(), std::back_inserter(plan.dropped),
-               [&options](const TiedName& pair) { return is_selected(options.selection, pair.kept); });
+  std::copy_if(
+      prepared.tied.begin(), prepared.tied.end(), std::back_inserter(plan.dropped),
+      [&](const TiedName& pair) { return is_selected(options.selection, pair.kept, prepared.listed); });
   std::vector<std::string> dropped;
   for (const TiedName& pair : plan.dropped) dropped.push_back(pair.dropped);
   std::sort(dropped.begin(), dropped.end());
-  std::vector<PackedTensor> tensors = select_tensors(input.weights.tensors, options.selection, dropped);
+  std::vector<PackedTensor> tensors =
+      select_tensors(input.weights.tensors, options.selection, dropped, prepared.listed);
+  require_values(tensors, input);
   require_packable(tensors, input);
   refuse_casts_of_quantised(input, options.selection, tensors);
+  warn_of_unmatched(plan, input, prepared, options.selection);
   if (kind == OutputKind::kNpy) {
     plan_npy(plan, std::move(tensors));
   } else if (kind == OutputKind::kFolder) {

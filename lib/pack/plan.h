@@ -54,11 +54,12 @@ struct PlannedPart {
 struct PackPlan {
   OutputKind kind = OutputKind::kFolder;
   std::vector<WeightsOutput> weights;
-  std::vector<TextOutput> texts;    // for a folder: the config if it changed, then the index
-  std::vector<GatheredFile> files;  // for a folder: copied (taken) and left
-  std::vector<TiedName> dropped;    // tied names that are written once
-  std::vector<std::string> notes;   // what the user should know
-  std::uint64_t total_bytes = 0;    // to be written
+  std::vector<TextOutput> texts;        // for a folder: the config if it changed, then the index
+  std::vector<GatheredFile> files;      // for a folder: copied (taken) and left
+  std::vector<TiedName> dropped;        // tied names that are written once
+  std::vector<std::string> notes;       // what the user should know
+  std::vector<std::string> warnings{};  // the same, before anything is written
+  std::uint64_t total_bytes = 0;        // to be written
   std::optional<PlannedPart> part{};
 
   [[nodiscard]] std::uint64_t tensor_count() const;

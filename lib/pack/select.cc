@@ -20,17 +20,38 @@ bool is_castable(Dtype dtype) {
   return is_floating(dtype) && dtype != Dtype::kF8E8M0 && can_cast(dtype, Dtype::kF32);
 }
 
-Dtype output_dtype(const Tensor& tensor, const Selection& selection) {
+// The name that a file has for a tensor; `name` itself if no wrapper was removed from it.
+const std::string& listed_name(const std::string& name, const ListedNames& listed) {
+  const auto found = listed.find(name);
+  return found == listed.end() ? name : found->second;
+}
+
+// Whether a glob matches the name of a tensor or the one that its file has.
+bool matches_either(const Glob& glob, const std::string& name, const std::string& listed) {
+  return glob.matches(name) || (&listed != &name && glob.matches(listed));
+}
+
+bool matches_either(const std::vector<Glob>& globs, const std::string& name, const std::string& listed) {
+  return std::any_of(globs.begin(), globs.end(),
+                     [&](const Glob& glob) { return matches_either(glob, name, listed); });
+}
+
+Dtype output_dtype(const Tensor& tensor, const Selection& selection, const ListedNames& listed) {
   if (!is_castable(tensor.dtype)) return tensor.dtype;
+  const std::string& in_file = listed_name(tensor.name, listed);
   for (auto rule = selection.dtype_of.rbegin(); rule != selection.dtype_of.rend(); ++rule) {
-    if (rule->first.matches(tensor.name)) return rule->second;
+    if (matches_either(rule->first, tensor.name, in_file)) return rule->second;
   }
   return selection.dtype.value_or(tensor.dtype);
 }
 
-void check_names_exist(const std::vector<Tensor>& tensors, const std::set<std::string>& names) {
+void check_names_exist(const std::vector<Tensor>& tensors, const std::set<std::string>& names,
+                       const ListedNames& listed) {
   std::unordered_set<std::string_view> known;
-  for (const Tensor& tensor : tensors) known.insert(tensor.name);
+  for (const Tensor& tensor : tensors) {
+    known.insert(tensor.name);
+    known.insert(listed_name(tensor.name, listed));
+  }
   std::vector<std::string> unknown;
   for (const std::string& name : names) {
     if (!known.contains(name)) unknown.push_back("'" + escape_name(name) + "'");
@@ -46,6 +67,8 @@ void check_collisions(const std::vector<PackedTensor>& packed) {
   std::unordered_map<std::string_view, const Tensor*> taken;
   for (const PackedTensor& tensor : packed) {
     if (tensor.output.name.empty()) {
+      if (tensor.input->name.empty())
+        throw refused("a tensor of the input has an empty name").hint("leave it out with --exclude ''");
       throw refused(fmt::format("--rename leaves '{}' without a name", escape_name(tensor.input->name)));
     }
     if (tensor.output.name == "__metadata__") throw refused("a tensor can't be called '__metadata__'");
@@ -59,21 +82,23 @@ void check_collisions(const std::vector<PackedTensor>& packed) {
 
 }  // namespace
 
-bool is_selected(const Selection& selection, const std::string& name) {
-  if (selection.names && !selection.names->contains(name)) return false;
-  return (selection.select.empty() || matches_any(selection.select, name)) &&
-         !matches_any(selection.exclude, name);
+bool is_selected(const Selection& selection, const std::string& name, const ListedNames& listed) {
+  const std::string& in_file = listed_name(name, listed);
+  if (selection.names && !selection.names->contains(name) && !selection.names->contains(in_file))
+    return false;
+  return (selection.select.empty() || matches_either(selection.select, name, in_file)) &&
+         !matches_either(selection.exclude, name, in_file);
 }
 
 std::vector<PackedTensor> select_tensors(const std::vector<Tensor>& tensors, const Selection& selection,
-                                         const std::vector<std::string>& dropped) {
-  if (selection.names) check_names_exist(tensors, *selection.names);
+                                         const std::vector<std::string>& dropped, const ListedNames& listed) {
+  if (selection.names) check_names_exist(tensors, *selection.names, listed);
   std::vector<PackedTensor> packed;
   for (const Tensor& tensor : tensors) {
     check_interrupt();
-    if (!is_selected(selection, tensor.name)) continue;
+    if (!is_selected(selection, tensor.name, listed)) continue;
     if (std::binary_search(dropped.begin(), dropped.end(), tensor.name)) continue;
-    const Dtype dtype = output_dtype(tensor, selection);
+    const Dtype dtype = output_dtype(tensor, selection, listed);
     packed.push_back({&tensor,
                       {rename_all(selection.rename, tensor.name), dtype, tensor.shape,
                        dtype == tensor.dtype ? tensor.size : tensor.element_count() * (bits(dtype) / 8)}});
@@ -82,6 +107,31 @@ std::vector<PackedTensor> select_tensors(const std::vector<Tensor>& tensors, con
     throw refused("nothing is left to write; check --select, --exclude and --names-from");
   check_collisions(packed);
   return packed;
+}
+
+std::vector<std::string> unmatched_rules(const std::vector<std::string>& names, const Selection& selection,
+                                         const ListedNames& listed) {
+  std::vector<std::string> unmatched;
+  const auto check = [&](std::string_view option, const std::string& rule, const auto& matches) {
+    if (std::none_of(names.begin(), names.end(), matches))
+      unmatched.push_back(fmt::format("{} '{}' matches no tensor", option, escape_name(rule)));
+  };
+  const auto check_glob = [&](std::string_view option, const Glob& glob, std::string_view suffix) {
+    check(option, glob.pattern() + std::string(suffix),
+          [&](const std::string& name) { return matches_either(glob, name, listed_name(name, listed)); });
+  };
+  for (const Glob& glob : selection.select) check_glob("--select", glob, "");
+  for (const Glob& glob : selection.exclude) check_glob("--exclude", glob, "");
+  for (const auto& [glob, dtype] : selection.dtype_of)
+    check_glob("--dtype", glob, "=" + std::string(short_name(dtype)));
+  for (std::size_t i = 0; i < selection.rename.size(); ++i) {
+    const std::vector<Rename> earlier(selection.rename.begin(),
+                                      selection.rename.begin() + static_cast<std::ptrdiff_t>(i));
+    check("--rename", selection.rename[i].expression(), [&](const std::string& name) {
+      return is_selected(selection, name, listed) && selection.rename[i].matches(rename_all(earlier, name));
+    });
+  }
+  return unmatched;
 }
 
 }  // namespace mu

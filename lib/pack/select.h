@@ -11,6 +11,7 @@
 
 #include "base/glob.h"
 #include "base/rename.h"
+#include "model/wrappers.h"
 #include "tensor/dtype.h"
 #include "tensor/tensor.h"
 #include "weights/safetensors.h"
@@ -18,7 +19,7 @@
 namespace mu {
 
 struct Selection {
-  std::vector<Glob> select;  // on input names; empty: all
+  std::vector<Glob> select;  // on input names, with what wrappers added or without it; empty: all
   std::vector<Glob> exclude;
   std::optional<std::set<std::string>> names;    // only these input names
   std::vector<Rename> rename;                    // applied after selecting
@@ -32,13 +33,19 @@ struct PackedTensor {
   TensorSpec output;
 };
 
-// Whether a selection, by its globs and names, takes an input name.
-bool is_selected(const Selection& selection, const std::string& name);
+// Whether a selection, by its globs and names, takes an input name. Here and below, `listed` has the names as
+// the files have them where a wrapper was removed; both count.
+bool is_selected(const Selection& selection, const std::string& name, const ListedNames& listed = {});
 
 // The tensors that the selection takes, in the order of `tensors`, without those whose input name is in
 // `dropped` (sorted). Throws kMalformed for a name that does not exist; kRefused if two tensors would get one
-// name, a name becomes empty, nothing is left, or a cast is not available.
+// name, a name is empty, nothing is left, or a cast is not available.
 std::vector<PackedTensor> select_tensors(const std::vector<Tensor>& tensors, const Selection& selection,
-                                         const std::vector<std::string>& dropped);
+                                         const std::vector<std::string>& dropped,
+                                         const ListedNames& listed = {});
+
+// The globs and rules of a selection that match none of the input names, a sentence each.
+std::vector<std::string> unmatched_rules(const std::vector<std::string>& names, const Selection& selection,
+                                         const ListedNames& listed = {});
 
 }  // namespace mu

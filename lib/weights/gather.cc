@@ -212,7 +212,9 @@ class BoxReader {
   std::uint64_t run_ = 1, runs_ = 1;  // elements of a run; number of runs
 };
 
+// In the boxes of a layout two values of F4 are one element, as torch has them.
 std::size_t element_bytes(const Tensor& tensor) {
+  if (tensor.dtype == Dtype::kF4) return 1;
   return tensor.dtype == Dtype::kForeign ? static_cast<std::size_t>(tensor.layout->element_bytes)
                                          : bits(tensor.dtype) / 8;
 }

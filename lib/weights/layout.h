@@ -35,7 +35,7 @@ struct Layout {
   std::string type{};               // "q4_k", "complex128": only of Dtype::kForeign
   std::uint64_t element_bytes = 0;  // of a foreign type with boxes
   std::vector<std::uint64_t>
-      shape{};               // what boxes count in: the tensor's shape, or [elements] for flat pieces
+      shape{};  // what boxes count in: the tensor's shape (of F4 in bytes), or [elements] for flat pieces
   std::vector<Box> boxes{};  // disjoint, together the whole tensor; empty: bytes as of a plain tensor
   bool swap_bytes = false;   // the source is big-endian
   bool conjugate = false;    // complex values are stored conjugated (torch's conj bit)

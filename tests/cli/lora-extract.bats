@@ -212,7 +212,7 @@ t = new'
   has stderr "was trained on base"
   expect 7 st-pack "$FIXTURES/base" --adapter "$FIXTURES/base" -o out
   expect 2 st-pack "$FIXTURES/base" --adapter "$FIXTURES/lora-adapter:much" -o out
-  expect 2 st-pack "$FIXTURES/lora-adapter" --adapter "$FIXTURES/lora-adapter" -o out
+  expect 4 st-pack "$FIXTURES/lora-adapter" --adapter "$FIXTURES/lora-adapter" -o out
   cp -r "$FIXTURES/lora-run/checkpoint-40" other
   sed -i 's/"use_dora": false/"use_bdlora": true/' other/adapter_config.json
   expect 4 st-pack "$FIXTURES/base" --adapter other -o out

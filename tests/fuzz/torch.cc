@@ -5,6 +5,8 @@
 #include "fuzz_file.h"
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  mu::fuzzing::read_weights(data, size, mu::add_torch_file);
+  mu::fuzzing::read_weights(data, size, [](mu::Weights& weights, mu::InputFile file) {
+    mu::add_torch_file(weights, std::move(file));
+  });
   return 0;
 }

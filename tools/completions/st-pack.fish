@@ -6,7 +6,7 @@ complete -c st-pack -l weights-only -d "leave out config, tokenizer and other fi
 complete -c st-pack -l force -d "replace what exists"
 complete -c st-pack -l verify -d "read the output again and compare it"
 complete -c st-pack -l from -x -a "zero dcp" -d "use the ranks' files even beside whole weights"
-complete -c st-pack -l key -x -d "where the model is in a distributed checkpoint"
+complete -c st-pack -l key -x -d "where the model is in a torch or distributed checkpoint"
 complete -c st-pack -l base -r -d "take config, tokenizer and lost weights from here"
 complete -c st-pack -l adapter -r -d "merge this LoRA adapter"
 complete -c st-pack -l salvage -d "take the tensors out of a dangerous pickle"

@@ -64,13 +64,13 @@ void add_parsed(Weights& weights, WeightsFile file, SafetensorsHeader header) {
   weights.files.push_back(std::move(file));
 }
 
-void add_any(Weights& weights, InputFile input) {
+void add_any(Weights& weights, InputFile input, std::string_view key) {
   std::string start = input.read_start(kFirstRead);
   // A file of that name must be one: loaders don't look further.
   if (input.path().ends_with(".safetensors"))
     return add_safetensors(weights, std::move(input), std::move(start));
   if (is_npz_start(start, input.path())) return add_npz(weights, std::move(input));
-  if (is_torch_start(start)) return add_torch_file(weights, std::move(input));
+  if (is_torch_start(start)) return add_torch_file(weights, std::move(input), key);
   if (is_npy_start(start)) {
     const std::string_view base = base_name(input.path());
     const std::string name(base.substr(0, base.find_last_of('.')));
@@ -87,7 +87,7 @@ void add_any(Weights& weights, InputFile input) {
         .hint("load it with an old torch and save it again");
   const bool foreign = describe_foreign_file(std::string_view(start).substr(0, 512)).has_value();
   if (is_pickle_name(input.path()) && !foreign && !looks_like_safetensors(start, input.size()))
-    return add_torch_file(weights, std::move(input));
+    return add_torch_file(weights, std::move(input), key);
   add_safetensors(weights, std::move(input), std::move(start));
 }
 

@@ -8,8 +8,9 @@
 
 namespace mu {
 
-// Recognises the format by the file's first bytes, or by its name when they are not enough.
-void add_any(Weights& weights, InputFile input);
+// Recognises the format by the file's first bytes, or by its name when they are not enough. `key` is for torch
+// files (add_torch_file).
+void add_any(Weights& weights, InputFile input, std::string_view key);
 
 // Appends a file whose safetensors header was parsed, and its tensors.
 void add_parsed(Weights& weights, WeightsFile file, SafetensorsHeader header);

@@ -75,21 +75,21 @@ void check_index(Weights& weights, const std::vector<std::optional<std::uint32_t
 
 }  // namespace
 
-Weights open_weights(const std::string& path) {
+Weights open_weights(const std::string& path, std::string_view key) {
   Weights weights;
-  add_any(weights, InputFile(path));
+  add_any(weights, InputFile(path), key);
   return weights;
 }
 
-Weights open_files(const std::vector<std::string>& paths) {
+Weights open_files(const std::vector<std::string>& paths, std::string_view key) {
   allow_open_files(paths.size());
   Weights weights;
-  for (const std::string& path : paths) add_any(weights, InputFile(path));
+  for (const std::string& path : paths) add_any(weights, InputFile(path), key);
   check_twice(weights);
   return weights;
 }
 
-Weights open_sharded(const std::string& index_path) {
+Weights open_sharded(const std::string& index_path, std::string_view key) {
   Weights weights;
   weights.index =
       parse_shard_index(read_whole_file(index_path, kMaxIndexBytes), index_path, weights.findings);
@@ -106,7 +106,7 @@ Weights open_sharded(const std::string& index_path) {
       continue;
     }
     source_of_shard.emplace_back(static_cast<std::uint32_t>(weights.files.size()));
-    add_any(weights, InputFile(path));
+    add_any(weights, InputFile(path), key);
   }
   if (weights.findings.first_up_to(Level::kLoads) == nullptr) {
     check_twice(weights);

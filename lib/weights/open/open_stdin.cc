@@ -15,22 +15,22 @@ std::span<std::byte> writable(std::string& text, std::size_t from) {
   return std::as_writable_bytes(std::span(text)).subspan(from);
 }
 
-Weights spool_stdin() {
+Weights spool_stdin(std::string_view key) {
   Weights weights;
-  add_any(weights, spool_stream(STDIN_FILENO, "-"));
+  add_any(weights, spool_stream(STDIN_FILENO, "-"), key);
   return weights;
 }
 
 }  // namespace
 
-Weights open_stdin(StreamData data) {
+Weights open_stdin(StreamData data, std::string_view key) {
   struct stat status {};
   if (::fstat(STDIN_FILENO, &status) == 0 && S_ISREG(status.st_mode)) {
     Weights weights;
-    add_any(weights, InputFile::adopt(Fd(::dup(STDIN_FILENO)), "-"));
+    add_any(weights, InputFile::adopt(Fd(::dup(STDIN_FILENO)), "-"), key);
     return weights;
   }
-  if (data == StreamData::kSpool) return spool_stdin();
+  if (data == StreamData::kSpool) return spool_stdin(key);
   Weights weights;
   std::string start(8, '\0');
   start.resize(read_stream(STDIN_FILENO, writable(start, 0), "standard input"));

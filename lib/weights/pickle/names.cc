@@ -5,7 +5,8 @@
 // 1. Python 2 names become those of Python 3 (canonical_global), as pickle itself maps them.
 //
 // 2. A dangerous name is dangerous wherever it comes from: its module's first component is on the list of
-// modules, one of its components is on their list, or one of the rules of numerical libraries fits.
+// modules (of which one class, io.BytesIO, is spared), one of its components is on their list, or one of the
+// rules of numerical libraries fits.
 //
 // 3. A name without dots is harmless if it is a dtype of torch or a rule of the allow-list fits. The list is
 // made of what torch, NumPy, Transformers, TRL, PEFT, accelerate and DeepSpeed leave in the files of a run:
@@ -55,6 +56,8 @@ constexpr std::array kHarmless = std::to_array<Rule>({
     {"builtins", "range"},
     {"builtins", "object"},
     {"_codecs", "encode"},
+    {"_io", "BytesIO"},  // holds bytes and no file; TransformerEngine leaves its extra states in it
+    {"io", "BytesIO"},
     {"copyreg", "_reconstructor"},
     {"datetime", "datetime"},
     {"datetime", "date"},
@@ -315,8 +318,9 @@ Verdict judge_global(std::string_view module_written, std::string_view name_writ
     cut = cut == 0 ? std::string::npos : whole.rfind('.', cut - 1);
   const std::string_view module = std::string_view(whole).substr(0, cut == std::string::npos ? 0 : cut);
   const std::string_view name = std::string_view(whole).substr(cut == std::string::npos ? 0 : cut + 1);
-  if (is_word_of(kDangerousModules, module.substr(0, module.find('.'))) ||
-      is_ruled(kDangerousNames, module, name))
+  const bool is_buffer = (module == "_io" || module == "io") && name == "BytesIO";
+  if (!is_buffer && (is_word_of(kDangerousModules, module.substr(0, module.find('.'))) ||
+                     is_ruled(kDangerousNames, module, name)))
     return Verdict::kDangerous;
   for (const std::string_view component : split(name, '.')) {
     const bool dunder = component.starts_with("__") && component.ends_with("__");

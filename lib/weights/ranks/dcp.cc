@@ -154,6 +154,7 @@ class Assembler {
       layout.element_bytes = entry.type.bytes;
     }
     tensor.layout = std::make_shared<Layout>(std::move(layout));
+    tensor.shape = written_shape(tensor.dtype, std::move(tensor.shape));
     weights_.tensors.push_back(std::move(tensor));
   }
 
@@ -293,7 +294,7 @@ class Assembler {
     const bool same_type =
         tensor.dtype == entry.type.dtype &&
         (tensor.dtype != Dtype::kForeign || (tensor.layout && tensor.layout->type == entry.type.name));
-    if (tensor.shape != chunk.sizes || !same_type)
+    if (tensor.shape != written_shape(entry.type.dtype, chunk.sizes) || !same_type)
       throw rule_error(
           "DC-ITEM",
           fmt::format("the piece is {} {}, the metadata say {} {}", type_text(tensor),

@@ -111,6 +111,9 @@ std::vector<Joined> join_pieces(const Weights& pieces) {
       if (fresh)
         whole.push_back(
             {{piece.name, piece.dtype, std::vector<std::uint64_t>(begin.size(), 0), piece.source, 0, 0}});
+      if (bits(piece.dtype) < 8)
+        throw rule_error("DC-ITEM", "pieces of '" + escape_name(piece.name) +
+                                        "' have elements of less than a byte, which are not put together");
       auto& [tensor, layout] = whole[at->second];
       if (tensor.dtype != piece.dtype || tensor.shape.size() != begin.size())
         throw rule_error("DC-ITEM",

@@ -139,7 +139,7 @@ class StateFile {
 
   FlatRun flat(PickleId node, const std::string& name) {
     const Tensor found = tensor(node, name);
-    if (found.layout || found.shape.size() != 1)
+    if (found.layout || found.shape.size() != 1 || bits(found.dtype) < 8)
       throw rule_error("ZR-SHAPE", fmt::format("'{}' is not a flat run of numbers", escape_name(name)));
     return {found.dtype, source_, found.offset, found.shape[0]};
   }

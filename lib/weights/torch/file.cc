@@ -123,11 +123,12 @@ void read_zip_storages(const ZipArchive& zip, const TorchObject& object, TorchSt
 
 class TorchFileReader {
  public:
-  TorchFileReader(Weights& weights, InputFile file)
+  TorchFileReader(Weights& weights, InputFile file, std::string_view key)
       : weights_(weights),
         source_(static_cast<std::uint32_t>(weights.files.size())),
         file_(std::move(file)),
         name_(file_.path()),
+        key_(key),
         object_(std::make_shared<TorchObject>()) {}
 
   void read() {
@@ -144,7 +145,7 @@ class TorchFileReader {
       }
       const bool broken = std::any_of(object_->reports.begin(), object_->reports.end(),
                                       [](const PickleReport& report) { return report.fault.has_value(); });
-      if (object_->pickle && !broken) add_torch_tensors(weights_, *object_, storages_, source_, name_);
+      if (object_->pickle && !broken) add_torch_tensors(weights_, *object_, storages_, source_, name_, key_);
     } catch (const Error& error) {
       // What the pickles would do is reported anyway.
       if (error.kind() != ErrorKind::kMalformed || object_->reports.empty()) throw;
@@ -332,6 +333,7 @@ class TorchFileReader {
   std::uint32_t source_;
   InputFile file_;
   std::string name_;
+  std::string_view key_;
   std::shared_ptr<TorchObject> object_;
   TorchStorages storages_;
 };
@@ -355,9 +357,9 @@ bool is_torch_start(std::string_view start) {
   return !safetensors && start.size() > 2 && start[0] == '\x80' && start[1] >= 1 && start[1] <= 5;
 }
 
-void add_torch_file(Weights& weights, InputFile file) {
+void add_torch_file(Weights& weights, InputFile file, std::string_view key) {
   const std::string name = file.path();
-  in_file(name, [&] { TorchFileReader(weights, std::move(file)).read(); });
+  in_file(name, [&] { TorchFileReader(weights, std::move(file), key).read(); });
 }
 
 }  // namespace mu

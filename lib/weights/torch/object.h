@@ -33,10 +33,11 @@ struct TorchObject {
   // Whether the tensors are those of a state dict: a mapping of names to tensors, at the root or below the
   // key `state_dict_key` ("model"; dots between several).
   bool is_state_dict = false;
-  std::string state_dict_key;
-  std::vector<std::string> left_out;     // the first of its entries that are not tensors: "epoch (int)"
-  std::uint64_t left_out_count = 0;      // of all such entries
-  std::uint64_t unreferenced_bytes = 0;  // of storages; no tensor uses them
+  std::string state_dict_key;                  // or the key that was asked for, if there is none below it
+  std::vector<std::string> other_state_dicts;  // keys of further ones
+  std::vector<std::string> left_out;           // the first of its entries that are not tensors: "epoch (int)"
+  std::uint64_t left_out_count = 0;            // of all such entries
+  std::uint64_t unreferenced_bytes = 0;        // of storages; no tensor uses them
 
   [[nodiscard]] Verdict worst() const;
 };

@@ -3,12 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
-#include <optional>
 #include <unordered_map>
 
 #include "base/error.h"
 #include "base/text.h"
+#include "weights/torch/state_dict.h"
 #include "weights/torch/tensors.h"
 
 namespace mu {
@@ -50,43 +49,6 @@ class NodeList {
   std::vector<NamedNode> nodes_;
   std::size_t bytes_ = 0;
 };
-
-// A mapping with text keys, at least half of whose values are tensors.
-bool is_state_dict(const Pickle& pickle, PickleId id) {
-  const std::span<const PickleId> pairs = pickle_mapping(pickle, id);
-  if (pickle.kind(id) == PickleKind::kCall && pickle_name(pickle, id) != "collections.OrderedDict")
-    return false;
-  std::size_t tensors = 0;
-  for (std::size_t i = 0; i < pairs.size(); i += 2) {
-    if (pickle.kind(pairs[i]) != PickleKind::kText) return false;
-    if (is_tensor_node(pickle, pairs[i + 1])) ++tensors;
-  }
-  return tensors > 0 && 2 * tensors >= pairs.size() / 2;
-}
-
-// The state dict of a tree and the keys that lead to it.
-std::optional<NamedNode> find_state_dict(const Pickle& pickle) {
-  constexpr std::array<std::string_view, 6> kWrappers = {"state_dict", "model_state_dict", "model",
-                                                         "module",     "params_ema",       "params"};
-  PickleId at = pickle.root();
-  std::string key;
-  for (int depth = 0; depth < 4; ++depth) {
-    if (is_state_dict(pickle, at)) return NamedNode{key, at};
-    PickleId next = kNoNode;
-    for (const std::string_view wrapper : kWrappers) {
-      next = pickle_find(pickle, at, wrapper);
-      if (next == kNoNode || pickle_mapping(pickle, next).empty()) {
-        next = kNoNode;
-        continue;
-      }
-      key += (key.empty() ? "" : ".") + std::string(wrapper);
-      break;
-    }
-    if (next == kNoNode) return std::nullopt;
-    at = next;
-  }
-  return std::nullopt;
-}
 
 // All tensors of a tree by their paths, each path once. Trees may be cyclic and repeat values without limit:
 // no node is entered twice on a path, and the steps are counted.
@@ -147,13 +109,14 @@ class TreeWalk {
 };
 
 // The entries of the state dict, or all tensors of the tree; fills what `object` says of the former.
-std::vector<NamedNode> find_nodes(const Pickle& pickle, TorchObject& object) {
-  const std::optional<NamedNode> state_dict = find_state_dict(pickle);
-  if (!state_dict) return TreeWalk(pickle).tensors();
-  object.is_state_dict = true;
-  object.state_dict_key = state_dict->name;
+std::vector<NamedNode> find_nodes(const Pickle& pickle, TorchObject& object, std::string_view key) {
+  StateDictChoice choice = choose_state_dict(pickle, key);
+  object.is_state_dict = choice.id != kNoNode;
+  object.state_dict_key = object.is_state_dict ? std::move(choice.key) : std::string(key);
+  object.other_state_dicts = std::move(choice.others);
+  if (!object.is_state_dict) return TreeWalk(pickle).tensors();
   NodeList nodes;
-  const std::span<const PickleId> pairs = pickle_mapping(pickle, state_dict->id);
+  const std::span<const PickleId> pairs = pickle_mapping(pickle, choice.id);
   for (std::size_t i = 0; i < pairs.size(); i += 2) {
     if (is_tensor_node(pickle, pairs[i + 1])) {
       nodes.add(pickle.text(pairs[i]), pairs[i + 1]);
@@ -168,9 +131,9 @@ std::vector<NamedNode> find_nodes(const Pickle& pickle, TorchObject& object) {
 }  // namespace
 
 void add_torch_tensors(Weights& weights, TorchObject& object, TorchStorages& storages, std::uint32_t source,
-                       std::string_view file) {
+                       std::string_view file, std::string_view key) {
   const Pickle& pickle = *object.pickle;
-  const std::vector<NamedNode> nodes = find_nodes(pickle, object);
+  const std::vector<NamedNode> nodes = find_nodes(pickle, object, key);
   // Of several equal keys, Python keeps the last value, at the place of the first.
   std::unordered_map<std::string_view, std::size_t> place;
   std::vector<PickleId> ids(nodes.size(), kNoNode);
@@ -204,7 +167,7 @@ void add_torch_tensors(Weights& weights, TorchObject& object, TorchStorages& sto
                             std::string(file)});
     }
   }
-  for (const auto& [key, storage] : storages.by_key)
+  for (const auto& [name, storage] : storages.by_key)
     object.unreferenced_bytes += storage.bytes - std::min(storage.bytes, storage.used);
 }
 

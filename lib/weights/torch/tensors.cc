@@ -92,6 +92,7 @@ class TensorReader {
     Tensor tensor{std::move(name), Dtype::kForeign, {}, source_, 0, 0};
     const PickleCall& call = p_.call(id);
     interpret(tensor, rebuild_name(p_, id), call.args, 0);
+    tensor.shape = written_shape(tensor.dtype, std::move(tensor.shape));
     return tensor;
   }
 
@@ -264,7 +265,9 @@ class TensorReader {
     };
     const bool conjugate = is_set("conj"), negate = is_set("neg");
     if ((!conjugate && !negate) || tensor.size == 0) return;
-    if (!is_floating(tensor.dtype) && tensor.dtype != Dtype::kC64) return make_foreign(tensor, "conjugated");
+    const bool has_sign =
+        (is_floating(tensor.dtype) && bits(tensor.dtype) >= 8) || tensor.dtype == Dtype::kC64;
+    if (!has_sign) return make_foreign(tensor, "conjugated");
     Layout layout = tensor.layout ? *tensor.layout : Layout();
     if (layout.boxes.empty()) {
       layout.shape = tensor.shape;

@@ -49,8 +49,9 @@ bool is_tensor_node(const Pickle& pickle, PickleId id);
 Tensor read_torch_tensor(const Pickle& pickle, TorchStorages& storages, std::uint32_t source,
                          std::string name, PickleId node);
 
-// Adds the tensors of `object` to `weights` and fills the object's fields on its state dict.
+// Adds the tensors of `object` to `weights` and fills the object's fields on its state dict, which lies below
+// `key` if that is not empty.
 void add_torch_tensors(Weights& weights, TorchObject& object, TorchStorages& storages, std::uint32_t source,
-                       std::string_view file);
+                       std::string_view file, std::string_view key = {});
 
 }  // namespace mu

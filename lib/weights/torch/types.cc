@@ -5,6 +5,9 @@
 #include <array>
 #include <utility>
 
+#include "base/checked.h"
+#include "base/error.h"
+
 namespace mu {
 namespace {
 
@@ -28,7 +31,7 @@ constexpr std::array kTypes = std::to_array<TorchType>({
     {"float8_e4m3fnuz", Dtype::kF8E4M3Fnuz, 1},
     {"float8_e5m2fnuz", Dtype::kF8E5M2Fnuz, 1},
     {"float8_e8m0fnu", Dtype::kF8E8M0, 1},
-    {"float4_e2m1fn_x2", Dtype::kForeign, 1},
+    {"float4_e2m1fn_x2", Dtype::kF4, 1},
     {"complex32", Dtype::kForeign, 4},
     {"complex128", Dtype::kForeign, 16},
     {"qint8", Dtype::kForeign, 1},
@@ -82,6 +85,15 @@ std::optional<TorchType> find_storage_type(std::string_view class_name) {
   const auto found = std::find_if(kStorages.begin(), kStorages.end(),
                                   [class_name](const auto& entry) { return entry.first == class_name; });
   return found == kStorages.end() ? std::nullopt : find_torch_type(found->second);
+}
+
+std::vector<std::uint64_t> written_shape(Dtype dtype, std::vector<std::uint64_t> shape) {
+  if (dtype != Dtype::kF4) return shape;
+  if (shape.empty()) throw malformed("it has no dimension to count its two values in");
+  const std::optional<std::uint64_t> values = checked_mul(shape.back(), 2);
+  if (!values) throw malformed("its shape overflows 64 bits");
+  shape.back() = *values;
+  return shape;
 }
 
 }  // namespace mu

@@ -72,3 +72,53 @@ TEST_CASE("select: what would lose something is refused") {
   unknown.names = std::set<std::string>{"ids", "nobody"};
   CHECK(error_of_selection(unknown) == ErrorKind::kMalformed);
 }
+
+TEST_CASE("select: names count as the file has them and without what a wrapper added") {
+  const ListedNames listed = {{"a.weight", "module.a.weight"}, {"a.bias", "module.a.bias"}};
+  const auto take = [&](const Selection& selection) {
+    std::vector<std::string> names;
+    for (const PackedTensor& tensor : select_tensors(kTensors, selection, {}, listed))
+      names.push_back(tensor.output.name);
+    return names;
+  };
+  using Names = std::vector<std::string>;
+  Selection by_listed, by_name, without, named, cast;
+  by_listed.select = {Glob("module.a.*")};
+  by_name.select = {Glob("a.*")};
+  CHECK(take(by_listed) == Names{"a.weight", "a.bias"});
+  CHECK(take(by_name) == Names{"a.weight", "a.bias"});
+  without.exclude = {Glob("module.*")};
+  CHECK(take(without) == Names{"ids", "scale"});
+  named.names = std::set<std::string>{"module.a.bias", "a.weight"};
+  CHECK(take(named) == Names{"a.weight", "a.bias"});
+  named.names->insert("module.none");
+  CHECK(error_of([&] { take(named); }) == ErrorKind::kMalformed);
+  cast.dtype_of = {{Glob("module.a.bias"), Dtype::kF16}};
+  CHECK(select_tensors(kTensors, cast, {}, listed)[1].output.dtype == Dtype::kF16);
+  CHECK(unmatched_rules({"a.weight", "a.bias"}, cast, listed).empty());
+}
+
+TEST_CASE("select: globs and rules that match nothing are named") {
+  Selection selection;
+  selection.select = {Glob("a.*"), Glob("z*")};
+  selection.exclude = {Glob("ids"), Glob("y*")};
+  selection.dtype_of = {{Glob("*bias"), Dtype::kF16}, {Glob("x*"), Dtype::kF64}};
+  selection.rename = {Rename("s/^a/b/"), Rename("s/^b/c/"), Rename("s/ids/w/"), Rename("s/c/c/")};
+  const std::vector<std::string> names = {"a.weight", "a.bias", "ids"};
+  CHECK(unmatched_rules(names, selection) ==
+        std::vector<std::string>{"--select 'z*' matches no tensor", "--exclude 'y*' matches no tensor",
+                                 "--dtype 'x*=f64' matches no tensor",
+                                 "--rename 's/ids/w/' matches no tensor"});
+  CHECK(unmatched_rules(names, {}).empty());
+}
+
+TEST_CASE("select: a tensor without a name is refused without a word about --rename") {
+  const std::vector<Tensor> tensors = {{"", Dtype::kF32, {1}, 0, 0, 4}};
+  try {
+    select_tensors(tensors, {}, {});
+    CHECK(false);
+  } catch (const Error& error) {
+    CHECK(error.kind() == ErrorKind::kRefused);
+    CHECK(std::string(error.what()).find("--rename") == std::string::npos);
+  }
+}

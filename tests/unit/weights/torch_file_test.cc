@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "assembler.h"
+#include "base/text.h"
 #include "testing.h"
 #include "weights/layout.h"
 #include "weights/open/open.h"
@@ -343,4 +344,60 @@ TEST_CASE("torch: types that safetensors can't hold are described") {
   CHECK(weights.tensors[0].dtype == Dtype::kForeign);
   CHECK(type_text(weights.tensors[0]) == "complex128");
   CHECK(weights.tensors[0].size == 32);
+}
+
+TEST_CASE("torch: the state dict is found below any key if it is the only one") {
+  const std::string state = dict({{"a.weight", tensor({})}});
+  const std::string other = dict({{"b.weight", tensor({})}});
+  const std::string scalar = dict({{"acc", tensor({.shape = {}, .strides = {}})}});
+  const std::string optimizer = dict({{"state", dict({{"a", state}})}, {"param_groups", "EMPTY_LIST\n"}});
+  const std::string count = "BININT1 7\n";
+  struct Row {
+    std::string root, wanted, key, names, others;
+  };
+  const std::vector<Row> rows = {
+      {state, "", "", "a.weight", ""},
+      {dict({{"ema", state}, {"iter", count}}), "", "ema", "a.weight", ""},
+      {dict({{"net", state}, {"metrics", scalar}, {"best", optimizer}, {"rng_state", other}}), "", "net",
+       "a.weight", ""},
+      {dict({{"x", dict({{"y", dict({{"z", state}})}})}}), "", "x.y.z", "a.weight", ""},
+      {dict({{"model", state}, {"ema", other}}), "", "model", "a.weight", "ema"},
+      {dict({{"model", state}, {"ema", other}}), "ema", "ema", "b.weight", ""},
+      {dict({{"g", state}, {"d", other}}), "", "", "g.a.weight d.b.weight", "g d"},
+      {dict({{"g", state}, {"d", other}}), "d", "d", "b.weight", ""},
+      {dict({{"g", state}, {"d", other}}), "e", "e", "g.a.weight d.b.weight", "g d"},
+      {dict({{"a.b", dict({{"c", state}})}}), "a.b", "a.b.c", "a.weight", ""},
+      {dict({{"a.b", dict({{"c", state}})}}), "a.b.c", "a.b.c", "a.weight", ""},
+      {dict({{"ema", dict({{"n", count}, {"m", count}, {"a.weight", tensor({})}})}}), "ema", "ema",
+       "a.weight", ""},
+      {state, "x", "x", "a.weight", ""},
+      {optimizer, "", "", "state.a.a.weight", ""},
+  };
+  for (const Row& row : rows) {
+    const TempFolder folder;
+    put(folder / "x.pt", torch_zip(row.root));
+    const Weights weights = open_weights(folder / "x.pt", row.wanted);
+    const TorchObject& object = *weights.files.front().object;
+    std::vector<std::string> names;
+    for (const Tensor& t : weights.tensors) names.push_back(t.name);
+    CAPTURE(row.root);
+    CAPTURE(row.wanted);
+    CHECK(object.state_dict_key == row.key);
+    CHECK(join(names, " ") == row.names);
+    CHECK(join(object.other_state_dicts, " ") == row.others);
+  }
+}
+
+TEST_CASE("torch: a search for state dicts ends however often values are shared") {
+  // Each of 200 mappings holds the next one many times.
+  std::string root = "EMPTY_DICT\n";
+  for (int i = 0; i < 200; ++i) {
+    const std::string at = std::to_string(i);
+    root += "PUT " + at + "\nPOP\nEMPTY_DICT\nMARK\n";
+    for (const char* key : {"p", "q", "r", "s"})
+      root += std::string("BINUNICODE ") + key + "\nGET " + at + "\n";
+    root += "SETITEMS\n";
+  }
+  const Opened opened = open_bytes(torch_zip(root));
+  CHECK(opened.weights.tensors.empty());
 }
