@@ -38,11 +38,11 @@ struct PrepareOptions {
 };
 
 struct Prepared {
-  std::vector<std::string> notes;  // what was done and left out, a sentence each
-  std::vector<TiedName> tied;      // names whose bytes repeat another tensor's
-  bool unties = false;             // embeddings that the config ties are no longer the same
+  std::vector<std::string> notes;    // what was done and left out, a sentence each
+  std::vector<TiedName> tied;        // names whose bytes repeat another tensor's
+  bool unties = false;               // embeddings that the config ties are no longer the same
   std::vector<ConfigEdit> config{};  // other values that the config gets
-  ListedNames listed{};            // names that tensors have in their files, where a wrapper was removed
+  ListedNames listed{};              // names that tensors have in their files, where a wrapper was removed
 };
 
 // Changes the input's list of tensors; reads no more of them than the options say. Throws kMalformed for
