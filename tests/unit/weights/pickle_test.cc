@@ -201,7 +201,9 @@ TEST_CASE("pickle: verdicts") {
                            "torch.distributed._mesh_layout _FlatLayout",
                            "torch._dynamo.decorators _DimRange",
                            "pathlib PosixPath",
-                           "__builtin__ set", "_io BytesIO", "io BytesIO"}) {
+                           "__builtin__ set",
+                           "_io BytesIO",
+                           "io BytesIO"}) {
     CAPTURE(name);
     const std::string_view text = name;
     CHECK(judge_global(text.substr(0, text.find(' ')), text.substr(text.find(' ') + 1)) ==
