@@ -14,6 +14,7 @@
 #include "model/placeholders.h"
 #include "os/file.h"
 #include "os/folder.h"
+#include "pack/output_kind.h"
 #include "pack/part.h"
 #include "pack/report.h"
 #include "st-pack-adapter.h"
@@ -36,24 +37,6 @@ struct Options {
   bool weights_only = false, verify = false, force = false, salvage = false;
   CommonOptions common;
 };
-
-// Formats that are not written; a folder of such a name ends in a slash.
-void refuse_foreign_output(const std::string& output) {
-  const std::string lower = lower_ascii(output);
-  for (const std::string_view ending :
-       {".gguf", ".bin", ".pt", ".pth", ".ckpt", ".npz", ".h5", ".onnx", ".msgpack"}) {
-    if (lower.ends_with(ending))
-      throw usage(fmt::format("st-pack does not write {} files", ending))
-          .in_file(escape_name(output))
-          .hint("name a folder, or a file that ends in .safetensors or .npy");
-  }
-}
-
-OutputKind kind_of(const std::string& output) {
-  if (output == "-") return OutputKind::kStream;
-  if (output.ends_with(".safetensors")) return OutputKind::kSafetensors;
-  return output.ends_with(".npy") ? OutputKind::kNpy : OutputKind::kFolder;
-}
 
 Options parse_options(int argc, char** argv) {
   Options o;
@@ -85,10 +68,10 @@ Options parse_options(int argc, char** argv) {
   app.parse(argc, argv);
   if (o.inputs.empty()) throw usage("name an INPUT").hint("see st-pack --help");
   if (!o.output || o.output->empty()) throw usage("name the output with -o OUT").hint("see st-pack --help");
-  refuse_foreign_output(*o.output);
   if (part) o.part = parse_part_option(*part);
   if (fingerprint) o.known_by = parse_known_by(*fingerprint);
-  if (o.part && kind_of(*o.output) != OutputKind::kFolder)
+  const OutputKind kind = output_kind(*o.output);
+  if (o.part && kind != OutputKind::kFolder)
     throw usage("--part needs a folder as output").hint("a part consists of whole shards");
   return o;
 }
@@ -209,7 +192,7 @@ std::optional<PartsFolder> find_parts(const Options& o, const PackPlan& plan, co
 }
 
 int pack(const Options& o) {
-  const OutputKind kind = kind_of(*o.output);
+  const OutputKind kind = output_kind(*o.output);
   const PackOptions pack_to = pack_options(o, kind);
   Input input =
       open_inputs(o.inputs, o.common.dry_run ? StreamData::kCount : StreamData::kSpool, folder_options(o));
