@@ -66,6 +66,12 @@ std::string adapter_recipe(const std::vector<AdapterUse>& uses, KnownBy by) {
     recipe.add(use.adapter->config.text);
     recipe.add(fmt::format("{}", use.scale));
     recipe.add(use.adapter->weights, by);
+    // Before patterns were Python's, such an adapter gave another result.
+    const LoraConfig& config = use.adapter->config;
+    const bool leaves_out = std::any_of(use.adapter->modules.begin(), use.adapter->modules.end(),
+                                        [](const LoraModule& module) { return !module.is_target; });
+    if (leaves_out || config.rank_pattern.has_expressions() || config.alpha_pattern.has_expressions())
+      recipe.add("patterns 2");
   }
   return recipe.finish();
 }

@@ -66,30 +66,40 @@ bool RegexBudget::spend(std::uint64_t steps) {
 }
 
 struct Regex::State {
-  std::string pattern;
+  std::string pattern, name;
   RegexSyntax syntax;
   Code code;
-  std::once_flag is_compiled;
+  // Not std::call_once: an exception can't leave it in a program that has its own copy of the unwinder.
+  std::mutex mutex;
+  bool is_translated = false;
 
   [[nodiscard]] Error fault(std::string_view what) const {
-    return malformed(
-        fmt::format("the pattern '{}' can't be used: {}", shorten(escape_name(pattern), 80), what));
+    return malformed(fmt::format("the pattern '{}' can't be used: {}", shorten(escape_name(name), 80), what));
   }
   [[nodiscard]] Error spent() const {
-    return malformed(
-        fmt::format("the pattern '{}' takes too long to match", shorten(escape_name(pattern), 80)));
+    return malformed(fmt::format("the pattern '{}' takes too long to match", shorten(escape_name(name), 80)));
   }
-  void compile();
+  void translate();
+  void compile(RegexBudget& budget);
   std::optional<RegexMatch> match(std::string_view text, RegexBudget& budget, std::uint32_t options);
 };
 
-void Regex::State::compile() {
+void Regex::State::translate() {
+  if (is_translated) return;
   if (pattern.size() > kMaxPattern) throw fault("it is too long");
   try {
     syntax = translate_regex(pattern);
   } catch (const Error& error) {
     throw fault(error.message());
   }
+  is_translated = true;
+}
+
+void Regex::State::compile(RegexBudget& budget) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  if (code) return;
+  if (!budget.spend(kCompileSteps + pattern.size() * 10)) throw spent();
+  translate();
   const CompileContext context(pcre2_compile_context_create(nullptr));
   pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);
   pcre2_set_parens_nest_limit(context.get(), kMaxNesting);
@@ -104,10 +114,7 @@ void Regex::State::compile() {
 
 std::optional<RegexMatch> Regex::State::match(std::string_view text, RegexBudget& budget,
                                               std::uint32_t options) {
-  std::call_once(is_compiled, [&] {
-    if (!budget.spend(kCompileSteps + pattern.size() * 10)) throw spent();
-    compile();
-  });
+  compile(budget);
   if (text.size() > kMaxText) throw fault("a name to match is too long");
   if (syntax.ignores_case && std::any_of(text.begin(), text.end(), [](char c) { return (c & 0x80) != 0; }))
     throw fault(fmt::format("it ignores case, and '{}' is not ASCII", shorten(escape_name(text), 80)));
@@ -137,8 +144,14 @@ std::optional<RegexMatch> Regex::State::match(std::string_view text, RegexBudget
   return found;
 }
 
-Regex::Regex(std::string pattern) : state_(std::make_shared<State>()) {
+Regex::Regex(std::string pattern, std::string name) : state_(std::make_shared<State>()) {
+  state_->name = name.empty() ? pattern : std::move(name);
   state_->pattern = std::move(pattern);
+}
+
+void Regex::check() const {
+  const std::lock_guard<std::mutex> lock(state_->mutex);
+  state_->translate();
 }
 
 const std::string& Regex::pattern() const {

@@ -42,7 +42,11 @@ struct RegexMatch {
 // throw kMalformed, with the pattern named: when it is not one that Python reads, or the budget is spent.
 class Regex {
  public:
-  explicit Regex(std::string pattern);
+  // Messages call it `name`, which is the pattern itself where none is given.
+  explicit Regex(std::string pattern, std::string name = {});
+
+  // Throws for a wrong syntax, without compiling.
+  void check() const;
 
   [[nodiscard]] const std::string& pattern() const;
 

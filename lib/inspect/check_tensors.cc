@@ -7,6 +7,7 @@
 #include <tuple>
 #include <utility>
 
+#include "base/error.h"
 #include "base/text.h"
 #include "model/adapter_names.h"
 #include "model/quantised.h"
@@ -90,11 +91,15 @@ class TensorCheck {
   void check_adapter() {
     if (!input_.adapter || input_.adapter->peft_type != "LORA") return;
     const AdapterConfig& config = *input_.adapter;
-    if (!config.rank_fault.empty()) return found("AD-CONFIG", config.rank_fault, "adapter_config.json");
-    if (config.rank_pattern.empty()) check_ranks(config);
+    if (!config.fault.empty()) return found("AD-CONFIG", config.fault, "adapter_config.json");
+    try {
+      check_ranks(*config.patterns);
+    } catch (const Error& error) {  // a pattern that takes too long
+      found("AD-CONFIG", error.message(), "adapter_config.json");
+    }
   }
 
-  void check_ranks(const AdapterConfig& config) {
+  void check_ranks(const AdapterPatterns& config) {
     Tally wrong;
     std::uint64_t stored = 0, stated = 0;
     for (const Tensor& tensor : tensors_) {
@@ -103,9 +108,10 @@ class TensorCheck {
       const bool b = name.leaf == "lora_B.weight" || name.leaf == "lora_embedding_B";
       if (name.piece != AdapterPiece::kFactor || !(a || b) || tensor.shape.size() < 2) continue;
       const std::uint64_t rank = tensor.shape[a ? 0 : 1];
-      const std::uint64_t expected = config.rank.value_or(8);  // PEFT's default
+      const auto expected = static_cast<std::uint64_t>(config.rank_of(name.module));
       // Factors of all experts of a parameter are one tensor.
-      if (rank == expected || (config.has_target_parameters && rank % expected == 0 && rank > 0)) continue;
+      if (rank == expected || (rank > 0 && rank % expected == 0 && config.has_parameter_in(name.module)))
+        continue;
       wrong.add(tensor);
       if (wrong.count == 1) std::tie(stored, stated) = std::pair(rank, expected);
     }

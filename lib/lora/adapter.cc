@@ -64,6 +64,13 @@ void check_module(LoraModule& module, const LoraConfig& config) {
   if (config.use_dora && module.magnitude == nullptr && !module.is_embedding)
     fail(module, "has no magnitude vector, although use_dora is set");
   module.scale = config.scale_of(module.name);
+  // Those of a stack of experts have a rank for each expert: merge.h.
+  if (config.rank == 0 || config.has_parameter_in(module.name)) return;
+  const double rank = config.rank_of(module.name);
+  if (static_cast<double>(module.rank) != rank)
+    fail(module,
+         fmt::format("has rank {}, but adapter_config.json says {}: PEFT can't load it", module.rank, rank));
+  module.is_target = config.covers(module.name, module.is_embedding);
 }
 
 bool is_target_parameter(const LoraModule& module, const LoraConfig& config) {
@@ -143,6 +150,11 @@ AdapterContent sort_adapter(const std::vector<Tensor>& tensors, const LoraConfig
     if (is_target_parameter(module, config)) continue;  // judged beside the base: merge.h
     check_module(module, config);
   }
+  if (!content.modules.empty() && content.replaced.empty() && content.rows.empty() &&
+      std::none_of(content.modules.begin(), content.modules.end(),
+                   [](const LoraModule& module) { return module.is_target; }))
+    throw malformed(
+        "target_modules of adapter_config.json matches none of its modules: PEFT applies nothing of it");
   if (content.modules.empty() && content.replaced.empty() && content.rows.empty())
     throw malformed("holds no adapter");
   return content;

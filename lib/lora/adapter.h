@@ -21,6 +21,7 @@ struct LoraModule {
   const Tensor* bias = nullptr;       // [out], with lora_bias
   const Tensor* magnitude = nullptr;  // [out], with DoRA
   bool is_embedding = false;
+  bool is_target = true;   // PEFT leaves out factors of modules that the config does not name
   std::uint64_t rank = 0;  // rows of `a`
   double scale = 0;        // of the delta B A
 };

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // A config is read leniently in what does not change the deltas (unknown keys stay in `text`), and strictly in
-// what does: a variant whose deltas are not B A is refused by name. Ranks and alphas of single modules are
-// patterns; PEFT runs them as Python's regular expressions, so plain names are compared as text, and others go
-// to POSIX's regcomp with limits on their length. The writer lists the keys in order, one call each.
+// what does: a variant whose deltas are not B A is refused by name. What chooses modules by patterns is read by
+// model/adapter_patterns.h. The writer lists the keys in order, one call each.
 #include "lora/config.h"
 
 #include <fmt/format.h>
-#include <regex.h>
 
 #include <array>
 #include <cmath>
@@ -15,7 +13,6 @@
 #include "base/json.h"
 #include "base/json_write.h"
 #include "base/text.h"
-#include "model/config.h"
 
 namespace mu {
 namespace {
@@ -28,51 +25,6 @@ std::vector<std::string> strings(const JsonValue* value) {
     if (const std::string* text = item.as_string()) list.push_back(*text);
   }
   return list;
-}
-
-std::vector<std::pair<std::string, double>> pattern(const JsonValue& root, std::string_view key) {
-  std::vector<std::pair<std::string, double>> list;
-  const JsonValue* value = root.find(key);
-  if (value == nullptr) return list;
-  for (const JsonValue::Member& member : value->members()) {
-    const std::optional<double> number = member.value.as_double();
-    if (!number || !std::isfinite(*number))
-      throw malformed(fmt::format("{}: the value of '{}' is not a number", key, escape_name(member.key)));
-    list.emplace_back(member.key, *number);
-  }
-  return list;
-}
-
-bool is_plain(std::string_view key) {
-  return key.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") ==
-         std::string_view::npos;
-}
-
-// PEFT matches `(.*\.)?(KEY)$`. A name without special characters other than the dot is compared literally:
-// nobody means a dot to stand for another character.
-bool matches(const std::string& key, std::string_view module) {
-  if (is_plain(key))
-    return module == key || (module.size() > key.size() && module.ends_with(key) &&
-                             module[module.size() - key.size() - 1] == '.');
-  // Nested counts can take all memory, and long texts take long.
-  if (key.size() > 200 || module.size() > 500 || key.find('{') != std::string::npos)
-    throw malformed(fmt::format("the pattern '{}' is not evaluated: it is too long, or has counts",
-                                escape_name(key.substr(0, 60))));
-  regex_t expression;
-  if (regcomp(&expression, ("^(.*\\.)?(" + key + ")$").c_str(), REG_EXTENDED | REG_NOSUB) != 0)
-    throw malformed(
-        fmt::format("the pattern '{}' is not a regular expression that is supported", escape_name(key)));
-  const bool found = regexec(&expression, std::string(module).c_str(), 0, nullptr, 0) == 0;
-  regfree(&expression);
-  return found;
-}
-
-double look_up(const std::vector<std::pair<std::string, double>>& list, std::string_view module,
-               double fallback) {
-  for (const auto& [key, value] : list) {
-    if (matches(key, module)) return value;
-  }
-  return fallback;
 }
 
 // Variants whose weights mean something other than B A, or whose base is not the published model.
@@ -109,10 +61,9 @@ void write_list(JsonWriter& json, std::string_view key, const std::vector<std::s
   json.end_array();
 }
 
-void write_pattern(JsonWriter& json, std::string_view key,
-                   const std::vector<std::pair<std::string, double>>& values) {
+void write_pattern(JsonWriter& json, std::string_view key, const ModulePatterns& patterns) {
   json.key(key).begin_object();
-  for (const auto& [name, value] : values) {
+  for (const auto& [name, value] : patterns.entries()) {
     json.key(name);
     write_number(json, value);
   }
@@ -128,14 +79,6 @@ void write_text(JsonWriter& json, std::string_view key, const std::string& value
 }
 
 }  // namespace
-
-double LoraConfig::rank_of(std::string_view module) const {
-  return look_up(rank_pattern, module, static_cast<double>(rank));
-}
-
-double LoraConfig::alpha_of(std::string_view module) const {
-  return look_up(alpha_pattern, module, alpha);
-}
 
 const std::vector<std::uint64_t>* LoraConfig::tokens_of(std::string_view module) const {
   for (const auto& [key, ids] : trainable_tokens) {
@@ -160,28 +103,13 @@ LoraConfig parse_lora_config(std::string text) {
                                                   escape_name(*type)));
   refuse_variants(root);
   LoraConfig config;
-  if (const JsonValue* r = root.find("r")) {
-    if (const std::string fault = rank_fault(*r); !fault.empty()) throw malformed("r: " + fault);
-  }
-  const std::optional<std::uint64_t> rank = root.find_u64("r");
-  const JsonValue* alpha = root.find("lora_alpha");
-  config.rank = rank.value_or(8);
-  config.alpha = alpha == nullptr ? 8 : alpha->as_double().value_or(8);
-  if (config.rank == 0 || config.rank > 1U << 20 || !std::isfinite(config.alpha))
-    throw malformed("r or lora_alpha is out of range");
-  config.rank_pattern = pattern(root, "rank_pattern");
-  config.alpha_pattern = pattern(root, "alpha_pattern");
-  for (const auto& [key, value] : config.rank_pattern) {
-    if (value < 1 || value != std::floor(value))
-      throw malformed(fmt::format("rank_pattern: '{}' is not a positive whole number", escape_name(key)));
-  }
+  static_cast<AdapterPatterns&>(config) = parse_adapter_patterns(root);
   config.use_rslora = root.find_true("use_rslora");
   config.use_dora = root.find_true("use_dora");
   config.lora_bias = root.find_true("lora_bias");
   config.fan_in_fan_out = root.find_true("fan_in_fan_out");
   if (const std::string* bias = root.find_string("bias")) config.bias = *bias;
   config.target_modules = strings(root.find("target_modules"));
-  config.target_parameters = strings(root.find("target_parameters"));
   config.modules_to_save = strings(root.find("modules_to_save"));
   if (const JsonValue* tokens = root.find("trainable_token_indices")) {
     const auto ids = [](const JsonValue& list) {

@@ -12,16 +12,14 @@
 #include <utility>
 #include <vector>
 
+#include "model/adapter_patterns.h"
+
 namespace mu {
 
-struct LoraConfig {
-  std::uint64_t rank = 0;
-  double alpha = 0;
-  // By module path or a suffix of it (PEFT reads them as regular expressions), in the order of the file.
-  std::vector<std::pair<std::string, double>> rank_pattern, alpha_pattern;
+struct LoraConfig : AdapterPatterns {
   bool use_rslora = false, use_dora = false, lora_bias = false, fan_in_fan_out = false;
   std::string bias = "none";
-  std::vector<std::string> target_modules, target_parameters, modules_to_save;
+  std::vector<std::string> target_modules, modules_to_save;
   // Trained rows of embeddings: token ids by the end of the module's path ("embed_tokens"), or by "" where they
   // are those of the input embedding, whatever the model calls it, and of the head that is tied to it.
   std::map<std::string, std::vector<std::uint64_t>> trainable_tokens;
@@ -30,10 +28,6 @@ struct LoraConfig {
   std::string initialisation;  // "pissa" or another that changes the base; empty for others
   std::string text;            // the text that was read
 
-  // The values for a module path: that of the pattern that matches it, else the general one (get_pattern_key
-  // in PEFT).
-  [[nodiscard]] double rank_of(std::string_view module) const;
-  [[nodiscard]] double alpha_of(std::string_view module) const;
   // The ids of the trained rows of an embedding, or null.
   [[nodiscard]] const std::vector<std::uint64_t>* tokens_of(std::string_view module) const;
   // alpha / r, or alpha / sqrt(r) for rsLoRA.

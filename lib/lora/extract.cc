@@ -114,6 +114,16 @@ LoraConfig read_config(std::string& text, Input& input, std::vector<std::string>
   return parse_lora_config(text);
 }
 
+// A name as a pattern. Dots stay: nobody has two modules that differ there alone.
+std::string escaped_for_python(std::string_view name) {
+  std::string out;
+  for (const char c : name) {
+    if (std::string_view("\\^$|?*+()[]{}").find(c) != std::string_view::npos) out += '\\';
+    out += c;
+  }
+  return out;
+}
+
 }  // namespace
 
 LoraConfig make_config(const std::vector<LoraModule>& modules, const std::vector<ReplacedTensor>& replaced,
@@ -126,16 +136,18 @@ LoraConfig make_config(const std::vector<LoraModule>& modules, const std::vector
   config.rank = most == ranks.end() ? 8 : most->first;
   config.alpha = alpha;
   std::set<std::string> targets, names;
+  std::vector<std::pair<std::string, std::uint64_t>> ranks_apart;
   for (const LoraModule& module : modules) {
     names.insert(module.name);
     config.use_dora = config.use_dora || module.magnitude != nullptr;
     config.lora_bias = config.lora_bias || module.bias != nullptr;
-    if (module.rank != config.rank)
-      config.rank_pattern.emplace_back(module.name, static_cast<double>(module.rank));
+    if (module.rank != config.rank) ranks_apart.emplace_back(module.name, module.rank);
   }
   // Longest first: a short path matches every longer one that ends with it.
-  std::stable_sort(config.rank_pattern.begin(), config.rank_pattern.end(),
+  std::stable_sort(ranks_apart.begin(), ranks_apart.end(),
                    [](const auto& a, const auto& b) { return a.first.size() > b.first.size(); });
+  for (const auto& [name, rank] : ranks_apart)
+    config.rank_pattern.add(escaped_for_python(name), static_cast<double>(rank));
   std::set<std::string> shared;  // last components that non-targets have too
   for (const std::string& module : base_modules) {
     if (!names.contains(module)) shared.insert(last_component(module));

@@ -44,8 +44,24 @@ class Merger {
                       escape_name(how)));
     names_ = ModuleNames(base_, *use.adapter);
     whole_.take(use, names_);
-    for (const LoraModule& module : use.adapter->modules) add_module(module);
+    for (const LoraModule& module : use.adapter->modules) {
+      if (module.is_target) add_module(module);
+    }
+    note_left_out();
     for (const ReplacedRows& rows : use.adapter->rows) add_rows(rows);
+  }
+
+  void note_left_out() {
+    const std::vector<LoraModule>& modules = use_->adapter->modules;
+    const auto is_out = [](const LoraModule& module) { return !module.is_target; };
+    const auto first = std::find_if(modules.begin(), modules.end(), is_out);
+    if (first == modules.end()) return;
+    const auto count = static_cast<std::uint64_t>(std::count_if(first, modules.end(), is_out));
+    base_.note(fmt::format(
+        "{} of the adapter, {} first, {} left out: its target_modules don't name {}, and PEFT applies "
+        "no other",
+        plural(count, "module"), escape_name(first->name), count == 1 ? "is" : "are",
+        count == 1 ? "it" : "them"));
   }
 
   // Only at the end, since several adapters may change the same tensor.
@@ -148,6 +164,7 @@ class Merger {
     if (w.size() != 3 || w[0] == 0 || a.size() != 2 || b.size() != 2 || a[0] == 0 || a[0] != b[1] ||
         a[0] % w[0] != 0)
       fail(module.name, fmt::format("its factors don't fit a stack of experts of {}", shape_text(w)));
+    check_rank(module, path, w[0]);
     DeltaShape shape{.experts = w[0], .of_experts = w[0], .out = b[0], .in = a[1]};
     const bool plain = w[1] == shape.out && w[2] == shape.in, turned = w[1] == shape.in && w[2] == shape.out;
     if (!plain && !turned)
@@ -156,6 +173,13 @@ class Merger {
     shape.transposed = plain && turned ? stores_turned(container) : turned;
     const auto scale = static_cast<float>(config.scale_of(path) * use_->scale);
     work_on(tensor).steps.push_back({use_->adapter, &module, shape, scale, false});
+  }
+
+  void check_rank(const LoraModule& module, const std::string& path, std::uint64_t experts) const {
+    const double rank = use_->adapter->config.rank_of(path);
+    if (static_cast<double>(module.a->shape[0] / experts) != rank)
+      fail(module.name,
+           fmt::format("has rank {}, but adapter_config.json says {}", module.a->shape[0] / experts, rank));
   }
 
   // For square matrices, whose shapes don't tell.
@@ -193,6 +217,7 @@ class Merger {
       const std::vector<std::uint64_t>&a = module.a->shape, &b = module.b->shape;
       if (a.size() != 2 || b.size() != 2 || a[0] == 0 || a[0] != b[1] || a[0] % experts != 0)
         fail(module.name, fmt::format("its factors don't fit a stack of {} experts", experts));
+      check_rank(module, path, experts);
       const auto scale = static_cast<float>(use_->adapter->config.scale_of(path) * use_->scale);
       for (std::uint64_t expert = 0; expert < experts; ++expert) {
         for (std::size_t i = 0; i < matrices.size(); ++i) {

@@ -148,42 +148,19 @@ std::vector<std::string> auto_map_files(const JsonValue& root) {
   return files;
 }
 
-std::string rank_fault(const JsonValue& r) {
-  constexpr std::uint64_t kMost = 1U << 20;
-  if (const std::optional<std::uint64_t> number = r.as_u64()) {
-    if (*number >= 1 && *number <= kMost) return "";
-    return fmt::format("the rank is {}, not from 1 to {}", *number, kMost);
-  }
-  switch (r.kind()) {
-    case JsonValue::Kind::kNumber:
-      return "the rank is " + r.number_text() + ", not a positive whole number";
-    case JsonValue::Kind::kBool:
-      return "the rank is a boolean, not a positive whole number";
-    case JsonValue::Kind::kString:
-      return "the rank is a text, not a positive whole number";
-    default:
-      return "the rank is not a positive whole number";
-  }
-}
-
 AdapterConfig parse_adapter_config(std::string_view text) {
   const JsonValue root = parse_object(text);
   AdapterConfig config;
   config.peft_type = string_or_empty(root, "peft_type");
   config.base_model = string_or_empty(root, "base_model_name_or_path");
-  if (const JsonValue* r = root.find("r")) {
-    config.rank_fault = rank_fault(*r);
-    if (config.rank_fault.empty()) config.rank = r->as_u64();
-  }
-  if (const JsonValue* pattern = root.find("rank_pattern")) {
-    for (const JsonValue::Member& member : pattern->members()) {
-      const std::string fault = rank_fault(member.value);
-      if (fault.empty()) config.rank_pattern.emplace_back(member.key, *member.value.as_u64());
-      if (!fault.empty()) config.rank_fault = "rank_pattern, '" + escape_name(member.key) + "': " + fault;
+  config.rank = root.find_u64("r");
+  if (config.peft_type == "LORA") {
+    try {
+      config.patterns = parse_adapter_patterns(root);
+    } catch (const Error& error) {
+      config.fault = error.message();
     }
   }
-  const JsonValue* const parameters = root.find("target_parameters");
-  config.has_target_parameters = parameters != nullptr && !parameters->items().empty();
   config.alpha = number_of(root, "lora_alpha");
   config.target_modules = strings_of(root.find("target_modules"));
   config.bias = string_or_empty(root, "bias");

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/json.h"
+#include "model/adapter_patterns.h"
 
 namespace mu {
 
@@ -55,16 +56,12 @@ struct AdapterConfig {
   std::string peft_type;
   std::string base_model;
   std::optional<std::uint64_t> rank;
-  std::string rank_fault{};  // why `r` is not a rank; empty: it is, or is not given
-  std::vector<std::pair<std::string, std::uint64_t>> rank_pattern{};  // in the order of the file
+  std::optional<AdapterPatterns> patterns{};  // of a LoRA adapter
+  std::string fault{};                        // why there are none: what PEFT would refuse
   std::optional<double> alpha;
   std::vector<std::string> target_modules;
-  bool has_target_parameters = false;
   std::string bias;  // "none", "all", "lora_only"; which biases of the base model are trained
 };
 AdapterConfig parse_adapter_config(std::string_view text);
-
-// Why a value can't be the rank of a LoRA adapter, which is a whole number from 1 on; empty: it can.
-std::string rank_fault(const JsonValue& r);
 
 }  // namespace mu

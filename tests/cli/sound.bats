@@ -53,6 +53,13 @@ hub() { expect "$1" st-inspect --check=hub "$2" && has output "$3"; }
   # All experts of a parameter are in one factor.
   adapter "{$lora,\"r\":4,\"target_parameters\":[\"experts.up\"]}" base_model.model.experts.lora_A.weight:F32:12,8 base_model.model.experts.lora_B.weight:F32:8,12
   hub 0 ad sound
+  # Ranks of single modules.
+  adapter "{$lora,\"r\":16,\"rank_pattern\":{\"(q|k)\":4}}" $(lora 4)
+  hub 0 ad sound
+  adapter "{$lora,\"r\":4,\"rank_pattern\":{\"q\":8}}" $(lora 4)
+  hub 1 ad 'has rank 4, the config says 8'
+  adapter "{$lora,\"r\":4,\"rank_pattern\":{\"q**\":8}}" $(lora 4)
+  hub 1 ad "rank_pattern: the pattern 'q**' can't be used: a repetition is repeated [AD-CONFIG"
   # Other kinds have other shapes.
   adapter '{"peft_type":"VERA","r":256}' base_model.model.q.vera_lambda_b:F32:8
   hub 0 ad sound
@@ -62,14 +69,14 @@ hub() { expect "$1" st-inspect --check=hub "$2" && has output "$3"; }
   local r
   for r in 0 -4 4.0 1e1 true '"4"' null '[4]' 99999999; do
     adapter "{\"peft_type\":\"LORA\",\"r\":$r}" $(lora 4)
-    hub 1 ad 'ad/adapter_config.json: the rank is'
+    hub 1 ad 'ad/adapter_config.json: r is '
     has output 'AD-CONFIG'
     tensors base.safetensors q.weight:F32:8,8
     expect 4 st-pack base.safetensors -o out.safetensors --adapter ad
-    has stderr 'the rank is'
+    has stderr 'ad/adapter_config.json: r is '
   done
   adapter '{"peft_type":"LORA","r":4,"rank_pattern":{"q":2.5}}' $(lora 4)
-  hub 1 ad "rank_pattern, 'q': the rank is 2.5"
+  hub 1 ad "rank_pattern: the rank of 'q' is 2.5"
   expect 4 st-pack base.safetensors -o out.safetensors --adapter ad
 }
 
