@@ -106,12 +106,19 @@ int extract_part(const LoraExtractOptions& o, const PartsFolder& parts, const In
   return 0;
 }
 
+// A base without a config has the ties of the tuned model.
+PairOptions with_ties(PairOptions options, const Input& base, const Input& tuned) {
+  options.base_ties = find_tied(base.config ? base.config : tuned.config, base.weights).tied;
+  options.tuned_ties = find_tied(tuned.config, tuned.weights).tied;
+  return options;
+}
+
 }  // namespace
 
 int extract_pair_mode(const LoraExtractOptions& o) {
   const Input base = open_model(*o.base);
   Input tuned = open_model(*o.tuned);
-  const PairPlan plan = plan_pair(base, tuned, o.pair);
+  const PairPlan plan = plan_pair(base, tuned, with_ties(o.pair, base, tuned));
   const bool shared = o.part || exists(PartsFolder(o.output, "").path());
   PairRunOptions options{.rank = o.rank,
                          .alpha = o.alpha,

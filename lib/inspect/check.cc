@@ -105,21 +105,23 @@ class FolderCheck {
   }
 
   void check_tied() {
-    if (!input_.config || !input_.config->tie_word_embeddings || input_.is_adapter()) return;
-    const bool has_head =
-        std::any_of(input_.weights.tensors.begin(), input_.weights.tensors.end(), [](const Tensor& t) {
-          return t.name.ends_with("lm_head.weight") || t.name.ends_with("embed_out.weight") ||
-                 t.name.ends_with("output.weight");
-        });
-    const bool makes_text = std::any_of(
-        input_.config->architectures.begin(), input_.config->architectures.end(),
-        [](const std::string& a) { return a.ends_with("ForCausalLM") || a.ends_with("LMHeadModel"); });
-    if (!*input_.config->tie_word_embeddings && makes_text && !has_head) {
-      found("MD-TIED", false, "does not tie the embeddings, but the weights have no output head",
+    if (!input_.config || input_.is_adapter()) return;
+    const Ties ties(input_.config, input_.weights);
+    for (const std::string& name : ties.missing()) {
+      found("MD-TIED", false,
+            fmt::format("does not tie the embeddings, but the weights have no output head ('{}')",
+                        escape_name(name)),
             "config.json");
     }
-    if (*input_.config->tie_word_embeddings && !tied_candidates(input_.weights).empty()) {
-      found("MD-TIED", true, "ties the embeddings, but the weights hold both", "config.json");
+    const TensorsByName tensors = tensors_by_name(input_.weights);
+    for (const TiedName& pair : ties.pairs()) {
+      const bool equal = equal_bytes(input_.weights, *tensors.at(pair.dropped), *tensors.at(pair.kept));
+      found("MD-TIED", true,
+            equal ? fmt::format("ties the embeddings, but the weights hold both ('{}' repeats '{}')",
+                                escape_name(pair.dropped), escape_name(pair.kept))
+                  : fmt::format("ties '{}' to '{}', but their values differ: loaders keep them apart",
+                                escape_name(pair.dropped), escape_name(pair.kept)),
+            "config.json");
     }
   }
 

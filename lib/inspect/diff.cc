@@ -45,10 +45,13 @@ NamedTensors named_tensors(const Weights& weights, const std::vector<Rename>& ma
   return names;
 }
 
-TensorsByName views_of(const NamedTensors& names) {
-  TensorsByName views;
-  for (const auto& [name, tensor] : names) views.emplace(name, tensor);
-  return views;
+// The ties of one side. Without rules of its own, those of any class will do, since values are compared.
+Ties ties_of(const Input& input, const NamedTensors& tensors) {
+  TieRules rules = input.config ? tie_rules_of(*input.config) : TieRules();
+  if (rules.rules.empty()) rules = tie_rules_of_any_class();
+  std::vector<std::string> names;
+  for (const auto& [name, tensor] : tensors) names.push_back(name);
+  return {std::move(rules), std::move(names)};
 }
 
 std::span<std::byte> room(std::vector<std::byte>& buffer, Dtype dtype, std::uint64_t elements) {
@@ -131,17 +134,16 @@ void compare_tensors(const Weights& wa, const Weights& wb, const DiffOptions& op
 }
 
 // Matches the names of both sides; the kind of a matched pair is not decided yet.
-std::vector<TensorDiff> match_names(const NamedTensors& a, const NamedTensors& b) {
-  const TensorsByName a_views = views_of(a);
-  const TensorsByName b_views = views_of(b);
+std::vector<TensorDiff> match_names(const NamedTensors& a, const NamedTensors& b, const Ties& a_ties,
+                                    const Ties& b_ties) {
   std::vector<TensorDiff> diffs;
   for (const auto& [name, tensor] : a) {
     check_interrupt();
     const auto other = b.find(name);
     TensorDiff diff{DiffKind::kEqual, name, tensor, other == b.end() ? nullptr : other->second, ""};
     if (diff.b == nullptr) {
-      diff.tied_to = kept_name_of(name, b_views);
-      if (!diff.tied_to.empty()) diff.b = b_views.at(diff.tied_to);
+      diff.tied_to = b_ties.kept_name_of(name);
+      if (!diff.tied_to.empty()) diff.b = b.at(diff.tied_to);
     }
     if (diff.b == nullptr) diff.kind = DiffKind::kOnlyInA;
     diffs.push_back(std::move(diff));
@@ -149,8 +151,8 @@ std::vector<TensorDiff> match_names(const NamedTensors& a, const NamedTensors& b
   for (const auto& [name, tensor] : b) {
     check_interrupt();
     if (a.contains(name)) continue;
-    TensorDiff diff{DiffKind::kEqual, name, nullptr, tensor, kept_name_of(name, a_views)};
-    if (!diff.tied_to.empty()) diff.a = a_views.at(diff.tied_to);
+    TensorDiff diff{DiffKind::kEqual, name, nullptr, tensor, a_ties.kept_name_of(name)};
+    if (!diff.tied_to.empty()) diff.a = a.at(diff.tied_to);
     if (diff.a == nullptr) diff.kind = DiffKind::kOnlyInB;
     diffs.push_back(std::move(diff));
   }
@@ -222,7 +224,7 @@ Diff diff_inputs(const Input& a, const Input& b, const DiffOptions& options, uns
                  Progress& progress) {
   const NamedTensors a_names = named_tensors(a.weights, options.map);
   const NamedTensors b_names = named_tensors(b.weights, {});
-  Diff diff{match_names(a_names, b_names)};
+  Diff diff{match_names(a_names, b_names, ties_of(a, a_names), ties_of(b, b_names))};
   parallel_for(diff.tensors.size(), threads, [&](std::size_t i) {
     TensorDiff& tensor = diff.tensors[i];
     if (tensor.a == nullptr || tensor.b == nullptr) return;

@@ -108,9 +108,11 @@ bool is_recent(Dtype dtype) {
 }
 
 void note_tied(const Input& input, std::vector<std::string>& notes) {
-  if (input.config && input.config->tie_word_embeddings.value_or(false)) {
+  const Ties ties(input.config, input.weights);
+  const bool says = input.config && input.config->tie_word_embeddings.value_or(false);
+  if (says || ties.any_on()) {
     notes.push_back("embeddings are tied: the output head is the input embedding (tie_word_embeddings)");
-    for (const TiedName& pair : tied_candidates(input.weights)) {
+    for (const TiedName& pair : ties.pairs()) {
       notes.push_back(fmt::format("{} is stored beside {} although the config ties them",
                                   escape_name(pair.dropped), escape_name(pair.kept)));
     }

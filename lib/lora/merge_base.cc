@@ -9,21 +9,10 @@
 #include "weights/layout.h"
 
 namespace mu {
-namespace {
 
-// "lm_head.weight" beside "model.embed_tokens.weight", with the prefix that both have.
-std::string output_name_of(std::string_view input) {
-  constexpr std::string_view kInput = "model.embed_tokens.weight";
-  return input.ends_with(kInput)
-             ? std::string(input.substr(0, input.size() - kInput.size())) + "lm_head.weight"
-             : "lm_head.weight";
-}
-
-}  // namespace
-
-MergeBase::MergeBase(Input& input, const std::vector<TiedName>& tied) : input_(input) {
+MergeBase::MergeBase(Input& input, const std::vector<TiedName>& tied)
+    : input_(input), ties_(input.config, input.weights) {
   result.tied = tied;
-  ties_ = input.config && input.config->tie_word_embeddings.value_or(false);
   index();
 }
 
@@ -65,29 +54,40 @@ void MergeBase::remove(const std::set<std::string>& names) {
   index();
 }
 
+bool MergeBase::is_tied(const std::string& name) const {
+  return !contains(name) || std::any_of(result.tied.begin(), result.tied.end(),
+                                        [&name](const TiedName& pair) { return pair.dropped == name; });
+}
+
 std::string MergeBase::source_of(const std::string& name) const {
-  return ties_ ? kept_name_of(name, tensors_by_name(input_.weights)) : "";
+  return is_tied(name) ? ties_.kept_name_of(name) : "";
 }
 
 std::vector<std::string> MergeBase::tied_to(const std::string& source) const {
-  const std::string output = output_name_of(source);
-  if (!ties_ || source == output || kept_name_of(output, {{source, nullptr}}) != source) return {};
-  return {output};
+  std::vector<std::string> names = ties_.names_tied_to(source);
+  std::erase_if(names, [this](const std::string& name) { return !is_tied(name); });
+  return names;
 }
 
-void MergeBase::untie() {
+bool MergeBase::untie(const std::string& source) {
+  std::optional<std::vector<TiedName>> pairs = ties_.names_to_untie();
+  const bool all = pairs.has_value();
+  if (!all) {
+    pairs.emplace();
+    for (std::string& name : tied_to(source)) pairs->push_back({std::move(name), source, false});
+  }
   std::vector<Tensor> copies;
-  for (const Tensor& tensor : input_.weights.tensors) {
-    for (const std::string& name : tied_to(tensor.name)) {
-      std::erase_if(result.tied, [&](const TiedName& pair) { return pair.dropped == name; });
-      if (contains(name)) continue;
-      copies.push_back(tensor);
-      copies.back().name = name;
-    }
+  for (const TiedName& pair : *pairs) {
+    const Tensor* const kept = find(pair.kept);
+    if (kept == nullptr || contains(pair.dropped)) continue;
+    copies.push_back(*kept);
+    copies.back().name = pair.dropped;
   }
   for (Tensor& copy : copies) add(std::move(copy));
-  ties_ = false;
-  result.unties = true;
+  std::erase_if(result.tied, [&](const TiedName& pair) { return all || pair.kept == source; });
+  if (all) ties_ = Ties();
+  result.unties = result.unties || all;
+  return all;
 }
 
 void MergeBase::note(std::string text) {

@@ -45,18 +45,21 @@ class MergeBase {
   [[nodiscard]] std::string source_of(const std::string& name) const;
   // The names, stored or not, that the config ties to a stored tensor.
   [[nodiscard]] std::vector<std::string> tied_to(const std::string& source) const;
-  // From now on nothing is tied. Names that were tied and are not stored get a copy of what they repeated.
-  void untie();
+  // Names that are tied to `source` and not stored get a copy of it. If the config can say so, from now on nothing
+  // is tied, and all tied names get their copies; true then. Otherwise loaders see that values differ.
+  bool untie(const std::string& source);
 
   void note(std::string text);
   MergeResult result;
 
  private:
   void index();
+  // Whether a name that a rule ties is not stored, or holds the bytes of its source.
+  [[nodiscard]] bool is_tied(const std::string& name) const;
 
   Input& input_;
   std::unordered_map<std::string, std::size_t> place_;
-  bool ties_ = false;
+  Ties ties_;
 };
 
 // Lets the values of a tensor be computed when they are read.

@@ -22,7 +22,6 @@
 #include "lora/families.h"
 #include "lora/leftover.h"
 #include "model/name_table.h"
-#include "model/tied.h"
 #include "tensor/format.h"
 #include "weights/layout.h"
 
@@ -97,17 +96,17 @@ class Planner {
                       plural(parameters.renamed, "tensor"), parameters.renamed == 1 ? "has" : "have"));
     for (const Parameter& parameter : parameters.base) base_by_name_.emplace(parameter.name, &parameter);
     for (const Parameter& parameter : parameters.tuned) tuned_by_name_.emplace(parameter.name, &parameter);
+    std::vector<std::string> base_names;
+    for (const Parameter& parameter : parameters.base) base_names.push_back(parameter.name);
+    base_rules_ = Ties(base_.config ? tie_rules_of(*base_.config) : TieRules(), std::move(base_names));
     find_prefix(parameters.tuned);
-    const TensorsByName base_files = tensors_by_name(base_.weights),
-                        tuned_files = tensors_by_name(tuned_.weights);
-    const bool tied = tuned_.config && tuned_.config->tie_word_embeddings.value_or(false);
     for (const Parameter& parameter : parameters.tuned) {
-      if (tied && !kept_name_of(parameter.file_name, tuned_files).empty()) continue;  // repeats the embedding
+      if (is_dropped(o_.tuned_ties, parameter.file_name)) continue;  // repeats the embedding
       add(parameter);
     }
     for (const Parameter& parameter : parameters.base) {
       if (seen_.contains(&parameter)) continue;
-      if (tied && !kept_name_of(parameter.file_name, base_files).empty()) continue;
+      if (is_dropped(o_.base_ties, parameter.file_name)) continue;
       add_leftover(parameter, base_.config, "the base");
     }
     note_leftovers();
@@ -116,6 +115,11 @@ class Planner {
   }
 
  private:
+  static bool is_dropped(const std::vector<TiedName>& ties, const std::string& name) {
+    return std::any_of(ties.begin(), ties.end(),
+                       [&name](const TiedName& pair) { return pair.dropped == name; });
+  }
+
   std::string task_type() const {
     if (!tuned_.config || tuned_.config->architectures.empty()) return "";
     const std::string& name = tuned_.config->architectures.front();
@@ -132,7 +136,8 @@ class Planner {
     std::string there = name;
     if (!add_.empty()) there = add_ + there;
     if (!strip_.empty() && there.starts_with(strip_)) there.erase(0, strip_.size());
-    const auto found = base_by_name_.find(there);
+    auto found = base_by_name_.find(there);
+    if (found == base_by_name_.end()) found = base_by_name_.find(base_rules_.kept_name_of(there));
     return found == base_by_name_.end() ? nullptr : found->second;
   }
 
@@ -335,6 +340,7 @@ class Planner {
   const Input& base_;
   const Input& tuned_;
   const PairOptions& o_;
+  Ties base_rules_;
   ParametersByName base_by_name_, tuned_by_name_;
   std::set<const Parameter*> seen_;  // of the base
   std::string add_, strip_;          // what names in the base begin with, or lack

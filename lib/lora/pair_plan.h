@@ -11,6 +11,7 @@
 #include "base/glob.h"
 #include "lora/parameters.h"
 #include "model/input.h"
+#include "model/tied.h"
 
 namespace mu {
 
@@ -65,6 +66,7 @@ struct PairOptions {
   std::vector<Glob> targets, excludes;  // of module paths; without targets all
   std::vector<Glob> full_modules;       // stored whole if they changed
   bool biases = false;
+  std::vector<TiedName> base_ties{}, tuned_ties{};  // names that repeat another tensor of their side
 };
 
 struct PairPlan {

@@ -95,10 +95,10 @@ void WholeModules::settle_ties(const AdapterUse& use, std::vector<Whole>& wholes
                           ? equal_values(weights, *first->from->tensor, weights, *second->from->tensor)
                           : !one.from->is_trained;
     if (stay) continue;
-    base_.note(fmt::format(
-        "{} was trained separately from the tensor it is tied to: tie_word_embeddings becomes false",
-        escape_name(one.name)));
-    base_.untie();
+    const bool said = base_.untie(source);
+    base_.note(fmt::format("{} was trained separately from the tensor it is tied to: {}",
+                           escape_name(one.name),
+                           said ? "tie_word_embeddings becomes false" : "both are written"));
     return;
   }
   // Stored copies get the same bytes, others none.

@@ -127,15 +127,6 @@ std::string with_config_edits(std::string text, const std::vector<ConfigEdit>& e
   return text;
 }
 
-std::string with_untied_embeddings(const std::string& text) {
-  const JsonValue root = parse_object(text);
-  if (const JsonValue* tie = root.find("tie_word_embeddings")) return replace_json(text, *tie, "false");
-  std::string edited = text;
-  const bool empty = root.members().empty();
-  return edited.insert(root.begin() + 1,
-                       fmt::format("\n  \"tie_word_embeddings\": false{}", empty ? "" : ","));
-}
-
 std::vector<std::string> auto_map_files(const JsonValue& root) {
   std::vector<std::string> files;
   const JsonValue* map = root.find("auto_map");

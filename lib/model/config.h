@@ -45,9 +45,6 @@ struct ConfigEdit {
 // else stays byte for byte. An object on the path that is missing is left out.
 std::string with_config_edits(std::string text, const std::vector<ConfigEdit>& edits);
 
-// The text of a config with tie_word_embeddings set to false; everything else stays byte for byte.
-std::string with_untied_embeddings(const std::string& text);
-
 // Python files (without folders) that an auto_map of this document names: "modeling_x.XModel" ->
 // "modeling_x.py". Names that point into other repositories ("owner/name--modeling_x.XModel") are left out.
 std::vector<std::string> auto_map_files(const JsonValue& root);

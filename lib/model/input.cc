@@ -337,12 +337,13 @@ void require_state_dicts(const Input& input, bool salvage) {
 void find_lost_parameters(Input& input, const std::string& base) {
   if (!input.weights.from_ranks) return;
   std::vector<std::string>&lost = input.weights.from_ranks->lost, &notes = input.weights.from_ranks->notes;
-  if (!lost.empty() && input.config && input.config->tie_word_embeddings.value_or(false)) {
+  if (!lost.empty() && input.config) {
     // DeepSpeed before 0.9.0 kept no record of shared parameters.
     std::vector<Tensor> tied;
     const TensorsByName names = tensors_by_name(input.weights);
+    const Ties ties(input.config, input.weights);
     std::erase_if(lost, [&](const std::string& name) {
-      const std::string kept = kept_name_of(name, names);
+      const std::string kept = ties.kept_name_of(name);
       if (kept.empty()) return false;
       tied.push_back(*names.at(kept));
       tied.back().name = name;

@@ -13,20 +13,6 @@
 
 namespace mu {
 
-std::vector<TiedName> find_tied(const Input& input) {
-  std::vector<TiedName> tied = shared_storage_names(input.weights);
-  if (!input.config || !input.config->tie_word_embeddings.value_or(false)) return tied;
-  const TensorsByName names = tensors_by_name(input.weights);
-  for (TiedName& pair : tied_candidates(input.weights)) {
-    const bool known = std::any_of(tied.begin(), tied.end(), [&pair](const TiedName& other) {
-      return other.dropped == pair.dropped || other.dropped == pair.kept;
-    });
-    if (!known && equal_bytes(input.weights, *names.at(pair.dropped), *names.at(pair.kept)))
-      tied.push_back(std::move(pair));
-  }
-  return tied;
-}
-
 Prepared prepare_model(Input& input, const PrepareOptions& options) {
   require_sound(input);
   require_state_dicts(input, options.salvage);
@@ -46,7 +32,11 @@ Prepared prepare_model(Input& input, const PrepareOptions& options) {
     if (finding.level == Level::kSpec && options.warn)
       options.warn(fmt::format("{}: {} [{}]", escape_name(finding.file), finding.message, finding.rule));
   }
-  if (options.find_ties) prepared.tied = find_tied(input);
+  if (options.find_ties) {
+    FoundTies found = find_tied(input.config, input.weights);
+    prepared.tied = std::move(found.tied);
+    for (std::string& note : found.notes) prepared.notes.push_back(std::move(note));
+  }
   if (options.change) {
     ModelChange change = options.change(input, prepared.tied);
     prepared.tied = std::move(change.tied);

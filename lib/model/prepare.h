@@ -50,8 +50,4 @@ struct Prepared {
 // copies that differ (ZR-MASTER); also whatever `change` throws.
 Prepared prepare_model(Input& input, const PrepareOptions& options);
 
-// The names under which torch stored one tensor several times, and those that the config ties and that hold
-// the same bytes; reads the latter.
-std::vector<TiedName> find_tied(const Input& input);
-
 }  // namespace mu

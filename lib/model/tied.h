@@ -1,12 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tied embeddings: some models use one tensor as input and output embedding, and know it by several names. The
-// reference keeps the input embedding and drops the other names when a config ties them.
+// Tied tensors: a model knows one tensor by several names, as input and output embedding above all. Transformers
+// saves it once, under the name that its rule calls the source, and puts the other names back when it loads. It
+// does so only where a rule of the model's class says so and the config switches that rule on (tie_table.h).
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
 #include <vector>
 
+#include "model/config.h"
+#include "model/tie_table.h"
 #include "weights/weights.h"
 
 namespace mu {
@@ -17,18 +24,49 @@ struct TiedName {
   bool same_storage = false;  // the input stores both as one
 };
 
-// Names for one and the same stored tensor (place, dtype, shape and strides agree), as torch files have them.
-// Kept is what the reference keeps (safetensors.torch.save_model): the first name in bytewise order, passing
-// over names that a config would tie to another of them.
-std::vector<TiedName> shared_storage_names(const Weights& weights);
+// The rules of a model, for the names in its weights.
+class Ties {
+ public:
+  Ties() = default;  // ties nothing
+  Ties(const std::optional<ModelConfig>& config, const Weights& weights);
+  Ties(TieRules rules, std::vector<std::string> names);
 
-// The name that stands for `name` in a file that was saved with tied embeddings, or empty when none of
-// `names` does so.
-std::string kept_name_of(std::string_view name, const TensorsByName& names);
+  // The stored tensor that `name`, stored or not, repeats by a rule; empty if there is none.
+  [[nodiscard]] std::string kept_name_of(std::string_view name) const;
+  // The pairs of which both names are stored. Their bytes may differ: then loaders tie them not.
+  [[nodiscard]] std::vector<TiedName> pairs() const;
+  // The names that repeat `name`, as files with such a name spell them; stored or not.
+  [[nodiscard]] std::vector<std::string> names_tied_to(std::string_view name) const;
+  // All pairs that a config which ties nothing would need in the file, but of which the first is not stored.
+  // Nothing where the config can't switch the rules off.
+  [[nodiscard]] std::optional<std::vector<TiedName>> names_to_untie() const;
+  // The tensors that the config leaves untied and that the weights lack.
+  [[nodiscard]] std::vector<std::string> missing() const;
+  [[nodiscard]] bool any_on() const;
+  // Why there is no rule for a name: a clause.
+  [[nodiscard]] const std::string& why() const { return rules_.why; }
 
-// Pairs in `weights` that have the same dtype and shape, so that one of the two is needless if their bytes are
-// equal.
-std::vector<TiedName> tied_candidates(const Weights& weights);
+ private:
+  [[nodiscard]] std::string source_of(std::string_view name) const;
+
+  TieRules rules_;
+  std::vector<std::string> names_;
+  std::unordered_set<std::string> stored_;                             // the same names
+  std::unordered_map<std::string, std::vector<std::string>> numbers_;  // by target: what "#" stands for in it
+};
+
+// The text of a config with all its rules switched off; everything else stays byte for byte.
+std::string with_untied_embeddings(const ModelConfig& config);
+
+// The names of a model under which one tensor is stored, and what else is to be said about them.
+struct FoundTies {
+  std::vector<TiedName> tied;      // written once
+  std::vector<std::string> notes;  // on those that are written twice
+};
+
+// Two names are tied where a rule ties them and their bytes are the same; reads these. Names of one storage
+// that no rule ties, and tied names whose bytes differ, are named in the notes.
+FoundTies find_tied(const std::optional<ModelConfig>& config, const Weights& weights);
 
 // True when two tensors have the same dtype, shape and bytes. Reads both.
 bool equal_bytes(const Weights& weights, const Tensor& a, const Tensor& b);

@@ -107,7 +107,7 @@ void plan_config(PackPlan& plan, const Input& input, const PackOptions& options,
   if (config == plan.files.end() || !input.config) return;
   const std::optional<Dtype> dtype = config_dtype(plan, options);
   std::string text = dtype ? with_dtype(*input.config, torch_name(*dtype)) : input.config->text;
-  if (prepared.unties) text = with_untied_embeddings(text);
+  if (prepared.unties) text = with_untied_embeddings(parse_model_config(std::move(text)));
   text = with_config_edits(std::move(text), prepared.config);
   if (text == input.config->text) return;
   config->reason = dtype ? fmt::format("config, its dtype set to {}", torch_name(*dtype)) : "config";

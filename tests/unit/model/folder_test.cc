@@ -113,17 +113,6 @@ TEST_CASE("config: files that an auto_map names") {
   CHECK(auto_map_files(document.root) == std::vector<std::string>{"configuration_x.py", "tokenization_x.py"});
 }
 
-TEST_CASE("tied: heads find their embedding") {
-  Weights weights;
-  for (const char* name : {"model.embed_tokens.weight", "lm_head.weight", "x_lm_head.weight"}) {
-    weights.tensors.push_back({name, Dtype::kF16, {2}, 0, 0, 4});
-  }
-  const std::vector<TiedName> pairs = tied_candidates(weights);
-  REQUIRE(pairs.size() == 1);
-  CHECK(pairs[0].dropped == "lm_head.weight");
-  CHECK(pairs[0].kept == "model.embed_tokens.weight");
-}
-
 TEST_CASE("config: values are replaced and added, the rest stays") {
   CHECK(with_config_edits(R"({"r": 8, "x": [1,  2]})", {{{"r"}, "2"}, {{"y"}, "\"z\""}}) ==
         "{\n  \"y\": \"z\",\"r\": 2, \"x\": [1,  2]}");

@@ -38,12 +38,6 @@ void make_folder(const std::string& path) {
   REQUIRE(::mkdir(path.c_str(), 0777) == 0);
 }
 
-Weights named(const std::vector<std::string>& names) {
-  Weights weights;
-  for (const std::string& name : names) weights.tensors.push_back({name, Dtype::kF16, {2}, 0, 0, 4});
-  return weights;
-}
-
 std::string message_of(auto action) {
   try {
     action();
@@ -300,85 +294,6 @@ TEST_CASE("config: adapters") {
   CHECK_FALSE(bare.rank.has_value());
   CHECK(bare.base_model.empty());
   CHECK(error_of([] { parse_adapter_config("nothing"); }) == ErrorKind::kMalformed);
-}
-
-TEST_CASE("tied: heads of many families find the embedding they repeat") {
-  const std::pair<const char*, const char*> rows[] = {
-      {"lm_head.weight", "model.embed_tokens.weight"},
-      {"lm_head.weight", "transformer.wte.weight"},
-      {"embed_out.weight", "gpt_neox.embed_in.weight"},
-      {"language_model.lm_head.weight", "language_model.model.embed_tokens.weight"},
-      {"encoder.embed_tokens.weight", "shared.weight"},
-      {"model.decoder.embed_tokens.weight", "model.shared.weight"},
-      {"cls.predictions.decoder.weight", "bert.embeddings.word_embeddings.weight"},
-  };
-  for (const auto& [head, embedding] : rows) {
-    CAPTURE(std::string(head));
-    const Weights weights = named({head, embedding, "other.weight"});
-    CHECK(kept_name_of(head, tensors_by_name(weights)) == embedding);
-    CHECK(kept_name_of("other.weight", tensors_by_name(weights)).empty());
-    CHECK(kept_name_of(embedding, tensors_by_name(weights)).empty());
-    CHECK(tied_candidates(weights).size() == 1);
-    CHECK(kept_name_of(head, tensors_by_name(named({head}))).empty());
-  }
-  CHECK(kept_name_of("xlm_head.weight", tensors_by_name(named({"model.embed_tokens.weight"}))).empty());
-}
-
-TEST_CASE("tied: no two names are dropped for each other") {
-  const std::vector<std::string> all = {"lm_head.weight",
-                                        "embed_out.weight",
-                                        "encoder.embed_tokens.weight",
-                                        "decoder.embed_tokens.weight",
-                                        "shared.weight",
-                                        "model.embed_tokens.weight",
-                                        "model.decoder.embed_tokens.weight",
-                                        "model.encoder.embed_tokens.weight",
-                                        "model.shared.weight",
-                                        "embed_tokens.weight",
-                                        "transformer.wte.weight",
-                                        "model.lm_head.weight"};
-  for (unsigned subset = 0; subset < 1U << all.size(); ++subset) {
-    std::vector<std::string> names;
-    for (std::size_t i = 0; i < all.size(); ++i) {
-      if ((subset >> i & 1U) != 0) names.push_back(all[i]);
-    }
-    const Weights weights = named(names);
-    const TensorsByName by_name = tensors_by_name(weights);
-    bool every_chain_ends = true;
-    for (const std::string& name : names) {
-      std::string at = name;
-      for (std::size_t steps = 0; steps <= names.size() && !at.empty(); ++steps) {
-        at = kept_name_of(at, by_name);
-        every_chain_ends = every_chain_ends && steps < names.size();
-      }
-    }
-    if (!every_chain_ends) CHECK(every_chain_ends);
-  }
-}
-
-TEST_CASE("tied: other dtypes, shapes and bytes are other tensors") {
-  const TempFolder folder;
-  std::string file = safetensors(
-      R"({"model.embed_tokens.weight":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"lm_head.weight":{"dtype":"U8","shape":[2,2],"data_offsets":[4,8]}})",
-      8);
-  put(folder / "f", file);
-  const Weights weights = open_weights(folder / "f");
-  CHECK(tied_candidates(weights).empty());
-  CHECK_FALSE(equal_bytes(weights, weights.tensors[0], weights.tensors[1]));
-  CHECK(equal_bytes(weights, weights.tensors[0], weights.tensors[0]));
-  // Beyond one piece of reading, a difference in the very last byte.
-  constexpr std::size_t kSize = (2U << 20) + 5;
-  const std::string range = std::to_string(kSize);
-  file = safetensors(R"({"a":{"dtype":"U8","shape":[)" + range + R"(],"data_offsets":[0,)" + range +
-                         R"(]},"b":{"dtype":"U8","shape":[)" + range + R"(],"data_offsets":[)" + range + "," +
-                         std::to_string(2 * kSize) + "]}}",
-                     2 * kSize);
-  for (const bool same : {true, false}) {
-    if (!same) file.back() = 'x';
-    put(folder / "g", file);
-    const Weights large = open_weights(folder / "g");
-    CHECK(equal_bytes(large, large.tensors[0], large.tensors[1]) == same);
-  }
 }
 
 TEST_CASE("input: a file, an index, a folder, several files, arrays") {

@@ -149,11 +149,16 @@ TEST_CASE("tied: names are dropped if the config ties them and they hold the sam
     if (!same) file.back() = 'x';
     put(folder / "in/model.safetensors", file);
     put(folder / "in/config.json", config);
-    return find_tied(open_input(folder / "in", StreamData::kCount)).size();
+    const Input input = open_input(folder / "in", StreamData::kCount);
+    const FoundTies found = find_tied(input.config, input.weights);
+    CHECK(found.notes.size() ==
+          (std::string_view(config).find("true") != std::string_view::npos && !same ? 1U : 0U));
+    return found.tied.size();
   };
-  CHECK(tied(R"({"tie_word_embeddings": true})", true) == 1);
-  CHECK(tied(R"({"tie_word_embeddings": true})", false) == 0);
-  CHECK(tied(R"({"tie_word_embeddings": false})", true) == 0);
+  CHECK(tied(R"({"architectures": ["LlamaForCausalLM"], "tie_word_embeddings": true})", true) == 1);
+  CHECK(tied(R"({"architectures": ["LlamaForCausalLM"], "tie_word_embeddings": true})", false) == 0);
+  CHECK(tied(R"({"architectures": ["LlamaForCausalLM"], "tie_word_embeddings": false})", true) == 0);
+  CHECK(tied(R"({"architectures": ["LlamaForCausalLM"]})", true) == 0);
   CHECK(tied("{}", true) == 0);
 }
 
