@@ -166,8 +166,10 @@ std::string model_region(const CardFacts& facts) {
   list.add("Vectors",
            facts.has("embedding_dimension") ? count_fact(facts, "embedding_dimension") + " dimensions" : "");
   list.add("Compared by", facts.has("similarity") ? md_code(facts.text("similarity")) : "");
+  // Since sentence-transformers 6 the tokenizer keeps it.
+  const std::string_view longest = facts.has("max_seq_length") ? "max_seq_length" : "tokenizer_max_length";
   list.add("Longest input",
-           facts.has("max_seq_length") ? count_fact(facts, "max_seq_length") + " tokens" : "");
+           facts.has("sentence_class") && facts.has(longest) ? count_fact(facts, longest) + " tokens" : "");
   list.add("Prompts", codes(facts.list("prompts")));
   list.add("Labels", label_list(facts.list("label_names")));
   list.add("Language", codes(facts.list("language")));
