@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "model/rank_state.h"
 #include "os/folder.h"
 
 namespace mu {
@@ -45,6 +46,7 @@ WeightsChoice choose_other_format(const Folder& folder) {
   if (folder.has("pytorch_model.bin.index.json"))
     return {{"pytorch_model.bin.index.json"}, true, false, "model"};
   if (folder.has("adapter_model.bin")) return {{"adapter_model.bin"}, false, true, "adapter_model"};
+  if (folder.has(kOnlyRank)) return {{std::string(kOnlyRank)}, false, false, "model"};
   std::vector<std::string> found;
   for (const FolderFile& file : folder.files) {
     const bool readable = file.role == FileRole::kTorchWeights || file.name.ends_with(".gguf");

@@ -168,7 +168,12 @@ void open_folder_weights(Input& input, const FolderOptions& options) {
     }
   }
   require_key_used(input, options.key);
-  if (!options.base.empty()) input.folder = scan_base(options.base);
+  if (!options.base.empty()) {
+    input.folder = scan_base(options.base);
+  } else if (const std::string beside = join_path(path, "huggingface");
+             input.choice.names.front() == kOnlyRank && !has_config(path) && is_folder(beside)) {
+    input.folder = scan_folder(beside);
+  }
 }
 
 std::optional<QuantSettings> read_quant_settings(Input& input) {

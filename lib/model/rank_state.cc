@@ -41,7 +41,7 @@ void refuse_other_kinds(const std::string& folder, const std::vector<FolderEntry
     if (glob_matches("pytorch_model_fsdp_[0-9]*_rank[0-9]*.bin", name))
       refuse(name, "DTensor pickles of single ranks are not read [DC-RANK]",
              "save with torch's distributed checkpoints (use_dcp) or FULL_STATE_DICT");
-    if (glob_matches("model_world_size_[0-9]*_rank_[0-9]*.pt", name))
+    if (glob_matches("model_world_size_[0-9]*_rank_[0-9]*.pt", name) && name != kOnlyRank)
       refuse(name, "DTensor pickles of single ranks are not read [DC-RANK]",
              "merge them with the program that wrote them (verl: model_merger)");
     if (name.ends_with(".nemo") || (name == "context" && is_folder && has_folder("weights")))

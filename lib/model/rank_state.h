@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "weights/weights.h"
@@ -16,6 +17,9 @@ struct RankState {
   std::string path;  // of the folder with the ranks' files
   enum class Kind : std::uint8_t { kZero, kDcp, kDcpPieces } kind = Kind::kDcp;
 };
+
+// The file of a run of one process, which holds whole tensors as any torch file does (verl and its forks).
+inline constexpr std::string_view kOnlyRank = "model_world_size_1_rank_0.pt";
 
 // Finds the ranks' files of a folder: in the folder itself, in pytorch_model_fsdp_0, in the folder that
 // `latest` names, in the only tag folder, or as pieces in safetensors. Throws kMalformed when `latest` is

@@ -13,12 +13,14 @@
 
 #include <algorithm>
 #include <iterator>
+#include <memory>
 #include <set>
 
 #include "base/error.h"
 #include "base/json_write.h"
 #include "base/text.h"
 #include "model/placeholders.h"
+#include "model/tensor_names.h"
 #include "os/folder.h"
 #include "os/interrupt.h"
 #include "pack/casts.h"
@@ -252,6 +254,27 @@ void apply_options(PackPlan& plan, const PackOptions& options) {
 
 }  // namespace
 
+namespace {
+
+// What a process of transformers 5 saved under the names of its memory is not what other loaders look for.
+void note_names(PackPlan& plan, const Input& input) {
+  if (!input.config || input.is_adapter()) return;
+  const std::shared_ptr<const TensorNames> names = TensorNames::of(*input.config);
+  if (!names) return;
+  const TensorNames::Counts counts = names->side_of(input.weights.tensors);
+  if (!counts.is_memory()) return;
+  const auto one =
+      std::find_if(input.weights.tensors.begin(), input.weights.tensors.end(),
+                   [&](const Tensor& tensor) { return names->side_of(tensor.name) == NameSide::kMemory; });
+  plan.notes.push_back(
+      fmt::format("{} of {} have names that transformers 5 uses in memory, such as '{}', and keep them: "
+                  "other loaders know only "
+                  "those that save_pretrained writes",
+                  counts.memory, plural(input.weights.tensors.size(), "tensor"), escape_name(one->name)));
+}
+
+}  // namespace
+
 PackPlan plan_pack(const Input& input, const Prepared& prepared, const PackOptions& options,
                    OutputKind kind) {
   require_found(input, prepared, options.selection);
@@ -284,6 +307,7 @@ PackPlan plan_pack(const Input& input, const Prepared& prepared, const PackOptio
         output_metadata(input.weights, plan.dropped, options.selection.rename, options.metadata)));
   }
   note_ranks(plan, input, options);
+  note_names(plan, input);
   for (const TiedName& pair : plan.dropped) {
     plan.notes.push_back(fmt::format("'{}' repeats '{}' and {}: written once", escape_name(pair.dropped),
                                      escape_name(pair.kept),
