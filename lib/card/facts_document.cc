@@ -2,6 +2,7 @@
 // Facts from the documents that --facts takes: what st-inspect --json says about a model, and what card-gen --json
 // printed (report.cc), so that facts can be gathered on one machine and the card written on another.
 #include <algorithm>
+#include <cmath>
 
 #include "base/error.h"
 #include "base/json.h"
@@ -76,18 +77,51 @@ void add_evaluations(CardFacts& facts, const JsonValue& root) {
   }
 }
 
+// Points of a curve. A number that was none is written as null.
+std::vector<CurvePoint> points_of(const JsonValue& root, std::string_view key, std::string_view value) {
+  std::vector<CurvePoint> points;
+  for (const JsonValue& item : list(root, key))
+    points.push_back({item.find_u64("step").value_or(0), number_of(item, "epoch"),
+                      number_of(item, value).value_or(std::nan(""))});
+  return points;
+}
+
+void add_metrics(CardFacts& facts, const JsonValue& root) {
+  for (const JsonValue& item : list(root, "metrics")) {
+    const std::string *metric = item.find_string("metric"), *label = item.find_string("label");
+    if (metric == nullptr || label == nullptr) continue;
+    facts.metrics.push_back({*metric, *label, points_of(item, "points", "value")});
+    facts.metrics_first = facts.metrics_first || item.find_true("leads");
+  }
+}
+
+void add_results(CardFacts& facts, const JsonValue& root) {
+  for (const JsonValue& item : list(root, "results")) {
+    const std::string *task = item.find_string("task"), *metric = item.find_string("metric");
+    const std::optional<double> value = number_of(item, "value");
+    if (task == nullptr || metric == nullptr || !value) continue;
+    const std::string* shots = item.find_string("shots");
+    facts.results.push_back({*task, *metric, *value, number_of(item, "error"), shots == nullptr ? "" : *shots,
+                             item.find_true("benchmark"), item.find_true("given")});
+  }
+}
+
 void add_own_facts(CardFacts& facts, const JsonValue& root) {
   for (const JsonValue& item : list(root, "facts")) add_fact(facts, item);
   if (facts.hyperparameters.empty()) {
     for (const JsonValue& item : list(root, "hyperparameters")) add_hyperparameter(facts, item);
   }
-  if (facts.train_curve.empty()) {
-    for (const JsonValue& item : list(root, "train_loss")) {
-      if (const std::optional<double> loss = number_of(item, "loss"))
-        facts.train_curve.push_back({item.find_u64("step").value_or(0), number_of(item, "epoch"), *loss});
-    }
+  if (facts.train_curve.empty() && facts.metrics.empty()) {
+    facts.train_curve = points_of(root, "train_loss", "loss");
+    add_metrics(facts, root);
   }
-  if (facts.evaluations.empty() && facts.eval_columns.empty()) add_evaluations(facts, root);
+  if (facts.results.empty()) add_results(facts, root);
+  if (facts.evaluations.empty() && facts.eval_columns.empty()) {
+    for (const JsonValue& item : list(root, "evaluation_sets")) facts.eval_sets.push_back(value_text(item));
+    add_evaluations(facts, root);
+    if (const std::optional<double> best = facts.number("best_step"); best && *best >= 0 && *best < 1e15)
+      facts.best_step = static_cast<std::uint64_t>(*best);
+  }
 }
 
 }  // namespace

@@ -163,7 +163,7 @@ void note_missing(CardFacts& facts, const Folder& folder, const CardOptions& opt
   const std::string library = facts.text("library_name");
   const bool trained = !facts.train_curve.empty() || !facts.hyperparameters.empty() ||
                        facts.has("global_step") || facts.has("merge_method") || facts.has("gguf_file");
-  if (trained || options.run || (library != "transformers" && library != "peft" && !library.empty()) ||
+  if (trained || options.run || library == "diffusers" || library == "timm" ||
       (!facts.has("parameters") && !facts.has("adapter_parameters")))
     return;
   if (folder.has("README.md")) {

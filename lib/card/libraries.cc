@@ -214,6 +214,11 @@ void add_by_config(CardFacts& facts, const Folder& folder) {
     if (own != nullptr) facts.add("version_Sentence Transformers", text_of(*own, "version"), kSource);
     add_sentence_task(facts, label_count(folder), kSource);
   }
+  // A part of a pipeline of diffusers by itself, such as a ControlNet: what uses it is not known.
+  if (!transformers && config.find("_diffusers_version") != nullptr) {
+    facts.add("library_name", "diffusers", kSource);
+    facts.add("version_Diffusers", text_of(config, "_diffusers_version"), kSource);
+  }
   const std::string of = text_of(config, "architecture");
   const JsonValue* pretrained = config.find("pretrained_cfg");
   const bool timm =

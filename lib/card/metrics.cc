@@ -51,8 +51,9 @@ std::vector<std::string> eval_sets(const std::vector<std::string>& names) {
                                 : name.substr(kEval.size(), name.size() - kEval.size() - kLoss.size());
     // A loss of a kind that the training logs as well, such as aux_loss, is not that of a set.
     const std::string part = set + std::string(kLoss);
-    const bool kind = !set.empty() && has(names, part) && !has(names, std::string(kEval) + set + "_runtime");
-    if (!kind && set.find('/') == std::string::npos && !has(sets, set)) sets.push_back(set);
+    const bool timed = has(names, std::string(kEval) + set + "_runtime");
+    const bool kind = has(names, part) || set.find('/') != std::string::npos;
+    if ((set.empty() || timed || !kind) && !has(sets, set)) sets.push_back(set);
   }
   return sets;
 }

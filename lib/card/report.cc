@@ -29,6 +29,33 @@ void write_typed(JsonWriter& json, std::string_view text) {
   }
 }
 
+void write_curve(JsonWriter& json, const MetricCurve& curve, bool leads) {
+  json.begin_object().member("metric", curve.metric).member("label", curve.label).member("leads", leads);
+  json.key("points").begin_array();
+  for (const CurvePoint& point : curve.points) {
+    json.begin_object().member("step", point.step);
+    write_optional(json, "epoch", point.epoch);
+    json.member("value", point.value).end_object();
+  }
+  json.end_array().end_object();
+}
+
+void write_results(JsonWriter& json, const std::vector<EvalResult>& results) {
+  json.key("results").begin_array();
+  for (const EvalResult& result : results) {
+    json.begin_object()
+        .member("task", result.task)
+        .member("metric", result.metric)
+        .member("value", result.value);
+    write_optional(json, "error", result.error);
+    json.member("shots", result.shots)
+        .member("benchmark", result.is_benchmark)
+        .member("given", result.is_given);
+    json.end_object();
+  }
+  json.end_array();
+}
+
 }  // namespace
 
 std::string facts_text(const CardFacts& facts) {
@@ -71,6 +98,10 @@ std::string facts_json(const CardFacts& facts) {
     write_optional(json, "epoch", point.epoch);
     json.member("loss", point.value).end_object();
   }
+  json.end_array().key("metrics").begin_array();
+  for (const MetricCurve& curve : facts.metrics) write_curve(json, curve, facts.metrics_first);
+  json.end_array().key("evaluation_sets").begin_array();
+  for (const std::string& set : facts.eval_sets) json.value(set);
   json.end_array().key("evaluations").begin_array();
   for (const EvalRow& row : facts.evaluations) {
     json.begin_object().member("step", row.step);
@@ -78,16 +109,8 @@ std::string facts_json(const CardFacts& facts) {
       write_optional(json, facts.eval_columns[i], row.values[i]);
     json.end_object();
   }
-  json.end_array().key("results").begin_array();
-  for (const EvalResult& result : facts.results) {
-    json.begin_object()
-        .member("task", result.task)
-        .member("metric", result.metric)
-        .member("value", result.value);
-    write_optional(json, "error", result.error);
-    json.end_object();
-  }
   json.end_array();
+  write_results(json, facts.results);
   for (const auto& [key, list] : {std::pair("notes", &facts.notes), std::pair("unknown", &facts.unknown)}) {
     json.key(key).begin_array();
     for (const std::string& line : *list) json.value(line);

@@ -173,7 +173,12 @@ std::string results_table(const CardFacts& facts) {
   const std::vector<TrainColumn> columns = train_columns(facts);
   std::vector<std::uint64_t> steps = shown_steps(facts.train_curve);
   if (steps.empty() && columns.size() > 1) steps = shown_steps(*columns.front().points);
-  for (const EvalRow& row : facts.evaluations) steps.push_back(row.step);
+  // Of very many evaluations, about a hundred, the last and the best.
+  const std::size_t stride = facts.evaluations.size() / 100 + 1;
+  for (std::size_t i = 0; i < facts.evaluations.size(); i += stride)
+    steps.push_back(facts.evaluations[i].step);
+  if (!facts.evaluations.empty()) steps.push_back(facts.evaluations.back().step);
+  if (facts.best_step && !facts.evaluations.empty()) steps.push_back(*facts.best_step);
   std::sort(steps.begin(), steps.end());
   steps.erase(std::unique(steps.begin(), steps.end()), steps.end());
   if (steps.empty()) return "";

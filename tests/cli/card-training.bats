@@ -149,3 +149,17 @@ PY
   echo '{"epoch": 3.0, "train_runtime": 1.5}' > books.json
   expect 4 card-gen model --eval books.json
 }
+
+@test "--facts: what --json said makes the same card elsewhere" {
+  for method in dpo grpo; do
+    trl_run $method
+    card-gen -q "tiny-$method" > here.md
+    card-gen -q --json "tiny-$method" > facts.json
+    expect 0 card-gen -q --facts facts.json
+    diff here.md <(printf '%s\n' "$output")
+  done
+  log '{"step":1,"loss":3.0},{"step":2,"loss":NaN},{"step":3,"loss":2.0}'
+  card-gen -q --json run > facts.json
+  expect 0 card-gen -q --facts facts.json --plot=p.svg
+  [ "$(grep -c '<circle class="train-dot"' p.svg)" = 2 ]
+}
