@@ -167,6 +167,17 @@ def test_weights_only_names_are_those_of_torch(tmp_path, run):
     assert [name for name in sorted(near - allowed) if accepts(name)] == []
 
 
+def test_names_that_torch_adds_to_the_safe_ones_are_harmless(tmp_path, run):
+    import torch._dynamo
+    import torch.distributed.tensor  # noqa: F401
+    import torch.nested  # noqa: F401
+
+    for made in torch.serialization.get_safe_globals():
+        (tmp_path / "x.pkl").write_bytes(b"\x80\x02c" + f"{made.__module__}\n{made.__qualname__}\n".encode() + b".")
+        report = json.loads(run("st-inspect", "--json", tmp_path / "x.pkl").stdout)
+        assert report["pickles"][0]["verdict"] == "harmless", made
+
+
 def test_many_compressed_members_and_storages(tmp_path, run):
     arrays = {f"a{i}": np.asfortranarray(np.random.default_rng(i).random((4, 5), "f4")) for i in range(2500)}
     np.savez_compressed(tmp_path / "x.npz", **arrays)

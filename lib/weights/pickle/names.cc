@@ -139,6 +139,8 @@ constexpr std::array kHarmless = std::to_array<Rule>({
     {"torch.distributed.tensor._dtensor_spec", "[A-Z_]*"},
     {"torch.distributed.tensor.placement_types", "[A-Z_]*"},
     {"torch.distributed.device_mesh", "DeviceMesh"},
+    {"torch.nested._internal.nested_tensor", "NestedTensor"},
+    {"torch.nested._internal.nested_tensor", "_rebuild_njt"},
     {"torch.distributed._mesh_layout", "_MeshLayout"},
     {"torch.distributed._mesh_layout", "_FlatLayout"},
     {"torch.amp.grad_scaler", "[A-Z]*"},
