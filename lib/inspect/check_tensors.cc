@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "model/adapter_names.h"
 #include "model/quantised.h"
+#include "model/wrappers.h"
 #include "weights/torch/object.h"
 
 namespace mu {
@@ -40,6 +41,7 @@ class TensorCheck {
     if (!is_model_or_adapter()) return;
     parts_ = quant_parts(tensors_);
     check_placeholders();
+    if (!input_.weights.from_ranks) check_wrappers();
     if (!input_.folder) return;
     if (input_.is_adapter()) {
       check_adapter();
@@ -86,6 +88,24 @@ class TensorCheck {
             fmt::format("{} of {} have shape [0], such as {}: ZeRO stage 3 left them, their values are with "
                         "the ranks",
                         empty.count, plural(tensors_.size(), "tensor"), empty.example()));
+  }
+
+  // What st-pack would remove, and what begins all names of an adapter, where it does not know better.
+  void check_wrappers() {
+    const bool adapter = input_.is_adapter() || holds_only_adapter(input_.weights);
+    const WrapperRemoval removal = plan_wrapper_removal(tensors_, {.of_adapter = adapter});
+    for (const WrapperRemoval::Removed& removed : removal.removed)
+      found("MD-WRAPPER", fmt::format("'{}' of a wrapper in {}: loaders don't find them; st-pack removes it",
+                                      removed.wrapper, plural(removed.names, "name")));
+    if (!adapter || tensors_.empty()) return;
+    for (const std::string_view wrapper : {"module.", "_forward_module."}) {
+      if (std::all_of(tensors_.begin(), tensors_.end(),
+                      [wrapper](const Tensor& tensor) { return tensor.name.starts_with(wrapper); }))
+        found("MD-WRAPPER",
+              fmt::format("'{}' of a wrapper begins all names of the adapter: PEFT doesn't find them; "
+                          "lora-extract removes it",
+                          wrapper));
+    }
   }
 
   void check_adapter() {

@@ -32,6 +32,30 @@ hub() { expect "$1" st-inspect --check=hub "$2" && has output "$3"; }
   hub 0 m sound
 }
 
+@test "--check=hub: names of wrappers" {
+  model module.a.weight:F32:8,8 module.b.bias:F32:8
+  hub 1 m "m: 'module.' of a wrapper in 2 names: loaders don't find them; st-pack removes it [MD-WRAPPER hub error]"
+  expect 0 st-inspect --check m
+  hub 1 m/model.safetensors "'module.' of a wrapper"
+  model _orig_mod.a.weight:F32:8,8 _orig_mod.b.bias:F32:8
+  hub 1 m "'_orig_mod.' of a wrapper in 2 names"
+  model a._fsdp_wrapped_module.weight:F32:8,8 b.bias:F32:8
+  hub 1 m "'_fsdp_wrapped_module.' of a wrapper in 1 name"
+  model module.module.a.weight:F32:8,8
+  hub 1 m "'module.module.' of a wrapper"
+  model base_model.model.a.weight:F32:8,8
+  hub 1 m "'base_model.model.' of a wrapper"
+  # A model may have a part that is called so.
+  model module.a.weight:F32:8,8 head.weight:F32:8
+  hub 0 m sound
+  adapter '{"peft_type":"LORA","r":4}' $(lora 4)
+  hub 0 ad sound
+  adapter '{"peft_type":"LORA","r":4}' $(lora 4 | sed 's/base_model/module.&/g')
+  hub 1 ad "'module.' of a wrapper begins all names of the adapter"
+  adapter '{"peft_type":"LORA","r":4}' $(lora 4 | sed 's/model.q/model._orig_mod.q/g')
+  hub 1 ad "'_orig_mod.' of a wrapper in 2 names"
+}
+
 @test "--check: adapters without values, or of another rank than their config" {
   local lora='"peft_type":"LORA"'
   adapter "{$lora,\"r\":4}"
