@@ -33,15 +33,17 @@ int resize_mode(const LoraExtractOptions& o) {
 
 int compare_mode(const LoraExtractOptions& o) {
   const Adapter a = open_adapter(o.operands[0]), b = open_adapter(o.operands[1]);
-  const std::vector<ModuleComparison> modules = compare_adapters(a, b);
-  out(o.common.json ? comparison_json(modules, a.name, b.name) : comparison_text(modules));
+  const AdapterComparison found = compare_adapters(a, b);
+  out(o.common.json ? comparison_json(found, a.name, b.name) : comparison_text(found));
   const double tolerance = o.tolerance.value_or(1e-6);
-  const auto differing = std::count_if(modules.begin(), modules.end(), [&](const ModuleComparison& m) {
-    return !(m.deltas.distance <= tolerance);
-  });
-  print_note(differing == 0 ? fmt::format("same to {:g}: {}", tolerance, plural(modules.size(), "module"))
-                            : fmt::format("{} of {} differ by more than {:g}", differing,
-                                          plural(modules.size(), "module"), tolerance));
+  std::uint64_t differing = 0;
+  for (const ModuleComparison& module : found.modules)
+    differing += module.deltas.distance <= tolerance ? 0 : 1;
+  for (const TensorComparison& tensor : found.tensors) differing += tensor.distance <= tolerance ? 0 : 1;
+  std::string all = plural(found.modules.size(), "module");
+  if (!found.tensors.empty()) all += fmt::format(" and {}", plural(found.tensors.size(), "other tensor"));
+  print_note(differing == 0 ? fmt::format("same to {:g}: {}", tolerance, all)
+                            : fmt::format("{} of {} differ by more than {:g}", differing, all, tolerance));
   return differing == 0 ? 0 : 1;
 }
 

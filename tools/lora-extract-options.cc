@@ -35,6 +35,7 @@ std::size_t rank_of(std::string_view text, std::string_view option) {
 
 RankChoice parse_rank(const std::string& text) {
   RankChoice choice;
+  choice.is_default = false;
   constexpr std::string_view kEnergy = "energy=";
   if (text == "auto") {
     choice.by = RankChoice::By::kNoise;

@@ -154,6 +154,14 @@ int extract_pair_mode(const LoraExtractOptions& o) {
     print_note(result.lost.empty() ? "no difference" : "no difference that an adapter can hold");
     return 1;
   }
+  if (result.noise == result.modules.size() && result.whole.empty()) {
+    print_lost(result);
+    print_note(fmt::format(
+        "nothing is above the noise: {} by no more than rounding; --rank N extracts {} all the same",
+        result.noise == 1 ? "1 module differs" : fmt::format("{} modules differ", result.noise),
+        result.noise == 1 ? "it" : "them"));
+    return 1;
+  }
   const PackPlan packed =
       plan_pack(result.input, {}, lora_pack_options(o, lora_config_text(result.config)), OutputKind::kFolder);
   write_pack(packed, result.input, o.output,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Compares two adapters, and cuts one to another rank, by their factors alone: no base model is needed.
+// Compares two adapters, and cuts one to another rank, by what they hold: no base model is needed.
 #pragma once
 
 #include <memory>
@@ -19,8 +19,21 @@ struct ModuleComparison {
   DeltaComparison deltas{};  // distance 1 if only one of them has the module
 };
 
-// Compares the modules by name. Throws kMalformed if a module has different shapes.
-std::vector<ModuleComparison> compare_adapters(const Adapter& a, const Adapter& b);
+// What two adapters hold beside factors: modules that are saved whole, biases, DoRA's magnitudes, trained rows.
+struct TensorComparison {
+  std::string name;  // "lm_head.weight"
+  bool in_a = false, in_b = false;
+  double distance = 1;  // ||a - b|| / max(||a||, ||b||); 1 if only one has it, or their shapes differ
+};
+
+struct AdapterComparison {
+  std::vector<ModuleComparison> modules;  // each expert of a stack is one: "….experts.down_proj[3]"
+  std::vector<TensorComparison> tensors;
+};
+
+// Compares by name. Throws kMalformed if the deltas of a module have different shapes, and for values that are not
+// finite.
+AdapterComparison compare_adapters(const Adapter& a, const Adapter& b);
 
 struct ResizedModule {
   std::string name;

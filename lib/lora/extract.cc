@@ -151,6 +151,9 @@ LoraConfig make_config(const std::vector<LoraModule>& modules, const std::vector
   std::set<std::string> shared;  // last components that non-targets have too
   for (const std::string& module : base_modules) {
     if (!names.contains(module)) shared.insert(last_component(module));
+    // PEFT looks at the modules around layers too: "0" of "merger.mlp.0" would take "blocks.0".
+    const std::vector<std::string_view> parts = split(module, '.');
+    shared.insert(parts.begin(), parts.end() - 1);
   }
   for (const std::string& name : names) {
     const std::string last = last_component(name);

@@ -36,6 +36,21 @@ inline bool has_transposed_experts(const std::vector<std::uint64_t>& gate_up,
          !model_type.starts_with("llama4");
 }
 
+// The head that PEFT keeps whole for a task: it never gets factors (0.21.2, PeftModelForSequenceClassification and
+// the like). A head may be one layer, or hold several ("classifier.dense").
+inline bool is_head_of_task(std::string_view task_type, std::string_view parameter) {
+  const std::string_view head = parameter.substr(0, parameter.find('.'));
+  if (task_type == "SEQ_CLS" || task_type == "TOKEN_CLS") return head == "classifier" || head == "score";
+  return task_type == "QUESTION_ANS" && head == "qa_outputs";
+}
+
+// Layers that PEFT refuses to adapt, by any of its ways (0.21.2, _check_lora_target_modules_mamba).
+inline bool is_refused_by_peft(std::string_view model_type, std::string_view layer) {
+  return (layer == "out_proj" || layer == "conv1d") &&
+         (model_type == "falcon_h1" || model_type == "mamba" || model_type == "mamba2" ||
+          model_type == "falcon_mamba" || model_type == "nemotron_h");
+}
+
 // Types whose values need no scale.
 inline bool is_plain_float(Dtype dtype) {
   return dtype == Dtype::kF32 || dtype == Dtype::kF16 || dtype == Dtype::kBF16 || dtype == Dtype::kF64;

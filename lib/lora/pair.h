@@ -21,6 +21,7 @@ struct RankChoice {
   std::size_t rank = 64;   // kNumber
   double energy = 0.95;    // kEnergy: fraction of the squared norm
   std::size_t most = 128;  // kNoise, kEnergy
+  bool is_default = true;  // nobody asked for that rank
 };
 
 struct PairRunOptions {
@@ -49,7 +50,8 @@ struct ModuleReport {
 struct FoundTensor {
   bool done = false;  // it was compared
   bool changed = false;
-  ModuleReport report;  // for a matrix that changed
+  bool is_noise = false;  // a matrix that changed, but by no more than rounding does
+  ModuleReport report;    // for a matrix that changed
   // Its factors in fp32: A [rank, in], then B [out, rank], from byte `offset` of what `read` reads. Rank 0:
   // no factors.
   std::size_t rank = 0, in = 0, out = 0;
@@ -64,6 +66,7 @@ struct PairResult {
   std::vector<std::string> whole;     // tensors stored whole
   std::vector<std::string> lost;      // tensors that changed but are not in the adapter
   std::uint64_t unchanged = 0;        // modules without a difference
+  std::uint64_t noise = 0;            // of `modules`, those in which nothing is above the noise
   std::string_view kernel;
   std::vector<std::string> notes;
 };

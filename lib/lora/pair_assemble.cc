@@ -78,7 +78,7 @@ class Assembly {
         ++end;
       if (is_matrix(pair))
         add_module(i, end);
-      else if (found_[i].changed)
+      else if (pair.kind == PairKind::kFull ? whole_modules_.contains(saved_module(pair)) : found_[i].changed)
         add_other(pair);
     }
     LoraConfig& config = result_.config;
@@ -132,8 +132,16 @@ class Assembly {
       if (pair.in_stack ? stacks_changed : pair.by_parameter && found_[i].rank > 0)
         parameters_.insert(pair.parameter);
       if (!pair.in_stack && found_[i].rank > 0) targets_.insert(pair.module);
+      if (pair.kind == PairKind::kFull && found_[i].changed) whole_modules_.insert(saved_module(pair));
       if (pair.parameter.ends_with(".weight")) base_modules_.push_back(pair.module);
     }
+  }
+
+  // What modules_to_save names for a tensor that is stored whole. PEFT wants all tensors of such a module, also those
+  // that did not change.
+  std::string saved_module(const PairTensor& pair) const {
+    const bool is_head = is_head_of_task(plan_.task_type, pair.parameter);
+    return pair.parameter.substr(0, is_head ? pair.parameter.find('.') : pair.parameter.rfind('.'));
   }
 
   // Adds the matrix, or the experts of one stack, with the numbers [begin, end).
@@ -147,6 +155,7 @@ class Assembly {
     const Dtype dtype = factor_dtype(pair, o_);
     for (std::size_t i = begin; i < end; ++i) {
       if (found_[i].rank > 0) {
+        result_.noise += found_[i].is_noise ? 1 : 0;
         result_.modules.push_back(std::move(found_[i].report));
       } else {
         ++result_.unchanged;
@@ -157,7 +166,8 @@ class Assembly {
     const bool embedding = pair.kind == PairKind::kEmbedding;
     if (!parameters_.contains(pair.parameter))
       modules_.push_back({.name = pair.module, .is_embedding = embedding, .rank = rank_});
-    const std::string name = "base_model.model." + (pair.in_stack ? wrapper_of(pair.parameter) : pair.module);
+    const std::string name =
+        "base_model.model." + saved_as(pair.in_stack ? wrapper_of(pair.parameter) : pair.module);
     const std::size_t width = rank_ * factors->experts.size();
     add_tensor(pair, name + (embedding ? ".lora_embedding_A" : ".lora_A.weight"), dtype, {width, factors->in},
                [factors](std::size_t first, std::span<float> values) { factors->read_a(first, values); });
@@ -177,6 +187,21 @@ class Assembly {
       if (parameters_.contains(other)) wrapper += ".base_layer";
     }
     return wrapper;
+  }
+
+  // The name under which PEFT finds the factors of a module. It renames what it reads as the class does with files,
+  // and some rules (Laguna's) change names that are right already: these are saved as files have them.
+  std::string saved_as(const std::string& module) const {
+    constexpr std::string_view kWeight = ".weight", kFactor = ".lora_A.default.weight";
+    const auto read = [&](const std::string& name) {
+      return plan_.names->memory(name + std::string(kFactor));
+    };
+    const std::string wanted = module + std::string(kFactor);
+    if (plan_.names == nullptr || read(module) == wanted) return module;
+    std::string published = plan_.names->published(module + std::string(kWeight));
+    if (!published.ends_with(kWeight)) return module;
+    published.resize(published.size() - kWeight.size());
+    return read(published) == wanted ? published : module;
   }
 
   void add_tensor(const PairTensor& pair, const std::string& name, Dtype dtype,
@@ -209,8 +234,6 @@ class Assembly {
     const bool layer = pair.kind == PairKind::kBias && targets_.contains(pair.module);
     tensor.name = "base_model.model." + (layer ? pair.module + ".base_layer.bias" : pair.parameter);
     tensors_.push_back(std::move(tensor));
-    if (pair.kind == PairKind::kFull)
-      whole_modules_.insert(pair.parameter.substr(0, pair.parameter.rfind('.')));
     result_.whole.push_back(pair.name);
     biases_ = biases_ || pair.kind == PairKind::kBias;
   }

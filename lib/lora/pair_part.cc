@@ -35,6 +35,7 @@ std::string report_json(const std::vector<FoundTensor>& found) {
     const FoundTensor& one = found[i];
     if (!one.done) continue;
     json.begin_object().member("index", i).member("changed", one.changed);
+    if (one.is_noise) json.member("noise", true);
     if (one.rank > 0) {
       json.member("offset", offset)
           .member("rank", one.rank)
@@ -71,6 +72,7 @@ void read_entry(const JsonValue& item, const PairPlan& plan, const std::shared_p
   FoundTensor one;
   one.done = true;
   one.changed = item.find_true("changed");
+  one.is_noise = item.find_true("noise");
   if (const std::optional<std::uint64_t> rank = item.find_u64("rank")) {
     const std::uint64_t m = pair.rows, n = pair.columns;
     one.rank = static_cast<std::size_t>(*rank);
@@ -122,6 +124,10 @@ std::string pair_fingerprint(const PairPlan& plan, const PairRunOptions& o, cons
     fingerprint.add(pair.first);
     fingerprint.add(std::uint64_t{static_cast<std::uint8_t>(pair.kind)});
     fingerprint.add(pair.base == nullptr ? "" : pair.base->name);
+    // Added with the names of modules and the comparing of other types by value: plans without them stay the same.
+    if (pair.parameter != pair.name) fingerprint.add(pair.parameter);
+    if (!is_matrix(pair) && pair.base != nullptr && pair.base->dtype != pair.tuned->dtype)
+      fingerprint.add("by value");
   }
   fingerprint.add(base.weights, by);
   fingerprint.add(tuned.weights, by);

@@ -89,6 +89,7 @@ class Planner {
     plan_.conv1d = tuned_.config && is_conv1d_family(tuned_.config->model_type);
     plan_.task_type = task_type();
     const ParametersOfPair parameters = parameters_of(base_, tuned_);
+    plan_.names = parameters.names;
     if (parameters.renamed > 0)
       plan_.notes.push_back(
           fmt::format("{} of the tuned model {} the names of the model class in the adapter, not "
@@ -305,11 +306,12 @@ class Planner {
                           (!o_.targets.empty() && !matches_any(o_.targets, pair.module));
     // Whole tensors alone can be stored whole.
     const bool whole = is_one_tensor(pair) && !parameter.is_opaque;
-    if (whole && matches_any(o_.full_modules, pair.module)) {
+    const bool is_head = !excluded && is_head_of_task(plan_.task_type, pair.parameter);
+    if (whole && (is_head || matches_any(o_.full_modules, pair.module))) {
       pair.kind = PairKind::kFull;
     } else if (leaf == "bias") {
       pair.kind = whole && o_.biases ? PairKind::kBias : PairKind::kOther;
-    } else if (!matrix || excluded) {
+    } else if (!matrix || excluded || is_refused(pair.module)) {
       pair.kind = PairKind::kOther;
     } else if (!words) {
       pair.kind = PairKind::kLinear;
@@ -321,6 +323,10 @@ class Planner {
       pair.transposed = pair.kind == PairKind::kEmbedding;
     }
     return true;
+  }
+
+  bool is_refused(const std::string& module) const {
+    return tuned_.config && is_refused_by_peft(tuned_.config->model_type, last_component(module));
   }
 
   [[noreturn]] void refuse() const {

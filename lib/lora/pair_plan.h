@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -74,6 +75,7 @@ struct PairPlan {
   bool conv1d = false;
   std::string task_type;
   std::vector<std::string> notes;
+  std::shared_ptr<const TensorNames> names;  // of the tuned model's class; null if it renames nothing
 };
 
 // Tensors that one model has alone are left out and noted if the options exclude them or both are the same model

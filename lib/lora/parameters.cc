@@ -96,7 +96,9 @@ class Reader {
 
   void add(const Tensor& tensor) {
     RenamedTensor renamed = names_->load(tensor.name);
-    if (renamed.conversion == nullptr) {
+    // A class may convert values under one name (qwen3_vl_moe turns experts that an old file has turned): what
+    // lies in the file is what the adapter is for.
+    if (renamed.conversion == nullptr || renamed.name == tensor.name) {
       list_.push_back(plain(tensor, std::move(renamed.name)));
       return;
     }
@@ -193,7 +195,7 @@ class Reader {
 // The names of one side: whether they are told apart, and the rules if they are those of files.
 struct Side {
   std::shared_ptr<const TensorNames> names;  // null: nothing is renamed
-  bool is_known = false;
+  bool is_known = false, is_memory = false;
 };
 
 Side side_of(const Input& input, const Input& other) {
@@ -202,8 +204,8 @@ Side side_of(const Input& input, const Input& other) {
   std::shared_ptr<const TensorNames> names = TensorNames::of(*config);
   if (names == nullptr) return {};
   const TensorNames::Counts counts = names->side_of(input.weights.tensors);
-  if (counts.is_memory()) return {nullptr, true};
-  return counts.is_published() && names->name_class().is_automatic ? Side{names, true} : Side{};
+  const bool is_known = names->name_class().is_automatic && (counts.is_memory() || counts.is_published());
+  return is_known ? Side{names, true, counts.is_memory()} : Side{};
 }
 
 }  // namespace
@@ -229,9 +231,9 @@ ParametersOfPair parameters_of(const Input& base, const Input& tuned) {
   const Side old_side = side_of(base, tuned), new_side = side_of(tuned, base);
   const bool known = old_side.is_known && new_side.is_known;
   ParametersOfPair pair;
-  // Only the names outlive their rules.
-  pair.base = Reader(base, known ? old_side.names.get() : nullptr).run();
-  pair.tuned = Reader(tuned, known ? new_side.names.get() : nullptr).run();
+  pair.base = Reader(base, known && !old_side.is_memory ? old_side.names.get() : nullptr).run();
+  pair.tuned = Reader(tuned, known && !new_side.is_memory ? new_side.names.get() : nullptr).run();
+  if (known) pair.names = new_side.names;
   for (const Parameter& parameter : pair.tuned)
     pair.renamed += parameter.name == parameter.pieces.front().tensor->name ? 0 : 1;
   return pair;

@@ -5,10 +5,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "model/input.h"
+#include "model/tensor_names.h"
 
 namespace mu {
 
@@ -36,7 +38,8 @@ std::vector<TensorPiece> slice(const std::vector<TensorPiece>& pieces, std::uint
 // kMalformed, naming it, when a part of a stack is missing.
 struct ParametersOfPair {
   std::vector<Parameter> base, tuned;
-  std::uint64_t renamed = 0;  // tensors of the tuned model whose names are not memory's
+  std::uint64_t renamed = 0;                 // tensors of the tuned model whose names are not memory's
+  std::shared_ptr<const TensorNames> names;  // of the tuned model's class; null if it renames nothing
 };
 ParametersOfPair parameters_of(const Input& base, const Input& tuned);
 

@@ -87,6 +87,18 @@ std::size_t noise_rank(const Products& products, std::span<const float> delta, s
   return rank;
 }
 
+bool is_rounding(const Products& products, std::span<const float> tuned, std::size_t m, std::size_t n,
+                 Dtype dtype, const LowRank& found, std::uint64_t seed, unsigned threads) {
+  if (found.values.empty() || significand_bits(dtype) == 0) return false;
+  return found.values.front() <= kRoundingMargin * rounding_edge(products, tuned, m, n, dtype, seed, threads);
+}
+
+Dtype coarser(Dtype a, Dtype b) {
+  const int left = significand_bits(a), right = significand_bits(b);
+  if (left == 0 || right == 0) return left == 0 ? b : a;
+  return left < right ? a : b;
+}
+
 std::size_t energy_rank(const LowRank& found, double fraction) {
   double sum = 0;
   for (std::size_t k = 0; k < found.values.size(); ++k) {

@@ -19,6 +19,13 @@ std::size_t noise_rank(const Products& products, std::span<const float> delta, s
                        std::size_t m, std::size_t n, Dtype dtype, const LowRank& found, std::uint64_t seed,
                        unsigned threads);
 
+// True if the largest singular value of a difference is no larger than what rounding `tuned` to `dtype` alone makes.
+bool is_rounding(const Products& products, std::span<const float> tuned, std::size_t m, std::size_t n,
+                 Dtype dtype, const LowRank& found, std::uint64_t seed, unsigned threads);
+
+// Of two types, the one that rounds more.
+Dtype coarser(Dtype a, Dtype b);
+
 // The fewest components that hold `fraction` of the squared norm; found.values.size() if these don't.
 std::size_t energy_rank(const LowRank& found, double fraction);
 

@@ -167,10 +167,10 @@ std::string pair_json(const PairResult& result, const std::string& base, const s
   return text + "\n";
 }
 
-std::string comparison_text(const std::vector<ModuleComparison>& modules) {
+std::string comparison_text(const AdapterComparison& found) {
   Table table("lrrrrr");
   table.row({"module", "distance", "cosine", "largest angle", "mean angle", "ranks"});
-  for (const ModuleComparison& module : modules) {
+  for (const ModuleComparison& module : found.modules) {
     if (!module.in_a || !module.in_b) {
       table.row({escape_name(module.name), module.in_a ? "only in A" : "only in B"});
       continue;
@@ -181,11 +181,15 @@ std::string comparison_text(const std::vector<ModuleComparison>& modules) {
                fmt::format("{:.2f}°", module.deltas.mean_angle),
                fmt::format("{}, {}", module.rank_a, module.rank_b)});
   }
+  for (const TensorComparison& tensor : found.tensors) {
+    const std::string only = tensor.in_a ? "only in A" : "only in B";
+    table.row({escape_name(tensor.name),
+               tensor.in_a && tensor.in_b ? fmt::format("{:.3g}", tensor.distance) : only});
+  }
   return table.text(0, out_width());
 }
 
-std::string comparison_json(const std::vector<ModuleComparison>& modules, const std::string& a,
-                            const std::string& b) {
+std::string comparison_json(const AdapterComparison& found, const std::string& a, const std::string& b) {
   std::string text;
   JsonWriter json(text);
   json.begin_object()
@@ -194,7 +198,7 @@ std::string comparison_json(const std::vector<ModuleComparison>& modules, const 
       .member("a", a)
       .member("b", b);
   json.key("modules").begin_array();
-  for (const ModuleComparison& module : modules)
+  for (const ModuleComparison& module : found.modules)
     json.begin_object()
         .member("name", module.name)
         .member("in_a", module.in_a)
@@ -205,6 +209,14 @@ std::string comparison_json(const std::vector<ModuleComparison>& modules, const 
         .member("cosine", module.deltas.cosine)
         .member("largest_angle", module.deltas.largest_angle)
         .member("mean_angle", module.deltas.mean_angle)
+        .end_object();
+  json.end_array().key("tensors").begin_array();
+  for (const TensorComparison& tensor : found.tensors)
+    json.begin_object()
+        .member("name", tensor.name)
+        .member("in_a", tensor.in_a)
+        .member("in_b", tensor.in_b)
+        .member("distance", tensor.distance)
         .end_object();
   json.end_array().end_object();
   return text + "\n";

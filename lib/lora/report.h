@@ -30,10 +30,9 @@ std::string pair_text(const PairResult& result, bool spectra);
 // What is lost, and what is stored whole: one line each, with the first names.
 std::vector<std::string> pair_notes(const PairResult& result);
 
-// Rows of a comparison: distance, cosine, angles, ranks.
-std::string comparison_text(const std::vector<ModuleComparison>& modules);
-std::string comparison_json(const std::vector<ModuleComparison>& modules, const std::string& a,
-                            const std::string& b);
+// Rows of a comparison: distance, cosine, angles, ranks; of tensors that are no factors the distance alone.
+std::string comparison_text(const AdapterComparison& found);
+std::string comparison_json(const AdapterComparison& found, const std::string& a, const std::string& b);
 // Rows of a resized adapter: ranks and what was lost.
 std::string resized_text(const Resized& resized);
 std::string resized_json(const Resized& resized, const std::string& input, const std::string& out, bool done);

@@ -42,7 +42,7 @@ def model_classes():
 SETTINGS = {
     "aya_vision": dict(vision_config=dict(num_attention_heads=16)),
     "BeitForSemanticSegmentation": dict(out_indices=[3, 5, 7, 11]),
-    "dots1": dict(n_routed_experts=8),
+    "dots1": dict(n_routed_experts=8, n_shared_experts=1, num_experts_per_tok=2),
     "emu3": dict(vocabulary_map={"<image>": 1}),
     "esm": dict(vocab_size=33),
     "hunyuan_v1_moe": dict(head_dim=128),
@@ -110,6 +110,7 @@ def describe(cls):
         config = config_of(cls)
         with torch.device("meta"):
             model = cls(config)
+        note_kinds(model)
         rules = rules_of(mapping.get_model_conversion_mapping(model, add_legacy=False))
         memory = model.state_dict()
         published = loading.revert_weight_conversion(model, dict(memory))
@@ -124,6 +125,19 @@ def describe(cls):
     return {**entry, "rules": rules, "auto": True, **({"sides": sides} if sides["memory"] or sides["published"] else {})}
 
 
+KINDS = {"linear": set(), "embedding": set(), "other": set()}
+
+
+def note_kinds(model):
+    """Collects, by kind of module, the last components of the modules that have a matrix as weight."""
+    for name, module in model.named_modules():
+        weight = getattr(module, "weight", None)
+        if isinstance(weight, torch.nn.Parameter) and weight.dim() == 2:
+            linear = isinstance(module, (torch.nn.Linear, transformers.pytorch_utils.Conv1D))
+            kind = "linear" if linear else "embedding" if isinstance(module, torch.nn.Embedding) else "other"
+            KINDS[kind].add(name.rsplit(".", 1)[-1])
+
+
 def derive():
     classes, known = {}, []
     for name, cls in model_classes().items():
@@ -136,7 +150,7 @@ def derive():
             known.append(name)
         else:
             classes[name] = entry
-    return {"transformers": transformers.__version__, "classes": classes, "known": known, "peft": taken_for_experts()}
+    return {"transformers": transformers.__version__, "classes": classes, "known": known, "peft": taken_for_experts(), "kinds": {kind: sorted(names) for kind, names in KINDS.items()}}
 
 
 def taken_for_experts():
