@@ -113,6 +113,24 @@ PairOptions with_ties(PairOptions options, const Input& base, const Input& tuned
   return options;
 }
 
+// True, having said why, if there is nothing to write.
+bool holds_nothing(const PairResult& result) {
+  if (result.modules.empty() && result.whole.empty()) {
+    print_lost(result);
+    print_note(result.lost.empty() ? "no difference" : "no difference that an adapter can hold");
+    return true;
+  }
+  if (result.noise == result.modules.size() && result.whole.empty()) {
+    print_lost(result);
+    print_note(fmt::format(
+        "nothing is above the noise: {} by no more than rounding; --rank N extracts {} all the same",
+        result.noise == 1 ? "1 module differs" : fmt::format("{} modules differ", result.noise),
+        result.noise == 1 ? "it" : "them"));
+    return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 int extract_pair_mode(const LoraExtractOptions& o) {
@@ -149,19 +167,7 @@ int extract_pair_mode(const LoraExtractOptions& o) {
   std::vector<FoundTensor> more = work(o, base, tuned, plan, units, options);
   for (const std::size_t unit : units) found[unit] = std::move(more[unit]);
   const PairResult result = assemble_pair(std::move(tuned), plan, std::move(found), options);
-  if (result.modules.empty() && result.whole.empty()) {
-    print_lost(result);
-    print_note(result.lost.empty() ? "no difference" : "no difference that an adapter can hold");
-    return 1;
-  }
-  if (result.noise == result.modules.size() && result.whole.empty()) {
-    print_lost(result);
-    print_note(fmt::format(
-        "nothing is above the noise: {} by no more than rounding; --rank N extracts {} all the same",
-        result.noise == 1 ? "1 module differs" : fmt::format("{} modules differ", result.noise),
-        result.noise == 1 ? "it" : "them"));
-    return 1;
-  }
+  if (holds_nothing(result)) return 1;
   const PackPlan packed =
       plan_pack(result.input, {}, lora_pack_options(o, lora_config_text(result.config)), OutputKind::kFolder);
   write_pack(packed, result.input, o.output,

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Everything that an adapter holds is compared: a delta by its factors, whose product is never made, and any other
-// tensor by its values. Experts in one pair of factors are taken apart first, in the layout of PEFT 0.20 and later.
+// Everything that an adapter holds is compared, by name: a delta by its factors, whose product is never made, and any
+// other tensor by its values, in pieces. Experts in one pair of factors are taken apart first, in the layout of PEFT
+// 0.20 and later: rows e * rank and following of A belong to expert e, and of B each column k * experts + e. Trained
+// rows are compared token by token. To resize an adapter, each delta is decomposed and cut the same way.
 #include "lora/compare.h"
 
 #include <fmt/format.h>

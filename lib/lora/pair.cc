@@ -195,21 +195,18 @@ class Extractor {
     if (count > kMost)
       throw malformed(fmt::format("'{}' is too large for memory", escape_name(pair.name)))
           .hint("--exclude leaves it out");
-    // One module above the noise answers for all, unless each module's rank depends on it.
+    // Whether anything is above the noise matters unless a rank was asked for, and one module answers for all.
     const bool is_asked = o_.rank.by == RankChoice::By::kNumber && !o_.rank.is_default;
-    const bool finds_rank = o_.rank.by == RankChoice::By::kNoise;
-    const bool judges_noise = !finds_rank && !is_asked && !has_signal_;
-    const bool needs_tuned = finds_rank || judges_noise;
+    const bool judges_noise = !is_asked && !has_signal_;
+    const bool needs_tuned = o_.rank.by == RankChoice::By::kNoise || judges_noise;
     // Without initial values, so that the threads below are the first to touch the memory.
     const auto buffer = std::make_unique_for_overwrite<float[]>(static_cast<std::size_t>(count));
     const std::span<float> delta(buffer.get(), static_cast<std::size_t>(count));
     std::vector<float> tuned(needs_tuned ? delta.size() : 0);
     read_delta(pair, delta, tuned, threads);
-    LowRank found = approximate_delta(pair, delta, tuned, m, n, threads, found_[i].is_noise);
+    LowRank found = approximate_delta(pair, delta, tuned, m, n, threads);
     if (found.total == 0 || found.rank == 0) return;
-    if (judges_noise)
-      found_[i].is_noise = is_rounding(products_, tuned, m, n, coarser(pair.base->dtype, pair.tuned->dtype),
-                                       found, seed_of(pair.module) + 1, threads);
+    found_[i].is_noise = judges_noise && is_noise(pair, delta, tuned, found, threads);
     if (!found_[i].is_noise) has_signal_ = true;
     const Dtype dtype = factor_dtype(pair, o_);
     found_[i].changed = true;
@@ -250,9 +247,19 @@ class Extractor {
     spool_->append(std::as_bytes(std::span(b)));
   }
 
+  bool is_noise(const PairTensor& pair, std::span<const float> delta, std::span<const float> tuned,
+                const LowRank& found, unsigned threads) const {
+    const auto m = static_cast<std::size_t>(pair.rows), n = static_cast<std::size_t>(pair.columns);
+    const std::uint64_t seed = seed_of(pair.module) + 1;
+    const Dtype dtype = coarser(pair.base->dtype, pair.tuned->dtype);
+    if (is_rounding(products_, tuned, m, n, dtype, found, seed, threads)) return true;
+    return o_.rank.by == RankChoice::By::kNoise &&
+           is_unstructured(products_, delta, m, n, found, seed, threads);
+  }
+
   LowRank approximate_delta(const PairTensor& pair, std::span<const float> delta,
-                            std::span<const float> tuned, std::size_t m, std::size_t n, unsigned threads,
-                            bool& is_noise) const {
+                            std::span<const float> tuned, std::size_t m, std::size_t n,
+                            unsigned threads) const {
     const std::uint64_t seed = seed_of(pair.module);
     LowRankOptions options{.rank = o_.rank.rank, .seed = seed, .threads = threads};
     if (o_.exact) {
@@ -270,7 +277,6 @@ class Extractor {
               : noise_rank(products_, delta, tuned, m, n, pair.tuned->dtype, found, seed + 1, threads);
       // If nothing is above the noise the difference is real all the same, and its largest component stands
       // for it, unless all modules are like that.
-      is_noise = o_.rank.by == RankChoice::By::kNoise && rank == 0;
       rank = std::max<std::size_t>(rank, 1);
       if (rank >= found.rank && options.rank < std::min({o_.rank.most, m, n})) {
         options.rank = std::min(2 * options.rank, o_.rank.most);

@@ -289,12 +289,14 @@ class Planner {
     if (old->shape != shape) {
       const bool grown =
           matrix && words && shape.size() == 2 && old->shape.size() == 2 && old->shape[1] == shape[1];
+      // What is left out may differ in shape; that it changed is reported.
+      pair.extended = true;
+      if (!grown && matches_any(o_.excludes, pair.module)) return true;
       if (!grown) {
         unlike_.push_back(fmt::format("'{}' is {} in the base and {} in the tuned model",
                                       escape_name(pair.name), shape_text(old->shape), shape_text(shape)));
         return false;
       }
-      pair.extended = true;
       if (o_.embeddings == Embeddings::kUnsaid || o_.embeddings == Embeddings::kLora)
         throw malformed(
             fmt::format("'{}' has {} rows in the base and {} in the tuned model: the vocabulary changed",

@@ -93,6 +93,15 @@ bool is_rounding(const Products& products, std::span<const float> tuned, std::si
   return found.values.front() <= kRoundingMargin * rounding_edge(products, tuned, m, n, dtype, seed, threads);
 }
 
+bool is_unstructured(const Products& products, std::span<const float> delta, std::size_t m, std::size_t n,
+                     const LowRank& found, std::uint64_t seed, unsigned threads) {
+  if (found.values.empty()) return true;
+  // The largest singular values of random matrices scatter by about n^(-2/3) (Tracy and Widom). Of 64 x 64, this
+  // margin passes one in a thousand.
+  const double margin = 1 + 1.5 * std::pow(static_cast<double>(std::min(m, n)), -2.0 / 3);
+  return found.values.front() <= margin * flip_edge(products, delta, m, n, found, 0, seed, threads);
+}
+
 Dtype coarser(Dtype a, Dtype b) {
   const int left = significand_bits(a), right = significand_bits(b);
   if (left == 0 || right == 0) return left == 0 ? b : a;

@@ -23,6 +23,11 @@ std::size_t noise_rank(const Products& products, std::span<const float> delta, s
 bool is_rounding(const Products& products, std::span<const float> tuned, std::size_t m, std::size_t n,
                  Dtype dtype, const LowRank& found, std::uint64_t seed, unsigned threads);
 
+// True if it is no larger than that of the difference itself under random signs, by the margin that such values
+// scatter: noise of any size, without structure.
+bool is_unstructured(const Products& products, std::span<const float> delta, std::size_t m, std::size_t n,
+                     const LowRank& found, std::uint64_t seed, unsigned threads);
+
 // Of two types, the one that rounds more.
 Dtype coarser(Dtype a, Dtype b);
 

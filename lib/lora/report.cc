@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+// What the four things that lora-extract does have found, each as a table for people and as a document for programs.
+// Both are made of the same values, in the order in which the planners left them. Tables escape the names that files
+// have, documents keep them; members of documents are added and never changed. A file's bytes are those of the plan,
+// so that a dry run reports the same.
 #include "lora/report.h"
 
 #include <fmt/format.h>
