@@ -2,6 +2,7 @@
 // adapter_config.json, and after a NUL the names of an adapter's tensors, one per line.
 #include "lora/config.h"
 #include "model/adapter_names.h"
+#include "model/config.h"
 
 #include "base/text.h"
 #include "fuzz_file.h"
@@ -24,6 +25,6 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (again.rank != config.rank || again.alpha != config.alpha ||
       again.target_modules != config.target_modules)
     __builtin_trap();
-  if (mu::parse_lora_config(mu::with_config_values(config.text, {{"r", "3"}})).rank != 3) __builtin_trap();
+  if (mu::parse_lora_config(mu::with_config_edits(config.text, {{{"r"}, "3"}})).rank != 3) __builtin_trap();
   return 0;
 }
