@@ -18,9 +18,9 @@ all: setup build/release/build.ninja ## build the programs (build/release/tools)
 programs: setup build/release/build.ninja ## the programs alone: a third less to compile
 	@cmake --build --preset release --target programs
 
-# With the local Hub that tests and the demo publish to.
+# With the local Hub that tests and the demo publish to, and what compares patterns with Python's.
 with-hub: programs
-	@cmake --build --preset release --target test_hub
+	@cmake --build --preset release --target test_hub regex_probe
 
 build/%/build.ninja: CMakePresets.json | setup
 	@echo "configuring build/$*"
@@ -89,7 +89,7 @@ tsan: setup build/tsan/build.ninja ## unit tests of os, weights, ckpt and hub wi
 	@$(TESTS) build/tsan $(if $(ALL),,--threads)
 
 FUZZ_SECONDS ?= 60
-FUZZERS := adapter card dcp gguf index numpy pickle safetensors state torch zip
+FUZZERS := adapter card dcp gguf index numpy pickle regex safetensors state torch zip
 fuzz: setup ## feed mutated input to every reader, FUZZ_SECONDS (60) each; needs clang
 	@.ci/setup clang libclang-rt-dev
 	@[ -f build/fuzz/build.ninja ] || cmake --preset fuzz > /dev/null

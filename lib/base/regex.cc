@@ -105,10 +105,11 @@ void Regex::State::compile(RegexBudget& budget) {
   pcre2_set_parens_nest_limit(context.get(), kMaxNesting);
   int code_of_error = 0;
   std::size_t offset = 0;
-  code.reset(pcre2_compile(
-      reinterpret_cast<PCRE2_SPTR>(syntax.text.data()), syntax.text.size(),
-      PCRE2_UTF | PCRE2_UCP | PCRE2_ALT_CIRCUMFLEX | PCRE2_AUTO_CALLOUT | PCRE2_NEVER_BACKSLASH_C,
-      &code_of_error, &offset, context.get()));
+  // Without its look ahead for what a text must contain, which is wrong in 10.42: "(?=a)b*a" does not find "a".
+  code.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(syntax.text.data()), syntax.text.size(),
+                           PCRE2_UTF | PCRE2_UCP | PCRE2_ALT_CIRCUMFLEX | PCRE2_AUTO_CALLOUT |
+                               PCRE2_NO_START_OPTIMIZE | PCRE2_NEVER_BACKSLASH_C,
+                           &code_of_error, &offset, context.get()));
   if (!code) throw fault(message_of(code_of_error));
 }
 
