@@ -44,10 +44,10 @@ FAMILIES = [
     ("UMT5ForConditionalGeneration", T5, "UMT5Model"),
     ("BertModel", BERT, "BertModel"),
     ("T5Model", T5, "T5Model"),
-    ("RwkvForCausalLM", {**TINY, "hidden_size": 16, "num_hidden_layers": 1, "attention_hidden_size": 16, "intermediate_size": 24,
+    ("RwkvForCausalLM", {**TINY, "hidden_size": 16, "num_hidden_layers": 2, "attention_hidden_size": 16, "intermediate_size": 24,
                          "context_length": 20}, "RwkvModel"),
     ("MusicgenForCausalLM", {"vocab_size": 48, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "ffn_dim": 24,
-                             "num_codebooks": 2}, "MusicgenModel"),
+                             "num_codebooks": 2}, None),
     *(("LlavaForConditionalGeneration",
        {"text_config": {"model_type": "llama", **LLAMA, "tie_word_embeddings": inside},
         "vision_config": {"model_type": "clip_vision_model", **VISION}, "tie_word_embeddings": top, "image_token_index": 40}, None)
@@ -94,7 +94,7 @@ def test_a_model_comes_back_whole(tmp_path, run, name, settings, bare, how):
     # What is left out is what the library leaves out.
     model.save_pretrained(tmp_path / "theirs")
     ours, theirs = load_file(tmp_path / "out/model.safetensors"), load_file(tmp_path / "theirs/model.safetensors")
-    assert {t.data_ptr() for t in ours.values()} and len(ours) == len(theirs), sorted(ours.keys() ^ theirs.keys())
+    assert theirs.keys() <= ours.keys() and not (ours.keys() - theirs.keys()) & model.all_tied_weights_keys.keys()
     if bare:
         base, report = getattr(transformers, bare).from_pretrained(tmp_path / "out", output_loading_info=True)
         wanted = model if name == bare else model.base_model
