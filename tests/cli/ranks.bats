@@ -157,6 +157,21 @@ for r in range(3): d.metadata[f"__{r}.metadata"] = data(CHECKPOINT + "metadata.M
   wrong "hold 12 of 18 values [DC-CHUNK]" "$by_rank"'del d.metadata["__1.metadata"]'
 }
 
+@test "distributed checkpoints: files that end, or are gone, behind the model's own pieces" {
+  local both='dcp({"model.a": ((4, 3), [((0, 0), (4, 3), "a")]), "optim.m": ((40, 3), [((0, 0), (20, 3), "a"), ((20, 0), (20, 3), "b")])})'
+  whole "$both"
+  expect 0 st-inspect --tree run
+  truncate -s -64 run/a
+  refused "[DC-FILE]"
+  has stderr "run/a: byte"
+  has stderr "tensor 'optim.m'"
+  expect 4 st-inspect --tree run
+  whole "$both"
+  rm run/b
+  refused "b is missing: 'optim.m' is stored there [DC-FILE]"
+  expect 4 st-inspect --tree run
+}
+
 @test "distributed checkpoints: metadata that lie" {
   local d='d = dcp({"model.a": ((11, 3), rows((11, 3), 4))}); m = d.metadata[".metadata"]; e = m.state_dict_metadata["model.a"]; p = list(m.storage_data.values()); '
   wrong 'is stored nowhere [DC-CHUNK]' "$d m.storage_data.pop(list(m.storage_data)[1])"

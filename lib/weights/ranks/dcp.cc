@@ -139,6 +139,9 @@ std::uint64_t volume(const std::vector<std::uint64_t>& sizes) {
   return element_count(sizes).value_or(0);  // within the tensor's own count
 }
 
+constexpr const char* kCopyTogether =
+    "multi-node runs leave each node's files on its own disk: copy them together";
+
 class Assembler {
  public:
   Assembler(Weights& weights, std::string folder, const DcpMetadata& metadata)
@@ -182,11 +185,13 @@ class Assembler {
   // optimizer's pieces behind the model's too: where they were cut, the save was not whole.
   void require_files(const std::vector<std::pair<std::string, const DcpEntry*>>& tensors) {
     require_present(tensors);
-    std::map<std::string_view, const InputFile*> files;  // null: missing, but no tensor's
     for (const auto& [chunk, place] : metadata_.places) {
-      const auto [file, fresh] = files.try_emplace(place.file, nullptr);
-      if (fresh && exists(join_path(folder_, place.file))) file->second = &opened(place.file);
-      if (file->second != nullptr) require_end(*file->second, place, chunk.first);
+      const bool fresh = !opened_.contains(place.file);
+      if (fresh && !exists(join_path(folder_, place.file)))
+        throw rule_error("DC-FILE", fmt::format("{} is missing: '{}' is stored there",
+                                                escape_name(place.file), escape_name(chunk.first)))
+            .hint(kCopyTogether);
+      require_end(opened(place.file), place, chunk.first);
     }
   }
 
@@ -214,7 +219,7 @@ class Assembler {
                                             : count > 1 ? " are"
                                                         : " is",
                                             affected, tensors.size(), escape_name(first_incomplete(tensors))))
-        .hint("multi-node runs leave each node's files on its own disk: copy them together");
+        .hint(kCopyTogether);
   }
 
   static void require_end(const InputFile& file, const DcpPlace& place, const std::string& key) {
