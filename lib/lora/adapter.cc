@@ -160,6 +160,24 @@ AdapterContent sort_adapter(const std::vector<Tensor>& tensors, const LoraConfig
   return content;
 }
 
+std::string target_parameter_of(const std::string& module, const LoraConfig& config) {
+  constexpr std::string_view kLayer = ".base_layer";
+  std::string container = module;
+  std::size_t depth = 0;
+  for (; container.ends_with(kLayer); ++depth) container.resize(container.size() - kLayer.size());
+  std::vector<std::string> paths;  // in the order of registration
+  const std::vector<std::string>& targets = config.target_parameters;
+  const auto add = [&](const std::string& path) {
+    const bool is_target = std::any_of(targets.begin(), targets.end(), [&](const std::string& target) {
+      return path == target || path.ends_with("." + target);
+    });
+    if (is_target && std::find(paths.begin(), paths.end(), path) == paths.end()) paths.push_back(path);
+  };
+  for (const std::string_view parameter : kExpertParameters) add(container + "." + std::string(parameter));
+  for (const std::string& target : targets) add(container + "." + target.substr(target.rfind('.') + 1));
+  return depth < paths.size() ? paths[paths.size() - 1 - depth] : "";
+}
+
 namespace {
 
 // What a path without an adapter_config.json is, if it is known, else that it is not an adapter.

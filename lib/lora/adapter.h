@@ -63,6 +63,11 @@ struct AdapterUse {
   double scale = 1;  // multiplies the adapter's own scale
 };
 
+// The parameter ("….experts.gate_up_proj") that factors change which are named after the module that holds it: the
+// factors of the module itself belong to the last parameter that target_parameters names, and "base_layer" stands
+// for the parameter before. Empty if it names none.
+std::string target_parameter_of(const std::string& module, const LoraConfig& config);
+
 // Opens a folder with adapter_config.json and adapter_model.safetensors or .bin. Throws kIo, and kMalformed,
 // naming the module, for another kind of adapter, half a pair of factors, or factors that fit neither each
 // other nor the config.

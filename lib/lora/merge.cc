@@ -114,9 +114,11 @@ class Merger {
 
   void add_module(const LoraModule& module) {
     const LoraConfig& config = use_->adapter->config;
-    if (!config.target_parameters.empty() && base_.find_or_tied(names_(module.name) + ".weight") == nullptr)
-      return add_experts(module);
-    const Tensor& tensor = require(module.name, names_(module.name) + ".weight");
+    if (!config.target_parameters.empty()) {
+      const Tensor* const own = base_.find_or_tied(names_(module.name + ".weight"));
+      if (own == nullptr || own->shape.size() == 3) return add_experts(module);
+    }
+    const Tensor& tensor = require(module.name, names_(module.name + ".weight"));
     DeltaShape shape;
     shape.out = module.b->shape[0];
     shape.in = module.a->shape[1];
@@ -131,55 +133,45 @@ class Merger {
     const auto scale = static_cast<float>(module.scale * use_->scale);
     work_on(tensor).steps.push_back({use_->adapter, &module, shape, scale, false});
     if (module.bias == nullptr) return;
-    const Tensor& bias = require(module.name, names_(module.name) + ".bias");
+    const Tensor& bias = require(module.name, names_(module.name + ".bias"));
     if (bias.element_count() != shape.out)
       fail(module.name, "its bias and the bias in the base differ in length");
     work_on(bias).steps.push_back({use_->adapter, &module, {}, scale, true});
   }
 
-  // With target_parameters, the factors of the module itself belong to its last parameter, and "base_layer"
-  // stands for the parameter before.
   void add_experts(const LoraModule& module) {
-    const LoraConfig& config = use_->adapter->config;
-    std::string container = module.name;
-    std::size_t depth = 0;
-    for (; container.ends_with(".base_layer"); ++depth) container.resize(container.size() - 11);
-    std::vector<std::string> parameters;
-    for (const std::string_view parameter : kExpertParameters) {
-      const std::string path = container + "." + std::string(parameter);
-      const bool is_target = std::any_of(
-          config.target_parameters.begin(), config.target_parameters.end(), [&](const std::string& target) {
-            return path == target || (path.ends_with(target) && path[path.size() - target.size() - 1] == '.');
-          });
-      if (is_target) parameters.push_back(path);
-    }
-    if (depth >= parameters.size())
+    const std::string path = target_parameter_of(module.name, use_->adapter->config);
+    if (path.empty())
       fail(module.name, "the base has no such module, and target_parameters names no known parameter of it");
-    const std::string& path = parameters[parameters.size() - 1 - depth];
     if (module.a == nullptr || module.b == nullptr)
       fail(module.name, module.a == nullptr ? "has lora_B but no lora_A" : "has lora_A but no lora_B");
-    if (base_.find_or_tied(names_(path)) == nullptr && add_single_experts(module, container, path)) return;
+    const Tensor* const stored = base_.find_or_tied(names_(path));
+    const StackedParts* const parts = stored == nullptr ? base_.parts_of(path) : nullptr;
+    if (parts != nullptr) return add_parts(module, path, *parts);
     const Tensor& tensor = require(module.name, names_(path));
-    const std::vector<std::uint64_t>&a = module.a->shape, &b = module.b->shape, &w = tensor.shape;
-    if (w.size() != 3 || w[0] == 0 || a.size() != 2 || b.size() != 2 || a[0] == 0 || a[0] != b[1] ||
-        a[0] % w[0] != 0)
-      fail(module.name, fmt::format("its factors don't fit a stack of experts of {}", shape_text(w)));
-    check_rank(module, path, w[0]);
-    DeltaShape shape{.experts = w[0], .of_experts = w[0], .out = b[0], .in = a[1]};
+    const std::vector<std::uint64_t>& w = tensor.shape;
+    if (w.size() != 3)
+      fail(module.name, "a stack of experts has three dimensions, but the base has " + shape_text(w));
+    DeltaShape shape = shape_in_stack(module, path, w[0]);
+    shape.experts = w[0];
     const bool plain = w[1] == shape.out && w[2] == shape.in, turned = w[1] == shape.in && w[2] == shape.out;
     if (!plain && !turned)
       fail(module.name,
            fmt::format("its delta is {} x {}, but the experts are {}", shape.out, shape.in, shape_text(w)));
-    shape.transposed = plain && turned ? stores_turned(container) : turned;
-    const auto scale = static_cast<float>(config.scale_of(path) * use_->scale);
+    shape.transposed = plain && turned ? stores_turned(path.substr(0, path.rfind('.'))) : turned;
+    const auto scale = static_cast<float>(use_->adapter->config.scale_of(path) * use_->scale);
     work_on(tensor).steps.push_back({use_->adapter, &module, shape, scale, false});
   }
 
-  void check_rank(const LoraModule& module, const std::string& path, std::uint64_t experts) const {
+  // How factors relate to a stack of so many experts.
+  DeltaShape shape_in_stack(const LoraModule& module, const std::string& path, std::uint64_t experts) const {
+    const std::vector<std::uint64_t>&a = module.a->shape, &b = module.b->shape;
+    if (experts == 0 || a.size() != 2 || b.size() != 2 || a[0] == 0 || a[0] != b[1] || a[0] % experts != 0)
+      fail(module.name, fmt::format("its factors don't fit a stack of {} experts", experts));
     const double rank = use_->adapter->config.rank_of(path);
-    if (static_cast<double>(module.a->shape[0] / experts) != rank)
-      fail(module.name,
-           fmt::format("has rank {}, but adapter_config.json says {}", module.a->shape[0] / experts, rank));
+    if (static_cast<double>(a[0] / experts) != rank)
+      fail(module.name, fmt::format("has rank {}, but adapter_config.json says {}", a[0] / experts, rank));
+    return {.of_experts = experts, .out = b[0], .in = a[1]};
   }
 
   // For square matrices, whose shapes don't tell.
@@ -192,54 +184,27 @@ class Merger {
            has_transposed_experts(gate_up->shape, down->shape, base_.model_type());
   }
 
-  // For files that store the matrices of each expert separately, under the names of older versions: gate and
-  // up are the halves of gate_up_proj. False if the base has none of these.
-  bool add_single_experts(const LoraModule& module, const std::string& container, const std::string& path) {
-    struct Naming {
-      std::string_view folder, gate, up, down;
-    };
-    const std::string parent = container.substr(0, container.rfind('.'));  // "model.layers.0.mlp"
-    for (const Naming& naming :
-         {Naming{"experts", "gate_proj", "up_proj", "down_proj"}, Naming{"experts", "w1", "w3", "w2"},
-          Naming{"block_sparse_moe.experts", "w1", "w3", "w2"}}) {
-      const std::string stem = names_(naming.folder == "experts" ? container
-                                                                 : parent.substr(0, parent.rfind('.') + 1) +
-                                                                       std::string(naming.folder));
-      const auto name_of = [&](std::uint64_t expert, std::string_view matrix) {
-        return fmt::format("{}.{}.{}.weight", stem, expert, matrix);
-      };
-      std::uint64_t experts = 0;
-      while (base_.find_or_tied(name_of(experts, naming.down)) != nullptr) ++experts;
-      if (experts == 0) continue;
-      const bool down = path.ends_with("down_proj");
-      const std::vector<std::string_view> matrices =
-          down ? std::vector{naming.down} : std::vector{naming.gate, naming.up};
-      const std::vector<std::uint64_t>&a = module.a->shape, &b = module.b->shape;
-      if (a.size() != 2 || b.size() != 2 || a[0] == 0 || a[0] != b[1] || a[0] % experts != 0)
-        fail(module.name, fmt::format("its factors don't fit a stack of {} experts", experts));
-      check_rank(module, path, experts);
-      const auto scale = static_cast<float>(use_->adapter->config.scale_of(path) * use_->scale);
-      for (std::uint64_t expert = 0; expert < experts; ++expert) {
-        for (std::size_t i = 0; i < matrices.size(); ++i) {
-          const Tensor& tensor = require(module.name, name_of(expert, matrices[i]));
-          const DeltaShape shape{.of_experts = experts,
-                                 .first_expert = expert,
-                                 .first_out = i * (b[0] / matrices.size()),
-                                 .out = b[0] / matrices.size(),
-                                 .in = a[1]};
-          if (tensor.shape != std::vector{shape.out, shape.in})
-            fail(module.name, fmt::format("its delta is {} x {}, but '{}' is {}", shape.out, shape.in,
-                                          escape_name(tensor.name), shape_text(tensor.shape)));
-          work_on(tensor).steps.push_back({use_->adapter, &module, shape, scale, false});
-        }
-      }
-      return true;
+  // For files that keep a stack in parts, such as gate and up of each expert.
+  void add_parts(const LoraModule& module, const std::string& path, const StackedParts& stack) {
+    const DeltaShape whole = shape_in_stack(module, path, stack.shape[0]);
+    if (stack.shape[1] != whole.out || stack.shape[2] != whole.in)
+      fail(module.name, fmt::format("its delta is {} x {}, but the experts are {}", whole.out, whole.in,
+                                    shape_text(stack.shape)));
+    const auto scale = static_cast<float>(use_->adapter->config.scale_of(path) * use_->scale);
+    std::uint64_t row = 0;  // of the stack, the experts one after the other
+    for (const std::string& name : stack.names) {
+      const Tensor& tensor = require(module.name, name);
+      DeltaShape shape = whole;
+      shape.first_expert = row / whole.out;
+      shape.first_out = row % whole.out;
+      shape.out = tensor.shape[0];
+      row += shape.out;
+      work_on(tensor).steps.push_back({use_->adapter, &module, shape, scale, false});
     }
-    return false;
   }
 
   void add_rows(const ReplacedRows& rows) {
-    const Tensor& tensor = require(rows.module, names_(rows.module) + ".weight");
+    const Tensor& tensor = require(rows.module, names_(rows.module + ".weight"));
     if (tensor.shape.size() != 2 || tensor.shape[1] != rows.rows->shape[1])
       fail(rows.module, fmt::format("its trained rows have {} columns, but the embedding is {}",
                                     rows.rows->shape[1], shape_text(tensor.shape)));

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/text.h"
+#include "lora/parameters.h"
 #include "weights/layout.h"
 
 namespace mu {
@@ -39,6 +40,20 @@ const Tensor* MergeBase::find_or_tied(const std::string& name) {
   if (kept.empty()) return stored;
   note(fmt::format("{} is tied to {}: both change", escape_name(name), escape_name(kept)));
   return find(kept);
+}
+
+const StackedParts* MergeBase::parts_of(const std::string& parameter) {
+  if (!stacks_) {
+    stacks_.emplace();
+    for (const Parameter& one : parameters_of(input_, input_).base) {
+      if (one.pieces.size() < 2 || one.shape.size() != 3) continue;
+      StackedParts& stack = (*stacks_)[one.name];
+      stack.shape = one.shape;
+      for (const TensorPiece& piece : one.pieces) stack.names.push_back(piece.tensor->name);
+    }
+  }
+  const auto at = stacks_->find(parameter);
+  return at == stacks_->end() ? nullptr : &at->second;
 }
 
 void MergeBase::add(Tensor tensor) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -25,6 +26,12 @@ struct MergeResult {
   std::vector<std::string> notes;
 };
 
+// A parameter of the model class that the files keep in parts, one after the other: matrices of single experts.
+struct StackedParts {
+  std::vector<std::uint64_t> shape;  // of the stack, [experts, out, in]
+  std::vector<std::string> names;
+};
+
 class MergeBase {
  public:
   MergeBase(Input& input, const std::vector<TiedName>& tied);
@@ -37,6 +44,9 @@ class MergeBase {
   [[nodiscard]] Tensor* find(const std::string& name);
   // The tensor of that name, or the one it is tied to, which a note then says; null if there is none.
   const Tensor* find_or_tied(const std::string& name);
+
+  // Of a parameter by its name in the model class; null if the files keep it whole, or lack it.
+  const StackedParts* parts_of(const std::string& parameter);
 
   void add(Tensor tensor);
   void remove(const std::set<std::string>& names);
@@ -59,6 +69,7 @@ class MergeBase {
 
   Input& input_;
   std::unordered_map<std::string, std::size_t> place_;
+  std::optional<std::unordered_map<std::string, StackedParts>> stacks_;  // once one was asked for
   Ties ties_;
 };
 

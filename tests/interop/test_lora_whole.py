@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from head_table import row, table
 from lora_models import SIZES, randomize
+from test_families import REST, SMOKE, make
 
 BIN = pathlib.Path(os.environ["BIN_DIR"])
 TOKENS = torch.tensor([[1, 3, 5, 70, 7]])
@@ -128,6 +129,10 @@ def test_classifier(tmp_path, name):
         assert torch.allclose(model(TOKENS).logits, merged(TOKENS).logits, atol=1e-5)
 
 
+# Those whose layers PEFT can wrap.
+FACTOR_FAMILIES = [name for name in [*SMOKE, *REST] if name not in ("mamba", "clip", "vit")]
+
+
 def stored_table():
     stored = (pathlib.Path(__file__).parents[2] / "lib/lora/data/heads.txt").read_text().splitlines()
     assert stored[0].endswith(f"transformers {transformers.__version__}.")
@@ -142,3 +147,23 @@ def test_table_of_heads(model_type):
 @pytest.mark.full
 def test_table_of_heads_is_that_of_the_installed_library():
     assert stored_table() == table()
+
+
+@pytest.mark.parametrize("family", [pytest.param(name, marks=() if name in ("mixtral", "qwen2-vl", "t5") else pytest.mark.full) for name in FACTOR_FAMILIES])
+def test_family(tmp_path, family):
+    """Factors of every linear layer and of every stack of experts, merged into files with published names."""
+    model = make(family, torch.float32)
+    cls = type(model)
+    model.save_pretrained(tmp_path / "base")
+    stacks = sorted({".".join(name.split(".")[-2:]) for name, value in model.named_parameters() if value.dim() == 3 and "expert" in name or "linear.weight" in name and value.dim() == 3})
+    options = dict(target_modules="all-linear", target_parameters=stacks or None, task_type=None)
+    if stacks:  # PEFT takes no router for a linear layer, and would wrap a stack twice
+        options["target_modules"] = ["q_proj", "v_proj", "kv_b_proj"]
+    train(cls.from_pretrained(tmp_path / "base"), tmp_path / "adapter", **options)
+    merged = PeftModel.from_pretrained(cls.from_pretrained(tmp_path / "base"), tmp_path / "adapter").merge_and_unload()
+    merged.save_pretrained(tmp_path / "theirs")
+    merge(tmp_path / "base", tmp_path / "adapter", tmp_path / "ours")
+    close(load_file(tmp_path / "ours/model.safetensors"), load_file(tmp_path / "theirs/model.safetensors"))
+    ours = cls.from_pretrained(tmp_path / "ours").state_dict()
+    for name, value in merged.state_dict().items():
+        assert torch.allclose(ours[name], value, atol=1e-6), name
