@@ -44,7 +44,8 @@ base() {
 # adapter NAME CONFIG TENSOR...: of rank 1, its delta is 1 everywhere.
 adapter() {
   python3 st.py "$1/adapter_model.safetensors" "${factors[@]}" "${@:3}"
-  echo '{"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": ["q_proj"], '"$2"'}' > "$1/adapter_config.json"
+  targets=$(printf '%s\n' "${factors[@]}" "${@:3}" | sed -nE 's/^base_model\.model\.(.*)\.lora_.*/"\1"/p' | sort -u | paste -sd,)
+  echo '{"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": ['"$targets"'], '"$2"'}' > "$1/adapter_config.json"
 }
 
 setting() { python3 -c 'import json, sys; print(json.load(open("out/config.json")).get(sys.argv[1]))' "$1"; }
@@ -72,7 +73,7 @@ model.q_proj.weight 4x4 1" ]
   expect 0 st-pack base --adapter ad -o out
   has stderr "resized from 6 to 8 tokens"
   [ "$(setting vocab_size) $(setting tie_word_embeddings)" = "8 False" ]
-  [ "$(python3 st.py out | sort | head -2)" = "lm_head.weight 8x4 3
+  [ "$(python3 st.py out | sort | sed -n 1,2p)" = "lm_head.weight 8x4 3
 model.embed_tokens.weight 8x4 2" ]
   # One of the two alone makes no model.
   adapter ad '"modules_to_save": ["embed_tokens"]' "$m"model.embed_tokens.weight:8x4:2
@@ -89,7 +90,7 @@ model.q_proj.weight 4x4 1" ]
   adapter ad '"modules_to_save": ["lm_head"]' "$m"lm_head.weight:8x4:3 "$m"model.embed_tokens.weight:8x4:2
   expect 0 st-pack base --adapter ad -o out --force
   [ "$(setting vocab_size) $(setting tie_word_embeddings)" = "8 False" ]
-  [ "$(python3 st.py out | sort | head -2)" = "lm_head.weight 8x4 3
+  [ "$(python3 st.py out | sort | sed -n 1,2p)" = "lm_head.weight 8x4 3
 model.embed_tokens.weight 8x4 2" ]
   # Any other shape is a fault.
   adapter ad '"modules_to_save": ["embed_tokens"]' "$m"model.embed_tokens.weight:8x5:2
@@ -103,11 +104,11 @@ model.embed_tokens.weight 8x4 2" ]
   base true
   adapter ad '"modules_to_save": null' "$m"model.embed_tokens.base_layer.weight:8x4:2 "$m"model.embed_tokens.lora_embedding_A:1x8:1 "$m"model.embed_tokens.lora_embedding_B:4x1:3
   expect 0 st-pack base --adapter ad -o out
-  [ "$(python3 st.py out | head -1)" = "model.embed_tokens.weight 8x4 5" ]
+  [ "$(python3 st.py out | sed -n 1p)" = "model.embed_tokens.weight 8x4 5" ]
   # Trained rows, too, and those of the head that is tied to it.
   adapter ad '"trainable_token_indices": [7]' "$m"model.embed_tokens.token_adapter.base_layer.weight:8x4:2 "$m"model.embed_tokens.token_adapter.trainable_tokens_delta:1x4:9 "$m"lm_head.token_adapter.base_layer.weight:8x4:2 "$m"lm_head.token_adapter.trainable_tokens_delta:1x4:9
   expect 0 st-pack base --adapter ad -o out --force
-  [ "$(python3 st.py out | head -1)" = "model.embed_tokens.weight 8x4 2 9" ]
+  [ "$(python3 st.py out | sed -n 1p)" = "model.embed_tokens.weight 8x4 2 9" ]
 }
 
 @test "an adapter of a classifier makes the model one" {
@@ -156,12 +157,13 @@ q_proj.weight 4x4 1" ]
 @test "modules that are called like parts of an adapter" {
   for module in lora_block lora_A module.base_layer_norm modules.original; do
     rm -rf base ad out
-    python3 st.py base/model.safetensors "$module.weight:4x4:0"
+    python3 st.py base/model.safetensors "$module.weight:4x4:0" z.weight:4x4:0
     echo '{}' > base/config.json
     factors=("$m$module.lora_A.weight:1x4:1" "$m$module.lora_B.weight:4x1:1")
     adapter ad '"modules_to_save": null'
     expect 0 st-pack base --adapter ad -o out
-    [ "$(python3 st.py out)" = "$module.weight 4x4 1" ]
+    [ "$(python3 st.py out)" = "$module.weight 4x4 1
+z.weight 4x4 0" ]
   done
 }
 
