@@ -179,7 +179,7 @@ class Merger {
     const auto stack = [&](std::string_view parameter) {
       return base_.find_or_tied(names_(container + "." + std::string(parameter)));
     };
-    const Tensor *gate_up = stack(kExpertParameters[0]), *down = stack(kExpertParameters[1]);
+    const Tensor *gate_up = stack("gate_up_proj"), *down = stack("down_proj");
     return gate_up != nullptr && down != nullptr &&
            has_transposed_experts(gate_up->shape, down->shape, base_.model_type());
   }
