@@ -172,6 +172,14 @@ def test_the_method_is_read_from_each_trainers_arguments(tmp_path, run, tag):
     assert f"method = {tag}\t(training_args.bin)" in text
 
 
+def test_the_headlines_are_names_that_trl_logs():
+    source = (pathlib.Path(__file__).resolve().parents[2] / "lib/card/metrics.cc").read_text()
+    names = set(re.findall(r'\{"([\w/]+)",\s*"[\w ]+",\s*(?:true|false)\}', source)) | {"mean_token_accuracy", "mean_reward"}
+    logged = "\n".join(path.read_text() for path in TRL.rglob("*_trainer.py"))
+    missing = {name for name in names if not re.search(rf'\["{re.escape(name)}"\]', logged)}
+    assert len(names) >= 10 and missing <= {"completion_length", "objective/scores", "objective/rlhf_reward", "objective/kl"}  # of earlier releases
+
+
 def shown(value):
     """A value as a card writes it; empty if the card does not show it."""
     import enum
