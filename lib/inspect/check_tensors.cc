@@ -146,11 +146,12 @@ class TensorCheck {
 
   void check_quantisation() {
     Tally scaled, unscaled;
-    bool comfy = false, foreign = false;
+    bool comfy = false, foreign = false, scales = false;
     for (std::size_t i = 0; i < tensors_.size(); ++i) {
       const Tensor& tensor = tensors_[i];
       const QuantPart& part = parts_[i];
       comfy = comfy || part.family == QuantFamily::kComfy;
+      scales = scales || part.role == QuantRole::kScale;
       foreign = foreign || tensor.dtype == Dtype::kForeign;
       const bool bare = part.role == QuantRole::kPlain && tensor.shape.size() > 1 &&
                         tensor.name.ends_with(".weight") &&
@@ -171,7 +172,7 @@ class TensorCheck {
       return;
     }
     if (!settings->stores_scales || foreign || tensors_.empty()) return;
-    if (scaled.count == 0)
+    if (!scales)
       found("MD-QUANT-SCALES",
             fmt::format("{} says that the weights are quantised ({}), but no tensor has a scale",
                         escape_name(settings->place), escape_name(settings->method)),

@@ -12,6 +12,7 @@
 #include <array>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "base/text.h"
 
@@ -154,7 +155,14 @@ class PartFinder {
     guesses_.reserve(tensors.size());
     for (const Tensor& tensor : tensors) {
       const Ending* const ending = ending_of(tensor.name);
+      // bitsandbytes packs values into any type (bnb_4bit_quant_storage).
+      if (ending != nullptr && ending->family == QuantFamily::kBitsandbytes && ending->text != ".SCB" &&
+          ending->role == QuantRole::kScale)
+        packed_.insert(std::string_view(tensor.name).substr(0, tensor.name.size() - ending->text.size()));
       guesses_.push_back({ending, small || ending != nullptr ? reduce(tensor.name) : Reduced()});
+    }
+    for (std::size_t i = 0; i < tensors.size(); ++i) {
+      if (packed_.contains(tensors[i].name)) guesses_[i].reduced = reduce(tensors[i].name);
     }
   }
 
@@ -179,6 +187,7 @@ class PartFinder {
   [[nodiscard]] bool may_be_weight(std::size_t i) const {
     const Guess& guess = guesses_[i];
     if (guess.ending != nullptr) return guess.ending->role == QuantRole::kWeight;
+    if (packed_.contains(tensors_[i].name)) return true;
     return is_small(tensors_[i]) && !guess.reduced.scale;
   }
 
@@ -235,6 +244,7 @@ class PartFinder {
   }
 
   const std::vector<Tensor>& tensors_;
+  std::unordered_set<std::string_view> packed_;  // names of weights that a companion names
   std::vector<Guess> guesses_;
   std::vector<QuantPart> parts_;
   std::unordered_map<std::string, Module> modules_;

@@ -32,6 +32,9 @@ uncast() {
     uncast "$scale" --dtype bf16
     uncast "$scale" --dtype '*=f16'
   done
+  model '{}' x.weight:BF16:32,1 x.weight.absmax:F32:1 y.weight:BF16:4
+  uncast x.weight --dtype '*.weight=f32'
+  expect 0 st-pack m -o out --force --dtype 'y.weight=f32'
   model '{}' x._weight_qdata:I8:8,8 x._weight_scale:F32:8,1
   uncast x._weight_scale --dtype bf16
   model '{}' e.up_blocks:U8:2,8,1,16 e.up_scales:U8:2,8,1

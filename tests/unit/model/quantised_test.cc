@@ -56,6 +56,9 @@ TEST_CASE("quantised: weights and companions by library") {
               {"a.weight.absmax", Dtype::kU8, kScale, F::kBitsandbytes},
               {"a.weight.nested_quant_map", Dtype::kF32, kScale, F::kBitsandbytes},
               {"a.weight.quant_state.bitsandbytes__nf4", Dtype::kU8, kScale, F::kBitsandbytes}});
+  check_rows({{"a.weight", Dtype::kBF16, kWeight, F::kBitsandbytes},  // bnb_4bit_quant_storage
+              {"a.weight.absmax", Dtype::kF32, kScale, F::kBitsandbytes},
+              {"b.weight", Dtype::kBF16, kPlain}});
   check_rows({{"a._weight_qdata", Dtype::kI8, kWeight, F::kTorchao},
               {"a._weight_scale", Dtype::kF32, kScale, F::kTorchao}});
   check_rows({{"e.up_blocks", Dtype::kU8, kWeight, F::kBlocks},
