@@ -391,3 +391,12 @@ C
   expect 0 st-pack in -o out
   [[ $stderr != *"config.json: a link"* ]]
 }
+
+@test "elements of less than a byte are copied, in shards too" {
+  safetensors in.safetensors "{$(tensor q F4 '[3, 2]' 0 3),$(tensor r F6_E2M3 '[4]' 3 6),$(tensor s F6_E3M2 '[2, 4]' 6 12)}" 12
+  expect 0 st-pack in.safetensors -o out --max-shard-size 4 --verify
+  expect 0 st-inspect --check out
+  expect 0 st-inspect --diff in.safetensors out
+  expect 0 st-pack out -o one.safetensors
+  diff <(st-inspect -t in.safetensors | cut -f 1-5 | sort) <(st-inspect -t one.safetensors | cut -f 1-5 | sort)
+}

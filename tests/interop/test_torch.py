@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random state dicts in every layout that torch writes, and arrays in every layout of NumPy, against what we read."""
+import io
 import json
 import pathlib
 import zipfile
@@ -7,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import _remove_duplicate_names, load_file
+from safetensors.torch import _remove_duplicate_names, load_file, save_file
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8,
           torch.bool, torch.complex64, torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz,
@@ -115,9 +116,33 @@ def test_big_endian_files(tmp_path, run):
     assert all(same(packed[name], tensor) for name, tensor in state.items())
 
 
+def test_float4_is_written_as_save_file_writes_it(tmp_path, run):
+    data = torch.arange(24, dtype=torch.uint8).view(4, 6)
+    float4 = data.view(torch.float4_e2m1fn_x2)
+    state = {"whole": float4, "turned": float4.t(), "columns": float4[:, ::2], "row": float4[1], "none": float4[:0]}
+    torch.save(state, tmp_path / "x.pt")
+    rezip(tmp_path / "x.pt", tmp_path / "deflated.pt", lambda name, data: data, compression=zipfile.ZIP_DEFLATED)
+    torch.save(state, tmp_path / "legacy.pt", _use_new_zipfile_serialization=False)
+    separate = {name: tensor.view(torch.uint8).clone().contiguous().view(torch.float4_e2m1fn_x2) for name, tensor in state.items()}
+    save_file(separate, tmp_path / "reference.safetensors", {"format": "pt"})
+    for name in ["x.pt", "deflated.pt", "legacy.pt"]:
+        run("st-pack", tmp_path / name, "-o", tmp_path / "out.safetensors", "--force", "--verify")
+        assert (tmp_path / "out.safetensors").read_bytes() == (tmp_path / "reference.safetensors").read_bytes()
+    torch.save({"one": float4[0, 0], "fine": torch.ones(2)}, tmp_path / "x.pt")
+    run("st-pack", tmp_path / "x.pt", "-o", tmp_path / "out.safetensors", "--force", "--exclude", "one")
+
+
+def test_bytes_beside_tensors_are_left_out(tmp_path, run):
+    torch.save({"a.weight": torch.ones(2), "a._extra_state": io.BytesIO(b"scales")}, tmp_path / "x.pt")
+    run("st-pack", tmp_path / "x.pt", "-o", tmp_path / "out.safetensors")
+    assert set(load_file(tmp_path / "out.safetensors")) == {"a.weight"}
+
+
 @pytest.mark.parametrize("wrap", [lambda s: {"state_dict": s, "epoch": 3}, lambda s: {"model": s, "optimizer": {"state": {}}, "args": None},
                                   lambda s: {f"module.{k}": v for k, v in s.items()}, lambda s: {f"_orig_mod.{k}": v for k, v in s.items()},
-                                  lambda s: {"module": {k.replace("layer", "_fsdp_wrapped_module.layer"): v for k, v in s.items()}}])
+                                  lambda s: {"module": {k.replace("layer", "_fsdp_wrapped_module.layer"): v for k, v in s.items()}},
+                                  lambda s: {"ema": s, "step": torch.tensor(3)}, lambda s: {"best": {"net": s}, "rng_state": torch.get_rng_state()},
+                                  lambda s: {"generator": s, "optim": torch.optim.AdamW(torch.nn.Linear(2, 2).parameters()).state_dict()}])
 def test_wrappers_are_taken_off(tmp_path, run, wrap):
     state = {"layer.0.weight": torch.randn(3, 2), "layer.0.bias": torch.randn(3)}
     torch.save(wrap(state), tmp_path / "x.pt")

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <optional>
+#include <unordered_map>
 
 #include "base/text.h"
 #include "weights/torch/tensors.h"
@@ -46,11 +47,6 @@ std::size_t count_tensors(const Pickle& p, PickleId id) {
   return tensors;
 }
 
-bool is_state_dict(const Pickle& p, PickleId id) {
-  const std::size_t tensors = count_tensors(p, id);
-  return tensors > 0 && 2 * tensors >= pickle_mapping(p, id).size() / 2;
-}
-
 // Names below which something else than a model lies.
 bool is_training_state(std::string_view key) {
   const std::string lower = lower_ascii(key.substr(0, 100));
@@ -78,20 +74,37 @@ bool is_scalar(const Pickle& p, PickleId id) {
   return false;
 }
 
-bool has_weights(const Pickle& p, PickleId id) {
-  const std::span<const PickleId> pairs = pickle_mapping(p, id);
-  for (std::size_t i = 1; i < pairs.size(); i += 2) {
-    if (is_tensor_node(p, pairs[i]) && !is_scalar(p, pairs[i])) return true;
-  }
-  return false;
-}
-
-// All state dicts below a node.
-class Search {
+// Finds the state dicts of one pickle.
+class Finder {
  public:
-  explicit Search(const Pickle& pickle) : p_(pickle), seen_(pickle.node_count(), false) {}
+  explicit Finder(const Pickle& pickle) : p_(pickle) {}
 
-  std::vector<Found> run(PickleId root) {
+  // The state dict below one of the usual names.
+  std::optional<Found> usual(PickleId at) {
+    constexpr std::array<std::string_view, 6> kNames = {"state_dict", "model_state_dict", "model",
+                                                        "module",     "params_ema",       "params"};
+    std::string key;
+    for (int depth = 0; depth < kMaxDepth; ++depth) {
+      if (is_state_dict(at)) return Found{at, key};
+      PickleId next = kNoNode;
+      for (const std::string_view name : kNames) {
+        next = pickle_find(p_, at, name);
+        if (next != kNoNode && !pickle_mapping(p_, next).empty()) {
+          key = below(key, name);
+          break;
+        }
+        next = kNoNode;
+      }
+      if (next == kNoNode) return std::nullopt;
+      at = next;
+    }
+    return std::nullopt;
+  }
+
+  // All that there are below a node.
+  std::vector<Found> all(PickleId root) {
+    seen_.assign(p_.node_count(), false);
+    found_.clear();
     visit(root, "", 0);
     return std::move(found_);
   }
@@ -101,8 +114,8 @@ class Search {
     if (found_.size() == kMaxFound || !is_mapping(p_, id) || seen_[id]) return;
     seen_[id] = true;
     if (pickle_find(p_, id, "param_groups") != kNoNode) return;  // an optimizer
-    if (is_state_dict(p_, id)) {
-      if (has_weights(p_, id)) found_.push_back({id, key});
+    if (is_state_dict(id)) {
+      if (weights_of(id) > 0) found_.push_back({id, key});
       return;
     }
     if (depth == kMaxDepth) return;
@@ -115,32 +128,39 @@ class Search {
     }
   }
 
+  // A mapping of texts, at least half to tensors. Where a counter is a tensor, too, it may be the mapping around the
+  // state dict, which then holds more weights.
+  bool is_state_dict(PickleId id) {
+    const std::size_t tensors = count_tensors(p_, id);
+    const std::span<const PickleId> pairs = pickle_mapping(p_, id);
+    if (tensors == 0 || 2 * tensors < pairs.size() / 2) return false;
+    const std::size_t own = weights_of(id);
+    for (std::size_t i = 0; i < pairs.size(); i += 2) {
+      const PickleId value = pairs[i + 1];
+      if (!is_mapping(p_, value) || is_training_state(p_.text(pairs[i]))) continue;
+      if (weights_of(value) > own || (own == 0 && !pickle_mapping(p_, value).empty())) return false;
+    }
+    return true;
+  }
+
+  // How many tensors with dimensions a mapping of texts holds that are not the state of a training.
+  std::size_t weights_of(PickleId id) {
+    const auto [known, fresh] = weights_.try_emplace(id, 0);
+    if (!fresh || count_tensors(p_, id) == 0) return known->second;
+    const std::span<const PickleId> pairs = pickle_mapping(p_, id);
+    for (std::size_t i = 0; i < pairs.size(); i += 2) {
+      const bool weight = is_tensor_node(p_, pairs[i + 1]) && !is_scalar(p_, pairs[i + 1]) &&
+                          !is_training_state(p_.text(pairs[i]));
+      known->second += weight ? 1 : 0;
+    }
+    return known->second;
+  }
+
   const Pickle& p_;
   std::vector<bool> seen_;
   std::vector<Found> found_;
+  std::unordered_map<PickleId, std::size_t> weights_;
 };
-
-// The state dict below one of the usual names.
-std::optional<Found> find_usual(const Pickle& p, PickleId at) {
-  constexpr std::array<std::string_view, 6> kNames = {"state_dict", "model_state_dict", "model",
-                                                      "module",     "params_ema",       "params"};
-  std::string key;
-  for (int depth = 0; depth < kMaxDepth; ++depth) {
-    if (is_state_dict(p, at)) return Found{at, key};
-    PickleId next = kNoNode;
-    for (const std::string_view name : kNames) {
-      next = pickle_find(p, at, name);
-      if (next != kNoNode && !pickle_mapping(p, next).empty()) {
-        key = below(key, name);
-        break;
-      }
-      next = kNoNode;
-    }
-    if (next == kNoNode) return std::nullopt;
-    at = next;
-  }
-  return std::nullopt;
-}
 
 // What a path of keys leads to; a key may have dots of its own.
 PickleId descend(const Pickle& p, PickleId at, std::string_view path) {
@@ -157,14 +177,15 @@ PickleId descend(const Pickle& p, PickleId at, std::string_view path) {
 
 StateDictChoice choose_state_dict(const Pickle& pickle, std::string_view wanted) {
   StateDictChoice choice;
+  Finder finder(pickle);
   const PickleId from = wanted.empty() ? pickle.root() : descend(pickle, pickle.root(), wanted);
   const std::string prefix(wanted);
   if (from != kNoNode) {
     // Asked for by name, a mapping may hold more of other things.
     if (!wanted.empty() && count_tensors(pickle, from) > 0) return {from, prefix, {}};
-    std::optional<Found> chosen = find_usual(pickle, from);
+    std::optional<Found> chosen = finder.usual(from);
     if (chosen && chosen->key.empty()) return {chosen->id, prefix, {}};
-    const std::vector<Found> all = Search(pickle).run(from);
+    const std::vector<Found> all = finder.all(from);
     if (!chosen && all.size() == 1) chosen = all.front();
     for (const Found& found : all) {
       if (!chosen || found.id != chosen->id) choice.others.push_back(below(prefix, found.key));
@@ -176,7 +197,7 @@ StateDictChoice choose_state_dict(const Pickle& pickle, std::string_view wanted)
     }
   }
   if (!wanted.empty() && choice.others.empty()) {
-    for (Found& found : Search(pickle).run(pickle.root())) choice.others.push_back(std::move(found.key));
+    for (Found& found : finder.all(pickle.root())) choice.others.push_back(std::move(found.key));
   }
   return choice;
 }

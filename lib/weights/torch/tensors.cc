@@ -92,6 +92,8 @@ class TensorReader {
     Tensor tensor{std::move(name), Dtype::kForeign, {}, source_, 0, 0};
     const PickleCall& call = p_.call(id);
     interpret(tensor, rebuild_name(p_, id), call.args, 0);
+    // A number of F4 is half a byte, which no format holds.
+    if (tensor.dtype == Dtype::kF4 && tensor.shape.empty()) make_foreign(tensor, "float4_e2m1fn_x2");
     tensor.shape = written_shape(tensor.dtype, std::move(tensor.shape));
     return tensor;
   }

@@ -89,7 +89,7 @@ std::optional<TorchType> find_storage_type(std::string_view class_name) {
 
 std::vector<std::uint64_t> written_shape(Dtype dtype, std::vector<std::uint64_t> shape) {
   if (dtype != Dtype::kF4) return shape;
-  if (shape.empty()) throw malformed("it has no dimension to count its two values in");
+  if (shape.empty()) throw malformed("a float4 tensor needs a dimension");
   const std::optional<std::uint64_t> values = checked_mul(shape.back(), 2);
   if (!values) throw malformed("its shape overflows 64 bits");
   shape.back() = *values;

@@ -360,6 +360,10 @@ TEST_CASE("torch: the state dict is found below any key if it is the only one") 
       {dict({{"ema", state}, {"iter", count}}), "", "ema", "a.weight", ""},
       {dict({{"net", state}, {"metrics", scalar}, {"best", optimizer}, {"rng_state", other}}), "", "net",
        "a.weight", ""},
+      {dict({{"ema", state}, {"iter", tensor({.shape = {}, .strides = {}})}}), "", "ema", "a.weight", ""},
+      {dict({{"net", state}, {"rng_state", tensor({})}}), "", "net", "a.weight", ""},
+      {dict({{"a.weight", tensor({})}, {"extra", scalar}}), "", "", "a.weight", ""},
+      {dict({{"best", dict({{"net", state}})}, {"rng_state", tensor({})}}), "", "best.net", "a.weight", ""},
       {dict({{"x", dict({{"y", dict({{"z", state}})}})}}), "", "x.y.z", "a.weight", ""},
       {dict({{"model", state}, {"ema", other}}), "", "model", "a.weight", "ema"},
       {dict({{"model", state}, {"ema", other}}), "ema", "ema", "b.weight", ""},
@@ -400,4 +404,28 @@ TEST_CASE("torch: a search for state dicts ends however often values are shared"
   }
   const Opened opened = open_bytes(torch_zip(root));
   CHECK(opened.weights.tensors.empty());
+}
+
+TEST_CASE("torch: an element of float4 holds two values, which the last dimension counts") {
+  const auto float4 = [](const std::vector<long long>& shape, const std::vector<long long>& strides) {
+    return "GLOBAL torch._utils _rebuild_tensor_v3\nMARK\nMARK\nBINUNICODE storage\nGLOBAL torch.storage "
+           "UntypedStorage\nBINUNICODE 0\nBINUNICODE cpu\nBININT 48\nTUPLE\nBINPERSID\nBININT 0\n" +
+           ints(shape) + ints(strides) + "NEWFALSE\nNONE\nGLOBAL torch float4_e2m1fn_x2\nTUPLE\nREDUCE\n";
+  };
+  std::string bytes;
+  for (char c = 0; c < 48; ++c) bytes += c;
+  const auto open = [&](const std::string& node) {
+    return open_bytes(torch_zip(dict({{"t", node}}), {{.name = "x/data/0", .data = bytes}})).weights;
+  };
+  const Weights turned = open(float4({2, 3}, {1, 2}));
+  const Tensor& tensor = turned.tensors.at(0);
+  CHECK(tensor.dtype == Dtype::kF4);
+  CHECK(tensor.shape == std::vector<std::uint64_t>{2, 6});
+  std::string read(6, ' ');
+  turned.read(tensor, 0, std::as_writable_bytes(std::span(read)));
+  CHECK(read == std::string("\0\2\4\1\3\5", 6));
+  CHECK(open(float4({0}, {1})).tensors.at(0).shape == std::vector<std::uint64_t>{0});
+  const Weights scalar = open(float4({}, {}));
+  CHECK(scalar.tensors.at(0).dtype == Dtype::kForeign);
+  CHECK(type_text(scalar.tensors.at(0)) == "float4_e2m1fn_x2");
 }
