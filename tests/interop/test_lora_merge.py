@@ -67,6 +67,46 @@ def test_merging_equals_peft(tmp_path, name, dtype):
         assert torch.allclose(model(tokens).logits.float(), merged(tokens).logits.float(), atol=close)
 
 
+# Members of adapter_config.json that choose other modules of an adapter than it has, or other scales.
+PATTERNS = {
+    "alpha-regex": dict(alpha_pattern={r"layers\.\d+\.self_attn\.q_proj": 32, "q_proj": 2, "v_.roj": 4}),
+    "alpha-order": dict(alpha_pattern={"q_proj": 2, r"layers\.0\.self_attn\.q_proj": 32, "(down|v)_proj": 5}),
+    "alpha-start": dict(alpha_pattern={"^q_proj": 32, "^model.*v_proj": 3, r".*\.0\..*": 7}),
+    "target-regex": dict(target_modules=r"model\.layers\.\d+\.self_attn\.(q|v)_proj"),
+    "target-lookahead": dict(target_modules=r"(?!.*\.1\.).*_proj"),
+    "target-suffix": dict(target_modules=["self_attn.q_proj", "0.mlp.down_proj", ".*v_proj"]),
+    "exclude-regex": dict(exclude_modules=r".*layers\.1\..*"),
+    "exclude-names": dict(exclude_modules=["0.self_attn.q_proj", "mlp"]),
+    "layers": dict(layers_to_transform=[1]),
+    "layers-pattern": dict(layers_to_transform=0, layers_pattern="layer.?"),
+    "all-linear": dict(target_modules="all-linear", exclude_modules=["q_proj"]),
+}
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_patterns_choose_modules_as_in_peft(tmp_path, name):
+    make_adapter(make_base("llama", torch.float32, tmp_path / "base"), ADAPTERS["plain"][1], tmp_path / "adapter")
+    config = json.loads((tmp_path / "adapter/adapter_config.json").read_text())
+    (tmp_path / "adapter/adapter_config.json").write_text(json.dumps(config | PATTERNS[name]))
+    merged = PeftModel.from_pretrained(load_model(tmp_path / "base", torch.float32), tmp_path / "adapter").merge_and_unload()
+    merged.save_pretrained(tmp_path / "theirs")
+    said = pack(tmp_path / "base", "--adapter", tmp_path / "adapter", "-o", tmp_path / "ours").stderr
+    assert ("left out" in said) == ("alpha" not in name), said
+    assert_merged(load_file(tmp_path / "ours/model.safetensors"), load_file(tmp_path / "theirs/model.safetensors"),
+                  load_file(tmp_path / "base/model.safetensors"), torch.float32, 4)
+
+
+def test_ranks_of_single_modules_by_expressions(tmp_path):
+    # Keys in the order that PEFT saves them in, sorted.
+    options = dict(target_modules=["q_proj", "v_proj", "down_proj"], rank_pattern={r".*\.1\.self_attn\..*": 2, "q_proj": 3}, alpha_pattern={r".*\.1\..*": 11})
+    base = make_base("llama", torch.float32, tmp_path / "base")
+    make_adapter(base, options, tmp_path / "adapter")
+    PeftModel.from_pretrained(load_model(tmp_path / "base", torch.float32), tmp_path / "adapter").merge_and_unload().save_pretrained(tmp_path / "theirs")
+    pack(tmp_path / "base", "--adapter", tmp_path / "adapter", "-o", tmp_path / "ours")
+    assert_merged(load_file(tmp_path / "ours/model.safetensors"), load_file(tmp_path / "theirs/model.safetensors"),
+                  load_file(tmp_path / "base/model.safetensors"), torch.float32, 4)
+
+
 def test_two_adapters_and_scales(tmp_path):
     base = make_base("llama", torch.float32, tmp_path / "base")
     make_adapter(copy.deepcopy(base), ADAPTERS["plain"][1], tmp_path / "a")

@@ -163,7 +163,7 @@ def test_groups_are_those_of_python():
 def test_kinds_of_characters_over_all_of_unicode():
     # Characters that only one side's Unicode knows are left out.
     characters = [chr(c) for c in range(sys.maxunicode + 1) if not 0xD800 <= c < 0xE000 and unicodedata.category(chr(c)) != "Cn"]
-    for kind in [*CLASSES, *(f"[{k}]" for k in CLASSES), *(f"[^{k}]" for k in CLASSES), *(f"(?a:{k})" for k in CLASSES), *(f"(?a:[{k}])" for k in CLASSES), "."]:
+    for kind in [*CLASSES, *(f"[{k}]" for k in CLASSES), *(f"(?a:[{k}])" for k in CLASSES), "."]:
         python = re.compile(kind)
         text = "".join(c if python.fullmatch(c) else "\n" for c in characters)  # each chunk is matched whole
         chunks = [text[i:i + 4000] for i in range(0, len(text), 4000)]
