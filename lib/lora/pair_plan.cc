@@ -13,7 +13,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <set>
 #include <unordered_map>
 
@@ -28,26 +27,12 @@
 namespace mu {
 namespace {
 
-// The last components of the names that families give to their input embeddings.
-constexpr std::array<std::string_view, 12> kEmbeddings = {"embed_tokens",
-                                                          "wte",
-                                                          "wpe",
-                                                          "word_embeddings",
-                                                          "tok_embeddings",
-                                                          "embed_in",
-                                                          "shared",
-                                                          "embeddings",
-                                                          "embed_positions",
-                                                          "position_embeddings",
-                                                          "token_type_embeddings",
-                                                          "embed_tokens_per_layer"};
-
 std::string_view last_component(std::string_view name) {
   return name.substr(name.rfind('.') + 1);
 }
 
 bool is_embedding(std::string_view module) {
-  return std::find(kEmbeddings.begin(), kEmbeddings.end(), last_component(module)) != kEmbeddings.end();
+  return is_embedding_layer(last_component(module));
 }
 
 // Whether its rows belong to tokens, so that it grows with the vocabulary.
@@ -198,9 +183,13 @@ class Planner {
   }
 
   // Routers of experts are no linear layers, and PEFT turns the names of some layers into those of experts.
-  bool is_parameter(const std::string& module) const {
+  bool is_parameter(const std::string& module) {
     const std::string_view leaf = last_component(module);
-    if (tuned_.config && becomes_expert_parameter(tuned_.config->model_type, leaf)) return true;
+    if (tuned_.config) {
+      const auto [at, fresh] = becomes_parameter_.try_emplace(std::string(leaf), false);
+      if (fresh) at->second = becomes_expert_parameter(tuned_.config->model_type, leaf);
+      if (at->second) return true;
+    }
     if (leaf != "router" && leaf != "gate") return false;
     const std::string container = module.substr(0, module.size() - leaf.size()) + "experts.";
     return std::any_of(kExpertParameters.begin(), kExpertParameters.end(), [&](std::string_view stack) {
@@ -350,8 +339,9 @@ class Planner {
   const PairOptions& o_;
   Ties base_rules_;
   ParametersByName base_by_name_, tuned_by_name_;
-  std::set<const Parameter*> seen_;  // of the base
-  std::string add_, strip_;          // what names in the base begin with, or lack
+  std::set<const Parameter*> seen_;                          // of the base
+  std::unordered_map<std::string, bool> becomes_parameter_;  // what the table says, by last component
+  std::string add_, strip_;                                  // what names in the base begin with, or lack
   std::vector<std::string> unlike_, left_in_base_, left_in_tuned_;
   PairPlan plan_;
 };

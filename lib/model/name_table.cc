@@ -3,6 +3,7 @@
 //
 //   class   NAME    MODEL_TYPE  SET  SIDE or -  auto or never
 //   known    NAME NAME …                    (classes that rename nothing)
+//   embeddings  LEAF …                      (last components of nn.Embedding alone)
 //   peft    MODEL_TYPE   LEAF …             (what PEFT turns into parameters of experts)
 //   set     NUMBER  RULES of save           RULES of load
 //   side    NUMBER  PREFIXES in memory      PREFIXES in files
@@ -128,18 +129,27 @@ std::optional<NameClass> find_name_class_of_type(std::string_view model_type) {
   return find_name_class(name);
 }
 
+namespace {
+
+// Whether the one line of that kind lists the word.
+bool lists(std::string_view kind, std::string_view word) {
+  if (!is_class_name(word)) return false;
+  const Fields fields = line_of(std::string(kind) + "\t");
+  return !fields.empty() && fields[0].find(" " + std::string(word) + " ") != std::string_view::npos;
+}
+
+}  // namespace
+
 bool keeps_names(std::string_view architecture) {
-  if (!is_class_name(architecture)) return false;
-  const std::size_t known = kTensorNames.find("\nknown\t");
-  const std::string_view list =
-      kTensorNames.substr(known + 1, kTensorNames.find('\n', known + 1) - known - 1);
-  return list.find(" " + std::string(architecture) + " ") != std::string_view::npos;
+  return lists("known", architecture);
+}
+
+bool is_embedding_layer(std::string_view leaf) {
+  return lists("embeddings", leaf);
 }
 
 bool becomes_expert_parameter(std::string_view model_type, std::string_view leaf) {
-  if (!is_class_name(model_type) || !is_class_name(leaf)) return false;
-  const Fields fields = line_of("peft\t" + std::string(model_type) + "\t");
-  return !fields.empty() && fields[0].find(" " + std::string(leaf) + " ") != std::string_view::npos;
+  return is_class_name(model_type) && lists("peft\t" + std::string(model_type), leaf);
 }
 
 }  // namespace mu

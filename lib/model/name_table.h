@@ -52,6 +52,10 @@ std::optional<NameClass> find_name_class_of_type(std::string_view model_type);
 // True for a class of transformers that renames nothing.
 bool keeps_names(std::string_view architecture);
 
+// True for the last components of the names of embeddings ("embed_tokens", "wte", "relative_attention_bias"), which
+// no linear layer has.
+bool is_embedding_layer(std::string_view leaf);
+
 // True if PEFT (0.21) takes a linear layer with that last component for a parameter of the experts, in models of
 // that type; only target_parameters then names the layer itself.
 bool becomes_expert_parameter(std::string_view model_type, std::string_view leaf);

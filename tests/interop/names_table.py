@@ -192,6 +192,9 @@ def table_text(table):
     lines = [f"transformers\t{table['transformers']}"]
     for (name, entry), rule_set, side in zip(classes.items(), set_numbers, side_numbers):
         lines.append(f"class\t{name}\t{entry['model_type']}\t{rule_set}\t{side if 'sides' in entry else '-'}\t{'auto' if entry['auto'] else 'never'}")
+    kinds = table["kinds"]
+    embeddings = sorted(name for name in set(kinds["embedding"]) - set(kinds["linear"]) - set(kinds["other"]) if not name.isdigit())
+    lines.append(f"embeddings\t {' '.join(embeddings)} ")
     for kind, leaves in table["peft"].items():
         lines.append(f"peft\t{kind}\t {' '.join(leaves)} ")
     lines.append(f"known\t {' '.join(table['known'])} ")

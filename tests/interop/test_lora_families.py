@@ -73,6 +73,7 @@ OTHERS = {
     "LlamaForSequenceClassification": TEXT,
     "BertForQuestionAnswering": BERT,
     "ViTForImageClassification": VISION,
+    "T5ForConditionalGeneration": dict(vocab_size=96, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4),  # relative_attention_bias is an embedding
     "CLIPModel": dict(text_config=TEXT, vision_config=VISION, projection_dim=8),
 }
 QUICK = {*EXPERT_FAMILIES[:4], *list(OTHERS)[:7]}
@@ -91,7 +92,7 @@ def config_of(cls):
 def tune(model):
     """Adds an update of rank 2 to each linear layer, and to each expert but the first of a layer."""
     for name, parameter in model.named_parameters():
-        if parameter.dim() == 2 and name.endswith(".weight") and not re.search("norm|embed|lm_head|conv|position", name):
+        if parameter.dim() == 2 and name.endswith(".weight") and not re.search("norm|embed|shared|relative|lm_head|conv|position", name):
             parameter.data += torch.randn(parameter.shape[0], 2) @ torch.randn(2, parameter.shape[1]) * 0.1
         elif parameter.dim() == 3 and re.search(r"experts\.\w+$|_linear\.weight$", name):
             experts, rows, columns = parameter.shape

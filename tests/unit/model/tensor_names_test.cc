@@ -160,3 +160,13 @@ TEST_CASE("tensor names: an adapter's tensors are found in a base, by one way fo
   const NamesInBase names = find_in_base({"model.a.weight", "model.b.weight"}, nullptr, by_name(base));
   CHECK(names.missing() == std::vector<std::string>{"model.b.weight"});
 }
+
+TEST_CASE("tensor names: embeddings, and layers that PEFT takes for experts") {
+  CHECK(is_embedding_layer("embed_tokens"));
+  CHECK(is_embedding_layer("relative_attention_bias"));
+  CHECK_FALSE(is_embedding_layer("q_proj"));
+  CHECK_FALSE(is_embedding_layer(""));
+  CHECK(becomes_expert_parameter("qwen3_moe", "up_proj"));
+  CHECK_FALSE(becomes_expert_parameter("qwen3_moe", "q_proj"));
+  CHECK_FALSE(becomes_expert_parameter("llama", "up_proj"));
+}
