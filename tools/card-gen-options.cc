@@ -27,7 +27,7 @@ void add_fact_options(App& app, CardOptions& c) {
   app.list("--set", "KEY=VALUE", c.set, "set any other front matter key (repeatable)");
   app.group("Training");
   app.list("--dataset", "ID", c.datasets, "a dataset it was trained on (repeatable)");
-  app.value("--run", "DIR", c.run, "the checkpoint or run folder that shows the training");
+  app.value("--run", "DIR", c.run, "the checkpoint or run that shows the training");
   app.value("--method", "METHOD", c.method, "a tag of TRL's trainers: sft, dpo, grpo …");
   app.value("--wandb", "URL", c.wandb, "the run at Weights & Biases");
   app.value("--comet", "URL", c.comet, "the run at Comet");
@@ -50,7 +50,7 @@ CardGenOptions parse_card_options(int argc, char** argv) {
   app.group("Output");
   app.flag("-i,--in-place", o.in_place, "update FOLDER/README.md, keep what people wrote");
   app.flag("--check", o.check, "report where card and folder disagree (exit 1)");
-  app.flag("--lint", o.lint, "judge a card (FILE, README.md, or -) as the Hub would");
+  app.flag("--lint", o.lint, "judge FILE (README.md, or -) as the Hub would");
   app.flag("--fix", o.fix, "with --lint: fix what is safe to fix");
   app.value("--style", "STYLE", o.style, "full (default), trl or minimal");
   app.optional_value("--plot", "FILE", "loss.svg", o.plot, "write the loss curve as an SVG (loss.svg)");

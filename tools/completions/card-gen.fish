@@ -13,7 +13,7 @@ complete -c card-gen -l library -x -a "peft transformers" -d "library_name, such
 complete -c card-gen -l pipeline-tag -x -d "the task, such as text-generation"
 complete -c card-gen -l set -x -d "set any other front matter key"
 complete -c card-gen -l dataset -x -d "a dataset it was trained on"
-complete -c card-gen -l run -x -a "(__fish_complete_directories)" -d "the checkpoint or run folder that shows the training"
+complete -c card-gen -l run -x -a "(__fish_complete_directories)" -d "the checkpoint or run that shows the training"
 complete -c card-gen -l method -x -a "sft dpo grpo kto reward-trainer rloo orpo cpo" -d "a tag of TRL's trainers: sft, dpo, grpo …"
 complete -c card-gen -l wandb -x -d "the run at Weights & Biases"
 complete -c card-gen -l comet -x -d "the run at Comet"
