@@ -153,7 +153,7 @@ $lost"
   has stderr "[ZR-LOST]"
   save <<< 'z = zero(2, 3, groups=[{"model.embed_tokens.weight": (4, 2)}], alias={"lm_head.weight": "model.embed_tokens.weight"}); z.model[0]["shared_params"] = None'
   expect 4 st-pack run -o x
-  echo '{"tie_word_embeddings": true}' > run/config.json
+  echo '{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "tie_word_embeddings": true}' > run/config.json
   expect 0 st-pack run -o tied
   has stderr "because config.json ties them; the checkpoint does not record it"
   expect 0 st-inspect --diff run.expected.safetensors tied
