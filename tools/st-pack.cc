@@ -144,7 +144,29 @@ FolderOptions folder_options(const Options& o) {
                   : *o.from == "zero" ? From::kZero
                                       : From::kDcp,
           .base = o.base.value_or(""),
-          .key = o.key.value_or("")};
+          .key = o.key.value_or(""),
+          .components = true};
+}
+
+// Some options act on the model in the folder itself; where only folders below it hold models, they would do
+// nothing.
+void require_top_model(const Options& o, const Input& input, OutputKind kind) {
+  if (input.has_weights) return;
+  const std::pair<std::string_view, bool> given[] = {{"--select", !o.select.empty()},
+                                                     {"--exclude", !o.exclude.empty()},
+                                                     {"--rename", !o.rename.empty()},
+                                                     {"--names-from", o.names_from.has_value()},
+                                                     {"--adapter", !o.adapters.empty()}};
+  for (const auto& [option, is_given] : given) {
+    if (is_given)
+      throw usage(
+          fmt::format("{} acts on a model in the folder itself, but here folders below it hold models",
+                      option))
+          .in_file(escape_name(input.name))
+          .hint("pack the folder of one of them");
+  }
+  if (kind != OutputKind::kFolder)
+    throw usage("a model of several folders needs a folder as output").in_file(escape_name(input.name));
 }
 
 // Everything but the writing. The input's list of tensors becomes what is packed.
@@ -163,8 +185,17 @@ PackPlan make_plan(const Options& o, const PackOptions& options, const std::vect
       require_no_placeholders(Placeholders(base.weights.tensors), base.name);
       return merge_into(base, adapters, tied, options.selection.dtype.has_value());
     };
-  const Prepared prepared = prepare_model(input, how);
-  return plan_pack(input, prepared, options, kind);
+  const Prepared prepared = input.has_weights ? prepare_model(input, how) : Prepared();
+  how.change = {};
+  std::vector<Prepared> components;
+  for (Component& component : input.components)
+    components.push_back(component.input.has_weights ? prepare_model(component.input, how) : Prepared());
+  for (const Finding& finding : input.folder_findings.list()) {
+    if (finding.rule == "MD-COMPONENT") print_warning(escape_name(finding.file) + ": " + finding.message);
+  }
+  PackPlan plan = plan_pack(input, prepared, options, kind, components);
+  for (const std::string& warning : plan.warnings) print_warning(warning);
+  return plan;
 }
 
 void report(const Options& o, const PackPlan& plan, const Input& input, const WriteResult& result,
@@ -196,6 +227,7 @@ int pack(const Options& o) {
   const PackOptions pack_to = pack_options(o, kind);
   Input input =
       open_inputs(o.inputs, o.common.dry_run ? StreamData::kCount : StreamData::kSpool, folder_options(o));
+  require_top_model(o, input, kind);
   const std::vector<AdapterUse> adapters = open_adapters(o.adapters);
   if (!adapters.empty()) require_model(input, "name the base model as INPUT and the adapter with --adapter");
   PackPlan plan = make_plan(o, pack_to, adapters, input, kind);

@@ -71,7 +71,8 @@ class NamesGuard {
       weights = weights || role == FileRole::kWeights || role == FileRole::kTorchWeights;
       config = config || role == FileRole::kConfig;
       adapter = adapter || role == FileRole::kAdapterConfig;
-      tokenizer = tokenizer || role == FileRole::kTokenizer || role == FileRole::kProcessor;
+      tokenizer = tokenizer || role == FileRole::kTokenizer || role == FileRole::kProcessor ||
+                  file.name == "model_index.json";  // a pipeline brings one if it needs one
     }
     if (!weights) return;
     if (!config && !adapter)

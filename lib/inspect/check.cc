@@ -23,7 +23,10 @@ namespace {
 class FolderCheck {
  public:
   FolderCheck(const Input& input, Findings& findings)
-      : input_(input), folder_(*input.folder), findings_(findings) {}
+      : input_(input),
+        folder_(*input.folder),
+        names_(read_component_names(*input.folder)),
+        findings_(findings) {}
 
   void run() {
     check_config();
@@ -32,6 +35,7 @@ class FolderCheck {
     check_pointers();
     check_tied();
     check_checkpoint();
+    check_components();
   }
 
  private:
@@ -51,7 +55,14 @@ class FolderCheck {
                        [role](const FolderFile& f) { return f.role == role; });
   }
 
+  // sentence-transformers has models without a Transformers model or its tokenizer.
+  bool is_transformers_model() const {
+    const std::string& type = names_.top_type;
+    return type.empty() || type.ends_with("Transformer") || type.ends_with("CLIPModel");
+  }
+
   void check_config() {
+    if (!input_.has_weights || !is_transformers_model()) return;
     if (input_.is_adapter()) {
       if (!folder_.has("adapter_config.json"))
         found("MD-CONFIG", false, "adapter_config.json is missing: PEFT can't load the adapter");
@@ -62,6 +73,7 @@ class FolderCheck {
 
   void check_tokenizer() {
     if (input_.is_adapter() || has_role(FileRole::kProcessor)) return;
+    if (!input_.has_weights || !is_transformers_model()) return;
     const bool has_vocabulary =
         std::any_of(folder_.files.begin(), folder_.files.end(), [](const FolderFile& f) {
           return f.role == FileRole::kTokenizer && f.name != "tokenizer_config.json" &&
@@ -139,8 +151,18 @@ class FolderCheck {
     }
   }
 
+  // Weights below the folder are judged like its own. Those of a folder without a model are its own.
+  void check_components() {
+    if (!input_.has_weights) return;
+    for (const Component& component : open_components(folder_, names_)) {
+      findings_.add_all(component.input.weights.findings);
+      findings_.add_all(component.input.folder_findings);
+    }
+  }
+
   const Input& input_;
   const Folder& folder_;
+  const ComponentNames names_;
   Findings& findings_;
 };
 

@@ -16,6 +16,7 @@ namespace mu {
 namespace {
 
 constexpr std::string_view kSuffix = ".safetensors";
+constexpr std::string_view kDiffusers = "diffusion_pytorch_model";
 
 std::string stem_of(std::string_view name) {
   const std::size_t end = name.find(kSuffix);
@@ -40,11 +41,23 @@ std::vector<std::vector<std::string>> whole_sets(const std::vector<std::string>&
   return whole;
 }
 
+// "model.fp16.safetensors", which loaders take only when they are asked for the variant.
+bool is_variant(std::string_view name) {
+  for (const std::string_view stem : {std::string_view("model"), kDiffusers}) {
+    if (name.starts_with(stem) && name.substr(stem.size()).starts_with('.')) return true;
+  }
+  return false;
+}
+
 // A folder without safetensors: what loaders look for, else the only torch or GGUF file.
 WeightsChoice choose_other_format(const Folder& folder) {
   if (folder.has("pytorch_model.bin")) return {{"pytorch_model.bin"}, false, false, "model"};
   if (folder.has("pytorch_model.bin.index.json"))
     return {{"pytorch_model.bin.index.json"}, true, false, "model"};
+  if (folder.has("diffusion_pytorch_model.bin"))
+    return {{"diffusion_pytorch_model.bin"}, false, false, std::string(kDiffusers)};
+  if (folder.has("diffusion_pytorch_model.bin.index.json"))
+    return {{"diffusion_pytorch_model.bin.index.json"}, true, false, std::string(kDiffusers)};
   if (folder.has("adapter_model.bin")) return {{"adapter_model.bin"}, false, true, "adapter_model"};
   if (folder.has(kOnlyRank)) return {{std::string(kOnlyRank)}, false, false, "model"};
   std::vector<std::string> found;
@@ -52,7 +65,11 @@ WeightsChoice choose_other_format(const Folder& folder) {
     const bool readable = file.role == FileRole::kTorchWeights || file.name.ends_with(".gguf");
     if (readable) found.push_back(file.name);
   }
-  if (found.size() == 1) return {{found.front()}, found.front().ends_with(".json"), false, "model"};
+  if (found.size() == 1) {
+    const std::string& name = found.front();
+    std::string stem = name.starts_with(kDiffusers) ? name.substr(0, name.rfind(".bin")) : "model";
+    return {{name}, name.ends_with(".json"), false, std::move(stem)};
+  }
   Error error =
       malformed(found.empty() ? "no weights in this folder"
                               : "there are several files of weights: " + escape_name(join(found, ", ")))
@@ -119,6 +136,10 @@ WeightsChoice choose_weights(const Folder& folder) {
   };
   if (folder.has("model.safetensors")) return one("model.safetensors", false, false);
   if (folder.has("model.safetensors.index.json")) return one("model.safetensors.index.json", true, false);
+  for (const char* const end : {".safetensors", ".safetensors.index.json"}) {
+    const std::string name = std::string(kDiffusers) + end;
+    if (folder.has(name)) return one(name, name.ends_with(".json"), false);
+  }
   if (folder.has("adapter_model.safetensors")) return one("adapter_model.safetensors", false, true);
   // MLX keeps those of earlier steps beside it.
   if (folder.has("adapters.safetensors") && folder.has("adapter_config.json"))
@@ -132,6 +153,14 @@ WeightsChoice choose_weights(const Folder& folder) {
     if (file.role == FileRole::kWeights)
       (parse_shard_name(file.name) ? shards : singles).push_back(file.name);
   }
+  const bool has_plain_torch =
+      folder.has("pytorch_model.bin") || folder.has("pytorch_model.bin.index.json") ||
+      folder.has("diffusion_pytorch_model.bin") || folder.has("diffusion_pytorch_model.bin.index.json");
+  const auto are_variants = [](const std::vector<std::string>& names) {
+    return std::all_of(names.begin(), names.end(), is_variant);
+  };
+  if (has_plain_torch && are_variants(indexes) && are_variants(shards) && are_variants(singles))
+    return choose_other_format(folder);
   if (indexes.size() == 1) return one(indexes.front(), true, false);
   std::vector<std::vector<std::string>> sets = whole_sets(shards);
   if (indexes.empty() && sets.size() == 1 && singles.empty()) {

@@ -41,9 +41,10 @@ struct WeightsChoice {
   std::string stem;  // "model", "adapter_model": how the weights are named when written again
 };
 
-// Chooses in the order of loaders: adapter_model.safetensors where there is no model, model.safetensors,
-// its index, the only other set there is; without safetensors pytorch_model.bin, its index,
-// adapter_model.bin, then the only torch or GGUF file. Throws kMalformed, with advice, when there are none or
+// Chooses in the order of loaders: model.safetensors, its index, the same of diffusion_pytorch_model,
+// adapter_model.safetensors, the only other set there is; without safetensors, or where they are a variant
+// (model.fp16.safetensors), pytorch_model.bin, its index, the same of diffusion_pytorch_model, adapter_model.bin,
+// then the only torch or GGUF file. Throws kMalformed, with advice, when there are none or
 // several.
 WeightsChoice choose_weights(const Folder& folder);
 

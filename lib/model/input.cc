@@ -185,19 +185,101 @@ std::optional<QuantSettings> read_quant_settings(Input& input) {
       .value_or(std::nullopt);
 }
 
+// Reads the small files beside the weights. The trainer state may lie in another folder.
+void read_companions(Input& input, const Folder& with_state) {
+  const Folder& folder = *input.folder;
+  input.config = read_json(folder, "config.json", input.folder_findings, parse_model_config);
+  input.adapter = read_json(folder, "adapter_config.json", input.folder_findings, parse_adapter_config);
+  input.state = read_json(with_state, "trainer_state.json", input.folder_findings, parse_trainer_state);
+  input.quantization = read_quant_settings(input);
+}
+
+Component open_component(const Folder& above, const ComponentName& name) {
+  Component component{name, {}};
+  Input& input = component.input;
+  input.name = above.path_of(name.path);
+  input.folder = scan_folder(input.name);
+  const std::vector<FolderFile>& files = input.folder->files;
+  input.has_weights = std::any_of(files.begin(), files.end(), [](const FolderFile& file) {
+    return !file.is_folder && (file.role == FileRole::kWeights || file.role == FileRole::kWeightsIndex ||
+                               file.role == FileRole::kTorchWeights);
+  });
+  if (input.has_weights) {
+    input.choice = choose_weights(*input.folder);
+    input.weights = open_choice(*input.folder, input.choice);
+    if (!input.choice.is_adapter) input.choice.stem = component_stem(input.choice);
+  }
+  read_companions(input, *input.folder);
+  if (std::string file = module_file(name.type); !file.empty()) input.code.push_back(std::move(file));
+  // Modules of sentence-transformers read one file; only those that wrap a Transformers model read an index.
+  component.reads_index =
+      name.file == "model_index.json" || (input.config && !input.config->model_type.empty());
+  return component;
+}
+
+// One list of the tensors of all components.
+void merge_components(Input& input, std::vector<Component> components) {
+  for (Component& component : components) {
+    for (Tensor& tensor : component.input.weights.tensors)
+      tensor.name = component.name.path + "/" + tensor.name;
+    append_weights(input.weights, std::move(component.input.weights));
+  }
+}
+
+void open_parts(Input& input, const ComponentNames& names, bool apart) {
+  for (const ComponentName& name : names.folders) {
+    if (!may_be_absent(name) && !is_folder(input.folder->path_of(name.path)))
+      input.folder_findings.add({"MD-COMPONENT", Level::kHub, false,
+                                 fmt::format("{} names the folder {}, which is not there",
+                                             escape_name(name.file), escape_name(name.path)),
+                                 input.folder->path});
+  }
+  input.code = names.code;
+  if (names.has_top && !apart) return;
+  std::vector<Component> components = open_components(*input.folder, names);
+  const bool any = std::any_of(components.begin(), components.end(),
+                               [](const Component& component) { return component.input.has_weights; });
+  if (!names.has_top && !any)
+    throw malformed(fmt::format("there are no weights in the folders that {} names", names.file))
+        .in_file(escape_name(input.name));
+  if (apart) {
+    input.components = std::move(components);
+  } else {
+    merge_components(input, std::move(components));
+  }
+}
+
 Input open_folder(const std::string& path, const FolderOptions& options) {
   Input input;
   input.name = path;
   input.folder = scan_folder(path);
   const Folder own = *input.folder;
+  ComponentNames names = read_component_names(own);
+  if (!names.has_top) {
+    if (!options.is_plain() || !options.key.empty())
+      throw usage(fmt::format("--from, --base and --key need a model in the folder itself, but {} names only "
+                              "folders below it",
+                              names.file))
+          .in_file(escape_name(path));
+    input.has_weights = false;
+    read_companions(input, own);
+    open_parts(input, names, options.components);
+    return input;
+  }
   open_folder_weights(input, options);
-  const Folder& folder = *input.folder;
-  input.config = read_json(folder, "config.json", input.folder_findings, parse_model_config);
-  input.adapter = read_json(folder, "adapter_config.json", input.folder_findings, parse_adapter_config);
-  input.state = read_json(own.has("trainer_state.json") ? own : folder, "trainer_state.json",
-                          input.folder_findings, parse_trainer_state);
-  input.quantization = read_quant_settings(input);
+  read_companions(input, own.has("trainer_state.json") ? own : *input.folder);
   find_lost_parameters(input, options.base);
+  // Components belong to the files beside the weights.
+  if (input.folder->path != own.path) {
+    if (!names.folders.empty())
+      input.folder_findings.add({"MD-COMPONENT", Level::kHub, false,
+                                 fmt::format("the folders that {} names are left out: the files beside the "
+                                             "weights come from {}",
+                                             names.file, escape_name(input.folder->path)),
+                                 own.path});
+    names = read_component_names(*input.folder);
+  }
+  if (names.has_top) open_parts(input, names, options.components);
   return input;
 }
 
@@ -219,8 +301,7 @@ std::optional<QuantSettings> quant_settings_beside(const std::vector<std::string
 }
 
 void refuse_folder_options(const FolderOptions& options) {
-  if (options.from != FolderOptions::From::kAny || !options.base.empty())
-    throw usage("--from and --base go with one folder as input");
+  if (!options.is_plain()) throw usage("--from and --base go with one folder as input");
 }
 
 // One array under another name than the file's.
@@ -231,6 +312,18 @@ Weights open_array(const std::string& path, const std::string& name) {
 }
 
 }  // namespace
+
+bool FolderOptions::is_plain() const {
+  return from == From::kAny && base.empty();
+}
+
+std::vector<Component> open_components(const Folder& folder, const ComponentNames& names) {
+  std::vector<Component> components;
+  for (const ComponentName& name : names.folders) {
+    if (is_folder(folder.path_of(name.path))) components.push_back(open_component(folder, name));
+  }
+  return components;
+}
 
 Input open_input(const std::string& path, StreamData stdin_data, const FolderOptions& options) {
   if (path != "-" && is_folder(path)) return open_folder(path, options);

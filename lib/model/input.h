@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "model/components.h"
 #include "model/config.h"
 #include "model/folder.h"
 #include "model/quantised.h"
@@ -15,6 +16,8 @@
 #include "weights/weights.h"
 
 namespace mu {
+
+struct Component;
 
 struct Input {
   std::string name;  // as given
@@ -26,10 +29,21 @@ struct Input {
   std::optional<AdapterConfig> adapter;
   std::optional<TrainerState> state;
   std::optional<QuantSettings> quantization;  // the configs call the weights quantised; of files to pack, too
-  // JSON files of the folder that could not be read (MD-JSON), and what else is odd about it; level kHub.
+  // JSON files of the folder that could not be read (MD-JSON), folders that are named but not there
+  // (MD-COMPONENT); level kHub.
   Findings folder_findings;
+  bool has_weights = true;              // false: only components have some
+  std::vector<Component> components{};  // see FolderOptions
+  std::vector<std::string> code{};      // Python files that modules.json or model_index.json needs
 
   [[nodiscard]] bool is_adapter() const { return choice.is_adapter; }
+};
+
+// A folder that is named as a part of the model (components.h), opened.
+struct Component {
+  ComponentName name;
+  Input input;
+  bool reads_index = true;  // its loader finds the shards that an index names
 };
 
 // How a folder is opened.
@@ -45,6 +59,11 @@ struct FolderOptions {
   std::string key{};
   std::string adapter{};    // which adapter, for the ranks of a LoRA run; empty: the only one
   bool everything = false;  // for ranks: the tensors of the optimizer, too
+  // The components of the model become inputs of their own. Without this they are not opened, and a folder
+  // that consists of nothing else is one list of tensors, whose names begin with those of the folders.
+  bool components = false;
+
+  [[nodiscard]] bool is_plain() const;  // neither --from nor --base
 };
 
 // Opens PATH: "-" is standard input (see StreamData), a name that ends in ".json" is an index, and of a
@@ -58,6 +77,9 @@ Input open_inputs(const std::vector<std::string>& operands, StreamData stdin_dat
 
 // Throws kMalformed when the input is an adapter where a base model is needed.
 void require_model(const Input& input, std::string_view advice);
+
+// The components of a folder that are there.
+std::vector<Component> open_components(const Folder& folder, const ComponentNames& names);
 
 // Throws kMalformed when the tensors can't be trusted or a JSON file beside them can't be read, or when the
 // index names tensors that no shard has.

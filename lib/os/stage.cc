@@ -97,6 +97,23 @@ void make_folder(const std::string& path) {
   if (::mkdir(path.c_str(), 0777) != 0) throw io_error("make the folder", errno, escape_name(path));
 }
 
+// The folders above a file that lies somewhere below `root`.
+void make_folders_below(const std::string& root, const std::string& name) {
+  for (std::size_t slash = name.find('/'); slash != std::string::npos; slash = name.find('/', slash + 1)) {
+    const std::string folder = join_path(root, name.substr(0, slash));
+    if (!is_folder(folder)) make_folder(folder);
+  }
+}
+
+// Our own stage: no folder in it is one of somebody else's, or a link.
+void sync_folders(const std::string& folder) {
+  for (const FolderEntry& entry : list_folder(folder)) {
+    if (entry.kind == FolderEntry::Kind::kFolder && !entry.is_link)
+      sync_folders(join_path(folder, entry.name));
+  }
+  sync_folder(folder);
+}
+
 std::string stage_beside(const std::string& target) {
   clean_stale_stages(parent_of(target));
   return join_path(parent_of(target), stage_name(base_name(target), StageKind::kStage));
@@ -244,12 +261,8 @@ OutputFile StagedFolder::create(const std::string& name) {
   const bool unsafe = std::any_of(parts.begin(), parts.end(), [](std::string_view part) {
     return part.empty() || part == "." || part == ".." || part.find('\0') != std::string_view::npos;
   });
-  if (unsafe || parts.size() > 2)
-    throw refused("the name '" + escape_name(name) + "' leads out of the folder");
-  if (parts.size() == 2) {
-    const std::string folder = join_path(stage_, parts[0]);
-    if (!is_folder(folder)) make_folder(folder);
-  }
+  if (unsafe) throw refused("the name '" + escape_name(name) + "' leads out of the folder");
+  make_folders_below(stage_, name);
   created_.push_back(name);
   return create_file(join_path(stage_, name));
 }
@@ -261,19 +274,18 @@ std::string StagedFolder::path_of(const std::string& name) const {
 void StagedFolder::keep(const std::string& name) {
   if (in_place_) return;  // it stays where it is
   kept_.push_back(name);
+  make_folders_below(stage_, name);
   link_or_copy(join_path(target_, name), join_path(stage_, name));
 }
 
 void StagedFolder::adopt(const std::string& path, const std::string& name) {
   created_.push_back(name);
+  make_folders_below(stage_, name);
   link_or_copy(path, join_path(stage_, name));
 }
 
 void StagedFolder::commit(const std::vector<std::string>& removed) {
-  for (const FolderEntry& entry : list_folder(stage_)) {
-    if (entry.kind == FolderEntry::Kind::kFolder) sync_folder(join_path(stage_, entry.name));
-  }
-  sync_folder(stage_);
+  sync_folders(stage_);
   if (in_place_) return commit_in_place(removed);
   const std::optional<struct stat> old = find_status(target_);
   const std::optional<struct stat> fresh = find_status(stage_);
@@ -292,9 +304,10 @@ void StagedFolder::commit(const std::vector<std::string>& removed) {
 }
 
 std::set<std::string> StagedFolder::our_names(const std::vector<std::string>& removed) const {
-  std::set<std::string> names(removed.begin(), removed.end());
-  names.insert(kept_.begin(), kept_.end());
-  for (const std::string& name : created_) names.insert(name.substr(0, name.find('/')));
+  std::set<std::string> names;
+  for (const std::vector<std::string>* list : {&removed, &kept_, &created_}) {
+    for (const std::string& name : *list) names.insert(name.substr(0, name.find('/')));
+  }
   return names;
 }
 
@@ -316,7 +329,7 @@ std::string StagedFolder::exchange() {
 }
 
 bool StagedFolder::commit_if_first() {
-  sync_folder(stage_);
+  sync_folders(stage_);
   if (::rename(stage_.c_str(), target_.c_str()) != 0) {
     if (errno == ENOTEMPTY || errno == EEXIST) return false;
     throw io_error("rename into place", errno, escape_name(target_));
@@ -329,19 +342,21 @@ bool StagedFolder::commit_if_first() {
 // File by file. What was there is moved into the stage, which is emptied like a folder that was replaced.
 void StagedFolder::commit_in_place(const std::vector<std::string>& removed) {
   for (const std::string& name : created_) {
-    const std::size_t slash = name.find('/');
-    if (slash != std::string::npos && !is_folder(join_path(target_, name.substr(0, slash)))) {
-      make_folder(join_path(target_, name.substr(0, slash)));
-    }
+    make_folders_below(target_, name);
     exchange_or_throw(join_path(stage_, name), join_path(target_, name));
   }
   for (const std::string& name : removed) {
     const bool written = std::any_of(created_.begin(), created_.end(), [&name](const std::string& created) {
       return created == name || created.starts_with(name + "/");
     });
-    if (!written) rename_new(join_path(target_, name), join_path(stage_, name));
+    if (written) continue;
+    make_folders_below(stage_, name);
+    rename_new(join_path(target_, name), join_path(stage_, name));
   }
   committed_ = true;
+  for (const std::string& name : created_) {
+    if (name.find('/') != std::string::npos) sync_folder(parent_of(join_path(target_, name)));
+  }
   sync_folder(target_);
   retire_folder(stage_, target_, planned_, our_names(removed), join_path(target_, "replaced"));
 }

@@ -43,7 +43,7 @@ class StagedFolder {
   StagedFolder& operator=(const StagedFolder&) = delete;
   ~StagedFolder();
 
-  // A new file; `name` is relative, at most one folder deep, and never leads out. Sync it when it is written.
+  // A new file; `name` is relative and never leads out. Sync it when it is written.
   OutputFile create(const std::string& name);
   // Where a file of that name lies until the folder is in place.
   [[nodiscard]] std::string path_of(const std::string& name) const;

@@ -38,11 +38,12 @@ std::vector<std::string> relative_imports(std::string_view source) {
   return files;
 }
 
-std::set<std::string> code_files(const Folder& folder) {
+// Python files that the configs name, or `named`, and what these import.
+std::set<std::string> code_files(const Folder& folder, const std::vector<std::string>& named) {
   constexpr std::array<std::string_view, 5> kConfigs = {"config.json", "tokenizer_config.json",
                                                         "processor_config.json", "preprocessor_config.json",
                                                         "adapter_config.json"};
-  std::vector<std::string> pending;
+  std::vector<std::string> pending = named;
   for (const std::string_view name : kConfigs) {
     if (!folder.has(name)) continue;
     in_file(folder.path_of(name), [&] {
@@ -63,22 +64,6 @@ std::set<std::string> code_files(const Folder& folder) {
   return taken;
 }
 
-// Gathers the files of a subfolder that belongs to the model: chat templates, another adapter.
-void gather_subfolder(const Folder& folder, const FolderFile& sub, bool weights_only,
-                      std::vector<GatheredFile>& out) {
-  for (const FolderEntry& entry : list_folder(folder.path_of(sub.name))) {
-    if (entry.kind != FolderEntry::Kind::kFile) continue;
-    const std::string name = sub.name + "/" + entry.name;
-    const FileRole role = role_of(entry.name, false);
-    const bool belongs =
-        sub.role == FileRole::kChatTemplate ? entry.name.ends_with(".jinja") : is_published(role);
-    GatheredFile file{name, entry.stamp.size, belongs && !weights_only, belongs ? sub.role : role, ""};
-    file.reason = file.taken ? std::string(role_name(sub.role))
-                             : std::string(belongs ? "only weights are asked for" : why_left(role));
-    out.push_back(std::move(file));
-  }
-}
-
 void judge_links(const Folder& folder, const std::vector<GatheredFile>& files,
                  std::vector<std::string>& notes) {
   constexpr std::uint64_t kSearched = 16U << 20;  // bytes searched for a secret; files of secrets are small
@@ -86,7 +71,7 @@ void judge_links(const Folder& folder, const std::vector<GatheredFile>& files,
   const std::string root = resolved_path(folder.path);
   for (const GatheredFile& file : files) {
     if (!file.taken) continue;
-    const std::string path = folder.path_of(file.name);
+    const std::string& path = file.path;
     const std::optional<std::string> outside = leads_out(root, path);
     if (!outside) continue;
     if (search_file(InputFile(path), kSearched))
@@ -99,43 +84,127 @@ void judge_links(const Folder& folder, const std::vector<GatheredFile>& files,
   }
 }
 
+bool is_weights_role(FileRole role) {
+  return role == FileRole::kWeights || role == FileRole::kTorchWeights || role == FileRole::kOtherWeights;
+}
+
+bool is_weights_file(std::string_view name, FileRole role) {
+  return is_weights_role(role) && !name.ends_with(".index.json");
+}
+
+// Whether weights lie in a folder that belongs to nothing. What can't be looked at is left like the rest.
+bool holds_weights(const std::string& path) {
+  try {
+    const std::vector<FolderEntry> entries = list_folder(path);
+    return std::any_of(entries.begin(), entries.end(), [](const FolderEntry& entry) {
+      return entry.kind == FolderEntry::Kind::kFile &&
+             is_weights_file(entry.name, role_of(entry.name, false));
+    });
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+class Gathering {
+ public:
+  Gathering(const Input& input, const GatherScope& scope)
+      : input_(input), folder_(*input.folder), scope_(scope) {
+    packed_.insert(input.choice.names.begin(), input.choice.names.end());
+    if (input.weights.index)
+      packed_.insert(input.weights.index->shards.begin(), input.weights.index->shards.end());
+    for (const std::string& path : scope.apart) apart_.insert(path.substr(0, path.find('/')));
+    if (!scope.weights_only) code_ = code_files(folder_, input.code);
+  }
+
+  std::vector<GatheredFile> run() {
+    for (const FolderFile& file : folder_.files) {
+      if (packed_.contains(file.name) || (file.is_folder && apart_.contains(file.name))) continue;
+      if (file.is_folder) {
+        add_folder(file);
+      } else {
+        add_file(file);
+      }
+    }
+    return std::move(files_);
+  }
+
+ private:
+  void add(GatheredFile file, std::string_view why_taken, std::string_view why_not) {
+    const bool belongs = file.taken;
+    file.taken = belongs && !scope_.weights_only;
+    file.reason = file.taken ? why_taken : belongs ? "only weights are asked for" : why_not;
+    file.path = folder_.path_of(file.name);
+    files_.push_back(std::move(file));
+  }
+
+  void add_file(const FolderFile& file) {
+    const bool is_weights = file.role == FileRole::kWeights || file.role == FileRole::kWeightsIndex;
+    const bool is_config =
+        scope_.is_component && file.role == FileRole::kOther && file.name.ends_with(".json");
+    const bool belongs = (is_published(file.role) && !is_weights) || code_.contains(file.name) || is_config;
+    const std::string instead =
+        input_.choice.names.empty() ? "the folders that " + scope_.named_by : input_.choice.names.front();
+    add({file.name, file.size, belongs, file.role, "", is_weights_file(file.name, file.role)},
+        is_config ? role_name(FileRole::kConfig) : role_name(file.role),
+        is_weights ? "loaders take " + instead + (input_.choice.names.empty() ? " names" : " instead")
+                   : std::string(why_left(file.role)));
+  }
+
+  void add_folder(const FolderFile& file) {
+    switch (file.role) {
+      case FileRole::kChatTemplate:
+      case FileRole::kNamedAdapter:
+      case FileRole::kTokenizer:
+      case FileRole::kProcessor:
+        return add_subfolder(file, file.name, 0);
+      default:
+        break;
+    }
+    const bool weights = file.role == FileRole::kOther && holds_weights(folder_.path_of(file.name));
+    add({file.name + "/", 0, false, file.role, "", weights}, "",
+        weights ? "nothing names these weights as a part of the model" : why_left(file.role));
+  }
+
+  // Files below a folder that belongs to the model: chat templates, another adapter, a tokenizer, or what a
+  // processor keeps, whatever that is.
+  void add_subfolder(const FolderFile& sub, const std::string& path, int depth) {
+    constexpr int kDeepest = 3;
+    for (const FolderEntry& entry : list_folder(folder_.path_of(path))) {
+      const std::string name = path + "/" + entry.name;
+      const bool whole = sub.role == FileRole::kProcessor;
+      if (whole && entry.kind == FolderEntry::Kind::kFolder && depth < kDeepest)
+        add_subfolder(sub, name, depth + 1);
+      if (entry.kind != FolderEntry::Kind::kFile) continue;
+      const FileRole role = role_of(entry.name, false);
+      const bool belongs = whole                                 ? role != FileRole::kHidden
+                           : sub.role == FileRole::kChatTemplate ? entry.name.ends_with(".jinja")
+                                                                 : is_published(role);
+      add({name, entry.stamp.size, belongs, belongs ? sub.role : role, "", is_weights_file(entry.name, role)},
+          role_name(sub.role), why_left(role));
+    }
+  }
+
+  const Input& input_;
+  const Folder& folder_;
+  const GatherScope& scope_;
+  std::set<std::string> packed_, apart_, code_;
+  std::vector<GatheredFile> files_;
+};
+
 }  // namespace
 
-std::vector<GatheredFile> gather_files(const Input& input, bool weights_only,
+std::vector<GatheredFile> gather_files(const Input& input, const GatherScope& scope,
                                        std::vector<std::string>& notes) {
-  std::vector<GatheredFile> files;
-  if (!input.folder) return files;
-  const Folder& folder = *input.folder;
-  std::set<std::string> packed(input.choice.names.begin(), input.choice.names.end());
-  if (input.weights.index)
-    packed.insert(input.weights.index->shards.begin(), input.weights.index->shards.end());
-  const std::set<std::string> code = weights_only ? std::set<std::string>() : code_files(folder);
-  for (const FolderFile& file : folder.files) {
-    if (packed.contains(file.name)) continue;
-    const bool has_published_files =
-        file.role == FileRole::kChatTemplate || file.role == FileRole::kNamedAdapter;
-    if (file.is_folder && has_published_files) {
-      gather_subfolder(folder, file, weights_only, files);
-      continue;
-    }
-    const bool is_weights = file.role == FileRole::kWeights || file.role == FileRole::kWeightsIndex;
-    const bool belongs =
-        !file.is_folder && ((is_published(file.role) && !is_weights) || code.contains(file.name));
-    GatheredFile gathered{file.name + (file.is_folder ? "/" : ""), file.size, belongs && !weights_only,
-                          file.role, ""};
-    if (gathered.taken) {
-      gathered.reason = role_name(file.role);
-    } else if (belongs) {
-      gathered.reason = "only weights are asked for";
-    } else if (is_weights) {
-      gathered.reason = "loaders take " + input.choice.names.front() + " instead";
-    } else {
-      gathered.reason = why_left(file.role);
-    }
-    files.push_back(std::move(gathered));
-  }
-  judge_links(folder, files, notes);
+  if (!input.folder) return {};
+  std::vector<GatheredFile> files = Gathering(input, scope).run();
+  judge_links(*input.folder, files, notes);
   return files;
+}
+
+bool is_ours_in_subfolder(std::string_view name) {
+  const FileRole role = role_of(name, false);
+  return is_published(role) || is_weights_role(role) || role == FileRole::kCode || name.ends_with(".json") ||
+         name.ends_with(".jinja");
 }
 
 }  // namespace mu

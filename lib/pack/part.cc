@@ -83,7 +83,7 @@ FinishedShards read_part(const std::string& path, const PackPlan& plan) {
     FinishedShard shard{join_path(path, planned.name), {}};
     require_planned(shard.path, planned);
     for (const PackedTensor& tensor : planned.tensors) {
-      const auto loss = losses.find(tensor.output.name);
+      const auto loss = losses.find(planned.label(tensor));
       if (loss != losses.end()) shard.losses.push_back(*loss);
     }
     shards.emplace(planned.name, std::move(shard));
@@ -104,6 +104,9 @@ std::string pack_fingerprint(const PackPlan& plan, const Input& input, KnownBy b
     }
   }
   fingerprint.add(input.weights, by);
+  for (const Component& component : input.components) {
+    if (component.input.has_weights) fingerprint.add(component.input.weights, by);
+  }
   if (!recipe.empty()) fingerprint.add(recipe);
   return fingerprint.finish();
 }
@@ -139,7 +142,7 @@ WriteResult write_part(const PackPlan& plan, const PartsFolder& folder, const st
     return result;
   }
   folder.make();
-  return write_shards(plan, input, path, std::string(kPartFile), part_json, options);
+  return write_shards(plan, path, std::string(kPartFile), part_json, options);
 }
 
 }  // namespace mu

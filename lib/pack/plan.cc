@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <map>
 #include <memory>
 #include <set>
 
@@ -21,7 +22,6 @@
 #include "base/text.h"
 #include "model/placeholders.h"
 #include "model/tensor_names.h"
-#include "os/folder.h"
 #include "os/interrupt.h"
 #include "pack/casts.h"
 #include "weights/layout.h"
@@ -31,13 +31,15 @@
 namespace mu {
 namespace {
 
-WeightsOutput make_output(std::string name, std::vector<PackedTensor> tensors, const Metadata& metadata) {
+WeightsOutput make_output(std::string name, const Weights& from, std::vector<PackedTensor> tensors,
+                          const Metadata& metadata) {
   std::vector<TensorSpec> specs;
   specs.reserve(tensors.size());
   for (PackedTensor& tensor : tensors) specs.push_back(tensor.output);
   const std::vector<std::size_t> order = safetensors_order(specs);
   WeightsOutput out;
   out.name = std::move(name);
+  out.from = &from;
   out.prefix = safetensors_prefix(specs, order, metadata);
   out.size = out.prefix.size();
   out.tensors.reserve(order.size());
@@ -61,7 +63,7 @@ void plan_shards(PackPlan& plan, std::vector<PackedTensor> tensors, const PackOp
   Metadata metadata =
       output_metadata(input.weights, plan.dropped, options.selection.rename, options.metadata);
   if (shards.size() == 1) {
-    plan.weights.push_back(make_output(shard_name(stem, 1, 1), std::move(tensors), metadata));
+    plan.weights.push_back(make_output(shard_name(stem, 1, 1), input.weights, std::move(tensors), metadata));
     return;
   }
   std::vector<std::pair<std::string, std::string>> weight_map;
@@ -74,7 +76,7 @@ void plan_shards(PackPlan& plan, std::vector<PackedTensor> tensors, const PackOp
       total += tensors[index].output.size;
       members.push_back(std::move(tensors[index]));
     }
-    plan.weights.push_back(make_output(name, std::move(members), metadata));
+    plan.weights.push_back(make_output(name, input.weights, std::move(members), metadata));
   }
   std::vector<std::pair<std::string, std::string>> index_metadata = {{"total_size", std::to_string(total)}};
   metadata.erase("format");
@@ -83,7 +85,7 @@ void plan_shards(PackPlan& plan, std::vector<PackedTensor> tensors, const PackOp
     append_json_string_ascii(json, value);
     if (key != "total_size") index_metadata.emplace_back(key, std::move(json));
   }
-  plan.texts.push_back({stem + ".safetensors.index.json", write_shard_index(index_metadata, weight_map)});
+  plan.texts.push_back({index_name(stem), write_shard_index(index_metadata, weight_map)});
 }
 
 // The dtype that the config should name after packing: the one asked for or, if some tensors were cast, the
@@ -188,40 +190,18 @@ void require_values(const std::vector<PackedTensor>& tensors, const Input& input
   require_no_placeholders(placeholders, input.name);
 }
 
-// Rules that change nothing are usually misspelled.
-void warn_of_unmatched(PackPlan& plan, const Input& input, const Prepared& prepared,
-                       const Selection& selection) {
-  if (selection.select.empty() && selection.exclude.empty() && selection.rename.empty() &&
-      selection.dtype_of.empty())
-    return;
-  std::vector<std::string> names;
-  names.reserve(input.weights.tensors.size());
-  for (const Tensor& tensor : input.weights.tensors) names.push_back(tensor.name);
-  if (input.weights.from_ranks)
-    names.insert(names.end(), input.weights.from_ranks->lost.begin(), input.weights.from_ranks->lost.end());
-  plan.warnings = unmatched_rules(names, selection, prepared.listed);
-}
-
-void plan_npy(PackPlan& plan, std::vector<PackedTensor> tensors) {
+void plan_npy(PackPlan& plan, const Weights& from, std::vector<PackedTensor> tensors) {
   if (tensors.size() != 1) {
     throw refused(fmt::format("a .npy file holds one tensor, but {} are selected", tensors.size()))
         .hint("choose one with --select NAME");
   }
   const TensorSpec& spec = tensors.front().output;
   WeightsOutput out;
+  out.from = &from;
   out.prefix = npy_prefix({spec.name, spec.dtype, spec.shape, 0, 0, spec.size});
   out.size = out.prefix.size() + spec.size;
   out.tensors = std::move(tensors);
   plan.weights.push_back(std::move(out));
-}
-
-// Names that a loader would look for, or would read in place of what we write.
-bool is_model_file(std::string_view name) {
-  const FileRole role = role_of(name, false);
-  const bool is_weights =
-      role == FileRole::kWeights || role == FileRole::kWeightsIndex || role == FileRole::kTorchWeights;
-  return is_weights && (name.starts_with("model") || name.starts_with("pytorch_model") ||
-                        name.starts_with("adapter_model"));
 }
 
 }  // namespace
@@ -252,10 +232,6 @@ void apply_options(PackPlan& plan, const PackOptions& options) {
             [](const GatheredFile& a, const GatheredFile& b) { return a.name < b.name; });
 }
 
-}  // namespace
-
-namespace {
-
 // What a process of transformers 5 saved under the names of its memory is not what other loaders look for.
 void note_names(PackPlan& plan, const Input& input) {
   if (!input.config || input.is_adapter()) return;
@@ -273,14 +249,24 @@ void note_names(PackPlan& plan, const Input& input) {
                   counts.memory, plural(input.weights.tensors.size(), "tensor"), escape_name(one->name)));
 }
 
-}  // namespace
+// Warns of weights that are left behind, a line for each reason.
+void warn_of_left_weights(PackPlan& plan) {
+  std::map<std::string, std::vector<std::string>> names;
+  for (const GatheredFile& file : plan.files) {
+    if (file.is_weights && !file.taken) names[file.reason].push_back(escape_name(file.name));
+  }
+  constexpr std::size_t kShown = 5;
+  for (auto& [reason, left] : names) {
+    const std::size_t count = left.size();
+    left.resize(std::min(count, kShown));
+    plan.warnings.push_back(fmt::format("weights are left behind: {}{} ({})", join(left, ", "),
+                                        count > kShown ? fmt::format(" and {} more", count - kShown) : "",
+                                        reason));
+  }
+}
 
-PackPlan plan_pack(const Input& input, const Prepared& prepared, const PackOptions& options,
-                   OutputKind kind) {
+void plan_weights(PackPlan& plan, const Input& input, const Prepared& prepared, const PackOptions& options) {
   require_found(input, prepared, options.selection);
-  PackPlan plan;
-  plan.kind = kind;
-  plan.notes = prepared.notes;
   // A repeated tensor may be dropped only if the one that it repeats is written.
   std::copy_if(
       prepared.tied.begin(), prepared.tied.end(), std::back_inserter(plan.dropped),
@@ -293,19 +279,44 @@ PackPlan plan_pack(const Input& input, const Prepared& prepared, const PackOptio
   require_values(tensors, input);
   require_packable(tensors, input);
   refuse_casts_of_quantised(input, options.selection, tensors);
-  warn_of_unmatched(plan, input, prepared, options.selection);
-  if (kind == OutputKind::kNpy) {
-    plan_npy(plan, std::move(tensors));
-  } else if (kind == OutputKind::kFolder) {
-    plan.files = gather_files(input, options.weights_only, plan.notes);
-    apply_options(plan, options);
+  if (plan.kind == OutputKind::kNpy) {
+    plan_npy(plan, input.weights, std::move(tensors));
+  } else if (plan.kind == OutputKind::kFolder) {
     plan_shards(plan, std::move(tensors), options, input, input.choice.stem);
     plan_config(plan, input, options, prepared);
   } else {
     plan.weights.push_back(make_output(
-        "", std::move(tensors),
+        "", input.weights, std::move(tensors),
         output_metadata(input.weights, plan.dropped, options.selection.rename, options.metadata)));
   }
+}
+
+std::uint64_t planned_bytes(const PackPlan& plan) {
+  std::uint64_t bytes = 0;
+  for (const WeightsOutput& file : plan.weights) bytes += file.size;
+  for (const TextOutput& text : plan.texts) bytes += text.text.size();
+  for (const GatheredFile& file : plan.files) {
+    const bool written_as_text =
+        std::any_of(plan.texts.begin(), plan.texts.end(),
+                    [&file](const TextOutput& text) { return text.name == file.name; });
+    if (file.taken && !written_as_text) bytes += file.size;
+  }
+  return bytes;
+}
+
+// The plan for one folder or file, without the components that it names.
+PackPlan plan_one(const Input& input, const Prepared& prepared, const PackOptions& options, OutputKind kind,
+                  GatherScope scope) {
+  PackPlan plan;
+  plan.kind = kind;
+  plan.notes = prepared.notes;
+  if (kind == OutputKind::kFolder) {
+    scope.weights_only = options.weights_only;
+    plan.files = gather_files(input, scope, plan.notes);
+    apply_options(plan, options);
+    warn_of_left_weights(plan);
+  }
+  if (input.has_weights) plan_weights(plan, input, prepared, options);
   note_ranks(plan, input, options);
   note_names(plan, input);
   for (const TiedName& pair : plan.dropped) {
@@ -313,36 +324,123 @@ PackPlan plan_pack(const Input& input, const Prepared& prepared, const PackOptio
                                      escape_name(pair.kept),
                                      pair.same_storage ? "shares its storage" : "config.json ties them"));
   }
-  for (const WeightsOutput& file : plan.weights) plan.total_bytes += file.size;
-  for (const TextOutput& text : plan.texts) plan.total_bytes += text.text.size();
-  for (const GatheredFile& file : plan.files) {
-    const bool written_as_text =
-        std::any_of(plan.texts.begin(), plan.texts.end(),
-                    [&file](const TextOutput& text) { return text.name == file.name; });
-    if (file.taken && !written_as_text) plan.total_bytes += file.size;
-  }
+  plan.total_bytes = planned_bytes(plan);
   return plan;
 }
 
-Replacement plan_replacement(const std::string& folder, const PackPlan& plan) {
-  std::set<std::string> written;
-  for (const WeightsOutput& file : plan.weights) written.insert(file.name);
-  for (const TextOutput& text : plan.texts) written.insert(text.name);
-  for (const GatheredFile& file : plan.files) {
-    if (file.taken) written.insert(file.name.substr(0, file.name.find('/')));
+// Adds the plan of a component: all of its files lie in `folder`.
+void add_component(PackPlan& plan, const std::string& folder, PackPlan part) {
+  const std::string prefix = folder + "/";
+  const std::string place = escape_name(folder) + ": ";
+  for (WeightsOutput& file : part.weights) {
+    file.name.insert(0, prefix);
+    plan.weights.push_back(std::move(file));
   }
-  Replacement replacement;
-  for (const FolderEntry& entry : list_folder(folder)) {
-    const bool is_folder = entry.kind == FolderEntry::Kind::kFolder;
-    if (is_folder && !written.contains(entry.name)) {
-      throw refused("holds the folder '" + escape_name(entry.name) + "', which st-pack did not write")
-          .in_file(escape_name(folder))
-          .hint("write elsewhere");
+  for (TextOutput& text : part.texts) plan.texts.push_back({prefix + text.name, std::move(text.text)});
+  for (GatheredFile& file : part.files) {
+    file.name.insert(0, prefix);
+    plan.files.push_back(std::move(file));
+  }
+  for (TiedName& pair : part.dropped) {
+    pair.dropped.insert(0, prefix);
+    pair.kept.insert(0, prefix);
+    plan.dropped.push_back(std::move(pair));
+  }
+  for (const std::string& note : part.notes) plan.notes.push_back(place + note);
+  for (const std::string& warning : part.warnings) plan.warnings.push_back(place + warning);
+  plan.total_bytes += part.total_bytes;
+}
+
+// What is asked for the top model alone stays there.
+PackOptions component_options(const PackOptions& options, const Component& component) {
+  PackOptions own;
+  own.selection.dtype = options.selection.dtype;
+  own.selection.dtype_of = options.selection.dtype_of;
+  own.max_shard_size = component.reads_index ? options.max_shard_size : 0;
+  own.metadata = options.metadata;
+  own.weights_only = options.weights_only;
+  return own;
+}
+
+// The folders of other components below one; `path` is empty for the top.
+GatherScope scope_of(const std::vector<Component>& components, const std::string& path) {
+  GatherScope scope;
+  const std::string prefix = path.empty() ? "" : path + "/";
+  for (const Component& component : components) {
+    if (component.name.path == path || !component.name.path.starts_with(prefix)) continue;
+    scope.apart.push_back(component.name.path.substr(prefix.size()));
+    scope.named_by = component.name.file;
+  }
+  scope.is_component = !path.empty();
+  return scope;
+}
+
+// A tensor of a component also goes by the name with the folder, as st-inspect lists it.
+Prepared with_folder_names(Prepared prepared, const Component& component) {
+  for (const Tensor& tensor : component.input.weights.tensors) {
+    std::string& listed = prepared.listed.try_emplace(tensor.name, tensor.name).first->second;
+    listed.insert(0, component.name.path + "/");
+  }
+  return prepared;
+}
+
+// Rules that change nothing are usually misspelled. Only casts look at components.
+void warn_of_unmatched(PackPlan& plan, const Input& input, const Prepared& prepared,
+                       const Selection& selection) {
+  if (selection.select.empty() && selection.exclude.empty() && selection.rename.empty() &&
+      selection.dtype_of.empty())
+    return;
+  std::vector<std::string> names;
+  for (const Tensor& tensor : input.weights.tensors) names.push_back(tensor.name);
+  if (input.weights.from_ranks)
+    names.insert(names.end(), input.weights.from_ranks->lost.begin(), input.weights.from_ranks->lost.end());
+  Selection own = selection;
+  own.dtype_of.clear();
+  const auto warn = [&](const Selection& rules) {
+    for (std::string& warning : unmatched_rules(names, rules, prepared.listed))
+      plan.warnings.push_back(std::move(warning));
+  };
+  warn(own);
+  for (const Component& component : input.components) {
+    for (const Tensor& tensor : component.input.weights.tensors) {
+      names.push_back(tensor.name);
+      names.push_back(component.name.path + "/" + tensor.name);
     }
-    const bool ours = written.contains(entry.name) || is_model_file(entry.name);
-    (ours ? replacement.replaced : replacement.kept).push_back(entry.name);
   }
-  return replacement;
+  Selection casts;
+  casts.dtype_of = selection.dtype_of;
+  warn(casts);
+}
+
+}  // namespace
+
+std::string WeightsOutput::label(const PackedTensor& tensor) const {
+  return name.substr(0, name.rfind('/') + 1) + tensor.output.name;
+}
+
+PackPlan plan_pack(const Input& input, const Prepared& prepared, const PackOptions& options, OutputKind kind,
+                   const std::vector<Prepared>& components) {
+  PackPlan plan = plan_one(input, prepared, options, kind, scope_of(input.components, ""));
+  warn_of_unmatched(plan, input, prepared, options.selection);
+  for (std::size_t i = 0; i < input.components.size(); ++i) {
+    const Component& component = input.components[i];
+    const std::string& path = component.name.path;
+    if (kind != OutputKind::kFolder) {
+      if (component.input.has_weights)
+        plan.warnings.push_back(
+            fmt::format("weights are left behind: {}/ (only a folder as output has room for them)", path));
+      continue;
+    }
+    const PackOptions own = component_options(options, component);
+    PackPlan part = plan_one(component.input, with_folder_names(components.at(i), component), own, kind,
+                             scope_of(input.components, path));
+    const bool above = options.max_shard_size != 0 && !part.weights.empty() &&
+                       part.weights.front().size > options.max_shard_size;
+    if (above && !component.reads_index)
+      part.notes.push_back("stays one file: sentence-transformers reads no index of this module");
+    add_component(plan, path, std::move(part));
+  }
+  return plan;
 }
 
 }  // namespace mu

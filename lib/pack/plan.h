@@ -40,9 +40,13 @@ enum class OutputKind : std::uint8_t { kFolder, kSafetensors, kNpy, kStream };
 // One file of weights to be written: `prefix`, then the tensors without gaps.
 struct WeightsOutput {
   std::string name;                   // in the folder; empty for a single file
+  const Weights* from = nullptr;      // what the tensors are read from; borrowed from the input
   std::string prefix;                 // length and header
   std::vector<PackedTensor> tensors;  // in file order
   std::uint64_t size = 0;             // bytes of the whole file
+
+  // What a tensor of it is called in messages: that of a component begins with the folder.
+  [[nodiscard]] std::string label(const PackedTensor& tensor) const;
 };
 
 // The plan that this plan is one part of (part.h).
@@ -65,16 +69,10 @@ struct PackPlan {
   [[nodiscard]] std::uint64_t tensor_count() const;
 };
 
-// Plans the output of `input`, as it was prepared. Throws kRefused, kMalformed or kUsage before anything
-// happens.
-PackPlan plan_pack(const Input& input, const Prepared& prepared, const PackOptions& options, OutputKind kind);
-
-// Which files of an existing output folder --force replaces or removes, and which it keeps; sorted. Throws
-// kRefused if the folder holds a folder that we would not write.
-struct Replacement {
-  std::vector<std::string> replaced;
-  std::vector<std::string> kept;
-};
-Replacement plan_replacement(const std::string& folder, const PackPlan& plan);
+// Plans the output of `input`, as it and its components were prepared. The selection acts on the model in the
+// folder itself; components are taken whole, but cast alike. Throws kRefused, kMalformed or kUsage before
+// anything happens.
+PackPlan plan_pack(const Input& input, const Prepared& prepared, const PackOptions& options, OutputKind kind,
+                   const std::vector<Prepared>& components = {});
 
 }  // namespace mu

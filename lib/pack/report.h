@@ -6,6 +6,7 @@
 #include <string>
 
 #include "pack/plan.h"
+#include "pack/replacement.h"
 #include "pack/write.h"
 
 namespace mu {

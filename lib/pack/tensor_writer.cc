@@ -36,9 +36,10 @@ struct Piece {
   std::uint64_t offset;  // in the output file
 };
 
-void note_losses(const PackedTensor& tensor, const CastReport& report, WriteResult& result) {
+void note_losses(const WeightsOutput& plan, const PackedTensor& tensor, const CastReport& report,
+                 WriteResult& result) {
   if (report.overflowed + report.clipped + report.underflowed == 0) return;
-  result.losses.emplace_back(tensor.output.name, report);
+  result.losses.emplace_back(plan.label(tensor), report);
 }
 
 }  // namespace
@@ -46,7 +47,7 @@ void note_losses(const PackedTensor& tensor, const CastReport& report, WriteResu
 const InputFile* TensorWriter::whole_copy_of(const WeightsOutput& plan) const {
   if (plan.tensors.empty()) return nullptr;
   const std::uint32_t source = plan.tensors.front().input->source;
-  const WeightsFile& file = weights_.files[source];
+  const WeightsFile& file = plan.from->files[source];
   if (!file.file || file.size != plan.size || file.data_begin != plan.prefix.size()) return nullptr;
   std::uint64_t offset = file.data_begin;
   for (const PackedTensor& tensor : plan.tensors) {
@@ -60,14 +61,14 @@ const InputFile* TensorWriter::whole_copy_of(const WeightsOutput& plan) const {
   return prefix == plan.prefix ? &*file.file : nullptr;
 }
 
-void TensorWriter::read_output(const PackedTensor& tensor, std::uint64_t at, std::span<std::byte> out,
-                               CastReport& report) const {
-  if (!is_cast(tensor)) return weights_.read(*tensor.input, at, out);
+void TensorWriter::read_output(const WeightsOutput& plan, const PackedTensor& tensor, std::uint64_t at,
+                               std::span<std::byte> out, CastReport& report) const {
+  if (!is_cast(tensor)) return plan.from->read(*tensor.input, at, out);
   const std::uint64_t in_bits = bits(tensor.input->dtype);
   const std::uint64_t out_bits = bits(tensor.output.dtype);
   thread_local std::vector<std::byte> buffer;
   buffer.resize(out.size() * in_bits / out_bits);
-  weights_.read(*tensor.input, at * in_bits / out_bits, buffer);
+  plan.from->read(*tensor.input, at * in_bits / out_bits, buffer);
   cast(tensor.input->dtype, tensor.output.dtype, buffer, out, report);
 }
 
@@ -77,7 +78,7 @@ void TensorWriter::copy_run(const WeightsOutput& plan, std::size_t first, std::s
   ByteRange run{0, 0, 0};
   const auto copy = [&] {
     if (run.size == 0) return;
-    copy_range(*weights_.files[run.source].file, run.offset, out, offset, run.size, on_bytes_);
+    copy_range(*plan.from->files[run.source].file, run.offset, out, offset, run.size, on_bytes_);
     offset += run.size;
   };
   for (std::size_t i = first; i < last; ++i) {
@@ -109,14 +110,15 @@ void TensorWriter::work_run(const WeightsOutput& plan, std::size_t first, std::s
     const Piece& piece = pieces[index];
     thread_local std::vector<std::byte> buffer;
     buffer.resize(static_cast<std::size_t>(piece.size));
-    read_output(plan.tensors[piece.tensor], piece.at, buffer, reports[index]);
+    read_output(plan, plan.tensors[piece.tensor], piece.at, buffer, reports[index]);
     out.write_at(piece.offset, buffer);
     start_writeback(out, piece.offset, piece.size);
     if (on_bytes_) on_bytes_(piece.size);
   });
   std::vector<CastReport> per_tensor(last - first);
   for (std::size_t i = 0; i < pieces.size(); ++i) per_tensor[pieces[i].tensor - first].add(reports[i]);
-  for (std::size_t i = first; i < last; ++i) note_losses(plan.tensors[i], per_tensor[i - first], result);
+  for (std::size_t i = first; i < last; ++i)
+    note_losses(plan, plan.tensors[i], per_tensor[i - first], result);
 }
 
 void TensorWriter::write(const WeightsOutput& plan, OutputFile& out, WriteResult& result) const {
@@ -148,11 +150,11 @@ void TensorWriter::stream(const WeightsOutput& plan, WriteResult& result) const 
       check_interrupt();
       const std::span<std::byte> piece =
           std::span(buffer).first(static_cast<std::size_t>(std::min(kStreamPiece, tensor.output.size - at)));
-      read_output(tensor, at, piece, report);
+      read_output(plan, tensor, at, piece, report);
       write_stream(1, as_text(piece), kName);
       if (on_bytes_) on_bytes_(piece.size());
     }
-    note_losses(tensor, report, result);
+    note_losses(plan, tensor, report, result);
   }
 }
 

@@ -12,8 +12,7 @@ namespace mu {
 
 class TensorWriter {
  public:
-  TensorWriter(const Weights& weights, unsigned threads, OnBytes on_bytes)
-      : weights_(weights), threads_(threads), on_bytes_(std::move(on_bytes)) {}
+  TensorWriter(unsigned threads, OnBytes on_bytes) : threads_(threads), on_bytes_(std::move(on_bytes)) {}
 
   // Writes into a file, by position.
   void write(const WeightsOutput& plan, OutputFile& out, WriteResult& result) const;
@@ -23,9 +22,10 @@ class TensorWriter {
   // The input file that equals the planned file byte for byte, or null: it can be shared as a whole.
   [[nodiscard]] const InputFile* whole_copy_of(const WeightsOutput& plan) const;
 
-  // Bytes [at, at + out.size()) of a tensor as it will be written; `at` is the start of an element.
-  void read_output(const PackedTensor& tensor, std::uint64_t at, std::span<std::byte> out,
-                   CastReport& report) const;
+  // Bytes [at, at + out.size()) of a tensor of a planned file as it will be written; `at` is the start of an
+  // element.
+  void read_output(const WeightsOutput& plan, const PackedTensor& tensor, std::uint64_t at,
+                   std::span<std::byte> out, CastReport& report) const;
 
  private:
   void copy_run(const WeightsOutput& plan, std::size_t first, std::size_t last, std::uint64_t offset,
@@ -33,7 +33,6 @@ class TensorWriter {
   void work_run(const WeightsOutput& plan, std::size_t first, std::size_t last, std::uint64_t offset,
                 OutputFile& out, WriteResult& result) const;
 
-  const Weights& weights_;
   unsigned threads_;
   OnBytes on_bytes_;
 };

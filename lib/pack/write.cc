@@ -16,6 +16,7 @@
 #include "os/folder.h"
 #include "os/stage.h"
 #include "os/threads.h"
+#include "pack/replacement.h"
 #include "pack/tensor_writer.h"
 #include "weights/digest.h"
 
@@ -39,6 +40,7 @@ bool is_in(const std::string& path, const FileId& target) {
 
 void refuse_own_input(const PackPlan& plan, const Input& input, const std::string& out) {
   if (input.folder && plan.kind == OutputKind::kFolder) require_apart(out, {input.folder->path});
+  for (const Component& component : input.components) refuse_own_input(plan, component.input, out);
   const std::optional<FileId> target = id_of(out);
   if (!target) return;
   for (const WeightsFile& file : input.weights.files) {
@@ -49,10 +51,15 @@ void refuse_own_input(const PackPlan& plan, const Input& input, const std::strin
   }
 }
 
-// Compares what the disk returns with what should be there, tensor by tensor. Returns the content digest.
+// Compares what the disk returns with what should be there, tensor by tensor. Returns the content digest: of
+// the model in the folder itself or, where there is none, of the tensors of all components.
 std::string verify_output(const PackPlan& plan, const TensorWriter& writer,
                           const std::vector<std::string>& paths, unsigned threads) {
   std::vector<std::pair<std::string, std::string>> hashes;
+  const auto in_subfolder = [](const WeightsOutput& file) {
+    return file.name.find('/') != std::string::npos;
+  };
+  const bool has_top = !std::all_of(plan.weights.begin(), plan.weights.end(), in_subfolder);
   for (std::size_t f = 0; f < plan.weights.size(); ++f) {
     const WeightsOutput& file = plan.weights[f];
     const InputFile written(paths[f]);
@@ -72,21 +79,22 @@ std::string verify_output(const PackPlan& plan, const TensorWriter& writer,
       const PackedTensor& tensor = file.tensors[i];
       const TensorSpec& spec = tensor.output;
       CastReport unused;
-      const std::string expected = tensor_hash(
-          name(spec.dtype), spec.shape, spec.size,
-          [&](std::uint64_t at, std::span<std::byte> out) { writer.read_output(tensor, at, out, unused); });
+      const std::string expected = tensor_hash(name(spec.dtype), spec.shape, spec.size,
+                                               [&](std::uint64_t at, std::span<std::byte> out) {
+                                                 writer.read_output(file, tensor, at, out, unused);
+                                               });
       const std::string actual = tensor_hash(
           name(spec.dtype), spec.shape, spec.size,
           [&](std::uint64_t at, std::span<std::byte> out) { written.read_at(offsets[i] + at, out); });
       if (expected != actual) differs = true;
-      found[i] = {spec.name, actual};
+      found[i] = {file.label(tensor), actual};
     });
     if (!same || differs) {
       throw Error(ErrorKind::kIo, "read back different bytes than were written")
           .in_file(escape_name(paths[f]))
           .hint("the disk or the memory is faulty; nothing was put in place");
     }
-    hashes.insert(hashes.end(), found.begin(), found.end());
+    if (!has_top || !in_subfolder(file)) hashes.insert(hashes.end(), found.begin(), found.end());
   }
   return content_digest(std::move(hashes));
 }
@@ -147,7 +155,7 @@ WriteResult stage_weights(const PackPlan& plan, const TensorWriter& writer, Stag
   WriteResult result;
   for (const WeightsOutput& file : plan.weights) {
     for (const PackedTensor& tensor : file.tensors) {
-      const auto loss = losses.find(tensor.output.name);
+      const auto loss = losses.find(file.label(tensor));
       if (loss != losses.end()) result.losses.push_back(*loss);
     }
   }
@@ -155,9 +163,8 @@ WriteResult stage_weights(const PackPlan& plan, const TensorWriter& writer, Stag
   return result;
 }
 
-WriteResult write_folder(const PackPlan& plan, const Input& input, const std::string& out,
-                         const WriteOptions& options, const TensorWriter& writer,
-                         const FinishedShards& finished) {
+WriteResult write_folder(const PackPlan& plan, const std::string& out, const WriteOptions& options,
+                         const TensorWriter& writer, const FinishedShards& finished) {
   Replacement replacement;
   if (options.force && is_folder(out)) replacement = plan_replacement(out, plan);
   StagedFolder folder(out, options.force);
@@ -166,7 +173,7 @@ WriteResult write_folder(const PackPlan& plan, const Input& input, const std::st
   for (const TextOutput& text : plan.texts) texts.insert(text.name);
   for (const GatheredFile& file : plan.files) {
     if (!file.taken || texts.contains(file.name)) continue;
-    const InputFile source(input.folder->path_of(file.name));
+    const InputFile source(file.path);
     OutputFile copy = folder.create(file.name);
     copy_file(source, copy, {});
     copy.sync();
@@ -220,24 +227,22 @@ WriteResult write_pack(const PackPlan& plan, const Input& input, const std::stri
   std::uint64_t to_write = plan.total_bytes;
   for (const WeightsOutput& file : plan.weights) to_write -= finished.contains(file.name) ? file.size : 0;
   Progress progress("packing", to_write, options.progress);
-  const TensorWriter writer(input.weights, options.threads,
-                            [&progress](std::uint64_t bytes) { progress.add(bytes); });
+  const TensorWriter writer(options.threads, [&progress](std::uint64_t bytes) { progress.add(bytes); });
   if (plan.kind == OutputKind::kStream) {
     WriteResult result;
     for (const WeightsOutput& file : plan.weights) writer.stream(file, result);
     return result;
   }
   refuse_own_input(plan, input, out);
-  return plan.kind == OutputKind::kFolder ? write_folder(plan, input, out, options, writer, finished)
+  return plan.kind == OutputKind::kFolder ? write_folder(plan, out, options, writer, finished)
                                           : write_single(plan, out, options, writer);
 }
 
-WriteResult write_shards(const PackPlan& plan, const Input& input, const std::string& out,
-                         const std::string& name, const std::function<std::string(const WriteResult&)>& text,
+WriteResult write_shards(const PackPlan& plan, const std::string& out, const std::string& name,
+                         const std::function<std::string(const WriteResult&)>& text,
                          const WriteOptions& options) {
   Progress progress("packing", plan.total_bytes, options.progress);
-  const TensorWriter writer(input.weights, options.threads,
-                            [&progress](std::uint64_t bytes) { progress.add(bytes); });
+  const TensorWriter writer(options.threads, [&progress](std::uint64_t bytes) { progress.add(bytes); });
   StagedFolder folder(out, true);  // commit_if_first leaves an existing one alone
   WriteResult result = stage_weights(plan, writer, folder, {}, options);
   write_text(folder, {name, text(result)});

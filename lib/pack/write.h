@@ -43,8 +43,8 @@ void require_writable(const PackPlan& plan, const Input& input, const std::strin
 
 // Writes only the planned files of weights to a folder, and one more file whose text is made from the result.
 // If the folder exists by then, discards what was written: somebody else has done the same work.
-WriteResult write_shards(const PackPlan& plan, const Input& input, const std::string& out,
-                         const std::string& name, const std::function<std::string(const WriteResult&)>& text,
+WriteResult write_shards(const PackPlan& plan, const std::string& out, const std::string& name,
+                         const std::function<std::string(const WriteResult&)>& text,
                          const WriteOptions& options);
 
 }  // namespace mu

@@ -34,4 +34,12 @@ std::string shard_name(std::string_view stem, std::size_t number, std::size_t co
   return fmt::format("{}-{:05d}-of-{:05d}.safetensors", stem, number, count);
 }
 
+std::string index_name(std::string_view stem) {
+  for (const std::string_view plain : {"model", "diffusion_pytorch_model"}) {
+    if (stem.starts_with(plain) && stem.substr(plain.size()).starts_with('.'))
+      return fmt::format("{}.safetensors.index{}.json", plain, stem.substr(plain.size()));
+  }
+  return fmt::format("{}.safetensors.index.json", stem);
+}
+
 }  // namespace mu

@@ -21,4 +21,8 @@ std::vector<std::vector<std::size_t>> split_into_shards(const std::vector<std::u
 // "model.safetensors" for the only shard, else "model-00001-of-00003.safetensors" (number counts from 1).
 std::string shard_name(std::string_view stem, std::size_t number, std::size_t count);
 
+// "model.safetensors.index.json". Loaders want the variant of "model.fp16" at another place:
+// "model.safetensors.index.fp16.json".
+std::string index_name(std::string_view stem);
+
 }  // namespace mu
