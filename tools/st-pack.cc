@@ -193,9 +193,7 @@ PackPlan make_plan(const Options& o, const PackOptions& options, const std::vect
   for (const Finding& finding : input.folder_findings.list()) {
     if (finding.rule == "MD-COMPONENT") print_warning(escape_name(finding.file) + ": " + finding.message);
   }
-  PackPlan plan = plan_pack(input, prepared, options, kind, components);
-  for (const std::string& warning : plan.warnings) print_warning(warning);
-  return plan;
+  return plan_pack(input, prepared, options, kind, components);
 }
 
 void report(const Options& o, const PackPlan& plan, const Input& input, const WriteResult& result,

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Folders of models that consist of several: what sentence-transformers and diffusers save, and tokenizers' files."""
+import itertools
 import json
 import pathlib
 
@@ -72,8 +73,12 @@ def encode(model, kind):
     return [model.encode(TEXTS), model.encode(TEXTS, prompt_name="query")]
 
 
-@pytest.mark.parametrize("how", ["safetensors", "bin", "sharded"])
-@pytest.mark.parametrize("kind", ["dense", "static", "cnn", "router"])
+def some(usual, *all_of_them):
+    """Parameters of which only one is usual; the others take their time."""
+    return [one if one == usual else pytest.param(*one, marks=pytest.mark.full) for one in all_of_them]
+
+
+@pytest.mark.parametrize("kind, how", some(("dense", "bin"), *itertools.product(("dense", "static", "cnn", "router"), ("safetensors", "bin", "sharded"))))
 def test_sentence_transformers_load_what_we_pack(kind, how, tmp_path, run):
     from sentence_transformers import SentenceTransformer
 
@@ -89,6 +94,7 @@ def test_sentence_transformers_load_what_we_pack(kind, how, tmp_path, run):
     assert run("st-inspect", "--check=hub", tmp_path / "out", code=None).returncode in (0, 1)
 
 
+@pytest.mark.full
 def test_cross_and_sparse_encoders_load_what_we_pack(tmp_path, run):
     from sentence_transformers import CrossEncoder, SparseEncoder
     from sentence_transformers.sparse_encoder import models
@@ -148,7 +154,7 @@ def weights_of(pipe):
             for key, value in part.state_dict().items()}
 
 
-@pytest.mark.parametrize("how", ["safetensors", "bin", "variant", "sharded", "controlnets"])
+@pytest.mark.parametrize("how", ["bin", *(pytest.param(how, marks=pytest.mark.full) for how in ("safetensors", "variant", "sharded", "controlnets"))])
 def test_diffusers_load_what_we_pack(how, tmp_path, run):
     import diffusers
 

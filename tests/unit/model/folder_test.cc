@@ -77,6 +77,12 @@ TEST_CASE("folder: weights are chosen as loaders do") {
   CHECK(choice_of({"adapter_model.safetensors", "optimizer.pt"}).is_adapter);
   CHECK(choice_of({"adapter_model.safetensors"}).stem == "adapter_model");
   CHECK(choice_of({"diffusion_pytorch_model.safetensors"}).stem == "diffusion_pytorch_model");
+  CHECK(choice_of({"diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors"})
+            .names[0] == "diffusion_pytorch_model.safetensors");
+  CHECK(choice_of({"diffusion_pytorch_model.bin", "diffusion_pytorch_model.fp16.bin"}).stem ==
+        "diffusion_pytorch_model");
+  CHECK(choice_of({"pytorch_model.bin", "model.fp16.safetensors"}).names[0] == "pytorch_model.bin");
+  CHECK(choice_of({"model.fp16.safetensors"}).stem == "model.fp16");
   const WeightsChoice set = choice_of({"m-00002-of-00002.safetensors", "m-00001-of-00002.safetensors"});
   CHECK(set.names.size() == 2);
   CHECK(set.stem == "m");

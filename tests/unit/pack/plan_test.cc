@@ -6,6 +6,7 @@
 
 #include <set>
 
+#include "pack/replacement.h"
 #include "pack/write.h"
 #include "testing.h"
 #include "weights/open/open.h"

@@ -27,4 +27,7 @@ TEST_CASE("shards: split as huggingface_hub does") {
 TEST_CASE("shards: names") {
   CHECK(shard_name("model", 1, 1) == "model.safetensors");
   CHECK(shard_name("model", 2, 3) == "model-00002-of-00003.safetensors");
+  CHECK(index_name("model") == "model.safetensors.index.json");
+  CHECK(index_name("adapter_model.x") == "adapter_model.x.safetensors.index.json");
+  CHECK(index_name("diffusion_pytorch_model.fp16") == "diffusion_pytorch_model.safetensors.index.fp16.json");
 }
