@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // st-pack: write safetensors. Options become a plan, the plan is printed or carried out.
+//
+// The steps are those of pack(): open the inputs, merge adapters into the list of tensors, plan, then print the
+// plan (-n), write one part of it, or write all of it, with the parts that are finished.
 #include <fmt/format.h>
 
 #include <set>

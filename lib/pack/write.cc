@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+// A folder is written in this order: files of weights (whole ones shared with the input where the file system
+// can, finished ones of parts linked, the rest by tensor_writer.h), gathered files, then texts, the index last.
+// All of it lies in a stage (os/stage.h) until the last step puts it in place; --verify reads it there.
 #include "pack/write.h"
 
 #include <fcntl.h>
