@@ -43,6 +43,13 @@ Regex end_pattern(const std::string& key) {
   return Regex("(.*\\.)?(" + key + ")$", key);
 }
 
+// The head of a language model (get_output_embeddings), which "all-linear" leaves out.
+bool is_output_head(std::string_view module) {
+  const std::string_view last = module.substr(module.rfind('.') + 1);
+  return last == "lm_head" || last == "embed_out" || last == "output_projection" ||
+         module.ends_with("lm_head.decoder") || module.ends_with("predictions.decoder");
+}
+
 Error wrong_type(std::string_view key, std::string_view what) {
   return malformed(fmt::format("{} is not {}", key, what));
 }
@@ -239,15 +246,14 @@ bool TargetModules::is_layer(std::string_view module, RegexBudget& budget) const
 }
 
 bool TargetModules::covers(std::string_view module, bool is_embedding, RegexBudget& budget) const {
-  const std::string_view last = module.substr(module.rfind('.') + 1);
-  const bool is_head = last == "lm_head" || last == "embed_out";
+  const bool is_head = is_output_head(module);
   if (ties_ && is_head) return true;
   if (excluded_.pattern ? excluded_.pattern->matches_all(module, budget) : excluded_.names_end_of(module))
     return false;
   if (is_saved(module, budget)) return false;
   if (!targets_.is_given) return !has_parameters_;
   if (all_linear_) {
-    const bool is_classifier_head = is_classifier_ && (last == "score" || last == "classifier");
+    const bool is_classifier_head = is_classifier_ && (module == "score" || module == "classifier");
     return !is_embedding && !is_head && !is_classifier_head;
   }
   if (targets_.pattern) return targets_.pattern->matches_all(module, budget);

@@ -128,6 +128,7 @@ TEST_CASE("adapter patterns: modules are targets as PEFT finds them") {
       {R"("target_modules": "All-Linear")", "model.layers.0.q_proj", true},
       {R"("target_modules": "all-linear")", "lm_head", false},
       {R"("target_modules": "all-linear", "task_type": "SEQ_CLS")", "score", false},
+      {R"("target_modules": "all-linear")", "cls.predictions.decoder", false},
       {R"("target_modules": ["embed_tokens"], "ensure_weight_tying": true)", "lm_head", true},
   };
   for (const Row& row : rows) {
