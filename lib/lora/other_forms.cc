@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <optional>
+#include <memory>
 #include <set>
 
 #include "base/error.h"
@@ -74,18 +74,19 @@ std::string adopt_mlx_adapter(std::string_view text, Weights& weights) {
     throw malformed(fmt::format("fine_tune_type is {}: these are layers trained whole, not an adapter",
                                 escape_name(*type)));
   const JsonValue* const parameters = document.root.find("lora_parameters");
-  const JsonValue* const scale = parameters == nullptr ? nullptr : parameters->find("scale");
-  const std::optional<double> factor = scale == nullptr ? std::nullopt : scale->as_double();
-  const std::optional<std::uint64_t> rank =
-      parameters == nullptr ? std::nullopt : parameters->find_u64("rank");
-  if (!factor || !std::isfinite(*factor) || !rank)
+  const JsonValue none;
+  const JsonValue& settings = parameters == nullptr ? none : *parameters;
+  const JsonValue* const scale = settings.find("scale");
+  const double factor = scale == nullptr ? NAN : scale->as_double().value_or(NAN);
+  const std::uint64_t rank = settings.find_u64("rank").value_or(0);
+  if (!std::isfinite(factor) || rank == 0)
     throw malformed("lora_parameters lacks rank or scale, by which MLX multiplies the factors");
-  if (parameters->find("alpha") != nullptr)
+  if (settings.find("alpha") != nullptr)
     throw malformed("lora_parameters has alpha beside scale, which versions of MLX read differently")
         .hint("remove alpha, and set scale to what multiplies B A");
   LoraConfig config;
-  config.rank = *rank;
-  config.alpha = *factor * static_cast<double>(*rank);
+  config.rank = rank;
+  config.alpha = factor * static_cast<double>(rank);
   config.use_dora = type != nullptr && *type == "dora";
   if (const std::string* const base = document.root.find_string("model")) config.base_model = *base;
   std::set<std::string> modules;
