@@ -49,7 +49,7 @@ std::string join_words(const std::vector<std::string>& words) {
   return join(texts, " and ");
 }
 
-// The labels of a classifier; of very many only the first.
+// Labels of a classifier, or prompts; of very many only the first.
 std::string label_list(const std::vector<std::string>& labels) {
   constexpr std::size_t kShown = 20;
   if (labels.size() <= kShown) return codes(labels);
@@ -170,7 +170,7 @@ std::string model_region(const CardFacts& facts) {
   const std::string_view longest = facts.has("max_seq_length") ? "max_seq_length" : "tokenizer_max_length";
   list.add("Longest input",
            facts.has("sentence_class") && facts.has(longest) ? count_fact(facts, longest) + " tokens" : "");
-  list.add("Prompts", codes(facts.list("prompts")));
+  list.add("Prompts", label_list(facts.list("prompts")));
   list.add("Labels", label_list(facts.list("label_names")));
   list.add("Language", codes(facts.list("language")));
   if (const std::string license = facts.text("license"); !license.empty()) {

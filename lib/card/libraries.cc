@@ -31,7 +31,9 @@ std::vector<Module> modules_of(const Folder& folder) {
   std::vector<Module> modules;
   if (!folder.has("modules.json")) return modules;
   const JsonDocument document = parse_json(read_whole_file(folder.path_of("modules.json"), kMaxJson));
+  constexpr std::size_t kMostModules = 100;  // a model has some five
   for (const JsonValue& item : document.root.items()) {
+    if (modules.size() == kMostModules) break;
     Module module{text_of(item, "type"), text_of(item, "path")};
     const FolderFile* found = folder.find(module.path);
     const bool plain = module.path.find_first_of("/\\") == std::string::npos && found != nullptr;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <unordered_set>
 
 namespace mu {
 namespace {
@@ -43,17 +44,19 @@ bool has(const std::vector<std::string>& names, std::string_view name) {
 }  // namespace
 
 std::vector<std::string> eval_sets(const std::vector<std::string>& names) {
+  constexpr std::size_t kMostSets = 50;
+  const std::unordered_set<std::string_view> known(names.begin(), names.end());
   std::vector<std::string> sets;
   for (const std::string& name : names) {
     if (!name.starts_with(kEval) || !name.ends_with(kLoss)) continue;
-    const std::string set = name.size() <= kEval.size() + kLoss.size() - 1
-                                ? ""
-                                : name.substr(kEval.size(), name.size() - kEval.size() - kLoss.size());
+    std::string set;
+    if (name.size() > kEval.size() + kLoss.size())
+      set = name.substr(kEval.size(), name.size() - kEval.size() - kLoss.size());
     // A loss of a kind that the training logs as well, such as aux_loss, is not that of a set.
-    const std::string part = set + std::string(kLoss);
-    const bool timed = has(names, std::string(kEval) + set + "_runtime");
-    const bool kind = has(names, part) || set.find('/') != std::string::npos;
-    if ((set.empty() || timed || !kind) && !has(sets, set)) sets.push_back(set);
+    const bool timed = known.contains(std::string(kEval) + set + "_runtime");
+    const bool kind = known.contains(set + std::string(kLoss)) || set.find('/') != std::string::npos;
+    if ((set.empty() || timed || !kind) && !has(sets, set)) sets.push_back(std::move(set));
+    if (sets.size() == kMostSets) break;
   }
   return sets;
 }

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <unordered_set>
 
 #include "base/text.h"
 #include "card/gather.h"
@@ -35,6 +36,7 @@ struct Log {
   std::vector<CurvePoint> train;  // the loss, by step
   std::vector<MetricCurve> metrics;
   std::map<std::uint64_t, Evaluated> evals;
+  std::unordered_set<std::string> columns;  // names of the evaluations' numbers
 };
 
 // A resumed run logs steps again: the later entry counts.
@@ -89,7 +91,7 @@ void add_evaluation(Log& log, const TrainerState& state, const TrainerLogEntry& 
     if (sort.kind != Sort::Kind::kEval) continue;
     std::string name = state.metric_names[metric.name];
     if (!set.empty() && sort.set.empty()) name.insert(5, set + "_");
-    if (std::find(columns.begin(), columns.end(), name) == columns.end()) columns.push_back(name);
+    if (log.columns.insert(name).second) columns.push_back(name);
     Evaluated& row = log.evals[entry.step.value_or(0)];
     row.epoch = entry.epoch;
     row.values[name] = metric.value;
@@ -213,6 +215,9 @@ void add_trainer_state(CardFacts& facts, const TrainerState& state) {
   facts.eval_sets = eval_sets(state.metric_names);
   Log log = read_log(state, headlines, facts.eval_sets, facts.eval_columns);
   order_eval_columns(facts.eval_columns, headlines, facts.eval_sets);
+  constexpr std::size_t kMostCells = 16U << 20;  // bounds memory
+  while (facts.eval_columns.size() > 1 && log.evals.size() * facts.eval_columns.size() > kMostCells)
+    facts.eval_columns.pop_back();
   facts.train_curve = std::move(log.train);
   facts.metrics = std::move(log.metrics);
   facts.metrics_first = !headlines.empty() && headlines.front().before_loss;
