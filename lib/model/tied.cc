@@ -303,13 +303,14 @@ FoundTies find_tied(const std::optional<ModelConfig>& config, const Weights& wei
   return result;
 }
 
-bool equal_bytes(const Weights& weights, const Tensor& a, const Tensor& b) {
+bool equal_bytes(const Weights& weights, const Tensor& a, const Tensor& b, std::uint64_t limit) {
   if (a.dtype != b.dtype || a.shape != b.shape || a.size != b.size) return false;
   constexpr std::uint64_t kPiece = 1U << 20;
   std::vector<std::byte> left(static_cast<std::size_t>(std::min(kPiece, a.size)));
   std::vector<std::byte> right(left.size());
-  for (std::uint64_t at = 0; at < a.size; at += kPiece) {
-    const auto size = static_cast<std::size_t>(std::min(kPiece, a.size - at));
+  const std::uint64_t end = std::min(a.size, limit);
+  for (std::uint64_t at = 0; at < end; at += kPiece) {
+    const auto size = static_cast<std::size_t>(std::min(kPiece, end - at));
     weights.read(a, at, std::span(left).first(size));
     weights.read(b, at, std::span(right).first(size));
     if (std::memcmp(left.data(), right.data(), size) != 0) return false;

@@ -4,6 +4,7 @@
 // does so only where a rule of the model's class says so and the config switches that rule on (tie_table.h).
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -68,7 +69,7 @@ struct FoundTies {
 // that no rule ties, and tied names whose bytes differ, are named in the notes.
 FoundTies find_tied(const std::optional<ModelConfig>& config, const Weights& weights);
 
-// True when two tensors have the same dtype, shape and bytes. Reads both.
-bool equal_bytes(const Weights& weights, const Tensor& a, const Tensor& b);
+// True when two tensors have the same dtype, shape and bytes. Reads both, up to `limit` bytes.
+bool equal_bytes(const Weights& weights, const Tensor& a, const Tensor& b, std::uint64_t limit = UINT64_MAX);
 
 }  // namespace mu
