@@ -98,14 +98,32 @@ class Merger {
     return work_[tensor.name];
   }
 
-  const Tensor& require(const std::string& module, const std::string& name) {
-    const Tensor* tensor = base_.find_or_tied(name);
+  // The tensors of the base that the missing one may be: those that end alike.
+  std::string candidates(const std::string& name) const {
+    const std::size_t last = name.rfind('.');
+    const std::size_t begin = last == std::string::npos || last == 0 ? 0 : name.rfind('.', last - 1) + 1;
+    const std::string_view end = std::string_view(name).substr(begin);
+    std::vector<std::string> found;
+    for (const Tensor& tensor : base_.weights().tensors) {
+      if (found.size() < 3 && tensor.name.size() > end.size() && tensor.name.ends_with(end))
+        found.push_back(escape_name(tensor.name));
+    }
+    return join(found, ", ");
+  }
+
+  [[noreturn]] void fail_missing(const std::string& module, const std::string& name) const {
     const std::string& trained_on = use_->adapter->config.base_model;
-    if (tensor == nullptr)
-      throw malformed(fmt::format("{}: the base has no tensor '{}'", escape_name(module), escape_name(name)))
-          .in_file(escape_name(use_->adapter->name))
-          .hint(trained_on.empty() ? "is it the base this adapter was trained on?"
-                                   : "the adapter was trained on " + escape_name(trained_on));
+    std::string hint = trained_on.empty() ? "is it the base this adapter was trained on?"
+                                          : "the adapter was trained on " + escape_name(trained_on);
+    if (const std::string others = candidates(name); !others.empty()) hint += "; the base has " + others;
+    throw malformed(fmt::format("{}: the base has no tensor '{}'", escape_name(module), escape_name(name)))
+        .in_file(escape_name(use_->adapter->name))
+        .hint(hint);
+  }
+
+  const Tensor& require(const std::string& module, const std::string& name) {
+    const Tensor* const tensor = base_.find_or_tied(name);
+    if (tensor == nullptr) fail_missing(module, name);
     if (!is_plain_float(tensor->dtype))
       fail(module, fmt::format("'{}' in the base is {}: merge into the weights from before quantisation",
                                escape_name(name), type_text(*tensor)));

@@ -15,6 +15,7 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "lora/config.h"
+#include "lora/families.h"
 #include "weights/layout.h"
 
 namespace mu {
@@ -49,6 +50,9 @@ std::string adopt(Tensor& tensor) {
   const std::string leaf = leaf_of(std::string_view(tensor.name).substr(dot + 1), is_embedding);
   if (dot == std::string::npos || leaf.empty())
     throw malformed(fmt::format("'{}' is not a factor of MLX's LoRA", escape_name(tensor.name)));
+  if (!is_plain_float(tensor.dtype))
+    throw malformed(fmt::format("'{}' is {}: quantised factors are not supported", escape_name(tensor.name),
+                                type_text(tensor)));
   const bool is_matrix = leaf != "lora_magnitude_vector";
   if (is_matrix && (tensor.shape.size() != 2 || tensor.layout))
     throw malformed(

@@ -154,6 +154,15 @@ score.weight 1x4 7" ]
 q_proj.weight 4x4 1" ]
 }
 
+@test "a module that the base lacks is named, with those that end alike" {
+  base false
+  factors=("$m"model.other.q_proj.lora_A.weight:1x4:1 "$m"model.other.q_proj.lora_B.weight:4x1:1)
+  adapter ad '"base_model_name_or_path": "acme/tiny"'
+  expect 4 st-pack base --adapter ad -o no
+  has stderr "the base has no tensor 'model.other.q_proj.weight'"
+  has stderr "the adapter was trained on acme/tiny; the base has model.q_proj.weight"
+}
+
 @test "modules that are called like parts of an adapter" {
   for module in lora_block lora_A module.base_layer_norm modules.original; do
     rm -rf base ad out
