@@ -22,7 +22,7 @@ namespace mu {
 class RegexBudget {
  public:
   static constexpr std::uint64_t kSecond =
-      100'000'000;  // steps that take about a second, less where texts are long
+      200'000'000;  // steps that take about a second, less where texts are long
   explicit RegexBudget(std::uint64_t steps = kSecond) : left_(steps) {}
 
   [[nodiscard]] std::uint64_t left() const { return left_; }

@@ -278,11 +278,15 @@ void mount_cached(const std::string& cache_folder, const RemotePlace& place) {
   FarFolder folder;
   for (const CachedFile& file : repo.files(*commit, [](const std::string&) {})) {
     const auto local = std::make_shared<std::optional<InputFile>>();
-    const auto once = std::make_shared<std::once_flag>();
+    // Not std::call_once: an exception can't leave it in a program that has its own copy of the unwinder.
+    const auto mutex = std::make_shared<std::mutex>();
     const std::string path = join_path(repo.snapshot_path(*commit), file.name);
     folder.emplace(file.name, FarFile{file.size,
-                                      [local, once, path](std::uint64_t offset, std::span<std::byte> out) {
-                                        std::call_once(*once, [&] { local->emplace(path); });
+                                      [local, mutex, path](std::uint64_t offset, std::span<std::byte> out) {
+                                        {
+                                          const std::lock_guard<std::mutex> lock(*mutex);
+                                          if (!*local) local->emplace(path);
+                                        }
                                         (*local)->read_at(offset, out);
                                       },
                                       {}});

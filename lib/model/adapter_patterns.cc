@@ -39,8 +39,27 @@ bool ends_in(std::string_view module, std::string_view key) {
   return true;
 }
 
+// Whether the key begins with ".*" in each of its alternatives: then PEFT's `(.*\.)?` adds nothing but tries.
+// False where that takes more than a look.
+bool begins_anywhere(std::string_view key) {
+  if (!key.starts_with(".*") || key.find('[') != std::string_view::npos ||
+      key.find("(?") != std::string_view::npos)
+    return false;
+  if (key.size() > 2 && std::string_view("?+*{").find(key[2]) != std::string_view::npos) return false;
+  int depth = 0;
+  for (std::size_t i = 2; i < key.size(); ++i) {
+    if (key[i] == '\\') {
+      if (++i < key.size() && key[i] >= '0' && key[i] <= '9') return false;
+      continue;
+    }
+    depth += key[i] == '(' ? 1 : key[i] == ')' ? -1 : 0;
+    if (depth < 0 || (depth == 0 && key[i] == '|')) return false;
+  }
+  return true;
+}
+
 Regex end_pattern(const std::string& key) {
-  return Regex("(.*\\.)?(" + key + ")$", key);
+  return Regex((begins_anywhere(key) ? "(" : "(.*\\.)?(") + key + ")$", key);
 }
 
 // The head of a language model (get_output_embeddings), which "all-linear" leaves out.
