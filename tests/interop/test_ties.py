@@ -3,6 +3,7 @@
 import json
 import pathlib
 
+import peft
 import pytest
 import tie_rules
 import torch
@@ -126,3 +127,31 @@ def test_shared_storage_that_nothing_ties_is_written_name_by_name(tmp_path, run)
         note = run("st-pack", folder, "-o", folder / "out").stderr.decode()
         assert "share their storage" in note
         assert load_file(folder / "out/model.safetensors").keys() == model.state_dict().keys()
+
+
+@pytest.mark.parametrize("name, settings, saved, target", [
+    ("Gemma2ForCausalLM", {**LLAMA, "head_dim": 8}, "embed_tokens", "q_proj"),
+    ("Gemma2ForCausalLM", {**LLAMA, "head_dim": 8}, "lm_head", "q_proj"),
+    ("BloomForCausalLM", {**TINY, "hidden_size": 16, "n_layer": 1, "n_head": 2}, "lm_head", "query_key_value"),
+    ("BertForMaskedLM", BERT, "decoder", "query"),
+    ("BartForConditionalGeneration", BART, "lm_head", "q_proj"),
+    ("T5ForConditionalGeneration", T5, "lm_head", "q"),
+    ("T5ForConditionalGeneration", T5, "shared", "q"),
+])
+def test_a_tied_tensor_that_was_trained_whole_is_its_own(tmp_path, run, name, settings, saved, target):
+    model = made(name, settings)
+    model.save_pretrained(tmp_path / "base")
+    tuned = peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=[target], modules_to_save=[saved], init_lora_weights=False))
+    for key, parameter in tuned.named_parameters():
+        if "modules_to_save" in key:
+            parameter.data += torch.randn_like(parameter)
+    tuned.save_pretrained(tmp_path / "adapter")
+    run("st-pack", tmp_path / "base", "--adapter", tmp_path / "adapter", "-o", tmp_path / "out")
+    merged = tuned.merge_and_unload().eval()
+    again, report = type(model).from_pretrained(tmp_path / "out", output_loading_info=True)
+    assert not report["missing_keys"]
+    forced = name.startswith("T5")  # false would change what the model computes
+    assert again.config.tie_word_embeddings is forced
+    ids = {key: torch.arange(3, 13)[None] for key in ("input_ids", "decoder_input_ids")}
+    ids = ids if model.config.is_encoder_decoder else {"input_ids": ids["input_ids"]}
+    assert torch.allclose(merged(**ids).logits, again.eval()(**ids).logits, atol=1e-5)
