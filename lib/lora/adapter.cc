@@ -73,11 +73,6 @@ void check_module(LoraModule& module, const LoraConfig& config) {
   module.is_target = config.covers(module.name, module.is_embedding);
 }
 
-bool is_target_parameter(const LoraModule& module, const LoraConfig& config) {
-  return config.target_modules.empty() && !config.target_parameters.empty() &&
-         module.name.find("experts") != std::string::npos;
-}
-
 ReplacedRows read_rows(const LoraConfig& config, const std::string& module, const Tensor& tensor) {
   const std::vector<std::uint64_t>* const ids = config.tokens_of(module);
   if (ids == nullptr)
@@ -119,6 +114,27 @@ void add_factor(AdapterContent& content, std::unordered_map<std::string, std::si
 
 }  // namespace
 
+std::string stack_of(const LoraModule& module, const LoraConfig& config) {
+  const auto is_named = [&](const std::string& path) {
+    return std::any_of(
+        config.target_parameters.begin(), config.target_parameters.end(),
+        [&](const std::string& target) { return path == target || path.ends_with("." + target); });
+  };
+  std::string container = module.name;
+  std::size_t depth = 0;
+  for (; container.ends_with(".base_layer"); ++depth) container.resize(container.size() - 11);
+  std::vector<std::string> stacks;
+  for (const std::string_view parameter : kExpertParameters) {
+    std::string path = container + "." + std::string(parameter);
+    if (is_named(path)) stacks.push_back(std::move(path));
+  }
+  if (depth < stacks.size()) return stacks[stacks.size() - 1 - depth];
+  const std::string weight = container + ".weight";
+  const bool has_many = module.a != nullptr && !module.a->shape.empty() &&
+                        static_cast<double>(module.a->shape[0]) > config.rank_of(container);
+  return depth == 0 && has_many && is_named(weight) ? weight : "";
+}
+
 AdapterContent sort_adapter(const std::vector<Tensor>& tensors, const LoraConfig& config) {
   AdapterContent content;
   std::unordered_map<std::string, std::size_t> place;
@@ -146,10 +162,7 @@ AdapterContent sort_adapter(const std::vector<Tensor>& tensors, const LoraConfig
         break;
     }
   }
-  for (LoraModule& module : content.modules) {
-    if (is_target_parameter(module, config)) continue;  // judged beside the base: merge.h
-    check_module(module, config);
-  }
+  for (LoraModule& module : content.modules) check_module(module, config);
   if (!content.modules.empty() && content.replaced.empty() && content.rows.empty() &&
       std::none_of(content.modules.begin(), content.modules.end(),
                    [](const LoraModule& module) { return module.is_target; }))

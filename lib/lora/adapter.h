@@ -76,4 +76,9 @@ Adapter open_adapter(const std::string& path);
 // Sorts tensors, which must have the names that PEFT saves; the result borrows them. Throws kMalformed.
 AdapterContent sort_adapter(const std::vector<Tensor>& tensors, const LoraConfig& config);
 
+// The stack of experts that the factors of a module belong to: of "….experts.base_layer" the first parameter, of
+// "….experts" the last, of those that target_parameters names; of a three-dimensional linear layer its weight. Empty
+// for the factors of an ordinary layer.
+std::string stack_of(const LoraModule& module, const LoraConfig& config);
+
 }  // namespace mu

@@ -13,7 +13,6 @@
 
 #include "base/error.h"
 #include "base/text.h"
-#include "lora/families.h"
 #include "os/interrupt.h"
 #include "tensor/cast.h"
 #include "tensor/decode.h"
@@ -35,24 +34,6 @@ std::vector<double> load(const Adapter& adapter, const Tensor& tensor) {
   decode(tensor.dtype, bytes, std::span(values));
   require_finite(values, tensor, adapter);
   return values;
-}
-
-// The parameter that the factors of a container belong to: of "….experts.base_layer" the first, of "….experts" the
-// last, of those that the config targets. Empty for the factors of a layer.
-std::string stack_of(const LoraModule& module, const LoraConfig& config) {
-  std::string container = module.name;
-  std::size_t depth = 0;
-  for (; container.ends_with(".base_layer"); ++depth) container.resize(container.size() - 11);
-  std::vector<std::string> stacks;
-  for (const std::string_view parameter : kExpertParameters) {
-    const std::string path = container + "." + std::string(parameter);
-    const auto names = [&](const std::string& target) {
-      return path == target || path.ends_with("." + target);
-    };
-    if (std::any_of(config.target_parameters.begin(), config.target_parameters.end(), names))
-      stacks.push_back(path);
-  }
-  return depth < stacks.size() ? stacks[stacks.size() - 1 - depth] : "";
 }
 
 // One delta of an adapter: that of a module, or of one expert of a stack.
