@@ -58,7 +58,8 @@ std::uint64_t number_of(std::string_view digits) {
   return number;
 }
 
-// The source of a rule with its number filled in; `numbers` are those of all targets, in order.
+// The source of a rule with its number filled in; `numbers` are those of all targets, in order of
+// value and digits.
 std::string filled(std::string_view source, std::string_view number,
                    const std::vector<std::string>& numbers) {
   std::string out;
@@ -70,8 +71,11 @@ std::string filled(std::string_view source, std::string_view number,
     } else if (component.starts_with("#+")) {
       out += fmt::format("{}", number_of(number) + number_of(component.substr(2)));
     } else if (component.starts_with('~')) {
-      const auto at =
-          static_cast<std::size_t>(std::find(numbers.begin(), numbers.end(), number) - numbers.begin());
+      const auto found = std::lower_bound(numbers.begin(), numbers.end(), number,
+                                          [](std::string_view a, std::string_view b) {
+                                            return std::pair(number_of(a), a) < std::pair(number_of(b), b);
+                                          });
+      const auto at = static_cast<std::size_t>(found - numbers.begin());
       const std::uint64_t turn = number_of(component.substr(1));
       if (turn == 0 || at >= numbers.size()) return {};
       out += numbers[static_cast<std::size_t>(at % turn)];
@@ -268,7 +272,8 @@ FoundTies find_tied(const std::optional<ModelConfig>& config, const Weights& wei
     for (const Tensor* tensor : groups[i]) group_of.emplace(tensor, i);
   }
   std::set<std::string_view> dropped;
-  for (const TiedName& pair : ties.pairs()) {
+  const std::vector<TiedName> pairs = ties.pairs();
+  for (const TiedName& pair : pairs) {
     const Tensor *const a = names.at(pair.dropped), *const b = names.at(pair.kept);
     const auto left = group_of.find(a), right = group_of.find(b);
     const bool same = left != group_of.end() && right != group_of.end() && left->second == right->second;

@@ -68,15 +68,22 @@ constexpr std::array<std::string_view, 4> kPeftModules = {"modules_to_save", "or
                                                           "token_adapter"};
 
 // The name without a wrapper that begins it or follows a dot.
-std::string without(std::string name, std::string_view wrapper) {
-  for (std::size_t at = name.find(wrapper); at != std::string::npos; at = name.find(wrapper, at)) {
-    if (at > 0 && name[at - 1] != '.') {
-      at += wrapper.size();
+std::string without(std::string_view name, std::string_view wrapper) {
+  std::string out;
+  while (!name.empty()) {
+    const bool begins_part = out.empty() || out.back() == '.';
+    const std::size_t found = begins_part && name.starts_with(wrapper) ? 0 : name.find(wrapper, 1);
+    out += name.substr(0, found);
+    if (found == std::string_view::npos) break;
+    name.remove_prefix(found);
+    if (out.empty() || out.back() == '.') {
+      name.remove_prefix(wrapper.size());
     } else {
-      name.erase(at, wrapper.size());
+      out += name.front();
+      name.remove_prefix(1);
     }
   }
-  return name;
+  return out;
 }
 
 bool begins(std::string_view name, std::string_view wrapper) {
@@ -95,12 +102,19 @@ class Remover {
                          [this](std::string_view wrapper) { return remove_leading(wrapper); })) {
       }
     }
+    if (cut_ > 0) {
+      std::vector<std::string> names;
+      names.reserve(tensors_.size());
+      for (std::size_t i = 0; i < tensors_.size(); ++i) names.emplace_back(name(i));
+      result_.names = std::move(names);
+    }
     return std::move(result_);
   }
 
  private:
   [[nodiscard]] std::string_view name(std::size_t i) const {
-    return result_.names.empty() ? std::string_view(tensors_[i].name) : std::string_view(result_.names[i]);
+    const std::string& whole = result_.names.empty() ? tensors_[i].name : result_.names[i];
+    return std::string_view(whole).substr(cut_);
   }
 
   template <typename Matches>
@@ -112,13 +126,13 @@ class Remover {
 
   void remove_anywhere(std::string_view wrapper) {
     const auto has = [wrapper](std::string_view name) {
-      return name.find(wrapper) != std::string_view::npos && without(std::string(name), wrapper) != name;
+      return name.find(wrapper) != std::string_view::npos && without(name, wrapper) != name;
     };
     const std::uint64_t found = count(has);
     if (found == 0) return;
     std::vector<std::string> names;
     names.reserve(tensors_.size());
-    for (std::size_t i = 0; i < tensors_.size(); ++i) names.push_back(without(std::string(name(i)), wrapper));
+    for (std::size_t i = 0; i < tensors_.size(); ++i) names.push_back(without(name(i), wrapper));
     std::unordered_map<std::string_view, std::size_t> first;
     for (std::size_t i = 0; i < names.size(); ++i) {
       const auto [other, fresh] = first.try_emplace(names[i], i);
@@ -148,10 +162,7 @@ class Remover {
       if (!reason->empty() && !known) result_.kept.push_back(note);
       return false;
     }
-    std::vector<std::string> names;
-    names.reserve(tensors_.size());
-    for (std::size_t i = 0; i < tensors_.size(); ++i) names.emplace_back(name(i).substr(wrapper.size()));
-    result_.names = std::move(names);
+    cut_ += wrapper.size();
     if (std::exchange(last_leading_, wrapper) == wrapper) {
       result_.removed.back().wrapper += wrapper;
     } else {
@@ -161,11 +172,11 @@ class Remover {
   }
 
   // Nothing if the wrapper can go; an empty text if it stays as it should.
-  [[nodiscard]] std::optional<std::string> reason_to_keep(std::string_view wrapper,
-                                                          std::uint64_t found) const {
+  std::optional<std::string> reason_to_keep(std::string_view wrapper, std::uint64_t found) {
     if (wrapper == kPeft && rules_.of_adapter) return "";
     if (found < tensors_.size()) return "the others begin without it";
-    const std::uint64_t adapters = count(is_adapter_tensor);
+    if (!adapters_) adapters_ = count(is_adapter_tensor);  // what leads a name changes nothing about it
+    const std::uint64_t adapters = *adapters_;
     if (adapters == 0 && !rules_.of_adapter) return std::nullopt;
     if (adapters == tensors_.size() && wrapper == kPeft) return "";
     std::size_t one = 0;
@@ -176,6 +187,8 @@ class Remover {
   const std::vector<Tensor>& tensors_;
   const WrapperRules& rules_;
   WrapperRemoval result_;
+  std::size_t cut_ = 0;  // bytes removed from the beginning of every name
+  std::optional<std::uint64_t> adapters_;
   std::string_view last_leading_;  // the rule of `removed.back()`, if it is one for the beginning
 };
 

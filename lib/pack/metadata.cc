@@ -33,21 +33,29 @@ std::optional<std::vector<std::string>> names_of(const std::string& text) {
   return names;
 }
 
-// One list with the names of both, each once, as json.dumps writes it; nothing when one is not a list.
-std::optional<std::string> joined_lists(const std::string& first, const std::string& second) {
-  std::optional<std::vector<std::string>> names = names_of(first);
-  const std::optional<std::vector<std::string>> more = names_of(second);
-  if (!names || !more) return std::nullopt;
-  names->insert(names->end(), more->begin(), more->end());
-  std::set<std::string_view> seen;
-  std::string json = "[";
-  for (const std::string& name : *names) {
-    if (!seen.insert(name).second) continue;
-    if (json.size() > 1) json += ", ";
-    append_json_string_ascii(json, name);
+// Names of several lists in their order, each once.
+class NameList {
+ public:
+  void add(std::vector<std::string> names) {
+    for (std::string& name : names) {
+      const auto [held, fresh] = seen_.insert(std::move(name));
+      if (fresh) order_.push_back(&*held);
+    }
   }
-  return json + "]";
-}
+  // As json.dumps writes it.
+  [[nodiscard]] std::string text() const {
+    std::string json = "[";
+    for (const std::string* name : order_) {
+      if (json.size() > 1) json += ", ";
+      append_json_string_ascii(json, *name);
+    }
+    return json + "]";
+  }
+
+ private:
+  std::set<std::string> seen_;
+  std::vector<const std::string*> order_;
+};
 
 // Metadata while it is put together.
 class Union {
@@ -61,21 +69,31 @@ class Union {
       return;
     }
     if (held->second == value || key == "format" || is_settled(key)) return;
-    if (key == kNameList) {
-      if (std::optional<std::string> both = joined_lists(held->second, value)) {
-        held->second = std::move(*both);
-        return;
-      }
-    }
+    if (key == kNameList && join_names(held->second, value)) return;
     throw refused(
         fmt::format("the metadata key '{}' has another value in {}", escape_name(key), escape_name(file)))
         .in_file(escape_name(origin_[key]))
         .hint(
             fmt::format("--metadata '{0}=VALUE' chooses one, --metadata '{0}=' drops it", escape_name(key)));
   }
-  [[nodiscard]] Metadata take() { return std::move(values_); }
+  [[nodiscard]] Metadata take() {
+    if (names_) values_[std::string(kNameList)] = names_->text();
+    return std::move(values_);
+  }
 
  private:
+  // False when one of the texts is not a list.
+  bool join_names(const std::string& first, const std::string& second) {
+    std::optional<std::vector<std::string>> more = names_of(second);
+    if (!more) return false;
+    if (!names_) {
+      std::optional<std::vector<std::string>> names = names_of(first);
+      if (!names) return false;
+      names_.emplace().add(std::move(*names));
+    }
+    names_->add(std::move(*more));
+    return true;
+  }
   [[nodiscard]] bool is_settled(const std::string& key) const {
     return std::any_of(changes_.begin(), changes_.end(),
                        [&key](const auto& change) { return change.first == key; });
@@ -83,6 +101,7 @@ class Union {
 
   const MetadataChanges& changes_;
   Metadata values_;
+  std::optional<NameList> names_;              // when there are several lists
   std::map<std::string, std::string> origin_;  // the file that had the key first
 };
 

@@ -228,6 +228,22 @@ TEST_CASE("tied: a shared storage is one tensor only where a rule ties its names
   }
 }
 
+TEST_CASE("tied: what is written once is not said to be written twice") {
+  const Weights weights = named({"bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight"});
+  const FoundTies bert = find_tied(parse_model_config(R"({"architectures":["BertForMaskedLM"]})"), weights);
+  CHECK(bert.tied.size() == 1);
+  CHECK(bert.notes.empty());
+}
+
+TEST_CASE("tied: the time to find the turn of a numbered module does not grow with their number") {
+  std::vector<std::string> names;
+  for (int i = 0; i < 50'000; ++i)
+    names.push_back("model.layers." + std::to_string(i) + ".shared_transformer.o.weight");
+  const ModelConfig zamba =
+      parse_model_config(R"({"architectures":["Zamba2ForCausalLM"],"num_mem_blocks":2})");
+  CHECK(Ties(tie_rules_of(zamba), names).pairs().size() == 49'998);
+}
+
 TEST_CASE("tied: every rule of every class ends") {
   const TieRules all = tie_rules_of_any_class();
   CHECK(all.rules.size() > 100);

@@ -85,6 +85,14 @@ TEST_CASE("wrappers: an adapter keeps the beginning of its names without a word"
   CHECK(outcome({"base_model.model._orig_mod.q.lora_A.weight"}).names == "base_model.model.q.lora_A.weight");
 }
 
+TEST_CASE("wrappers: the time grows with the names, not with how often a wrapper is in them") {
+  for (const char* wrapper : {"module.", "_orig_mod.", "module._forward_module."}) {
+    std::string name;
+    for (int i = 0; i < 200'000; ++i) name += wrapper;
+    CHECK(outcome({name + "a", name + "b"}).names == "a b");
+  }
+}
+
 TEST_CASE("placeholders: counted, and only where weights should be") {
   std::vector<Tensor> tensors = tensors_called({"a.weight", "b.weight", "bias"});
   CHECK_FALSE(Placeholders(tensors).found());

@@ -42,6 +42,16 @@ TEST_CASE("metadata: lists of tensors' names become one list, in order") {
   CHECK(error_of([] { united({{{"tensor_names", "x"}}, {{"tensor_names", "[]"}}}); }) == ErrorKind::kRefused);
 }
 
+TEST_CASE("metadata: the lists of many files are joined in time that grows with their names") {
+  std::vector<Metadata> files;
+  for (int i = 0; i < 3'000; ++i) {
+    std::string names;
+    for (int k = 0; k < 30; ++k) names += fmt::format(R"({}"layers.{}.{}")", k == 0 ? "" : ",", i, k);
+    files.push_back({{"tensor_names", "[" + names + "]"}});
+  }
+  CHECK(united(files).at("tensor_names").ends_with(R"("layers.2999.28", "layers.2999.29"])"));
+}
+
 TEST_CASE("metadata: a key with two values is refused unless it is settled") {
   const std::vector<Metadata> files = {{{"run", "1"}}, {{"run", "2"}}};
   CHECK(error_of([&] { united(files); }) == ErrorKind::kRefused);
