@@ -13,6 +13,8 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <iterator>
+#include <set>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -269,11 +271,12 @@ void add_tags(CardFacts& facts, bool adapter) {
   const std::vector<std::string> own = facts.list("tags");
   const std::string source =
       own.empty() ? std::string(kConclusion) : facts.find("tags")->source + " and the other facts";
-  for (const std::string& tag : own) {
-    if (std::find(tags.begin(), tags.end(), tag) == tags.end()) tags.push_back(tag);
-  }
+  std::set<std::string_view> known(tags.begin(), tags.end());
+  std::vector<std::string> all = tags;
+  std::copy_if(own.begin(), own.end(), std::back_inserter(all),
+               [&known](const std::string& tag) { return known.insert(tag).second; });
   std::erase_if(facts.facts, [](const Fact& fact) { return fact.name == "tags"; });
-  facts.add_list("tags", tags, source);
+  facts.add_list("tags", all, source);
 }
 
 void add_library_name(CardFacts& facts, bool adapter) {
@@ -334,7 +337,8 @@ void add_conclusions(CardFacts& facts) {
 
   // Only for a language model: the losses of DPO and the like are not entropies.
   const std::optional<double> loss = facts.number("best_eval_loss");
-  const bool entropy = (method.empty() || method == "sft") && facts.text("pipeline_tag") == "text-generation";
+  const bool entropy = !facts.metrics_first && (method.empty() || method == "sft") &&
+                       facts.text("pipeline_tag") == "text-generation";
   if (loss && entropy && *loss < 50) facts.add_number("perplexity", std::exp(*loss), "best_eval_loss");
   add_tags(facts, adapter);
   add_name(facts);

@@ -51,8 +51,10 @@ bool is_machine_path(std::string_view text) {
   while (end < text.size() && is_path_character(text[end])) ++end;
   if (end + 1 >= text.size() || text[end] != '/' || !is_path_character(text[end + 1])) return false;
   const std::string_view first = text.substr(1, end - 1);
-  constexpr std::array<std::string_view, 13> kEverywhere = {"usr", "bin",  "etc", "dev", "proc", "sys", "lib",
-                                                            "run", "sbin", "api", "v1",  "v2",   "v3"};
+  // "/path/to/model" stands for a path, "/r/name" for a page.
+  constexpr std::array<std::string_view, 16> kEverywhere = {"usr", "bin",  "etc",  "dev", "proc", "sys",
+                                                            "lib", "run",  "sbin", "api", "v1",   "v2",
+                                                            "v3",  "path", "r",    "u"};
   return std::find(kEverywhere.begin(), kEverywhere.end(), first) == kEverywhere.end();
 }
 
@@ -63,8 +65,11 @@ bool has_machine_path(std::string_view line) {
     const std::size_t begin = line[at] == '/' ? at : at < 2 ? std::string_view::npos : at - 2;
     if (begin == std::string_view::npos || !is_machine_path(line.substr(begin))) continue;
     if (begin == 0 || line.substr(0, begin).ends_with("file://")) return true;
-    // The address in "[text](/page)" is one of the website.
-    if (line.substr(0, begin).ends_with("](")) continue;
+    // The address in "[text](/page)" or <a href="/page"> is one of the website.
+    constexpr std::array<std::string_view, 5> kAddresses = {"](", "href=\"", "src=\"", "href='", "src='"};
+    if (std::any_of(kAddresses.begin(), kAddresses.end(),
+                    [&](std::string_view before) { return line.substr(0, begin).ends_with(before); }))
+      continue;
     if (std::string_view(" \t\"'`([=:,;").find(line[begin - 1]) != std::string_view::npos) return true;
   }
   return false;

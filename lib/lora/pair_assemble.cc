@@ -88,7 +88,7 @@ class Assembly {
     config.modules_to_save = saved_modules();
     config.bias = biases_ ? "all" : "none";
     config.fan_in_fan_out = plan_.conv1d;
-    config.task_type = plan_.task_type;
+    config.task_type = head_left_out_ ? "" : plan_.task_type;
     config.base_model = o_.base_id;
     tuned.weights.tensors = std::move(tensors_);
     tuned.weights.index.reset();
@@ -132,7 +132,13 @@ class Assembly {
       if (pair.in_stack ? stacks_changed : pair.by_parameter && found_[i].rank > 0)
         parameters_.insert(pair.parameter);
       if (!pair.in_stack && found_[i].rank > 0) targets_.insert(pair.module);
-      if (pair.kind == PairKind::kFull && found_[i].changed) whole_modules_.insert(saved_module(pair));
+      const bool is_head = is_head_of_task(plan_.task_type, pair.parameter);
+      head_left_out_ = head_left_out_ || (is_head && pair.kind != PairKind::kFull);
+      // Without its head PEFT loads no adapter for a task, whether it changed or not.
+      if (pair.kind == PairKind::kFull && (found_[i].changed || is_head)) {
+        whole_modules_.insert(saved_module(pair));
+        if (found_[i].changed) changed_modules_.insert(saved_module(pair));
+      }
       if (pair.parameter.ends_with(".weight")) base_modules_.push_back(pair.module);
     }
   }
@@ -234,7 +240,8 @@ class Assembly {
     const bool layer = pair.kind == PairKind::kBias && targets_.contains(pair.module);
     tensor.name = "base_model.model." + (layer ? pair.module + ".base_layer.bias" : pair.parameter);
     tensors_.push_back(std::move(tensor));
-    result_.whole.push_back(pair.name);
+    if (pair.kind != PairKind::kFull || changed_modules_.contains(saved_module(pair)))
+      result_.whole.push_back(pair.name);
     biases_ = biases_ || pair.kind == PairKind::kBias;
   }
 
@@ -276,6 +283,8 @@ class Assembly {
   std::set<std::string> targets_;     // modules that get factors
   std::set<std::string> parameters_;  // stacks and routers that get factors; PEFT finds them by tensor
   std::set<std::string> whole_modules_;
+  std::set<std::string> changed_modules_;  // of these, those that differ from the base
+  bool head_left_out_ = false;
   std::vector<std::string> base_modules_;
   std::vector<LoraModule> modules_;
   std::vector<Tensor> tensors_;

@@ -110,6 +110,16 @@ log() {
   has output "| 2 |  | no log | 2.5 |"
 }
 
+@test "without training_args.bin too, the loss of DPO is not an entropy" {
+  log '{"step":1,"loss":0.7,"rewards/margins":0.0,"rewards/accuracies":0.5},{"step":2,"eval_loss":0.5,"eval_rewards/margins":0.5}'
+  expect 0 card-gen run
+  has output "Best validation loss: 0.5 at step 2"
+  [[ $output != *perplexity* ]]
+  log '{"step":1,"loss":0.7},{"step":2,"eval_loss":0.5}'
+  expect 0 card-gen run
+  has output "perplexity 1.649"
+}
+
 @test "a loss that is not a number is a gap; no label is cut" {
   log '{"step":1,"loss":3.0},{"step":2,"loss":2.0},{"step":3,"loss":NaN},{"step":4,"loss":2.0},{"step":5,"loss":1.0},
        {"step":6,"loss":null,"learning_rate":1},{"step":7,"loss":1.5}'

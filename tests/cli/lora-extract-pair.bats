@@ -188,9 +188,24 @@ t[k][2] = data[8 + size + begin:8 + size + end]'
   expect 0 extract --rank 4
   has stderr "2 tensors are stored whole: score.weight, score.bias"
   grep -A2 modules_to_save out/adapter_config.json | grep -q '"score"'
+  grep -q '"task_type": "SEQ_CLS"' out/adapter_config.json
   expect 0 extract --rank 4 --exclude score
   has stderr "score.weight"
   ! grep -q '"score"' out/adapter_config.json
+  grep -q '"task_type": null' out/adapter_config.json
+}
+
+@test "the head of a classifier that did not change is stored too, since PEFT wants it" {
+  both LlamaForSequenceClassification llama 't["score.weight"] = t.pop("lm_head.weight")'
+  expect 0 extract --rank 4
+  [[ $stderr != *"stored whole"* ]]
+  grep -A2 modules_to_save out/adapter_config.json | grep -q '"score"'
+  expect 0 st-inspect --names out
+  has output "base_model.model.score.weight"
+  rm -r tuned
+  cp -r base tuned
+  expect 1 extract --rank 4
+  has stderr "no difference"
 }
 
 @test "--compare compares all that adapters hold" {

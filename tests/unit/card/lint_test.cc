@@ -75,6 +75,8 @@ constexpr Case kCases[] = {
     {"CG-PATH", "---\na: b\n---\non /workspace/data/train.jsonl\n", 4,
      "---\na: b\n---\nand/or, 1/2, `#!/usr/bin/env`, POST /v1/chat/completions, [page](/docs/x)\n"},
     {"CG-PATH", "---\na: b\n---\n`/data/models/Llama-3`\n", 4, "---\na: b\n---\n</a> /x ./a/b ../a/b\n"},
+    {"CG-PATH", "---\na: b\n---\nsrc /data/a/b\n", 4,
+     "---\na: b\n---\n<a href=\"/models/a\"> <img src='/static/b.png'> /path/to/model /r/LocalLLaMA\n"},
     {"CG-PATH", "---\na: b\n---\n\"D:\\runs\\a\"\n", 4, "---\na: b\n---\nab:\\c file\n"},
     {"CG-PATH", "---\na: b\n---\nfile:///scratch/me/x\n", 4, "---\na: b\n---\nhttps://scratch/me/x\n"},
     {"CG-PATH", "---\ntags:\n- base_model:adapter:/x\n---\n", 3,
