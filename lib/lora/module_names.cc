@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <memory>
 
 #include "base/text.h"
 
@@ -14,6 +15,10 @@ std::string first_component(const std::string& name) {
   return name.substr(0, name.find('.'));
 }
 
+bool is_lm_head(const std::string& name) {
+  return name == "lm_head.weight" || name.ends_with(".lm_head.weight");
+}
+
 // The tensors by which a rule is judged. Experts have several spellings of their own, and an output head stands
 // outside the base model.
 std::vector<std::string> judged_tensors(const Adapter& adapter) {
@@ -22,8 +27,20 @@ std::vector<std::string> judged_tensors(const Adapter& adapter) {
     if (module.name.find("experts") == std::string::npos) names.push_back(module.name + ".weight");
   }
   for (const ReplacedRows& rows : adapter.rows) names.push_back(rows.module + ".weight");
-  std::erase_if(names, [](const std::string& name) {
-    return name == "lm_head.weight" || name.ends_with(".lm_head.weight");
+  std::erase_if(names, is_lm_head);
+  return names;
+}
+
+// The adapter's output heads that the base has under another name only, as files of GPT-NeoX do (embed_out).
+std::vector<std::string> renamed_heads(const Adapter& adapter, MergeBase& base) {
+  std::vector<std::string> names;
+  const std::shared_ptr<const TensorNames> table =
+      base.input().config ? TensorNames::of(*base.input().config) : nullptr;
+  if (!table) return names;
+  for (const LoraModule& module : adapter.modules) names.push_back(module.name + ".weight");
+  for (const ReplacedTensor& replaced : adapter.replaced) names.push_back(replaced.name);
+  std::erase_if(names, [&](const std::string& name) {
+    return !is_lm_head(name) || base.contains(name) || !base.contains(table->published(name));
   });
   return names;
 }
@@ -71,6 +88,7 @@ ModuleNames::ModuleNames(MergeBase& base, const Adapter& adapter) {
   const std::vector<std::string> tensors = judged_tensors(adapter);
   const std::optional<ModelConfig>& config = base.input().config;
   std::vector<std::string> all = tensors;
+  for (std::string& head : renamed_heads(adapter, base)) all.push_back(std::move(head));
   for (const LoraModule& module : adapter.modules) {
     if (module.name.find("experts") == std::string::npos) continue;
     std::string parameter = target_parameter_of(module.name, adapter.config);

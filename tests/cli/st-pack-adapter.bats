@@ -154,6 +154,21 @@ score.weight 1x4 7" ]
 q_proj.weight 4x4 1" ]
 }
 
+@test "a head that files call otherwise than the model in memory" {
+  base false
+  python3 st.py base/model.safetensors gpt_neox.embed_in.weight:6x4:0 gpt_neox.q_proj.weight:4x4:0 embed_out.weight:6x4:0
+  sed -i 's/LlamaForCausalLM/GPTNeoXForCausalLM/; s/"llama"/"gpt_neox"/' base/config.json
+  factors=("$m"gpt_neox.q_proj.lora_A.weight:1x4:1 "$m"gpt_neox.q_proj.lora_B.weight:4x1:1)
+  for head in lm_head.weight:6x4:1 "lm_head.lora_A.weight:1x4:1 ${m}lm_head.lora_B.weight:6x1:1"; do
+    # shellcheck disable=SC2086
+    adapter ad '"bias": "none"' "$m"${head}
+    expect 0 st-pack base --adapter ad -o out --force
+    [ "$(python3 st.py out | sort)" = "embed_out.weight 6x4 1
+gpt_neox.embed_in.weight 6x4 0
+gpt_neox.q_proj.weight 4x4 1" ]
+  done
+}
+
 @test "a module that the base lacks is named, with those that end alike" {
   base false
   factors=("$m"model.other.q_proj.lora_A.weight:1x4:1 "$m"model.other.q_proj.lora_B.weight:4x1:1)
