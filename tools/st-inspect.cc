@@ -106,6 +106,7 @@ int inspect(const Options& o, const std::string& path) {
     const Findings findings = check_input(input);
     out(overview_text(input, gather_facts(input), findings, tensors, out_width()));
     if (console().verbose > 0) out("\n" + safety_text(input) + check_text(input, findings, Level::kHub));
+    if (findings.first_up_to(Level::kLoads) != nullptr) return 4;  // components' included
   }
   if (views_of(o) > 0) warn_of_danger(input);  // the overview shows it
   return is_refused(input) ? 4 : 0;

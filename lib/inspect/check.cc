@@ -159,6 +159,13 @@ class FolderCheck {
     for (const Component& component : open_components(folder_, names_)) {
       findings_.add_all(component.input.weights.findings);
       findings_.add_all(component.input.folder_findings);
+      if (safety_exit_code(component.input) == 4)
+        findings_.add({"MD-COMPONENT",
+                       Level::kLoads,
+                       false,
+                       "holds a pickle that is dangerous to load; st-inspect --check of this folder lists it",
+                       component.input.name,
+                       {}});
     }
   }
 
@@ -210,7 +217,7 @@ bool is_refused(const Input& input) {
 }
 
 int check_exit_code(const Input& input, const Findings& findings, Level level) {
-  if (is_refused(input)) return 4;
+  if (is_refused(input) || findings.first_up_to(Level::kLoads) != nullptr) return 4;
   return findings.first_up_to(level) != nullptr || safety_exit_code(input) != 0 ? 1 : 0;
 }
 

@@ -136,6 +136,19 @@ J
   expect 4 st-pack m -o out
 }
 
+@test "a part that loaders refuse, or that is dangerous to load, makes the whole malformed" {
+  sentence_model m
+  truncate -s -5 m/2_Dense/model.safetensors
+  expect 4 st-inspect --check m
+  has output ST-SIZE
+  expect 4 st-inspect m
+  rm m/2_Dense/model.safetensors
+  cp "$FIXTURES/torch/unsafe.pt" m/2_Dense/pytorch_model.bin
+  expect 4 st-inspect --check m
+  has output "m/2_Dense: holds a pickle that is dangerous to load"
+  expect 4 st-inspect m
+}
+
 @test "folders that are named but not there are reported" {
   sentence_model m
   rm -r m/2_Dense
