@@ -203,9 +203,11 @@ class PartFinder {
   // What a companion belongs to, or null: the module that its name comes down to, or one with fewer words
   // ("x.dequant_scale" and "x.weight"). One of the same fp8 type is a weight that happens to be called so.
   Module* module_of(std::size_t i) {
+    constexpr int kMostWords = 16;  // more than any library adds, so that a long name costs little
     Reduced& reduced = guesses_[i].reduced;
     auto found = modules_.find(reduced.module);
-    while (found == modules_.end() && reduced.module.size() > reduced.parent) {
+    for (int n = 0; n < kMostWords && found == modules_.end() && reduced.module.size() > reduced.parent;
+         ++n) {
       const std::size_t word = reduced.module.find_last_of("._");
       reduced.module.resize(word == std::string::npos ? reduced.parent : std::max(word, reduced.parent));
       found = modules_.find(reduced.module);

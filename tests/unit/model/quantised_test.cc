@@ -36,6 +36,15 @@ using F = QuantFamily;
 
 }  // namespace
 
+TEST_CASE("quantised: a long name of a scale costs no more than its length") {
+  std::vector<Row> rows;
+  for (int i = 0; i < 100; ++i) rows.push_back({"m" + std::to_string(i) + ".weight", Dtype::kF8E4M3, kPlain});
+  std::string name = "x";
+  for (int i = 0; i < 1'000'000; ++i) name += "_a";
+  rows.push_back({name + "_scale", Dtype::kF32, kPlain});
+  check_rows(rows);
+}
+
 TEST_CASE("quantised: weights and companions by library") {
   check_rows({{"a.weight", Dtype::kF8E4M3, kWeight, F::kScaled},
               {"a.weight_scale_inv", Dtype::kF32, kScale, F::kScaled},
