@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <memory>
@@ -64,6 +65,20 @@ bool is_date(std::string_view text) {
   return text.size() >= 10 && is_digits(text.substr(0, 4)) && text[4] == '-' &&
          is_digits(text.substr(5, 2)) && text[7] == '-' && is_digits(text.substr(8, 2)) &&
          (text.size() == 10 || text[10] == 'T' || text[10] == ' ');
+}
+
+// Whether a plain text has the form of a date but is not a day, "2024-02-30", which PyYAML refuses.
+bool is_no_day(std::string_view text) {
+  if (text.size() != 10 || !is_date(text)) return false;
+  const auto number = [text](std::size_t at, std::size_t count) {
+    int value = 0;
+    for (const char c : text.substr(at, count)) value = 10 * value + (c - '0');
+    return value;
+  };
+  const std::chrono::year_month_day day(std::chrono::year(number(0, 4)),
+                                        std::chrono::month(static_cast<unsigned>(number(5, 2))),
+                                        std::chrono::day(static_cast<unsigned>(number(8, 2))));
+  return !day.ok() || number(0, 4) == 0;
 }
 
 YamlValue::Kind resolve(std::string_view text) {
@@ -186,6 +201,8 @@ class Builder {
     // The library lets this pass; PyYAML's own scanner and js-yaml do not.
     if (plain && text.starts_with('%'))
       throw malformed("not valid YAML: '%' can't begin a value").at(place(line));
+    if (plain && is_no_day(text))
+      throw malformed(fmt::format("not valid YAML: {} is not a day; put it in quotes", text)).at(place(line));
     YamlValue value = value_at(line, plain ? resolve(text) : YamlValue::Kind::kString);
     value.text = text;
     value.is_plain = plain && !text.empty();

@@ -88,6 +88,9 @@ TEST_CASE("yaml: values know their lines, duplicates and aliases are refused by 
   CHECK(what("a: *b\n").starts_with("line 2: "));
   CHECK(what("a: &b c\n").starts_with("line 2: "));
   CHECK(what("a: 1\n---\nb: 2\n").find("more than one") != std::string::npos);
+  CHECK(what("a: 2024-02-30\n") == "line 2: not valid YAML: 2024-02-30 is not a day; put it in quotes");
+  CHECK(what("a: 2023-02-29\n").starts_with("line 2: not valid YAML"));
+  CHECK(what("- 2024-02-29\n- '2024-13-01'\n- 2024-13-01x\n").empty());
   CHECK(what("a: 1\n...\nb: 2\n").starts_with("line 4: not valid YAML"));
   CHECK(what("a: [\n").starts_with("line "));
   CHECK(what(std::string(200, '[').c_str()).starts_with("line 2: nested too deeply"));
