@@ -241,6 +241,7 @@ int pack(const Options& o) {
   if (o.common.dry_run) {
     out(o.common.json ? plan_json(plan, input, *o.output, replacement, nullptr)
                       : plan_text(plan, *o.output, replacement));
+    for (const std::string& note : plan.notes) print_note(note);
     return 0;
   }
   std::vector<std::string> sources;
