@@ -59,10 +59,8 @@ def test_zero(made, tmp_path, run, world, case):
     if variant == "engine":
         assert expected.keys() <= got.keys()
         got = {name: got[name] for name in expected}
-    if variant == "tied":  # written once
-        assert len(expected.keys() - got.keys()) == 1 and expected.keys() - got.keys() <= {"embed.weight", "head.weight"}
-    elif case != "zero-1-frozen":  # whose frozen weights zero_to_fp32 drops
-        assert got.keys() == expected.keys()
+    if case != "zero-1-frozen":  # whose frozen weights zero_to_fp32 drops
+        assert got.keys() == expected.keys()  # both names of a tied tensor: without a config nothing says that loaders tie them
     # zero_to_fp32 casts frozen weights and buffers; we keep what is stored.
     for name in got.keys() & expected.keys():
         assert same(got[name].float(), expected[name].float()), name
