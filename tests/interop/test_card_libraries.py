@@ -58,6 +58,7 @@ def test_a_sentence_transformer(tmp_path, run, prompts):
     assert "tensor(" in run_code(card, tmp_path)
 
 
+@pytest.mark.full
 def test_cross_and_sparse_encoders(tmp_path, run):
     st = pytest.importorskip("sentence_transformers")
     from sentence_transformers.sparse_encoder import models

@@ -58,6 +58,7 @@ FAMILIES = [
 ]
 
 
+@pytest.mark.full  # a minute
 def test_the_table_is_that_of_the_library():
     assert TABLE.read_text() == tie_rules.table(), "run tests/interop/tie_rules.py"
 

@@ -32,7 +32,9 @@ import signal
 import sys
 import warnings
 
-os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error")
+os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+if __name__ == "__main__":  # not for tests that import it and talk to a hub of their own
+    os.environ["HF_HUB_OFFLINE"] = "1"
 warnings.filterwarnings("ignore")
 import torch  # noqa: E402
 import transformers  # noqa: E402
