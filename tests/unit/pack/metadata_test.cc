@@ -2,6 +2,7 @@
 #include "pack/metadata.h"
 
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include "testing.h"
 
