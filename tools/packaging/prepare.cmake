@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Run by CPack over the staged tree, before it is packed. Archives get licence and README at the top; Debian gets what
-# its policy asks for: compressed manual pages and changelog, a copyright file, zsh completions where Debian looks.
+# its policy asks for: compressed manual pages and changelog, a copyright file, why lintian may pass, zsh completions where Debian looks.
 set(root ${CPACK_TEMPORARY_INSTALL_DIRECTORY})
 if(NOT CPACK_GENERATOR STREQUAL "DEB")
   file(COPY ${CPACK_MU_SOURCE}/LICENSE ${CPACK_MU_SOURCE}/README.md ${CPACK_MU_SOURCE}/CHANGELOG.md DESTINATION ${root})
@@ -18,6 +18,8 @@ file(STRINGS ${CPACK_MU_SOURCE}/CHANGELOG.md RELEASE REGEX "^## [0-9]" LIMIT_COU
 string(REGEX REPLACE ".*\\((.*)\\)" "\\1" RELEASE "${RELEASE}")
 execute_process(COMMAND date --utc --rfc-email --date=${RELEASE} OUTPUT_VARIABLE RELEASE OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
 configure_file(${here}/changelog.in ${doc}/changelog @ONLY)
+file(MAKE_DIRECTORY ${usr}/share/lintian/overrides)
+configure_file(${here}/lintian-overrides ${usr}/share/lintian/overrides/modelutils COPYONLY)
 file(GLOB pages ${usr}/share/man/man*/*)
 foreach(file ${pages} ${doc}/changelog)
   execute_process(COMMAND gzip -9n ${file} COMMAND_ERROR_IS_FATAL ANY)
