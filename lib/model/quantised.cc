@@ -81,6 +81,8 @@ bool is_scale_word(std::string_view word) {
 }
 
 const Ending* ending_of(std::string_view name) {
+  if (name.ends_with(".weight") || name.ends_with(".bias"))
+    return nullptr;  // most names: no ending is one of these
   if (name == "scaled_fp8") return &kEndings.back();
   const auto* const found = std::find_if(kEndings.begin(), kEndings.end(),
                                          [name](const Ending& e) { return name.ends_with(e.text); });
@@ -255,7 +257,11 @@ class PartFinder {
 }  // namespace
 
 std::vector<QuantPart> quant_parts(const std::vector<Tensor>& tensors) {
-  return PartFinder(tensors).find();
+  // Most models have neither a small type nor such a name, and every view of st-inspect asks.
+  const bool any = std::any_of(tensors.begin(), tensors.end(), [](const Tensor& tensor) {
+    return is_small(tensor) || tensor.dtype == Dtype::kF8E8M0 || ending_of(tensor.name) != nullptr;
+  });
+  return any ? PartFinder(tensors).find() : std::vector<QuantPart>(tensors.size());
 }
 
 namespace {
