@@ -42,7 +42,7 @@ struct RegexMatch {
 // throw kMalformed, with the pattern named: when it is not one that Python reads, or the budget is spent.
 class Regex {
  public:
-  // Messages call it `name`, which is the pattern itself where none is given.
+  // `name` is what messages call it; if it is empty, they show the pattern.
   explicit Regex(std::string pattern, std::string name = {});
 
   // Throws for a wrong syntax, without compiling.

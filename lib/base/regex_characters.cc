@@ -18,7 +18,7 @@ namespace {
 
 using Range = std::pair<char32_t, char32_t>;
 
-// What str.isspace() says; \x1c to \x1f are no spaces to Unicode.
+// As str.isspace() has it, which counts \x1c to \x1f as well; Unicode does not.
 constexpr Range kSpaces[] = {{0x09, 0x0d},     {0x1c, 0x20},     {0x85, 0x85},     {0xa0, 0xa0},
                              {0x1680, 0x1680}, {0x2000, 0x200a}, {0x2028, 0x2029}, {0x202f, 0x202f},
                              {0x205f, 0x205f}, {0x3000, 0x3000}};

@@ -58,7 +58,7 @@ class Translator : PatternReader {
     alternatives(Mode{}, 0);
     if (peek() != kEnd) throw malformed("a parenthesis is closed that is not open");
     for (const std::uint64_t number : conditions_) {
-      if (number >= groups_.size()) throw malformed(fmt::format("there is no group {}", number));
+      if (number >= groups_.size()) throw malformed(fmt::format("group {} does not exist", number));
     }
     if (syntax_.ignores_case && !is_ascii_) throw malformed("it ignores case and is not ASCII");
     syntax_.text = std::move(out_);
@@ -84,6 +84,7 @@ class Translator : PatternReader {
   Width condition(Mode mode, std::size_t depth);
   Width flags(char32_t first, Mode& mode, std::size_t depth, bool at_start, Item& item);
   Width back_reference(std::uint64_t group);
+  [[nodiscard]] std::uint64_t group_called(const std::string& name) const;
   void check_reference(std::uint64_t group) const;
   // The width with the repetition that c begins; nothing if c is a brace that stands for itself.
   std::optional<Width> repeated(char32_t c, Item item, Width width);
@@ -244,7 +245,7 @@ void Translator::check_reference(std::uint64_t group) const {
 
 Width Translator::back_reference(std::uint64_t group) {
   if (group == 0 || group >= groups_.size())
-    throw malformed(fmt::format("there is no group {} before it", group));
+    throw malformed(fmt::format("group {} does not come before it", group));
   check_reference(group);
   out_ += fmt::format("\\g{{{}}}", group);
   return groups_[group].width;
@@ -331,6 +332,12 @@ Width Translator::extension(Mode& mode, std::size_t depth, bool at_start, Item& 
   return flags(c, mode, depth, at_start, item);
 }
 
+std::uint64_t Translator::group_called(const std::string& name) const {
+  const auto found = syntax_.groups.find(name);
+  if (found == syntax_.groups.end()) throw malformed(fmt::format("group '{}' does not come before it", name));
+  return found->second;
+}
+
 // (?P<name>...) and (?P=name).
 Width Translator::named(Mode mode, std::size_t depth) {
   const char32_t c = get();
@@ -339,9 +346,7 @@ Width Translator::named(Mode mode, std::size_t depth) {
   if (is_digit(static_cast<unsigned char>(name[0])))
     throw malformed(fmt::format("'{}' is not a name of a group", name));
   if (c == '<') return capture(mode, depth, name);
-  const auto found = syntax_.groups.find(name);
-  if (found == syntax_.groups.end()) throw malformed(fmt::format("there is no group '{}' before it", name));
-  return back_reference(found->second);
+  return back_reference(group_called(name));
 }
 
 Width Translator::lookaround(char32_t sign, bool behind, Mode mode, std::size_t depth) {
@@ -366,9 +371,7 @@ Width Translator::condition(Mode mode, std::size_t depth) {
     if (group == 0) throw malformed("a condition names group 0");
     conditions_.push_back(group);
   } else {
-    const auto found = syntax_.groups.find(name);
-    if (found == syntax_.groups.end()) throw malformed(fmt::format("there is no group '{}' before it", name));
-    group = found->second;
+    group = group_called(name);
   }
   check_reference(group);
   out_ += fmt::format("(?({})", group);

@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
 #include <set>
 
 #include "base/glob.h"
+#include "base/regex.h"
 #include "base/text.h"
 #include "card/gather.h"
 #include "weights/layout.h"
@@ -15,54 +17,38 @@
 namespace mu {
 namespace {
 
-// The names of modules in quantisation settings: whole names, globs, and simple "re:" patterns. Prepared
-// once, since lists and models are long.
+// The names of modules in quantisation settings: whole names, globs, and regular expressions of Python after "re:",
+// which match from the start. Prepared once, since lists and models are long; all lists of a model share a budget.
 class Modules {
  public:
-  void add_name(std::string name) { names_.insert(std::move(name)); }
+  explicit Modules(std::shared_ptr<RegexBudget> budget) : budget_(std::move(budget)) {}
+
   void add_glob(std::string_view glob) {
-    constexpr std::size_t kMost = 1000;  // every glob is tried on every tensor
     if (globs_.size() < kMost) globs_.emplace_back(glob);
   }
-  void add(const std::string& pattern);
+  void add(const std::string& pattern) {
+    if (!pattern.starts_with("re:")) {
+      names_.insert(pattern);
+    } else if (patterns_.size() < kMost) {
+      patterns_.emplace_back(pattern.substr(3));
+    }
+  }
+  // Throws kMalformed for a pattern that Python does not read or that takes too long.
   [[nodiscard]] bool has(std::string_view module) const {
-    return names_.contains(module) || matches_any(globs_, module);
+    return names_.contains(module) || matches_any(globs_, module) ||
+           std::any_of(patterns_.begin(), patterns_.end(), [&](const Regex& pattern) {
+             return pattern.match_start(module, *budget_).has_value();
+           });
   }
 
  private:
+  static constexpr std::size_t kMost = 1000;  // each is tried on every tensor
+
+  std::shared_ptr<RegexBudget> budget_;
   std::set<std::string, std::less<>> names_;
   std::vector<Glob> globs_;
+  std::vector<Regex> patterns_;
 };
-
-// Supports the dots and stars that such lists use; other regular expressions name nothing.
-std::optional<std::string> glob_of(std::string_view expression) {
-  std::string glob;
-  for (std::size_t i = 0; i < expression.size(); ++i) {
-    const char c = expression[i];
-    const char next = i + 1 < expression.size() ? expression[i + 1] : '\0';
-    if (c == '.' && next == '*') {
-      glob += '*';
-      ++i;
-    } else if (c == '\\' && next != '\0') {
-      glob += next;
-      ++i;
-    } else if (c == '.') {
-      glob += '?';
-    } else if (c == '$' && next == '\0') {
-      return glob;
-    } else if (std::string_view("+*?()[]{}|$").find(c) != std::string_view::npos) {
-      return std::nullopt;
-    } else if (c != '^') {
-      glob += c;
-    }
-  }
-  return glob + "*";  // re.match matches from the start and may stop anywhere
-}
-
-void Modules::add(const std::string& pattern) {
-  if (!pattern.starts_with("re:")) return add_name(pattern);
-  if (const std::optional<std::string> glob = glob_of(std::string_view(pattern).substr(3))) add_glob(*glob);
-}
 
 // Which modules a group of compressed-tensors packs, and into how many bits.
 struct Group {
@@ -76,7 +62,8 @@ struct Quantisation {
   std::uint64_t bits = 0;
   bool four_bit = false, packed = false, four_bit_experts = false;
   std::vector<Group> groups;
-  Modules exempt;  // modules that are not quantised
+  std::shared_ptr<RegexBudget> budget = std::make_shared<RegexBudget>();  // of all patterns
+  Modules exempt{budget};                                                 // modules that are not quantised
 };
 
 std::vector<std::string> texts_of(const JsonValue* list) {
@@ -92,7 +79,7 @@ void add_groups(Quantisation& q, const JsonValue& groups) {
   for (const JsonValue::Member& member : groups.members()) {
     const JsonValue* weights = member.value.find("weights");
     if (weights == nullptr || !weights->find_u64("num_bits")) continue;
-    Group group;
+    Group group{Modules(q.budget)};
     group.bits = *weights->find_u64("num_bits");
     for (const std::string& target : texts_of(member.value.find("targets"))) {
       group.takes_all = group.takes_all || target == "Linear";

@@ -1,29 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: Apache-2.0
 # lora-extract between two models whose files are not simply the parameters of a Llama, and --compare.
-load helper
-
-# edit FILE PYTHON: changes the tensors t (name to [dtype, shape, bytes]) of a safetensors file.
-edit() {
-  python3 - "$@" <<'PY'
-import json, random, struct, sys
-path, code = sys.argv[1:]
-data = open(path, "rb").read()
-size = struct.unpack("<Q", data[:8])[0]
-header = json.loads(data[8:8 + size])
-meta = header.pop("__metadata__", None)
-t = {k: [v["dtype"], v["shape"], data[8 + size + v["data_offsets"][0]:8 + size + v["data_offsets"][1]]] for k, v in header.items()}
-random.seed(1)
-scope = {"t": t, "random": random, "struct": struct}
-exec(code, scope)
-out, at = ({"__metadata__": meta} if meta else {}), 0
-for k, (dtype, shape, body) in scope["t"].items():
-    out[k] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + len(body)]}
-    at += len(body)
-text = json.dumps(out).encode()
-open(path, "wb").write(struct.pack("<Q", len(text)) + text + b"".join(v[2] for v in scope["t"].values()))
-PY
-}
+load lora
 
 # both CLASS TYPE [PYTHON]: the folders base and tuned, models of that class, with these changes to both.
 both() {

@@ -113,6 +113,14 @@ TEST_CASE("parameters: counted as the Hub counts") {
   CHECK(count(packed, R"({"text_config":{"quantization_config":{"quant_method":"compressed-tensors",
       "format":"pack-quantized","ignore":["re:.*head"],"config_groups":{"a":{"targets":["re:m\\.0.*"],
       "weights":{"num_bits":4}}}}}})") == 80 + 10 + 7);
+  // Whatever Python's re can say; a pattern that it refuses is said to be wrong instead of naming nothing.
+  CHECK(
+      count(packed, R"({"quantization_config":{"quant_method":"compressed-tensors","format":"pack-quantized",
+      "ignore":["re:(lm_)?head"],"config_groups":{"a":{"targets":["re:m\\.\\d+\\.(up|down)$"],
+      "weights":{"num_bits":4}}}}})") == 80 + 80 + 7);
+  CHECK_THROWS_AS(count(packed, R"({"quantization_config":{"quant_method":"compressed-tensors",
+      "format":"pack-quantized","ignore":["re:(head"]}})"),
+                  Error);
   CHECK(count({{"l.weight", Dtype::kU8, {10}, 0, 0, 10}, {"head.weight", Dtype::kU8, {10}, 0, 0, 10}},
               R"({"quantization_config":{"quant_method":"bitsandbytes","load_in_4bit":true,
               "modules_to_not_convert":["head"]}})") == 30);
