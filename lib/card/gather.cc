@@ -144,8 +144,13 @@ void add_model(CardFacts& facts, const Folder& model, const Folder& inside, cons
     // The trainers that save by ranks train models of Transformers.
     if (!has_weights(inside))
       facts.add("library_name", adapter ? "peft" : "transformers", "the files of the ranks");
-    add_parameters(facts, *weights, config ? &*config : nullptr,
-                   adapter || facts.text("kind").starts_with("adapter"));
+    // The config says how quantised weights are counted, and may say it wrongly.
+    try_to(facts, "parameters", [&] {
+      in_file(configured.path_of("config.json"), [&] {
+        add_parameters(facts, *weights, config ? &*config : nullptr,
+                       adapter || facts.text("kind").starts_with("adapter"));
+      });
+    });
     if (options.hash_weights) try_to(facts, "provenance", [&] { add_hashes(facts, *weights); });
   }
   constexpr std::string_view kRecipe = "mergekit_config.yml";

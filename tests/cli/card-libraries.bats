@@ -141,3 +141,13 @@ tR.'
   expect 0 card-gen bare
   [[ $output != *library_name* && $output != *"## Usage"* ]]
 }
+
+@test "a pattern in a quantisation config that Python refuses leaves a card without the count of parameters" {
+  cp -r "$FIXTURES/full-run/checkpoint-40" model && rm -f model/README.md
+  expect 0 card-gen model --base a/b
+  has output "- Parameters: 39,072"
+  sed -i '0,/{/s//{"quantization_config":{"quant_method":"compressed-tensors","format":"pack-quantized","ignore":["re:(head"]},/' model/config.json
+  expect 0 card-gen model --base a/b
+  lacks output "- Parameters:"
+  has stderr "unknown: parameters: model/config.json: the pattern '(head' can't be used"
+}
