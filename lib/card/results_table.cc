@@ -1,4 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+// The table has a row for each evaluation and for some dozen other steps. Its columns come from two sides: curves of
+// the training (train_columns), of which an evaluation shows the last point, and numbers of the evaluations
+// (layout_of). Several evaluation sets share the columns, and each has a row at a step, with its own best in bold.
+// Which curve leads, the loss or a reward, is decided here (leading_curve), for the plot as well.
+
 #include "card/results_table.h"
 
 #include <fmt/format.h>
@@ -30,12 +35,33 @@ std::string column_name(const CardFacts& facts, const EvalColumn& column, bool n
   return md_text(name);
 }
 
+// The first headline that leads, or null: then the loss leads.
+const MetricCurve* leading_curve(const CardFacts& facts) {
+  const bool reward =
+      facts.metrics_first && !facts.metrics.empty() && facts.metrics.front().label == "reward";
+  return reward ? &facts.metrics.front() : nullptr;
+}
+
 // The columns of the evaluations. Several sets share them, and each has rows of its own.
 struct EvalLayout {
   std::vector<std::string> sets;    // none: one row for each evaluation
   std::vector<EvalColumn> columns;  // in their order; with sets, of the first that has it
   std::vector<std::string> header;
+  std::vector<std::optional<std::uint64_t>>
+      best;  // the step in bold of each set; without sets, the one of the run
 };
+
+// The steps in bold. Of several sets each has its own, by its loss, but for a run that follows a reward.
+std::vector<std::optional<std::uint64_t>> best_steps(const CardFacts& facts,
+                                                     const std::vector<std::string>& sets) {
+  std::vector<std::optional<std::uint64_t>> steps(std::max<std::size_t>(sets.size(), 1), facts.best_step);
+  if (sets.empty() || !facts.best_step || leading_curve(facts) != nullptr) return steps;
+  for (const SetLoss& best : best_losses(facts)) {
+    const auto set = std::find(sets.begin(), sets.end(), best.name);
+    if (set != sets.end()) steps[static_cast<std::size_t>(set - sets.begin())] = best.step;
+  }
+  return steps;
+}
 
 EvalLayout layout_of(const CardFacts& facts) {
   EvalLayout layout;
@@ -46,6 +72,7 @@ EvalLayout layout_of(const CardFacts& facts) {
       layout.sets.push_back(set);
   }
   if (layout.sets.size() < 2) layout.sets.clear();
+  layout.best = best_steps(facts, layout.sets);
   for (EvalColumn& column : all) {
     // Beside a reward or an accuracy, TRL logs a dozen others.
     const bool telling = column.metric == "loss" || column.metric.find('/') == std::string::npos ||
@@ -137,7 +164,7 @@ void add_rows(const CardFacts& facts, const std::vector<TrainColumn>& columns, c
                                       [](const EvalRow& r, std::uint64_t s) { return r.step < s; });
   const EvalRow* eval = found != facts.evaluations.end() && found->step == step ? &*found : nullptr;
   const std::vector<std::string> train = train_cells(columns, step, eval);
-  const auto add = [&](const std::string* set) {
+  const auto add = [&](const std::string* set, std::optional<std::uint64_t> best) {
     std::vector<std::string> row = {std::to_string(step), train[0]};
     if (!layout.sets.empty()) row.push_back(set == nullptr ? "" : md_text(*set));
     row.insert(row.end(), train.begin() + 1, train.end());
@@ -151,20 +178,13 @@ void add_rows(const CardFacts& facts, const std::vector<TrainColumn>& columns, c
       row.push_back(cell(value));
     }
     if (set != nullptr && !any) return;
-    if (eval != nullptr && facts.best_step == step) {
+    if (eval != nullptr && best == step) {
       for (std::string& text : row) text = text.empty() ? "" : "**" + text + "**";
     }
     rows.push_back(std::move(row));
   };
-  if (layout.sets.empty() || eval == nullptr) return add(nullptr);
-  for (const std::string& set : layout.sets) add(&set);
-}
-
-// The first headline that leads, or null: then the loss leads.
-const MetricCurve* leading_curve(const CardFacts& facts) {
-  const bool reward =
-      facts.metrics_first && !facts.metrics.empty() && facts.metrics.front().label == "reward";
-  return reward ? &facts.metrics.front() : nullptr;
+  if (layout.sets.empty() || eval == nullptr) return add(nullptr, layout.best.front());
+  for (std::size_t i = 0; i < layout.sets.size(); ++i) add(&layout.sets[i], layout.best[i]);
 }
 
 }  // namespace
@@ -178,11 +198,13 @@ std::string results_table(const CardFacts& facts) {
   for (std::size_t i = 0; i < facts.evaluations.size(); i += stride)
     steps.push_back(facts.evaluations[i].step);
   if (!facts.evaluations.empty()) steps.push_back(facts.evaluations.back().step);
-  if (facts.best_step && !facts.evaluations.empty()) steps.push_back(*facts.best_step);
+  const EvalLayout layout = layout_of(facts);
+  for (const std::optional<std::uint64_t>& best : layout.best) {
+    if (best && !facts.evaluations.empty()) steps.push_back(*best);
+  }
   std::sort(steps.begin(), steps.end());
   steps.erase(std::unique(steps.begin(), steps.end()), steps.end());
   if (steps.empty()) return "";
-  const EvalLayout layout = layout_of(facts);
   std::vector<std::string> header = {"step", "epoch"};
   if (!layout.sets.empty()) header.emplace_back("evaluated on");
   for (const TrainColumn& column : columns) header.push_back(column.name);

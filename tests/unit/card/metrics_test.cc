@@ -70,3 +70,15 @@ TEST_CASE("metrics: other metrics of an entry belong to the set of its loss") {
   CHECK(best[1].name == "b");
   CHECK(results_table(facts).find("| **2** |  | **b** | **2** |") != std::string::npos);
 }
+
+TEST_CASE("metrics: each evaluation set has its own best step in bold") {
+  CardFacts facts;
+  add_trainer_state(facts, parse_trainer_state(R"({"log_history":[
+    {"step":1,"eval_a_loss":1.0,"eval_a_runtime":1.0},{"step":1,"eval_b_loss":3.0,"eval_b_runtime":1.0},
+    {"step":2,"eval_a_loss":2.0,"eval_a_runtime":1.0},{"step":2,"eval_b_loss":2.5,"eval_b_runtime":1.0}]})"));
+  const std::string table = results_table(facts);
+  CHECK(table.find("| **1** |  | **a** |  | **1** |") != std::string::npos);
+  CHECK(table.find("| 1 |  | b |  | 3 |") != std::string::npos);
+  CHECK(table.find("| 2 |  | a |  | 2 |") != std::string::npos);
+  CHECK(table.find("| **2** |  | **b** |  | **2.5** |") != std::string::npos);
+}
