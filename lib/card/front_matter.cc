@@ -19,7 +19,8 @@ std::size_t line_end(std::string_view text, std::size_t at) {
 }
 
 std::string_view without_eol(std::string_view line) {
-  while (!line.empty() && (line.back() == '\n' || line.back() == '\r')) line.remove_suffix(1);
+  if (!line.ends_with('\n')) return line;
+  line.remove_suffix(line.ends_with("\r\n") ? 2 : 1);
   return line;
 }
 
@@ -30,16 +31,21 @@ void find_fences(CardFile& card) {
   const std::size_t first = line_end(text, at);
   if (without_eol(text.substr(at, first - at)) != "---" || first == at + 3) return;
   card.yaml_begin = first;
+  bool closed_at_once = false;  // the reference requires a line between the fences
   for (std::size_t line = first; line < text.size(); line = line_end(text, line)) {
     std::string_view content = without_eol(text.substr(line, line_end(text, line) - line));
-    while (!content.empty() && (content.back() == ' ' || content.back() == '\t')) content.remove_suffix(1);
+    content = content.substr(0, content.find_last_not_of(" \t") + 1);
     if (content != "---") continue;
-    card.has_front_matter = line > first;  // the reference requires a line between the fences
+    if (line == first) {
+      closed_at_once = true;
+      continue;
+    }
+    card.has_front_matter = true;
     card.yaml_end = line;
-    card.body_begin = card.has_front_matter ? line_end(text, line) : 0;
+    card.body_begin = line_end(text, line);
     return;
   }
-  card.unterminated = true;
+  card.unterminated = !closed_at_once;
 }
 
 // The lines of a key end where the comments and blank lines before the next key begin.

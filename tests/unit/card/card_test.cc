@@ -29,11 +29,16 @@ TEST_CASE("front matter: found where the reference library finds it") {
                          Row{"---\nk: v\n---oops\n", false}, Row{"---\nk: |\n  ---\n  a\n---\n", true},
                          Row{"---\n---\n", false}, Row{"---\r\nk: v\r\n---\r\nx", true},
                          Row{"\xEF\xBB\xBF---\nk: v\n---\n", true}, Row{"", false}, Row{"---", false},
-                         Row{"---\nk: v\n---", true}}) {
+                         Row{"---\nk: v\n---", true}, Row{"---\nk: v\n--- ", true},
+                         Row{"---\r\nk: v\r\n---\t \r\nx", true}, Row{"---\nk: v\n---\r", false},
+                         Row{"---\nk: v\n ---\n", false}, Row{"---\n---\nk: v\n---\n", true}}) {
     CAPTURE(row.text);
     CHECK(read_card(row.text).has_front_matter == row.found);
   }
+  CHECK(read_card("---\nk: v\n--- \t\nbody\n").body() == "body\n");
+  CHECK(read_card("---\n---\nk: v\n---\nbody\n").data.find("k") != nullptr);
   CHECK(read_card("---\nk: v\n").unterminated);
+  CHECK_FALSE(read_card("---\n---\n").unterminated);
   CHECK_FALSE(read_card("---\n" + std::string(200'000, '\n')).has_front_matter);
 }
 
