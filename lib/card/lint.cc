@@ -17,6 +17,7 @@
 #include <unordered_set>
 
 #include "base/text.h"
+#include "card/machine_path.h"
 #include "card/placeholders.h"
 #include "card/tables.h"
 #include "model/hf_cache.h"
@@ -31,48 +32,6 @@ using Kind = YamlValue::Kind;
 const LintRule& rule(std::string_view id) {
   const std::vector<LintRule>& rules = lint_rules();
   return *std::find_if(rules.begin(), rules.end(), [id](const LintRule& r) { return r.id == id; });
-}
-
-bool is_path_character(char c) {
-  return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
-         std::string_view("_-.+~@%").find(c) != std::string_view::npos;
-}
-
-// Whether a path of somebody's machine begins at `at`: below a folder that people work in, or any absolute path of
-// two names and more, but for those that mean the same on every machine and paths of web interfaces.
-bool is_machine_path(std::string_view text) {
-  if (text.size() > 2 && text[1] == ':' && text[2] == '\\')
-    return std::isalpha(static_cast<unsigned char>(text[0])) != 0;
-  if (text.size() < 2 || text[0] != '/' || !is_path_character(text[1])) return false;
-  for (const std::string_view root : {"/home/", "/root/", "/Users/", "/mnt/", "/tmp/"}) {
-    if (text.starts_with(root)) return true;
-  }
-  std::size_t end = 1;
-  while (end < text.size() && is_path_character(text[end])) ++end;
-  if (end + 1 >= text.size() || text[end] != '/' || !is_path_character(text[end + 1])) return false;
-  const std::string_view first = text.substr(1, end - 1);
-  // "/path/to/model" stands for a path, "/r/name" for a page.
-  constexpr std::array<std::string_view, 16> kEverywhere = {"usr", "bin",  "etc",  "dev", "proc", "sys",
-                                                            "lib", "run",  "sbin", "api", "v1",   "v2",
-                                                            "v3",  "path", "r",    "u"};
-  return std::find(kEverywhere.begin(), kEverywhere.end(), first) == kEverywhere.end();
-}
-
-bool has_machine_path(std::string_view line) {
-  for (std::size_t at = line.find_first_of("/\\"); at != std::string_view::npos;
-       at = line.find_first_of("/\\", at + 1)) {
-    // Of "C:\x" the path begins two characters before.
-    const std::size_t begin = line[at] == '/' ? at : at < 2 ? std::string_view::npos : at - 2;
-    if (begin == std::string_view::npos || !is_machine_path(line.substr(begin))) continue;
-    if (begin == 0 || line.substr(0, begin).ends_with("file://")) return true;
-    // The address in "[text](/page)" or <a href="/page"> is one of the website.
-    constexpr std::array<std::string_view, 5> kAddresses = {"](", "href=\"", "src=\"", "href='", "src='"};
-    if (std::any_of(kAddresses.begin(), kAddresses.end(),
-                    [&](std::string_view before) { return line.substr(0, begin).ends_with(before); }))
-      continue;
-    if (std::string_view(" \t\"'`([=:,;").find(line[begin - 1]) != std::string_view::npos) return true;
-  }
-  return false;
 }
 
 class Linter {
