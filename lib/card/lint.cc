@@ -20,6 +20,7 @@
 #include "card/machine_path.h"
 #include "card/placeholders.h"
 #include "card/tables.h"
+#include "card/yaml_scalars.h"
 #include "model/hf_cache.h"
 #include "model/secrets.h"
 #include "os/interrupt.h"

@@ -5,6 +5,7 @@
 #include "card/lint.h"
 #include "card/placeholders.h"
 #include "card/tables.h"
+#include "card/yaml_scalars.h"
 
 namespace mu {
 namespace {

@@ -2,7 +2,7 @@
 // libyaml is the scanner and parser that PyYAML has, so what Python's readers refuse is refused here by the same
 // rules. It gives events: text split into scalars, lists and maps, with lines. The tree is built from them here
 // (Builder), since the library's own documents know neither duplicate keys nor the types of the Hub. Two dialects
-// matter and differ: the Hub reads with js-yaml 4 (YAML 1.2: resolve), Python with PyYAML (YAML 1.1: python_kind,
+// matter and differ: the Hub reads with js-yaml 4 (YAML 1.2), Python with PyYAML (YAML 1.1,
 // where "no" is false, 12:30 is 750 and 1e-5 is text). The linter compares the two. When writing, a string stays
 // plain only if it is made of plain words and neither dialect would read it as something else; everything else is
 // quoted, which both read alike. Aliases and anchors are refused: a few lines of them can expand without end.
@@ -15,9 +15,7 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
-#include <chrono>
 #include <cmath>
-#include <cstdlib>
 #include <memory>
 #include <new>
 #include <unordered_set>
@@ -30,109 +28,6 @@ namespace mu {
 namespace {
 
 constexpr std::size_t kMaxDepth = 64;  // levels: bounds recursion; a card has some six
-
-bool is_one_of(std::string_view text, std::initializer_list<std::string_view> words) {
-  return std::find(words.begin(), words.end(), text) != words.end();
-}
-
-// The numbers of js-yaml's default schema: decimal, 0x, 0o, 0b; floats with a dot or an exponent; .inf and
-// .nan.
-bool is_number(std::string_view text) {
-  if (!text.empty() && (text.front() == '-' || text.front() == '+')) text.remove_prefix(1);
-  if (is_one_of(text, {".inf", ".Inf", ".INF", ".nan", ".NaN", ".NAN"})) return true;
-  for (const auto& [start, digits] : std::initializer_list<std::pair<std::string_view, std::string_view>>{
-           {"0x", "0123456789abcdefABCDEF"}, {"0o", "01234567"}, {"0b", "01"}}) {
-    if (text.starts_with(start))
-      return text.size() > 2 && text.find_first_not_of(digits, 2) == std::string_view::npos;
-  }
-  const std::size_t exponent = text.find_first_of("eE");
-  if (exponent != std::string_view::npos) {
-    // js-yaml reads a number beyond the range of doubles as text.
-    if (std::isinf(std::strtod(std::string(text).c_str(), nullptr))) return false;
-    std::string_view power = text.substr(exponent + 1);
-    if (!power.empty() && (power.front() == '-' || power.front() == '+')) power.remove_prefix(1);
-    if (!is_digits(power)) return false;
-    text = text.substr(0, exponent);
-  }
-  const std::size_t dot = text.find('.');
-  if (dot == std::string_view::npos) return is_digits(text);
-  const std::string_view whole = text.substr(0, dot), fraction = text.substr(dot + 1);
-  return (whole.empty() || is_digits(whole)) && (fraction.empty() || is_digits(fraction)) &&
-         whole.size() + fraction.size() > 0;
-}
-
-bool is_date(std::string_view text) {
-  return text.size() >= 10 && is_digits(text.substr(0, 4)) && text[4] == '-' &&
-         is_digits(text.substr(5, 2)) && text[7] == '-' && is_digits(text.substr(8, 2)) &&
-         (text.size() == 10 || text[10] == 'T' || text[10] == ' ');
-}
-
-// Whether a plain text has the form of a date but is not a day, "2024-02-30", which PyYAML refuses.
-bool is_no_day(std::string_view text) {
-  if (text.size() != 10 || !is_date(text)) return false;
-  const auto number = [text](std::size_t at, std::size_t count) {
-    int value = 0;
-    for (const char c : text.substr(at, count)) value = 10 * value + (c - '0');
-    return value;
-  };
-  const std::chrono::year_month_day day(std::chrono::year(number(0, 4)),
-                                        std::chrono::month(static_cast<unsigned>(number(5, 2))),
-                                        std::chrono::day(static_cast<unsigned>(number(8, 2))));
-  return !day.ok() || number(0, 4) == 0;
-}
-
-YamlValue::Kind resolve(std::string_view text) {
-  using Kind = YamlValue::Kind;
-  if (is_one_of(text, {"", "~", "null", "Null", "NULL"})) return Kind::kNull;
-  if (is_one_of(text, {"true", "True", "TRUE", "false", "False", "FALSE"})) return Kind::kBool;
-  if (is_number(text)) return Kind::kNumber;
-  return is_date(text) ? Kind::kDate : Kind::kString;
-}
-
-// Digits and underscores, a digit first.
-bool is_spaced_digits(std::string_view text) {
-  return !text.empty() && text.front() >= '0' && text.front() <= '9' &&
-         text.find_first_not_of("0123456789_") == std::string_view::npos;
-}
-
-// Base 60: 12:30, 1:30:00.5.
-bool is_sexagesimal(std::string_view text) {
-  std::vector<std::string_view> parts = split(text, ':');
-  if (parts.size() < 2 || !is_spaced_digits(parts.front())) return false;
-  if (const std::size_t dot = parts.back().find('.'); dot != std::string_view::npos) {
-    if (parts.back().find_first_not_of("0123456789_", dot + 1) != std::string_view::npos) return false;
-    parts.back() = parts.back().substr(0, dot);
-  }
-  return std::all_of(parts.begin() + 1, parts.end(), [](std::string_view part) {
-    return is_digits(part) && (part.size() == 1 || (part.size() == 2 && part[0] <= '5'));
-  });
-}
-
-// The numbers of YAML 1.1: underscores, octal with a leading 0, base 60; a float needs a dot, and a sign in
-// its exponent.
-bool is_python_number(std::string_view text) {
-  if (!text.empty() && (text.front() == '-' || text.front() == '+')) text.remove_prefix(1);
-  if (is_one_of(text, {".inf", ".Inf", ".INF", ".nan", ".NaN", ".NAN"})) return true;
-  if (text.starts_with("0x"))
-    return text.find_first_not_of("0123456789abcdefABCDEF_", 2) == std::string_view::npos;
-  if (text.starts_with("0b")) return text.find_first_not_of("01_", 2) == std::string_view::npos;
-  if (is_sexagesimal(text)) return true;
-  const std::size_t dot = text.find('.');
-  if (dot == std::string_view::npos)
-    return is_spaced_digits(text) &&
-           (text.front() != '0' || text.find_first_of("89") == std::string_view::npos);
-  const std::string_view whole = text.substr(0, dot);
-  std::string_view part = text.substr(dot + 1);
-  if (const std::size_t e = part.find_first_of("eE"); e != std::string_view::npos) {
-    const std::string_view power = part.substr(e + 1);
-    if (power.empty() || (power.front() != '-' && power.front() != '+') || !is_digits(power.substr(1)))
-      return false;
-    part = part.substr(0, e);
-  }
-  return (whole.empty() || is_spaced_digits(whole)) &&
-         part.find_first_not_of("0123456789_") == std::string_view::npos &&
-         (!whole.empty() || is_spaced_digits(part));
-}
 
 // Builds the tree from the events of libyaml's parser.
 class Builder {
@@ -149,10 +44,12 @@ class Builder {
         scalar(event, line);
         break;
       case YAML_SEQUENCE_START_EVENT:
+        refuse_tag(line, event.data.sequence_start.tag, "seq");
         open(line, event.data.sequence_start.anchor, YamlValue::Kind::kList,
              event.data.sequence_start.style == YAML_FLOW_SEQUENCE_STYLE);
         break;
       case YAML_MAPPING_START_EVENT:
+        refuse_tag(line, event.data.mapping_start.tag, "map");
         open(line, event.data.mapping_start.anchor, YamlValue::Kind::kMap,
              event.data.mapping_start.style == YAML_FLOW_MAPPING_STYLE);
         break;
@@ -173,7 +70,7 @@ class Builder {
  private:
   struct Open {
     YamlValue value;
-    bool has_key = false;
+    bool has_key = false, is_merge = false;  // a plain key "<<" merges maps
     std::unordered_set<std::string> keys{};  // the keys of a map so far
     std::string key{};
     std::size_t key_line = 0;
@@ -189,23 +86,41 @@ class Builder {
   static void refuse_anchor(std::size_t line, const yaml_char_t* anchor) {
     if (anchor != nullptr) throw malformed("anchors (&name) are not read").at(place(line));
   }
+  // `own` is the tag that says what the value is in any case.
+  static void refuse_tag(std::size_t line, const yaml_char_t* text, std::string_view own) {
+    const std::string_view tag = text == nullptr ? "" : reinterpret_cast<const char*>(text);
+    if (tag.empty() || tag == "!" || tag == fmt::format("tag:yaml.org,2002:{}", own)) return;
+    throw malformed(fmt::format("the tag {} is not read", escape_name(tag))).at(place(line));
+  }
+  [[nodiscard]] bool awaits_key() const {
+    return !stack_.empty() && stack_.back().value.kind == YamlValue::Kind::kMap && !stack_.back().has_key;
+  }
+  static bool can_merge(const YamlValue& value) {
+    const auto is_map = [](const YamlValue& v) { return v.kind == YamlValue::Kind::kMap; };
+    return is_map(value) || (value.kind == YamlValue::Kind::kList &&
+                             std::all_of(value.items.begin(), value.items.end(), is_map));
+  }
   void scalar(const yaml_event_t& event, std::size_t line) {
     const auto& data = event.data.scalar;
     refuse_anchor(line, data.anchor);
-    const std::string_view tag =
-        data.tag == nullptr ? std::string_view() : reinterpret_cast<const char*>(data.tag);
-    if (!tag.empty() && tag != "!" && tag != "tag:yaml.org,2002:str")
-      throw malformed(fmt::format("the tag {} is not read", escape_name(tag))).at(place(line));
+    const bool tagged = data.tag != nullptr;
+    refuse_tag(line, data.tag, "str");
     const std::string text(reinterpret_cast<const char*>(data.value), data.length);
-    const bool plain = data.style == YAML_PLAIN_SCALAR_STYLE && tag.empty();
+    const bool plain = data.style == YAML_PLAIN_SCALAR_STYLE && !tagged;
     // The library lets this pass; PyYAML's own scanner and js-yaml do not.
     if (plain && text.starts_with('%'))
       throw malformed("not valid YAML: '%' can't begin a value").at(place(line));
-    if (plain && is_no_day(text))
-      throw malformed(fmt::format("not valid YAML: {} is not a day; put it in quotes", text)).at(place(line));
-    YamlValue value = value_at(line, plain ? resolve(text) : YamlValue::Kind::kString);
+    const bool is_key = awaits_key();
+    if (plain && text == "-" && !is_key)  // in a flow list, where js-yaml misses a comma
+      throw malformed("not valid YAML: '-' can't be a value; put it in quotes").at(place(line));
+    const std::string_view missed = plain ? python_misses(text) : "";
+    if (!missed.empty() && !(is_key && (text == "=" || text == "<<")))
+      throw malformed(fmt::format("not valid YAML: {} is not {}; put it in quotes", text, missed))
+          .at(place(line));
+    YamlValue value = value_at(line, plain ? hub_kind(text) : YamlValue::Kind::kString);
     value.text = text;
     value.is_plain = plain && !text.empty();
+    if (is_key) stack_.back().is_merge = plain && text == "<<";
     add(std::move(value));
   }
   void open(std::size_t line, const yaml_char_t* anchor, YamlValue::Kind kind, bool is_flow) {
@@ -229,15 +144,18 @@ class Builder {
     if (top.value.kind == YamlValue::Kind::kList) {
       top.value.items.push_back(std::move(value));
     } else if (!top.has_key) {
-      if (!value.is_scalar()) throw malformed("a key must be text").at(fmt::format("line {}", value.line));
+      if (!value.is_scalar()) throw malformed("a key must be text").at(place(value.line));
       if (!top.keys.insert(value.text).second)
         throw malformed(fmt::format("the key '{}' occurs twice", escape_name(value.text)))
-            .at(fmt::format("line {}", value.line))
+            .at(place(value.line))
             .hint("the Hub refuses such a card; remove one");
       top.key = std::move(value.text);
       top.key_line = value.line;
       top.has_key = true;
     } else {
+      if (top.is_merge && !can_merge(value))
+        throw malformed("not valid YAML: '<<' takes a map or a list of maps; put it in quotes")
+            .at(place(top.key_line));
       // An empty value has the position of what follows it, so it gets the line of its key.
       if (value.kind == YamlValue::Kind::kNull && value.text.empty()) value.line = top.key_line;
       top.value.members.push_back({std::move(top.key), top.key_line, std::move(value)});
@@ -253,7 +171,7 @@ class Builder {
 // Owns what the library allocates.
 class Parser {
  public:
-  explicit Parser(std::string_view text) : text_(text) {
+  explicit Parser(std::string_view text) : text_(text), has_tabs_(text.find('\t') != std::string_view::npos) {
     if (yaml_parser_initialize(&parser_) == 0) throw std::bad_alloc();
     yaml_parser_set_input_string(&parser_, reinterpret_cast<const unsigned char*>(text.data()), text.size());
     yaml_parser_set_encoding(&parser_, YAML_UTF8_ENCODING);
@@ -269,11 +187,45 @@ class Parser {
       if (yaml_parser_parse(&parser_, &event) == 0) fail(first_line);
       const std::unique_ptr<yaml_event_t, decltype(&yaml_event_delete)> owned(&event, &yaml_event_delete);
       builder.take(event);
+      if (event.type == YAML_SCALAR_EVENT) remember_scalar(event);
       ended = event.type == YAML_STREAM_END_EVENT;
     }
+    refuse_tabs(first_line);
   }
 
  private:
+  void remember_scalar(const yaml_event_t& event) {
+    if (has_tabs_)
+      scalars_.push_back({event.start_mark.index, event.end_mark.index, event.data.scalar.style});
+  }
+
+  // The library lets tabs pass between words. PyYAML's own scanner takes them only in quotes, in blocks of text and
+  // in comments.
+  void refuse_tabs(std::size_t line) const {
+    if (!has_tabs_) return;
+    bool comment = false, head = false;
+    std::size_t index = 0;  // in characters, as the library counts
+    auto scalar = scalars_.begin();
+    for (const char c : text_) {
+      if ((static_cast<unsigned char>(c) & 0xC0U) == 0x80) continue;
+      while (scalar != scalars_.end() && index >= scalar->end) ++scalar;
+      const bool inside = scalar != scalars_.end() && index >= scalar->begin;
+      if (inside && scalar->is_block() && index == scalar->begin) head = true;  // its first line: "|-  # why"
+      const bool is_text = inside && scalar->style != YAML_PLAIN_SCALAR_STYLE && !head;
+      if (c == '\n') {
+        ++line;
+        comment = head = false;
+      } else if (c == '#' && (!inside || head)) {
+        comment = true;
+      } else if (c == '\t' && !is_text && !comment) {
+        throw malformed("not valid YAML: a tab between words, which Python's readers refuse")
+            .at(fmt::format("line {}", line))
+            .hint("write blanks, or put the text in quotes");
+      }
+      ++index;
+    }
+  }
+
   [[noreturn]] void fail(std::size_t first_line) const {
     if (parser_.error == YAML_MEMORY_ERROR) throw std::bad_alloc();
     const std::string what = parser_.problem == nullptr ? "unreadable" : parser_.problem;
@@ -288,7 +240,18 @@ class Parser {
         .at(fmt::format("line {}", first_line + line));
   }
 
+  struct Scalar {
+    std::size_t begin, end;  // characters
+    yaml_scalar_style_t style;
+
+    [[nodiscard]] bool is_block() const {
+      return style == YAML_LITERAL_SCALAR_STYLE || style == YAML_FOLDED_SCALAR_STYLE;
+    }
+  };
+
   std::string_view text_;
+  bool has_tabs_;
+  std::vector<Scalar> scalars_;  // in order, kept for texts with tabs
   yaml_parser_t parser_{};
 };
 
@@ -306,8 +269,10 @@ bool is_plain(std::string_view text) {
       (std::isalpha(static_cast<unsigned char>(text[0])) == 0 && text[0] != '_'))
     return false;
   const std::string lower = lower_ascii(text);
-  if (is_one_of(lower, {"true", "false", "yes", "no", "on", "off", "y", "n", "null", "nan", "inf"}))
-    return false;
+  for (const std::string_view word :
+       {"true", "false", "yes", "no", "on", "off", "y", "n", "null", "nan", "inf"}) {
+    if (lower == word) return false;
+  }
   const std::vector<std::string_view> words = split(text, ' ');
   return std::all_of(words.begin(), words.end(), is_plain_word);
 }
@@ -344,19 +309,6 @@ YamlValue parse_yaml(std::string_view text, std::size_t first_line) {
   Builder builder(first_line);
   Parser(text).run(builder, first_line);
   return std::move(builder.root);
-}
-
-YamlValue::Kind python_kind(std::string_view plain) {
-  using Kind = YamlValue::Kind;
-  if (is_one_of(plain, {"", "~", "null", "Null", "NULL", "=", "<<"})) return Kind::kNull;
-  for (const std::string_view word : {"true", "false", "yes", "no", "on", "off"}) {
-    std::string title(word), upper(word);
-    title[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(title[0])));
-    for (char& c : upper) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-    if (is_one_of(plain, {word, title, upper})) return Kind::kBool;
-  }
-  if (is_python_number(plain)) return Kind::kNumber;
-  return is_date(plain) ? Kind::kDate : Kind::kString;
 }
 
 std::string yaml_string(std::string_view text) {

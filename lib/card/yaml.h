@@ -4,16 +4,17 @@
 // that js-yaml or PyYAML (YAML 1.1) would read as something else.
 #pragma once
 
-#include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "card/yaml_scalars.h"
+
 namespace mu {
 
 struct YamlValue {
-  enum class Kind : std::uint8_t { kNull, kBool, kNumber, kDate, kString, kList, kMap };
+  using Kind = YamlKind;
   Kind kind = Kind::kNull;
   std::string text{};     // the text of a scalar, without quotes
   std::size_t line = 1;   // the line it is on
@@ -37,11 +38,8 @@ struct YamlValue::Member {
 };
 
 // Parses one document; its first line has number `first_line`. An empty document is null. Throws kMalformed
-// at "line N".
+// at "line N", also for what only PyYAML or only js-yaml refuses.
 YamlValue parse_yaml(std::string_view text, std::size_t first_line);
-
-// The type that PyYAML (YAML 1.1) gives to an unquoted scalar; kNull also for "=" and "<<", which it refuses.
-YamlValue::Kind python_kind(std::string_view plain);
 
 // A string as a scalar: plain if both dialects read it back as this string, else in double quotes. Throws
 // kUsage for control characters other than tab and newline, and for text that is not UTF-8.

@@ -278,13 +278,17 @@ PY
 
 @test "broken cards are 4 with the line and stay as they are" {
   model
-  for text in '---\na: [1\n---\n' '---\na: 1\na: 2\n---\n' '---\n- x\n---\n' '---\na: *x\n---\n' '---\nlicense: mit\n'; do
+  for text in '---\na: [1\n---\n' '---\na: 1\na: 2\n---\n' '---\n- x\n---\n' '---\na: *x\n---\n' '---\nlicense: mit\n' \
+    '---\na: =\n---\n' '---\n<<: x\n---\n' '---\nlicense:\tmit\n---\n'; do
     printf -- "$text" > model/README.md
     cp model/README.md before
     expect 4 card-gen -i model --base a/b
     has stderr "model/README.md: line "
     cmp before model/README.md
   done
+  printf -- '---\na: b\nlicense:\tmit\n---\n' > tab.md
+  expect 4 card-gen --lint tab.md
+  has stderr "tab.md: line 3: not valid YAML: a tab between words, which Python's readers refuse; write blanks"
   printf -- '---\na: 1\nb: 2\na: 3\n---\n' > dup.md
   expect 4 card-gen --lint dup.md
   has stderr "dup.md: line 4: the key 'a' occurs twice"

@@ -96,6 +96,46 @@ def test_the_linter_knows_which_scalars_the_two_readers_take_for_different_thing
     assert len(both) > 300 and not wrong
 
 
+def test_front_matter_that_one_of_the_two_readers_refuses_is_malformed(tmp_path, run):
+    if not shutil.which("node") or not (VENV / "node_modules/js-yaml").is_dir():
+        pytest.skip("no node or js-yaml")
+    values = ["=", "<<", "[=]", "[<<]", "'='", "-", "[-]", "@b", "`b", "%b", "*b", "&", "!", "!x b", "!x [b]", "!!int x", "!!omap [b]", "!!str 1", "b: c",
+              "- b", "[b", "{b", "'b", '"b', "b]", "[b]]", "{}b", "[,b]", "[b,,c]", "[b,]", "{b, c}", '"\\q"', '"\\x1"', "'b'c", "'b' c", "|b", "|0",
+              "|2\n  x", "|\n    \n  x", "\tb", "b\tc", "b\t# c", "[b,\tc]", "'b\tc'", "'b'\t", "b # c\td", "|\n  b\tc", "|\t# c\n  b", "b#\tc",
+              "2024-02-30", "2024-2-30 1:02:03", "2024-01-15 24:00:00", "2024-01-15T10:00:00+24:00", "2024-01-15T10:00:00Z", "0000-01-01", "0x_", "-0b_",
+              "0x", "08:30", "b\n c: d", "b\n...\nc: d", "b\n--- c", "\x01", "\x7f", "b\nb", "b\na: c"]
+    texts = [f"a: {value}\n" for value in values]
+    texts += ["<<: b\n", "<<:\n", "<<: [b]\n", "<<: {b: c}\n", "<<: [{b: c}]\n", "<<: [{b: c}, d]\n", "'<<': b\n", "=: b\n", "a\t: b\n", "\ta: b\n",
+              "[a]: b\n", "2024-02-30: b\n", " a: b\nc: d\n", "a:\n  b: c\n d: e\n", "a:\n- b\n c\n"]
+    script = ("const y=require(process.argv[1]),f=require('fs');console.log(JSON.stringify(JSON.parse(f.readFileSync(0,'utf8')).map(s=>{"
+              "try{y.load(s);return true}catch(e){return false}})))")
+    hub = json.loads(subprocess.run(["node", "-e", script, str(VENV / "node_modules/js-yaml")], input=json.dumps(texts), text=True, capture_output=True,
+                                    check=True).stdout)
+
+    def python(text):
+        try:
+            yaml.safe_load(text)
+        except (yaml.YAMLError, ValueError):
+            return False
+        return True
+
+    card, wrong = tmp_path / "README.md", []
+    for text, accepted in zip(texts, hub):
+        card.write_text(f"---\n{text}---\n")
+        code = run("card-gen", "--lint", card, code=None).returncode
+        if (code == 4) == (accepted and python(text)):
+            wrong.append((text, accepted, python(text), code))
+    assert not wrong
+
+
+def test_fences_are_where_huggingface_hub_finds_them(tmp_path, run):
+    for text in ("---\nlicense: nope\n---", "---\nlicense: nope\n--- \t\nx\n", "---\r\nlicense: nope\r\n--- \r\nx\r\n", "---\nlicense: nope\n---\r",
+                 "--- \nlicense: nope\n---\n", "---\nlicense: nope\n ---\n", "---\nlicense: nope\n---x\n", "---\n---\nlicense: nope\n---\n"):
+        (tmp_path / "README.md").write_bytes(text.encode())
+        found = json.loads(run("card-gen", "--lint", "--json", tmp_path / "README.md", code=None).stdout)["findings"]
+        assert ("CG-LICENSE" in [f["rule"] for f in found]) == (ModelCard(text).data.to_dict().get("license") == "nope"), text
+
+
 @pytest.mark.parametrize("name", ["full-run/checkpoint-40", "lora-run/checkpoint-40", "sharded", "tied", "base"])
 @pytest.mark.parametrize("style", ["full", "trl", "minimal"])
 def test_cards_of_fixtures_are_read_and_judged_sound(fixtures, run, name, style):

@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include "card/yaml_scalars.h"
 #include "testing.h"
 
 using namespace mu;
@@ -29,14 +30,26 @@ TEST_CASE("yaml: plain scalars as the Hub and as Python read them") {
     const char* text;
     Kind hub, python;
   };
-  for (const Row& row :
-       {Row{"no", Kind::kString, Kind::kBool}, Row{"oFF", Kind::kString, Kind::kString},
-        Row{"1e5", Kind::kNumber, Kind::kString}, Row{"1.0e-05", Kind::kNumber, Kind::kNumber},
-        Row{"0o7", Kind::kNumber, Kind::kString}, Row{"0b12", Kind::kString, Kind::kString},
-        Row{"089", Kind::kNumber, Kind::kString}, Row{"1_000", Kind::kString, Kind::kNumber},
-        Row{"12:30", Kind::kString, Kind::kNumber}, Row{"12:99", Kind::kString, Kind::kString},
-        Row{"1:3.x", Kind::kString, Kind::kString}, Row{"2024-01-15", Kind::kDate, Kind::kDate},
-        Row{"66e850", Kind::kString, Kind::kString}, Row{"True", Kind::kBool, Kind::kBool}}) {
+  for (const Row& row : {Row{"no", Kind::kString, Kind::kBool},
+                         Row{"oFF", Kind::kString, Kind::kString},
+                         Row{"1e5", Kind::kNumber, Kind::kString},
+                         Row{"1.0e-05", Kind::kNumber, Kind::kNumber},
+                         Row{"0o7", Kind::kNumber, Kind::kString},
+                         Row{"0b12", Kind::kString, Kind::kString},
+                         Row{"089", Kind::kNumber, Kind::kString},
+                         Row{"1_000", Kind::kString, Kind::kNumber},
+                         Row{"12:30", Kind::kString, Kind::kNumber},
+                         Row{"12:99", Kind::kString, Kind::kString},
+                         Row{"08:30", Kind::kString, Kind::kString},
+                         Row{"0x", Kind::kString, Kind::kString},
+                         Row{"2024-01-15 a", Kind::kString, Kind::kString},
+                         Row{"2024-1-5", Kind::kString, Kind::kString},
+                         Row{"2024-1-5 1:02:03.5 +1:30", Kind::kDate, Kind::kDate},
+                         Row{"2024-01-15T10:00:00Z", Kind::kDate, Kind::kDate},
+                         Row{"1:3.x", Kind::kString, Kind::kString},
+                         Row{"2024-01-15", Kind::kDate, Kind::kDate},
+                         Row{"66e850", Kind::kString, Kind::kString},
+                         Row{"True", Kind::kBool, Kind::kBool}}) {
     CAPTURE(row.text);
     const YamlValue value = parse_yaml(row.text, 1);
     CHECK(value.is_plain);
@@ -94,4 +107,57 @@ TEST_CASE("yaml: values know their lines, duplicates and aliases are refused by 
   CHECK(what("a: 1\n...\nb: 2\n").starts_with("line 4: not valid YAML"));
   CHECK(what("a: [\n").starts_with("line "));
   CHECK(what(std::string(200, '[').c_str()).starts_with("line 2: nested too deeply"));
+}
+
+TEST_CASE("yaml: what one of the two readers refuses is refused by line") {
+  const auto is_refused = [](const std::string& text) {
+    try {
+      parse_yaml(text, 2);
+    } catch (const Error& error) {
+      CHECK(error.kind() == ErrorKind::kMalformed);
+      CHECK(std::string(error.what()).starts_with("line 3: "));
+      return true;
+    }
+    return false;
+  };
+  for (const char* text : {"a: =",
+                           "a: [=]",
+                           "a: <<",
+                           "- <<",
+                           "<<: x",
+                           "<<:",
+                           "<<: [x]",
+                           "<<: [{b: c}, x]",
+                           "a: {<<: 1}",
+                           "a: [-]",
+                           "a: 0x_",
+                           "a: -0b_",
+                           "a: !x [b]",
+                           "a: !!omap [b]",
+                           "a:\tb",
+                           "a: b\t",
+                           "a: b\t# c",
+                           "a: [b,\tc]",
+                           "a: \"x\"\t",
+                           "a\t: b",
+                           "a: b#\tc",
+                           "a: |\t# c\n  x",
+                           "a: b\tc",
+                           "a: 2024-01-15 24:00:00",
+                           "a: h\xC3\xA9\t",
+                           "a: 2024-1-32 1:02:03",
+                           "a: 2024-01-15 1:60:03",
+                           "a: 2024-01-15 1:02:60",
+                           "a: 2024-01-15 1:02:03 +24",
+                           "2024-01-15 24:00:00: a"}) {
+    CAPTURE(text);
+    CHECK(is_refused(std::string("# one\n") + text + "\n"));
+  }
+  for (const char* text :
+       {"a: '='", "=: b", "a: \"<<\"", "'<<': x", "<<: {b: c}", "<<: [{b: c}]", "<<: []", "a: [--]",
+        "a: 0x1_", "a: '0x_'", "a: ! b", "a: 'x\ty'", "a: b # c\td", "a: \"x\"#\tc", "a: |  #\tc\n  x\ty",
+        "a: \"h\xC3\xA9\ty\"", "a: >\n  x\ty\n#\tc", "a: 2024-01-15 23:59:59 -23:59"}) {
+    CAPTURE(text);
+    CHECK_FALSE(is_refused(std::string("# one\n") + text + "\n"));
+  }
 }

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a scalar without quotes is: for the Hub, which reads with js-yaml 4 (YAML 1.2), and for Python, which reads
+// with PyYAML (YAML 1.1).
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+namespace mu {
+
+enum class YamlKind : std::uint8_t { kNull, kBool, kNumber, kDate, kString, kList, kMap };
+
+YamlKind hub_kind(std::string_view plain);
+YamlKind python_kind(std::string_view plain);
+
+// What an unquoted value looks like to PyYAML without being it, which it then refuses: "a day" for "2024-02-30". Empty
+// for a value that it reads.
+std::string_view python_misses(std::string_view plain);
+
+}  // namespace mu
