@@ -28,10 +28,6 @@ struct Tally {
   [[nodiscard]] std::string example() const { return "'" + escape_name(first->name) + "'"; }
 };
 
-bool is_float8(Dtype dtype) {
-  return is_floating(dtype) && bits(dtype) == 8 && dtype != Dtype::kF8E8M0;
-}
-
 class TensorCheck {
  public:
   TensorCheck(const Input& input, Findings& findings)

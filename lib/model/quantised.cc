@@ -90,29 +90,9 @@ const Ending* ending_of(std::string_view name) {
 }
 
 // A type that holds quantised values: few bits, or several of them packed in one integer.
-bool is_small(const Tensor& tensor) {
-  switch (tensor.dtype) {
-    case Dtype::kF4:
-    case Dtype::kF6E2M3:
-    case Dtype::kF6E3M2:
-    case Dtype::kF8E4M3:
-    case Dtype::kF8E5M2:
-    case Dtype::kF8E4M3Fnuz:
-    case Dtype::kF8E5M2Fnuz:
-    case Dtype::kU8:
-    case Dtype::kI8:
-    case Dtype::kI16:
-    case Dtype::kU16:
-    case Dtype::kI32:
-    case Dtype::kU32:
-      return true;
-    default:
-      return false;
-  }
-}
-
-bool is_float8(Dtype dtype) {
-  return is_floating(dtype) && bits(dtype) == 8 && dtype != Dtype::kF8E8M0;
+bool is_small(Dtype dtype) {
+  if (is_integer(dtype)) return bits(dtype) <= 32;
+  return is_float8(dtype) || (is_floating(dtype) && bits(dtype) < 8);
 }
 
 struct Reduced {
@@ -150,10 +130,6 @@ QuantFamily family_of(const Tensor& weight) {
 class PartFinder {
  public:
   explicit PartFinder(const std::vector<Tensor>& tensors) : tensors_(tensors), parts_(tensors.size()) {
-    // Without small types only the endings count, and most models have neither.
-    const bool small = std::any_of(tensors.begin(), tensors.end(), [](const Tensor& tensor) {
-      return is_small(tensor) || tensor.dtype == Dtype::kF8E8M0;
-    });
     guesses_.reserve(tensors.size());
     for (const Tensor& tensor : tensors) {
       const Ending* const ending = ending_of(tensor.name);
@@ -161,10 +137,7 @@ class PartFinder {
       if (ending != nullptr && ending->family == QuantFamily::kBitsandbytes && ending->text != ".SCB" &&
           ending->role == QuantRole::kScale)
         packed_.insert(std::string_view(tensor.name).substr(0, tensor.name.size() - ending->text.size()));
-      guesses_.push_back({ending, small || ending != nullptr ? reduce(tensor.name) : Reduced()});
-    }
-    for (std::size_t i = 0; i < tensors.size(); ++i) {
-      if (packed_.contains(tensors[i].name)) guesses_[i].reduced = reduce(tensors[i].name);
+      guesses_.push_back({ending, reduce(tensor.name)});
     }
   }
 
@@ -190,7 +163,7 @@ class PartFinder {
     const Guess& guess = guesses_[i];
     if (guess.ending != nullptr) return guess.ending->role == QuantRole::kWeight;
     if (packed_.contains(tensors_[i].name)) return true;
-    return is_small(tensors_[i]) && !guess.reduced.scale;
+    return is_small(tensors_[i].dtype) && !guess.reduced.scale;
   }
 
   void add_weight(std::size_t i) {
@@ -259,7 +232,7 @@ class PartFinder {
 std::vector<QuantPart> quant_parts(const std::vector<Tensor>& tensors) {
   // Most models have neither a small type nor such a name, and every view of st-inspect asks.
   const bool any = std::any_of(tensors.begin(), tensors.end(), [](const Tensor& tensor) {
-    return is_small(tensor) || tensor.dtype == Dtype::kF8E8M0 || ending_of(tensor.name) != nullptr;
+    return is_small(tensor.dtype) || tensor.dtype == Dtype::kF8E8M0 || ending_of(tensor.name) != nullptr;
   });
   return any ? PartFinder(tensors).find() : std::vector<QuantPart>(tensors.size());
 }

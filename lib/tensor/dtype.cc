@@ -111,6 +111,10 @@ bool is_integer(Dtype dtype) {
   return !is_floating(dtype) && dtype != Dtype::kBool && dtype != Dtype::kC64 && dtype != Dtype::kForeign;
 }
 
+bool is_float8(Dtype dtype) {
+  return is_floating(dtype) && bits(dtype) == 8 && dtype != Dtype::kF8E8M0;
+}
+
 std::optional<std::uint64_t> element_count(std::span<const std::uint64_t> shape) {
   std::optional<std::uint64_t> count = 1;
   for (const std::uint64_t dimension : shape) {

@@ -48,6 +48,7 @@ std::optional<Dtype> parse_user_dtype(std::string_view text);
 
 bool is_floating(Dtype dtype);  // any floating type, E8M0 and the packed ones included
 bool is_integer(Dtype dtype);   // signed or unsigned, not bool
+bool is_float8(Dtype dtype);    // fp8 values: not E8M0, which holds scales
 
 // Dimensions multiplied from left to right, as the reference does: [0, 2^64-1] is 0, [2^64-1, 2, 0]
 // overflows.
