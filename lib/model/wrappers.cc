@@ -13,6 +13,8 @@
 namespace mu {
 namespace {
 
+constexpr std::size_t kShown = 100;  // columns of a name in a note; hostile ones have megabytes
+
 constexpr std::array<std::string_view, 3> kAnywhere = {"_fsdp_wrapped_module.", "_checkpoint_wrapped_module.",
                                                        "_orig_mod."};
 constexpr std::string_view kPeft = "base_model.model.";
@@ -90,6 +92,10 @@ bool begins(std::string_view name, std::string_view wrapper) {
   return name.size() > wrapper.size() && name.starts_with(wrapper);
 }
 
+std::string quoted(std::string_view name) {
+  return "'" + shorten_middle(escape_name(name), kShown) + "'";
+}
+
 // Applies one rule after the other to a list of names, which is copied when the first one applies.
 class Remover {
  public:
@@ -103,6 +109,9 @@ class Remover {
       }
     }
     if (cut_ > 0) {
+      const std::string leading =
+          (result_.names.empty() ? tensors_[0].name : result_.names[0]).substr(0, cut_);
+      result_.removed.push_back({shorten_middle(leading, kShown), tensors_.size()});
       std::vector<std::string> names;
       names.reserve(tensors_.size());
       for (std::size_t i = 0; i < tensors_.size(); ++i) names.emplace_back(name(i));
@@ -139,11 +148,10 @@ class Remover {
       const bool emptied = names[i].empty() && !name(i).empty();
       if (!emptied && (fresh || name(i) == name(other->second))) continue;
       result_.kept.push_back(
-          emptied
-              ? fmt::format("'{}' stays in {}: nothing else is in '{}'", wrapper, plural(found, "name"),
-                            escape_name(name(i)))
-              : fmt::format("'{}' stays in {}: without it, '{}' and '{}' would have one name", wrapper,
-                            plural(found, "name"), escape_name(name(other->second)), escape_name(name(i))));
+          emptied ? fmt::format("'{}' stays in {}: nothing else is in {}", wrapper, plural(found, "name"),
+                                quoted(name(i)))
+                  : fmt::format("'{}' stays in {}: without it, {} and {} would have one name", wrapper,
+                                plural(found, "name"), quoted(name(other->second)), quoted(name(i))));
       return;
     }
     result_.names = std::move(names);
@@ -156,18 +164,12 @@ class Remover {
     if (found == 0) return false;
     if (const std::optional<std::string> reason = reason_to_keep(wrapper, found)) {
       const std::string all = found == tensors_.size() ? "" : group_digits(found) + " of ";
-      const std::string note = fmt::format("'{}' stays at the beginning of {}{}: {}", wrapper, all,
-                                           plural(tensors_.size(), "name"), *reason);
-      const bool known = std::find(result_.kept.begin(), result_.kept.end(), note) != result_.kept.end();
-      if (!reason->empty() && !known) result_.kept.push_back(note);
+      if (!reason->empty())
+        result_.kept.push_back(fmt::format("'{}' stays at the beginning of {}{}: {}", wrapper, all,
+                                           plural(tensors_.size(), "name"), *reason));
       return false;
     }
     cut_ += wrapper.size();
-    if (std::exchange(last_leading_, wrapper) == wrapper) {
-      result_.removed.back().wrapper += wrapper;
-    } else {
-      result_.removed.push_back({std::string(wrapper), found});
-    }
     return true;
   }
 
@@ -181,7 +183,7 @@ class Remover {
     if (adapters == tensors_.size() && wrapper == kPeft) return "";
     std::size_t one = 0;
     while (one + 1 < tensors_.size() && !is_adapter_tensor(name(one))) ++one;
-    return fmt::format("'{}' is a tensor of an adapter", escape_name(name(one)));
+    return quoted(name(one)) + " is a tensor of an adapter";
   }
 
   const std::vector<Tensor>& tensors_;
@@ -189,7 +191,6 @@ class Remover {
   WrapperRemoval result_;
   std::size_t cut_ = 0;  // bytes removed from the beginning of every name
   std::optional<std::uint64_t> adapters_;
-  std::string_view last_leading_;  // the rule of `removed.back()`, if it is one for the beginning
 };
 
 }  // namespace

@@ -28,7 +28,7 @@ struct WrapperRules {
 // A rule that would give two tensors one name is not applied to any.
 struct WrapperRemoval {
   struct Removed {
-    std::string wrapper;  // "_orig_mod.", "module.module."
+    std::string wrapper;  // "_orig_mod.", "module.module.": all that led the names; cut if long, for people
     std::uint64_t names;
   };
   std::vector<Removed> removed;

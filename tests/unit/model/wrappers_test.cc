@@ -93,6 +93,17 @@ TEST_CASE("wrappers: the time grows with the names, not with how often a wrapper
   }
 }
 
+TEST_CASE("wrappers: notes cut long names, and what led all names is one note") {
+  std::string name;
+  for (int i = 0; i < 100'000; ++i) name += "module._forward_module.";
+  const Outcome led = outcome({name + "a", name + "b"});
+  CHECK(led.said.starts_with("'module._forward_module."));
+  CHECK(led.said.ends_with("_forward_module.' removed from 2 names"));
+  CHECK(led.said.size() < 200);
+  CHECK(outcome({"_orig_mod." + name + "a", name + "a", "b"}).said.size() < 500);
+  CHECK(outcome({name + "lora_A.weight"}).said.size() < 200);
+}
+
 TEST_CASE("placeholders: counted, and only where weights should be") {
   std::vector<Tensor> tensors = tensors_called({"a.weight", "b.weight", "bias"});
   CHECK_FALSE(Placeholders(tensors).found());
