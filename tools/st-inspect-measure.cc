@@ -182,6 +182,7 @@ int measure_with(const Options& o, const Input& input, const std::vector<const T
 
 void warn_of_danger(const Input& input) {
   if (const std::string text = danger_text(input); !text.empty()) print_warning(text);
+  for (const Component& component : input.components) warn_of_danger(component.input);
 }
 
 int measure(const InspectOptions& options, const Input& input, const std::vector<const Tensor*>& tensors) {
@@ -213,8 +214,9 @@ int combine(InspectOptions o) {
   o.hash = plan.hash;
   o.combine = false;
   derive(o);
-  const Input input = open_operand(plan.path, StreamData::kLeave);
-  input.weights.findings.throw_if_unloadable();
+  const Input input =
+      open_operand(plan.path, StreamData::kLeave, {.components = FolderOptions::Components::kBeside});
+  require_loadable(input);
   const std::vector<const Tensor*> tensors = choose_tensors(input.weights, o.globs, o.sort_key);
   parts.require_whole(input.weights, tensors);
   return measure_with(o, input, tensors, &parts);

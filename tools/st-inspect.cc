@@ -39,10 +39,11 @@ int diff(const Options& o) {
   for (const std::string& rule : o.maps) options.map.emplace_back(rule);
   options.tolerance = {tolerance_of(o.rtol, "--rtol"), tolerance_of(o.atol, "--atol")};
   options.ignore_dtype = o.ignore_dtype;
-  const Input a = open_operand(o.paths[0], StreamData::kSpool);
-  a.weights.findings.throw_if_unloadable();
-  const Input b = open_operand(o.paths[1], StreamData::kSpool);
-  b.weights.findings.throw_if_unloadable();
+  const FolderOptions folder_options{.components = FolderOptions::Components::kBeside};
+  const Input a = open_operand(o.paths[0], StreamData::kSpool, folder_options);
+  require_loadable(a);
+  const Input b = open_operand(o.paths[1], StreamData::kSpool, folder_options);
+  require_loadable(b);
   Progress progress("comparing", a.weights.total_bytes(), o.common.show_progress());
   options.same_files = same_files(a.weights, b.weights);
   const Diff result = diff_inputs(a, b, options, o.common.thread_count(), progress);
@@ -75,9 +76,10 @@ StreamData stdin_data(const Options& o) {
 }
 
 int inspect(const Options& o, const std::string& path) {
-  const Input input = open_operand(path, stdin_data(o), {.everything = o.tree.has_value()});
-  // --check reports what the reference refuses; every other view needs tensors that can be trusted.
-  if (!o.check) input.weights.findings.throw_if_unloadable();
+  const Input input =
+      open_operand(path, stdin_data(o),
+                   {.everything = o.tree.has_value(), .components = FolderOptions::Components::kBeside});
+  if (!o.check) require_loadable(input);
   const std::vector<const Tensor*> tensors = choose_tensors(input.weights, o.globs, o.sort_key);
   if (o.part) return measure_part(o, input, tensors);
   if (o.print) {
@@ -106,7 +108,6 @@ int inspect(const Options& o, const std::string& path) {
     const Findings findings = check_input(input);
     out(overview_text(input, gather_facts(input), findings, tensors, out_width()));
     if (console().verbose > 0) out("\n" + safety_text(input) + check_text(input, findings, Level::kHub));
-    if (findings.first_up_to(Level::kLoads) != nullptr) return 4;  // components' included
   }
   if (views_of(o) > 0) warn_of_danger(input);  // the overview shows it
   return is_refused(input) ? 4 : 0;

@@ -148,7 +148,7 @@ FolderOptions folder_options(const Options& o) {
                                       : From::kDcp,
           .base = o.base.value_or(""),
           .key = o.key.value_or(""),
-          .components = true};
+          .components = FolderOptions::Components::kApart};
 }
 
 // Some options act on the model in the folder itself; where only folders below it hold models, they would do

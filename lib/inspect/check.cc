@@ -25,7 +25,7 @@ class FolderCheck {
   FolderCheck(const Input& input, Findings& findings)
       : input_(input),
         folder_(*input.folder),
-        names_(read_component_names(*input.folder)),
+        top_type_(read_component_names(*input.folder).top_type),
         findings_(findings) {}
 
   void run() {
@@ -57,8 +57,7 @@ class FolderCheck {
 
   // sentence-transformers has models without a Transformers model or its tokenizer.
   bool is_transformers_model() const {
-    const std::string& type = names_.top_type;
-    return type.empty() || type.ends_with("Transformer") || type.ends_with("CLIPModel");
+    return top_type_.empty() || top_type_.ends_with("Transformer") || top_type_.ends_with("CLIPModel");
   }
 
   void check_config() {
@@ -155,8 +154,7 @@ class FolderCheck {
 
   // Weights below the folder are judged like its own. Those of a folder without a model are its own.
   void check_components() {
-    if (!input_.has_weights) return;
-    for (const Component& component : open_components(folder_, names_)) {
+    for (const Component& component : input_.components) {
       findings_.add_all(component.input.weights.findings);
       findings_.add_all(component.input.folder_findings);
       if (safety_exit_code(component.input) == 4)
@@ -171,7 +169,7 @@ class FolderCheck {
 
   const Input& input_;
   const Folder& folder_;
-  const ComponentNames names_;
+  const std::string top_type_;
   Findings& findings_;
 };
 
@@ -213,11 +211,18 @@ std::string check_text(const Input& input, const Findings& findings, Level level
 }
 
 bool is_refused(const Input& input) {
-  return input.weights.findings.first_up_to(Level::kLoads) != nullptr || safety_exit_code(input) == 4;
+  return input.weights.findings.first_up_to(Level::kLoads) != nullptr || safety_exit_code(input) == 4 ||
+         std::any_of(input.components.begin(), input.components.end(),
+                     [](const Component& component) { return is_refused(component.input); });
+}
+
+void require_loadable(const Input& input) {
+  input.weights.findings.throw_if_unloadable();
+  for (const Component& component : input.components) require_loadable(component.input);
 }
 
 int check_exit_code(const Input& input, const Findings& findings, Level level) {
-  if (is_refused(input) || findings.first_up_to(Level::kLoads) != nullptr) return 4;
+  if (is_refused(input)) return 4;
   return findings.first_up_to(level) != nullptr || safety_exit_code(input) != 0 ? 1 : 0;
 }
 

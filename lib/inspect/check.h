@@ -16,9 +16,13 @@ Findings check_input(const Input& input);
 // One line for each finding that breaks `level` or a weaker level, then one line with the verdict.
 std::string check_text(const Input& input, const Findings& findings, Level level);
 
-// The verdict that all views share: true if the reference library refuses to open the input, or loading it would
-// run code. Every view then exits with 4.
+// The verdict that all views share: true if the reference library refuses to open the input or a component of it,
+// or loading one would run code. Every view then exits with 4.
 bool is_refused(const Input& input);
+
+// For the views that need tensors that can be trusted, all but --check: throws kMalformed with the first finding
+// for which the reference library refuses the input or a component.
+void require_loadable(const Input& input);
 
 // The exit code of --check, from all findings: 4 if the input is refused, 1 if a finding breaks `level` or a weaker
 // level or a pickle names what is not known to be harmless, else 0.

@@ -225,7 +225,15 @@ void merge_components(Input& input, std::vector<Component> components) {
   }
 }
 
-void open_parts(Input& input, const ComponentNames& names, bool apart) {
+std::vector<Component> open_components(const Folder& folder, const ComponentNames& names) {
+  std::vector<Component> components;
+  for (const ComponentName& name : names.folders) {
+    if (is_folder(folder.path_of(name.path))) components.push_back(open_component(folder, name));
+  }
+  return components;
+}
+
+void add_components(Input& input, const ComponentNames& names, FolderOptions::Components wanted) {
   for (const ComponentName& name : names.folders) {
     if (!may_be_absent(name) && !is_folder(input.folder->path_of(name.path)))
       input.folder_findings.add({"MD-COMPONENT", Level::kHub, false,
@@ -234,14 +242,14 @@ void open_parts(Input& input, const ComponentNames& names, bool apart) {
                                  input.folder->path});
   }
   input.code = names.code;
-  if (names.has_top && !apart) return;
+  if (names.has_top && wanted == FolderOptions::Components::kSkipped) return;
   std::vector<Component> components = open_components(*input.folder, names);
   const bool any = std::any_of(components.begin(), components.end(),
                                [](const Component& component) { return component.input.has_weights; });
   if (!names.has_top && !any)
     throw malformed(fmt::format("there are no weights in the folders that {} names", names.file))
         .in_file(escape_name(input.name));
-  if (apart) {
+  if (names.has_top || wanted == FolderOptions::Components::kApart) {
     input.components = std::move(components);
   } else {
     merge_components(input, std::move(components));
@@ -262,7 +270,7 @@ Input open_folder(const std::string& path, const FolderOptions& options) {
           .in_file(escape_name(path));
     input.has_weights = false;
     read_companions(input, own);
-    open_parts(input, names, options.components);
+    add_components(input, names, options.components);
     return input;
   }
   open_folder_weights(input, options);
@@ -278,7 +286,7 @@ Input open_folder(const std::string& path, const FolderOptions& options) {
                                  own.path});
     names = read_component_names(*input.folder);
   }
-  if (names.has_top) open_parts(input, names, options.components);
+  if (names.has_top) add_components(input, names, options.components);
   return input;
 }
 
@@ -314,14 +322,6 @@ Weights open_array(const std::string& path, const std::string& name) {
 
 bool FolderOptions::is_plain() const {
   return from == From::kAny && base.empty();
-}
-
-std::vector<Component> open_components(const Folder& folder, const ComponentNames& names) {
-  std::vector<Component> components;
-  for (const ComponentName& name : names.folders) {
-    if (is_folder(folder.path_of(name.path))) components.push_back(open_component(folder, name));
-  }
-  return components;
 }
 
 Input open_input(const std::string& path, StreamData stdin_data, const FolderOptions& options) {

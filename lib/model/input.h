@@ -59,9 +59,13 @@ struct FolderOptions {
   std::string key{};
   std::string adapter{};    // which adapter, for the ranks of a LoRA run; empty: the only one
   bool everything = false;  // for ranks: the tensors of the optimizer, too
-  // The components of the model become inputs of their own. Without this they are not opened, and a folder
-  // that consists of nothing else is one list of tensors, whose names begin with those of the folders.
-  bool components = false;
+  // What the components of the model become. A folder that consists of nothing else is one list of tensors,
+  // whose names begin with those of the folders, unless they are wanted apart.
+  enum class Components : std::uint8_t {
+    kSkipped,  // beside a model in the folder itself they are not opened …
+    kBeside,   // … they are inputs of their own
+    kApart,    // always inputs of their own
+  } components = Components::kSkipped;
 
   [[nodiscard]] bool is_plain() const;  // neither --from nor --base
 };
@@ -77,9 +81,6 @@ Input open_inputs(const std::vector<std::string>& operands, StreamData stdin_dat
 
 // Throws kMalformed when the input is an adapter where a base model is needed.
 void require_model(const Input& input, std::string_view advice);
-
-// The components of a folder that are there.
-std::vector<Component> open_components(const Folder& folder, const ComponentNames& names);
 
 // Throws kMalformed when the tensors can't be trusted or a JSON file beside them can't be read, or when the
 // index names tensors that no shard has.

@@ -141,12 +141,22 @@ J
   truncate -s -5 m/2_Dense/model.safetensors
   expect 4 st-inspect --check m
   has output ST-SIZE
-  expect 4 st-inspect m
+  local view
+  for view in "" --names --json --stats "--part 1/2 --stats" --metadata; do
+    # shellcheck disable=SC2086  # an option and its value
+    expect 4 st-inspect $view m
+    has stderr m/2_Dense/model.safetensors
+  done
+  expect 4 st-inspect --diff m m
   rm m/2_Dense/model.safetensors
   cp "$FIXTURES/torch/unsafe.pt" m/2_Dense/pytorch_model.bin
   expect 4 st-inspect --check m
   has output "m/2_Dense: holds a pickle that is dangerous to load"
   expect 4 st-inspect m
+  has output "--check says why"
+  expect 4 st-inspect --names m
+  has output model.norm.weight
+  has stderr "m/2_Dense/pytorch_model.bin"
 }
 
 @test "folders that are named but not there are reported" {

@@ -14,6 +14,7 @@ import sys
 FIXTURES, OUT = map(pathlib.Path, sys.argv[1:3])
 VIEWS = [[], ["-v"], ["-t"], ["--names"], ["--tree"], ["--metadata"], ["--json"], ["--stats"], ["--hash"], ["--check=loads"], ["--check"],
          ["--check=hub"], ["--check=hub", "--json"], ["--part", "1/1", "--stats"], ["--diff"]]
+PARTS = {"sharded": "sharded", "torch": "torch/model-sharded", "whole": "base"}  # folders of a model, and what is in them
 CUTS = (1, 64)  # bytes from the end; and fractions
 
 
@@ -53,10 +54,16 @@ def headers():
     yield b'{"t":' + b'{"a":' * 200 + b"1" + b"}" * 201
 
 
-def cut_all(path, make):
-    """`make` copies a whole input; each copy has one of its files cut or gone."""
+def write_json(path, value):
+    path.write_text(json.dumps(value))
+
+
+def cut_all(path, make, files=None):
+    """`make` copies a whole input; each copy has one of its files (of `files` below `path`) cut or gone."""
     whole = make()
-    names = sorted(p.relative_to(whole) for p in whole.rglob("*") if p.is_file()) if whole.is_dir() else [pathlib.Path("")]
+    if files is None:
+        files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
+    names = sorted(p.relative_to(path) for p in files)
     for name in names:
         size = (whole / name).stat().st_size
         for left in sorted({size - cut for cut in CUTS} | {0, size // 2}):
@@ -94,6 +101,24 @@ def make():
         cut_all(FIXTURES / file, copy_of(FIXTURES / file, pathlib.Path(file).suffix))
     for folder in ("base", "lora-adapter", "sharded", "torch/model-sharded", "fsdp-run/checkpoint-1", "zero3-run/checkpoint-1"):
         cut_all(FIXTURES / folder, copy_of(FIXTURES / folder))
+    # Models of several folders: beside a model in the folder itself, and without one.
+    sentences = OUT.parent / "sentences"
+    shutil.copytree(FIXTURES / "base", sentences)
+    write_json(sentences / "modules.json", [{"path": "", "type": "sentence_transformers.models.Transformer"},
+                                            *({"path": path, "type": "sentence_transformers.models.Dense"} for path in PARTS)])
+    pipeline = OUT.parent / "pipeline"
+    pipeline.mkdir()
+    write_json(pipeline / "model_index.json", {"_class_name": "P", **{path: ["diffusers", "Part"] for path in PARTS}})
+    for whole in (sentences, pipeline):
+        for path, fixture in PARTS.items():
+            shutil.copytree(FIXTURES / fixture, whole / path)
+        subprocess.run(["chmod", "-R", "u+w", whole], check=True)
+        cut_all(whole, copy_of(whole), [p for p in whole.rglob("*")
+                                          if p.parent != whole and "token" not in p.name or p.name in ("modules.json", "model_index.json")])
+        dangerous = copy_of(whole)() / "torch"
+        shutil.rmtree(dangerous)
+        dangerous.mkdir()
+        shutil.copyfile(FIXTURES / "torch/unsafe.pt", dangerous / "pytorch_model.bin")
     # The optimizer's pieces lie behind the model's in one file.
     script = 'dcp({"model.a": ((4, 3), [((0, 0), (4, 3), "__0_0.distcp")]), "optim.a": ((40, 3), [((0, 0), (40, 3), "__0_0.distcp")])})'
     both = OUT.parent / "both"
@@ -105,7 +130,7 @@ def make():
         to = copy_of(FIXTURES / "sharded")()
         changed = json.loads(json.dumps(index))
         change(changed["weight_map"])
-        (to / "model.safetensors.index.json").write_text(json.dumps(changed))
+        write_json(to / "model.safetensors.index.json", changed)
 
 
 def status(argv):
