@@ -3,6 +3,7 @@
 
 #include "base/text.h"
 #include "card/lint.h"
+#include "card/markdown.h"
 #include "card/placeholders.h"
 #include "card/tables.h"
 #include "card/yaml_scalars.h"
@@ -116,11 +117,7 @@ std::string fix_card(const CardFile& card) {
     const YamlValue::Member& member = card.data.members[i];
     out.append(card.text, at, key.begin - at);
     std::string lines = repaired_lines(card, key, member.value, member.line);
-    if (lines != card.lines_of(key) && card.eol == "\r\n") {
-      std::string crlf;
-      for (const char c : lines) crlf += c == '\n' ? "\r\n" : std::string(1, c);
-      lines = std::move(crlf);
-    }
+    if (lines != card.lines_of(key) && card.eol == "\r\n") lines = with_line_ends(lines, card.eol);
     out += lines;
     at = key.end;
   }

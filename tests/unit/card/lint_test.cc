@@ -132,6 +132,9 @@ TEST_CASE("lint: repairs keep comments, order and everything around") {
         "---\nlicense: apache-2.0  # chosen by us\nlanguage: [\"no\", en , 'en'] # three\ntags:\n- \"off\" # "
         "a tag\n- x\n"
         "odd: {a: [\"yes\", 'yes'], b: \"on\"}\n---\n");
+  // Lines that end as Windows' do keep their ends.
+  CHECK(fix_card(read_card("---\r\nlicense: Apache-2.0\r\ntags: a\r\n---\r\n")) ==
+        "---\r\nlicense: apache-2.0\r\ntags:\r\n- a\r\n---\r\n");
 }
 
 TEST_CASE("lint: fixable findings are fixed, and fixing again changes nothing") {
