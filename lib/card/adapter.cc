@@ -15,12 +15,7 @@ namespace {
 constexpr std::string_view kSource = "adapter_config.json";
 
 std::vector<std::string> sorted_texts(const JsonValue* value) {
-  std::vector<std::string> out;
-  if (value == nullptr) return out;
-  if (const std::string* text = value->as_string()) out.push_back(*text);
-  for (const JsonValue& item : value->items()) {
-    if (const std::string* text = item.as_string()) out.push_back(*text);
-  }
+  std::vector<std::string> out = texts_of(value);
   std::sort(out.begin(), out.end());
   return out;
 }
@@ -42,9 +37,7 @@ void add_adapter_config(CardFacts& facts, const JsonValue& config, const std::st
     return value == nullptr ? std::string() : *value;
   };
   if (const std::string name = text("base_model_name_or_path"); !name.empty() && !facts.has("base_model")) {
-    if (const std::optional<BaseName> base = base_from_name(name, folder)) {
-      facts.add("base_model", base->id, kSource);
-      facts.add("base_model_revision", base->revision, kSource);
+    if (add_base(facts, name, folder, kSource)) {
       if (!is_local_path(text("revision"))) facts.add("base_model_revision", text("revision"), kSource);
     } else {
       facts.notes.emplace_back(

@@ -53,6 +53,18 @@ std::optional<BaseName> base_from_name(std::string_view name, const std::string&
   return BaseName{std::string(name), ""};
 }
 
+bool add_base(CardFacts& facts, std::string_view name, const std::string& folder, std::string_view source) {
+  if (facts.has("base_model")) return true;
+  const std::optional<BaseName> base = base_from_name(name, folder);
+  if (!base) return false;
+  facts.add("base_model", base->id, source);
+  facts.add("base_model_revision", base->revision, source);
+  return true;
+}
+
+namespace {
+
+// The snapshot of a model in the local Hugging Face cache, or nullopt.
 std::optional<std::string> cached_snapshot(std::string_view id) {
   const std::string cache = hub_cache_home(), name = cached_repo_name("model", id);
   if (!is_repo_id(id) || !is_in_reach(join_path(join_path(cache, name), "snapshots"))) return std::nullopt;
@@ -67,8 +79,6 @@ std::optional<std::string> cached_snapshot(std::string_view id) {
   if (snapshots.size() != 1) return std::nullopt;
   return repo.snapshot_path(snapshots.front());
 }
-
-namespace {
 
 CardFile read_base_card(const std::string& path) {
   return in_file(path, [&] { return read_card(read_whole_file(path, kMaxCardBytes)); });
@@ -94,7 +104,7 @@ void add_base_tags(CardFacts& facts, const CardFile& card, std::string_view sour
         std::find(tags.begin(), tags.end(), tag) == tags.end())
       tags.push_back(tag);
   }
-  std::erase_if(facts.facts, [](const Fact& fact) { return fact.name == "tags"; });
+  facts.remove("tags");
   facts.add_list("tags", tags, source);
 }
 
@@ -126,10 +136,8 @@ void add_base_model(CardFacts& facts, const CardOptions& options, bool adapter) 
   const std::string config_path = join_path(*folder, "config.json");
   if (!facts.has("pipeline_tag") && exists(config_path)) {
     const JsonDocument config = parse_json(read_whole_file(config_path, kMaxJson));
-    const JsonValue* list = config.root.find("architectures");
-    const std::string* name =
-        list == nullptr || list->items().empty() ? nullptr : list->items().front().as_string();
-    if (name != nullptr) facts.add("pipeline_tag", task_of(*name, config.root), source);
+    const std::vector<std::string> classes = texts_of(config.root.find("architectures"));
+    if (!classes.empty()) facts.add("pipeline_tag", task_of(classes.front(), config.root), source);
   }
   const std::string index_path = join_path(*folder, "model_index.json");
   if (!facts.has("pipeline_tag") && exists(index_path)) {

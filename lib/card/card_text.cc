@@ -233,7 +233,7 @@ CardState parse_state(std::string_view body) {
     for (const std::string_view part : split(value, ',')) {
       std::string text = decoded(part);
       // The line may have been edited by hand: what an option would refuse is not accepted here either.
-      const bool sound = !text.empty() && text.find("<!-- card-gen:") == std::string::npos &&
+      const bool sound = !text.empty() && text.find(kCardMark) == std::string::npos &&
                          std::all_of(text.begin(), text.end(), [](char c) {
                            return static_cast<unsigned char>(c) >= 0x20 || c == '\n' || c == '\t';
                          });

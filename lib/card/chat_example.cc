@@ -165,7 +165,7 @@ std::string chat_example(std::string_view chat, std::string_view bos, std::strin
     }
   }
   const bool shown = looped && where == Where::kOutside && out.size() < 2000 && !find_invalid_utf8(out) &&
-                     out.find("<!-- card-gen:") == std::string::npos &&
+                     out.find(kCardMark) == std::string::npos &&
                      std::none_of(out.begin(), out.end(), [](char c) {
                        return static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\t';
                      });

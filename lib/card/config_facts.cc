@@ -61,17 +61,16 @@ std::vector<std::string> label_names(const JsonValue& config) {
 
 void add_config(CardFacts& facts, const JsonValue& config, const std::string& folder) {
   constexpr std::string_view kSource = "config.json";
-  if (const JsonValue* list = config.find("architectures"); list != nullptr && !list->items().empty()) {
-    if (const std::string* name = list->items().front().as_string()) {
-      facts.add("architecture", *name, kSource);
-      const std::string task = task_of(*name, config);
-      facts.add("pipeline_tag", task, "config.json architectures");
-      if (name->ends_with("Classification") || task == "image-segmentation" || task == "object-detection") {
-        const std::vector<std::string> labels = label_names(config);
-        // A single one is a reward or a regression.
-        if (labels.size() > 1) facts.add_list("label_names", labels, "config.json id2label");
-      }
-    }
+  const std::vector<std::string> classes = texts_of(config.find("architectures"));
+  if (!classes.empty()) {
+    const std::string &name = classes.front(), task = task_of(name, config);
+    facts.add("architecture", name, kSource);
+    facts.add("pipeline_tag", task, "config.json architectures");
+    const bool labelled =
+        name.ends_with("Classification") || task == "image-segmentation" || task == "object-detection";
+    const std::vector<std::string> labels = labelled ? label_names(config) : std::vector<std::string>();
+    // A single one is a reward or a regression.
+    if (labels.size() > 1) facts.add_list("label_names", labels, "config.json id2label");
   }
   const JsonValue* inner = config.find("text_config");
   for (const std::string_view key :
@@ -94,13 +93,8 @@ void add_config(CardFacts& facts, const JsonValue& config, const std::string& fo
   text("transformers_version", "version_Transformers");
   text("unsloth_version", "unsloth_version");
   if (config.find("auto_map") != nullptr) facts.add("custom_code", "true", kSource);
-  if (const std::string* name = config.find_string("_name_or_path");
-      name != nullptr && !facts.has("base_model")) {
-    if (const std::optional<BaseName> base = base_from_name(*name, folder)) {
-      facts.add("base_model", base->id, "config.json _name_or_path");
-      facts.add("base_model_revision", base->revision, "config.json _name_or_path");
-    }
-  }
+  if (const std::string* name = config.find_string("_name_or_path"))
+    add_base(facts, *name, folder, "config.json _name_or_path");
 }
 
 void add_tokenizer(CardFacts& facts, const Folder& folder) {

@@ -11,16 +11,11 @@
 #include "card/repair.h"
 #include "card/tables.h"
 #include "model/hf_cache.h"
-#include "os/file.h"
 
 namespace mu {
 namespace {
 
 constexpr std::string_view kSource = "README.md";
-
-bool is_https(std::string_view url) {
-  return url.starts_with("https://") && url.find_first_of(" \n\t<>\"'") == std::string_view::npos;
-}
 
 // The badges of TRL's template link to the pages of the run.
 void add_run_pages(CardFacts& facts, std::string_view body) {
@@ -110,10 +105,7 @@ bool is_sound_given(const Fact& fact) {
              std::string::npos;
     });
   if (name == "method") return all([](const std::string& v) { return trainer_by_tag(v) != nullptr; });
-  if (name == "base_model_relation")
-    return all([](const std::string& v) {
-      return v == "adapter" || v == "finetune" || v == "merge" || v == "quantized";
-    });
+  if (name == "base_model_relation") return all([](const std::string& v) { return is_relation(v); });
   if (name == "plot" || name == "style")
     return all([](const std::string& v) { return !is_local_path(v) && v.find("..") == std::string::npos; });
   return name.starts_with("version_") ||
@@ -123,8 +115,8 @@ bool is_sound_given(const Fact& fact) {
 
 }  // namespace
 
-void add_existing_card(CardFacts& facts, const std::string& path, const std::string& folder) {
-  const CardFile card = read_card(read_whole_file(path, kMaxCardBytes));
+void add_existing_card(CardFacts& facts, std::string text, const std::string& folder) {
+  const CardFile card = read_card(std::move(text));
   require_mapping(card);
   const auto texts = [&](std::string_view key) {
     const YamlValue* value = card.data.find(key);
@@ -172,7 +164,7 @@ void add_existing_card(CardFacts& facts, const std::string& path, const std::str
   });
   const Fact* said = facts.find("tags");
   const std::string source = said == nullptr ? std::string(kSource) : said->source;
-  std::erase_if(facts.facts, [](const Fact& fact) { return fact.name == "tags"; });
+  facts.remove("tags");
   facts.add_list("tags", others, source);
 }
 
@@ -201,14 +193,12 @@ std::vector<std::string> names_from_run(const CardState& state) {
 
 }  // namespace
 
-void add_given(CardFacts& facts, const std::string& path) {
-  const CardState state = parse_state(read_whole_file(path, kMaxCardBytes));
+void add_given(CardFacts& facts, const CardState& state) {
   const std::vector<std::string> from_run = names_from_run(state);
   add_remembered(facts, state, [&](const std::string& name) { return !holds(from_run, name); });
 }
 
-void add_given_run(CardFacts& facts, const std::string& path) {
-  const CardState state = parse_state(read_whole_file(path, kMaxCardBytes));
+void add_given_run(CardFacts& facts, const CardState& state) {
   const std::vector<std::string> from_run = names_from_run(state);
   if (from_run.empty()) return;
   add_remembered(facts, state, [&](const std::string& name) { return holds(from_run, name); });

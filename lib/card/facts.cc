@@ -29,7 +29,7 @@ void refuse_control(std::string_view option, std::string_view value) {
     const auto byte = static_cast<unsigned char>(c);
     return (byte < 0x20 && c != '\n' && c != '\t') || byte == 0x7F;
   });
-  if (value.find("<!-- card-gen:") != std::string_view::npos)
+  if (value.find(kCardMark) != std::string_view::npos)
     throw usage(fmt::format("{}: a value can't hold the marks of card-gen", option));
   if (bad || find_invalid_utf8(value))
     throw usage(fmt::format("{}: '{}' has a control character or is not UTF-8", option,
@@ -43,7 +43,7 @@ void require_id(std::string_view option, std::string_view id) {
 }
 
 void require_url(std::string_view option, std::string_view url) {
-  if (url.starts_with("https://") && url.find_first_of(" \n\t<>\"'") == std::string_view::npos) return;
+  if (is_https(url)) return;
   throw usage(fmt::format("{}: '{}' is not an https address", option, escape_name(shorten(url, 60))));
 }
 
@@ -165,6 +165,14 @@ void CardFacts::add_list(std::string_view name, std::vector<std::string> values,
     facts.push_back({std::string(name), std::move(values), true, false, std::string(source)});
 }
 
+void CardFacts::remove(std::string_view name) {
+  std::erase_if(facts, [name](const Fact& fact) { return fact.name == name; });
+}
+
+bool CardFacts::is_adapter() const {
+  return text("kind").starts_with("adapter") || text("base_model_relation") == "adapter";
+}
+
 void add_options(CardFacts& facts, const CardOptions& o) {
   const auto plain = [&](std::string_view name, const std::optional<std::string>& value,
                          const std::string& option) {
@@ -179,9 +187,7 @@ void add_options(CardFacts& facts, const CardOptions& o) {
   };
   add_bases(facts, o.base);
   if (o.relation) {
-    if (*o.relation != "adapter" && *o.relation != "finetune" && *o.relation != "merge" &&
-        *o.relation != "quantized")
-      throw usage("--relation takes adapter, finetune, merge or quantized");
+    if (!is_relation(*o.relation)) throw usage("--relation takes adapter, finetune, merge or quantized");
     facts.add("base_model_relation", *o.relation, "option --relation");
   }
   plain("name", o.name, "--name");
@@ -275,7 +281,7 @@ void add_tags(CardFacts& facts, bool adapter) {
   std::vector<std::string> all = tags;
   std::copy_if(own.begin(), own.end(), std::back_inserter(all),
                [&known](const std::string& tag) { return known.insert(tag).second; });
-  std::erase_if(facts.facts, [](const Fact& fact) { return fact.name == "tags"; });
+  facts.remove("tags");
   facts.add_list("tags", all, source);
 }
 
@@ -326,8 +332,7 @@ void note_license(CardFacts& facts) {
 }  // namespace
 
 void add_conclusions(CardFacts& facts) {
-  const bool adapter =
-      facts.text("kind").starts_with("adapter") || facts.text("base_model_relation") == "adapter";
+  const bool adapter = facts.is_adapter();
   add_relation(facts, adapter);
   add_library_name(facts, adapter);
   const std::string method = facts.text("method");

@@ -13,6 +13,9 @@
 
 namespace mu {
 
+// How the lines begin that only card-gen writes. No fact may hold it.
+inline constexpr std::string_view kCardMark = "<!-- card-gen:";
+
 struct Fact {
   std::string name;                 // "base_model"
   std::vector<std::string> values;  // one unless it is a list
@@ -78,10 +81,14 @@ struct CardFacts {
   [[nodiscard]] std::vector<std::string> list(std::string_view name) const;
   [[nodiscard]] std::optional<double> number(std::string_view name) const;
 
+  // Whether it is an adapter, by the files of the folder or by what was said.
+  [[nodiscard]] bool is_adapter() const;
+
   // The first source of a fact counts; later ones, and empty values, are ignored.
   void add(std::string_view name, std::string value, std::string_view source);
   void add_number(std::string_view name, double value, std::string_view source);
   void add_list(std::string_view name, std::vector<std::string> values, std::string_view source);
+  void remove(std::string_view name);
 };
 
 // What the user said on the command line.

@@ -18,6 +18,12 @@ std::size_t line_end(std::string_view text, std::size_t at) {
   return end == std::string_view::npos ? text.size() : end + 1;
 }
 
+// The number of the line that holds a byte.
+std::size_t line_at(std::string_view text, std::size_t byte) {
+  const std::string_view before = text.substr(0, byte);
+  return 1 + static_cast<std::size_t>(std::count(before.begin(), before.end(), '\n'));
+}
+
 std::string_view without_eol(std::string_view line) {
   if (!line.ends_with('\n')) return line;
   line.remove_suffix(line.ends_with("\r\n") ? 2 : 1);
@@ -72,11 +78,6 @@ void find_keys(CardFile& card) {
 const CardKey* CardFile::find(std::string_view key) const {
   const auto found = std::find_if(keys.begin(), keys.end(), [key](const CardKey& k) { return k.key == key; });
   return found == keys.end() ? nullptr : &*found;
-}
-
-std::size_t line_at(std::string_view text, std::size_t byte) {
-  const std::string_view before = text.substr(0, byte);
-  return 1 + static_cast<std::size_t>(std::count(before.begin(), before.end(), '\n'));
 }
 
 CardFile read_card(std::string text) {

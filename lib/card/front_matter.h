@@ -43,7 +43,4 @@ CardFile read_card(std::string text);
 // Throws kMalformed at "line N" for front matter that is a list or a bare value: it has no keys to edit.
 void require_mapping(const CardFile& card);
 
-// The number of the line that holds a byte.
-std::size_t line_at(std::string_view text, std::size_t byte);
-
 }  // namespace mu

@@ -36,6 +36,16 @@ JsonValue read_object(const Folder& folder, std::string_view name) {
   });
 }
 
+std::vector<std::string> texts_of(const JsonValue* value) {
+  std::vector<std::string> out;
+  if (value == nullptr) return out;
+  if (const std::string* text = value->as_string()) out.push_back(*text);
+  for (const JsonValue& item : value->items()) {
+    if (const std::string* text = item.as_string()) out.push_back(*text);
+  }
+  return out;
+}
+
 bool has_weights(const Folder& folder) {
   return std::any_of(folder.files.begin(), folder.files.end(), [](const FolderFile& file) {
     return !file.is_folder && (file.role == FileRole::kWeights || file.role == FileRole::kWeightsIndex ||
@@ -161,7 +171,7 @@ void add_model(CardFacts& facts, const Folder& model, const Folder& inside, cons
 }
 
 // What no file of the folder says, and which option does.
-void note_missing(CardFacts& facts, const Folder& folder, const CardOptions& options) {
+void note_missing(CardFacts& facts, const CardState& state, const CardOptions& options) {
   if (!facts.has("base_model"))
     facts.notes.emplace_back(
         "this folder does not show the base model, so the card names none; give --base OWNER/NAME");
@@ -171,10 +181,7 @@ void note_missing(CardFacts& facts, const Folder& folder, const CardOptions& opt
   if (trained || options.run || library == "diffusers" || library == "timm" ||
       (!facts.has("parameters") && !facts.has("adapter_parameters")))
     return;
-  if (folder.has("README.md")) {
-    const CardState state = parse_state(read_whole_file(folder.path_of("README.md"), kMaxCardBytes));
-    if (state.find("region/training") != nullptr || state.find("region/hyperparameters") != nullptr) return;
-  }
+  if (state.find("region/training") != nullptr || state.find("region/hyperparameters") != nullptr) return;
   facts.notes.emplace_back(
       "this folder does not show how the model was trained; give the run or its checkpoint: --run "
       "CHECKPOINT");
@@ -194,21 +201,23 @@ void add_folder(CardFacts& facts, const std::string& path, const CardOptions& op
   const bool adapter = model.has("adapter_config.json") && !model.has("model.safetensors") &&
                        !model.has("model.safetensors.index.json");
   add_place(facts, folder, adapter, checkpoint, &model == &run);
+  std::optional<std::string> card;
   if (folder.has("README.md"))
-    try_to(facts, "the existing card", [&] { add_given(facts, folder.path_of("README.md")); });
+    try_to(facts, "the existing card",
+           [&] { card = read_whole_file(folder.path_of("README.md"), kMaxCardBytes); });
+  const CardState state = parse_state(card.value_or(""));
+  add_given(facts, state);
   const std::string inner = inner_model_folder(model);
   const Folder inside = inner.empty() ? model : scan_folder(model.path_of(inner));
   add_model(facts, model, inside, run, options, adapter, path);
   if (options.run) {
     add_named_run(facts, options);
   } else {
-    if (folder.has("README.md"))
-      try_to(facts, "the existing card", [&] { add_given_run(facts, folder.path_of("README.md")); });
+    add_given_run(facts, state);
     add_run(facts, folder, run);
   }
   // Broken YAML is an error when the card is edited; here it is just one source less.
-  if (folder.has("README.md"))
-    try_to(facts, "the existing card", [&] { add_existing_card(facts, folder.path_of("README.md"), path); });
+  if (card) try_to(facts, "the existing card", [&] { add_existing_card(facts, std::move(*card), path); });
   if (options.base_folder) {
     add_base_model(facts, options, adapter);
   } else {
@@ -218,7 +227,7 @@ void add_folder(CardFacts& facts, const std::string& path, const CardOptions& op
   if (inside.has("tokenizer.json") || inside.has("tokenizer_config.json"))
     facts.add("has_tokenizer", "true", "the folder's files");
   add_date(facts, path);
-  note_missing(facts, folder, options);
+  note_missing(facts, state, options);
 }
 
 }  // namespace mu

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "card/card_text.h"
 #include "card/facts.h"
 #include "model/folder.h"
 #include "model/trainer_state.h"
@@ -36,6 +37,9 @@ void try_to(CardFacts& facts, std::string_view what, Read read) {
 // A file that must hold a JSON object. Throws kMalformed and kIo, naming it.
 JsonValue read_object(const Folder& folder, std::string_view name);
 
+// A text, or the texts of a list; empty for null and anything else.
+std::vector<std::string> texts_of(const JsonValue* value);
+
 bool has_weights(const Folder& folder);
 // The weights that stand for a folder, headers only. What is wrong with them is noted.
 std::optional<Weights> open_weights_of(CardFacts& facts, const Folder& folder);
@@ -46,15 +50,16 @@ struct BaseName {
   std::string id, revision;
 };
 std::optional<BaseName> base_from_name(std::string_view name, const std::string& folder);
-// The snapshot of a model in the local Hugging Face cache, or nullopt.
-std::optional<std::string> cached_snapshot(std::string_view id);
+// Adds the base model that a name in a file means, with its revision, unless one is known. Whether one is known then.
+bool add_base(CardFacts& facts, std::string_view name, const std::string& folder, std::string_view source);
 
-// Adds what an existing card in the folder says and the files don't. Placeholders and paths are not facts.
-void add_existing_card(CardFacts& facts, const std::string& path, const std::string& folder);
-// Adds what options said earlier, as the card at `path` remembers it, and apart from that what the run said that
+// Adds what an existing card in the folder says and the files don't. Placeholders and paths are not facts. Throws
+// kMalformed.
+void add_existing_card(CardFacts& facts, std::string text, const std::string& folder);
+// Adds what options said earlier, as the state of a card remembers it, and apart from that what the run said that
 // --run named then.
-void add_given(CardFacts& facts, const std::string& path);
-void add_given_run(CardFacts& facts, const std::string& path);
+void add_given(CardFacts& facts, const CardState& state);
+void add_given_run(CardFacts& facts, const CardState& state);
 
 // The task of a model of Transformers, by its class; empty for a class without one.
 std::string task_of(std::string_view architecture, const JsonValue& config);

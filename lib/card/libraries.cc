@@ -52,14 +52,8 @@ std::optional<JsonValue> settings_of(const Folder& folder, const Module& module)
 
 // How the vectors of the tokens become one: "mean", or "cls and max".
 std::vector<std::string> pooling_modes(const JsonValue& settings) {
+  if (const JsonValue* mode = settings.find("pooling_mode")) return texts_of(mode);
   std::vector<std::string> modes;
-  if (const JsonValue* mode = settings.find("pooling_mode")) {
-    if (const std::string* text = mode->as_string()) modes.push_back(*text);
-    for (const JsonValue& item : mode->items()) {
-      if (const std::string* text = item.as_string()) modes.push_back(*text);
-    }
-    return modes;
-  }
   for (const JsonValue::Member& member : settings.members()) {  // before 6.0: one flag a mode
     std::string_view name = member.key;
     constexpr std::string_view kStart = "pooling_mode_";
@@ -87,7 +81,7 @@ void add_pooling(CardFacts& facts, const JsonValue& settings) {
 void add_width(CardFacts& facts, const JsonValue& settings) {
   const std::optional<std::uint64_t> width = settings.find_u64("out_features");
   if (!width) return;
-  std::erase_if(facts.facts, [](const Fact& fact) { return fact.name == "embedding_dimension"; });
+  facts.remove("embedding_dimension");
   facts.add_number("embedding_dimension", static_cast<double>(*width), "the settings of the Dense module");
 }
 
@@ -159,7 +153,7 @@ void add_sentence_transformers(CardFacts& facts, const Folder& folder) {
   add_sentence_settings(facts, folder);
   facts.add("sentence_class", class_of(modules), kSource);
   if (facts.text("sentence_class") == "ColBERT") {  // as PyLate wrote it
-    std::erase_if(facts.facts, [](const Fact& fact) { return fact.name == "sentence_class"; });
+    facts.remove("sentence_class");
     facts.add("sentence_class", "MultiVectorEncoder", kSource);
   }
   for (const Module& module : modules) {
@@ -179,14 +173,8 @@ void add_setfit(CardFacts& facts, const Folder& folder) {
   facts.add("library_name", "setfit", kSource);
   facts.add("pipeline_tag", "text-classification", kSource);
   if (!folder.has("config_setfit.json")) return;
-  std::vector<std::string> labels;
-  const JsonValue settings = read_object(folder, "config_setfit.json");
-  if (const JsonValue* list = settings.find("labels")) {
-    for (const JsonValue& item : list->items()) {
-      if (const std::string* text = item.as_string()) labels.push_back(*text);
-    }
-  }
-  facts.add_list("label_names", labels, "config_setfit.json");
+  constexpr std::string_view kSettings = "config_setfit.json";
+  facts.add_list("label_names", texts_of(read_object(folder, kSettings).find("labels")), kSettings);
 }
 
 void add_diffusers(CardFacts& facts, const Folder& folder) {
@@ -233,15 +221,9 @@ void add_by_config(CardFacts& facts, const Folder& folder) {
   if (!classes && pretrained != nullptr) classes = pretrained->find_u64("num_classes");
   const bool features = classes && *classes == 0;
   facts.add("pipeline_tag", features ? "image-feature-extraction" : "image-classification", kSource);
-  std::vector<std::string> labels;
   const JsonValue* names = config.find("label_names");
   if (names == nullptr && pretrained != nullptr) names = pretrained->find("label_names");
-  if (names != nullptr) {
-    for (const JsonValue& item : names->items()) {
-      if (const std::string* text = item.as_string()) labels.push_back(*text);
-    }
-  }
-  facts.add_list("label_names", labels, kSource);
+  facts.add_list("label_names", texts_of(names), kSource);
 }
 
 constexpr std::array<std::string_view, 2> kLoraFiles = {"pytorch_lora_weights.safetensors",
@@ -263,7 +245,7 @@ void add_diffusers_lora(CardFacts& facts, std::string_view file) {
   const std::string source(file);
   facts.add("library_name", "diffusers", source);
   facts.add("lora_file", source, source);
-  std::erase_if(facts.facts, [](const Fact& fact) { return fact.name == "kind"; });
+  facts.remove("kind");
   facts.add("kind", "adapter", source);
 }
 

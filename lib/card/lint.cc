@@ -17,6 +17,7 @@
 #include <unordered_set>
 
 #include "base/text.h"
+#include "card/facts.h"
 #include "card/machine_path.h"
 #include "card/placeholders.h"
 #include "card/tables.h"
@@ -193,9 +194,7 @@ class Linter {
       add("CG-TASK", task->line,
           fmt::format("the pipeline tag {} is not in the official list", shown(task->text)));
     const YamlValue* relation = card_.data.find("base_model_relation");
-    constexpr std::array<std::string_view, 4> kRelations = {"adapter", "merge", "quantized", "finetune"};
-    if (relation != nullptr &&
-        std::find(kRelations.begin(), kRelations.end(), relation->text) == kRelations.end())
+    if (relation != nullptr && !is_relation(relation->text))
       add("CG-RELATION", relation->line,
           fmt::format("\"base_model_relation\" must be one of adapter, merge, quantized, finetune, not {}",
                       shown(relation->text)));
@@ -337,7 +336,7 @@ class Linter {
           line.find("model=\"None\"") != std::string_view::npos)
         add("CG-NONE", number, "a link or a name that is the word None");
       if (find_secret(line)) add("CG-TOKEN", number, "this looks like an access token");
-      const bool state = line.starts_with("<!-- card-gen:");
+      const bool state = line.starts_with(kCardMark);
       if (!state && has_machine_path(line)) add("CG-PATH", number, "a path on somebody's machine");
       ++number;
     }

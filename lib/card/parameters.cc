@@ -66,15 +66,6 @@ struct Quantisation {
   Modules exempt{budget};                                                 // modules that are not quantised
 };
 
-std::vector<std::string> texts_of(const JsonValue* list) {
-  std::vector<std::string> out;
-  if (list == nullptr) return out;
-  for (const JsonValue& item : list->items()) {
-    if (const std::string* text = item.as_string()) out.push_back(*text);
-  }
-  return out;
-}
-
 void add_groups(Quantisation& q, const JsonValue& groups) {
   for (const JsonValue::Member& member : groups.members()) {
     const JsonValue* weights = member.value.find("weights");

@@ -12,6 +12,7 @@
 
 #include "base/in_file.h"
 #include "base/text.h"
+#include "card/front_matter.h"
 #include "card/gather.h"
 #include "os/file.h"
 #include "os/folder.h"
@@ -93,12 +94,8 @@ void remember(CardFacts& facts, const std::set<std::string>& before) {
 void add_base_of_run(CardFacts& facts, const Folder& checkpoint) {
   if (!checkpoint.has("adapter_config.json") || facts.has("base_model")) return;
   const JsonValue config = read_object(checkpoint, "adapter_config.json");
-  const std::string* name = config.find_string("base_model_name_or_path");
-  const std::optional<BaseName> base =
-      name == nullptr ? std::nullopt : base_from_name(*name, checkpoint.path);
-  if (!base) return;
-  facts.add("base_model", base->id, "adapter_config.json of the run");
-  facts.add("base_model_revision", base->revision, "adapter_config.json of the run");
+  if (const std::string* name = config.find_string("base_model_name_or_path"))
+    add_base(facts, *name, checkpoint.path, "adapter_config.json of the run");
 }
 
 }  // namespace
@@ -158,7 +155,8 @@ void add_named_run(CardFacts& facts, const CardOptions& options) {
   for (const std::string& folder : folders) {
     const std::string card = join_path(folder, "README.md");
     if (is_in_reach(card) && exists(card))
-      try_to(facts, "the card of the run", [&] { add_existing_card(facts, card, folder); });
+      try_to(facts, "the card of the run",
+             [&] { add_existing_card(facts, read_whole_file(card, kMaxCardBytes), folder); });
   }
   add_date(facts, folders.size() > 1 && newest.empty() ? folders.back() : named.path);
   remember(facts, before);

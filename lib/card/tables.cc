@@ -165,6 +165,15 @@ const std::vector<Hyperparameter>& hyperparameters() {
   return table;
 }
 
+bool is_relation(std::string_view word) {
+  constexpr std::array<std::string_view, 4> kRelations = {"adapter", "merge", "quantized", "finetune"};
+  return std::find(kRelations.begin(), kRelations.end(), word) != kRelations.end();
+}
+
+bool is_https(std::string_view url) {
+  return url.starts_with("https://") && url.find_first_of(" \n\t<>\"'") == std::string_view::npos;
+}
+
 bool is_local_path(std::string_view text) {
   if (text.empty()) return false;
   const bool drive = text.size() > 2 && std::isalpha(static_cast<unsigned char>(text[0])) != 0 &&

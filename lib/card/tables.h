@@ -57,6 +57,12 @@ struct Hyperparameter {
 };
 const std::vector<Hyperparameter>& hyperparameters();
 
+// How a model may relate to its base: adapter, merge, quantized, finetune.
+bool is_relation(std::string_view word);
+
+// True for an address that can stand in a link.
+bool is_https(std::string_view url);
+
 // True for text that is a place on a disk: absolute, relative with dots, home, drive letters, backslashes.
 bool is_local_path(std::string_view text);
 

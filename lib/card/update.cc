@@ -103,9 +103,7 @@ class Updater {
     try {
       const CardFile back = read_card(result_.text);
       for (const auto& [key, hash] : new_state_.hashes) {
-        const bool written = std::any_of(fresh_.front.begin(), fresh_.front.end(),
-                                         [&k = key](const CardEntry& e) { return e.key == k; });
-        if (written && back.data.find(key) == nullptr && old_.find(key) != nullptr)
+        if (writes_key(key) && back.data.find(key) == nullptr && old_.find(key) != nullptr)
           throw malformed("lost " + key);
       }
     } catch (const Error& error) {
@@ -114,6 +112,11 @@ class Updater {
           error.message() + ")")
           .at(fmt::format("line {}", old_.yaml_line));
     }
+  }
+
+  [[nodiscard]] bool writes_key(std::string_view key) const {
+    return std::any_of(fresh_.front.begin(), fresh_.front.end(),
+                       [key](const CardEntry& entry) { return entry.key == key; });
   }
 
   void change(std::string what) { result_.changes.push_back(std::move(what)); }
@@ -223,29 +226,25 @@ class Updater {
     for (std::size_t i = 0; i < old_.keys.size(); ++i) {
       const CardKey& key = old_.keys[i];
       const YamlValue& value = old_.data.members[i].value;
-      const bool fresh = std::any_of(fresh_.front.begin(), fresh_.front.end(),
-                                     [&](const CardEntry& e) { return e.key == key.key; });
       const bool misspelt = key.key == "licence" && value.text == "license";
-      const bool no_base = key.key == "base_model" && !fresh && is_wrong(key.key, value);
-      const bool no_data = key.key == "datasets" && !fresh && is_wrong(key.key, value);
-      if (!misspelt && !no_base && !no_data) continue;
+      const bool names_none = (key.key == "base_model" || key.key == "datasets") && !writes_key(key.key) &&
+                              is_wrong(key.key, value);
+      if (!misspelt && !names_none) continue;
       edits.push_back({key.begin, key.end, ""});
       change(key.key + ": " +
-             (misspelt  ? "a placeholder under a misspelt key"
-              : no_base ? "does not name a model"
-                        : "does not name a dataset of the Hub"));
+             (misspelt                  ? "a placeholder under a misspelt key"
+              : key.key == "base_model" ? "does not name a model"
+                                        : "does not name a dataset of the Hub"));
     }
   }
 
   // Keys and regions that an earlier run wrote, from files that this run was not given, stay ours.
   void carry_state() {
     for (const auto& [key, hash] : state_.hashes) {
-      const bool fresh_key = std::any_of(fresh_.front.begin(), fresh_.front.end(),
-                                         [&k = key](const CardEntry& e) { return e.key == k; });
       const bool fresh_region =
           std::any_of(fresh_.regions.begin(), fresh_.regions.end(),
                       [&k = key](const CardRegion& r) { return "region/" + r.name == k; });
-      if (!fresh_key && !fresh_region) new_state_.hashes.emplace_back(key, hash);
+      if (!writes_key(key) && !fresh_region) new_state_.hashes.emplace_back(key, hash);
     }
   }
 

@@ -18,10 +18,6 @@ std::string model_id(const CardFacts& facts) {
 
 namespace {
 
-bool is_adapter(const CardFacts& facts) {
-  return facts.text("base_model_relation") == "adapter" || facts.text("kind").starts_with("adapter");
-}
-
 // A folder without a tokenizer was trained with that of its base.
 std::string tokenizer_id(const CardFacts& facts) {
   const bool lent = facts.has("kind") && !facts.has("has_tokenizer") && facts.list("base_model").size() == 1;
@@ -192,7 +188,7 @@ std::string serving(const CardFacts& facts) {
            md_block("sh", facts.has("repo") ? "llama-server -hf " + id
                                             : "llama-server -m " + shell_word(facts.text("gguf_file")));
   if (task != "text-generation" && task != "image-text-to-text") return "";
-  if (!is_adapter(facts)) {
+  if (!facts.is_adapter()) {
     const std::string tokenizer = shell_word(tokenizer_id(facts));
     const std::string lent = tokenizer == id ? "" : " --tokenizer " + tokenizer;
     out += "Served with vLLM:\n\n" + md_block("sh", "vllm serve " + id + lent);
@@ -233,7 +229,7 @@ std::string usage_region(const CardFacts& facts) {
   const bool own = library == "transformers" || library == "peft";
   const std::string code = facts.has("gguf_file") ? ""
                            : !own                 ? library_code(facts)
-                           : is_adapter(facts)    ? adapter_code(facts)
+                           : facts.is_adapter()   ? adapter_code(facts)
                                                   : full_code(facts);
   std::string out;
   if (!code.empty()) out += "\n" + md_block("python", code);
