@@ -69,14 +69,16 @@ class Merger {
     whole_.finish();
     make_classifier(base_, uses);
     for (auto& [name, work] : work_) {
-      Tensor* const tensor = base_.find(name);
-      if (tensor == nullptr) continue;  // of a head that went
+      std::vector<std::string> names = base_.same_as(name);
+      std::erase_if(names, [&](const std::string& one) { return !base_.contains(one); });
+      if (names.empty()) continue;  // of a head that went
       base_.result.merged += work.steps.empty() ? 0 : 1;
       base_.result.replaced += work.rows.empty() ? 0 : 1;
-      auto merged = std::make_shared<MergedTensor>(base_.weights(), *tensor, std::move(work.steps),
-                                                   std::move(work.rows));
-      compute_tensor(*tensor,
-                     [merged](std::uint64_t at, std::span<std::byte> out) { merged->read(at, out); });
+      auto merged = std::make_shared<MergedTensor>(base_.weights(), *base_.find(names.front()),
+                                                   std::move(work.steps), std::move(work.rows));
+      for (const std::string& one : names)
+        compute_tensor(*base_.find(one),
+                       [merged](std::uint64_t at, std::span<std::byte> out) { merged->read(at, out); });
     }
     return std::move(base_.result);
   }
@@ -94,7 +96,7 @@ class Merger {
 
   // What the adapter under way changes in that tensor.
   Work& work_on(const Tensor& tensor) {
-    whole_.note_change(*use_, tensor.name);
+    for (const std::string& name : base_.same_as(tensor.name)) whole_.note_change(*use_, name);
     return work_[tensor.name];
   }
 

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 
 #include "base/text.h"
 #include "lora/parameters.h"
@@ -31,13 +32,12 @@ Tensor* MergeBase::find(const std::string& name) {
 const Tensor* MergeBase::find_or_tied(const std::string& name) {
   const auto dropped = std::find_if(result.tied.begin(), result.tied.end(),
                                     [&](const TiedName& pair) { return pair.dropped == name; });
-  const Tensor* const stored = find(name);
-  std::string kept;
+  std::string kept = same_as(name).front();
   if (dropped != result.tied.end())
     kept = dropped->kept;
-  else if (stored == nullptr)
+  else if (!contains(name))
     kept = source_of(name);
-  if (kept.empty()) return stored;
+  if (kept == name || kept.empty()) return find(name);
   note(fmt::format("{} is tied to {}: both change", escape_name(name), escape_name(kept)));
   return find(kept);
 }
@@ -89,8 +89,17 @@ bool MergeBase::untie(const std::string& source) {
   const bool all = pairs.has_value();
   if (!all) {
     pairs.emplace();
-    for (std::string& name : tied_to(source)) pairs->push_back({std::move(name), source, false});
+    for (std::string& name : tied_to(source)) {
+      if (!contains(name)) pairs->push_back({std::move(name), source, false});
+    }
   }
+  for (const TiedName& pair : result.tied) {
+    if (all || pair.kept == source) pairs->push_back(pair);
+  }
+  std::map<std::string, std::vector<std::string>> groups;
+  for (const TiedName& pair : *pairs)
+    groups.try_emplace(pair.kept, 1, pair.kept).first->second.push_back(pair.dropped);
+  for (auto& [kept, names] : groups) same_.push_back(std::move(names));
   std::vector<Tensor> copies;
   for (const TiedName& pair : *pairs) {
     const Tensor* const kept = find(pair.kept);
@@ -103,6 +112,17 @@ bool MergeBase::untie(const std::string& source) {
   if (all) ties_ = Ties();
   result.unties = result.unties || all;
   return all;
+}
+
+void MergeBase::leave(const std::string& name) {
+  for (std::vector<std::string>& names : same_) std::erase(names, name);
+}
+
+std::vector<std::string> MergeBase::same_as(const std::string& name) const {
+  for (const std::vector<std::string>& names : same_) {
+    if (std::find(names.begin(), names.end(), name) != names.end()) return names;
+  }
+  return {name};
 }
 
 void MergeBase::note(std::string text) {

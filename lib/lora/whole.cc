@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <set>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -87,7 +88,9 @@ void WholeModules::settle_ties(const AdapterUse& use, std::vector<Whole>& wholes
     if (!source.empty()) pairs.emplace_back(source, whole.name);
     for (const std::string& other : base_.tied_to(whole.name)) pairs.emplace_back(whole.name, other);
   }
+  std::set<std::string> untied;  // sources, of which the config does not say it
   for (const auto& [source, other] : pairs) {
+    if (untied.contains(source)) continue;
     const auto first = find(source), second = find(other);
     const Whole& one = first != wholes.end() ? *first : *second;
     const Weights& weights = use.adapter->weights;
@@ -99,8 +102,11 @@ void WholeModules::settle_ties(const AdapterUse& use, std::vector<Whole>& wholes
     base_.note(fmt::format("{} was trained separately from the tensor it is tied to: {}",
                            escape_name(one.name),
                            said ? "tie_word_embeddings becomes false" : "both are written"));
-    return;
+    if (second != wholes.end()) base_.leave(other);
+    if (said) return;
+    untied.insert(source);
   }
+  std::erase_if(pairs, [&](const auto& pair) { return untied.contains(pair.first); });
   // Stored copies get the same bytes, others none.
   for (const auto& [source, other] : pairs) {
     if (find(source) == wholes.end()) wholes.push_back({source, find(other)->from});
@@ -109,6 +115,19 @@ void WholeModules::settle_ties(const AdapterUse& use, std::vector<Whole>& wholes
     if (!base_.contains(other) && copy != wholes.end()) wholes.erase(copy);
     if (base_.contains(other) && copy == wholes.end()) wholes.push_back({other, from});
   }
+}
+
+// Names that were untied since another one was trained, and have the values of an untrained matrix, get it, too.
+void WholeModules::spread_untrained(std::vector<Whole>& wholes) const {
+  std::vector<Whole> more;
+  for (const Whole& whole : wholes) {
+    if (whole.from->is_trained) continue;
+    for (std::string& name : base_.same_as(whole.name)) {
+      const auto is_it = [&](const Whole& other) { return other.name == name; };
+      if (std::none_of(wholes.begin(), wholes.end(), is_it)) more.push_back({std::move(name), whole.from});
+    }
+  }
+  wholes.insert(wholes.end(), more.begin(), more.end());
 }
 
 bool WholeModules::repeats_taken(const AdapterUse& use, const Whole& whole) const {
@@ -191,6 +210,10 @@ void WholeModules::replace(const AdapterUse& use, const Whole& whole) {
 void WholeModules::take(const AdapterUse& use, const ModuleNames& names) {
   std::vector<Whole> wholes = gather(use, names);
   settle_ties(use, wholes);
+  for (const Whole& whole : wholes) {
+    if (whole.from->is_trained) base_.leave(whole.name);
+  }
+  spread_untrained(wholes);
   for (const Whole& whole : wholes) {
     const auto changed = changed_.find(whole.name);
     if (changed != changed_.end() && whole.from->is_trained)

@@ -48,6 +48,7 @@ class WholeModules {
 
   std::vector<Whole> gather(const AdapterUse& use, const ModuleNames& names) const;
   void settle_ties(const AdapterUse& use, std::vector<Whole>& wholes);
+  void spread_untrained(std::vector<Whole>& wholes) const;
   [[noreturn]] static void refuse_both(const Adapter& whole, const Adapter& change, const std::string& name);
   bool repeats_taken(const AdapterUse& use, const Whole& whole) const;
   void replace(const AdapterUse& use, const Whole& whole);

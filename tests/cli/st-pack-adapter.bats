@@ -211,6 +211,43 @@ model.q_proj.weight 4x4 1.5" ]
   expect 5 st-pack base --adapter b --adapter a -o no
 }
 
+@test "names of one matrix that are not trained stay together" {
+  python3 st.py base/model.safetensors shared.weight:6x4:0 q_proj.weight:4x4:0
+  echo '{"architectures": ["T5ForConditionalGeneration"], "model_type": "t5", "vocab_size": 6}' > base/config.json
+  values() { python3 st.py out | grep -v q_proj | sort | awk '{printf "%s ", $3}'; }
+  # In the order of names: decoder.embed_tokens, encoder.embed_tokens, lm_head, shared.
+  factors=("$m"shared.lora_embedding_A:1x6:1 "$m"shared.lora_embedding_B:4x1:1)
+  adapter source '"modules_to_save": ["lm_head"]' "$m"lm_head.weight:6x4:7
+  expect 0 st-pack base --adapter source -o out
+  [ "$(values)" = "1 1 7 1 " ]
+  factors=("$m"lm_head.lora_A.weight:1x4:1 "$m"lm_head.lora_B.weight:6x1:1)
+  adapter head '"modules_to_save": ["shared"]' "$m"shared.weight:6x4:7
+  expect 0 st-pack base --adapter head -o out --force
+  [ "$(values)" = "1 1 1 7 " ]
+  # A second adapter finds what the first one left tied.
+  factors=("$m"decoder.embed_tokens.lora_embedding_A:1x6:1 "$m"decoder.embed_tokens.lora_embedding_B:4x1:1)
+  adapter more '"modules_to_save": null'
+  expect 0 st-pack base --adapter source --adapter more -o out --force
+  [ "$(values)" = "2 2 7 2 " ]
+  factors=("$m"q_proj.lora_A.weight:1x4:1 "$m"q_proj.lora_B.weight:4x1:1)
+  adapter whole '"modules_to_save": ["encoder.embed_tokens"]' "$m"encoder.embed_tokens.weight:6x4:9
+  expect 5 st-pack base --adapter source --adapter whole -o no
+  has stderr "holds whole"
+  # A copy that the files have changes with the others.
+  python3 st.py base/model.safetensors shared.weight:6x4:0 decoder.embed_tokens.weight:6x4:0 q_proj.weight:4x4:0
+  expect 0 st-pack base --adapter source -o out --force
+  [ "$(values)" = "1 1 7 1 " ]
+}
+
+@test "a vocabulary that was resized reaches all names that stay together" {
+  python3 st.py base/model.safetensors shared.weight:6x4:0 q_proj.weight:4x4:0
+  echo '{"architectures": ["T5ForConditionalGeneration"], "model_type": "t5", "vocab_size": 6}' > base/config.json
+  factors=("$m"shared.lora_embedding_A:1x8:1 "$m"shared.lora_embedding_B:4x1:1)
+  adapter ad '"modules_to_save": ["lm_head"]' "$m"shared.base_layer.weight:8x4:2 "$m"lm_head.weight:8x4:7
+  expect 0 st-pack base --adapter ad -o out
+  [ "$(python3 st.py out | grep -v q_proj | sort | awk '{printf "%s %s, ", $2, $3}')" = "8x4 3, 8x4 3, 8x4 7, 8x4 3, " ]
+}
+
 @test "the adapter of a model that holds it keeps no prefix" {
   factors=(pretrained_model."$m"model.q_proj.lora_A.default.weight:1x4:1 pretrained_model."$m"model.q_proj.lora_B.default.weight:4x1:1)
   python3 st.py run.safetensors "${factors[@]}" pretrained_model."$m"model.q_proj.base_layer.weight:4x4:0 v_head.summary.weight:1x4:0

@@ -10,7 +10,7 @@ import torch
 import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, T5Config, T5ForConditionalGeneration
 
 from head_table import row, table
 from lora_models import SIZES, randomize
@@ -79,6 +79,37 @@ def test_vocabulary(tmp_path, kind, tied, rows):
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "ours")
     with torch.no_grad():
         assert torch.allclose(model(TOKENS).logits, merged(TOKENS).logits, atol=1e-5)
+
+
+# Four names of one matrix, of which an adapter trains some whole and gives others factors: what stays tied changes together.
+FOUR = dict(target_modules=["shared"], modules_to_save=["lm_head"])
+TIES = {
+    "factors-of-source": FOUR,
+    "factors-of-copy": dict(FOUR, target_modules=["encoder.embed_tokens"]),
+    "whole-source": dict(target_modules=["lm_head"], modules_to_save=["shared"]),
+    "whole-copies": dict(target_modules=["lm_head"], modules_to_save=["embed_tokens"]),
+    "factors-of-both": dict(target_modules=["shared", "lm_head"], modules_to_save=["encoder.embed_tokens"]),
+}
+
+
+def t5(folder):
+    if not folder.exists():
+        torch.manual_seed(1)
+        T5ForConditionalGeneration(T5Config(vocab_size=96, d_model=32, d_kv=8, d_ff=48, num_layers=1, num_heads=4)).save_pretrained(folder)
+    return T5ForConditionalGeneration.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("stored", ["once", "twice"])
+@pytest.mark.parametrize("kind", TIES)
+def test_ties(tmp_path, kind, stored):
+    train(t5(tmp_path / "base"), tmp_path / "adapter", **TIES[kind])
+    theirs = PeftModel.from_pretrained(t5(tmp_path / "base"), tmp_path / "adapter").merge_and_unload().state_dict()
+    if stored == "twice":
+        file = tmp_path / "base/model.safetensors"
+        tensors = load_file(file)
+        save_file(tensors | {name: tensors["shared.weight"].clone() for name in ("lm_head.weight", "decoder.embed_tokens.weight")}, file, {"format": "pt"})
+    merge(tmp_path / "base", tmp_path / "adapter", tmp_path / "ours")
+    close(load_file(tmp_path / "ours/model.safetensors"), theirs)
 
 
 SMALL = dict(vocab_size=96, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, pad_token_id=0)
