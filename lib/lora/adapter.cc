@@ -13,6 +13,7 @@
 #include "lora/families.h"
 #include "lora/other_forms.h"
 #include "model/adapter_names.h"
+#include "model/folder.h"
 #include "model/placeholders.h"
 #include "os/file.h"
 #include "os/folder.h"
@@ -193,12 +194,24 @@ std::string target_parameter_of(const std::string& module, const LoraConfig& con
 
 namespace {
 
+bool is_weights(std::string_view name) {
+  const FileRole role = role_of(name, false);
+  return role == FileRole::kWeights || role == FileRole::kTorchWeights;
+}
+
+// A file of weights, or the first in a folder; empty if there is none.
+std::string weights_in(const std::string& path) {
+  if (!is_folder(path)) return exists(path) && is_weights(base_name(path)) ? path : "";
+  for (const FolderFile& file : scan_folder(path).files) {
+    if (!file.is_folder && is_weights(file.name)) return join_path(path, file.name);
+  }
+  return "";
+}
+
 // What a path without an adapter_config.json is, if it is known, else that it is not an adapter.
 [[noreturn]] void refuse(const std::string& path) {
-  const std::string weights = join_path(path, "pytorch_lora_weights.safetensors");
-  const std::string file = is_folder(path) ? weights : path;
-  if (file.ends_with(".safetensors") && exists(file))
-    refuse_pipeline_adapter(open_input(file, StreamData::kCount).weights);
+  const std::string file = weights_in(path);
+  if (!file.empty()) refuse_pipeline_adapter(open_input(file, StreamData::kCount).weights);
   throw Error(ErrorKind::kIo, "is not a folder with an adapter_config.json").in_file(escape_name(path));
 }
 

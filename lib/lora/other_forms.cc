@@ -25,6 +25,14 @@ namespace {
 constexpr std::array<std::string_view, 5> kEmbeddings = {"embed_tokens", "wte", "embed_in", "tok_embeddings",
                                                          "word_embeddings"};
 
+// What names begin with in diffusers' files: parts of pipelines that no language model has.
+constexpr std::array<std::string_view, 6> kPipelineParts = {"unet.",
+                                                            "text_encoder.",
+                                                            "text_encoder_2.",
+                                                            "text_encoder_3.",
+                                                            "transformer.transformer_blocks.",
+                                                            "transformer.single_transformer_blocks."};
+
 void turn(Tensor& tensor) {
   auto layout = std::make_shared<Layout>();
   const std::uint64_t rows = tensor.shape[0], columns = tensor.shape[1];
@@ -108,9 +116,9 @@ void refuse_pipeline_adapter(const Weights& weights) {
     return name.ends_with(".lora_down.weight") || name.ends_with(".lora_up.weight");
   });
   const bool diffusers = any([](std::string_view name) {
-    return (name.starts_with("unet.") || name.starts_with("text_encoder.") ||
-            name.starts_with("transformer.transformer_blocks.")) &&
-           name.find(".lora") != std::string_view::npos;
+    return name.find(".lora") != std::string_view::npos &&
+           std::any_of(kPipelineParts.begin(), kPipelineParts.end(),
+                       [&](std::string_view part) { return name.starts_with(part); });
   });
   if (!kohya && !diffusers) return;
   throw malformed(fmt::format("is a LoRA for a diffusion pipeline, in the form of {}",

@@ -288,4 +288,16 @@ model.layers.0.mlp.up_proj.weight 8x4 30" ]
   expect 4 st-pack base --adapter pipe -o no
   has stderr diffusers
   expect 4 lora-extract pipe -o no
+  # Whatever the file is called, its folder is recognised like itself; others are not adapters.
+  mkdir style && mv kohya.safetensors style/style-000004.safetensors && echo note > style/notes.txt
+  for path in style style:0.5; do
+    expect 4 st-pack base --adapter "$path" -o no
+    has stderr "style/style-000004.safetensors: is a LoRA for a diffusion pipeline, in the form of kohya's scripts"
+    [ "${#stderr_lines[@]}" = 1 ]
+  done
+  python3 st.py flux/flux.safetensors transformer.single_transformer_blocks.0.proj_out.lora_A.weight:2x4:1 transformer.single_transformer_blocks.0.proj_out.lora_B.weight:4x2:1
+  expect 4 st-pack base --adapter flux -o no
+  has stderr diffusers
+  expect 7 st-pack base --adapter base -o no
+  has stderr "is not a folder with an adapter_config.json"
 }
