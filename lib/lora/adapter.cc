@@ -89,17 +89,11 @@ std::string dotted(const std::string& module, const std::string& leaf) {
   return module.empty() ? leaf : module + "." + leaf;
 }
 
-// Whether the tensor is of a module of modules_to_save, or of one below it (_set_trainable in PEFT).
-bool is_saved_module(const LoraConfig& config, const AdapterName& name) {
-  if (name.piece == AdapterPiece::kSaved) return true;
-  const auto below = [&](const std::string& key) {
-    for (std::size_t end = name.module.size(); end != std::string::npos && end > 0;
-         end = name.module.rfind('.', end - 1)) {
-      if (std::string_view(name.module).substr(0, end).ends_with(key)) return true;
-    }
-    return false;
-  };
-  return std::any_of(config.modules_to_save.begin(), config.modules_to_save.end(), below);
+// Whether the tensor is of a module of modules_to_save, or of one below it.
+bool is_of_saved_module(const LoraConfig& config, const AdapterName& name) {
+  return name.piece == AdapterPiece::kSaved ||
+         std::any_of(config.modules_to_save.begin(), config.modules_to_save.end(),
+                     [&](const std::string& key) { return !saved_module(name.module, key).empty(); });
 }
 
 void add_factor(AdapterContent& content, std::unordered_map<std::string, std::size_t>& place,
@@ -156,7 +150,7 @@ AdapterContent sort_adapter(const std::vector<Tensor>& tensors, const LoraConfig
       case AdapterPiece::kBias: {
         const bool own = name.of_layer && name.leaf == "weight";
         (own ? content.layers : content.replaced)
-            .push_back({dotted(name.module, name.leaf), &tensor, is_saved_module(config, name)});
+            .push_back({dotted(name.module, name.leaf), &tensor, is_of_saved_module(config, name)});
         break;
       }
       case AdapterPiece::kFrozen:

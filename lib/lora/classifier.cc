@@ -195,6 +195,10 @@ HeadClasses head_classes_of(std::string_view model_type, std::string_view task_t
   return found;
 }
 
+bool is_classifier_task(std::string_view task_type) {
+  return column_of(task_type).has_value();
+}
+
 bool is_label_head(std::string_view model_type, std::string_view task_type, std::string_view tensor) {
   return contains(head_classes_of(model_type, task_type).of_task.heads, top_of(tensor));
 }
@@ -203,7 +207,7 @@ void make_classifier(MergeBase& base, const std::vector<AdapterUse>& uses) {
   const Adapter* with_head = nullptr;
   for (const AdapterUse& use : uses) {
     const std::string& task = use.adapter->config.task_type;
-    if (!column_of(task)) continue;
+    if (!is_classifier_task(task)) continue;
     if (with_head != nullptr && with_head->config.task_type != task)
       throw refused(fmt::format("is for the task {}, but {} is for {}", escape_name(task),
                                 escape_name(with_head->name), escape_name(with_head->config.task_type)))

@@ -27,6 +27,9 @@ struct HeadClasses {
 // Of an unknown type or another task everything is empty.
 HeadClasses head_classes_of(std::string_view model_type, std::string_view task_type);
 
+// Whether the task has a head of its own: it is one of the three.
+bool is_classifier_task(std::string_view task_type);
+
 // Whether a tensor is of the head that such an adapter trains; it has a row for each label.
 bool is_label_head(std::string_view model_type, std::string_view task_type, std::string_view tensor);
 

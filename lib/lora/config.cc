@@ -92,6 +92,14 @@ double LoraConfig::scale_of(std::string_view module) const {
   return alpha_of(module) / (use_rslora ? std::sqrt(r) : r);
 }
 
+std::string_view saved_module(std::string_view module, std::string_view key) {
+  for (std::size_t end = module.find('.');; end = module.find('.', end + 1)) {
+    const std::string_view outer = module.substr(0, end);
+    if (outer.ends_with(key)) return outer;
+    if (end == std::string_view::npos) return {};
+  }
+}
+
 LoraConfig parse_lora_config(std::string text) {
   const JsonDocument document = parse_json(text);
   const JsonValue& root = document.root;

@@ -34,6 +34,10 @@ struct LoraConfig : AdapterPatterns {
   [[nodiscard]] double scale_of(std::string_view module) const;
 };
 
+// The outermost module, of this one and those around it, that `key` of modules_to_save names: one whose path ends so
+// (_set_trainable in PEFT). Empty if it names none.
+std::string_view saved_module(std::string_view module, std::string_view key);
+
 // Throws kMalformed, with the name, for what is not LoRA: other types of adapters, and variants whose deltas
 // are not B A.
 LoraConfig parse_lora_config(std::string text);

@@ -22,6 +22,7 @@
 #include "lora/merge_base.h"
 #include "lora/merged_tensor.h"
 #include "lora/module_names.h"
+#include "lora/saved_modules.h"
 #include "lora/whole.h"
 #include "tensor/format.h"
 #include "weights/layout.h"
@@ -43,6 +44,7 @@ class Merger {
                       "correct only into that changed base",
                       escape_name(how)));
     names_ = ModuleNames(base_, *use.adapter);
+    names_of_.push_back(names_);
     whole_.take(use, names_);
     for (const LoraModule& module : use.adapter->modules) {
       if (module.is_target) add_module(module);
@@ -68,6 +70,7 @@ class Merger {
   MergeResult finish(const std::vector<AdapterUse>& uses) {
     whole_.finish();
     make_classifier(base_, uses);
+    for (std::size_t i = 0; i < uses.size(); ++i) check_saved_modules(base_, *uses[i].adapter, names_of_[i]);
     for (auto& [name, work] : work_) {
       std::vector<std::string> names = base_.same_as(name);
       std::erase_if(names, [&](const std::string& one) { return !base_.contains(one); });
@@ -237,7 +240,8 @@ class Merger {
 
   MergeBase base_;
   WholeModules whole_;
-  ModuleNames names_;
+  ModuleNames names_;                  // of the adapter under way
+  std::vector<ModuleNames> names_of_;  // of all
   const AdapterUse* use_ = nullptr;
   std::map<std::string, Work> work_;
 };

@@ -23,12 +23,16 @@ merge() { rm -rf out && expect "$1" st-pack base --adapter ad -o out; }
   has stderr "2 tensors of the base merged"
   local chosen
   for chosen in '"target_modules":["q"]' '"target_modules":".*q"' '"target_modules":["q","v"],"exclude_modules":"m\\.1\\..*"' \
-    '"target_modules":["q","v"],"layers_to_transform":[0],"layers_pattern":"m"' '"target_modules":["q","v"],"modules_to_save":["v"]'; do
+    '"target_modules":["q","v"],"layers_to_transform":[0],"layers_pattern":"m"'; do
     adapter "$chosen"
     merge 0
     has stderr "1 tensor of the base merged"
     has stderr "1 module of the adapter, m.1.v first, is left out"
   done
+  # PEFT looks for the module itself then, and does not find it.
+  adapter '"target_modules":["q","v"],"modules_to_save":["v"]'
+  merge 4
+  has stderr "modules_to_save names v, but the adapter lacks m.1.v.weight"
   adapter '"target_modules":["k"]'
   merge 4
   has stderr "target_modules of adapter_config.json matches none of its modules"

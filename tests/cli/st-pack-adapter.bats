@@ -248,6 +248,35 @@ model.q_proj.weight 4x4 1.5" ]
   [ "$(python3 st.py out | grep -v q_proj | sort | awk '{printf "%s %s, ", $2, $3}')" = "8x4 3, 8x4 3, 8x4 7, 8x4 3, " ]
 }
 
+@test "an adapter that lacks what modules_to_save names" {
+  base true
+  adapter ad '"modules_to_save": ["lm_head"]'
+  expect 4 st-pack base --adapter ad -o no
+  has stderr "modules_to_save names lm_head, but the adapter lacks lm_head.weight, which the base has"
+  [ ! -e no ]
+  adapter ad '"modules_to_save": ["embed_tokens", "lm_head"]' "$m"lm_head.weight:6x4:7
+  expect 4 st-pack base --adapter ad -o no
+  has stderr "lacks model.embed_tokens.weight"
+  # Names of no module mean nothing to it.
+  adapter ad '"modules_to_save": ["v_head"]'
+  expect 0 st-pack base --adapter ad -o out
+  has stderr "modules_to_save names v_head, which neither base nor adapter has: PEFT passes over it"
+  # A bias, one of two layers, and the norms that only end like the name.
+  base true model.norm.weight:4:0 model.norm.bias:4:0 model.layers.0.norm.weight:4:0 model.layers.1.norm.weight:4:0 model.layers.1.ln_norm.weight:4:0
+  adapter ad '"modules_to_save": ["model.norm"]' "$m"model.norm.weight:4:1
+  expect 4 st-pack base --adapter ad -o no
+  has stderr "lacks model.norm.bias"
+  adapter ad '"modules_to_save": ["norm"]' "$m"model.norm.weight:4:1 "$m"model.norm.bias:4:1 "$m"model.layers.0.norm.weight:4:1
+  expect 4 st-pack base --adapter ad -o no
+  has stderr "lacks model.layers.1.norm.weight"
+  adapter ad '"modules_to_save": ["norm"]' "$m"model.layers.1.ln_norm.weight:4:1
+  expect 4 st-pack base --adapter ad -o no
+  # A class that is a part of the base's has other modules of the name: said.
+  adapter ad '"modules_to_save": ["norm"]' "$m"model.layers.0.norm.weight:4:1 "$m"model.layers.1.norm.weight:4:1
+  expect 0 st-pack base --adapter ad -o out --force
+  has stderr "the adapter lacks model.norm.weight and 2 more: the values of the base stay"
+}
+
 @test "the adapter of a model that holds it keeps no prefix" {
   factors=(pretrained_model."$m"model.q_proj.lora_A.default.weight:1x4:1 pretrained_model."$m"model.q_proj.lora_B.default.weight:4x1:1)
   python3 st.py run.safetensors "${factors[@]}" pretrained_model."$m"model.q_proj.base_layer.weight:4x4:0 v_head.summary.weight:1x4:0

@@ -112,6 +112,28 @@ def test_ties(tmp_path, kind, stored):
     close(load_file(tmp_path / "ours/model.safetensors"), theirs)
 
 
+# What is taken out of the file of an adapter that trained lm_head and the norms whole.
+@pytest.mark.parametrize("lost", ["lm_head.weight", "model.norm.weight", "model.layers.1.input_layernorm.weight", ""])
+@pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
+def test_lost_modules(tmp_path, tied, lost):
+    def base():
+        return llama(96, tmp_path / "base", tied)
+    train(base(), tmp_path / "adapter", target_modules=["q_proj"], modules_to_save=["lm_head", "norm", "no_such_module"])
+    base().save_pretrained(tmp_path / "base")
+    file = tmp_path / "adapter/adapter_model.safetensors"
+    tensors = load_file(file)
+    if lost:
+        del tensors["base_model.model." + lost]
+        save_file(tensors, file, {"format": "pt"})
+        with pytest.raises(KeyError, match=lost):
+            PeftModel.from_pretrained(base(), tmp_path / "adapter")
+    else:
+        PeftModel.from_pretrained(base(), tmp_path / "adapter")
+    result = subprocess.run([BIN / "st-pack", tmp_path / "base", "--adapter", tmp_path / "adapter", "-o", tmp_path / "ours"], capture_output=True, text=True)
+    assert result.returncode == (4 if lost else 0), result.stderr
+    assert (f"but the adapter lacks {lost}" if lost else "modules_to_save names no_such_module") in result.stderr
+
+
 SMALL = dict(vocab_size=96, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, pad_token_id=0)
 BERT = dict(SMALL, max_position_embeddings=64)
 # The base, its config, the task, the options of the adapter and the number of labels.
