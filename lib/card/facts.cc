@@ -20,6 +20,7 @@
 #include "base/text.h"
 #include "card/tables.h"
 #include "model/hf_cache.h"
+#include "os/folder.h"
 
 namespace mu {
 namespace {
@@ -302,9 +303,8 @@ void add_library_name(CardFacts& facts, bool adapter) {
 
 void add_name(CardFacts& facts) {
   const std::string base = facts.text("base_model"), method = facts.text("method");
-  std::string name = facts.text("repo");
-  name = name.substr(name.find('/') + 1);
-  facts.add("name", name, "option --repo");
+  if (const Fact* repo = facts.find("repo"))
+    facts.add("name", std::string(base_name(repo->values.front())), repo->source);
   facts.add("name", facts.text("folder_name"), "the folder's name");
   if (!base.empty()) {
     const std::string stem = base.substr(base.find('/') + 1);

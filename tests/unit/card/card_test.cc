@@ -170,6 +170,14 @@ TEST_CASE("training: named evaluations, NaN, resumed runs, no summary") {
   CHECK(testing::error_of([&] { loss_svg(empty); }) == ErrorKind::kRefused);
 }
 
+TEST_CASE("facts: a name that follows from the repository has its source") {
+  CardFacts facts;
+  facts.add("repo", "owner/mine", "training_args.bin");
+  add_conclusions(facts);
+  CHECK(facts.text("name") == "mine");
+  CHECK(facts.find("name")->source == "training_args.bin");
+}
+
 TEST_CASE("state: options are remembered whatever their text") {
   CardState state;
   state.present = true;
