@@ -50,6 +50,12 @@ void write_file(const std::string& path, std::string_view text) {
   staged.commit();
 }
 
+void print_lines(const std::string& report) {
+  for (const std::string_view line : split(trim(report), '\n')) {
+    if (!line.empty()) print_note(line);
+  }
+}
+
 int lint(const Options& o) {
   const std::string path = o.operands.empty() ? "README.md" : o.operands.front();
   CardFile card = open_card(path);
@@ -66,9 +72,7 @@ int lint(const Options& o) {
   const std::string name = path == "-" ? "standard input" : path;
   const std::string report = o.common.json ? lint_json(findings, name) : lint_text(findings, name);
   if (o.fix && path == "-") {
-    for (const std::string_view line : split(trim(report), '\n')) {
-      if (!line.empty()) print_note(line);
-    }
+    print_lines(report);
   } else {
     out(report);
   }
@@ -166,10 +170,7 @@ void print_notes(const CardFacts& facts) {
 bool print_lint_errors(const std::string& text, const std::string& path) {
   std::vector<LintFinding> findings = lint_card(read_card(text));
   std::erase_if(findings, [](const LintFinding& finding) { return !finding.rule->is_error; });
-  const std::string report = lint_text(findings, path);
-  for (const std::string_view line : split(trim(report), '\n')) {
-    if (!line.empty()) print_note(line);
-  }
+  print_lines(lint_text(findings, path));
   return !findings.empty();
 }
 

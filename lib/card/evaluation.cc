@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "card/gather.h"
+#include "card/metrics.h"
 
 namespace mu {
 namespace {
@@ -26,22 +27,6 @@ void add_harness_task(CardFacts& facts, const JsonValue::Member& task, const Jso
     }
     facts.results.push_back(std::move(result));
   }
-}
-
-// What Transformers' Trainer and its example scripts write beside the metrics (trainer.py, trainer_utils.py
-// speed_metrics, trainer_pt_utils.py metrics_format and save_metrics): about the training, the time it took and
-// how much was evaluated.
-bool keeps_books(std::string_view name) {
-  for (const std::string_view own : {"epoch", "step", "global_step", "total_flos", "train_loss", "num_tokens",
-                                     "num_input_tokens_seen", "init_mem_cpu", "init_mem_gpu"}) {
-    if (name == own) return true;
-  }
-  for (const std::string_view end :
-       {"_runtime", "_per_second", "_samples", "_compilation_time", "_preparation_time", "_num_tokens",
-        "_mem_cpu_alloc_delta", "_mem_gpu_alloc_delta", "_mem_cpu_peaked_delta", "_mem_gpu_peaked_delta"}) {
-    if (name.ends_with(end)) return true;
-  }
-  return name.starts_with("train_");
 }
 
 }  // namespace

@@ -99,11 +99,7 @@ bool is_sound_given(const Fact& fact) {
       return v.size() < 16 && v.find_first_not_of("0123456789") == std::string::npos;
     });
   if (name == "language") return all([](const std::string& v) { return is_language(v); });
-  if (name == "trainer")
-    return all([](const std::string& v) {
-      return v.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") ==
-             std::string::npos;
-    });
+  if (name == "trainer") return all([](const std::string& v) { return is_plain_name(v); });
   if (name == "method") return all([](const std::string& v) { return trainer_by_tag(v) != nullptr; });
   if (name == "base_model_relation") return all([](const std::string& v) { return is_relation(v); });
   if (name == "plot" || name == "style")

@@ -61,6 +61,19 @@ std::vector<std::string> eval_sets(const std::vector<std::string>& names) {
   return sets;
 }
 
+bool keeps_books(std::string_view name) {
+  for (const std::string_view own : {"epoch", "step", "global_step", "total_flos", "train_loss", "num_tokens",
+                                     "num_input_tokens_seen", "init_mem_cpu", "init_mem_gpu"}) {
+    if (name == own) return true;
+  }
+  for (const std::string_view end :
+       {"_runtime", "_per_second", "_samples", "_compilation_time", "_preparation_time", "_num_tokens",
+        "_mem_cpu_alloc_delta", "_mem_gpu_alloc_delta", "_mem_cpu_peaked_delta", "_mem_gpu_peaked_delta"}) {
+    if (name.ends_with(end)) return true;
+  }
+  return name.starts_with("train_");
+}
+
 EvalColumn split_column(std::string_view column, const std::vector<std::string>& sets) {
   if (column.starts_with(kEval)) column.remove_prefix(kEval.size());
   std::string_view longest;

@@ -19,6 +19,11 @@ struct Headline {
 // The metrics to show of a log with these names, the most telling first.
 std::vector<Headline> headlines_of(const std::vector<std::string>& names);
 
+// Whether a number is not a result: what Transformers' Trainer and its example scripts write beside them
+// (trainer.py, trainer_utils.py speed_metrics, trainer_pt_utils.py metrics_format and save_metrics) about the training,
+// the time it took and how much was evaluated.
+bool keeps_books(std::string_view name);
+
 // The names of the evaluation sets of a log, "" for one without a name. "eval_NAME_loss" shows them; the trainers
 // add the name to the loss and the times only, so that other metrics belong to the loss beside them.
 std::vector<std::string> eval_sets(const std::vector<std::string>& names);

@@ -170,6 +170,11 @@ bool is_relation(std::string_view word) {
   return std::find(kRelations.begin(), kRelations.end(), word) != kRelations.end();
 }
 
+bool is_plain_name(std::string_view text) {
+  return text.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") ==
+         std::string_view::npos;
+}
+
 bool is_https(std::string_view url) {
   return url.starts_with("https://") && url.find_first_of(" \n\t<>\"'") == std::string_view::npos;
 }

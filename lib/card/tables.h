@@ -60,6 +60,9 @@ const std::vector<Hyperparameter>& hyperparameters();
 // How a model may relate to its base: adapter, merge, quantized, finetune.
 bool is_relation(std::string_view word);
 
+// Letters, digits and underscores, as names of classes and arguments have.
+bool is_plain_name(std::string_view text);
+
 // True for an address that can stand in a link.
 bool is_https(std::string_view url);
 

@@ -22,11 +22,6 @@ namespace {
 
 constexpr std::string_view kState = "trainer_state.json";
 
-bool is_timing(std::string_view metric) {
-  return metric.ends_with("_runtime") || metric.ends_with("_per_second") ||
-         metric.ends_with("_compilation_time") || metric.ends_with("_preparation_time");
-}
-
 struct Evaluated {
   std::optional<double> epoch;
   std::map<std::string, double> values;
@@ -66,7 +61,7 @@ std::vector<Sort> sorts_of(const TrainerState& state, const std::vector<Headline
     const bool eval = name.starts_with("eval_");
     Sort sort;
     if (eval) sort.set = split_column(name, sets).set;
-    if (eval && !is_timing(name) && !name.ends_with("_num_tokens")) sort.kind = Sort::Kind::kEval;
+    if (eval && !keeps_books(name)) sort.kind = Sort::Kind::kEval;
     if (name == "loss") sort.kind = Sort::Kind::kLoss;
     if (name == "learning_rate" || name == "grad_norm") sort.kind = Sort::Kind::kRate;
     for (std::size_t i = 0; i < headlines.size(); ++i) {
@@ -182,10 +177,7 @@ void add_other_arguments(CardFacts& facts, const TrainingArguments& arguments) {
   for (const std::string& name : names) {
     const bool known = std::any_of(hyperparameters().begin(), hyperparameters().end(),
                                    [&](const Hyperparameter& h) { return h.name == name; });
-    const bool named =
-        name.size() < 64 &&
-        name.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") ==
-            std::string::npos;
+    const bool named = name.size() < 64 && is_plain_name(name);
     std::string value = known || !named || is_private(name) ? "" : argument_text(arguments, name);
     if (!value.empty()) facts.hyperparameters.push_back({name, std::move(value), "", false});
   }

@@ -24,12 +24,13 @@ std::string tokenizer_id(const CardFacts& facts) {
   return lent ? facts.text("base_model") : model_id(facts);
 }
 
-constexpr std::string_view kQuestion = "Which three habits make a good laboratory notebook?";
+constexpr std::string_view kQuestion = "Which three habits make a good laboratory notebook?",
+                           kBeginning = "The first rule of a laboratory notebook is";
 
 std::string generate_with_model(const CardFacts& facts) {
   if (!facts.has("chat_template"))
     return fmt::format("inputs = tokenizer({}, return_tensors=\"pt\").to(model.device)\n",
-                       python_text("The first rule of a laboratory notebook is"));
+                       python_text(kBeginning));
   return fmt::format(
       "messages = [{{\"role\": \"user\", \"content\": {}}}]\n"
       "inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True, "
@@ -58,7 +59,7 @@ std::string sequence_to_sequence() {
       "inputs = tokenizer({}, return_tensors=\"pt\").to(model.device)\n"
       "outputs = model.generate(**inputs, max_new_tokens=128)\n"
       "print(tokenizer.decode(outputs[0], skip_special_tokens=True))\n",
-      python_text("The first rule of a laboratory notebook is"));
+      python_text(kBeginning));
 }
 
 std::string adapter_code(const CardFacts& facts) {
@@ -103,8 +104,8 @@ std::string pipeline_call(std::string_view task, bool chat) {
         "print(pipe(messages, max_new_tokens=128, return_full_text=False)[0][\"generated_text\"])\n",
         python_text(kQuestion));
   if (task == "text-generation")
-    return "print(pipe(\"The first rule of a laboratory notebook is\", "
-           "max_new_tokens=64)[0][\"generated_text\"])\n";
+    return fmt::format("print(pipe({}, max_new_tokens=64)[0][\"generated_text\"])\n",
+                       python_text(kBeginning));
   if (task == "image-text-to-text")
     return "messages = [{\"role\": \"user\", \"content\": [{\"type\": \"image\", \"url\": \"photo.jpg\"}, "
            "{\"type\": \"text\", \"text\": \"What is in this picture?\"}]}]\n"

@@ -82,3 +82,10 @@ TEST_CASE("metrics: each evaluation set has its own best step in bold") {
   CHECK(table.find("| 2 |  | a |  | 2 |") != std::string::npos);
   CHECK(table.find("| **2** |  | **b** |  | **2.5** |") != std::string::npos);
 }
+
+TEST_CASE("metrics: times, counts and memory of an evaluation are not results") {
+  CardFacts facts;
+  add_trainer_state(facts, parse_trainer_state(R"({"log_history":[
+    {"step":2,"eval_loss":1.0,"eval_runtime":1.0,"eval_samples":8,"eval_mem_cpu_alloc_delta":64,"eval_f1":0.5}]})"));
+  CHECK(facts.eval_columns == Names{"eval_loss", "eval_f1"});
+}
