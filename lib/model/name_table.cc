@@ -2,7 +2,6 @@
 // The table is text, in lines of fields between tabs, and each look-up searches it:
 //
 //   class   NAME    MODEL_TYPE  SET  SIDE or -  auto or never
-//   known    NAME NAME …                    (classes that rename nothing)
 //   embeddings  LEAF …                      (last components of nn.Embedding alone)
 //   peft    MODEL_TYPE   LEAF …             (what PEFT turns into parameters of experts)
 //   set     NUMBER  RULES of save           RULES of load
@@ -17,10 +16,9 @@
 #include <stdexcept>
 
 #include "base/text.h"
+#include "model/tables.h"
 
 namespace mu {
-
-extern const std::string_view kTensorNames;
 
 namespace {
 
@@ -28,10 +26,8 @@ using Fields = std::vector<std::string_view>;
 
 // The fields of the line that begins so, without its beginning; empty if there is none.
 Fields line_of(const std::string& beginning) {
-  const std::size_t at = kTensorNames.find("\n" + beginning);
-  if (at == std::string_view::npos) return {};
-  const std::size_t first = at + 1 + beginning.size();
-  return split(kTensorNames.substr(first, kTensorNames.find('\n', first) - first), '\t');
+  const std::string_view line = find_line(kTensorNames, beginning);
+  return line.empty() ? Fields() : split(line.substr(beginning.size()), '\t');
 }
 
 std::vector<std::string> words(std::string_view text) {
@@ -139,10 +135,6 @@ bool lists(std::string_view kind, std::string_view word) {
 }
 
 }  // namespace
-
-bool keeps_names(std::string_view architecture) {
-  return lists("known", architecture);
-}
 
 bool is_embedding_layer(std::string_view leaf) {
   return lists("embeddings", leaf);

@@ -49,9 +49,6 @@ std::optional<NameClass> find_name_class(std::string_view architecture);
 // A class that stands for the model type, if all its classes that rename tensors do so alike.
 std::optional<NameClass> find_name_class_of_type(std::string_view model_type);
 
-// True for a class of transformers that renames nothing.
-bool keeps_names(std::string_view architecture);
-
 // True for the last components of the names of embeddings ("embed_tokens", "wte", "relative_attention_bias"), which
 // no linear layer has.
 bool is_embedding_layer(std::string_view leaf);

@@ -12,7 +12,7 @@
 
 #include "base/glob.h"
 #include "base/text.h"
-#include "model/processor_files.h"
+#include "model/tables.h"
 
 namespace mu {
 namespace {

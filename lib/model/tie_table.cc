@@ -14,7 +14,7 @@
 #include <utility>
 
 #include "base/text.h"
-#include "model/tie_data.h"
+#include "model/tables.h"
 
 namespace mu {
 namespace {
@@ -25,12 +25,10 @@ constexpr std::size_t kDeepest = 4;  // sub-configs in sub-configs
 constexpr std::size_t kBaseClass = 3, kFirstSub = 7;
 
 // The fields of the line that begins with `kind` and `name`; empty if there is none.
-std::vector<std::string_view> find_line(std::string_view kind, std::string_view name) {
-  const std::string begin = fmt::format("\n{}\t{}\t", kind, name);
-  const std::size_t at = tie_data.find(begin);
-  if (name.empty() || at == std::string_view::npos) return {};
-  const std::string_view line = tie_data.substr(at + 1);
-  return split(line.substr(0, line.find('\n')), '\t');
+std::vector<std::string_view> fields_of(std::string_view kind, std::string_view name) {
+  if (name.empty()) return {};
+  const std::string_view line = find_line(kTies, fmt::format("{}\t{}\t", kind, name));
+  return line.empty() ? std::vector<std::string_view>() : split(line, '\t');
 }
 
 // Cuts `text` at the first `mark` and returns what is behind it.
@@ -53,7 +51,7 @@ class Flags {
  public:
   // Of the config of a type; `path` leads to it from the whole config.
   Flag of(const JsonValue& config, std::string_view type, std::vector<std::string> path) const {
-    const std::vector<std::string_view> line = find_line("config", type);
+    const std::vector<std::string_view> line = fields_of("config", type);
     std::string_view form = line.size() < kFirstSub ? "no" : line[2];
     if (form == "always") return {true, false, {}};
     if (form == "never") return {};
@@ -83,7 +81,7 @@ class Flags {
     const JsonValue* const sub = config.find(key);
     const std::string* const stated = sub == nullptr ? nullptr : sub->find_string("model_type");
     if (stated != nullptr) return *stated;
-    const std::vector<std::string_view> line = find_line("config", type);
+    const std::vector<std::string_view> line = fields_of("config", type);
     for (std::size_t i = kFirstSub; i < line.size(); ++i) {
       std::string_view name = line[i];
       std::string_view its = cut(name, '=');
@@ -96,7 +94,7 @@ class Flags {
   // Of the config that owns a rule, by its path in the whole one, "text_config".
   Flag of_owner(const JsonValue& root, std::string_view type, std::string_view owner) const {
     if (owner.empty()) return of(root, type, {});
-    return of_sub(root, find_line("config", type), owner, {});
+    return of_sub(root, fields_of("config", type), owner, {});
   }
 
  private:
@@ -121,7 +119,7 @@ class Flags {
       path.emplace_back(name);
       const std::string_view its = stated == nullptr ? type : std::string_view(*stated);
       return deeper.empty() ? of(*sub, its, std::move(path))
-                            : of_sub(*sub, find_line("config", its), deeper, std::move(path));
+                            : of_sub(*sub, fields_of("config", its), deeper, std::move(path));
     }
     return {};
   }
@@ -215,11 +213,11 @@ class RuleReader {
   // `part` is KINDS:PREFIX; its class is the first that one of these Auto classes makes of the config there.
   void read_part(std::string_view part, std::string_view owner, std::string_view type) {
     const std::string_view begin = cut(part, ':');
-    const std::vector<std::string_view> config = find_line("config", Flags::type_of(*config_, type, owner));
+    const std::vector<std::string_view> config = fields_of("config", Flags::type_of(*config_, type, owner));
     if (config.size() < kFirstSub) return;
     for (const std::string_view kind : split(part, ',')) {
       const std::size_t field = kBaseClass + (kind == "causal" ? 1U : kind == "seq2seq" ? 2U : 3U);
-      const std::vector<std::string_view> found = find_line("class", config[field]);
+      const std::vector<std::string_view> found = fields_of("class", config[field]);
       if (found.size() < 6) continue;
       for (const std::string_view rule : split_rules(found[4])) {
         std::vector<TieNames> names =
@@ -234,7 +232,7 @@ class RuleReader {
 
   // The rules with that number; only those that the class itself owns.
   static std::vector<std::string_view> split_rules(std::string_view id) {
-    std::vector<std::string_view> rules = find_line("rules", id);
+    std::vector<std::string_view> rules = fields_of("rules", id);
     rules.erase(rules.begin(), rules.begin() + std::min<std::ptrdiff_t>(2, std::ssize(rules)));
     rules.erase(
         std::find_if(rules.begin(), rules.end(), [](std::string_view rule) { return rule.starts_with('@'); }),
@@ -267,14 +265,14 @@ TieRules tie_rules_of(const ModelConfig& config) {
     return result;
   }
   if (name.empty()) {
-    const std::vector<std::string_view> line = find_line("config", config.model_type);
+    const std::vector<std::string_view> line = fields_of("config", config.model_type);
     if (line.size() >= kFirstSub && line[kBaseClass] != "-") name = line[kBaseClass];
   }
   if (name.empty()) {
     result.why = "config.json names no class that Transformers knows";
     return result;
   }
-  const std::vector<std::string_view> line = find_line("class", name);
+  const std::vector<std::string_view> line = fields_of("class", name);
   if (line.size() < 6) {
     result.why = fmt::format("no rule of Transformers ties them in {}", escape_name(name));
     return result;
@@ -282,7 +280,7 @@ TieRules tie_rules_of(const ModelConfig& config) {
   if (line[5] != "-" && !config.tie_word_embeddings.value_or(false)) {
     for (const std::string_view head : split(line[5], '|')) result.heads.emplace_back(head);
   }
-  RuleReader(result, &config.root).read(find_line("rules", line[4]), line[3], line[2]);
+  RuleReader(result, &config.root).read(fields_of("rules", line[4]), line[3], line[2]);
   const bool on =
       std::any_of(result.rules.begin(), result.rules.end(), [](const TieRule& rule) { return rule.on; });
   result.why = on ? fmt::format("no rule of Transformers ties them in {}", escape_name(name))
@@ -292,7 +290,7 @@ TieRules tie_rules_of(const ModelConfig& config) {
 
 TieRules tie_rules_of_any_class() {
   TieRules all, result;
-  for (const std::string_view line : split(tie_data, '\n')) {
+  for (const std::string_view line : split(kTies, '\n')) {
     if (line.starts_with("rules\t")) RuleReader(all, nullptr).read(split(line, '\t'), "-", "");
   }
   std::set<std::pair<std::string, std::string>> seen;

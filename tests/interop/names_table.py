@@ -141,18 +141,16 @@ def note_kinds(model):
 
 
 def derive():
-    classes, known = {}, []
+    classes = {}
     for name, cls in model_classes().items():
         try:
             entry = describe(cls)
         except Exception as error:
             print(f"{name}: {type(error).__name__}: {str(error)[:100]}", file=sys.stderr)
             entry = None
-        if entry is None:
-            known.append(name)
-        else:
+        if entry is not None:
             classes[name] = entry
-    return {"transformers": transformers.__version__, "classes": classes, "known": known, "peft": taken_for_experts(), "kinds": {kind: sorted(names) for kind, names in KINDS.items()}}
+    return {"transformers": transformers.__version__, "classes": classes, "peft": taken_for_experts(), "kinds": {kind: sorted(names) for kind, names in KINDS.items()}}
 
 
 def taken_for_experts():
@@ -199,7 +197,6 @@ def table_text(table):
     lines.append(f"embeddings\t {' '.join(embeddings)} ")
     for kind, leaves in table["peft"].items():
         lines.append(f"peft\t{kind}\t {' '.join(leaves)} ")
-    lines.append(f"known\t {' '.join(table['known'])} ")
     for text, number in sets.items():
         lists = [[str(rules.setdefault(rule_line(rule), len(rules))) for rule in json.loads(text)[way]] for way in ("save", "load")]
         lines.append(f"set\t{number}\t{' '.join(lists[0])}\t{' '.join(lists[1])}")
