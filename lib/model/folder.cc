@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <charconv>
 #include <map>
+#include <optional>
+#include <utility>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -49,15 +51,22 @@ bool is_variant(std::string_view name) {
   return false;
 }
 
+// The torch files that loaders look for.
+std::optional<WeightsChoice> choose_torch(const Folder& folder) {
+  for (const std::string_view stem : {std::string_view("pytorch_model"), kDiffusers}) {
+    for (const char* const end : {".bin", ".bin.index.json"}) {
+      const std::string name = std::string(stem) + end;
+      if (folder.has(name))
+        return WeightsChoice{
+            {name}, name.ends_with(".json"), false, stem == kDiffusers ? std::string(stem) : "model"};
+    }
+  }
+  return std::nullopt;
+}
+
 // A folder without safetensors: what loaders look for, else the only torch or GGUF file.
 WeightsChoice choose_other_format(const Folder& folder) {
-  if (folder.has("pytorch_model.bin")) return {{"pytorch_model.bin"}, false, false, "model"};
-  if (folder.has("pytorch_model.bin.index.json"))
-    return {{"pytorch_model.bin.index.json"}, true, false, "model"};
-  if (folder.has("diffusion_pytorch_model.bin"))
-    return {{"diffusion_pytorch_model.bin"}, false, false, std::string(kDiffusers)};
-  if (folder.has("diffusion_pytorch_model.bin.index.json"))
-    return {{"diffusion_pytorch_model.bin.index.json"}, true, false, std::string(kDiffusers)};
+  if (std::optional<WeightsChoice> torch = choose_torch(folder)) return std::move(*torch);
   if (folder.has("adapter_model.bin")) return {{"adapter_model.bin"}, false, true, "adapter_model"};
   if (folder.has(kOnlyRank)) return {{std::string(kOnlyRank)}, false, false, "model"};
   std::vector<std::string> found;
@@ -153,14 +162,12 @@ WeightsChoice choose_weights(const Folder& folder) {
     if (file.role == FileRole::kWeights)
       (parse_shard_name(file.name) ? shards : singles).push_back(file.name);
   }
-  const bool has_plain_torch =
-      folder.has("pytorch_model.bin") || folder.has("pytorch_model.bin.index.json") ||
-      folder.has("diffusion_pytorch_model.bin") || folder.has("diffusion_pytorch_model.bin.index.json");
   const auto are_variants = [](const std::vector<std::string>& names) {
     return std::all_of(names.begin(), names.end(), is_variant);
   };
-  if (has_plain_torch && are_variants(indexes) && are_variants(shards) && are_variants(singles))
-    return choose_other_format(folder);
+  if (are_variants(indexes) && are_variants(shards) && are_variants(singles)) {
+    if (std::optional<WeightsChoice> torch = choose_torch(folder)) return std::move(*torch);
+  }
   if (indexes.size() == 1) return one(indexes.front(), true, false);
   std::vector<std::vector<std::string>> sets = whole_sets(shards);
   if (indexes.empty() && sets.size() == 1 && singles.empty()) {
