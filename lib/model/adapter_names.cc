@@ -14,12 +14,11 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "model/wrappers.h"
 
 namespace mu {
 namespace {
 
-constexpr std::array<std::string_view, 3> kAnywhere = {"_fsdp_wrapped_module", "_orig_mod",
-                                                       "_checkpoint_wrapped_module"};
 constexpr std::array<std::string_view, 5> kLeading = {"module", "_forward_module", "state_dict",
                                                       "model_state", "0"};
 // The children that PEFT gives a layer: those of LoRA, and of its variants, so that these are named.
@@ -48,7 +47,7 @@ std::string dotted(const Segments& segments, std::size_t first, std::size_t last
 // The name in segments, without what wrappers added and without "base_model.model".
 Segments module_segments(std::string_view name) {
   Segments segments = split(name, '.');
-  std::erase_if(segments, [](std::string_view segment) { return is_one_of(segment, kAnywhere); });
+  std::erase_if(segments, [](std::string_view segment) { return is_one_of(segment, kWrapperModules); });
   const auto drop = [&](std::size_t count) {
     segments.erase(segments.begin(), segments.begin() + static_cast<std::ptrdiff_t>(count));
   };
@@ -138,6 +137,10 @@ void parse_base(const Segments& segments, AdapterName& name) {
   name.name = "base_model.model." + dotted(segments, 0, end);
 }
 
+bool is_of_base(AdapterPiece piece) {
+  return piece == AdapterPiece::kBase || piece == AdapterPiece::kBias || piece == AdapterPiece::kFrozen;
+}
+
 }  // namespace
 
 AdapterName parse_adapter_name(std::string_view text) {
@@ -152,10 +155,6 @@ AdapterName parse_adapter_name(std::string_view text) {
   }
   name.name = "base_model.model." + name.module + (name.module.empty() ? "" : ".") + name.leaf;
   return name;
-}
-
-bool is_of_base(AdapterPiece piece) {
-  return piece == AdapterPiece::kBase || piece == AdapterPiece::kBias || piece == AdapterPiece::kFrozen;
 }
 
 bool holds_only_adapter(const Weights& weights) {

@@ -15,8 +15,6 @@ namespace {
 
 constexpr std::size_t kShown = 100;  // columns of a name in a note; hostile ones have megabytes
 
-constexpr std::array<std::string_view, 3> kAnywhere = {"_fsdp_wrapped_module.", "_checkpoint_wrapped_module.",
-                                                       "_orig_mod."};
 constexpr std::string_view kPeft = "base_model.model.";
 constexpr std::array<std::string_view, 3> kLeading = {"_forward_module.", "module.", kPeft};
 
@@ -92,8 +90,19 @@ bool begins(std::string_view name, std::string_view wrapper) {
   return name.size() > wrapper.size() && name.starts_with(wrapper);
 }
 
+// Whether a tensor is an adapter's, or a layer's below one: a part of its name is one that PEFT gives.
+bool is_adapter_tensor(std::string_view name) {
+  for (const std::string_view part : split(name, '.')) {
+    const auto begins_part = [part](std::string_view prefix) { return begins(part, prefix); };
+    if (std::any_of(kPeftPrefixes.begin(), kPeftPrefixes.end(), begins_part) ||
+        std::find(kPeftModules.begin(), kPeftModules.end(), part) != kPeftModules.end())
+      return true;
+  }
+  return false;
+}
+
 std::string quoted(std::string_view name) {
-  return "'" + shorten_middle(escape_name(name), kShown) + "'";
+  return fmt::format("'{}'", shorten_middle(escape_name(name), kShown));
 }
 
 // Applies one rule after the other to a list of names, which is copied when the first one applies.
@@ -102,7 +111,7 @@ class Remover {
   Remover(const std::vector<Tensor>& tensors, const WrapperRules& rules) : tensors_(tensors), rules_(rules) {}
 
   WrapperRemoval run() {
-    for (const std::string_view wrapper : kAnywhere) remove_anywhere(wrapper);
+    for (const std::string_view module : kWrapperModules) remove_anywhere(std::string(module) + ".");
     if (rules_.leading) {
       while (std::any_of(kLeading.begin(), kLeading.end(),
                          [this](std::string_view wrapper) { return remove_leading(wrapper); })) {
@@ -133,8 +142,8 @@ class Remover {
     return found;
   }
 
-  void remove_anywhere(std::string_view wrapper) {
-    const auto has = [wrapper](std::string_view name) {
+  void remove_anywhere(const std::string& wrapper) {
+    const auto has = [&wrapper](std::string_view name) {
       return name.find(wrapper) != std::string_view::npos && without(name, wrapper) != name;
     };
     const std::uint64_t found = count(has);
@@ -155,7 +164,7 @@ class Remover {
       return;
     }
     result_.names = std::move(names);
-    result_.removed.push_back({std::string(wrapper), found});
+    result_.removed.push_back({wrapper, found});
   }
 
   // Names that differ still differ without what begins them all.
@@ -194,16 +203,6 @@ class Remover {
 };
 
 }  // namespace
-
-bool is_adapter_tensor(std::string_view name) {
-  for (const std::string_view part : split(name, '.')) {
-    const auto begins_part = [part](std::string_view prefix) { return begins(part, prefix); };
-    if (std::any_of(kPeftPrefixes.begin(), kPeftPrefixes.end(), begins_part) ||
-        std::find(kPeftModules.begin(), kPeftModules.end(), part) != kPeftModules.end())
-      return true;
-  }
-  return false;
-}
 
 WrapperRemoval plan_wrapper_removal(const std::vector<Tensor>& tensors, const WrapperRules& rules) {
   return Remover(tensors, rules).run();

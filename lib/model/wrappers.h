@@ -3,6 +3,7 @@
 // torch.compile, DataParallel, DeepSpeed and PEFT.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -13,6 +14,10 @@
 
 namespace mu {
 
+// The modules that FSDP, activation checkpointing and torch.compile put around others, anywhere in a name.
+inline constexpr std::array<std::string_view, 3> kWrapperModules = {
+    "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_orig_mod"};
+
 struct WrapperRules {
   bool of_adapter = false;  // "base_model.model." belongs to the names of an adapter: it stays without a word
   bool leading = true;      // whether what leads all names is removed; a caller may cut it itself
@@ -20,8 +25,7 @@ struct WrapperRules {
 
 // What is removed from names, by these rules:
 //
-//   "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "_orig_mod."
-//       wherever they are
+//   those of kWrapperModules, each with the dot behind it, wherever they are
 //   "module.", "_forward_module.", "base_model.model." at the beginning, as often as they are there
 //       if every tensor has it and none is an adapter's
 //
@@ -46,8 +50,5 @@ struct RemovedWrappers {
 };
 // Renames the tensors.
 RemovedWrappers remove_wrapper_names(Weights& weights, const WrapperRules& rules);
-
-// Whether a tensor is an adapter's, or a layer's below one: a part of its name is one that PEFT gives.
-bool is_adapter_tensor(std::string_view name);
 
 }  // namespace mu
