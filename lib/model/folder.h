@@ -44,8 +44,7 @@ struct WeightsChoice {
 // Chooses in the order of loaders: model.safetensors, its index, the same of diffusion_pytorch_model,
 // adapter_model.safetensors, the only other set there is; without safetensors, or where they are a variant
 // (model.fp16.safetensors), pytorch_model.bin, its index, the same of diffusion_pytorch_model, adapter_model.bin,
-// then the only torch or GGUF file. Throws kMalformed, with advice, when there are none or
-// several.
+// then the only torch or GGUF file. Throws kMalformed, with advice, when there are none or several.
 WeightsChoice choose_weights(const Folder& folder);
 
 // "model-00002-of-00003.safetensors" -> {"model", 2, 3}.

@@ -112,9 +112,9 @@ void add_rank_weights(Input& input, const RankState& state, const FolderOptions&
   input.choice = {{std::string(base_name(state.path))}, false, adapter, adapter ? "adapter_model" : "model"};
   if (!adapter) return;
   input.weights.from_ranks->lost.clear();  // of the base model
-  Findings told_later;
+  Findings reported_later;
   const std::optional<AdapterConfig> config =
-      read_json(*input.folder, "adapter_config.json", told_later, parse_adapter_config);
+      read_json(*input.folder, "adapter_config.json", reported_later, parse_adapter_config);
   in_file(state.path, [&] {
     const AdapterChoice kept = keep_adapter(input.weights, options.adapter, config ? config->bias : "none");
     if (kept.base_tensors > 0)
@@ -256,6 +256,47 @@ void add_components(Input& input, const ComponentNames& names, FolderOptions::Co
   }
 }
 
+// Takes the values of lost parameters from where they can be found: the name that the config ties them to,
+// the base model in a folder (empty: none). What stays lost is a finding (ZR-LOST).
+void find_lost_parameters(Input& input, const std::string& base) {
+  if (!input.weights.from_ranks) return;
+  std::vector<std::string>&lost = input.weights.from_ranks->lost, &notes = input.weights.from_ranks->notes;
+  if (!lost.empty() && input.config) {
+    // DeepSpeed before 0.9.0 kept no record of shared parameters.
+    std::vector<Tensor> tied;
+    const TensorsByName names = tensors_by_name(input.weights);
+    const Ties ties(input.config, input.weights);
+    std::erase_if(lost, [&](const std::string& name) {
+      const std::string kept = ties.kept_name_of(name);
+      if (kept.empty()) return false;
+      tied.push_back(*names.at(kept));
+      tied.back().name = name;
+      notes.push_back(fmt::format(
+          "'{}' is taken to be '{}' because config.json ties them; the checkpoint does not record it",
+          escape_name(name), escape_name(kept)));
+      return true;
+    });
+    input.weights.tensors.insert(input.weights.tensors.end(), tied.begin(), tied.end());
+  }
+  if (!lost.empty() && !base.empty()) {
+    const Folder folder = scan_base(base);
+    Weights weights = open_choice(folder, choose_weights(folder));
+    std::erase_if(weights.tensors, [&lost](const Tensor& tensor) {
+      return !std::binary_search(lost.begin(), lost.end(), tensor.name);
+    });
+    const TensorsByName found = tensors_by_name(weights);
+    std::erase_if(lost, [&found](const std::string& name) { return found.contains(name); });
+    if (!weights.tensors.empty())
+      notes.push_back(fmt::format("{} taken from {}: the checkpoint has no values of them",
+                                  plural(weights.tensors.size(), "tensor"), escape_name(base)));
+    append_weights(input.weights, std::move(weights));
+  }
+  for (const std::string& name : lost)
+    input.weights.findings.add({"ZR-LOST", Level::kSpec, false,
+                                fmt::format("the values of '{}' are in no file", escape_name(name)),
+                                input.name});
+}
+
 Input open_folder(const std::string& path, const FolderOptions& options) {
   Input input;
   input.name = path;
@@ -365,45 +406,6 @@ Input open_inputs(const std::vector<std::string>& operands, StreamData stdin_dat
   for (const auto& [name, path] : arrays) append_weights(input.weights, open_array(path, name));
   require_key_used(input, options.key);
   return input;
-}
-
-void find_lost_parameters(Input& input, const std::string& base) {
-  if (!input.weights.from_ranks) return;
-  std::vector<std::string>&lost = input.weights.from_ranks->lost, &notes = input.weights.from_ranks->notes;
-  if (!lost.empty() && input.config) {
-    // DeepSpeed before 0.9.0 kept no record of shared parameters.
-    std::vector<Tensor> tied;
-    const TensorsByName names = tensors_by_name(input.weights);
-    const Ties ties(input.config, input.weights);
-    std::erase_if(lost, [&](const std::string& name) {
-      const std::string kept = ties.kept_name_of(name);
-      if (kept.empty()) return false;
-      tied.push_back(*names.at(kept));
-      tied.back().name = name;
-      notes.push_back(fmt::format(
-          "'{}' is taken to be '{}' because config.json ties them; the checkpoint does not record it",
-          escape_name(name), escape_name(kept)));
-      return true;
-    });
-    input.weights.tensors.insert(input.weights.tensors.end(), tied.begin(), tied.end());
-  }
-  if (!lost.empty() && !base.empty()) {
-    const Folder folder = scan_base(base);
-    Weights weights = open_choice(folder, choose_weights(folder));
-    std::erase_if(weights.tensors, [&lost](const Tensor& tensor) {
-      return !std::binary_search(lost.begin(), lost.end(), tensor.name);
-    });
-    const TensorsByName found = tensors_by_name(weights);
-    std::erase_if(lost, [&found](const std::string& name) { return found.contains(name); });
-    if (!weights.tensors.empty())
-      notes.push_back(fmt::format("{} taken from {}: the checkpoint has no values of them",
-                                  plural(weights.tensors.size(), "tensor"), escape_name(base)));
-    append_weights(input.weights, std::move(weights));
-  }
-  for (const std::string& name : lost)
-    input.weights.findings.add({"ZR-LOST", Level::kSpec, false,
-                                fmt::format("the values of '{}' are in no file", escape_name(name)),
-                                input.name});
 }
 
 }  // namespace mu

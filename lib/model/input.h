@@ -90,10 +90,6 @@ void require_sound(const Input& input);
 // pickles without a state dict (an optimizer's state, arguments, a whole module).
 void require_state_dicts(const Input& input, bool salvage);
 
-// Takes the values of lost parameters from where they can be found: the name that the config ties them to,
-// the base model in a folder (empty: none). What stays lost is a finding (ZR-LOST).
-void find_lost_parameters(Input& input, const std::string& base);
-
 // Sentences on what torch files hold beside the tensors of their state dicts.
 std::vector<std::string> left_out_notes(const Input& input);
 

@@ -33,9 +33,9 @@ struct GatherScope {
 
 // Lists every entry of the folder except the chosen weights and the folders of components, sorted by name. Of
 // the folder of a component, other JSON files are taken, too: modules have configs of many names. Python files
-// are taken if a config names them or a taken one imports them. With weights_only nothing is taken. `notes` reports what a
-// link brings in from outside the folder. Throws kRefused if such a file holds a secret: it would become a
-// plain file under a harmless name.
+// are taken if a config names them or a taken one imports them. With weights_only nothing is taken. `notes`
+// reports what a link brings in from outside the folder. Throws kRefused if such a file holds a secret: it would
+// become a plain file under a harmless name.
 std::vector<GatheredFile> gather_files(const Input& input, const GatherScope& scope,
                                        std::vector<std::string>& notes);
 

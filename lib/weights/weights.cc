@@ -14,12 +14,6 @@ std::uint64_t Weights::total_bytes() const {
   return total;
 }
 
-std::uint64_t Weights::total_elements() const {
-  std::uint64_t total = 0;
-  for (const Tensor& tensor : tensors) total += tensor.element_count();
-  return total;
-}
-
 Metadata Weights::merged_metadata() const {
   Metadata merged;
   for (const WeightsFile& file : files) {

@@ -57,7 +57,6 @@ struct Weights {
   Findings findings;  // of all files; level kLoads among them means that the tensors must not be trusted
 
   [[nodiscard]] std::uint64_t total_bytes() const;  // of the tensors
-  [[nodiscard]] std::uint64_t total_elements() const;
   // Keys of all files; where they differ the first file's value counts, then those of the index.
   [[nodiscard]] Metadata merged_metadata() const;
 

@@ -16,8 +16,8 @@ namespace mu {
 // one there is, or the one below a usual name (weights/torch/state_dict.h).
 
 // Opens one file of any format: safetensors, torch zip or legacy stream, pickle, .npy, .npz or GGUF. What is
-// wrong with it is in `findings`; throws kIo when it can't be read, kMalformed for
-// a container that can't be read at all. An array of a .npy file gets the file's name without suffix.
+// wrong with it is in `findings`; throws kIo when it can't be read, kMalformed for a container that can't be
+// read at all. An array of a .npy file gets the file's name without suffix.
 Weights open_weights(const std::string& path, std::string_view key = {});
 
 // Opens an index and the shards it names in its folder, and compares the two in both directions (IX-*). A

@@ -16,10 +16,10 @@ bool is_dcp_folder(const std::string& path);
 // The full tensors of the model in the folder, each made of its pieces. The model is what lies below `key`
 // ("app.model") in the tree that was saved; without a key it is found by the names that trainers use. If it is
 // not found, or with `everything`, all tensors are listed by their whole keys; without `everything` their files
-// then say why they are not packed (DC-OPT, DC-KEY). Every piece of the model is checked
-// against the metadata and the metadata against itself before it returns, and every file of the save for its
-// end; with `everything` the other tensors are described, not read. Throws kMalformed with the tensor and the
-// rule (DC-*) for what is missing, torn, mixed or not supported.
+// then say why they are not packed (DC-OPT, DC-KEY). Every piece of the model is checked against the metadata
+// and the metadata against itself before it returns, and every file of the save for its end; with `everything`
+// the other tensors are described, not read. Throws kMalformed with the tensor and the rule (DC-*) for what is
+// missing, torn, mixed or not supported.
 struct DcpOptions {
   std::string key{};
   bool everything = false;

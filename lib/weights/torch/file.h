@@ -18,9 +18,9 @@ namespace mu {
 bool is_torch_start(std::string_view start);
 
 // Adds the file and its tensors to the set: the state dict's in its order, or all that the tree holds, named
-// by their paths. With `key` the state dict is the one below it ("ema", "app.model"). Whatever keeps torch from loading it is a finding of level loads (PT-*, ZP-*, PK-*); what the
-// pickle names or calls is in the object's reports, not in the findings. Throws kMalformed for containers
-// that can't be read at all.
+// by their paths. With `key` the state dict is the one below it ("ema", "app.model"). Whatever keeps torch from
+// loading it is a finding of level loads (PT-*, ZP-*, PK-*); what the pickle names or calls is in the object's
+// reports, not in the findings. Throws kMalformed for containers that can't be read at all.
 void add_torch_file(Weights& weights, InputFile file, std::string_view key = {});
 
 // A zip that torch.save wrote, in bytes [begin, begin + size) of a file: its pickle and where its storages
