@@ -167,6 +167,8 @@ TEST_CASE("lint: takes time in proportion to the card's length") {
   CHECK(findings(head + repeated([](int) { return "<!-- card-gen:begin x -->\n"; })) >= kMany);
   CHECK(findings(head + repeated([](int i) { return fmt::format("<!-- card-gen:begin x{} -->\n", i); })) >=
         kMany);
+  CHECK(findings(head + "x" + repeated([](int) { return "/m/m/m/m/m/m"; })) < 10);
+  CHECK(findings(head + repeated([](int) { return "\\\\\\\\\\"; })) < 10);
   const std::string keys = "---\n" + repeated([](int i) { return fmt::format("k{}: yes\n", i); }) + "---\n";
   CHECK(findings(keys) >= kMany);
   CHECK(fix_card(read_card(keys)).find("k49999: \"yes\"\n") != std::string::npos);
