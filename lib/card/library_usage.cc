@@ -92,7 +92,7 @@ std::string diffusion_call(std::string_view task, bool prompted) {
 
 std::string diffusers_code(const CardFacts& facts) {
   const std::string task = facts.text("pipeline_tag"), base = facts.text("base_model");
-  const bool lora = facts.has("lora_file") || facts.text("base_model_relation") == "adapter";
+  const bool lora = facts.is_adapter();
   const bool prompted = facts.text("pipeline_class") != "StableVideoDiffusionPipeline";
   const std::string call = diffusion_call(task, prompted);
   // Other files of a pipeline than its whole, and a LoRA of an unknown base, load nothing by themselves.

@@ -19,7 +19,7 @@ struct Headline {
 // The metrics to show of a log with these names, the most telling first.
 std::vector<Headline> headlines_of(const std::vector<std::string>& names);
 
-// Whether a number is not a result: what Transformers' Trainer and its example scripts write beside them
+// Whether a number is not a result: what Transformers' Trainer and its example scripts write beside the metrics
 // (trainer.py, trainer_utils.py speed_metrics, trainer_pt_utils.py metrics_format and save_metrics) about the training,
 // the time it took and how much was evaluated.
 bool keeps_books(std::string_view name);

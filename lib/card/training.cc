@@ -194,6 +194,26 @@ void add_push_target(CardFacts& facts, const TrainingArguments& arguments) {
     facts.add("repo", id, "training_args.bin");
 }
 
+// The loss of a run that follows a reward says little.
+bool follows_loss(const CardFacts& facts) {
+  return plotted_label(facts) == "loss";
+}
+
+// The evaluation that the trainer chose, else the one with the lowest loss, which is in the column `loss`.
+const EvalRow* best_evaluation(const CardFacts& facts, const TrainerState& state,
+                               const std::optional<std::size_t>& loss) {
+  for (const EvalRow& row : facts.evaluations) {
+    if (row.step == state.best_global_step) return &row;
+  }
+  if (!loss || !follows_loss(facts)) return nullptr;
+  const EvalRow* best = nullptr;
+  for (const EvalRow& row : facts.evaluations) {
+    const std::optional<double>& value = row.values[*loss];
+    if (value && std::isfinite(*value) && (best == nullptr || *value < *best->values[*loss])) best = &row;
+  }
+  return best;
+}
+
 std::string class_stem(std::string_view class_name) {
   std::string_view name = class_name.substr(class_name.rfind('.') + 1);
   if (name.ends_with("Config")) name.remove_suffix(6);
@@ -224,23 +244,13 @@ void add_trainer_state(CardFacts& facts, const TrainerState& state) {
   if (state.global_step) facts.add_number("global_step", static_cast<double>(*state.global_step), kState);
   if (state.epoch) facts.add_number("epochs", *state.epoch, kState);
   add_summary(facts, state);
-  const EvalRow* best = nullptr;
   const std::optional<std::size_t> loss = loss_column(facts.eval_columns, facts.eval_sets);
-  const auto loss_of = [&](const EvalRow& row) { return loss ? row.values[*loss] : std::nullopt; };
-  for (const EvalRow& row : facts.evaluations) {
-    if (state.best_global_step && row.step == *state.best_global_step) best = &row;
-  }
-  // The loss of a run that follows a reward says little.
-  const bool by_loss = plotted_label(facts) == "loss";
-  for (const EvalRow& row : facts.evaluations) {
-    if (!by_loss || (best != nullptr && best->step == state.best_global_step)) break;
-    if (!loss_of(row) || !std::isfinite(*loss_of(row))) continue;
-    if (best == nullptr || *loss_of(row) < *loss_of(*best)) best = &row;
-  }
+  const EvalRow* best = best_evaluation(facts, state, loss);
   if (best == nullptr) return;
   facts.best_step = best->step;
   facts.add_number("best_step", static_cast<double>(best->step), kState);
-  if (loss_of(*best) && by_loss) facts.add_number("best_eval_loss", *loss_of(*best), kState);
+  if (loss && best->values[*loss] && follows_loss(facts))
+    facts.add_number("best_eval_loss", *best->values[*loss], kState);
 }
 
 void add_training_arguments(CardFacts& facts, const TrainingArguments& arguments) {
