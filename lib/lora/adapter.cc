@@ -109,27 +109,6 @@ void add_factor(AdapterContent& content, std::unordered_map<std::string, std::si
 
 }  // namespace
 
-std::string stack_of(const LoraModule& module, const LoraConfig& config) {
-  const auto is_named = [&](const std::string& path) {
-    return std::any_of(
-        config.target_parameters.begin(), config.target_parameters.end(),
-        [&](const std::string& target) { return path == target || path.ends_with("." + target); });
-  };
-  std::string container = module.name;
-  std::size_t depth = 0;
-  for (; container.ends_with(".base_layer"); ++depth) container.resize(container.size() - 11);
-  std::vector<std::string> stacks;
-  for (const std::string_view parameter : kExpertParameters) {
-    std::string path = container + "." + std::string(parameter);
-    if (is_named(path)) stacks.push_back(std::move(path));
-  }
-  if (depth < stacks.size()) return stacks[stacks.size() - 1 - depth];
-  const std::string weight = container + ".weight";
-  const bool has_many = module.a != nullptr && !module.a->shape.empty() &&
-                        static_cast<double>(module.a->shape[0]) > config.rank_of(container);
-  return depth == 0 && has_many && is_named(weight) ? weight : "";
-}
-
 AdapterContent sort_adapter(const std::vector<Tensor>& tensors, const LoraConfig& config) {
   AdapterContent content;
   std::unordered_map<std::string, std::size_t> place;
@@ -184,6 +163,14 @@ std::string target_parameter_of(const std::string& module, const LoraConfig& con
   for (const std::string_view parameter : kExpertParameters) add(container + "." + std::string(parameter));
   for (const std::string& target : targets) add(container + "." + target.substr(target.rfind('.') + 1));
   return depth < paths.size() ? paths[paths.size() - 1 - depth] : "";
+}
+
+std::string stack_of(const LoraModule& module, const LoraConfig& config) {
+  std::string path = target_parameter_of(module.name, config);
+  const bool is_layer = path == module.name + ".weight";
+  const bool has_many = module.a != nullptr && !module.a->shape.empty() &&
+                        static_cast<double>(module.a->shape[0]) > config.rank_of(module.name);
+  return is_layer && !has_many ? "" : path;
 }
 
 namespace {

@@ -68,6 +68,10 @@ struct AdapterUse {
 // for the parameter before. Empty if it names none.
 std::string target_parameter_of(const std::string& module, const LoraConfig& config);
 
+// The same for factors, told apart without the base: a linear layer's weight is a stack only if its factors are
+// larger than one rank. Empty for the factors of an ordinary layer.
+std::string stack_of(const LoraModule& module, const LoraConfig& config);
+
 // Opens a folder with adapter_config.json and adapter_model.safetensors or .bin. Throws kIo, and kMalformed,
 // naming the module, for another kind of adapter, half a pair of factors, or factors that fit neither each
 // other nor the config.
@@ -75,10 +79,5 @@ Adapter open_adapter(const std::string& path);
 
 // Sorts tensors, which must have the names that PEFT saves; the result borrows them. Throws kMalformed.
 AdapterContent sort_adapter(const std::vector<Tensor>& tensors, const LoraConfig& config);
-
-// The stack of experts that the factors of a module belong to: of "….experts.base_layer" the first parameter, of
-// "….experts" the last, of those that target_parameters names; of a three-dimensional linear layer its weight. Empty
-// for the factors of an ordinary layer.
-std::string stack_of(const LoraModule& module, const LoraConfig& config);
 
 }  // namespace mu

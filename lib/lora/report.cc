@@ -44,6 +44,17 @@ std::string draw_spectrum(const std::vector<double>& values) {
   return text;
 }
 
+JsonWriter& begin_document(JsonWriter& json, std::string_view mode) {
+  return json.begin_object().member("schema", "modelutils.lora-extract/1").member("mode", mode);
+}
+
+void write_files(JsonWriter& json, const std::vector<std::pair<std::string, std::uint64_t>>& files) {
+  json.key("files").begin_array();
+  for (const auto& [name, bytes] : files)
+    json.begin_object().member("file", name).member("bytes", bytes).end_object();
+  json.end_array();
+}
+
 }  // namespace
 
 std::string modules_text(const Extraction& extraction) {
@@ -67,9 +78,7 @@ std::string extraction_json(const Extraction& extraction, const std::string& out
                             const std::vector<std::pair<std::string, std::uint64_t>>& files) {
   std::string text;
   JsonWriter json(text);
-  json.begin_object()
-      .member("schema", "modelutils.lora-extract/1")
-      .member("mode", "checkpoint")
+  begin_document(json, "checkpoint")
       .member("input", extraction.input.name)
       .member("output", out)
       .member("done", done)
@@ -87,10 +96,9 @@ std::string extraction_json(const Extraction& extraction, const std::string& out
         .member("embedding", module.is_embedding)
         .member("dora", module.magnitude != nullptr)
         .end_object();
-  json.end_array().key("files").begin_array();
-  for (const auto& [name, bytes] : files)
-    json.begin_object().member("file", name).member("bytes", bytes).end_object();
-  json.end_array().key("notes").begin_array();
+  json.end_array();
+  write_files(json, files);
+  json.key("notes").begin_array();
   for (const std::string& note : extraction.notes) json.value(note);
   json.end_array().end_object();
   return text + "\n";
@@ -135,9 +143,7 @@ std::string pair_json(const PairResult& result, const std::string& base, const s
                       const std::vector<std::pair<std::string, std::uint64_t>>& files) {
   std::string text;
   JsonWriter json(text);
-  json.begin_object()
-      .member("schema", "modelutils.lora-extract/1")
-      .member("mode", "pair")
+  begin_document(json, "pair")
       .member("base", base)
       .member("tuned", tuned)
       .member("output", out)
@@ -164,10 +170,8 @@ std::string pair_json(const PairResult& result, const std::string& base, const s
     for (const std::string& name : *names) json.value(name);
     json.end_array();
   }
-  json.key("files").begin_array();
-  for (const auto& [name, bytes] : files)
-    json.begin_object().member("file", name).member("bytes", bytes).end_object();
-  json.end_array().end_object();
+  write_files(json, files);
+  json.end_object();
   return text + "\n";
 }
 
@@ -196,11 +200,7 @@ std::string comparison_text(const AdapterComparison& found) {
 std::string comparison_json(const AdapterComparison& found, const std::string& a, const std::string& b) {
   std::string text;
   JsonWriter json(text);
-  json.begin_object()
-      .member("schema", "modelutils.lora-extract/1")
-      .member("mode", "compare")
-      .member("a", a)
-      .member("b", b);
+  begin_document(json, "compare").member("a", a).member("b", b);
   json.key("modules").begin_array();
   for (const ModuleComparison& module : found.modules)
     json.begin_object()
@@ -239,12 +239,7 @@ std::string resized_json(const Resized& resized, const std::string& input, const
                          bool done) {
   std::string text;
   JsonWriter json(text);
-  json.begin_object()
-      .member("schema", "modelutils.lora-extract/1")
-      .member("mode", "resize")
-      .member("input", input)
-      .member("output", out)
-      .member("done", done);
+  begin_document(json, "resize").member("input", input).member("output", out).member("done", done);
   json.key("modules").begin_array();
   for (const ResizedModule& module : resized.modules)
     json.begin_object()
