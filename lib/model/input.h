@@ -32,9 +32,9 @@ struct Input {
   // JSON files of the folder that could not be read (MD-JSON), folders that are named but not there
   // (MD-COMPONENT); level kHub.
   Findings folder_findings;
-  bool has_weights = true;              // false: only components have some
-  std::vector<Component> components{};  // see FolderOptions
-  std::vector<std::string> code{};      // Python files that modules.json or model_index.json needs
+  bool has_weights = true;            // false: only components have some
+  std::vector<Component> components;  // see FolderOptions
+  std::vector<std::string> code{};    // Python files that modules.json or model_index.json needs
 
   [[nodiscard]] bool is_adapter() const { return choice.is_adapter; }
 };
