@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keywords as options of a program, and a program's own judgement of them before training."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from typing import Any, Dict, List, Mapping, Sequence
+
+from .._errors import ProgramError, error_of
+from .._programs import find_program
+from .._report import Report
+
+
+def words(options: Mapping[str, Any]) -> List[str]:
+    """{"keep_best": 1, "pin": [3, 4], "min": True} are --keep-best=1 --pin=3 --pin=4 --min. None and False give nothing."""
+    found = []
+    for keyword, value in options.items():
+        option = "--" + keyword.rstrip("_").replace("_", "-")
+        for one in value if isinstance(value, (list, tuple)) else [value]:
+            if one is True:
+                found.append(option)
+            elif one is not None and one is not False:
+                found.append(f"{option}={os.fspath(one) if isinstance(one, os.PathLike) else one}")
+    return found
+
+
+def ask(program: str, arguments: Sequence[str]) -> None:
+    """Runs a program that changes nothing, without a network. Raises ValueError if it calls the usage wrong, and its error
+    for anything else than success."""
+    environment: Dict[str, str] = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    command = [find_program(program), "--color=never", *arguments]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+    if done.returncode == 0:
+        return
+    lines = done.stderr.decode("utf-8", "surrogateescape").splitlines()
+    message = "\n".join(line[len(program) + 2 :] if line.startswith(program + ": ") else line for line in lines[-1:])
+    error = error_of(done.returncode, [message], tuple(lines), Report(program=program, exit_code=done.returncode))
+    if done.returncode == 2:
+        raise ValueError(str(error)) from error
+    raise error
+
+
+def check(program: str, options: Sequence[str], *operands: str) -> None:
+    """Raises ValueError unless a program takes these options; "{}" among the operands is an empty folder."""
+    with tempfile.TemporaryDirectory(prefix="model-coreutils-") as folder:
+        try:
+            ask(program, [*options, *(operand.replace("{}", folder) for operand in operands)])
+        except ProgramError as error:
+            if error.code == 127 or isinstance(error, FileNotFoundError):
+                raise
