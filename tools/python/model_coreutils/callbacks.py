@@ -135,7 +135,7 @@ class PruneCallback(_Background):
     @_quiet
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self._acts:
-            self._send(do="save", name=f"checkpoint-{state.global_step}", best=state.best_model_checkpoint)
+            self._send(do="save", name=f"checkpoint-{state.global_step}", best=state.best_model_checkpoint, last=False)
 
     @_quiet
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

@@ -161,18 +161,20 @@ def mirror(source: str, target: str) -> int:
     """Makes `target` hold the files of a checkpoint, by hard links, and by copies where links fail. The number of bytes that
     were copied. Files that vanish meanwhile are left out."""
     os.makedirs(target, exist_ok=True)
-    copied, wanted = 0, set()
+    copied, unwanted = 0, set(_names(target))
     for entry in _entries(source):
         place = os.path.join(target, entry.name)
-        wanted.add(entry.name)
         try:
             if entry.is_dir(follow_symlinks=False):
                 copied += mirror(entry.path, place)
             elif entry.is_file():  # or a link to one
-                copied += _take(entry.path, place)
+                path = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
+                if entry.name not in unwanted or not _same(place, os.stat(path)):
+                    copied += _take(path, place)
         except FileNotFoundError:
             continue
-    for name in set(_names(target)) - wanted:  # such as model.safetensors.tmp, by now renamed
+        unwanted.discard(entry.name)
+    for name in unwanted:  # such as model.safetensors.tmp, by now renamed
         _remove(os.path.join(target, name))
     return copied
 
@@ -185,17 +187,16 @@ def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
 
 
 def _take(source: str, place: str) -> int:
-    source = os.path.realpath(source)
-    status = os.stat(source)
-    if _same(place, status):
-        return 0
-    _remove(place)
     try:
         os.link(source, place)
         return 0
     except FileNotFoundError:
         raise
+    except FileExistsError:  # another file, which was replaced since
+        _remove(place)
+        return _take(source, place)
     except OSError:
+        status = os.stat(source)
         copy(source, place)
         os.utime(place, ns=(status.st_atime_ns, status.st_mtime_ns))
         return status.st_size

@@ -41,7 +41,7 @@ class Prune(Job):
         if message["do"] == "finish":
             self._finishing = self._last = True
         else:
-            self._saved, self._best, self._last = message.get("name"), message.get("best"), message.get("last", False)
+            self._saved, self._best, self._last = message["name"] or self._saved, message["best"], message["last"]
         self._heard.set()
 
     async def work(self) -> None:
@@ -72,7 +72,7 @@ class Prune(Job):
 
     async def _look(self, last_pause: Optional[float]) -> Optional[float]:
         """Prunes. Returns after how many seconds to look again, if at all."""
-        if self._saved is None or (self._only_last and not self._last):
+        if self._only_last and not self._last:
             return None
         self._pins = self._held()
         result = await self._desk.run("ckpt-prune", [*self._words, *self._pin_words(), "--json", "--threads=1", "--", self._run])

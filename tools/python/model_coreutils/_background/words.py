@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from typing import Any, Dict, List, Mapping, Sequence
 
-from .._errors import ProgramError, error_of
+from .._errors import ProgramError, ProgramNotFound, error_of
 from .._programs import find_program
 from .._report import Report
 
@@ -35,8 +35,8 @@ def ask(program: str, arguments: Sequence[str]) -> None:
     if done.returncode == 0:
         return
     lines = done.stderr.decode("utf-8", "surrogateescape").splitlines()
-    message = "\n".join(line[len(program) + 2 :] if line.startswith(program + ": ") else line for line in lines[-1:])
-    error = error_of(done.returncode, [message], tuple(lines), Report(program=program, exit_code=done.returncode))
+    messages = [line[len(program) + 2 :] if line.startswith(program + ": ") else line for line in lines[-1:]]
+    error = error_of(done.returncode, messages, Report(program=program, exit_code=done.returncode, messages=tuple(lines)))
     if done.returncode == 2:
         raise ValueError(str(error)) from error
     raise error
@@ -47,6 +47,7 @@ def check(program: str, options: Sequence[str], *operands: str) -> None:
     with tempfile.TemporaryDirectory(prefix="model-coreutils-") as folder:
         try:
             ask(program, [*options, *(operand.replace("{}", folder) for operand in operands)])
-        except ProgramError as error:
-            if error.code == 127 or isinstance(error, FileNotFoundError):
-                raise
+        except ProgramNotFound:
+            raise
+        except ProgramError:
+            pass  # an empty folder holds nothing to work on

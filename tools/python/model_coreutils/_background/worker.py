@@ -15,6 +15,7 @@ priority for processor and disk, and so do the programs.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import platform
@@ -176,9 +177,12 @@ def _write(message: Message) -> None:
 
 
 def _lower_priority() -> None:
-    """As nice -n 19 and ionice -c idle; where that is not to be had, it is done without."""
+    """As nice -n 19 and ionice -c idle; where that is not to be had, it is done without. A kernel that shares the processors
+    out among sessions must be told for the session, too."""
+    os.nice(19)
+    with contextlib.suppress(OSError), open("/proc/self/autogroup", "w") as file:
+        file.write("19")
     try:
-        os.nice(19)
         import ctypes
 
         one_process, idle = 1, 3 << 13  # linux/ioprio.h
