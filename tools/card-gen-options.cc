@@ -2,13 +2,14 @@
 #include "card-gen-options.h"
 
 #include "base/error.h"
+#include "net/libcurl_version.h"
 
 namespace mu {
 namespace {
 
 constexpr ProgramText kText = {
     "card-gen", "Write the model card of a fine-tuned model, from its folder and options.",
-    "[FOLDER | --lint [FILE]]", "card-gen -i out --base owner/name --dataset owner/data"};
+    "[FOLDER | --lint [FILE]]", "card-gen -i out --base owner/name --dataset owner/data", describe_libcurl};
 
 void add_fact_options(App& app, CardOptions& c) {
   app.group("Model");

@@ -14,13 +14,14 @@
 #include "hub/guard_rules.h"
 #include "hub/web_address.h"
 #include "net/environment.h"
+#include "net/libcurl_version.h"
 #include "net/url.h"
 
 namespace mu {
 namespace {
 
 constexpr ProgramText kText = {"hub-push", "Publish a model folder or file on the Hugging Face Hub.",
-                               "LOCAL REPO [PATH_IN_REPO]", "hub-push ./out user/repo"};
+                               "LOCAL REPO [PATH_IN_REPO]", "hub-push ./out user/repo", describe_libcurl};
 
 std::size_t parse_count(const std::string& text) {
   std::size_t value = 0;

@@ -8,13 +8,14 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "cli/part.h"
+#include "net/libcurl_version.h"
 
 namespace mu {
 namespace {
 
 constexpr ProgramText kText = {
     "st-inspect", "Show what weights, a model folder or a checkpoint hold, and whether it is sound.",
-    "PATH...", "st-inspect --check=hub out"};
+    "PATH...", "st-inspect --check=hub out", describe_libcurl};
 
 }  // namespace
 

@@ -153,7 +153,8 @@ void App::common(CommonOptions& options, std::string_view which, const std::stri
   flag("-q,--quiet", console().quiet, "errors only");
   finish(app_->add_flag("-v,--verbose", console().verbose, "print more"), Takes::kNothing);
   flag("-h,--help", help_, "print this help");
-  flag("--version", version_, "print the version");
+  flag("--version", version_,
+       text_.libraries == nullptr ? "print the version" : "print the version; with -v libcurl's, too");
 }
 
 // The long option nearest to what was written.
@@ -251,6 +252,7 @@ void App::parse(int argc, const char* const* argv) {
   }
   if (version_) {
     out(fmt::format("{} {}\n", text_.name, MU_VERSION));
+    if (console().verbose > 0 && text_.libraries != nullptr) out(text_.libraries());
     throw ExitNow{0};
   }
   apply_common();

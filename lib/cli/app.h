@@ -24,9 +24,10 @@ namespace mu {
 
 struct ProgramText {
   std::string_view name;
-  std::string_view summary;   // one line
-  std::string_view operands;  // "PATH..."
-  std::string_view example;   // one command
+  std::string_view summary;              // one line
+  std::string_view operands;             // "PATH..."
+  std::string_view example;              // one command
+  std::string (*libraries)() = nullptr;  // lines that --version -v adds, about libraries found at run time
 };
 
 // Options that several programs have; each adds those that apply to it.

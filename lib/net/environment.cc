@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cctype>
 #include <cstdlib>
 #include <functional>
@@ -221,27 +220,20 @@ std::optional<double> token_expiry(const std::string& token) {
   return ours ? expiry : std::nullopt;
 }
 
-CaBundle ca_bundle() {
-  for (const char* name : {"SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"}) {
-    const std::string path = environment(name);
-    if (path.empty()) continue;
-    return is_folder(path) ? CaBundle{"", path} : CaBundle{path, ""};
-  }
-  constexpr std::array<const char*, 4> kPlaces = {"/etc/ssl/certs/ca-certificates.crt",
-                                                  "/etc/pki/tls/certs/ca-bundle.crt",
-                                                  "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"};
-  for (const char* place : kPlaces) {
-    if (is_in_reach(place)) return {place, ""};
-  }
-  return {};
-}
-
 std::string upper_case_proxy(std::string_view url) {
   // Under CGI a client can set HTTP_PROXY by a header (CVE-2016-5385).
   if (!url.starts_with("http://") || !environment("http_proxy").empty() ||
       !environment("REQUEST_METHOD").empty())
     return "";
   return environment("HTTP_PROXY");
+}
+
+bool needs_certificates(std::string_view url) {
+  if (url.starts_with("https://")) return true;
+  for (const char* name : {"http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"}) {
+    if (lower_ascii(environment(name)).starts_with("https://")) return true;
+  }
+  return false;
 }
 
 }  // namespace mu

@@ -50,15 +50,10 @@ std::optional<Token> read_token_file(const std::string& path);
 // For a token of a browser login: when it expires (Unix seconds).
 std::optional<double> token_expiry(const std::string& token);
 
-// SSL_CERT_FILE, CURL_CA_BUNDLE or REQUESTS_CA_BUNDLE (a file or a folder), else the first place where
-// distributions keep certificates. Empty members: libcurl chooses.
-struct CaBundle {
-  std::string file, folder;
-};
-CaBundle ca_bundle();
-
 // libcurl reads http_proxy in lower case alone; this is HTTP_PROXY where only that is set and `url` is plain
 // http. Empty otherwise.
 std::string upper_case_proxy(std::string_view url);
+// Whether an exchange speaks TLS: with the server, or with a proxy on the way to it, which the variables name.
+bool needs_certificates(std::string_view url);
 
 }  // namespace mu

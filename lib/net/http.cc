@@ -20,6 +20,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "net/certificates.h"
 #include "net/environment.h"
 #include "net/libcurl.h"
 #include "net/url.h"
@@ -174,9 +175,7 @@ class HttpClient::Connection {
     set(CURLOPT_TIMEOUT, static_cast<long>(request.timeout_s));
     set(CURLOPT_LOW_SPEED_LIMIT, 1L);
     set(CURLOPT_LOW_SPEED_TIME, static_cast<long>(settings_->stall_s));
-    const CaBundle bundle = ca_bundle();
-    if (!bundle.file.empty()) set(CURLOPT_CAINFO, bundle.file.c_str());
-    if (!bundle.folder.empty()) set(CURLOPT_CAPATH, bundle.folder.c_str());
+    if (needs_certificates(request.url)) set_certificates();
     if (const std::string proxy = upper_case_proxy(request.url); !proxy.empty())
       set(CURLOPT_PROXY, proxy.c_str());
     set(CURLOPT_HEADERFUNCTION, &take_header);
@@ -195,6 +194,16 @@ class HttpClient::Connection {
       set(CURLOPT_NOBODY, 1L);
     }
     set(CURLOPT_CUSTOMREQUEST, request.method.c_str());
+  }
+
+  void set_certificates() {
+    const CaBundle bundle = ca_bundle(libcurl().knows_certificates);
+    for (const CURLoption option : {CURLOPT_CAINFO, CURLOPT_PROXY_CAINFO}) {
+      if (!bundle.file.empty()) set(option, bundle.file.c_str());
+    }
+    for (const CURLoption option : {CURLOPT_CAPATH, CURLOPT_PROXY_CAPATH}) {
+      if (!bundle.folder.empty()) set(option, bundle.folder.c_str());
+    }
   }
 
   CURLcode perform() {
@@ -222,8 +231,8 @@ class HttpClient::Connection {
     if (code == CURLE_OPERATION_TIMEDOUT)
       why = fmt::format("no progress: {} of {} bytes sent", sent_, request_->body ? request_->body->size : 0);
     Error error(kind_of(code), fmt::format("{} {}: {}", request_->method, where, escape_name(why)));
-    if (code == CURLE_PEER_FAILED_VERIFICATION)
-      error.hint("name the certificates to trust with SSL_CERT_FILE or CURL_CA_BUNDLE");
+    if (code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE)
+      error.hint("name the certificates to trust with SSL_CERT_FILE");
     return error;
   }
 

@@ -61,8 +61,8 @@ struct HttpSettings {
   std::function<void(const std::string& line)> trace;
 };
 
-// Thread safe: each exchange has a connection to itself, which is kept for the next one. Proxies and CA
-// bundles come from the environment (environment.h).
+// Thread safe: each exchange has a connection to itself, which is kept for the next one. Proxies come
+// from the environment (environment.h), certificates to trust from there or the system (certificates.h).
 class HttpClient {
  public:
   explicit HttpClient(HttpSettings settings);
@@ -72,7 +72,7 @@ class HttpClient {
 
   // Returns any answer, whatever its status. Throws kTemporary if none came (no connection, cut, stalled),
   // kRemote if none can come (certificate not trusted, unknown protocol) or it is too long, kUsage for a
-  // header that contains a line break, kIo for a CA bundle that can't be read, Interrupted within a fifth of
+  // header that contains a line break, kIo for certificates to trust that are missing or can't be read, Interrupted within a fifth of
   // a second of a signal, and what reading the body threw.
   HttpResponse send(const HttpRequest& request);
 

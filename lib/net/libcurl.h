@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The functions of libcurl that http.cc uses, looked up in the shared library on first use. Linking it would
 // cost every start of every program two milliseconds.
+//
+// Two copies may be there: the system's, which the dynamic linker finds, and our own, which packages that can't
+// name libcurl as a dependency carry in ../lib/modelutils beside the folder of the programs. The system's is
+// used if it can do all that we ask of it: the system keeps it up to date, and it knows the system's certificates.
 #pragma once
 
 #include <curl/curl.h>
@@ -8,6 +12,7 @@
 namespace mu {
 
 struct Libcurl {
+  decltype(&::curl_global_init) global_init;
   decltype(&::curl_easy_init) easy_init;
   decltype(&::curl_easy_setopt) easy_setopt;
   decltype(&::curl_easy_getinfo) easy_getinfo;
@@ -24,9 +29,10 @@ struct Libcurl {
   decltype(&::curl_slist_append) slist_append;
   decltype(&::curl_slist_free_all) slist_free_all;
   decltype(&::curl_version_info) version_info;
+  bool knows_certificates;  // it was built for a place of certificates that is there
 };
 
-// Throws kIo, naming the package, when the library is not installed or too old.
+// Throws kIo, saying what is wrong with each copy, if none can be used.
 const Libcurl& libcurl();
 
 }  // namespace mu

@@ -2,33 +2,14 @@
 # hub-push where networks, disks and certificates fail.
 load helper
 load hub
+load tls
 
 setup() { hub_home; }
 
 teardown() {
-  [ -z "${TLS_PID:-}" ] || { kill "$TLS_PID" && wait "$TLS_PID"; } || :
+  stop_tls
   stop_hub
   [ ! -d full ] || umount full 2> /dev/null || :
-}
-
-# certificate FILE DAYS NAME: signed by itself with key.pem, which is made when missing.
-certificate() {
-  [ -f key.pem ] || openssl genpkey -quiet -algorithm EC -pkeyopt ec_paramgen_curve:prime256v1 -out key.pem 2> /dev/null \
-    || openssl ecparam -name prime256v1 -genkey -noout -out key.pem
-  openssl req -new -key key.pem -subj "/CN=$3" -addext "subjectAltName=DNS:$3" -out request.pem
-  openssl x509 -req -in request.pem -signkey key.pem -days "$2" -copy_extensions copy -out "$1" 2> /dev/null
-}
-
-# tls CERTIFICATE: HF_ENDPOINT leads through TLS, to the same Hub.
-tls() {
-  [ -z "${TLS_PID:-}" ] || { kill "$TLS_PID" && wait "$TLS_PID"; } || :
-  mkfifo ready
-  python3 "$BATS_TEST_DIRNAME/tls_proxy.py" "$1" key.pem "${PLAIN##*:}" > ready 3>&- &
-  TLS_PID=$!
-  local port
-  read -r port < ready
-  rm ready
-  HF_ENDPOINT=https://localhost:$port
 }
 
 @test "a certificate that is not trusted, too old or of another host is refused; bundles in the environment are trusted" {

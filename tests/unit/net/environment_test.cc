@@ -5,47 +5,12 @@
 #include <pwd.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <map>
-#include <optional>
 #include <string>
-#include <utility>
-#include <vector>
+
+#include "net/variables.h"
 
 using namespace mu;
-
-namespace {
-
-// Sets variables for a test, nullptr unsets; puts back what was.
-class Variables {
- public:
-  explicit Variables(const std::map<std::string, const char*>& wanted) {
-    for (const char* name : {"HOME", "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME",
-                             "XDG_STATE_HOME", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"}) {
-      const char* const old = std::getenv(name);
-      old_.emplace_back(name, old == nullptr ? std::optional<std::string>() : std::string(old));
-      ::unsetenv(name);
-    }
-    for (const auto& [name, value] : wanted) {
-      if (value != nullptr) ::setenv(name.c_str(), value, 1);
-    }
-  }
-  ~Variables() {
-    for (const auto& [name, value] : old_) {
-      if (value)
-        ::setenv(name.c_str(), value->c_str(), 1);
-      else
-        ::unsetenv(name.c_str());
-    }
-  }
-  Variables(const Variables&) = delete;
-  Variables& operator=(const Variables&) = delete;
-
- private:
-  std::vector<std::pair<std::string, std::optional<std::string>>> old_;
-};
-
-}  // namespace
 
 // Every right side is what huggingface_hub 2.4.0 (constants.py) makes of the left.
 TEST_CASE("environment: the cache of the libraries lies where huggingface_hub has it") {
