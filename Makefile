@@ -2,7 +2,7 @@
 # The friendly front over the CMake presets. `make help` lists what there is.
 SHELL := /bin/bash
 .DEFAULT_GOAL := all
-.PHONY: all programs with-hub setup test demo install interop interop-all bench asan tsan coverage fuzz tidy deb tarball wheel packages package-test format format-check lint screenshots release test-update clean help
+.PHONY: all programs with-hub setup test demo install interop interop-all bench asan tsan coverage fuzz tidy deb tarball tarballs wheel wheels $(PORTABLE) packages package-test format format-check lint screenshots release test-update clean help
 
 # Everything that building, testing and linting need on Debian 12, in one place.
 PACKAGES := g++ cmake ninja-build pkg-config libcli11-dev libfmt-dev nlohmann-json3-dev libssl-dev libcurl4-openssl-dev zlib1g-dev libyaml-dev libpcre2-dev libeigen3-dev \
@@ -43,25 +43,40 @@ demo: ## the whole pipeline on the checkpoint in tests/fixtures; builds what it 
 install: programs ## install programs, man pages and completions (PREFIX, DESTDIR)
 	@cmake --install build/release --prefix $(PREFIX)
 
-BUILD_PACKAGES := lintian patchelf debootstrap man-db file
-deb: programs ## a Debian package (build/release/packages)
+PACKAGES_DIR := build/packages
+PORTABLE := portable-x86_64 portable-aarch64
+BUILD_PACKAGES := lintian debootstrap man-db file dpkg-dev
+
+# The programs for glibc 2.28 and newer, laid out as they are packed (build/portable-ARCH/stage).
+$(PORTABLE): portable-%: setup
 	@.ci/setup $(BUILD_PACKAGES)
-	@cd build/release && cpack -G DEB -D CPACK_PACKAGING_INSTALL_PREFIX=/usr > packages.log 2>&1 || { cat packages.log; exit 1; }
-	@ls build/release/packages/*.deb
+	@$(MAKE) --no-print-directory build/portable-$*/build.ninja
+	@cmake --build --preset portable-$* --target programs
+	@tools/packaging/portable/stage $* > /dev/null
 
-tarball: programs ## an archive that runs wherever it is unpacked
-	@cd build/release && cpack -G TGZ > packages.log 2>&1 || { cat packages.log; exit 1; }
-	@ls build/release/packages/*.tar.gz
-
-wheel: programs ## a Python wheel with the programs and libcurl, for this machine's glibc or newer
+deb: programs ## a Debian package (build/packages)
 	@.ci/setup $(BUILD_PACKAGES)
-	@rm -f build/release/packages/*.whl
-	@tools/packaging/make-wheel build/release build/release/packages
+	@rm -rf build/release/packages
+	@export SOURCE_DATE_EPOCH=$$(tools/packaging/source-date) && cd build/release && \
+	  cpack -G DEB -D CPACK_PACKAGING_INSTALL_PREFIX=/usr > packages.log 2>&1 || { cat packages.log; exit 1; }
+	@mkdir -p $(PACKAGES_DIR) && mv build/release/packages/*.deb $(PACKAGES_DIR) && ls $(PACKAGES_DIR)/*.deb
 
-packages: deb tarball wheel ## all three
+wheel: portable-x86_64 ## a Python wheel for x86-64 with the programs and libcurl, for glibc 2.28 and newer
+	@tools/packaging/make-wheel build/portable-x86_64/stage x86_64 $(PACKAGES_DIR)
 
-package-test: with-hub packages ## install each package in a clean place and run the demo with it
-	@tests/packaging/run build/release
+wheels: wheel portable-aarch64 ## the same, and one for aarch64, built by a cross compiler
+	@tools/packaging/make-wheel build/portable-aarch64/stage aarch64 $(PACKAGES_DIR)
+
+tarball: portable-x86_64 ## an archive for x86-64 that runs wherever it is unpacked, on glibc 2.28 and newer
+	@tools/packaging/make-tarball build/portable-x86_64/stage x86_64 $(PACKAGES_DIR)
+
+tarballs: tarball portable-aarch64 ## the same, and one for aarch64
+	@tools/packaging/make-tarball build/portable-aarch64/stage aarch64 $(PACKAGES_DIR)
+
+packages: deb wheels tarballs ## all of them
+
+package-test: with-hub deb wheel tarball ## install each package in a clean place and run the demo with it
+	@tests/packaging/run build/release $(PACKAGES_DIR)
 
 interop: with-hub ## our files read by the reference libraries and theirs by us (Python, in a cached virtual environment)
 	@.ci/setup $(CLUSTER_PACKAGES) || echo "interop: tests under the engines that are missing are left out" >&2

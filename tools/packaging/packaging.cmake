@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-# What `cpack -G DEB` and `cpack -G TGZ` make of the installed tree. prepare.cmake adds what only one of them wants.
+# What `cpack -G DEB` makes of the installed tree; prepare.cmake adds what Debian's policy asks for. Wheels and archives are
+# made of the builds for many systems, by the scripts beside this file.
+set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_VENDOR "modelutils")
 set(CPACK_PACKAGE_CONTACT "modelutils maintainers <maintainers@modelutils.invalid>" CACHE STRING "maintainer named by packages")
 set(CPACK_PACKAGE_VERSION ${PROJECT_VERSION})
 set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "coreutils for fine-tuned models")
 set(CPACK_PACKAGE_DIRECTORY ${PROJECT_BINARY_DIR}/packages)
-set(CPACK_PACKAGE_FILE_NAME modelutils-${PROJECT_VERSION}-linux-${CMAKE_SYSTEM_PROCESSOR})
 set(CPACK_STRIP_FILES ON)
 set(CPACK_PRE_BUILD_SCRIPTS ${CMAKE_CURRENT_LIST_DIR}/prepare.cmake)
 set(CPACK_MU_SOURCE ${PROJECT_SOURCE_DIR})

@@ -1,13 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-# Run by CPack over the staged tree, before it is packed. Archives get licence and README at the top; Debian gets what
-# its policy asks for: compressed manual pages and changelog, a copyright file, why lintian may pass, zsh completions where Debian looks.
-set(root ${CPACK_TEMPORARY_INSTALL_DIRECTORY})
-if(NOT CPACK_GENERATOR STREQUAL "DEB")
-  file(COPY ${CPACK_MU_SOURCE}/LICENSE ${CPACK_MU_SOURCE}/README.md ${CPACK_MU_SOURCE}/CHANGELOG.md DESTINATION ${root})
-  return()
-endif()
-
-set(usr ${root}/usr)
+# Run by CPack over the staged tree, before it is packed, for what Debian's policy asks for: compressed manual pages and
+# changelog, a copyright file, why lintian may pass, zsh completions where Debian looks.
+set(usr ${CPACK_TEMPORARY_INSTALL_DIRECTORY}/usr)
 file(RENAME ${usr}/share/zsh/site-functions ${usr}/share/zsh/vendor-completions)
 
 set(doc ${usr}/share/doc/modelutils)
