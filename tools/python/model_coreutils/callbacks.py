@@ -70,12 +70,14 @@ class _Background(TrainerCallback):  # type: ignore[misc]
             self._log("warning", text)
 
     def _begin(self, kind: str, settings: Dict[str, Any], programs: Sequence[str], final_wait: float, unfinished: str) -> None:
-        """Starts the worker. One that is still at work for an earlier training in this process is let go."""
+        """Starts the worker, unless that of an earlier training in this process does the same."""
         settings["programs"] = {program: find_program(program) for program in programs}
-        if self._link is not None:
-            self._link.let_go()
+        self._acts, link = True, self._link
+        if link is not None:
+            if link.settings == settings and link.alive and not link.stopped:
+                return
+            link.let_go()
         self._link = Link(kind, settings, self._log, final_wait, unfinished)
-        self._acts = True
 
     def _send(self, **message: Any) -> None:
         link = self._link

@@ -73,8 +73,12 @@ def hold(room: str, checkpoint: str) -> Tuple[Hold, int]:
     make_room(room)
     name, stamp = os.path.basename(checkpoint), f"{time.time_ns():020d}"
     new = os.path.join(room, f"{_NEW}{os.getpid()}-{stamp}")
-    copied = mirror(checkpoint, os.path.join(new, name))
-    os.rename(new, os.path.join(room, stamp))
+    try:
+        copied = mirror(checkpoint, os.path.join(new, name))
+        os.rename(new, os.path.join(room, stamp))
+    except OSError:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
     return Hold(os.path.join(room, stamp), name), copied
 
 

@@ -132,10 +132,11 @@ class Push(Job):
     # Completeness
 
     async def _judge_all(self) -> None:
-        pause = None
-        await self._saved.wait()
-        self._clear_other_rooms()  # by now the other callbacks of this run have their rooms
+        pause, others = None, True
         while True:
+            if others and self._number > 0:  # by now the other callbacks of this run have their rooms
+                others = False
+                self._clear_other_rooms()
             if pause is None or self._saved.is_set():
                 pause = _LOOKS_S[0]
             if self._queue.waiting:
@@ -194,7 +195,7 @@ class Push(Job):
                         return
                 if self._finishing and due is None:
                     due = loop.time() + _PATIENCE_S
-                if due is not None and loop.time() > due:
+                if due is not None and loop.time() > due and all(one in self._why for one in self._queue.waiting):
                     self._give_up_waiting()
                     continue
                 await rest(self._free, 1.0 if self._finishing else None)
