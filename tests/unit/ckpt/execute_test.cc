@@ -376,7 +376,7 @@ std::int64_t cut_slimming_short(const Run& run) {
 }  // namespace
 
 TEST_CASE("execute: a slimming that was cut short is finished, whatever the plan for the checkpoint is now") {
-  for (const std::uint64_t last : {1, 2}) {
+  for (const std::uint64_t last : {1U, 2U}) {
     const Run run({100, 200});
     const std::int64_t mtime = cut_slimming_short(run);
     Policy policy = keep_last(last);

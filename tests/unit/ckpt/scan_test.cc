@@ -145,7 +145,7 @@ TEST_CASE("scan: of long states only the ends are read, the newest is parsed") {
   std::string entries;
   for (int i = 0; i < 2000; ++i)
     entries += fmt::format("{}{{\"loss\": NaN, \"step\": {}}}", i == 0 ? "" : ", ", i);
-  for (const std::uint64_t step : {40, 50, 60}) {
+  for (const std::uint64_t step : {40U, 50U, 60U}) {
     add_checkpoint(run.path(), step);
     put(run / fmt::format("checkpoint-{}/trainer_state.json", step),
         fmt::format("{{\"epoch\": {}.5, \"global_step\": {}, \"log_history\": [{}], \"max_steps\": 9}}\n",
@@ -250,7 +250,7 @@ TEST_CASE("scan: --deep finds what the ends don't show") {
 
 TEST_CASE("scan: best by name, the newest log for all, and its own for a checkpoint of a later run") {
   const TempFolder run;
-  for (const std::uint64_t step : {100, 200, 300}) add_checkpoint(run.path(), step);
+  for (const std::uint64_t step : {100U, 200U, 300U}) add_checkpoint(run.path(), step);
   const auto state = [&](std::uint64_t step, const std::string& log) {
     put(run / fmt::format("checkpoint-{}/trainer_state.json", step),
         fmt::format(
@@ -324,7 +324,7 @@ TEST_CASE("scan: links from outside protect their targets") {
   const TempFolder parent;
   const std::string run = parent / "run";
   std::filesystem::create_directory(run);
-  for (const std::uint64_t step : {100, 200, 300, 400}) add_checkpoint(run, step);
+  for (const std::uint64_t step : {100U, 200U, 300U, 400U}) add_checkpoint(run, step);
   std::filesystem::create_symlink("run/checkpoint-100", parent / "latest");
   std::filesystem::create_symlink("checkpoint-200", run + "/best");
   std::filesystem::remove(run + "/checkpoint-400/model.safetensors");

@@ -41,7 +41,7 @@ TEST_CASE("trackers: meaning of texts and names") {
 
 TEST_CASE("scan: trackers of a run, as files, links and names") {
   const TempFolder run;
-  for (const std::uint64_t step : {100, 200, 300}) add_checkpoint(run.path(), step);
+  for (const std::uint64_t step : {100U, 200U, 300U}) add_checkpoint(run.path(), step);
   const auto verbs_of = [&] {
     std::string verbs;
     const Plan plan = make_plan(look_at(run.path()).facts, keep_last(1));
