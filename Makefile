@@ -76,6 +76,7 @@ tarballs: tarball portable-aarch64 ## the same, and one for aarch64
 packages: deb wheels tarballs ## all of them
 
 package-test: with-hub deb wheel tarball ## install each package in a clean place and run the demo with it
+	@cmake --build --preset release --target libcurl_stubs
 	@tests/packaging/run build/release $(PACKAGES_DIR)
 
 interop: with-hub ## our files read by the reference libraries and theirs by us (Python, in a cached virtual environment)
