@@ -19,6 +19,7 @@ ELSEWHERE = {
     "--every": "never ends; hub-push.bats",
     "sbatch": "needs a cluster; the interop suite",
     "python -c": "needs the Python libraries; the interop suite",
+    "model_coreutils.finish_push": "needs a training; tests/python",
 }
 
 
