@@ -15,7 +15,8 @@ void add_fact_options(App& app, CardOptions& c) {
   app.group("Model");
   app.list("--base", "ID[@REV]", c.base, "the base model (repeated: a merge of several)");
   app.value("--base-from", "PLACE", c.base_folder, "hf://owner/name or folder with the base's card");
-  app.value("--relation", "KIND", c.relation, "adapter, finetune, merge or quantized");
+  app.value("--relation", "KIND", c.relation, "adapter, finetune, merge or quantized",
+            {"adapter", "finetune", "merge", "quantized"});
   app.value("--name", "NAME", c.name, "title (default: the repository's or folder's name)");
   app.value("--repo", "OWNER/NAME", c.repo, "where it will be published; used in the snippets");
   app.value("--license", "ID", c.license, "the Hub's id of a licence, such as apache-2.0");
@@ -53,7 +54,7 @@ CardGenOptions parse_card_options(int argc, char** argv) {
   app.flag("--check", o.check, "report where card and folder disagree (exit 1)");
   app.flag("--lint", o.lint, "judge FILE (README.md, or -) as the Hub would");
   app.flag("--fix", o.fix, "with --lint: fix what is safe to fix");
-  app.value("--style", "STYLE", o.style, "full (default), trl or minimal");
+  app.value("--style", "STYLE", o.style, "full (default), trl or minimal", {"full", "trl", "minimal"});
   app.optional_value("--plot", "FILE", "loss.svg", o.plot, "write the loss curve as an SVG (loss.svg)");
   app.flag("--preview", o.preview, "show the loss curve on stderr");
   app.flag("--explain", o.explain, "print each fact and its source instead of a card");
@@ -72,8 +73,6 @@ CardGenOptions parse_card_options(int argc, char** argv) {
   if (o.fix && !o.lint) throw usage("--fix needs --lint");
   if (o.in_place + o.check + o.lint + o.explain > 1)
     throw usage("-i, --check, --lint and --explain exclude one another");
-  if (o.style && *o.style != "full" && *o.style != "trl" && *o.style != "minimal")
-    throw usage("--style takes full, trl or minimal");
   return o;
 }
 

@@ -48,7 +48,8 @@ PruneOptions parse_prune_options(int argc, char** argv) {
             "slim all but the last N to what inference needs");
   app.value("--max-total", "SIZE", o.max_total, "remove the oldest until the rest fits in SIZE");
   app.value("--min-free", "SIZE", o.min_free, "remove the oldest until SIZE is free");
-  app.value("--torn", "WHAT", o.torn, "incomplete ones: keep (default), remove or aside");
+  app.value("--torn", "WHAT", o.torn, "incomplete ones: keep (default), remove or aside",
+            {"keep", "remove", "aside"});
   app.value("--torn-age", "TIME", o.torn_age, "leave the newest torn one alone for TIME (1h)");
   app.value("--trash", "DIR", o.trash, "move them to DIR instead of deleting");
   app.flag("--allow-unresumable", o.unresumable, "prune even if none can be resumed from");
@@ -59,7 +60,8 @@ PruneOptions parse_prune_options(int argc, char** argv) {
   app.config("--config", "FILE", "read options from FILE, as key = value");
   app.group("Look");
   app.flag("--list", o.list, "print a table of the checkpoints");
-  app.value("--paths", "VERB", o.paths, "paths of those to keep, slim, remove or aside");
+  app.value("--paths", "VERB", o.paths, "paths of those to keep, slim, remove or aside",
+            {"keep", "slim", "remove", "aside"});
   app.flag("--need", o.need, "exit 1 when the next one would not fit");
   app.common(o.common, "nj0pt");
   app.parse(argc, argv);
@@ -81,8 +83,6 @@ Policy policy_of(const PruneOptions& o) {
   for (const std::string& pin : o.pins) {
     for (Pin& one : parse_pin(pin)) policy.pins.push_back(std::move(one));
   }
-  if (o.torn && *o.torn != "keep" && *o.torn != "remove" && *o.torn != "aside")
-    throw usage("--torn takes keep, remove or aside, not '" + escape_name(*o.torn) + "'");
   if (o.torn == "remove") policy.torn = TornAction::kRemove;
   if (o.torn == "aside") policy.torn = TornAction::kAside;
   if (o.follow) policy.follow = Followed{*o.follow, {}, {}};
@@ -100,7 +100,7 @@ std::optional<Verb> verb_of(const std::optional<std::string>& text) {
   for (const Verb verb : {Verb::kKeep, Verb::kSlim, Verb::kRemove, Verb::kAside}) {
     if (*text == verb_name(verb)) return verb;
   }
-  throw usage("--paths takes keep, slim, remove or aside, not '" + escape_name(*text) + "'");
+  return std::nullopt;
 }
 
 }  // namespace mu

@@ -49,12 +49,9 @@ RankChoice parse_rank(const std::string& text) {
   return choice;
 }
 
-PairOptions::Embeddings parse_embeddings(const std::string& text) {
+PairOptions::Embeddings parse_embeddings(std::string_view text) {
   using Embeddings = PairOptions::Embeddings;
-  if (text == "skip") return Embeddings::kSkip;
-  if (text == "lora") return Embeddings::kLora;
-  if (text == "full") return Embeddings::kFull;
-  throw usage(fmt::format("--embeddings takes skip, lora or full, not '{}'", escape_name(text)));
+  return text == "lora" ? Embeddings::kLora : text == "full" ? Embeddings::kFull : Embeddings::kSkip;
 }
 
 // Values as they were given, where they need a look.
@@ -88,15 +85,17 @@ void declare(App& app, LoraExtractOptions& o, Given& given) {
   app.value("--max-rank", "N", given.max_rank, "limit of auto and energy (128)");
   app.list("--target", "GLOB", given.targets, "only matching modules (repeatable)");
   app.list("--exclude", "GLOB", given.excludes, "skip matching modules (repeatable)");
-  app.value("--embeddings", "HOW", given.embeddings, "skip (default), lora or full");
-  app.value("--bias", "none|all", given.bias, "include biases (default: none)");
+  app.value("--embeddings", "HOW", given.embeddings, "skip (default), lora or full",
+            {"skip", "lora", "full"});
+  app.value("--bias", "none|all", given.bias, "include biases (default: none)", {"none", "all"});
   app.list("--full-modules", "GLOB", given.full_modules, "include matching modules whole (repeatable)");
-  app.value("--svd", "fast|exact", given.svd, "how close to the optimum (fast: within 0.25 %)");
+  app.value("--svd", "fast|exact", given.svd, "how close to the optimum (fast: within 0.25 %)",
+            {"fast", "exact"});
   app.value("--tolerance", "X", given.tolerance, "exit 1 where a module's error is above X");
   app.value("--kernel", "NAME", given.kernel, "auto, avx512, avx2 or baseline");
   app.value("--part", "I/N|auto", given.part, "do part I of N beside OUT; a run without it finishes");
   app.value("--fingerprint", "time|content", given.fingerprint,
-            "how parts recognise the models (default: time)");
+            "how parts recognise the models (default: time)", {"time", "content"});
   app.group("Adapters");
   app.value("--resize", "N", given.resize, "write ADAPTER at rank N");
   app.flag("--compare", o.compare, "report how far apart two adapters are");
@@ -139,12 +138,10 @@ void set_pair(LoraExtractOptions& o, const Given& given) {
   if (o.base && o.alpha && o.rank.by != RankChoice::By::kNumber)
     throw usage("with --base and --tuned, --alpha needs a numeric --rank");
   if (given.embeddings) o.pair.embeddings = parse_embeddings(*given.embeddings);
-  if (given.bias && *given.bias != "none" && *given.bias != "all") throw usage("--bias takes none or all");
   o.pair.biases = given.bias == "all";
   for (const std::string& glob : given.targets) o.pair.targets.emplace_back(glob);
   for (const std::string& glob : given.excludes) o.pair.excludes.emplace_back(glob);
   for (const std::string& glob : given.full_modules) o.pair.full_modules.emplace_back(glob);
-  if (given.svd && *given.svd != "fast" && *given.svd != "exact") throw usage("--svd takes fast or exact");
   o.exact = given.svd == "exact";
   if (given.part) o.part = parse_part_option(*given.part);
   if (given.fingerprint) o.known_by = parse_known_by(*given.fingerprint);

@@ -38,9 +38,6 @@ void derive(InspectOptions& o) {
       throw usage("--sort takes name, size, offset or dtype, not '" + escape_name(*o.sort) + "'");
     o.sort_key = key->second;
   }
-  if (o.check && *o.check != "loads" && *o.check != "spec" && *o.check != "hub") {
-    throw usage("--check takes loads, spec or hub, not '" + escape_name(*o.check) + "'");
-  }
   if (o.check) o.level = *o.check == "loads" ? Level::kLoads : *o.check == "hub" ? Level::kHub : Level::kSpec;
   if (o.tree && *o.tree != kAllKeys) {
     if (!is_digits(*o.tree) || o.tree->size() > 5 || *o.tree == "0")
@@ -86,11 +83,13 @@ InspectOptions parse_inspect_options(int argc, char** argv) {
   app.value("--print", "NAME[0:4,:8]", o.print, "values of a tensor or a slice");
   app.flag("--stats", o.stats, "min, max, mean, std, zeros, NaN, Inf");
   app.flag("--hash", o.hash, "SHA-256 of files, tensors and content");
-  app.optional_value("--check", "LEVEL", "spec", o.check, "check against loads, spec (default) or hub");
+  app.optional_value("--check", "LEVEL", "spec", o.check, "check against loads, spec (default) or hub",
+                     {"loads", "spec", "hub"});
   app.flag("--diff", o.diff, "compare two inputs");
   app.group("Selection");
   app.list("--filter", "GLOB", o.filters, "only tensors with matching names (repeatable)");
-  app.value("--sort", "KEY", o.sort, "name, size, offset (default) or dtype");
+  app.value("--sort", "KEY", o.sort, "name, size, offset (default) or dtype",
+            {"name", "size", "offset", "dtype"});
   app.value("--fail-on", "nan,inf", o.fail_on, "exit 1 when --stats finds any");
   app.value("--part", "I/N|auto", part, "measure part I of N (--stats, --hash), as JSON");
   app.flag("--combine", o.combine, "join parts (PATHs) into what one run prints");

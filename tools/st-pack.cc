@@ -53,14 +53,15 @@ Options parse_options(int argc, char** argv) {
   app.flag("--weights-only", o.weights_only, "leave out config, tokenizer and other files");
   app.flag("--force", o.force, "replace what exists");
   app.flag("--verify", o.verify, "read the output again and compare it");
-  app.value("--from", "zero|dcp", o.from, "use the ranks' files even beside whole weights");
+  app.value("--from", "zero|dcp", o.from, "use the ranks' files even beside whole weights", {"zero", "dcp"});
   app.value("--key", "PATH", o.key, "where the model is in a torch or distributed checkpoint");
   app.value("--base", "DIR", o.base, "take config, tokenizer and lost weights from DIR");
   app.list("--adapter", "DIR[:SCALE]", o.adapters, "merge this LoRA adapter (repeatable)");
   app.flag("--salvage", o.salvage, "take the tensors out of a dangerous pickle");
   app.group("Beyond one machine");
   app.value("--part", "I/N|auto", part, "write part I of N beside OUT; a run without it finishes");
-  app.value("--fingerprint", "time|content", fingerprint, "how parts recognise the input (default: time)");
+  app.value("--fingerprint", "time|content", fingerprint, "how parts recognise the input (default: time)",
+            {"time", "content"});
   app.group("Tensors");
   app.list("--dtype", "[GLOB=]TYPE", o.dtypes, "cast to bf16 f16 f32 f64 f8_e4m3 f8_e5m2 (repeatable)");
   app.list("--select", "GLOB", o.select, "only tensors with matching names (repeatable)");
@@ -141,8 +142,6 @@ void print_losses(const WriteResult& result) {
 
 FolderOptions folder_options(const Options& o) {
   using From = FolderOptions::From;
-  if (o.from && *o.from != "zero" && *o.from != "dcp")
-    throw usage("--from takes zero or dcp, not '" + escape_name(*o.from) + "'");
   return {.from = !o.from             ? From::kAny
                   : *o.from == "zero" ? From::kZero
                                       : From::kDcp,

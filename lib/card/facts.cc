@@ -187,10 +187,7 @@ void add_options(CardFacts& facts, const CardOptions& o) {
     plain(name, value, option);
   };
   add_bases(facts, o.base);
-  if (o.relation) {
-    if (!is_relation(*o.relation)) throw usage("--relation takes adapter, finetune, merge or quantized");
-    facts.add("base_model_relation", *o.relation, "option --relation");
-  }
+  if (o.relation) facts.add("base_model_relation", *o.relation, "option --relation");
   plain("name", o.name, "--name");
   if (o.repo) require_id("--repo", *o.repo);
   plain("repo", o.repo, "--repo");

@@ -80,9 +80,9 @@ App::App(const ProgramText& text) : text_(text), app_(std::make_unique<CLI::App>
 
 App::~App() = default;
 
-CLI::Option* App::finish(CLI::Option* option, Takes takes) {
+CLI::Option* App::finish(CLI::Option* option, Takes takes, const Choices& choices) {
   if (std::find(groups_.begin(), groups_.end(), group_) == groups_.end()) groups_.push_back(group_);
-  takes_.emplace(option, takes);
+  traits_.emplace(option, Traits{takes, choices});
   return option->group(group_);
 }
 
@@ -91,27 +91,44 @@ void App::flag(const std::string& names, bool& target, const std::string& help) 
 }
 
 void App::optional_value(const std::string& names, const std::string& value_name, const std::string& fallback,
-                         std::optional<std::string>& target, const std::string& help) {
+                         std::optional<std::string>& target, const std::string& help,
+                         const Choices& choices) {
   std::string& stored = stored_.emplace_back();
   CLI::Option* const option =
-      finish(app_->add_flag(names + "{" + fallback + "}", stored, help), Takes::kMaybeAfterEquals);
+      finish(app_->add_flag(names + "{" + fallback + "}", stored, help), Takes::kMaybeAfterEquals, choices);
   option->option_text("[=" + value_name + "]")->take_last();
   after_parse_.push_back([option, &stored, &target] {
     if (option->count() > 0) target = stored;
   });
+  require_choice(option, target);
 }
 
 // Values are taken as CLI11 split them, without its conversions, which read "{}" as an empty list and "[a,b]"
 // as two values.
 void App::value(const std::string& names, const std::string& value_name, std::optional<std::string>& target,
-                const std::string& help) {
+                const std::string& help, const Choices& choices) {
   const auto keep = [&target](const CLI::results_t& values) {
     target = values.back();
     return true;
   };
-  finish(app_->add_option(names, CLI::callback_t(keep), help), Takes::kValue)
-      ->option_text(value_name)
-      ->take_last();
+  CLI::Option* const option =
+      finish(app_->add_option(names, CLI::callback_t(keep), help), Takes::kValue, choices);
+  option->option_text(value_name)->take_last();
+  require_choice(option, target);
+}
+
+// After parsing, whether the value came from the command line or the file of --config.
+void App::require_choice(const CLI::Option* option, const std::optional<std::string>& target) {
+  if (traits_.at(option).choices.empty()) return;
+  after_parse_.push_back([this, option, &target] {
+    const Choices& choices = traits_.at(option).choices;
+    if (!target || std::find(choices.begin(), choices.end(), *target) != choices.end()) return;
+    std::vector<std::string> names(choices.begin(), choices.end());
+    const std::string last = std::move(names.back());
+    names.pop_back();
+    throw usage(fmt::format("--{} takes {} or {}, not '{}'", option->get_lnames().front(), join(names, ", "),
+                            last, escape_name(*target)));
+  });
 }
 
 void App::list(const std::string& names, const std::string& value_name, std::vector<std::string>& target,
@@ -149,7 +166,7 @@ void App::common(CommonOptions& options, std::string_view which, const std::stri
            Takes::kNothing)
         ->take_last();
   }
-  value("--color", "WHEN", color_, "auto (default), always or never");
+  value("--color", "WHEN", color_, "auto (default), always or never", {"auto", "always", "never"});
   flag("-q,--quiet", console().quiet, "errors only");
   finish(app_->add_flag("-v,--verbose", console().verbose, "print more"), Takes::kNothing);
   flag("-h,--help", help_, "print this help");
@@ -190,7 +207,7 @@ Error App::config_error(std::string_view what) const {
 bool App::check_long(std::string_view argument) const {
   const std::size_t equals = argument.find('=');
   const std::string name(argument.substr(0, equals));
-  const Takes takes = takes_.at(find(name, name));
+  const Takes takes = traits_.at(find(name, name)).takes;
   if (equals == std::string_view::npos) return takes == Takes::kValue;
   if (takes == Takes::kNothing) throw usage(name + " takes no value");
   if (equals + 1 == argument.size()) throw usage(name + "= needs a value");
@@ -200,7 +217,7 @@ bool App::check_long(std::string_view argument) const {
 bool App::check_short(std::string_view argument) const {
   for (std::size_t i = 1; i < argument.size(); ++i) {
     const CLI::Option* const option = find(std::string("-") + argument[i], argument);
-    if (takes_.at(option) == Takes::kValue) return i + 1 == argument.size();
+    if (traits_.at(option).takes == Takes::kValue) return i + 1 == argument.size();
   }
   return false;
 }
@@ -231,6 +248,10 @@ std::vector<std::string> App::take_operands(int argc, const char* const* argv) {
 }
 
 void App::parse(int argc, const char* const* argv) {
+  if (argc == 2 && std::string_view(argv[1]) == "--dump-options") {
+    out(options_json());
+    throw ExitNow{0};
+  }
   take_color(argc, argv);
   try {
     std::vector<std::string> options = take_operands(argc, argv);
@@ -245,7 +266,6 @@ void App::parse(int argc, const char* const* argv) {
   } catch (const CLI::ParseError& error) {
     throw usage(escape_name(error.what())).hint(fmt::format("see {} --help", text_.name));
   }
-  for (const std::function<void()>& step : after_parse_) step();
   if (help_) {
     out(help());
     throw ExitNow{0};
@@ -255,15 +275,12 @@ void App::parse(int argc, const char* const* argv) {
     if (console().verbose > 0 && text_.libraries != nullptr) out(text_.libraries());
     throw ExitNow{0};
   }
+  for (const std::function<void()>& step : after_parse_) step();
   apply_common();
 }
 
 void App::apply_common() {
-  if (color_) {
-    const std::optional<ColorMode> mode = parse_color(*color_);
-    if (!mode) throw usage("--color takes auto, always or never, not '" + escape_name(*color_) + "'");
-    console().color = *mode;
-  }
+  if (color_) console().color = parse_color(*color_).value_or(ColorMode::kAuto);
   if (!threads_) return;
   const char* const end = threads_->data() + threads_->size();
   unsigned count = 0;

@@ -44,6 +44,8 @@ struct CommonOptions {
 
 class App {
  public:
+  using Choices = std::vector<std::string_view>;
+
   explicit App(const ProgramText& text);
   App(const App&) = delete;
   App& operator=(const App&) = delete;
@@ -51,11 +53,13 @@ class App {
 
   // A flag, with or without a short form: "-f,--force".
   void flag(const std::string& names, bool& target, const std::string& help);
-  // A flag that may carry a value after '=': "--check[=LEVEL]". `fallback` stands for no value.
+  // A flag that may carry a value after '=': "--check[=LEVEL]". `fallback` stands for no value. If there are
+  // choices, here or below, parse() refuses any other value.
   void optional_value(const std::string& names, const std::string& value_name, const std::string& fallback,
-                      std::optional<std::string>& target, const std::string& help);
+                      std::optional<std::string>& target, const std::string& help,
+                      const Choices& choices = {});
   void value(const std::string& names, const std::string& value_name, std::optional<std::string>& target,
-             const std::string& help);
+             const std::string& help, const Choices& choices = {});
   void list(const std::string& names, const std::string& value_name, std::vector<std::string>& target,
             const std::string& help);
   void operands(std::vector<std::string>& target);
@@ -70,15 +74,22 @@ class App {
   void common(CommonOptions& options, std::string_view which,
               const std::string& threads_help = "threads (default: all)");
 
-  // Prints and throws ExitNow for --help and --version; throws kUsage for wrong arguments. `argv` is
+  // Prints and throws ExitNow for --help, --version and a lone --dump-options; throws kUsage for wrong arguments. `argv` is
   // borrowed.
   void parse(int argc, const char* const* argv);
   // What --help prints, in lines of at most 80 columns.
   [[nodiscard]] std::string help() const;
+  // What --dump-options prints: the options as JSON, for what is made from them (see lib/README.md).
+  [[nodiscard]] std::string options_json() const;
 
  private:
   enum class Takes : unsigned char { kNothing, kMaybeAfterEquals, kValue };
-  CLI::Option* finish(CLI::Option* option, Takes takes);
+  struct Traits {
+    Takes takes;
+    Choices choices;
+  };
+  CLI::Option* finish(CLI::Option* option, Takes takes, const Choices& choices = {});
+  void require_choice(const CLI::Option* option, const std::optional<std::string>& target);
   [[nodiscard]] std::optional<std::string> nearest(std::string_view written) const;
   [[nodiscard]] Error config_error(std::string_view what) const;
   [[nodiscard]] const CLI::Option* find(const std::string& name, std::string_view written) const;
@@ -91,7 +102,7 @@ class App {
   std::string group_ = "Options";
   std::unique_ptr<CLI::App> app_;
   std::vector<std::string> groups_;
-  std::unordered_map<const CLI::Option*, Takes> takes_;
+  std::unordered_map<const CLI::Option*, Traits> traits_;
   bool help_ = false, version_ = false;
   std::optional<std::string> color_, threads_;
   std::deque<std::string> stored_;  // values of optional_value(), at addresses that stay

@@ -3,9 +3,13 @@
 
 #include <doctest/doctest.h>
 
+#include <map>
+
 #include "base/error.h"
+#include "base/json.h"
 #include "base/text.h"
 #include "cli/console.h"
+#include "cli/run.h"
 #include "testing.h"
 
 namespace mu {
@@ -17,9 +21,9 @@ using Words = std::vector<std::string>;
 struct Parsed {
   Words operands, filters;
   bool names = false;
-  std::optional<std::string> sort, check;
+  std::optional<std::string> sort, torn, check;
   CommonOptions common;
-  std::string help, what;
+  std::string help, what, options;
   std::optional<ErrorKind> error;
 
   explicit Parsed(const Words& arguments) {
@@ -31,9 +35,11 @@ struct Parsed {
     app.flag("-t,--names", names, "a flag");
     app.optional_value("--check", "LEVEL", "spec", check, "a flag with a value");
     app.value("-s,--sort", "KEY", sort, "a value");
+    app.value("--torn", "WHAT", torn, "a choice", {"keep", "remove", "aside"});
     app.list("--filter", "GLOB", filters, "a list");
     app.common(common, "nj0pt");
     help = app.help();
+    options = app.options_json();
     std::vector<const char*> argv = {"prog"};
     for (const std::string& argument : arguments) argv.push_back(argument.c_str());
     try {
@@ -55,6 +61,37 @@ TEST_CASE("app: an optional value follows =, the next argument is an operand") {
   CHECK(Parsed({"--check=hub", "x"}).check == "hub");
   CHECK(Parsed({"--check=hub", "--check"}).check == "spec");
   CHECK(!Parsed({"x"}).check);
+}
+
+TEST_CASE("app: a choice takes nothing else, but asking for help comes first") {
+  CHECK(Parsed({"--torn=aside"}).torn == "aside");
+  CHECK(Parsed({"--torn=throw"}).what == "--torn takes keep, remove or aside, not 'throw'");
+  CHECK(is_usage({"--torn", "keep", "--torn", "KEEP"}));
+  CHECK_THROWS_AS(Parsed({"--torn=throw", "--help"}), ExitNow);
+}
+
+TEST_CASE("app: the options as a document") {
+  const std::string text = Parsed({}).options;
+  const JsonDocument document = parse_json(text);
+  CHECK(*document.root.find_string("schema") == "modelutils.options/1");
+  CHECK(*document.root.find_string("operands") == "PATH...");
+  std::map<std::string, const JsonValue*> options;
+  for (const JsonValue& option : document.root.find("options")->items())
+    options[*option.find("names")->items().back().as_string()] = &option;
+  CHECK(options.at("--names")->find("names")->items().size() == 2);
+  CHECK(*options.at("--names")->find_string("takes") == "nothing");
+  CHECK(options.at("--names")->find("value") == nullptr);
+  CHECK(*options.at("--check")->find_string("takes") == "value after =, or nothing");
+  CHECK(*options.at("--sort")->find_string("takes") == "value");
+  CHECK(*options.at("--sort")->find_string("value") == "KEY");
+  CHECK(*options.at("--sort")->find_string("help") == "a value");
+  CHECK(*options.at("--sort")->find_string("group") == "First");
+  CHECK(!options.at("--sort")->find_true("repeatable"));
+  CHECK(options.at("--filter")->find_true("repeatable"));
+  CHECK(options.at("--torn")->find("choices")->items().size() == 3);
+  CHECK(options.count("--help") == 1);
+  CHECK_THROWS_AS(Parsed({"--dump-options"}), ExitNow);
+  CHECK(is_usage({"--dump-options", "x"}));
 }
 
 TEST_CASE("app: the last of a repeated value counts, a list takes one value per use") {

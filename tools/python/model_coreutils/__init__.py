@@ -1,5 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The programs of modelutils as functions."""
+"""The programs of modelutils as functions: look at weights, pack them, extract the adapter, write the card, publish, prune.
+
+    import model_coreutils as mc
+
+    mc.st_pack("run/checkpoint-500", output="out", dtype="bf16")
+    mc.card_gen("out", in_place=True, base="owner/base")
+    if not mc.st_inspect("out", check="hub").ok:
+        ...
+    mc.hub_push("out", "owner/name")
+
+Options are keyword arguments: dashes become `_`, Python's keywords get a trailing `_`, options that can be repeated take
+lists, and options with an optional value take True or the value. Operands are positional; paths may be os.PathLike.
+
+A function returns the JSON document of its program, a Report, which is a dict; card_gen() returns the card, a str. Both
+have `ok`, which is False for exit code 1: a check found something, two things differ. PartlyDone (3), MalformedInput (4)
+and the other classes of ProgramError are raised for the other codes. Notes and warnings go to the logger "model_coreutils".
+
+PruneCallback and PushCallback are for the Trainer of transformers, which is imported when one of them is asked for.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +38,7 @@ from ._errors import (
 from ._programs import find_program
 from ._report import Report, Text
 from ._version import __version__
+from .functions import card_facts, card_gen, card_lint, ckpt_prune, hub_push, lora_extract, st_inspect, st_pack
 
 _CALLBACKS = ("PruneCallback", "PushCallback")  # of transformers, which is imported when one of them is asked for
 
@@ -37,7 +56,15 @@ __all__ = [
     "Text",
     "UsageError",
     "__version__",
+    "card_facts",
+    "card_gen",
+    "card_lint",
+    "ckpt_prune",
     "find_program",
+    "hub_push",
+    "lora_extract",
+    "st_inspect",
+    "st_pack",
 ]
 
 
