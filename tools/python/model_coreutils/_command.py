@@ -10,7 +10,7 @@ from typing import Any, Iterable, List, Mapping, Sequence, Union
 from ._report import Report, Text
 from ._run import Run
 
-StrPath = Union[str, "os.PathLike[str]"]
+StrPath = Union[str, os.PathLike[str]]
 # Options that can be given several times. A single value is a list of one; a mapping is made of KEY=VALUE.
 Strings = Union[str, Iterable[str]]
 Paths = Union[StrPath, Iterable[StrPath]]
@@ -89,8 +89,13 @@ class Command:
         operands: List[str] = []
         for name in self._operands:
             values = given[name] if isinstance(given[name], tuple) else (given[name],)
-            operands += [self._path(name, value) for value in values if value is not None]
+            operands += [self._operand(name, value) for value in values if value is not None]
         return [*options, "--", *operands]
+
+    def _operand(self, name: str, value: Any) -> str:
+        if not isinstance(value, (str, bytes, os.PathLike)):
+            raise self._type_error(name, "a path", value)
+        return self._path(name, value)
 
     def _option(self, name: str, value: Any) -> List[str]:
         option = "--" + name.rstrip("_").replace("_", "-")

@@ -71,7 +71,7 @@ class Interrupted(ProgramError):
 
 
 class ProgramNotFound(ProgramError):
-    """The program is not installed where this package looks for it."""
+    """The program is not where this package looks for it, or can't be started here."""
 
 
 _CLASSES: Dict[int, Type[ProgramError]] = {

@@ -36,8 +36,8 @@ def find_program(program: str) -> str:
     else:
         path = next(filter(_is_program, (os.path.join(f, program) for f in _script_folders())), None) or _on_path(program)
     if path not in _known:
+        _look_at_version(program, path)
         _known.add(path)
-        _warn_of_other_version(program, path)
     return path
 
 
@@ -70,12 +70,19 @@ def _on_path(program: str) -> str:
     return path
 
 
-def _warn_of_other_version(program: str, path: str) -> None:
-    said = subprocess.run([path, "--version"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    words = said.stdout.decode("utf-8", "replace").split()
-    if said.returncode == 0 and words[:1] != [program]:
+def _look_at_version(program: str, path: str) -> None:
+    """Raises ProgramNotFound for what does not start here, or is another program; warns of another version."""
+    try:
+        done = subprocess.run([path, "--version"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    except OSError as error:
+        raise ProgramNotFound(program, 126, f"{path} can't be started: {error.strerror}") from None
+    if done.returncode != 0:
+        said = done.stderr.decode("utf-8", "replace").strip() or f"exit code {done.returncode}"
+        raise ProgramNotFound(program, 126, f"{path} can't be started: {said}")
+    words = done.stdout.decode("utf-8", "replace").split()
+    if words[:1] != [program]:
         raise ProgramNotFound(program, 127, f"{path} is another program of this name; {OVERRIDE} can name the right folder")
-    if said.returncode == 0 and words[1:2] != [__version__]:
+    if words[1:2] != [__version__] and __version__ != "unknown":
         warnings.warn(
             f"{path} has version {' '.join(words[1:2])}, the package model_coreutils has {__version__}; "
             "install both in the same version",

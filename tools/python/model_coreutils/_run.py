@@ -23,7 +23,7 @@ _logger = logging.getLogger("model_coreutils")
 
 # Programs colour their name in front of a message by its kind. Names from files are escaped, so nothing else has an escape.
 _STYLE = re.compile("\x1b\\[([0-9;]*)m")
-_LEVELS = {"1;31": logging.ERROR, "1;33": logging.WARNING}
+_OF_AN_ERROR = "1;31"
 _PATIENCE_S = 10.0
 
 
@@ -93,13 +93,12 @@ class _Messages:
     def _take(self, line: str) -> None:
         style, plain = _STYLE.match(line), _STYLE.sub("", line)
         self.lines.append(plain)
-        level = _LEVELS.get(style[1], logging.INFO) if style else logging.INFO
-        if level == logging.ERROR:
+        if style and style[1] == _OF_AN_ERROR:
             self.errors.append(plain[len(self._prefix) :])
-        elif plain.startswith(self._prefix):
-            _logger.log(level, "%s", plain)
-        else:  # not the program itself, but what loads it
-            self.errors.append(plain)
+        elif style or not plain.startswith(self._prefix):  # a warning, or not the program itself but what loads it
+            _logger.warning("%s", plain)
+        else:
+            _logger.info("%s", plain)
 
     def join(self) -> None:
         self._thread.join()

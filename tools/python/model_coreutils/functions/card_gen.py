@@ -101,7 +101,7 @@ def card_gen(
       in_place         update FOLDER/README.md, keep what people wrote
       check            report where card and folder disagree (ok is False)
       lint             judge FILE (README.md) as the Hub would
-      fix              with lint: fix what is safe to fix
+      fix              fix what is safe to fix
       style            full (default), trl or minimal
       plot             write the loss curve as an SVG (loss.svg)
       preview          draw the loss curve among the messages
@@ -235,7 +235,7 @@ def card_lint(
     """Judge a card as the Hub would.
 
     Output:
-      fix      with --lint: fix what is safe to fix
+      fix      fix what is safe to fix
 
     Common:
       quiet    errors only
