@@ -271,7 +271,8 @@ class PushCallback(_Background):
         try:
             held, copied = holding.hold(self._room, os.path.join(self._run, name))
         except OSError as error:
-            return self._log_once(f"checkpoints can't be held, so they are not pushed: {error}")
+            why = f"{error.strerror} ({self._run})"  # not the name of the file, which differs each time
+            return self._log_once(f"checkpoints can't be held, so they are not pushed: {why}")
         if copied:
             self._log_once(f"the file system of {self._run} has no hard links, so each checkpoint is copied before training goes on")
         self._send(do="save", hold=held.folder, name=held.name)

@@ -117,21 +117,40 @@ def sweep(room: str, trainer: int) -> None:
 def lock(room: str) -> Optional[int]:
     """A descriptor that keeps the room to this process until it is closed; None while another process has it. On a file
     system without locks everybody gets one."""
-    descriptor = os.open(os.path.join(room, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    path = os.path.join(room, "lock")
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
             os.close(descriptor)
             return None
+    if not os.path.exists(path) or not os.path.samestat(os.stat(path), os.fstat(descriptor)):
+        os.close(descriptor)  # the process that had it removed it
+        return None
     return descriptor
 
 
+def leave_room(room: str) -> None:
+    """Removes a room that this process has locked, unless a training that came after it holds something there."""
+    if not any(name.isdigit() or name.startswith(_NEW) for name in _names(room)):
+        for name in ("settings.json", "lock"):
+            _remove(os.path.join(room, name))
+        _remove_empty(room)
+
+
 def remove_room(room: str) -> None:
-    """Removes a room that this process has locked, and the folders around it if they are empty."""
+    """Removes a room that this process has locked, with all that is held there."""
     shutil.rmtree(room, ignore_errors=True)
+    _remove_empty(room)
+
+
+def _remove_empty(room: str) -> None:
+    """Removes an empty room, and the folders around it if they are empty then."""
     place = os.path.dirname(room)
     try:
+        if os.path.isdir(room):
+            os.rmdir(room)
         if _names(place) == [".gitignore"]:
             os.unlink(os.path.join(place, ".gitignore"))
         for _ in ROOM.split(os.sep):

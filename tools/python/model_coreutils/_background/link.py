@@ -8,9 +8,11 @@ of data loaders don't go together. What the worker said is read at each step ins
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -110,9 +112,9 @@ class Link:
             done = self.wait(max(self.final_wait, _PATIENCE_S) if was_idle else self.final_wait)
         except KeyboardInterrupt:
             pass
-        self._end()
         if not (done or was_idle):
             self.log("warning", self.unfinished)
+        self._end()
 
     def let_go(self) -> None:
         """Ends the worker without a wait; another one goes on with what is left."""
@@ -129,8 +131,9 @@ class Link:
             self._in.close()
             self._process.wait(_PATIENCE_S)
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
-            self._process.kill()
-            self._process.wait()
+            with contextlib.suppress(ProcessLookupError, KeyboardInterrupt):
+                os.killpg(self._process.pid, signal.SIGKILL)  # its programs are in its group
+                self._process.wait()
         self.read()
 
 

@@ -78,7 +78,7 @@ class Push(Job):
                 loop.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
         if self._queue.empty:
-            holding.remove_room(self._room)
+            holding.leave_room(self._room)
 
     async def once(self) -> Optional[Outcome]:
         """Without a trainer: pushes the newest complete checkpoint, held or in the run, in one try. None if there is none."""
