@@ -32,3 +32,13 @@ def run():
         return result
 
     return call
+
+
+@pytest.fixture(scope="session")
+def trainers():
+    """Starts training runs."""
+    from trainer_fixture import Trainers
+
+    trainers = Trainers()
+    yield trainers
+    trainers.stop()

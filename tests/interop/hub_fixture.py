@@ -23,7 +23,8 @@ class Hub:
 
     def stop(self):
         self.process.terminate()
-        assert self.process.wait(10) == 0
+        code = self.process.wait(10)
+        assert code == 0, code
 
     def admin(self, method, call, body=None):
         data = None if body is None else json.dumps(body).encode()
