@@ -88,7 +88,7 @@ own_copy() { cp "${OWN_LIBCURL:-$SYSTEM}" "$OWN"; }
   done
 }
 
-@test "our own copy finds the system's certificates, and refuses a server that they don't vouch for" {
+@test "certificates: those that a variable names are trusted, and no server that they don't vouch for, with either libcurl" {
   own_copy
   start_hub
   model

@@ -94,7 +94,7 @@ TEST_CASE("certificates: a folder counts if OpenSSL finds something in it") {
   CHECK(system_certificates(root.path()).file.empty());
 }
 
-TEST_CASE("certificates: a libcurl that knows a place of its own is told what the environment names alone") {
+TEST_CASE("certificates: a libcurl is told where the system's are, if it knows no place of its own") {
   const TempFolder home;
   const std::string file = home / "one.pem";
   put(file, "1");
@@ -102,6 +102,21 @@ TEST_CASE("certificates: a libcurl that knows a place of its own is told what th
     const Variables variables({});
     CHECK(ca_bundle(true).file.empty());
     CHECK(ca_bundle(true).folder.empty());
+  }
+  {
+    const Variables variables({});
+    const CaBundle system = system_certificates();
+    if (system.file.empty() && system.folder.empty()) {
+      CHECK(error_of([] { ca_bundle(false); }) == ErrorKind::kIo);
+    } else {
+      CHECK(ca_bundle(false).file == system.file);
+      CHECK(ca_bundle(false).folder == system.folder);
+    }
+  }
+  {
+    const Variables variables("SSL_CERT_DIR", home.path().c_str());
+    CHECK(ca_bundle(false).file == system_certificates().file);
+    CHECK(ca_bundle(false).folder == home.path());
   }
   const Variables variables("SSL_CERT_FILE", file.c_str());
   CHECK(ca_bundle(true).file == file);
