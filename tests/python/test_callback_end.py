@@ -67,6 +67,7 @@ class End(Training):
             room = hold.room_of(run, "me/model", None, None)
             settings = dict(run=run, room=room, trainer=0, repo="me/model", message="{{step}}", pack=[], card=[], push=[], command="c", programs={self.programs.paths!r})
             push = link.Link("push", settings, print, 0, "unfinished")
+            push.start()
             """
         )
         return subprocess.Popen([sys.executable, "-c", script + textwrap.dedent(code)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -202,6 +202,24 @@ class Push(Training):
         self.assertEqual(len(self.warnings()), 1)
         self.assertIn("PushCallback pushes to me/model", self.warnings()[0])
 
+    def test_a_token_of_the_arguments_goes_into_the_environment_alone(self):
+        self.args.hub_token = "hf_arguments"
+        link = self.begin(PushCallback("me/model"))._link
+        self.assertEqual(link.environment, {"HF_TOKEN": "hf_arguments"})
+        self.save(10)
+        self.assertTrue(self.callback.wait(PATIENCE))
+        self.assertNotIn("hf_arguments", (pathlib.Path(self.callback._room) / "settings.json").read_text() + str(self.programs.calls("hub-push")))
+
+    def test_a_worker_that_always_ends_is_not_started_for_ever(self):
+        self.begin(PushCallback("me/model"))
+        for step in range(10, 80, 10):
+            process = self.callback._link._process
+            process.kill()
+            process.wait()
+            self.save(step)
+        self.assertEqual(len(self.warnings()), 2)
+        self.assertIn("not started any more", self.warnings()[1])
+
     def test_can_be_copied(self):
         self.begin(PushCallback("me/model"))
         self.assertEqual(copy.deepcopy(self.callback).repo, "me/model")

@@ -26,11 +26,13 @@ from ._background import hold as holding
 from ._background.link import Link
 from ._background.nodes import lacks_other_ranks
 from ._background.words import ask, check, words
+from ._errors import TemporaryFailure
 from ._programs import find_program
 
 _logger = logging.get_logger("transformers.model_coreutils")
 
 _PRUNE_WAIT_S = 60.0  # at the end, for the last run of ckpt-prune
+_STARTS = 4  # of a worker that ends unexpectedly
 
 
 def _quiet(method: Callable[..., None]) -> Callable[..., None]:
@@ -51,6 +53,7 @@ class _Background(TrainerCallback):  # type: ignore[misc]
 
     _link: Optional[Link] = None
     _acts = False
+    _starts = 0
 
     def __getstate__(self) -> Dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in ("_link", "_acts")}
@@ -69,15 +72,15 @@ class _Background(TrainerCallback):  # type: ignore[misc]
             said.add(text)
             self._log("warning", text)
 
-    def _begin(self, kind: str, settings: Dict[str, Any], programs: Sequence[str], final_wait: float, unfinished: str) -> None:
-        """Starts the worker, unless that of an earlier training in this process does the same."""
-        settings["programs"] = {program: find_program(program) for program in programs}
-        self._acts, link = True, self._link
-        if link is not None:
-            if link.settings == settings and link.alive and not link.stopped:
+    def _begin(self, link: Link) -> None:
+        """Starts a worker, unless that of an earlier training in this process does the same."""
+        self._acts, earlier = True, self._link
+        if earlier is not None:
+            if earlier.settings == link.settings and earlier.alive and not earlier.stopped:
                 return
-            link.let_go()
-        self._link = Link(kind, settings, self._log, final_wait, unfinished)
+            earlier.let_go()
+        self._link, self._starts = link, 1
+        link.start()
 
     def _send(self, **message: Any) -> None:
         link = self._link
@@ -85,9 +88,12 @@ class _Background(TrainerCallback):  # type: ignore[misc]
             return
         link.read()
         if not link.alive and not link.stopped:
+            if self._starts == _STARTS:
+                return self._log_once("the worker ended unexpectedly again; it is not started any more")
+            self._starts += 1
             self._log_once("the worker ended unexpectedly; it is started again")
             link.let_go()
-            self._link = link = Link(link.kind, link.settings, self._log, link.final_wait, link.unfinished)
+            link.start()
         link.send(**message)
 
     @_quiet
@@ -130,9 +136,9 @@ class PruneCallback(_Background):
                 f"save_total_limit={limit} is set too: the Trainer removes checkpoints by that during training, "
                 "PruneCallback removes more once, at the end. Leave save_total_limit out to prune after each save",
             )
-        settings = {"run": self._run, "words": self._words, "only_last": limited}
+        settings = {"run": self._run, "words": self._words, "only_last": limited, "programs": _paths("ckpt-prune")}
         unfinished = f"not all was removed in {self._run}; ckpt-prune {shlex.join([*self._words, self._run])} goes on"
-        self._begin("prune", settings, ["ckpt-prune"], _PRUNE_WAIT_S, unfinished)
+        self._begin(Link("prune", settings, self._log, _PRUNE_WAIT_S, unfinished))
 
     @_quiet
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -217,7 +223,7 @@ class PushCallback(_Background):
             return
         _require(not state.is_hyper_param_search, "PushCallback can't push the trials of a search for hyperparameters")
         if not self._to_folder:
-            _check_token(self._push, self.repo)
+            _check_token(self._push, self.repo, _token(args))
         if args.push_to_hub:
             self._log(
                 "warning",
@@ -240,9 +246,10 @@ class PushCallback(_Background):
             "card": self._card,
             "push": self._push,
             "command": command,
+            "programs": _paths("ckpt-prune", "st-pack", "card-gen", "hub-push"),
         }
         unfinished = f"the last checkpoint is not pushed to {self.repo} yet. This finishes the push: {command}"
-        self._begin("push", settings, ["ckpt-prune", "st-pack", "card-gen", "hub-push"], self.final_wait, unfinished)
+        self._begin(Link("push", settings, self._log, self.final_wait, unfinished, _token(args)))
 
     @_quiet
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -256,6 +263,9 @@ class PushCallback(_Background):
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self._acts and self._saved is not None and self._saved != self._queued:
             self._queue(self._saved)
+
+    _queued_step: int
+    _queued_at: float
 
     def _is_due(self, step: int, now: float) -> bool:
         if self._steps is not None:
@@ -327,15 +337,22 @@ def _pace(every: object) -> "tuple[Optional[int], float]":
     raise ValueError(f"every is a number of steps, such as 500, or a time, such as '30m' or '2h', not {every!r}")
 
 
-def _check_token(options: List[str], repo: str) -> None:
-    """hub-push looks for its token before it looks whether it may use the network; here it may not."""
-    from ._errors import TemporaryFailure
+def _paths(*programs: str) -> Dict[str, str]:
+    return {program: find_program(program) for program in programs}
 
+
+def _token(args: Any) -> Dict[str, str]:
+    """The environment that gives hub-push the token of the training's arguments, if there is one."""
+    return {"HF_TOKEN": args.hub_token} if getattr(args, "hub_token", None) else {}
+
+
+def _check_token(options: List[str], repo: str, token: Mapping[str, str]) -> None:
+    """hub-push looks for its token before it looks whether it may use the network; here it may not."""
     _require(
         os.environ.get("HF_HUB_OFFLINE", "").upper() not in ("1", "ON", "YES", "TRUE"),
         "PushCallback: HF_HUB_OFFLINE is set, so nothing would be pushed; unset it, or push to a folder: endpoint='file://DIR'",
     )
     try:
-        ask("hub-push", [*options, "--", __file__, repo])
+        ask("hub-push", [*options, "--", __file__, repo], token)
     except TemporaryFailure:
         pass  # it has one

@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _CODE = "import sys; sys.path.insert(0, sys.argv[1]); from model_coreutils._background.worker import main; main(sys.argv[2])"
@@ -24,26 +24,36 @@ _PATIENCE_S = 10.0  # for a worker that was told to end
 
 
 class Link:
-    """A worker, alive or not. `settings` is what the worker's job reads, `log` takes a level and a text, and `unfinished` is the
-    warning for work that is left when the interpreter ends."""
+    """A worker, alive or not, from start() on. `settings` is what the worker's job reads, `environment` what its environment has besides the
+    trainer's, `log` takes a level and a text, and `unfinished` is the warning for work that is left when the interpreter ends."""
 
     def __init__(
-        self, kind: str, settings: Dict[str, Any], log: Callable[[str, str], None], final_wait: float, unfinished: str
+        self,
+        kind: str,
+        settings: Dict[str, Any],
+        log: Callable[[str, str], None],
+        final_wait: float,
+        unfinished: str,
+        environment: Mapping[str, str] = {},
     ) -> None:
-        self.kind, self.settings, self.log = kind, settings, log
+        self.kind, self.settings, self.log, self.environment = kind, settings, log, environment
         self.final_wait, self.unfinished = final_wait, unfinished
+
+    def start(self) -> None:
+        """Starts the worker, or another one after let_go()."""
         self.stopped = False  # the worker has no use for more
         self._sent = self._done = 0  # numbers of messages
         self._rest = b""  # of a line
         self._owner = os.getpid()
         # Isolated and without site: no module of the user's folder, and nothing that the environment installs, can get in.
-        command = [sys.executable, "-I", "-S", "-c", _CODE, _PACKAGE, kind]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, start_new_session=True)
+        command = [sys.executable, "-I", "-S", "-c", _CODE, _PACKAGE, self.kind]
+        pipe, whole = subprocess.PIPE, {**os.environ, **self.environment}
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, bufsize=0, start_new_session=True, env=whole)
         assert self._process.stdin is not None and self._process.stdout is not None
         self._in, self._out = self._process.stdin, self._process.stdout
-        for pipe in (self._in, self._out):
-            os.set_blocking(pipe.fileno(), False)
-        self._write(settings)
+        for end in (self._in, self._out):
+            os.set_blocking(end.fileno(), False)
+        self._write(self.settings)
         _open.append(self)
 
     @property

@@ -92,9 +92,9 @@ class Prune(Job):
     def _report(self, result: Result) -> None:
         if result.code != 0:
             return self._desk.trouble(result.said, f"ckpt-prune: {result.said}")
-        removed = [one["name"] for run in (result.document or {}).get("runs", []) for one in run["checkpoints"] if one["verb"] == "remove"]
-        if removed:
-            self._desk.well(f"removed {', '.join(removed)}")
+        checkpoints = [one for run in (result.document or {}).get("runs", []) for one in run["checkpoints"]]
+        removed = ", ".join(one["name"] for one in checkpoints if one["verb"] == "remove")
+        self._desk.well(f"removed {removed}" if removed else "")
 
     def _is_complete(self, result: Result) -> bool:
         """Whether the newest save is complete, or gone. Without a report there is nothing to wait for."""

@@ -188,7 +188,8 @@ class Push(Job):
         pause, due = _TRIES_S[0], None
         loop = asyncio.get_running_loop()
         while True:
-            if self._queue.take() is None:
+            taken = self._queue.take()
+            if taken is None:
                 if self._queue.empty:
                     self._desk.idle(self._number)
                     if self._finishing:
@@ -200,7 +201,7 @@ class Push(Job):
                     continue
                 await rest(self._free, 1.0 if self._finishing else None)
                 continue
-            outcome = await self._push(self._queue.taken)
+            outcome = await self._push(taken)
             if outcome is Outcome.LATER:
                 self._drop(self._queue.put_back())
                 await rest(self._free, min(pause, _LAST_TRIES_S) if self._finishing else pause)

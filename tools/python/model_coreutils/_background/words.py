@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import Any, List, Mapping, Sequence
 
 from .._errors import ProgramError, ProgramNotFound, error_of
 from .._programs import find_program
@@ -26,12 +26,12 @@ def words(options: Mapping[str, Any]) -> List[str]:
     return found
 
 
-def ask(program: str, arguments: Sequence[str]) -> None:
+def ask(program: str, arguments: Sequence[str], environment: Mapping[str, str] = {}) -> None:
     """Runs a program that changes nothing, without a network. Raises ValueError if it calls the usage wrong, and its error
     for anything else than success."""
-    environment: Dict[str, str] = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    whole = {**os.environ, **environment, "HF_HUB_OFFLINE": "1"}
     command = [find_program(program), "--color=never", *arguments]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=whole)
     if done.returncode == 0:
         return
     lines = done.stderr.decode("utf-8", "surrogateescape").splitlines()

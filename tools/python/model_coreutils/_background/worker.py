@@ -83,12 +83,10 @@ class Desk:
             self.warn(text)
 
     def well(self, text: str) -> None:
-        """Something worked. Said aloud where it ends a trouble."""
-        if self._trouble is None:
-            self.tell(text)
-        else:
-            self._trouble = None
-            self.warn(text)
+        """Something worked. Said aloud where it ends a trouble; without a text, there is nothing to say."""
+        level, self._trouble = "info" if self._trouble is None else "warning", None
+        if text:
+            self._send({"level": level, "text": text})
 
     def idle(self, number: int) -> None:
         if number != self._idle:
