@@ -32,6 +32,7 @@ def fake_transformers():
 
 fake_transformers()
 
+from model_coreutils import __version__  # noqa: E402
 from model_coreutils._background import hold as holding, link as linking  # noqa: E402
 
 
@@ -60,13 +61,10 @@ class Training(unittest.TestCase):
         self.addCleanup(self.folder.cleanup)
         self.run_folder = pathlib.Path(self.folder.name) / "run"
         self.run_folder.mkdir()
-        self.programs = Programs(pathlib.Path(self.folder.name) / "bin")
+        self.programs = Programs(pathlib.Path(self.folder.name) / "bin", __version__)
         environment = mock.patch.dict(os.environ, {"MODEL_COREUTILS_BIN": str(self.programs.folder), "HF_TOKEN": "hf_testwrite"})
         environment.start()
         self.addCleanup(environment.stop)
-        versions = mock.patch("model_coreutils._programs._warn_of_other_version")
-        versions.start()
-        self.addCleanup(versions.stop)
         self.said = []
         handler = logging.Handler()
         handler.emit = lambda record: self.said.append((record.levelname, record.getMessage()))

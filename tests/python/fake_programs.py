@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stands in for the programs in tests of the callbacks: notes its calls and does what files beside it say.
 
-    Programs(folder)            puts ckpt-prune, st-pack, card-gen and hub-push there
+    Programs(folder, version)   puts ckpt-prune, st-pack, card-gen and hub-push there
 
 A checkpoint is torn if it holds a file `torn`. `says(program, code, text)` lets a program fail, `hangs(program)` lets it wait for
 SIGTERM where it may use the network, `works(program)` ends both."""
@@ -16,9 +16,10 @@ NAMES = ("ckpt-prune", "st-pack", "card-gen", "hub-push")
 
 
 class Programs:
-    def __init__(self, folder):
+    def __init__(self, folder, version):
         self.folder = pathlib.Path(folder)
         self.folder.mkdir()
+        (self.folder / "version").write_text(version)
         os.mkfifo(self.folder / "never")
         script = self.folder / "fake"
         script.write_text(f"#!{sys.executable} -IS\n" + pathlib.Path(__file__).read_text())
@@ -68,6 +69,9 @@ def checkpoints(run):
 
 
 def main(folder, program, arguments):
+    if arguments == ["--version"]:
+        print(program, (folder / "version").read_text())
+        return 0
     with open(folder / f"{program}.calls", "a") as log:
         log.write(json.dumps(arguments) + "\n")
     if (folder / f"{program}.fails").exists():

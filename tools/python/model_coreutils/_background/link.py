@@ -24,8 +24,9 @@ _PATIENCE_S = 10.0  # for a worker that was told to end
 
 
 class Link:
-    """A worker, alive or not, from start() on. `settings` is what the worker's job reads, `environment` what its environment has besides the
-    trainer's, `log` takes a level and a text, and `unfinished` is the warning for work that is left when the interpreter ends."""
+    """A worker, alive or not, from start() on. `settings` is what the worker's job reads, `environment` what its environment has
+    besides the trainer's, `log` takes a level and a text, and `unfinished` is the warning for work that is left when the interpreter
+    ends."""
 
     def __init__(
         self,
@@ -135,15 +136,16 @@ class Link:
         self._out.close()
 
     def _end(self) -> None:
+        """The worker ends on its own when nothing is left to do."""
         try:
             if not self.idle:
                 self._process.terminate()
-            self._in.close()
             self._process.wait(_PATIENCE_S)
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
             with contextlib.suppress(ProcessLookupError, KeyboardInterrupt):
                 os.killpg(self._process.pid, signal.SIGKILL)  # its programs are in its group
                 self._process.wait()
+        self._in.close()
         self.read()
 
 
