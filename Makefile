@@ -122,9 +122,10 @@ format: setup ## reformat all C++ sources
 format-check: setup
 	@clang-format --dry-run -Werror $(SOURCES)
 
-lint: setup format-check ## formatting, layers, sizes, documents, man pages
+lint: setup format-check ## formatting, layers, sizes, documents, man pages, types of the Python package
 	@set -e; for lint in layers sizes documents; do python3 tests/lint/$$lint.py --self-test; python3 tests/lint/$$lint.py; done
 	@tests/lint/man-pages
+	@tests/lint/types
 
 tidy: setup build/release/build.ninja ## clang-tidy on the sources changed since the merge base with CI_BASE (HEAD~1); ALL=1: on all
 	@.ci/setup git clang-tidy

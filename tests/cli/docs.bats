@@ -10,7 +10,7 @@ scene() {
   cp -r "$FIXTURES/full-run" "$FIXTURES/zero3-run" "$FIXTURES/fsdp-run" "$FIXTURES/lora-run" "$FIXTURES/pair" .
   cp -r full-run/checkpoint-40 .
   cp -r "$FIXTURES/torch/model-sharded" pytorch
-  export HOME=$PWD/home XDG_CACHE_HOME=$PWD/home/.cache XDG_STATE_HOME=$PWD/home/.state
+  export PYTHONPATH=$root/tools/python HOME=$PWD/home XDG_CACHE_HOME=$PWD/home/.cache XDG_STATE_HOME=$PWD/home/.state
   mkdir -p "$HOME/runs"
   cp -r full-run "$HOME/runs/llama"
   cp -r full-run "$HOME/runs/other"
@@ -35,6 +35,8 @@ recipes() {
   expect 1 python3 "$BATS_TEST_DIRNAME/recipes.py" wrong.md
   has stderr "something else"
   printf '```sh\nst-inspect nowhere\n```\n' > wrong.md
+  expect 1 python3 "$BATS_TEST_DIRNAME/recipes.py" wrong.md
+  printf '```python\nimport model_coreutils as mc\nmc.st_inspect("nowhere")\n```\n' > wrong.md
   expect 1 python3 "$BATS_TEST_DIRNAME/recipes.py" wrong.md
   printf '```cron\n1 2 * * * st-inspect nowhere\n```\n' > wrong.md
   expect 1 python3 "$BATS_TEST_DIRNAME/recipes.py" wrong.md

@@ -4,7 +4,7 @@
 
 README: lines of ```sh blocks, lines of ```cron blocks after their five fields of time, and indented lines that begin
 with "$ ", whose output is compared with the indented lines below; "…" there stands for what was left out, within a line
-or for lines. ```console blocks are installs, which tests/packaging runs.
+or for lines; ```python blocks. ```console blocks are installs, which tests/packaging runs.
 A page of section 1: the lines of EXAMPLES. One of section 7: blocks from .EX to .EE, each a script, or, where it begins
 with "$ ", commands and their output as in README; the comment before one may say that it holds cron's lines (cron) or
 is a program that later ones run (file PATH).
@@ -50,13 +50,18 @@ def blocks(text):
 
 def readme(text):
     """(command, shell, expected output or None) of each command."""
-    fence, command, output = None, None, []
+    fence, command, output, script = None, None, [], []
     for line in text.splitlines() + [""]:
         if fence is None and command is not None and (line.startswith("    $ ") or (line and not line.startswith("    "))):
             yield command, "bash", "\n".join(output).strip("\n")
             command, output = None, []
+        if line == "```" and fence == "python":
+            yield "\n".join(script), "python", None
+            script = []
         if line.startswith("```"):
             fence = None if fence is not None else line[3:]
+        elif fence == "python":
+            script.append(line)
         elif fence == "sh" and line:
             yield line, "bash", None
         elif fence == "cron" and line and not line.startswith("#"):
@@ -95,7 +100,7 @@ def main():
             print(f"not here: {command} ({reason})")
             continue
         print(f"$ {command}", flush=True)
-        argv = ["sh", "-c", command] if shell == "cron" else ["bash", "-o", "pipefail", "-c", command]
+        argv = {"cron": ["sh", "-c"], "python": ["python3", "-c"], "bash": ["bash", "-o", "pipefail", "-c"]}[shell] + [command]
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
         print(done.stdout, end="")
         if done.returncode not in (0, 141):

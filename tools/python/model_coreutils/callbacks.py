@@ -269,7 +269,7 @@ class PushCallback(_Background):
 
     def _is_due(self, step: int, now: float) -> bool:
         if self._steps is not None:
-            return step - self._queued_step >= self._steps
+            return bool(step - self._queued_step >= self._steps)
         return now - self._queued_at >= self._seconds
 
     def _queue(self, name: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Iterable, Literal, Optional, Union
 
-from .._command import Command, Integers, Paths, StrPath
+from .._command import Command, Integers, StrPath
 from .._report import Report
 
 _CKPT_PRUNE = Command(
@@ -32,7 +32,7 @@ def ckpt_prune(
     keep_within: Union[int, str, None] = None,
     keep_step: Integers = (),
     follow: Optional[StrPath] = None,
-    pin: Union[int, Paths, Iterable[int]] = (),
+    pin: Union[int, StrPath, Iterable[Union[int, StrPath]]] = (),
     # Then
     keep_optimizer_last: Optional[int] = None,
     max_total: Union[int, str, None] = None,
