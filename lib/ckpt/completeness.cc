@@ -90,7 +90,7 @@ class Judge {
     judge_adapters(files_, evidence_);
     check_state();
     const bool has_any = evidence_.has_weights || evidence_.has_partitions;
-    if (!evidence_.is_rank_only && !has_any) evidence_.blame("no weights");
+    if (!evidence_.is_rank_only && !has_any && !is_of_other_node()) evidence_.blame("no weights");
     if (evidence_.fault.empty() && options_.deep) check_ranks_deeply();
     find_training_entries();
     conclude();
@@ -159,6 +159,13 @@ class Judge {
     const PlacedEntry* const entry = files_.top().find("training_args.bin");
     if (entry == nullptr || files_.leads_nowhere(*entry->entry)) return {};
     return read_saved_arguments(files_.open(*entry->entry));
+  }
+
+  // With save_on_each_node the Trainer of Transformers 5 writes everything on each node but the weights, which
+  // only the first process of all writes.
+  bool is_of_other_node() const {
+    const bool has_others = evidence_.has_rank_files && !evidence_.has_first_rank;
+    return has_others && has("trainer_state.json") && arguments().saves_each_node;
   }
 
   void check_state() {
@@ -233,6 +240,10 @@ class Judge {
     }
     if (evidence_.is_zero && !whole) {
       facts_.slim_block = "its only weights are the partitions of the ranks";
+      return;
+    }
+    if (!evidence_.has_weights && is_of_other_node()) {
+      facts_.slim_block = "it holds no weights";
       return;
     }
     for (const PlacedEntry& top : files_.top().entries) {

@@ -434,6 +434,36 @@ TEST_CASE("layouts: the training arguments say how many processes there were") {
   CHECK(run.condition() == Condition::kResumable);
 }
 
+// Makes an argument that is False True.
+void set_true(const std::string& arguments, const std::string& name) {
+  std::string bytes = get(arguments);
+  // X, length, name, q and a memo, then NEWTRUE or NEWFALSE.
+  const std::size_t at = bytes.find(name);
+  REQUIRE(at != std::string::npos);
+  const std::size_t value = bytes.find('\x89', at);
+  REQUIRE(value < at + name.size() + 9);
+  bytes[value] = '\x88';
+  put(arguments, bytes);
+}
+
+TEST_CASE("layouts: with save_on_each_node other nodes have no weights") {
+  const RunByHand run;
+  std::filesystem::copy(kRealCheckpoint, run.folder / "checkpoint-40",
+                        std::filesystem::copy_options::recursive);
+  for (const char* const name : {"rng_state.pth", "model.safetensors", "config.json"})
+    run.remove(std::string("checkpoint-40/") + name);
+  run.torch("checkpoint-40/rng_state_1.pth");
+  CHECK_FALSE(run.fault().empty());
+  set_true(run.folder / "checkpoint-40/training_args.bin", "save_on_each_node");
+  CHECK(run.condition() == Condition::kResumable);
+  CHECK_FALSE(run.facts().slim_block.empty());
+  run.torch("checkpoint-40/rng_state_0.pth");  // the first node has them
+  CHECK(run.fault() == "no weights");
+  run.remove("checkpoint-40/rng_state_0.pth");
+  run.remove("checkpoint-40/trainer_state.json");
+  CHECK(run.condition() == Condition::kTorn);
+}
+
 TEST_CASE("layouts: a run that saves only the model says so itself") {
   const RunByHand run;
   std::filesystem::copy(kRealCheckpoint, run.folder / "checkpoint-40",
@@ -441,14 +471,6 @@ TEST_CASE("layouts: a run that saves only the model says so itself") {
   run.remove("checkpoint-40/optimizer.pt");
   CHECK(run.condition() == Condition::kInferenceOnly);
   CHECK_FALSE(run.facts().saves_model_only);
-  const std::string arguments = run.folder / "checkpoint-40/training_args.bin";
-  std::string bytes = get(arguments);
-  // X, length, name, q and a memo, then NEWTRUE or NEWFALSE.
-  const std::size_t at = bytes.find("save_only_model");
-  REQUIRE(at != std::string::npos);
-  const std::size_t value = bytes.find('\x89', at);
-  REQUIRE(value < at + 24);
-  bytes[value] = '\x88';
-  put(arguments, bytes);
+  set_true(run.folder / "checkpoint-40/training_args.bin", "save_only_model");
   CHECK(run.facts().saves_model_only);
 }
