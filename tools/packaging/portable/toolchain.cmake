@@ -22,3 +22,4 @@ set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)
 # -g0 zig writes debug information, which takes a fifth of the time.
 set(CMAKE_CXX_FLAGS_INIT "-fPIE -g0 -ffunction-sections -fdata-sections")
 set(CMAKE_EXE_LINKER_FLAGS_INIT -pie)
+set(CMAKE_MODULE_LINKER_FLAGS_INIT -fno-pie) # a library is not a program, says zig
