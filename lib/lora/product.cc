@@ -12,7 +12,7 @@ constexpr std::size_t kRows = 4;       // use each value read from `right`
 constexpr std::size_t kColumns = 256;  // the sums of kRows rows (4 KiB) stay in the first cache
 
 MU_SIMD void add_block(const Product& p, std::size_t row, std::size_t column, std::size_t width) {
-  float sums[kRows][kColumns] = {};
+  alignas(64) float sums[kRows][kColumns] = {};
   const float* left = p.left + row * p.k;
   for (std::size_t k = 0; k < p.k; ++k) {
     const float* right = p.right + k * p.stride + column;
@@ -31,7 +31,7 @@ MU_SIMD void add_block(const Product& p, std::size_t row, std::size_t column, st
 }
 
 MU_SIMD void add_row(const Product& p, std::size_t row, std::size_t column, std::size_t width) {
-  float sums[kColumns] = {};
+  alignas(64) float sums[kColumns] = {};
   const float* left = p.left + row * p.k;
   for (std::size_t k = 0; k < p.k; ++k) {
     const float* right = p.right + k * p.stride + column;

@@ -23,6 +23,7 @@ struct Kernel {
   MuMultiply* multiply;
 };
 
+// The best first, with those that only other machines have.
 constexpr Kernel kKernels[] = {
 #if defined(__x86_64__)
     {"avx512",
@@ -33,6 +34,14 @@ constexpr Kernel kKernels[] = {
      mu_multiply_avx512},
     {"avx2", [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); },
      mu_multiply_avx2},
+#else
+    {"avx512", [] { return false; }, nullptr},
+    {"avx2", [] { return false; }, nullptr},
+#endif
+#if defined(__aarch64__)
+    {"neon", [] { return true; }, mu_multiply_neon},
+#else
+    {"neon", [] { return false; }, nullptr},
 #endif
     {"baseline", [] { return true; }, mu_multiply_baseline},
 };
@@ -50,7 +59,8 @@ Products::Products(std::string_view kernel) {
     multiply_ = candidate.multiply;
     return;
   }
-  throw usage(fmt::format("--kernel takes auto, avx512, avx2 or baseline, not '{}'", escape_name(kernel)));
+  throw usage(
+      fmt::format("--kernel takes auto, avx512, avx2, neon or baseline, not '{}'", escape_name(kernel)));
 }
 
 void Products::multiply(std::span<const float> a, std::size_t m, std::size_t n, std::span<const float> x,
