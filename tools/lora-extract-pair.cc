@@ -138,15 +138,15 @@ int extract_pair_mode(const LoraExtractOptions& o) {
   Input tuned = open_model(*o.tuned);
   const PairPlan plan = plan_pair(base, tuned, with_ties(o.pair, base, tuned));
   const bool shared = o.part || exists(PartsFolder(o.output, "").path());
-  PairRunOptions options{.rank = o.rank,
-                         .alpha = o.alpha,
-                         .dtype = o.dtype,
-                         .exact = o.exact,
-                         // Machines may differ: what each of them has.
-                         .kernel = shared && o.kernel == "auto" ? "avx2" : o.kernel,
-                         .base_id = o.base_id.empty() ? id_of(*o.base) : o.base_id,
-                         .threads = o.common.thread_count(),
-                         .on_bytes = {}};
+  PairRunOptions options{
+      .rank = o.rank,
+      .alpha = o.alpha,
+      .dtype = o.dtype,
+      .exact = o.exact,
+      .kernel = shared && o.kernel == "auto" ? std::string(Products::shared_name()) : o.kernel,
+      .base_id = o.base_id.empty() ? id_of(*o.base) : o.base_id,
+      .threads = o.common.thread_count(),
+      .on_bytes = {}};
   std::vector<std::size_t> units(plan.tensors.size());
   std::iota(units.begin(), units.end(), 0U);
   if (o.part) units = pair_units(plan, *o.part);

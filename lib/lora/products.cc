@@ -63,6 +63,16 @@ Products::Products(std::string_view kernel) {
       fmt::format("--kernel takes auto, avx512, avx2, neon or baseline, not '{}'", escape_name(kernel)));
 }
 
+std::string_view Products::shared_name() {
+#if defined(__x86_64__)
+  return "avx2";
+#elif defined(__aarch64__)
+  return "neon";
+#else
+  return "baseline";
+#endif
+}
+
 void Products::multiply(std::span<const float> a, std::size_t m, std::size_t n, std::span<const float> x,
                         std::size_t b, std::span<float> y, unsigned threads) const {
   parallel_for((m + kPanel - 1) / kPanel, threads, [&](std::size_t panel) {

@@ -7,7 +7,7 @@ _lora_extract() {
     --embeddings) mapfile -t COMPREPLY < <(compgen -W "skip lora full" -- "$word"); return ;;
     --bias) mapfile -t COMPREPLY < <(compgen -W "none all" -- "$word"); return ;;
     --svd) mapfile -t COMPREPLY < <(compgen -W "fast exact" -- "$word"); return ;;
-    --kernel) mapfile -t COMPREPLY < <(compgen -W "auto avx512 avx2 baseline" -- "$word"); return ;;
+    --kernel) mapfile -t COMPREPLY < <(compgen -W "auto avx512 avx2 neon baseline" -- "$word"); return ;;
     --part) mapfile -t COMPREPLY < <(compgen -W "auto" -- "$word"); return ;;
     --fingerprint) mapfile -t COMPREPLY < <(compgen -W "time content" -- "$word"); return ;;
     --color) mapfile -t COMPREPLY < <(compgen -W "auto always never" -- "$word"); return ;;
