@@ -6,9 +6,7 @@
 #include <iterator>
 #include <numbers>
 
-#define EIGEN_MPL2_ONLY
-#define EIGEN_DONT_PARALLELIZE
-#include <Eigen/Dense>
+#include "lora/eigen.h"
 
 namespace mu {
 namespace {

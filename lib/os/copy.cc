@@ -52,8 +52,8 @@ std::uint64_t copy_in_kernel(const InputFile& in, std::uint64_t in_offset, Outpu
 // moves every page in two pieces and can share none: measured on ext4, a buffer takes half the time. Network
 // file systems copy on the server, without sending the bytes back and forth.
 bool is_kernel_worth_it(const OutputFile& out, std::uint64_t in_offset, std::uint64_t out_offset) {
-  constexpr std::uint64_t kPage = 4096;  // bytes, on x86-64 and most others
-  if (in_offset % kPage == out_offset % kPage) return true;
+  static const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));  // on aarch64 4, 16 or 64 KiB
+  if (in_offset % page == out_offset % page) return true;
   struct statfs status {};
   if (::fstatfs(out.fd(), &status) != 0) return false;
   constexpr std::array<std::uint32_t, 5> kRemote = {0x6969, 0xFE534D42, 0xFF534D42, 0x00C36400,

@@ -34,7 +34,7 @@ LIBRARIES = {
     "openssl/": ["lib/hash/"],
     "curl/": ["lib/net/"],
     "zlib.h": ["lib/weights/"],
-    "Eigen/": ["lib/lora/dense.cc"],
+    "Eigen/": ["lib/lora/eigen.h"],
     "yaml.h": ["lib/card/"],
     "pcre2.h": ["lib/base/regex.cc"],
 }

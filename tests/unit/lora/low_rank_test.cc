@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lora/low_rank.h"
-#include "lora/dense.h"
 
 #include <doctest/doctest.h>
 
 #include <cmath>
 #include <random>
 
-#define EIGEN_MPL2_ONLY
-#include <Eigen/Dense>
+#include "lora/dense.h"
+#include "lora/eigen.h"
 
 using namespace mu;
 
