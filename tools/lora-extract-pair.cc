@@ -151,7 +151,8 @@ int extract_pair_mode(const LoraExtractOptions& o) {
   std::iota(units.begin(), units.end(), 0U);
   if (o.part) units = pair_units(plan, *o.part);
   if (o.common.dry_run) {
-    out(dry_text(o, plan, units, options));
+    out(o.common.json ? pair_plan_json(plan, units, *o.base, *o.tuned, o.output)
+                      : dry_text(o, plan, units, options));
     return 0;
   }
   if (!o.force) require_free_folder(o.output, false);
@@ -167,7 +168,10 @@ int extract_pair_mode(const LoraExtractOptions& o) {
   std::vector<FoundTensor> more = work(o, base, tuned, plan, units, options);
   for (const std::size_t unit : units) found[unit] = std::move(more[unit]);
   const PairResult result = assemble_pair(std::move(tuned), plan, std::move(found), options);
-  if (holds_nothing(result)) return 1;
+  if (holds_nothing(result)) {
+    if (o.common.json) out(pair_json(result, *o.base, *o.tuned, o.output, false, {}));
+    return 1;
+  }
   const PackPlan packed =
       plan_pack(result.input, {}, lora_pack_options(o, lora_config_text(result.config)), OutputKind::kFolder);
   write_pack(packed, result.input, o.output,

@@ -175,6 +175,27 @@ std::string pair_json(const PairResult& result, const std::string& base, const s
   return text + "\n";
 }
 
+std::string pair_plan_json(const PairPlan& plan, const std::vector<std::size_t>& units,
+                           const std::string& base, const std::string& tuned, const std::string& out) {
+  std::string text;
+  JsonWriter json(text);
+  begin_document(json, "pair").member("base", base).member("tuned", tuned).member("output", out);
+  json.member("done", false).key("modules").begin_array();
+  for (const std::size_t unit : units) {
+    const PairTensor& pair = plan.tensors[unit];
+    if (!is_matrix(pair)) continue;
+    json.begin_object().member("name", pair.module).key("shape").numbers({pair.rows, pair.columns});
+    json.end_object();
+  }
+  json.end_array().key("whole").begin_array();
+  for (const std::size_t unit : units) {
+    const PairTensor& pair = plan.tensors[unit];
+    if (!is_matrix(pair) && pair.kind != PairKind::kOther) json.value(pair.module);
+  }
+  json.end_array().end_object();
+  return text + "\n";
+}
+
 std::string comparison_text(const AdapterComparison& found) {
   Table table("lrrrrr");
   table.row({"module", "distance", "cosine", "largest angle", "mean angle", "ranks"});

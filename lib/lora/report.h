@@ -37,6 +37,9 @@ std::string comparison_json(const AdapterComparison& found, const std::string& a
 std::string resized_text(const Resized& resized);
 std::string resized_json(const Resized& resized, const std::string& input, const std::string& out, bool done);
 
+// What would be compared, before anything large is read: those of the plan's tensors that `units` names.
+std::string pair_plan_json(const PairPlan& plan, const std::vector<std::size_t>& units,
+                           const std::string& base, const std::string& tuned, const std::string& out);
 std::string pair_json(const PairResult& result, const std::string& base, const std::string& tuned,
                       const std::string& out, bool done,
                       const std::vector<std::pair<std::string, std::uint64_t>>& files);

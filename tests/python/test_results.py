@@ -49,6 +49,16 @@ class Results(Case):
             self.assertEqual(written, file.read())
         self.assertEqual(mc.card_lint("out/README.md").schema, "modelutils.card-gen.lint/1")
 
+    def test_lora_extract_between_two_models(self):
+        models = {"base": FIXTURES / "pair" / "base", "tuned": FIXTURES / "pair" / "tuned"}
+        plan = mc.lora_extract(**models, output="adapter", rank=4, dry_run=True)
+        self.assertEqual((plan.schema, plan["mode"], plan["done"], plan.ok), ("modelutils.lora-extract/1", "pair", False, True))
+        made = mc.lora_extract(**models, output="adapter", rank=4)
+        self.assertEqual([each["name"] for each in plan["modules"]], [each["name"] for each in made["modules"]])
+        self.assertEqual(plan["modules"][0]["shape"], made["modules"][0]["shape"])
+        same = mc.lora_extract(base=models["base"], tuned=models["base"], output="nothing")
+        self.assertEqual((same.ok, same["done"], same["modules"], os.path.exists("nothing")), (False, False, [], False))
+
     def test_views_without_a_document_are_text(self):
         path = FIXTURES / "tied" / "model.safetensors"
         tensors = [each["name"] for each in mc.st_inspect(path)["tensors"]]

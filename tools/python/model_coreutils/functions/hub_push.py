@@ -90,7 +90,7 @@ def hub_push(
       commit_description    the same as description
 
     How:
-      every                 every TIME, push the newest complete checkpoint
+      every                 every TIME, push the newest complete checkpoint; does not return
       verify                compare hashes after the push, print a manifest
       limit_rate            send at most SIZE a second
       max_wait              wait at most TIME for a failing hub (120s)
