@@ -26,7 +26,12 @@ def prune(runs: List[Path]) -> mc.Report:
     return mc.ckpt_prune(*runs, keep=3, keep_best=1, keep_step=[100, 200], pin=[5, "pins"], max_total="2TB", torn="aside", dry_run=True)
 
 
+def callbacks() -> List[object]:
+    return [mc.PruneCallback(keep=3, keep_best=1), mc.PushCallback("ada/tiny", every="30m")]
+
+
 def wrong() -> None:
+    mc.PushCallback()  # type: ignore[call-arg]
     mc.st_pack("in")  # type: ignore[call-arg]
     mc.st_pack("in", output="out", forse=True)  # type: ignore[call-arg]
     mc.st_inspect("in", check="everything")  # type: ignore[arg-type]

@@ -16,12 +16,15 @@ A function returns the JSON document of its program, a Report, which is a dict; 
 have `ok`, which is False for exit code 1: a check found something, two things differ. PartlyDone (3), MalformedInput (4)
 and the other classes of ProgramError are raised for the other codes. Notes and warnings go to the logger "model_coreutils".
 
+The programs are those that pip installed with this package; MODEL_COREUTILS_BIN names another folder. Tokens come from
+HF_TOKEN or `hf auth login`, never from an argument. `python -m model_coreutils PROGRAM ...` runs one as a shell does.
+
 PruneCallback and PushCallback are for the Trainer of transformers, which is imported when one of them is asked for.
 """
 
 from __future__ import annotations
 
-from typing import Any, List
+from typing import TYPE_CHECKING, Any, List
 
 from ._errors import (
     InputOutputError,
@@ -39,6 +42,9 @@ from ._programs import find_program
 from ._report import Report, Text
 from ._version import __version__
 from .functions import card_facts, card_gen, card_lint, ckpt_prune, hub_push, lora_extract, st_inspect, st_pack
+
+if TYPE_CHECKING:
+    from .callbacks import PruneCallback as PruneCallback, PushCallback as PushCallback
 
 _CALLBACKS = ("PruneCallback", "PushCallback")  # of transformers, which is imported when one of them is asked for
 

@@ -24,7 +24,7 @@ class ProgramError(Exception):
         self.program = program
         self.code = code
         self.message = message
-        self.report = Report(program=program, exit_code=code) if report is None else report
+        self.report: Report = Report(program=program, exit_code=code) if report is None else report
 
     @property
     def messages(self) -> Tuple[str, ...]:
