@@ -192,8 +192,9 @@ class Merger {
     if (experts == 0 || a.size() != 2 || b.size() != 2 || a[0] == 0 || a[0] != b[1] || a[0] % experts != 0)
       fail(module.name, fmt::format("its factors don't fit a stack of {} experts", experts));
     const double rank = use_->adapter->config.rank_of(path);
-    if (static_cast<double>(a[0] / experts) != rank)
-      fail(module.name, fmt::format("has rank {}, but adapter_config.json says {}", a[0] / experts, rank));
+    const std::uint64_t of_one = a[0] / experts;
+    if (static_cast<double>(of_one) != rank)
+      fail(module.name, fmt::format("has rank {}, but adapter_config.json says {}", of_one, rank));
     return {.of_experts = experts, .out = b[0], .in = a[1]};
   }
 

@@ -44,7 +44,7 @@ void note_losses(const WeightsOutput& plan, const PackedTensor& tensor, const Ca
 
 }  // namespace
 
-const InputFile* TensorWriter::whole_copy_of(const WeightsOutput& plan) const {
+const InputFile* TensorWriter::whole_copy_of(const WeightsOutput& plan) {
   if (plan.tensors.empty()) return nullptr;
   const std::uint32_t source = plan.tensors.front().input->source;
   const WeightsFile& file = plan.from->files[source];
@@ -62,7 +62,7 @@ const InputFile* TensorWriter::whole_copy_of(const WeightsOutput& plan) const {
 }
 
 void TensorWriter::read_output(const WeightsOutput& plan, const PackedTensor& tensor, std::uint64_t at,
-                               std::span<std::byte> out, CastReport& report) const {
+                               std::span<std::byte> out, CastReport& report) {
   if (!is_cast(tensor)) return plan.from->read(*tensor.input, at, out);
   const std::uint64_t in_bits = bits(tensor.input->dtype);
   const std::uint64_t out_bits = bits(tensor.output.dtype);

@@ -20,12 +20,12 @@ class TensorWriter {
   void stream(const WeightsOutput& plan, WriteResult& result) const;
 
   // The input file that equals the planned file byte for byte, or null: it can be shared as a whole.
-  [[nodiscard]] const InputFile* whole_copy_of(const WeightsOutput& plan) const;
+  [[nodiscard]] static const InputFile* whole_copy_of(const WeightsOutput& plan);
 
   // Bytes [at, at + out.size()) of a tensor of a planned file as it will be written; `at` is the start of an
   // element.
-  void read_output(const WeightsOutput& plan, const PackedTensor& tensor, std::uint64_t at,
-                   std::span<std::byte> out, CastReport& report) const;
+  static void read_output(const WeightsOutput& plan, const PackedTensor& tensor, std::uint64_t at,
+                          std::span<std::byte> out, CastReport& report);
 
  private:
   void copy_run(const WeightsOutput& plan, std::size_t first, std::size_t last, std::uint64_t offset,

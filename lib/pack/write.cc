@@ -56,8 +56,7 @@ void refuse_own_input(const PackPlan& plan, const Input& input, const std::strin
 
 // Compares what the disk returns with what should be there, tensor by tensor. Returns the content digest: of
 // the model in the folder itself or, where there is none, of the tensors of all components.
-std::string verify_output(const PackPlan& plan, const TensorWriter& writer,
-                          const std::vector<std::string>& paths, unsigned threads) {
+std::string verify_output(const PackPlan& plan, const std::vector<std::string>& paths, unsigned threads) {
   std::vector<std::pair<std::string, std::string>> hashes;
   const auto in_subfolder = [](const WeightsOutput& file) {
     return file.name.find('/') != std::string::npos;
@@ -84,7 +83,7 @@ std::string verify_output(const PackPlan& plan, const TensorWriter& writer,
       CastReport unused;
       const std::string expected = tensor_hash(name(spec.dtype), spec.shape, spec.size,
                                                [&](std::uint64_t at, std::span<std::byte> out) {
-                                                 writer.read_output(file, tensor, at, out, unused);
+                                                 TensorWriter::read_output(file, tensor, at, out, unused);
                                                });
       const std::string actual = tensor_hash(
           name(spec.dtype), spec.shape, spec.size,
@@ -103,11 +102,10 @@ std::string verify_output(const PackPlan& plan, const TensorWriter& writer,
 }
 
 // Shares whole files with the input if the file system can; stops at the first that it can't.
-std::set<const WeightsOutput*> clone_what_can_be(const PackPlan& plan, const TensorWriter& writer,
-                                                 std::vector<OutputFile>& files) {
+std::set<const WeightsOutput*> clone_what_can_be(const PackPlan& plan, std::vector<OutputFile>& files) {
   std::set<const WeightsOutput*> done;
   for (std::size_t i = 0; i < plan.weights.size(); ++i) {
-    const InputFile* whole = writer.whole_copy_of(plan.weights[i]);
+    const InputFile* whole = TensorWriter::whole_copy_of(plan.weights[i]);
     if (whole == nullptr || !clone_file(*whole, files[i])) break;
     done.insert(&plan.weights[i]);
   }
@@ -116,7 +114,7 @@ std::set<const WeightsOutput*> clone_what_can_be(const PackPlan& plan, const Ten
 
 void write_files(const PackPlan& plan, const TensorWriter& writer, std::vector<OutputFile>& files,
                  const std::string& folder, WriteResult& result) {
-  const std::set<const WeightsOutput*> cloned = clone_what_can_be(plan, writer, files);
+  const std::set<const WeightsOutput*> cloned = clone_what_can_be(plan, files);
   std::uint64_t needed = plan.total_bytes;
   for (const WeightsOutput* file : cloned) needed -= file->size;
   require_space(folder, needed);
@@ -162,7 +160,7 @@ WriteResult stage_weights(const PackPlan& plan, const TensorWriter& writer, Stag
       if (loss != losses.end()) result.losses.push_back(*loss);
     }
   }
-  if (options.verify) result.digest = verify_output(plan, writer, paths, options.threads);
+  if (options.verify) result.digest = verify_output(plan, paths, options.threads);
   return result;
 }
 
@@ -194,7 +192,7 @@ WriteResult write_single(const PackPlan& plan, const std::string& out, const Wri
   std::vector<OutputFile> files;
   files.push_back(std::move(staged.file()));
   write_files(plan, writer, files, parent_of(files.front().path()), result);
-  if (options.verify) result.digest = verify_output(plan, writer, {files.front().path()}, options.threads);
+  if (options.verify) result.digest = verify_output(plan, {files.front().path()}, options.threads);
   staged.file() = std::move(files.front());
   staged.commit();
   return result;

@@ -72,6 +72,9 @@ mode_t mode_of(int flags, va_list& list) {
 
 }  // namespace
 
+// glibc's own names of parameters begin with "__".
+// NOLINTBEGIN(readability-inconsistent-declaration-parameter-name, bugprone-macro-parentheses)
+
 // PARAMETERS and ARGUMENTS stand in parentheses.
 #define FAULTY(RESULT, FAILURE, NAME, PARAMETERS, ARGUMENTS)                \
   RESULT NAME PARAMETERS {                                                  \
@@ -186,5 +189,7 @@ FAULTY(int, -1, socket, (int domain, int type, int protocol) noexcept, (domain, 
 FAULTY(int, -1, connect, (int fd, const sockaddr* address, socklen_t size), (fd, address, size))
 FAULTY(ssize_t, -1, send, (int fd, const void* data, size_t size, int flags), (fd, data, size, flags))
 FAULTY(ssize_t, -1, recv, (int fd, void* data, size_t size, int flags), (fd, data, size, flags))
+
+// NOLINTEND(readability-inconsistent-declaration-parameter-name, bugprone-macro-parentheses)
 
 }  // extern "C"

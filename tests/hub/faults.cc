@@ -48,7 +48,9 @@ void Faults::add(Fault fault) {
 
 void Faults::add(const mu::JsonValue& rule) {
   Fault fault;
-  for (const auto& [key, value] : rule.members()) {
+  for (const mu::JsonValue::Member& member : rule.members()) {
+    const std::string& key = member.key;
+    const mu::JsonValue& value = member.value;
     const auto text = [&] {
       if (!value.as_string()) throw mu::usage(key + " must be a string");
       return *value.as_string();

@@ -69,6 +69,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr int kIdleMs = 600'000;
 constexpr std::uint64_t kNever = ~std::uint64_t{0};
+constexpr std::size_t kPiece = std::size_t{256} * 1024;
 
 class Connection final : public httplib::Stream, public Wire {
  public:
@@ -189,7 +190,7 @@ class Connection final : public httplib::Stream, public Wire {
   static inline std::atomic<std::uint64_t> counter_{0};
   int fd_;
   std::uint64_t id_;
-  std::vector<char> buffer_ = std::vector<char>(256 * 1024);
+  std::vector<char> buffer_ = std::vector<char>(kPiece);
   std::size_t begin_ = 0, end_ = 0;
   std::uint64_t cut_request_ = kNever, cut_answer_ = kNever, body_read_ = 0;
   std::uint64_t read_rate_ = 0, write_rate_ = 0;
@@ -281,11 +282,11 @@ struct HttpServer::Impl : httplib::Server {
         out.set_header(name, value);
       }
     }
-    if (!answer.content || answer.length == 0) return out.set_content(std::move(answer.body), type);
+    if (!answer.content || answer.length == 0) return out.set_content(answer.body, type);
     out.set_content_provider(answer.length, type,
                              [blob = answer.content, from = answer.offset](
                                  std::size_t offset, std::size_t length, httplib::DataSink& sink) {
-                               std::vector<std::byte> piece(std::min<std::size_t>(length, 256 * 1024));
+                               std::vector<std::byte> piece(std::min(length, kPiece));
                                blob->read_at(from + offset, piece);
                                return sink.write(reinterpret_cast<const char*>(piece.data()), piece.size());
                              });

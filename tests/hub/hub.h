@@ -114,8 +114,8 @@ struct Call {
   [[nodiscard]] bool may_write() const;
   // Throws Refusal: 401, 403, and 403 with advice on create_pr for who may open pull requests.
   void must_write(bool create_pr) const;
-  const Commit& commit(const std::string& revision) const;  // throws Refusal 404 RevisionNotFound
-  [[nodiscard]] std::string repo_api() const;               // URL /api/models/ID
+  const Commit& commit(const std::string& wanted) const;  // throws Refusal 404 RevisionNotFound
+  [[nodiscard]] std::string repo_api() const;             // URL /api/models/ID
 };
 
 Answer json_answer(std::string body, int status = 200);
