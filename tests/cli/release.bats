@@ -4,6 +4,7 @@ load helper
 
 # A repository whose version is 1.2.3, ready to be released.
 ready() {
+  no_sanitizer  # asks texts, not programs
   command -v git > /dev/null || skip "no git"
   export GIT_AUTHOR_NAME=ada GIT_AUTHOR_EMAIL=ada@example.org GIT_COMMITTER_NAME=ada GIT_COMMITTER_EMAIL=ada@example.org
   export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1
