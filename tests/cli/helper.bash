@@ -8,9 +8,22 @@ FIXTURES=${FIXTURES:-$(realpath "$BATS_TEST_DIRNAME/../fixtures")}
 export BIN_DIR FIXTURES
 [ -x "$BIN_DIR/st-inspect" ] || { echo "$BIN_DIR holds no programs: build them, or set BIN_DIR" >&2; exit 1; }
 
-setup() {
+# start: how every setup() begins.
+start() {
+  leave_out
   PATH=$BIN_DIR:$PATH
   cd "$BATS_TEST_TMPDIR" || exit
+}
+setup() { start; }
+
+# Skips the test if the list SKIPPED has it, with the reason there (tests/aarch64/skipped.txt).
+leave_out() {
+  local suite name reason
+  while read -r suite name; do
+    [ "$suite" != = ] || reason=$name
+    # shellcheck disable=SC2053
+    [[ ${BATS_TEST_FILENAME##*/} != "$suite.bats" || $BATS_TEST_DESCRIPTION != $name ]] || skip "$reason"
+  done < "${SKIPPED:-/dev/null}"
 }
 
 # expect CODE COMMAND...: runs it; $output is stdout, $stderr what it is called. Fails on another exit status.

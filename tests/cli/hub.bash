@@ -66,8 +66,7 @@ for c in json.load(sys.stdin)["revisions"][sys.argv[1]]["commits"]:
 
 # For setup(): a home of its own, without the user's caches and states.
 hub_home() {
-  PATH=$BIN_DIR:$PATH
-  cd "$BATS_TEST_TMPDIR" || exit
+  start
   export HOME=$BATS_TEST_TMPDIR/home
   unset XDG_CACHE_HOME XDG_STATE_HOME
   mkdir home

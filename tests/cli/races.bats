@@ -4,8 +4,7 @@
 load helper
 
 setup() {
-  PATH=$BIN_DIR:$PATH
-  cd "$BATS_TEST_TMPDIR" || exit
+  start
   faulty=$(realpath -m "$BIN_DIR/../tests/faults/libfaulty.so")
   [ -e "$faulty" ] || skip "a build with sanitizers"
 }

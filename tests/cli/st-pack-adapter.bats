@@ -4,8 +4,7 @@
 load helper
 
 setup() {
-  PATH=$BIN_DIR:$PATH
-  cd "$BATS_TEST_TMPDIR" || exit
+  start
   cat > st.py <<'PY'
 """st.py FILE NAME:SHAPE:VALUE...: writes tensors of one value each, or of 0, 1, 2 … (n).  st.py FOLDER: lists those of its files."""
 import json, pathlib, struct, sys
