@@ -158,8 +158,15 @@ class Results(Case):
         self.assertEqual((type(caught.exception), caught.exception.code, caught.exception.message), (mc.ProgramError, 127, "two"))
 
     def test_keyboard_interrupt_ends_the_program(self):
-        self.fake("st-inspect", """trap 'echo $1 > ended; kill $!; exit 143' TERM
-          mkfifo wait; read x < wait & kill -INT $PPID; wait""")
+        class Interrupt(logging.Handler):
+            def emit(self, record):
+                os.kill(os.getpid(), signal.SIGINT)
+
+        handler = Interrupt()
+        logging.getLogger("model_coreutils").addHandler(handler)
+        self.addCleanup(logging.getLogger("model_coreutils").removeHandler, handler)
+        self.fake("st-inspect", """trap 'echo ended > ended; kill $!; exit 143' TERM
+          mkfifo wait; read x < wait & echo begun >&2; wait""")
         with self.assertRaises(KeyboardInterrupt):
             mc.st_inspect("x")
         self.assertTrue(os.path.exists("ended"))
@@ -192,3 +199,6 @@ class Results(Case):
         self.assertTrue(mc.st_inspect(os.fsencode(name)).ok)
         mc.st_pack(name, output=os.fsdecode(b"out\xff"))
         self.assertTrue(os.path.isdir(b"out\xff"))
+        run = self.copy("full-run", os.fsdecode(b"run\xff"))
+        kept = mc.ckpt_prune(run, keep=1, paths="keep", null=True).text.split("\0")[:-1]
+        self.assertTrue(len(kept) == 2 and all(os.path.isdir(path) for path in kept))

@@ -8,7 +8,7 @@ import os
 from typing import Any, Iterable, List, Mapping, Sequence, Union
 
 from ._report import Report, Text
-from ._run import Run
+from ._run import run
 
 StrPath = Union[str, os.PathLike[str]]
 # Options that can be given several times. A single value is a list of one; a mapping is made of KEY=VALUE.
@@ -65,11 +65,11 @@ class Command:
         as_json = not self._any(self._views, given)
         if as_json and self._several and len(given[self._operands[0]]) > 1 and not self._any(self._several, given):
             raise TypeError(f"{self._function}() takes one of these a call; several need {' or '.join(self._several)}")
-        return Run(self._program, ["--json"] * as_json + self.arguments(given)).finish(as_json)
+        return run(self._program, ["--json"] * as_json + self.arguments(given), as_json)
 
     def text(self, given: Mapping[str, Any]) -> Text:
         """Runs the program and returns what it prints, or the card that it wrote."""
-        report = Run(self._program, self.arguments(given)).finish(as_json=False)
+        report = run(self._program, self.arguments(given), as_json=False)
         text = report.text
         if given.get("in_place"):
             with open(os.path.join(given["folder"], "README.md"), encoding="utf-8", errors="surrogateescape") as card:

@@ -27,51 +27,43 @@ _OF_AN_ERROR = "1;31"
 _PATIENCE_S = 10.0
 
 
-class Run:
-    """A program that was started. Call finish() or stop()."""
+def run(program: str, arguments: Sequence[str], as_json: bool = True) -> Report:
+    """Runs a program with these arguments of the command line to its end. `as_json`: what it prints is a document. Raises
+    ProgramNotFound, or the error of an exit code other than 0 and 1."""
+    command = [find_program(program), "--color=always", *arguments]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None and process.stderr is not None
+    try:
+        messages = _Messages(program, process.stderr)
+        with process.stdout:
+            printed = process.stdout.read().decode("utf-8", "surrogateescape")
+        code = process.wait()
+        messages.join()
+    except BaseException:
+        _end(process)
+        raise
+    document = _document(printed) if as_json else {}
+    report = Report(
+        document,
+        program=program,
+        exit_code=code if code >= 0 else 128 - code,
+        messages=tuple(messages.lines),
+        text="" if document else printed,
+    )
+    messages.log_errors(logging.WARNING if code in (0, 1) else logging.DEBUG)
+    if code in (0, 1):
+        return report
+    raise error_of(code, messages.errors, report)
 
-    def __init__(self, program: str, arguments: Sequence[str]) -> None:
-        """`arguments` are those of the command line; raises ProgramNotFound."""
-        self.program = program
-        command = [find_program(program), "--color=always", *arguments]
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        assert self.process.stdout is not None and self.process.stderr is not None
-        self._stdout: IO[bytes] = self.process.stdout
-        self._messages = _Messages(program, self.process.stderr)
 
-    def finish(self, as_json: bool = True) -> Report:
-        """Waits for the end. `as_json`: what is printed is a document. Raises the error of an exit code other than 0 and 1."""
-        try:
-            with self._stdout:
-                printed = self._stdout.read().decode("utf-8", "surrogateescape")
-            code = self.process.wait()
-            self._messages.join()
-        except BaseException:
-            self.stop()
-            raise
-        document = _document(printed) if as_json else {}
-        messages = self._messages
-        report = Report(
-            document,
-            program=self.program,
-            exit_code=code if code >= 0 else 128 - code,
-            messages=tuple(messages.lines),
-            text="" if document else printed,
-        )
-        messages.log_errors(logging.WARNING if code in (0, 1) else logging.DEBUG)
-        if code in (0, 1):
-            return report
-        raise error_of(code, messages.errors, report)
-
-    def stop(self) -> None:
-        """Ends the program: it cleans up, and is killed if that takes too long."""
-        self.process.terminate()
-        try:
-            self.process.wait(_PATIENCE_S)
-        except BaseException:
-            self.process.kill()
-            self.process.wait()
-        self._messages.join()
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Ends a program: it cleans up, and is killed if that takes too long."""
+    process.terminate()
+    try:
+        process.wait(_PATIENCE_S)
+    except BaseException:
+        process.kill()
+        process.wait()
 
 
 class _Messages:
