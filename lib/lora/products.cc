@@ -23,17 +23,23 @@ struct Kernel {
   MuMultiply* multiply;
 };
 
+// With clang nobody may have found out before what the processor has.
+#if defined(__x86_64__)
+bool has_avx2() {
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+bool has_avx512() {
+  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw");
+}
+#endif
+
 // The best first, with those that only other machines have.
 constexpr Kernel kKernels[] = {
 #if defined(__x86_64__)
-    {"avx512",
-     [] {
-       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-              __builtin_cpu_supports("fma");
-     },
-     mu_multiply_avx512},
-    {"avx2", [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); },
-     mu_multiply_avx2},
+    {"avx512", has_avx512, mu_multiply_avx512},
+    {"avx2", has_avx2, mu_multiply_avx2},
 #else
     {"avx512", [] { return false; }, nullptr},
     {"avx2", [] { return false; }, nullptr},
