@@ -169,6 +169,18 @@ def test_a_save_waits_for_nothing(trainers, hanging, tmp_path):
 
 
 @full
+def test_a_checkpoint_on_sigterm(trainers, hub, tmp_path):
+    """With enable_jit_checkpoint the Trainer saves when SIGTERM comes, and ends by itself. There is no on_save then."""
+    arguments = {**SHORT, "max_steps": 1_000_000, "save_steps": 30, "logging_steps": 1000, "enable_jit_checkpoint": True}
+    run = trainers.start(tmp_path / "place", hub, pause=[30], prune=dict(keep=1), push=dict(repo="ada/tiny", every=1_000_000), arguments=arguments).paused(30)
+    os.kill(run.pid, signal.SIGTERM)
+    run.go_on()
+    step = run.finish().result["step"]
+    (last,) = run.checkpoints
+    assert 30 < step - 1 <= last <= step and weights_there(hub, run, last)
+
+
+@full
 def test_two_trainings_with_one_callback(trainers, hub, tmp_path):
     """train() twice in one interpreter, as in a notebook."""
     run = trainers.start(tmp_path / "place", hub, prune=dict(keep=2), push=dict(repo="ada/tiny"), twice=90, arguments=SHORT).finish()

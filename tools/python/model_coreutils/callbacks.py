@@ -261,7 +261,12 @@ class PushCallback(_Background):
 
     @_quiet
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self._acts and self._saved is not None and self._saved != self._queued:
+        if not self._acts:
+            return
+        if getattr(args, "enable_jit_checkpoint", False):  # what is saved on SIGTERM, before or after the last step, comes without on_save
+            last = [f"checkpoint-{step}" for step in (state.global_step, state.global_step - 1)]
+            self._saved = next((name for name in last if os.path.isdir(os.path.join(self._run, name))), self._saved)
+        if self._saved is not None and self._saved != self._queued:
             self._queue(self._saved)
 
     _queued_step: int
