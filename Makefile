@@ -29,7 +29,7 @@ build/%/build.ninja: CMakePresets.json | setup
 setup: ## install the Debian packages that are missing (apt-get, as root or with sudo)
 	@.ci/setup $(PACKAGES)
 
-test: all ## unit and command-line tests; ends with "N passed, N failed"
+test: all ## unit tests, those of the Python package and of the command line; ends with "N passed, N failed"
 	@$(TESTS) build/release
 
 demo: ## the whole pipeline on the checkpoint in tests/fixtures; builds what it needs first
