@@ -87,6 +87,19 @@ class Holds(unittest.TestCase):
         self.assertNotIn("zero_pp_rank_1.pt.tmp", self.files(held))
         self.assertEqual((pathlib.Path(held.checkpoint) / "model.safetensors").read_text(), "whole weights")
 
+    def test_keeps_what_it_has_of_a_checkpoint_that_is_removed_meanwhile(self):
+        held, _ = self.hold()
+        before = self.files(held)
+        (self.checkpoint / "model.safetensors").unlink()
+        holding.mirror(str(self.checkpoint), held.checkpoint)
+        self.assertEqual(self.files(held), before)
+        with mock.patch("os.link", side_effect=FileNotFoundError):
+            (self.checkpoint / "trainer_state.json").write_text("another")
+            (self.checkpoint / "trainer_state.json").rename(self.checkpoint / "t")
+            (self.checkpoint / "trainer_state.json").write_text("a third")
+            holding.mirror(str(self.checkpoint), held.checkpoint)
+        self.assertEqual(self.files(held), before)
+
     def test_follows_links_to_files(self):
         (self.run_folder / "blob").write_text("blob")
         (self.checkpoint / "tokenizer.json").symlink_to("../blob")

@@ -13,6 +13,7 @@ huggingface_hub, so that push_to_hub() of the run does not take holds along; hub
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import fnmatch
@@ -181,24 +182,27 @@ def same_save(held: Hold, checkpoint: str) -> bool:
 
 
 def mirror(source: str, target: str) -> int:
-    """Makes `target` hold the files of a checkpoint, by hard links, and by copies where links fail. The number of bytes that
-    were copied. Files that vanish meanwhile are left out."""
+    """Gives `target` the files of a checkpoint, by hard links, and by copies where links fail. The number of bytes that were
+    copied. Files that vanish meanwhile are left out; what is in `target` already stays, since the checkpoint may be under removal,
+    all but unfinished files that have another name by now."""
     os.makedirs(target, exist_ok=True)
-    copied, unwanted = 0, set(_names(target))
+    copied, there, seen = 0, set(_names(target)), set()
     for entry in _entries(source):
+        seen.add(entry.name)
         place = os.path.join(target, entry.name)
-        try:
+        with contextlib.suppress(FileNotFoundError):
             if entry.is_dir(follow_symlinks=False):
                 copied += mirror(entry.path, place)
             elif entry.is_file():  # or a link to one
                 path = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
-                if entry.name not in unwanted or not _same(place, os.stat(path)):
+                if entry.name not in there:
                     copied += _take(path, place)
-        except FileNotFoundError:
-            continue
-        unwanted.discard(entry.name)
-    for name in unwanted:  # such as model.safetensors.tmp, by now renamed
-        _remove(os.path.join(target, name))
+                elif not _same(place, os.stat(path)):
+                    copied += _take(path, place + _NEW)
+                    os.replace(place + _NEW, place)
+    for name in there - seen:
+        if name.endswith((".tmp", _NEW)):
+            _remove(os.path.join(target, name))
     return copied
 
 
@@ -215,7 +219,7 @@ def _take(source: str, place: str) -> int:
         return 0
     except FileNotFoundError:
         raise
-    except FileExistsError:  # another file, which was replaced since
+    except FileExistsError:  # left by a kill
         _remove(place)
         return _take(source, place)
     except OSError:

@@ -42,6 +42,15 @@ def outcome_of(code: int) -> Outcome:
     return Outcome.LATER if code < 0 or code > 128 else _OUTCOMES.get(code, Outcome.NEVER)
 
 
+def _take_the_rest(origin: str, held: Hold) -> str:
+    """Holds what other ranks wrote after a checkpoint was held. Why that fails; empty if it does not."""
+    try:
+        holding.mirror(origin, held.checkpoint)
+    except OSError as error:  # such as a full disk, or a checkpoint that is removed now
+        return str(error)
+    return ""
+
+
 class Push(Job):
     """Settings: run and room, folders; trainer, the id of the process that makes holds; repo; message, with {step}; pack, card
     and push, options of the programs, card None for no card; command, which finishes the push; programs."""
@@ -156,9 +165,7 @@ class Push(Job):
         for one in reversed(self._queue.waiting):
             origin = os.path.join(self._run, one.name)
             if one.name in verdicts and holding.same_save(one, origin):
-                why = verdicts[one.name]
-                if not why:
-                    holding.mirror(origin, one.checkpoint)  # what other ranks wrote after it was held
+                why = verdicts[one.name] or _take_the_rest(origin, one)
             else:  # its checkpoint is gone
                 why = (await self._verdicts(one.folder)).get(one.name, "its files are gone")
             self._why[one] = why
@@ -213,6 +220,8 @@ class Push(Job):
                 return self._stop()
 
     async def _push(self, held: Hold) -> Outcome:
+        if not os.path.isdir(held.checkpoint):
+            return Outcome.NEVER  # somebody removed it
         result = await self._pack(held)
         if result.code != 0:
             return self._failed(held, "st-pack", result)
