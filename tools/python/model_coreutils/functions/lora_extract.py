@@ -81,7 +81,7 @@ def lora_extract(
       full_modules  include matching modules whole
       svd           how close to the optimum (fast: within 0.25 %)
       tolerance     ok is False where a module's error is above X
-      kernel        auto, avx512, avx2 or baseline
+      kernel        auto, avx512, avx2, neon or baseline
       part          do part I of N beside OUT; a run without it finishes
       fingerprint   how parts recognise the models (default: time)
 
