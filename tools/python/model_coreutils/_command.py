@@ -63,8 +63,12 @@ class Command:
     def report(self, given: Mapping[str, Any]) -> Report:
         """Runs the program and returns its document, or in the views without one its text. `given`: the parameters."""
         as_json = not self._any(self._views, given)
-        if as_json and self._several and len(given[self._operands[0]]) > 1 and not self._any(self._several, given):
-            raise TypeError(f"{self._function}() takes one of these a call; several need {' or '.join(self._several)}")
+        count = len(given[self._operands[0]]) if self._several else 1
+        if as_json and count > 1 and not self._any(self._several, given):
+            raise TypeError(
+                f"{self._function}() returns one document, so it takes one of the {self._operands[0]}, not {count}: "
+                f"call it for each; only with {' or '.join(self._several)} it takes more"
+            )
         return run(self._program, ["--json"] * as_json + self.arguments(given), as_json)
 
     def text(self, given: Mapping[str, Any]) -> Text:
