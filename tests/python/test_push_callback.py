@@ -57,6 +57,20 @@ class Push(Training):
         self.assertTrue(self.callback.wait(PATIENCE))
         self.assertEqual(self.programs.pushed()[1:], ["Training in progress, step 20"])
 
+    def test_one_that_stays_incomplete_is_said_once(self):
+        self.in_worker("from model_coreutils._background import push; push._LOOKS_S = (0.05, 0.05)")
+        self.begin(PushCallback("me/model"))
+        self.save(10, torn=True)
+        self.save(20, torn=True)
+        until(self.warnings)
+        before = len(self.programs.calls("ckpt-prune"))
+        until(lambda: len(self.programs.calls("ckpt-prune")) > before + 3)
+        self.assertEqual(len(self.warnings()), 1)
+        self.assertIn("is not pushed until it is complete: no weights", self.warnings()[0])
+        (self.run_folder / "checkpoint-20/torn").unlink()
+        self.assertTrue(self.callback.wait(PATIENCE))
+        self.assertEqual(self.programs.pushed(), ["Training in progress, step 20"])
+
     def test_pushes_a_checkpoint_that_was_removed_meanwhile(self):
         self.programs.says("st-pack", 75, "busy")
         self.begin(PushCallback("me/model"))

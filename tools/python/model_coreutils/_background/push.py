@@ -153,6 +153,8 @@ class Push(Job):
             if self._queue.waiting:
                 await rest(self._saved, pause)
                 pause = min(2 * pause, _LOOKS_S[1])
+                if pause == _LOOKS_S[1]:
+                    self._say_incomplete(self._queue.waiting)
             else:
                 pause = None
                 await rest(self._saved)
@@ -167,16 +169,22 @@ class Push(Job):
             if one.name in verdicts and holding.same_save(one, origin):
                 why = verdicts[one.name] or _take_the_rest(origin, one)
             else:  # its checkpoint is gone
-                why = (await self._verdicts(one.folder)).get(one.name, "its files are gone")
+                why = (await self._verdicts(one.folder)).get(one.name, "ckpt-prune does not list it")
             self._why[one] = why
-            if not why:
+            if not why and one in self._queue.waiting:
                 self._drop(self._queue.complete(one))
                 self._free.set()
                 return
 
+    def _say_incomplete(self, waiting: List[Hold]) -> None:
+        for one in waiting[-1:]:
+            self._desk.trouble("incomplete", f"{self._repo}: {one.name} is not pushed until it is complete: {self._why.get(one)}")
+
     async def _verdicts(self, run: str) -> Dict[str, str]:
         """Why each checkpoint of a run is not complete; empty for one that is."""
         result = await self._desk.run("ckpt-prune", ["--list", "--json", "--threads=1", "--", run])
+        if result.document is None:
+            self._desk.trouble("ckpt-prune", f"{self._repo}: nothing is pushed for now: ckpt-prune: {result.said}")
         verdicts = {}
         for found in (result.document or {}).get("runs", []):
             for one in found["checkpoints"]:
@@ -192,23 +200,9 @@ class Push(Job):
     # Pushing
 
     async def _push_all(self) -> None:
-        pause, due = _TRIES_S[0], None
-        loop = asyncio.get_running_loop()
-        while True:
-            taken = self._queue.take()
-            if taken is None:
-                if self._queue.empty:
-                    self._desk.idle(self._number)
-                    if self._finishing:
-                        return
-                if self._finishing and due is None:
-                    due = loop.time() + _PATIENCE_S
-                if due is not None and loop.time() > due and all(one in self._why for one in self._queue.waiting):
-                    self._give_up_waiting()
-                    continue
-                await rest(self._free, 1.0 if self._finishing else None)
-                continue
-            outcome = await self._push(taken)
+        pause = _TRIES_S[0]
+        while (held := await self._next()) is not None:
+            outcome = await self._push(held)
             if outcome is Outcome.LATER:
                 self._drop(self._queue.put_back())
                 await rest(self._free, min(pause, _LAST_TRIES_S) if self._finishing else pause)
@@ -218,6 +212,23 @@ class Push(Job):
             pause = _TRIES_S[0]
             if outcome is Outcome.STOP:
                 return self._stop()
+
+    async def _next(self) -> Optional[Hold]:
+        """The next hold to push, once there is one; None when nothing is left after "finish"."""
+        due = None  # when incomplete ones are not waited for any more
+        loop = asyncio.get_running_loop()
+        while (taken := self._queue.take()) is None:
+            if self._queue.empty:
+                self._desk.idle(self._number)
+                if self._finishing:
+                    return None
+            if self._finishing and due is None:
+                due = loop.time() + _PATIENCE_S
+            if due is not None and loop.time() > due and all(one in self._why for one in self._queue.waiting):
+                self._give_up_waiting()
+            else:
+                await rest(self._free, 1.0 if self._finishing else None)
+        return taken
 
     async def _push(self, held: Hold) -> Outcome:
         if not os.path.isdir(held.checkpoint):

@@ -22,7 +22,7 @@ import platform
 import signal
 import sys
 import traceback
-from typing import Any, Awaitable, Callable, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Awaitable, Callable, Dict, List, NamedTuple, Optional, Sequence, Set
 
 Message = Dict[str, Any]
 
@@ -50,7 +50,7 @@ class Desk:
     def __init__(self, programs: Dict[str, str], send: Callable[[Message], None]) -> None:
         self._programs = programs
         self._send = send
-        self._trouble: Optional[str] = None
+        self._troubles: Set[str] = set()
         self._idle = -1
 
     async def run(self, program: str, words: Sequence[str]) -> Result:
@@ -77,16 +77,16 @@ class Desk:
         self._send({"level": "warning", "text": text})
 
     def trouble(self, kind: str, text: str) -> None:
-        """Warns, once as long as the trouble is of this kind."""
-        if kind != self._trouble:
-            self._trouble = kind
+        """Warns, once of each kind until all is well."""
+        if kind not in self._troubles:
+            self._troubles.add(kind)
             self.warn(text)
 
     def well(self, text: str) -> None:
         """Something worked. Said aloud where it ends a trouble; without a text, there is nothing to say."""
-        level, self._trouble = "info" if self._trouble is None else "warning", None
         if text:
-            self._send({"level": level, "text": text})
+            (self.warn if self._troubles else self.tell)(text)
+        self._troubles.clear()
 
     def idle(self, number: int) -> None:
         if number != self._idle:
