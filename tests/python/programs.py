@@ -60,9 +60,8 @@ class Case(unittest.TestCase):
 
     def start_hub(self, *options):
         """The local Hub, with the ecosystem's variables pointing at it as a user who may write."""
-        hub = subprocess.Popen(
-            [BIN_DIR.parent / "tests" / "hub" / "test_hub", "--port", "0", *options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
+        program = os.environ.get("TEST_HUB", BIN_DIR.parent / "tests" / "hub" / "test_hub")
+        hub = subprocess.Popen([program, "--port", "0", *options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         self.addCleanup(lambda: (hub.kill(), hub.wait(), hub.stdout.close()))
         address = hub.stdout.readline().decode().split()[0]
         os.environ.update(HF_ENDPOINT=address[len("HUB=") :], HF_TOKEN="hf_testwrite", HF_HOME=str(self.folder / "hf"))
