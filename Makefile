@@ -137,7 +137,8 @@ screenshots: programs ## draw the picture in README anew from what the programs 
 release: ## check that version, CHANGELOG.md and tag agree, and say what to do next
 	@tools/packaging/release
 
-test-update: all ## rewrite the golden outputs; read the diff
+test-update: all ## rewrite the golden outputs and the functions of the Python package; read the diff
+	@tools/python/make-functions build/release/tools
 	@UPDATE_GOLDEN=1 $(TESTS) build/release
 
 clean: ## remove what was built
