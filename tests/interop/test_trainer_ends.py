@@ -136,21 +136,23 @@ def test_the_interpreter_waits_for_the_push(trainers, hub, tmp_path):
     assert weights_there(hub, run, 60) and not ours_in(run) and "finishes the push" not in run.log
 
 
-def test_workers_that_are_stopped_or_killed(trainers, hub, tmp_path):
-    """Training goes on to its end."""
-    for number in (signal.SIGSTOP, signal.SIGKILL):
-        place = tmp_path / number.name
-        run = trainers.start(place, hub, pause=[10], prune=dict(keep=2), push=dict(repo="ada/tiny", final_wait=0), arguments={**SHORT, "max_steps": 300}).paused(10)
-        workers = run.workers()
-        for pid in workers:
-            os.kill(pid, number)
-        run.go_on()
-        until(lambda: (place / "result.json").exists() or (place / "exit").exists(), what=lambda: f"{number.name} stops the training:\n{run.log}")
-        assert (place / "result.json").exists(), run.log
-        for pid in filter(alive, workers):
-            os.kill(pid, signal.SIGCONT)
-        assert run.exit() == 0 and "Traceback" not in run.log
-        gone(workers)
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+def test_workers_that_are_stopped_or_killed(trainers, hub, tmp_path, number):
+    """Training goes on to its end. Workers that are gone are started again."""
+    final_wait = 0 if number == signal.SIGSTOP else 600
+    push = dict(repo="ada/tiny", final_wait=final_wait)
+    run = trainers.start(tmp_path / "place", hub, pause=[10], prune=dict(keep=2), push=push, arguments={**SHORT, "max_steps": 300}).paused(10)
+    workers = run.workers()
+    for pid in workers:
+        os.kill(pid, number)
+    run.go_on()
+    until(lambda: (run.place / "result.json").exists() or (run.place / "exit").exists(), what=lambda: f"the training stops:\n{run.log}")
+    assert (run.place / "result.json").exists(), run.log
+    for pid in filter(alive, workers):
+        os.kill(pid, signal.SIGCONT)
+    assert run.exit() == 0 and "Traceback" not in run.log
+    gone(workers)
+    assert number == signal.SIGSTOP or (run.checkpoints == [290, 300] and weights_there(hub, run, 300))
 
 
 @pytest.mark.parametrize("patch", ["full_disk", pytest.param("read_only", marks=full), pytest.param("no_links", marks=full)])

@@ -3,6 +3,7 @@
 import builtins
 import errno
 import os
+import select
 import subprocess
 import threading
 import time
@@ -48,7 +49,7 @@ def no_links():
 
 
 def no_waiting():
-    """Waiting for a process, a lock or the clock raises while on_save of one of our callbacks runs."""
+    """Waiting for a process, a lock or the clock is written to the log while on_save of one of our callbacks runs."""
     import model_coreutils
 
     inside = threading.local()
@@ -61,7 +62,7 @@ def no_waiting():
 
         return call
 
-    for owner, names in ((subprocess.Popen, ("wait", "communicate")), (time, ("sleep",)), (threading.Thread, ("join",)),
+    for owner, names in ((subprocess.Popen, ("wait", "communicate")), (time, ("sleep",)), (select, ("select", "poll")), (threading.Thread, ("join",)),
                          (threading.Event, ("wait",)), (threading.Condition, ("wait",)), (os, ("waitpid", "fsync"))):
         for name in names:
             setattr(owner, name, checked(getattr(owner, name)))
