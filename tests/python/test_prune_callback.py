@@ -9,6 +9,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from callback_training import PATIENCE, Training, until  # noqa: E402
 from fake_programs import option  # noqa: E402
 from model_coreutils._background import hold as holding  # noqa: E402
+from model_coreutils._errors import InputOutputError  # noqa: E402
 from model_coreutils.callbacks import PruneCallback  # noqa: E402
 
 
@@ -73,6 +74,9 @@ class Prune(Training):
         self.programs.says("ckpt-prune", 2, "there is no option --keeep")
         with self.assertRaisesRegex(ValueError, "there is no option --keeep"):
             PruneCallback(keeep=3)
+        self.programs.says("ckpt-prune", 7, "/nowhere: cannot open the pin")
+        with self.assertRaisesRegex(InputOutputError, "cannot open the pin"):
+            PruneCallback(pin="/nowhere")
 
     def test_training_twice_in_one_process(self):
         self.begin(PruneCallback())

@@ -206,10 +206,10 @@ class PushCallback(_Background):
         self._check()
 
     def _check(self) -> None:
+        check("hub-push", ["--dry-run", *self._push], "--", __file__, self.repo)
         check("st-pack", ["--dry-run", *self._pack], "--output={}/out", "--", "{}")
         if self._card is not None:
             check("card-gen", self._card, "--", "{}")
-        check("hub-push", ["--dry-run", *self._push], "--", __file__, self.repo)
 
     @property
     def _to_folder(self) -> bool:
