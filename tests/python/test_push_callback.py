@@ -72,8 +72,8 @@ class Push(Training):
         self.assertEqual(self.programs.pushed(), ["Training in progress, step 20"])
 
     def test_pushes_a_checkpoint_that_was_removed_meanwhile(self):
-        self.programs.says("st-pack", 75, "busy")
         self.begin(PushCallback("me/model"))
+        self.programs.says("st-pack", 75, "busy")
         self.save(10)
         for name in ("model.safetensors", "trainer_state.json"):
             (self.run_folder / "checkpoint-10" / name).unlink()
@@ -199,13 +199,14 @@ class Push(Training):
         with self.assertRaisesRegex(ValueError, "is not a repository name"):
             PushCallback("a b")
         self.programs.works("hub-push")
-        callback = PushCallback("me/model")
+        callback, into_folder = PushCallback("me/model"), PushCallback("me/model", endpoint="file:///cache")
         self.programs.says("hub-push", 6, "no token found")
         with self.assertRaisesRegex(RemoteRefused, "no token found"):
             self.begin(callback)
-        self.begin(PushCallback("me/model", endpoint="file:///cache"))
+        self.begin(into_folder)
         with mock.patch.dict(os.environ, {"HF_HUB_OFFLINE": "1"}), self.assertRaisesRegex(ValueError, "HF_HUB_OFFLINE"):
             self.begin(callback)
+        self.programs.works("hub-push")
         (self.programs.folder / "card-gen").unlink()
         with self.assertRaises(ProgramNotFound):
             PushCallback("me/model")
