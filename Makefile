@@ -54,12 +54,13 @@ $(PORTABLE): portable-%: setup
 	@cmake --build --preset portable-$* --target programs
 	@tools/packaging/portable/stage $* > /dev/null
 
-deb: programs ## a Debian package (build/packages)
+DEB_BUILD := $(if $(filter arm64,$(ARCH)),build/portable-aarch64,build/release)
+deb: $(if $(filter arm64,$(ARCH)),portable-aarch64,programs) ## a Debian package (build/packages) for this machine, or with ARCH=arm64 for that one
 	@.ci/setup $(BUILD_PACKAGES)
-	@rm -rf build/release/packages
-	@export SOURCE_DATE_EPOCH=$$(tools/packaging/source-date) && cd build/release && \
+	@rm -rf $(DEB_BUILD)/packages
+	@export SOURCE_DATE_EPOCH=$$(tools/packaging/source-date) && cd $(DEB_BUILD) && \
 	  cpack -G DEB -D CPACK_PACKAGING_INSTALL_PREFIX=/usr > packages.log 2>&1 || { cat packages.log; exit 1; }
-	@mkdir -p $(PACKAGES_DIR) && mv build/release/packages/*.deb $(PACKAGES_DIR) && ls $(PACKAGES_DIR)/*.deb
+	@mkdir -p $(PACKAGES_DIR) && mv $(DEB_BUILD)/packages/*.deb $(PACKAGES_DIR) && ls $(PACKAGES_DIR)/*$(or $(ARCH),$(shell dpkg --print-architecture)).deb
 
 wheel: portable-x86_64 ## a Python wheel for x86-64 with the programs and libcurl, for glibc 2.28 and newer
 	@tools/packaging/make-wheel build/portable-x86_64/stage x86_64 $(PACKAGES_DIR)
@@ -74,6 +75,7 @@ tarballs: tarball portable-aarch64 ## the same, and one for aarch64
 	@tools/packaging/make-tarball build/portable-aarch64/stage aarch64 $(PACKAGES_DIR)
 
 packages: deb wheels tarballs ## all of them
+	@$(MAKE) --no-print-directory deb ARCH=arm64
 
 package-test: with-hub deb wheel tarball ## install each package in a clean place and run the demo with it
 	@cmake --build --preset release --target libcurl_stubs

@@ -7,14 +7,19 @@ set(CPACK_PACKAGE_CONTACT "modelutils maintainers <maintainers@modelutils.invali
 set(CPACK_PACKAGE_VERSION ${PROJECT_VERSION})
 set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "coreutils for fine-tuned models")
 set(CPACK_PACKAGE_DIRECTORY ${PROJECT_BINARY_DIR}/packages)
-set(CPACK_STRIP_FILES ON)
 set(CPACK_PRE_BUILD_SCRIPTS ${CMAKE_CURRENT_LIST_DIR}/prepare.cmake)
 set(CPACK_MU_SOURCE ${PROJECT_SOURCE_DIR})
 
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
-set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
 # Loaded when the first URL is seen, so that no tool finds it among the linked libraries.
 set(CPACK_DEBIAN_PACKAGE_DEPENDS "libcurl4 (>= 7.66)")
+if(MU_ARCH STREQUAL "aarch64")  # the linker has stripped, and dpkg-shlibdeps knows libraries of this machine only: this build needs libc alone
+  set(CPACK_DEBIAN_PACKAGE_ARCHITECTURE arm64)
+  string(PREPEND CPACK_DEBIAN_PACKAGE_DEPENDS "libc6 (>= 2.28), ")
+else()
+  set(CPACK_STRIP_FILES ON)
+  set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
+endif()
 set(CPACK_DEBIAN_PACKAGE_SECTION science)
 set(CPACK_DEBIAN_PACKAGE_PRIORITY optional)
 set(CPACK_DEBIAN_PACKAGE_DESCRIPTION
