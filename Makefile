@@ -2,7 +2,7 @@
 # The friendly front over the CMake presets. `make help` lists what there is.
 SHELL := /bin/bash
 .DEFAULT_GOAL := all
-.PHONY: all programs with-hub setup test demo install interop interop-all bench asan tsan coverage fuzz tidy deb tarball tarballs wheel wheels $(PORTABLE) packages package-test format format-check lint screenshots release test-update clean help
+.PHONY: all programs with-hub setup test demo install interop interop-all bench asan tsan coverage fuzz tidy deb tarball tarballs wheel wheels $(PORTABLE) packages package-test test-aarch64 release-test format format-check lint screenshots release test-update clean help
 
 # Everything that building, testing and linting need on Debian 12, in one place.
 PACKAGES := g++ cmake ninja-build pkg-config libcli11-dev libfmt-dev nlohmann-json3-dev libssl-dev libcurl4-openssl-dev zlib1g-dev libyaml-dev libpcre2-dev libeigen3-dev \
@@ -80,6 +80,17 @@ packages: deb wheels tarballs ## all of them
 package-test: with-hub deb wheel tarball ## install each package in a clean place and run the demo with it
 	@cmake --build --preset release --target libcurl_stubs
 	@tests/packaging/run build/release $(PACKAGES_DIR)
+
+# Tests of what is built for another machine, under an emulator; outside continuous integration.
+EMULATOR_PACKAGES := qemu-user-static proot
+test-aarch64: portable-aarch64 with-hub ## the tests for aarch64, under qemu; what can't run there is skipped
+	@.ci/setup $(EMULATOR_PACKAGES)
+	@cmake --build --preset portable-aarch64
+	@tests/aarch64/run build/portable-aarch64 build/release
+
+release-test: ## before a release: all packages, each in a clean place, built twice, with the same outputs; tests for aarch64
+	@.ci/setup $(EMULATOR_PACKAGES)
+	@tests/packaging/release-test
 
 interop: with-hub ## our files read by the reference libraries and theirs by us (Python, in a cached virtual environment)
 	@.ci/setup $(CLUSTER_PACKAGES) || echo "interop: tests under the engines that are missing are left out" >&2
