@@ -33,7 +33,7 @@ def faults(name, text, read, targets):
     for path in PATH.findall(text):
         if read(path.rstrip("/")) is None and name != "CHANGELOG.md":  # which tells of what was, too
             yield f"{name}: there is no {path}"
-    for target in re.findall(r"`make ([a-z-]+)", text) + re.findall(r"^\$ (?:sudo )?make ([a-z-]+)", text, re.MULTILINE):
+    for target in re.findall(r"`make ([a-z0-9-]+)", text) + re.findall(r"^\$ (?:sudo )?make ([a-z0-9-]+)", text, re.MULTILINE):
         if target not in targets:
             yield f"{name}: there is no `make {target}`"
     if name == "README.md":
@@ -80,7 +80,7 @@ def main():
         place = ROOT / path
         return place.read_text(errors="replace") if place.is_file() else "" if place.is_dir() else None
 
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     files = [*ROOT.glob("*.md"), *(path for folder in (".github", "lib", "tests") for path in (ROOT / folder).rglob("*.md"))]
     names = sorted(str(path.relative_to(ROOT)) for path in files if ROOT / "tests/fixtures" not in path.parents)
     found = [fault for name in names for fault in faults(name, read(name), read, targets)]
