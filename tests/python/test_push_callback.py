@@ -13,7 +13,7 @@ from unittest import mock
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 from callback_training import PATIENCE, Training, until  # noqa: E402
-from model_coreutils import callbacks  # noqa: E402
+from model_coreutils import callbacks, finish_push  # noqa: E402
 from model_coreutils._errors import ProgramNotFound, RemoteRefused  # noqa: E402
 from model_coreutils.callbacks import PushCallback  # noqa: E402
 
@@ -112,6 +112,11 @@ class Push(Training):
         self.assertIn("403: no write access; nothing more will be pushed", self.warnings()[0])
         self.assertIn("finish_push", self.warnings()[0])
         self.assertEqual(self.held(), [])
+        self.programs.works("hub-push")
+        with mock.patch("sys.stderr"):
+            self.assertEqual(finish_push.main([str(self.run_folder)]), 0)
+        self.assertEqual(self.programs.pushed(), ["Training in progress, step 20"])
+        self.assertEqual(sorted(os.listdir(self.run_folder)), ["checkpoint-10", "checkpoint-20"])
 
     def test_a_refused_checkpoint_is_passed_over(self):
         self.begin(PushCallback("me/model"))

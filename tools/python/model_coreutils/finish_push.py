@@ -51,6 +51,9 @@ def _finish(run: str, room: str) -> Optional[int]:
         programs = {program: find_program(program) for program in PROGRAMS}  # never those that a file names
         job = {**settings, "run": run, "room": room, "trainer": 0}
         outcome = asyncio.run(_push(job, programs))
+    except OSError as error:  # such as a full disk
+        _say(str(error))
+        return 7
     finally:
         os.close(lock)
     return None if outcome is None else _CODES[outcome]
@@ -74,7 +77,10 @@ def _settings(room: str) -> Optional[Message]:
     except (OSError, ValueError) as error:
         _say(f"{path}: {error}")
         return None
-    return settings if isinstance(settings, dict) else None
+    if isinstance(settings, dict) and {"repo", "message", "pack", "card", "push", "command"} <= settings.keys():
+        return settings
+    _say(f"{path} is not what a PushCallback writes")
+    return None
 
 
 def _say(text: str) -> None:

@@ -62,7 +62,7 @@ class Push(Job):
         self._queue = Queue()
         self._saved, self._free = asyncio.Event(), asyncio.Event()  # something to judge; something to push
         self._number = 0
-        self._finishing = False
+        self._finishing = self._stopped = False
         self._lock: Optional[int] = None
         self._why: Dict[Hold, str] = {}  # why a hold is not complete
 
@@ -86,7 +86,7 @@ class Push(Job):
             for loop in loops:
                 loop.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
-        if self._queue.empty:
+        if not self._stopped:  # else finish_push needs to know how to push
             holding.leave_room(self._room)
 
     async def once(self) -> Optional[Outcome]:
@@ -284,4 +284,5 @@ class Push(Job):
         self._forget(self._queue.waiting)
         if self._queue.take():
             self._drop([self._queue.pushed()])
+        self._stopped = True
         self._desk.stopped()
