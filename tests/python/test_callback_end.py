@@ -79,7 +79,7 @@ class End(Training):
         (checkpoint / "trainer_state.json").write_text("{}")
         code = """
             held, _ = hold.hold(room, run + "/checkpoint-10")
-            push.send(do="save", hold=held.folder, name=held.name)
+            push.send(do="save", hold=held.folder, name=held.name, rooms=[])
             import os
             if os.fork() == 0:  # as a data loader's process: it keeps the pipe open
                 sys.stdin.read()
@@ -112,6 +112,22 @@ class End(Training):
         self.save(10)
         self.assertTrue(self.callback.wait(PATIENCE))
         self.assertFalse(os.path.exists(self.save_room))
+
+    def test_two_callbacks_leave_each_other_what_they_hold(self):
+        slow = "from model_coreutils._background import hold as h; h.lock = lambda room, lock=h.lock: None if room.endswith(h.os.environ['SLOW']) else lock(room)"
+        self.in_worker(slow)  # one is not at work yet when the other looks around
+        other = PushCallback("me/other", final_wait=0)
+        room = holding.room_of(str(self.run_folder), "me/other", None, None)
+        with mock.patch.dict(os.environ, {"SLOW": os.path.basename(room)}):
+            self.begin(PushCallback("me/model"))
+            other.on_train_begin(self.args, self.state, None)
+            self.state.global_step = 10
+            (self.run_folder / "checkpoint-10").mkdir()
+            (self.run_folder / "checkpoint-10/trainer_state.json").write_text("{}")
+            other.on_save(self.args, self.state, None)
+            self.callback.on_save(self.args, self.state, None)
+        self.assertTrue(self.callback.wait(PATIENCE))
+        self.assertEqual([one.name for one in holding.holds(room)], ["checkpoint-10"])
 
     def test_the_worker_has_the_lowest_priority_and_a_session_of_its_own(self):
         with mock.patch.object(linking, "_CODE", UNPATCHED):

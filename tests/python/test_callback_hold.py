@@ -138,10 +138,10 @@ class Holds(unittest.TestCase):
         self.hold()
         lock = holding.lock(self.room)
         self.assertIsNone(holding.lock(self.room))
-        self.assertEqual(holding.remove_stale_rooms(str(self.run_folder), but=""), [])
+        self.assertEqual(holding.remove_stale_rooms(str(self.run_folder), but=[]), [])
         os.close(lock)
-        self.assertEqual(holding.remove_stale_rooms(str(self.run_folder), but=self.room), [])
-        self.assertEqual(holding.remove_stale_rooms(str(self.run_folder), but=""), [self.room])
+        self.assertEqual(holding.remove_stale_rooms(str(self.run_folder), but=[self.room]), [])
+        self.assertEqual(holding.remove_stale_rooms(str(self.run_folder), but=[]), [self.room])
         self.assertEqual(os.listdir(self.run_folder), ["checkpoint-300"])
 
     def test_rooms_differ_by_place(self):

@@ -161,7 +161,7 @@ class Push(Training):
         os.kill(process.pid, signal.SIGSTOP)
         begin = time.monotonic()
         for number in range(3000):
-            self.callback._link.send(do="save", hold="x" * 100, name="checkpoint-1")
+            self.callback._link.send(do="save", hold="x" * 100, name="checkpoint-1", rooms=[])
         self.assertLess(time.monotonic() - begin, 20)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()

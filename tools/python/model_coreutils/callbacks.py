@@ -23,7 +23,7 @@ from transformers import TrainerCallback
 from transformers.utils import logging
 
 from ._background import hold as holding
-from ._background.link import Link
+from ._background.link import Link, rooms
 from ._background.nodes import lacks_other_ranks
 from ._background.words import ask, check, words
 from ._errors import TemporaryFailure
@@ -290,7 +290,7 @@ class PushCallback(_Background):
             return self._log_once(f"checkpoints can't be held, so they are not pushed: {why}")
         if copied:
             self._log_once(f"the file system of {self._run} has no hard links, so each checkpoint is copied before training goes on")
-        self._send(do="save", hold=held.folder, name=held.name)
+        self._send(do="save", hold=held.folder, name=held.name, rooms=rooms())
 
 
 def _require(condition: bool, message: str) -> None:

@@ -161,11 +161,11 @@ def _remove_empty(room: str) -> None:
         pass
 
 
-def remove_stale_rooms(run: str, but: str) -> List[str]:
-    """Removes the rooms that no process has, such as those of a run that was killed. Returns them."""
+def remove_stale_rooms(run: str, but: List[str]) -> List[str]:
+    """Removes the rooms that no process has, such as those of a run that was killed, but not these. Returns them."""
     removed = []
     for room in rooms(run):
-        descriptor = None if room == but else lock(room)
+        descriptor = None if room in but else lock(room)
         if descriptor is not None:
             removed.append(room)
             remove_room(room)

@@ -152,6 +152,11 @@ class Link:
 _open: List[Link] = []
 
 
+def rooms() -> List[str]:
+    """Where the callbacks of this process hold checkpoints, whether or not their workers have begun."""
+    return [link.settings["room"] for link in _open if link.kind == "push"]
+
+
 @atexit.register
 def _finish_all() -> None:
     """Pushes first: what they held is pruned afterwards."""

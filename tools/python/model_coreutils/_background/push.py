@@ -64,6 +64,7 @@ class Push(Job):
         self._number = 0
         self._finishing = self._stopped = False
         self._lock: Optional[int] = None
+        self._rooms: Optional[List[str]] = None  # of the callbacks of this training, once it has saved
         self._why: Dict[Hold, str] = {}  # why a hold is not complete
 
     def hear(self, message: Message) -> None:
@@ -72,6 +73,7 @@ class Push(Job):
             self._finishing = True
             self._free.set()
         else:
+            self._rooms = message["rooms"]
             self._queue.add(Hold(message["hold"], message["name"]))
         self._saved.set()
 
@@ -135,7 +137,7 @@ class Push(Job):
     def _clear_other_rooms(self) -> None:
         """Removes what a run that was killed held for other places: nobody pushes there any more."""
         with contextlib.suppress(OSError):
-            for room in holding.remove_stale_rooms(self._run, but=self._room):
+            for room in holding.remove_stale_rooms(self._run, but=[self._room, *(self._rooms or [])]):
                 self._desk.tell(f"removed what an earlier run held in {room}")
 
     # Completeness
@@ -143,7 +145,7 @@ class Push(Job):
     async def _judge_all(self) -> None:
         pause, others = None, True
         while True:
-            if others and self._number > 0:  # by now the other callbacks of this run have their rooms
+            if others and self._rooms is not None:
                 others = False
                 self._clear_other_rooms()
             if pause is None or self._saved.is_set():
