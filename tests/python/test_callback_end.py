@@ -114,20 +114,17 @@ class End(Training):
         self.assertFalse(os.path.exists(self.save_room))
 
     def test_two_callbacks_leave_each_other_what_they_hold(self):
-        slow = "from model_coreutils._background import hold as h; h.lock = lambda room, lock=h.lock: None if room.endswith(h.os.environ['SLOW']) else lock(room)"
-        self.in_worker(slow)  # one is not at work yet when the other looks around
+        self.begin(PushCallback("me/model"))
+        self.in_worker("from model_coreutils._background import hold; hold.lock = lambda room: None")  # is not at work yet
         other = PushCallback("me/other", final_wait=0)
-        room = holding.room_of(str(self.run_folder), "me/other", None, None)
-        with mock.patch.dict(os.environ, {"SLOW": os.path.basename(room)}):
-            self.begin(PushCallback("me/model"))
-            other.on_train_begin(self.args, self.state, None)
-            self.state.global_step = 10
-            (self.run_folder / "checkpoint-10").mkdir()
-            (self.run_folder / "checkpoint-10/trainer_state.json").write_text("{}")
-            other.on_save(self.args, self.state, None)
-            self.callback.on_save(self.args, self.state, None)
+        other.on_train_begin(self.args, self.state, None)
+        self.state.global_step = 10
+        (self.run_folder / "checkpoint-10").mkdir()
+        (self.run_folder / "checkpoint-10/trainer_state.json").write_text("{}")
+        other.on_save(self.args, self.state, None)
+        self.callback.on_save(self.args, self.state, None)
         self.assertTrue(self.callback.wait(PATIENCE))
-        self.assertEqual([one.name for one in holding.holds(room)], ["checkpoint-10"])
+        self.assertEqual([one.name for one in holding.holds(other._room)], ["checkpoint-10"])
 
     def test_the_worker_has_the_lowest_priority_and_a_session_of_its_own(self):
         with mock.patch.object(linking, "_CODE", UNPATCHED):
