@@ -233,8 +233,8 @@ def markdown(report):
     for row in report["rows"]:
         name = row["what"].replace("|", "\\|")
         if "ratio" in row:
-            goal = f"{row['goal']}×" if row["goal"] else ""
-            print(f"| {name} | {row['ours_ms']:,.1f} ms | {row['peer_ms']:,.1f} ms | {row['ratio']:,.2f}× | {goal} | {row['peak_mib']:.0f} MiB |")
+            goal, peak = f"{row['goal']}×" if row["goal"] else "", f"{row['peak_mib']:.0f} MiB" if "peak_mib" in row else ""
+            print(f"| {name} | {row['ours_ms']:,.1f} ms | {row['peer_ms']:,.1f} ms | {row['ratio']:,.2f}× | {goal} | {peak} |")
         else:
             goal = f"≤ +{row['more_goal_ms']} ms" if row["more_goal_ms"] else ""
             print(f"| {name} | {row['ours_ms']:.2f} ms | {row['peer_ms']:.2f} ms | {row['more_ms']:+.2f} ms | {goal} | |")
