@@ -29,6 +29,7 @@ Ended run_in_child(const std::function<int()>& body, const std::string& stdout_p
   const testing::TempFolder folder;
   const std::string out_path = stdout_path.empty() ? folder / "out" : stdout_path;
   const std::string err_path = folder / "err";
+  flush_out();  // what earlier tests printed
   const pid_t child = ::fork();
   if (child == 0) {
     ::dup2(::open(out_path.c_str(), O_WRONLY | O_CREAT, 0600), STDOUT_FILENO);
