@@ -8,6 +8,7 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "hash/openssl_cpu.h"
 #include "hash/sha256.h"
 
 namespace mu {
@@ -17,6 +18,7 @@ struct Sha1::Context {
 };
 
 Sha1::Sha1() : context_(std::make_unique<Context>()) {
+  find_hash_instructions();
   SHA1_Init(&context_->state);
 }
 Sha1::Sha1(Sha1&&) noexcept = default;

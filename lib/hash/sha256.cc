@@ -6,6 +6,8 @@
 
 #include <openssl/sha.h>
 
+#include "hash/openssl_cpu.h"
+
 namespace mu {
 
 struct Sha256::Context {
@@ -13,6 +15,7 @@ struct Sha256::Context {
 };
 
 Sha256::Sha256() : context_(std::make_unique<Context>()) {
+  find_hash_instructions();
   SHA256_Init(&context_->state);
 }
 Sha256::Sha256(Sha256&&) noexcept = default;
