@@ -2,6 +2,7 @@
 # The friendly front over the CMake presets. `make help` lists what there is.
 SHELL := /bin/bash
 .DEFAULT_GOAL := all
+PORTABLE := portable-x86_64 portable-aarch64
 .PHONY: all programs with-hub setup test demo install interop interop-all bench asan tsan coverage fuzz tidy deb tarball tarballs wheel wheels $(PORTABLE) packages package-test test-aarch64 release-test format format-check lint screenshots release test-update clean help
 
 # Everything that building, testing and linting need on Debian 12, in one place.
@@ -44,7 +45,6 @@ install: programs ## install programs, man pages and completions (PREFIX, DESTDI
 	@cmake --install build/release --prefix $(PREFIX)
 
 PACKAGES_DIR := build/packages
-PORTABLE := portable-x86_64 portable-aarch64
 BUILD_PACKAGES := lintian debootstrap man-db file dpkg-dev
 
 # The programs for glibc 2.28 and newer, laid out as they are packed (build/portable-ARCH/stage).
@@ -54,13 +54,15 @@ $(PORTABLE): portable-%: setup
 	@cmake --build --preset portable-$* --target programs
 	@tools/packaging/portable/stage $* > /dev/null
 
-DEB_BUILD := $(if $(filter arm64,$(ARCH)),build/portable-aarch64,build/release)
+deb: DEB_ARCH = $(if $(filter arm64,$(ARCH)),arm64,$(shell dpkg --print-architecture))
+deb: DEB_BUILD = $(if $(filter arm64,$(ARCH)),build/portable-aarch64,build/release)
 deb: $(if $(filter arm64,$(ARCH)),portable-aarch64,programs) ## a Debian package (build/packages) for this machine, or with ARCH=arm64 for that one
 	@.ci/setup $(BUILD_PACKAGES)
 	@rm -rf $(DEB_BUILD)/packages
-	@export SOURCE_DATE_EPOCH=$$(tools/packaging/source-date) && cd $(DEB_BUILD) && \
+	@umask 022 && export SOURCE_DATE_EPOCH && SOURCE_DATE_EPOCH=$$(tools/packaging/source-date) && cd $(DEB_BUILD) && \
 	  cpack -G DEB -D CPACK_PACKAGING_INSTALL_PREFIX=/usr > packages.log 2>&1 || { cat packages.log; exit 1; }
-	@mkdir -p $(PACKAGES_DIR) && mv $(DEB_BUILD)/packages/*.deb $(PACKAGES_DIR) && ls $(PACKAGES_DIR)/*$(or $(ARCH),$(shell dpkg --print-architecture)).deb
+	@mkdir -p $(PACKAGES_DIR) && rm -f $(PACKAGES_DIR)/*_$(DEB_ARCH).deb
+	@mv $(DEB_BUILD)/packages/*.deb $(PACKAGES_DIR) && ls $(PACKAGES_DIR)/*_$(DEB_ARCH).deb
 
 wheel: portable-x86_64 ## a Python wheel for x86-64 with the programs and libcurl, for glibc 2.28 and newer
 	@tools/packaging/make-wheel build/portable-x86_64/stage x86_64 $(PACKAGES_DIR)

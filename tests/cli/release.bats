@@ -79,3 +79,18 @@ refused() {
   grep -E '^## [0-9]' "$root/CHANGELOG.md" | head -n 1 > heading
   grep -qE "^## ${version//./[.]} \(20[0-9]{2}-[0-9]{2}-[0-9]{2}\)$" heading
 }
+
+@test "packages: any SOURCE_DATE_EPOCH makes a wheel and an archive, which replace those of other versions" {
+  no_sanitizer  # asks texts, not programs
+  packaging=$BATS_TEST_DIRNAME/../../tools/packaging
+  mkdir -p stage/bin stage/licences out
+  touch out/model_coreutils-0.0.1-py3-none-manylinux_2_28_{x86_64,aarch64}.whl out/modelutils-0.0.1-linux-{x86_64,aarch64}.tar.gz
+  for epoch in 0 1700000000; do
+    expect 0 env SOURCE_DATE_EPOCH=$epoch "$packaging/make-wheel" stage x86_64 out
+    expect 0 env SOURCE_DATE_EPOCH=$epoch "$packaging/make-tarball" stage x86_64 out
+  done
+  [ "$(find out -name '*0.0.1*' | wc -l)" = 2 ]
+  [ "$(find out -name '*x86_64*' | wc -l)" = 2 ]
+  expect 2 env SOURCE_DATE_EPOCH=yesterday "$packaging/source-date"
+  has stderr "SOURCE_DATE_EPOCH is not a number of seconds: yesterday"
+}

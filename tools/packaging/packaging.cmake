@@ -9,6 +9,7 @@ set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "coreutils for fine-tuned models")
 set(CPACK_PACKAGE_DIRECTORY ${PROJECT_BINARY_DIR}/packages)
 set(CPACK_PRE_BUILD_SCRIPTS ${CMAKE_CURRENT_LIST_DIR}/prepare.cmake)
 set(CPACK_MU_SOURCE ${PROJECT_SOURCE_DIR})
+set(CPACK_MU_LICENCES ${PROJECT_BINARY_DIR}/stage/licences)
 
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 # Loaded when the first URL is seen, so that no tool finds it among the linked libraries.

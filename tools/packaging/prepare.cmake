@@ -1,19 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 # Run by CPack over the staged tree, before it is packed, for what Debian's policy asks for: compressed manual pages and
-# changelog, a copyright file, why lintian may pass, zsh completions where Debian looks.
+# changelog, a copyright file, licences, why lintian may pass, zsh completions where Debian looks.
 set(usr ${CPACK_TEMPORARY_INSTALL_DIRECTORY}/usr)
 file(RENAME ${usr}/share/zsh/site-functions ${usr}/share/zsh/vendor-completions)
 
 set(doc ${usr}/share/doc/modelutils)
 set(here ${CPACK_MU_SOURCE}/tools/packaging)
 file(MAKE_DIRECTORY ${doc})
-configure_file(${here}/copyright ${doc}/copyright COPYONLY)
+configure_file(${here}/copyright ${doc}/copyright COPYONLY NO_SOURCE_PERMISSIONS)
 file(STRINGS ${CPACK_MU_SOURCE}/CHANGELOG.md RELEASE REGEX "^## [0-9]" LIMIT_COUNT 1)
 string(REGEX REPLACE ".*\\((.*)\\)" "\\1" RELEASE "${RELEASE}")
 execute_process(COMMAND date --utc --rfc-email --date=${RELEASE} OUTPUT_VARIABLE RELEASE OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
-configure_file(${here}/changelog.in ${doc}/changelog @ONLY)
+configure_file(${here}/changelog.in ${doc}/changelog @ONLY NO_SOURCE_PERMISSIONS)
+# The terms of what is linked or built in: the portable build has laid them out, else Debian has them on this machine.
+if(EXISTS ${CPACK_MU_LICENCES})
+  file(COPY ${CPACK_MU_LICENCES} DESTINATION ${doc} FILE_PERMISSIONS OWNER_READ OWNER_WRITE GROUP_READ WORLD_READ)
+else()
+  file(STRINGS ${here}/portable/libraries.txt rows REGEX "^[^#].* programs$")
+  foreach(row ${rows})
+    string(REGEX MATCH "^([^ ]+) +([^ ]+)" row ${row})
+    configure_file(/usr/share/doc/${CMAKE_MATCH_2}/copyright ${doc}/licences/${CMAKE_MATCH_1}.txt COPYONLY NO_SOURCE_PERMISSIONS)
+  endforeach()
+endif()
 file(MAKE_DIRECTORY ${usr}/share/lintian/overrides)
-configure_file(${here}/lintian-overrides ${usr}/share/lintian/overrides/modelutils COPYONLY)
+configure_file(${here}/lintian-overrides ${usr}/share/lintian/overrides/modelutils COPYONLY NO_SOURCE_PERMISSIONS)
 file(GLOB pages ${usr}/share/man/man*/*)
 foreach(file ${pages} ${doc}/changelog)
   execute_process(COMMAND gzip -9n ${file} COMMAND_ERROR_IS_FATAL ANY)
