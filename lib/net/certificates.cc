@@ -60,6 +60,7 @@ CaBundle named_certificates() {
     if (path.empty()) continue;
     if (::access(path.c_str(), R_OK) != 0) throw not_readable(name, path, errno);
     (is_folder(path) ? bundle.folder : bundle.file) = path;
+    bundle.is_all = true;
     break;
   }
   const std::string folders = environment("SSL_CERT_DIR");
@@ -82,7 +83,7 @@ CaBundle system_certificates(const std::string& root) {
 
 CaBundle ca_bundle(bool libcurl_knows) {
   CaBundle bundle = named_certificates();
-  if (libcurl_knows || !bundle.file.empty()) return bundle;
+  if (libcurl_knows || bundle.is_all) return bundle;
   // A folder is searched besides the system's certificates, as OpenSSL does it.
   const CaBundle system = system_certificates();
   bundle.file = system.file;

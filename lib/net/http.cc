@@ -198,12 +198,11 @@ class HttpClient::Connection {
 
   void set_certificates() {
     const CaBundle bundle = ca_bundle(libcurl().knows_certificates);
-    for (const CURLoption option : {CURLOPT_CAINFO, CURLOPT_PROXY_CAINFO}) {
-      if (!bundle.file.empty()) set(option, bundle.file.c_str());
-    }
-    for (const CURLoption option : {CURLOPT_CAPATH, CURLOPT_PROXY_CAPATH}) {
-      if (!bundle.folder.empty()) set(option, bundle.folder.c_str());
-    }
+    const auto trust = [&](CURLoption option, const std::string& place) {
+      if (!place.empty() || bundle.is_all) set(option, place.empty() ? nullptr : place.c_str());
+    };
+    for (const CURLoption option : {CURLOPT_CAINFO, CURLOPT_PROXY_CAINFO}) trust(option, bundle.file);
+    for (const CURLoption option : {CURLOPT_CAPATH, CURLOPT_PROXY_CAPATH}) trust(option, bundle.folder);
   }
 
   CURLcode perform() {

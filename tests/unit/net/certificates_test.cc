@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <string>
 
 #include "net/environment.h"
@@ -52,6 +53,10 @@ TEST_CASE("certificates: the first variable that is set counts, folders are adde
     const CaBundle bundle = named_certificates();
     CHECK(bundle.file == row.file);
     CHECK(bundle.folder == row.folder);
+    // SSL_CERT_DIR alone adds to the system's.
+    CHECK(bundle.is_all == std::any_of(row.set.begin(), row.set.end(), [](const auto& variable) {
+            return variable.first != "SSL_CERT_DIR" && *variable.second != '\0';
+          }));
   }
 }
 
@@ -118,9 +123,16 @@ TEST_CASE("certificates: a libcurl is told where the system's are, if it knows n
     CHECK(ca_bundle(false).file == system_certificates().file);
     CHECK(ca_bundle(false).folder == home.path());
   }
-  const Variables variables("SSL_CERT_FILE", file.c_str());
-  CHECK(ca_bundle(true).file == file);
-  CHECK(ca_bundle(false).file == file);
+  for (const bool libcurl_knows : {true, false}) {
+    {
+      const Variables variables("SSL_CERT_FILE", file.c_str());
+      CHECK(ca_bundle(libcurl_knows).file == file);
+      CHECK(ca_bundle(libcurl_knows).folder.empty());
+    }
+    const Variables variables("REQUESTS_CA_BUNDLE", home.path().c_str());
+    CHECK(ca_bundle(libcurl_knows).file.empty());
+    CHECK(ca_bundle(libcurl_knows).folder == home.path());
+  }
 }
 
 TEST_CASE("certificates: plain http needs them only where a proxy speaks TLS") {
