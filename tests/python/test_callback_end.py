@@ -37,6 +37,27 @@ class End(Training):
             self.assertEqual(finish_push.main([str(self.run_folder)]), 0)
         self.assertEqual(len(self.programs.pushed()), 1)
 
+    def test_waits_without_an_end(self):
+        self.begin(PushCallback("me/model", final_wait=float("inf")))
+        self.save(10)
+        self.finish()
+        self.assertEqual(self.programs.pushed(), ["Training in progress, step 10"])
+
+    def test_a_training_with_another_folder_does_not_end_the_push_of_the_one_before(self):
+        self.programs.hangs("hub-push")
+        self.begin(PushCallback("me/model"))
+        self.save(10)
+        self.train_end()
+        until((self.programs.folder / "hub-push.hanging").exists)
+        first, self.args.output_dir = self.callback._link, self.folder.name
+        self.callback.on_train_begin(self.args, self.state, None)
+        self.assertIsNot(self.callback._link, first)
+        self.programs.works("hub-push")
+        until(self.programs.goes_on)
+        self.assertTrue(first.wait(PATIENCE))
+        self.assertEqual(self.programs.pushed(), ["Training in progress, step 10"])
+        first._process.wait(PATIENCE)
+
     def test_ctrl_c_ends_the_wait(self):
         self.programs.hangs("hub-push")
         self.begin(PushCallback("me/model"))

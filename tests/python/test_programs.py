@@ -98,8 +98,14 @@ class Finding(Case):
             mc.st_pack("x", output="y")
 
     def test_callbacks_are_imported_when_asked_for(self):
-        said = self.python("import sys, model_coreutils; print('transformers' in sys.modules, 'PruneCallback' in dir(model_coreutils))")
-        self.assertEqual(said, "False True\n")
+        code = "import sys, model_coreutils; print('transformers' in sys.modules, 'PruneCallback' in dir(model_coreutils))"
+        self.assertEqual(self.python(code), "False False\n")
+        (self.folder / "transformers.py").touch()
+        self.assertEqual(self.python("import transformers; " + code), "True True\n")
+
+    def test_help_needs_no_transformers(self):
+        (self.folder / "transformers.py").write_text("raise ImportError('is not here')")
+        self.assertIn("exit code 1", self.python("import model_coreutils; help(model_coreutils)"))
         with self.assertRaises(AttributeError):
             mc.no_such_name
 

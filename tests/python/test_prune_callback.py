@@ -77,6 +77,8 @@ class Prune(Training):
         self.programs.says("ckpt-prune", 7, "/nowhere: cannot open the pin")
         with self.assertRaisesRegex(InputOutputError, "cannot open the pin"):
             PruneCallback(pin="/nowhere")
+        self.programs.says("ckpt-prune", 1, "still 1 TB short of --min-free")  # where nothing can be removed yet
+        PruneCallback(min_free="1TB")
 
     def test_training_twice_in_one_process(self):
         self.begin(PruneCallback())

@@ -187,6 +187,11 @@ class Push(Training):
         self.assertTrue(self.callback.wait(PATIENCE))
         self.assertEqual(self.programs.pushed(), ["Training in progress, step 100", "Training in progress, step 150"])
 
+    def test_options_that_are_lists(self):
+        callback = PushCallback("me/model", dtype={"*norm*": "f32"}, dataset=(name for name in ("a/b", "c/d")), pack={"select": {"x"}, "base": b"\xff"})
+        self.assertEqual(callback._pack, ["--dtype=*norm*=f32", "--select=x", "--base=\udcff"])
+        self.assertEqual(callback._card[1:], ["--dataset=a/b", "--dataset=c/d"])
+
     def test_acts_on_one_process(self):
         self.state.is_world_process_zero = False
         self.args.save_on_each_node = True
@@ -197,12 +202,14 @@ class Push(Training):
 
     def test_refuses_before_the_first_step(self):
         for wrong in (dict(repo=""), dict(repo=5), dict(repo="me/model", final_wait=-1), dict(repo="me/model", push={"endpoint": "x"}),
-                      dict(repo="me/model", card=[1]), dict(repo="me/model", private="yes")):
+                      dict(repo="me/model", card=[1]), dict(repo="me/model", private="yes"), dict(repo="me/model", push={"dry-run": True}),
+                      dict(repo="me/model", message="a\0"), dict(repo="me/model", pack={"select": [["a"]]})):
             with self.assertRaises(ValueError, msg=repr(wrong)):
                 PushCallback(**wrong)
         self.programs.says("hub-push", 2, "'a b' is not a repository name")
         with self.assertRaisesRegex(ValueError, "is not a repository name"):
             PushCallback("a b")
+        self.assertIn("--message=Training in progress, step {step}", self.programs.calls("hub-push")[-1])
         self.programs.works("hub-push")
         callback, into_folder = PushCallback("me/model"), PushCallback("me/model", endpoint="file:///cache")
         self.programs.says("hub-push", 6, "no token found")

@@ -47,6 +47,12 @@ class Results(Case):
         written = mc.card_gen("out", in_place=True, base="a/b", license="apache-2.0")
         with open("out/README.md", encoding="utf-8") as file:
             self.assertEqual(written, file.read())
+        with open("out/README.md", "w", newline="") as file:
+            file.write("---\r\nlicense: mit\r\n---\r\n# Mine\r\n")
+        written = mc.card_gen(b"out", in_place=True, base="a/b")
+        with open("out/README.md", encoding="utf-8", newline="") as file:
+            self.assertEqual(written, file.read())
+        self.assertIn("# Mine\r\n", written)
         self.assertEqual(mc.card_lint("out/README.md").schema, "modelutils.card-gen.lint/1")
 
     def test_lora_extract_between_two_models(self):

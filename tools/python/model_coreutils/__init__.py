@@ -24,6 +24,7 @@ PruneCallback and PushCallback are for the Trainer of transformers, which is imp
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, List
 
 from ._errors import (
@@ -83,4 +84,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> List[str]:
-    return sorted([*globals(), *_CALLBACKS])
+    """help(), which looks at all that is named here, needs no transformers."""
+    return sorted([*globals(), *(_CALLBACKS if "transformers" in sys.modules else ())])

@@ -76,7 +76,8 @@ class Command:
         report = run(self._program, self.arguments(given), as_json=False)
         text = report.text
         if given.get("in_place"):
-            with open(os.path.join(given["folder"], "README.md"), encoding="utf-8", errors="surrogateescape") as card:
+            path = os.path.join(os.fsdecode(given["folder"]), "README.md")
+            with open(path, encoding="utf-8", errors="surrogateescape", newline="") as card:
                 text = card.read()
         return Text(text, report.exit_code, report.messages)
 

@@ -73,12 +73,15 @@ class _Background(TrainerCallback):  # type: ignore[misc]
             self._log("warning", text)
 
     def _begin(self, link: Link) -> None:
-        """Starts a worker, unless that of an earlier training in this process does the same."""
+        """Starts a worker, unless that of an earlier training in this process does the same. One of another run does what is left."""
         self._acts, earlier = True, self._link
         if earlier is not None:
             if earlier.settings == link.settings and earlier.alive and not earlier.stopped:
                 return
-            earlier.let_go()
+            if earlier.settings["run"] == link.settings["run"]:
+                earlier.let_go()
+            else:
+                earlier.send(do="finish")
         self._link, self._starts = link, 1
         link.start()
 
@@ -206,7 +209,7 @@ class PushCallback(_Background):
         self._check()
 
     def _check(self) -> None:
-        check("hub-push", ["--dry-run", *self._push], "--", __file__, self.repo)
+        check("hub-push", ["--dry-run", *self._push, f"--message={self._message}"], "--", __file__, self.repo)
         check("st-pack", ["--dry-run", *self._pack], "--output={}/out", "--", "{}")
         if self._card is not None:
             check("card-gen", self._card, "--", "{}")
@@ -312,7 +315,7 @@ def _free(program: str, options: Optional[Mapping[str, Any]]) -> Mapping[str, An
     _require(options is None or isinstance(options, Mapping), f"options of {program} are a dict, not {options!r}")
     everywhere = "threads progress no_progress color quiet verbose help version"
     for name in options or {}:
-        taken = name.rstrip("_") in f"{_SET[program]} {everywhere}".split()
+        taken = str(name).replace("-", "_").rstrip("_") in f"{_SET[program]} {everywhere}".split()
         _require(not taken, f"{name!r} can't be set among the options of {program}")
     return options or {}
 

@@ -105,7 +105,7 @@ class Link:
             left = 3600.0 if end is None else end - time.monotonic()
             if left <= 0:
                 break
-            select.select([self._out], [], [], left)
+            select.select([self._out], [], [], min(left, 3600.0))  # which may be infinite
             self.read()
         return self.idle
 
@@ -129,7 +129,8 @@ class Link:
 
     def let_go(self) -> None:
         """Ends the worker without a wait; another one goes on with what is left."""
-        _open.remove(self)
+        with contextlib.suppress(ValueError):  # it could not be started again
+            _open.remove(self)
         if self.alive:
             self._process.terminate()
         self._in.close()

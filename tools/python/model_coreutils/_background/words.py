@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 import subprocess
 import tempfile
-from typing import Any, List, Mapping, Sequence
+from typing import Any, Iterable, List, Mapping, Sequence
 
 from .._errors import ProgramError, error_of
 from .._programs import find_program
@@ -17,13 +18,28 @@ def words(options: Mapping[str, Any]) -> List[str]:
     """{"keep_best": 1, "pin": [3, 4], "min": True} are --keep-best=1 --pin=3 --pin=4 --min. None and False give nothing."""
     found = []
     for keyword, value in options.items():
-        option = "--" + keyword.rstrip("_").replace("_", "-")
-        for one in value if isinstance(value, (list, tuple)) else [value]:
+        option = "--" + str(keyword).rstrip("_").replace("_", "-")
+        for one in _values(value):
+            if one is None or one is False:
+                continue
             if one is True:
                 found.append(option)
-            elif one is not None and one is not False:
-                found.append(f"{option}={os.fspath(one) if isinstance(one, os.PathLike) else one}")
+            elif isinstance(one, (str, bytes, os.PathLike)):
+                found.append(f"{option}={os.fsdecode(one)}")
+            elif isinstance(one, numbers.Real):
+                found.append(f"{option}={one}")
+            else:
+                raise ValueError(f"{keyword} takes one value or a list of them, not {one!r:.60}")
     return found
+
+
+def _values(value: Any) -> List[Any]:
+    """Those of a list, or of any other iterable; a mapping is made of KEY=VALUE."""
+    if isinstance(value, Mapping):
+        return [f"{key}={one}" for key, one in value.items()]
+    if isinstance(value, Iterable) and not isinstance(value, (str, bytes, os.PathLike)):
+        return list(value)
+    return [value]
 
 
 def ask(program: str, arguments: Sequence[str], environment: Mapping[str, str] = {}) -> None:
@@ -43,7 +59,7 @@ def ask(program: str, arguments: Sequence[str], environment: Mapping[str, str] =
 
 
 # What the programs say of an empty folder, or without a network, where nothing is wrong with the options.
-_EXPECTED = {"ckpt-prune": (), "st-pack": (4,), "card-gen": (3, 7, 75), "hub-push": (75,)}
+_EXPECTED = {"ckpt-prune": (1,), "st-pack": (4,), "card-gen": (3, 7, 75), "hub-push": (75,)}
 
 
 def check(program: str, options: Sequence[str], *operands: str) -> None:
