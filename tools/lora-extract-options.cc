@@ -92,7 +92,8 @@ void declare(App& app, LoraExtractOptions& o, Given& given) {
   app.value("--svd", "fast|exact", given.svd, "how close to the optimum (fast: within 0.25 %)",
             {"fast", "exact"});
   app.value("--tolerance", "X", given.tolerance, "exit 1 where a module's error is above X");
-  app.value("--kernel", "NAME", given.kernel, "auto, avx512, avx2, neon or baseline");
+  app.value("--kernel", "NAME", given.kernel, "auto, avx512, avx2, neon or baseline",
+            {"auto", "avx512", "avx2", "neon", "baseline"});
   app.value("--part", "I/N|auto", given.part, "do part I of N beside OUT; a run without it finishes");
   app.value("--fingerprint", "time|content", given.fingerprint,
             "how parts recognise the models (default: time)", {"time", "content"});

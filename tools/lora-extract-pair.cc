@@ -52,7 +52,6 @@ void print_lost(const PairResult& result) {
                   result.lost.size() > kShown ? ", …" : ""));
 }
 
-// The dry run: what would be extracted, before anything large is read.
 // Floating-point operations a second of one thread, from a product like those to come.
 double measured_rate(const std::string& kernel) {
   constexpr std::size_t kSize = 1024, kWidth = 32;
@@ -65,6 +64,7 @@ double measured_rate(const std::string& kernel) {
   return 4.0 * 2 * kSize * kSize * kWidth / std::max(seconds, 1e-9);
 }
 
+// The dry run: what would be extracted, before anything large is read.
 std::string dry_text(const LoraExtractOptions& o, const PairPlan& plan, const std::vector<std::size_t>& units,
                      const PairRunOptions& options) {
   std::string text;
@@ -131,6 +131,12 @@ bool holds_nothing(const PairResult& result) {
   return false;
 }
 
+// Refuses one that this machine can't run, before a dry run, too.
+std::string kernel_of(const LoraExtractOptions& o, bool shared) {
+  const std::string_view wanted = shared && o.kernel == "auto" ? Products::shared_name() : o.kernel;
+  return std::string(Products(wanted).name());
+}
+
 }  // namespace
 
 int extract_pair_mode(const LoraExtractOptions& o) {
@@ -138,15 +144,14 @@ int extract_pair_mode(const LoraExtractOptions& o) {
   Input tuned = open_model(*o.tuned);
   const PairPlan plan = plan_pair(base, tuned, with_ties(o.pair, base, tuned));
   const bool shared = o.part || exists(PartsFolder(o.output, "").path());
-  PairRunOptions options{
-      .rank = o.rank,
-      .alpha = o.alpha,
-      .dtype = o.dtype,
-      .exact = o.exact,
-      .kernel = shared && o.kernel == "auto" ? std::string(Products::shared_name()) : o.kernel,
-      .base_id = o.base_id.empty() ? id_of(*o.base) : o.base_id,
-      .threads = o.common.thread_count(),
-      .on_bytes = {}};
+  PairRunOptions options{.rank = o.rank,
+                         .alpha = o.alpha,
+                         .dtype = o.dtype,
+                         .exact = o.exact,
+                         .kernel = kernel_of(o, shared),
+                         .base_id = o.base_id.empty() ? id_of(*o.base) : o.base_id,
+                         .threads = o.common.thread_count(),
+                         .on_bytes = {}};
   std::vector<std::size_t> units(plan.tensors.size());
   std::iota(units.begin(), units.end(), 0U);
   if (o.part) units = pair_units(plan, *o.part);

@@ -209,3 +209,16 @@ t[k][2] = data[8 + size + begin:8 + size + end]'
   expect 0 lora-extract --json --compare a b
   python3 -c 'import json, sys; d = json.load(sys.stdin); assert d["tensors"] == [{"name": "lm_head.weight", "in_a": True, "in_b": True, "distance": 0}]' <<< "$output"
 }
+
+@test "a kernel that is not there is refused, in a dry run too, before anything is written" {
+  both LlamaForCausalLM llama
+  for n in "" -n "-n --json" "--part 1/2"; do
+    expect 2 lora-extract --base base --tuned tuned -o out $n --kernel sse9
+    has stderr "--kernel takes auto, avx512, avx2, neon or baseline, not 'sse9'"
+    # No machine has both.
+    if lora-extract --base base --tuned tuned -o other --kernel neon -n > /dev/null 2>&1; then missing=avx2; else missing=neon; fi
+    expect 2 lora-extract --base base --tuned tuned -o out $n --kernel $missing
+    has stderr "this machine can't run --kernel $missing"
+  done
+  [ ! -e out ] && [ ! -e out.parts ]
+}

@@ -105,7 +105,7 @@ TEST_CASE("kernels agree, and --kernel names the one that runs") {
   std::vector<double> s;
   for (int i = 1; i <= 200; ++i) s.push_back(1.0 / i);
   const Float a = with_spectrum(300, 200, s);
-  for (const std::string_view kernel : {"baseline", "avx2", "avx512"}) {
+  for (const std::string_view kernel : {"baseline", "avx2", "avx512", "neon"}) {
     try {
       const Products products(kernel);
       CHECK(products.name() == kernel);

@@ -41,7 +41,7 @@ def lora_extract(
     full_modules: Strings = (),
     svd: Optional[Literal["fast", "exact"]] = None,
     tolerance: Optional[float] = None,
-    kernel: Optional[str] = None,
+    kernel: Optional[Literal["auto", "avx512", "avx2", "neon", "baseline"]] = None,
     part: Optional[str] = None,
     fingerprint: Optional[Literal["time", "content"]] = None,
     # Adapters
