@@ -27,6 +27,11 @@ build/%/build.ninja: CMakePresets.json | setup
 	@echo "configuring build/$*"
 	@cmake --preset $* > /dev/null
 
+# CMake keeps the compiler that it has found: another one needs a fresh start.
+build/portable-%/build.ninja: CMakePresets.json tools/packaging/requirements.txt tools/packaging/portable/tools | setup
+	@echo "configuring build/portable-$*"
+	@cmake --fresh --preset portable-$* > /dev/null
+
 setup: ## install the Debian packages that are missing (apt-get, as root or with sudo)
 	@.ci/setup $(PACKAGES)
 
