@@ -37,6 +37,24 @@ class End(Training):
             self.assertEqual(finish_push.main([str(self.run_folder)]), 0)
         self.assertEqual(len(self.programs.pushed()), 1)
 
+    def test_relative_paths_are_those_of_the_training(self):
+        self.programs.hangs("hub-push")
+        self.begin(PushCallback("me/model", pack={"base": "base"}, final_wait=0))
+        self.save(10)
+        until((self.programs.folder / "hub-push.hanging").exists)
+        self.finish()
+        self.programs.works("hub-push")
+        self.addCleanup(os.chdir, os.getcwd())
+        training, programs = os.getcwd(), os.path.relpath(self.programs.folder, self.folder.name)
+        os.chdir(self.folder.name)
+        with mock.patch("sys.stderr"), mock.patch.dict(os.environ, {"MODEL_COREUTILS_BIN": programs}):
+            self.assertEqual(finish_push.main(["run"]), 0)
+            self.assertEqual((self.programs.pushed(), os.getcwd()), (["Training in progress, step 10"], training))
+        (self.programs.folder / "st-pack").unlink()
+        with mock.patch("sys.stderr") as said:
+            self.assertEqual(finish_push.main([str(self.run_folder)]), 127)
+        self.assertIn("finish_push: st-pack: is not in the folder", str(said.write.call_args_list))
+
     def test_waits_without_an_end(self):
         self.begin(PushCallback("me/model", final_wait=float("inf")))
         self.save(10)

@@ -242,6 +242,7 @@ class PushCallback(_Background):
         settings = {
             "run": self._run,
             "room": self._room,
+            "folder": os.getcwd(),
             "trainer": os.getpid(),
             "repo": self.repo,
             "message": self._message,

@@ -9,6 +9,7 @@ RUN is the output_dir of the training. The newest complete checkpoint, held or i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
@@ -17,6 +18,7 @@ from typing import Dict, List, Optional
 from ._background import hold as holding
 from ._background.push import Outcome, Push
 from ._background.worker import Desk, Message
+from ._errors import ProgramNotFound
 from ._programs import find_program
 
 PROGRAMS = ("ckpt-prune", "st-pack", "card-gen", "hub-push")
@@ -24,21 +26,29 @@ _CODES = {Outcome.PUSHED: 0, Outcome.LATER: 75, Outcome.NEVER: 5, Outcome.STOP: 
 
 
 def main(arguments: List[str]) -> int:
+    if arguments in (["-h"], ["--help"]):
+        print(__doc__)
+        return 0
     if len(arguments) != 1 or arguments[0].startswith("-"):
-        print(__doc__ if arguments in (["-h"], ["--help"]) else "usage: python -m model_coreutils.finish_push RUN", file=sys.stderr)
-        return 0 if arguments in (["-h"], ["--help"]) else 2
+        print("usage: python -m model_coreutils.finish_push RUN", file=sys.stderr)
+        return 2
     run = os.path.abspath(arguments[0])
     if not os.path.isdir(run):
         _say(f"{run} is not a folder")
         return 7
-    codes = [_finish(run, room) for room in holding.rooms(run)]
+    try:
+        programs = {program: os.path.abspath(find_program(program)) for program in PROGRAMS}  # never those that a file names
+    except ProgramNotFound as error:
+        _say(str(error))
+        return error.code
+    codes = [_finish(run, room, programs) for room in holding.rooms(run)]
     done = [code for code in codes if code is not None]
     if not done:
         _say(f"{run}: nothing is left to push")
     return max(done, default=0)
 
 
-def _finish(run: str, room: str) -> Optional[int]:
+def _finish(run: str, room: str, programs: Dict[str, str]) -> Optional[int]:
     """The exit code; None if there is nothing to push."""
     settings = _settings(room)
     if settings is None:
@@ -48,7 +58,8 @@ def _finish(run: str, room: str) -> Optional[int]:
         _say(f"another process pushes {run} to {settings['repo']} now")
         return 75
     try:
-        programs = {program: find_program(program) for program in PROGRAMS}  # never those that a file names
+        with contextlib.suppress(OSError):
+            os.chdir(settings["folder"])
         job = {**settings, "run": run, "room": room, "trainer": 0}
         outcome = asyncio.run(_push(job, programs))
     except OSError as error:  # such as a full disk
@@ -77,7 +88,7 @@ def _settings(room: str) -> Optional[Message]:
     except (OSError, ValueError) as error:
         _say(f"{path}: {error}")
         return None
-    if isinstance(settings, dict) and {"repo", "message", "pack", "card", "push", "command"} <= settings.keys():
+    if isinstance(settings, dict) and {"repo", "folder", "message", "pack", "card", "push", "command"} <= settings.keys():
         return settings
     _say(f"{path} is not what a PushCallback writes")
     return None

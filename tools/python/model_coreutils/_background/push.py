@@ -52,8 +52,9 @@ def _take_the_rest(origin: str, held: Hold) -> str:
 
 
 class Push(Job):
-    """Settings: run and room, folders; trainer, the id of the process that makes holds; repo; message, with {step}; pack, card
-    and push, options of the programs, card None for no card; command, which finishes the push; programs."""
+    """Settings: run and room, folders; folder, where relative paths in options begin; trainer, the id of the process that makes
+    holds; repo; message, with {step}; pack, card and push, options of the programs, card None for no card; command, which finishes
+    the push; programs."""
 
     def __init__(self, settings: Message, desk: Desk) -> None:
         self._settings = settings
