@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What becomes of a push when its training ends, is killed, or is started again."""
+import multiprocessing
 import os
 import pathlib
 import subprocess
@@ -75,6 +76,17 @@ class End(Training):
         self.assertTrue(first.wait(PATIENCE))
         self.assertEqual(self.programs.pushed(), ["Training in progress, step 10"])
         first._process.wait(PATIENCE)
+
+    def test_a_process_that_multiprocessing_forked_waits_too(self):
+        def train():
+            self.begin(PushCallback("me/model"))
+            self.save(10)
+            self.train_end()
+
+        child = multiprocessing.get_context("fork").Process(target=train)
+        child.start()
+        child.join(PATIENCE)
+        self.assertEqual((child.exitcode, self.programs.pushed()), (0, ["Training in progress, step 10"]))
 
     def test_ctrl_c_ends_the_wait(self):
         self.programs.hangs("hub-push")

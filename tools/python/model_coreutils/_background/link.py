@@ -16,6 +16,8 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import parent_process
+from multiprocessing.util import Finalize
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -56,6 +58,8 @@ class Link:
             os.set_blocking(end.fileno(), False)
         self._write(self.settings)
         _open.append(self)
+        if parent_process() is not None:  # one that multiprocessing forked, as notebook_launcher does, ends without atexit
+            Finalize(None, _finish_all, exitpriority=0)
 
     @property
     def alive(self) -> bool:
@@ -161,5 +165,7 @@ def rooms() -> List[str]:
 @atexit.register
 def _finish_all() -> None:
     """Pushes first: what they held is pruned afterwards."""
-    for link in sorted(_open, key=lambda one: one.kind == "prune"):
+    links = sorted(_open, key=lambda one: one.kind == "prune")
+    _open.clear()
+    for link in links:
         link.finish()
