@@ -58,6 +58,11 @@ class End(Training):
 
     def test_waits_without_an_end(self):
         self.begin(PushCallback("me/model", final_wait=float("inf")))
+        with mock.patch.object(linking.Link, "idle", False), mock.patch.object(linking.Link, "wait"):
+            self.callback._link.finish()
+        self.assertIn("PushCallback: waiting for the last push; Ctrl-C ends the wait", self.warnings())
+        linking._open.clear()
+        self.begin(PushCallback("me/model", final_wait=float("inf")))
         self.save(10)
         self.finish()
         self.assertEqual(self.programs.pushed(), ["Training in progress, step 10"])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import json
+import math
 import os
 import select
 import signal
@@ -122,7 +123,8 @@ class Link:
             self.read()
             was_idle = self.idle
             if not was_idle and self.final_wait > 0 and self.kind == "push":
-                self.log("warning", f"waiting at most {self.final_wait:g} s for the last push; Ctrl-C ends the wait")
+                limit = f" at most {self.final_wait:g} s" if math.isfinite(self.final_wait) else ""
+                self.log("warning", f"waiting{limit} for the last push; Ctrl-C ends the wait")
             self.send(do="finish")
             done = self.wait(max(self.final_wait, _PATIENCE_S) if was_idle else self.final_wait)
         except KeyboardInterrupt:
