@@ -119,7 +119,8 @@ class Trainers:
     """A process that has the libraries imported, and the runs it was asked for."""
 
     def __init__(self):
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "0"}
+        # Tests that import the makers of tables leave transformers silent.
+        environment = {**os.environ, "TRANSFORMERS_VERBOSITY": "warning", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "0"}
         self.process = subprocess.Popen([sys.executable, HERE / "trainer_runs.py", "--serve"], stdin=subprocess.PIPE, text=True, env=environment)
         self.runs = []
 
