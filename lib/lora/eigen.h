@@ -46,12 +46,12 @@ struct unpacket_traits<TwoDoubles> {
 };
 
 template <>
-inline TwoDoubles pset1<TwoDoubles>(const double& value) {
-  return TwoDoubles{value, value};
+inline TwoDoubles pset1<TwoDoubles>(const double& a) {
+  return TwoDoubles{a, a};
 }
 template <>
-inline TwoDoubles plset<TwoDoubles>(const double& first) {
-  return TwoDoubles{first, first + 1};
+inline TwoDoubles plset<TwoDoubles>(const double& a) {
+  return TwoDoubles{a, a + 1};
 }
 template <>
 inline TwoDoubles pload<TwoDoubles>(const double* from) {
