@@ -105,7 +105,7 @@ def fault(route, kind, **members):
 LOST = ["POST", "reset", None]
 TROUBLE = {20: [fault("create", 503), fault("preupload", "reset")], 50: [fault("storage-put", 503), fault("commit", "status-after", status=500)],
            90: [fault("storage-put", "stall", seconds=2)], 120: [LOST, fault("batch", 500)], 150: [fault("commit", "rate-limit")],
-           180: [fault("storage-put", "corrupt")], 210: [fault("commit", "stall-after", seconds=2)], 240: [LOST], 270: [fault("verify", "html")],
+           180: [fault("storage-put", "corrupt")], 210: [fault("commit", "stall-after", seconds=2)], 240: [fault("preupload", 503)], 270: [fault("verify", "html")],
            290: [fault("storage-put", "cut"), fault("commit", "reset")]}
 
 

@@ -32,9 +32,9 @@ def hanging(hub):
 
 
 def pushed(hub):
-    """Whether the Hub has a commit by now."""
+    """Whether the Hub has a commit by now, beside the one that a new repository begins with."""
     try:
-        return bool(hub.repo("ada/tiny")["revisions"]["main"]["commits"])
+        return len(hub.repo("ada/tiny")["revisions"]["main"]["commits"]) > 1
     except OSError:
         return False
 

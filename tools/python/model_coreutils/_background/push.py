@@ -243,6 +243,8 @@ class Push(Job):
         message = self._settings["message"].replace("{step}", str(held.step))
         words = [*self._settings["push"], f"--message={message}", "--threads=1", "--no-progress", "--", held.packed, self._repo]
         result = await self._desk.run("hub-push", words)
+        if result.code == 6:  # also when the repository goes away under a push; another push makes it anew
+            result = await self._desk.run("hub-push", words)
         if result.code != 0:
             return self._failed(held, "hub-push", result)
         self._desk.well(f"pushed {held.name} to {result.printed.decode('utf-8', 'replace').strip()}")
