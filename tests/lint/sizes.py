@@ -5,13 +5,14 @@ or tools does not open with a paragraph that explains its method."""
 import pathlib
 import re
 import sys
+import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FILE_LINES = 500
 FUNCTION_LINES = 60
 UNEXPLAINED_LINES = 250  # of a source without a paragraph
 PARAGRAPH_LINES = 3
-DATA = re.compile(r"tests/fixtures/|tests/fuzz/corpus/|lib/\w+/data/|.*/__pycache__/")
+DATA = re.compile(r"tests/fixtures/|tests/fuzz/corpus/|lib/\w+/data/|.*/(__pycache__|\.\w+_cache)/")
 # One case for each opcode: cut up, it would be harder to read.
 LONG = {("lib/weights/pickle/machine.cc", "step")}
 
@@ -69,6 +70,14 @@ def faults(path, text):
         yield f"{path}: {length} lines, and no paragraph at the top says how it works"
 
 
+def text_of(path):
+    """The text of a file; None for one that holds something else."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
 def self_test():
     body = "  call();\n" * FUNCTION_LINES
     wrong = [
@@ -96,16 +105,19 @@ def self_test():
         assert list(faults(*case)), f"went unnoticed: {case[0]}: {case[1][:60]!r}"
     for case in right:
         assert not list(faults(*case)), f"was refused: {list(faults(*case))}"
+    with tempfile.NamedTemporaryFile() as file:
+        pathlib.Path(file.name).write_bytes(b"\xff\0")
+        assert text_of(pathlib.Path(file.name)) is None
 
 
 def main():
     if sys.argv[1:] == ["--self-test"]:
         return self_test()
     files = {str(p.relative_to(ROOT)): p for d in ("lib", "tools", "tests") for p in sorted((ROOT / d).rglob("*")) if p.is_file()}
-    files = {name: p for name, p in files.items() if not DATA.match(name)}
-    found = [f for name, p in files.items() for f in faults(name, p.read_text())]
-    print("\n".join(found) or f"sizes: {len(files)} files, none too long")
-    return 1 if found or not files else 0
+    texts = {name: text for name, p in files.items() if not DATA.match(name) and (text := text_of(p)) is not None}
+    found = [f for name, text in texts.items() for f in faults(name, text)]
+    print("\n".join(found) or f"sizes: {len(texts)} files, none too long")
+    return 1 if found or not texts else 0
 
 
 if __name__ == "__main__":
