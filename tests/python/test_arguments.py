@@ -6,6 +6,7 @@ import pathlib
 from programs import BIN_DIR, FIXTURES, Case
 
 import model_coreutils as mc
+from model_coreutils.functions.ckpt_prune import CKPT_PRUNE
 
 
 class Arguments(Case):
@@ -48,6 +49,16 @@ class Arguments(Case):
         self.assertTrue(report.ok)
         metadata = mc.st_inspect("out")["metadata"]
         self.assertEqual([metadata[f"key{i}"] for i, each in enumerate(odd) if each], [each for each in odd if each])
+
+    def test_options_without_a_function(self):
+        cases = [({"keep": 3, "keep_best": 0}, ["--keep=3", "--keep-best=0"]), ({"min": True, "max": False, "metric": None}, ["--min"]),
+                 ({"pin": [1, "2"]}, ["--pin=1", "--pin=2"]), ({"trash": pathlib.Path("a b")}, ["--trash=a b"]), ({}, [])]
+        for keywords, expected in cases:
+            self.assertEqual(CKPT_PRUNE.options(keywords), expected)
+        for keywords, said in (({"keeep": 3}, "'keeep'; did you mean 'keep'?"), ({"keep_epoch": True}, "did you mean 'keep_epochs'?"),
+                               ({"run_dirs": "x"}, "run_dirs"), ({5: None}, "5$"), ({"dry-run": True}, "did you mean 'dry_run'?")):
+            with self.assertRaisesRegex(TypeError, said.replace("?", "[?]")):
+                CKPT_PRUNE.options(keywords)
 
     def test_types_are_checked(self):
         for options in ({"force": "yes"}, {"max_shard_size": ["1GB", "2GB"]}, {"output": True}, {"select": 1j, "output": "x"},

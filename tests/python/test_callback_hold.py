@@ -15,7 +15,6 @@ from model_coreutils._background.hold import Hold  # noqa: E402
 from model_coreutils._background.nodes import lacks_other_ranks  # noqa: E402
 from model_coreutils._background.push import Outcome, outcome_of  # noqa: E402
 from model_coreutils._background.queue import Queue  # noqa: E402
-from model_coreutils._background.words import words  # noqa: E402
 
 
 def no_links(*_, **__):
@@ -201,12 +200,6 @@ class Tables(unittest.TestCase):
         expected = {0: "PUSHED", 75: "LATER", 7: "LATER", -15: "LATER", -9: "LATER", 143: "LATER", 6: "STOP", 2: "STOP", 5: "NEVER", 4: "NEVER", 3: "NEVER", 1: "NEVER"}
         self.assertEqual({code: outcome_of(code).name for code in expected}, expected)
         self.assertEqual(len(Outcome), 4)
-
-    def test_keywords(self):
-        cases = [({"keep": 3, "keep_best": 0}, ["--keep=3", "--keep-best=0"]), ({"min": True, "max": False, "metric": None}, ["--min"]),
-                 ({"pin": [1, "2"]}, ["--pin=1", "--pin=2"]), ({"type_": "x"}, ["--type=x"]), ({"trash": pathlib.Path("a b")}, ["--trash=a b"])]
-        for keywords, expected in cases:
-            self.assertEqual(words(keywords), expected)
 
     def test_who_lacks_the_files_of_other_ranks(self):
         def args(**members):

@@ -71,9 +71,11 @@ class Prune(Training):
         for wrong in (dict(keep=-1), dict(keep=True), dict(keep="3"), dict(keep_best=1.5), dict(json=True), dict(dry_run=True)):
             with self.assertRaises(ValueError, msg=repr(wrong)):
                 PruneCallback(**wrong)
-        self.programs.says("ckpt-prune", 2, "there is no option --keeep")
-        with self.assertRaisesRegex(ValueError, "there is no option --keeep"):
+        with self.assertRaisesRegex(ValueError, "'keeep'; did you mean 'keep'"):
             PruneCallback(keeep=3)
+        self.programs.says("ckpt-prune", 2, "--torn takes keep, remove or aside, not 'never'")
+        with self.assertRaisesRegex(ValueError, "ckpt-prune: --torn takes keep"):
+            PruneCallback(torn="never")
         self.programs.says("ckpt-prune", 7, "/nowhere: cannot open the pin")
         with self.assertRaisesRegex(InputOutputError, "cannot open the pin"):
             PruneCallback(pin="/nowhere")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import difflib
 import numbers
 import os
 from typing import Any, Iterable, List, Mapping, Sequence, Union
@@ -19,13 +20,13 @@ Pairs = Union[str, Iterable[str], Mapping[str, object]]
 
 
 class Command:
-    """What the arguments of one function are. Each word is the name of a parameter, and those that are not listed are
-    options with one value.
+    """What the arguments of one function are. Each word is the name of a parameter.
 
     operands  in the order of the command line
     flags     options without a value
     switches  flags with an opposite, --NAME and --no-NAME
     maybe     options that may have a value: True, or the value
+    values    options with one value
     lists     options that can be repeated
     files     options with paths
     views     options that print text, not a document
@@ -42,19 +43,21 @@ class Command:
         flags: str = "",
         switches: str = "",
         maybe: str = "",
+        values: str = "",
         lists: str = "",
         files: str = "",
         views: str = "",
         several: str = "",
         fixed: str = "",
     ) -> None:
-        self._program = program
+        self.program = program
         self._function = function
         self._operands = operands.split()
         self._flags = flags.split()
         self._switches = switches.split()
         self._maybe = maybe.split()
         self._lists = lists.split()
+        self._names = [*self._flags, *self._switches, *self._maybe, *values.split(), *self._lists]
         self._files = files.split()
         self._views = views.split()
         self._several = several.split()
@@ -69,11 +72,11 @@ class Command:
                 f"{self._function}() returns one document, so it takes one of the {self._operands[0]}, not {count}: "
                 f"call it for each; only with {' or '.join(self._several)} it takes more"
             )
-        return run(self._program, ["--json"] * as_json + self.arguments(given), as_json)
+        return run(self.program, ["--json"] * as_json + self.arguments(given), as_json)
 
     def text(self, given: Mapping[str, Any]) -> Text:
         """Runs the program and returns what it prints, or the card that it wrote."""
-        report = run(self._program, self.arguments(given), as_json=False)
+        report = run(self.program, self.arguments(given), as_json=False)
         text = report.text
         if given.get("in_place"):
             path = os.path.join(os.fsdecode(given["folder"]), "README.md")
@@ -87,15 +90,17 @@ class Command:
 
     def arguments(self, given: Mapping[str, Any]) -> List[str]:
         """The arguments of the command line. Raises TypeError and ValueError, as functions do."""
-        options: List[str] = list(self._fixed)
-        for name, value in given.items():
-            if name not in self._operands:
-                options += self._option(name, value)
+        options = self.options({name: value for name, value in given.items() if name not in self._operands})
         operands: List[str] = []
         for name in self._operands:
             values = given[name] if isinstance(given[name], tuple) else (given[name],)
             operands += [self._operand(name, value) for value in values if value is not None]
-        return [*options, "--", *operands]
+        return [*self._fixed, *options, "--", *operands]
+
+    def options(self, given: Mapping[str, Any]) -> List[str]:
+        """The options of the command line: {"keep_best": 1, "pin": [3, 4], "min": True, "max": False, "metric": None} are
+        --keep-best=1 --pin=3 --pin=4 --min."""
+        return [word for name, value in given.items() for word in self._option(name, value)]
 
     def _operand(self, name: str, value: Any) -> str:
         if not isinstance(value, (str, bytes, os.PathLike)):
@@ -103,6 +108,9 @@ class Command:
         return self._path(name, value)
 
     def _option(self, name: str, value: Any) -> List[str]:
+        if name not in self._names:
+            close = "".join(f"; did you mean {one!r}?" for one in difflib.get_close_matches(str(name), self._names, 1))
+            raise TypeError(f"{self._function}() has no keyword argument {name!r}{close}")
         option = "--" + name.rstrip("_").replace("_", "-")
         if value is None:
             return []

@@ -92,5 +92,6 @@ def error_of(returncode: int, errors: List[str], report: Report) -> ProgramError
         name = signal.Signals(-returncode).name if -returncode in set(signal.Signals) else f"signal {-returncode}"
         said = "".join(f": {error}" for error in errors[-1:])
         return Interrupted(report.program, 128 - returncode, f"ended by {name}{said}", report)
-    message = "\n".join(errors or report.messages[-1:]) or f"ended with exit code {returncode}"
+    last = [line.removeprefix(f"{report.program}: ") for line in report.messages[-1:]]
+    message = "\n".join(errors or last) or f"ended with exit code {returncode}"
     return _CLASSES.get(returncode, ProgramError)(report.program, returncode, message, report)

@@ -3,7 +3,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, Tuple
+import json
+from typing import Any, Dict, Mapping, Tuple, Union
+
+
+def document_of(printed: Union[str, bytes]) -> Dict[str, Any]:
+    """The JSON document that was printed; nothing if it is not one."""
+    try:
+        document = json.loads(printed)
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 class Report(Dict[str, Any]):

@@ -8,16 +8,16 @@ notes as INFO, warnings as WARNING. An error becomes the message of the exceptio
 
 from __future__ import annotations
 
-import json
 import logging
+import os
 import re
 import subprocess
 import threading
-from typing import IO, Any, Dict, List, Sequence
+from typing import IO, Callable, List, Mapping, Sequence
 
 from ._errors import error_of
 from ._programs import find_program
-from ._report import Report
+from ._report import Report, document_of
 
 _logger = logging.getLogger("model_coreutils")
 
@@ -27,14 +27,24 @@ _OF_AN_ERROR = "1;31"
 _PATIENCE_S = 10.0
 
 
-def run(program: str, arguments: Sequence[str], as_json: bool = True) -> Report:
-    """Runs a program with these arguments of the command line to its end. `as_json`: what it prints is a document. Raises
-    ProgramNotFound, or the error of an exit code other than 0 and 1."""
-    command = [find_program(program), "--color=always", *arguments]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+def _log(level: int, line: str) -> None:
+    _logger.log(level, "%s", line)
+
+
+def run(
+    program: str,
+    arguments: Sequence[str],
+    as_json: bool = True,
+    environment: Mapping[str, str] = {},
+    log: Callable[[int, str], None] = _log,
+) -> Report:
+    """Runs a program with these arguments of the command line to its end. `as_json`: what it prints is a document;
+    `environment`: what its environment has besides ours. Raises ProgramNotFound, or the error of an exit code other than 0 and 1."""
+    command, pipe = [find_program(program), "--color=always", *arguments], subprocess.PIPE
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env={**os.environ, **environment})
     assert process.stdout is not None and process.stderr is not None
     try:
-        messages = _Messages(program, process.stderr)
+        messages = _Messages(program, process.stderr, log)
         with process.stdout:
             printed = process.stdout.read().decode("utf-8", "surrogateescape")
         code = process.wait()
@@ -42,7 +52,7 @@ def run(program: str, arguments: Sequence[str], as_json: bool = True) -> Report:
     except BaseException:
         _end(process)
         raise
-    document = _document(printed) if as_json else {}
+    document = document_of(printed) if as_json else {}
     report = Report(
         document,
         program=program,
@@ -69,11 +79,11 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 class _Messages:
     """The lines of stderr, read in a thread."""
 
-    def __init__(self, program: str, stream: IO[bytes]) -> None:
+    def __init__(self, program: str, stream: IO[bytes], log: Callable[[int, str], None]) -> None:
         self.lines: List[str] = []
         self.errors: List[str] = []  # those that say what is wrong, without the program's name
         self._prefix = program + ": "
-        self._stream = stream
+        self._stream, self._log = stream, log
         self._thread = threading.Thread(target=self._read, name=f"stderr of {program}", daemon=True)
         self._thread.start()
 
@@ -86,24 +96,15 @@ class _Messages:
         style, plain = _STYLE.match(line), _STYLE.sub("", line)
         self.lines.append(plain)
         if style and style[1] == _OF_AN_ERROR:
-            self.errors.append(plain[len(self._prefix) :])
+            self.errors.append(plain.removeprefix(self._prefix))
         elif style or not plain.startswith(self._prefix):  # a warning, or not the program itself but what loads it
-            _logger.warning("%s", plain)
+            self._log(logging.WARNING, plain)
         else:
-            _logger.info("%s", plain)
+            self._log(logging.INFO, plain)
 
     def join(self) -> None:
         self._thread.join()
 
     def log_errors(self, level: int) -> None:
         for error in self.errors:
-            _logger.log(level, "%s%s", self._prefix, error)
-
-
-def _document(printed: str) -> Dict[str, Any]:
-    """The JSON document that was printed; nothing if it is not one."""
-    try:
-        document = json.loads(printed)
-    except ValueError:
-        return {}
-    return document if isinstance(document, dict) else {}
+            self._log(level, self._prefix + error)

@@ -23,11 +23,16 @@ from transformers import TrainerCallback
 from transformers.utils import logging
 
 from ._background import hold as holding
+from ._background.check import ask, check
 from ._background.link import Link, rooms
 from ._background.nodes import lacks_other_ranks
-from ._background.words import ask, check, words
+from ._command import Command
 from ._errors import TemporaryFailure
 from ._programs import find_program
+from .functions.card_gen import CARD_GEN
+from .functions.ckpt_prune import CKPT_PRUNE
+from .functions.hub_push import HUB_PUSH
+from .functions.st_pack import ST_PACK
 
 _logger = logging.get_logger("transformers.model_coreutils")
 
@@ -121,7 +126,7 @@ class PruneCallback(_Background):
     def __init__(self, keep: Optional[int] = 3, keep_best: Optional[int] = 1, **options: Any) -> None:
         for name, value in (("keep", keep), ("keep_best", keep_best)):
             _require(value is None or _is_count(value), f"{name} is a number of 0 or more, or None, not {value!r}")
-        self._words = words({"keep": keep, "keep_best": keep_best, **_free("ckpt-prune", options)})
+        self._words = _words(CKPT_PRUNE, {"keep": keep, "keep_best": keep_best}, options)
         check("ckpt-prune", ["--dry-run", *self._words], "--", "{}")
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -199,13 +204,12 @@ class PushCallback(_Background):
         self.repo, self.final_wait = repo, float(final_wait)
         self._steps, self._seconds = _pace(every)
         self._endpoint, self._revision, self._message = endpoint, revision, message
-        self._pack = words({"dtype": dtype, **_free("st-pack", pack)})
+        self._pack = _words(ST_PACK, {"dtype": dtype}, pack)
         self._card = None
         if card is not False:
             own = {"repo": repo, "base": base, "dataset": dataset, "license": license}
-            self._card = words({**own, **_free("card-gen", None if card is True else card)})
-        private_words = {"private": private is True, "no_private": private is False}
-        self._push = words({**private_words, "revision": revision, "endpoint": endpoint, **_free("hub-push", push)})
+            self._card = _words(CARD_GEN, own, None if card is True else card)
+        self._push = _words(HUB_PUSH, {"private": private, "revision": revision, "endpoint": endpoint}, push)
         self._check()
 
     def _check(self) -> None:
@@ -304,21 +308,23 @@ def _require(condition: bool, message: str) -> None:
 
 # Options that a callback sets itself, or that would change what it is for.
 _SET = {
-    "ckpt-prune": "json dry_run list paths need null recursive config follow pattern deep",
-    "st-pack": "output json dry_run null part force salvage dtype",
-    "card-gen": "in_place run repo check lint fix json explain preview plot base dataset license",
-    "hub-push": "every message commit_message endpoint revision private no_private type repo_type create_pr part dry_run json verify delete",
+    "ckpt-prune": "dry_run list paths need null recursive config follow pattern deep",
+    "st-pack": "output dry_run null part force salvage dtype",
+    "card-gen": "in_place run repo check lint fix explain preview plot base dataset license",
+    "hub-push": "every message commit_message endpoint revision private type repo_type create_pr part dry_run verify delete",
 }
 
 
-def _free(program: str, options: Optional[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The options that were given, none of which the callback sets itself."""
-    _require(options is None or isinstance(options, Mapping), f"options of {program} are a dict, not {options!r}")
-    everywhere = "threads progress no_progress color quiet verbose help version"
+def _words(command: Command, own: Mapping[str, Any], options: Optional[Mapping[str, Any]]) -> List[str]:
+    """Options of a program: what the callback sets of them, and those that were given besides."""
+    _require(options is None or isinstance(options, Mapping), f"options of {command.program} are a dict, not {options!r}")
     for name in options or {}:
-        taken = str(name).replace("-", "_").rstrip("_") in f"{_SET[program]} {everywhere}".split()
-        _require(not taken, f"{name!r} can't be set among the options of {program}")
-    return options or {}
+        taken = name in f"{_SET[command.program]} threads quiet verbose".split()
+        _require(not taken, f"{name!r} can't be set among the options of {command.program}")
+    try:
+        return command.options({**own, **(options or {})})
+    except TypeError as error:
+        raise ValueError(str(error)) from None
 
 
 def _is_number(value: object) -> bool:

@@ -7,12 +7,16 @@ from typing import Literal, Optional, Union
 from .._command import Command, Pairs, Paths, StrPath, Strings
 from .._report import Report, Text
 
-_CARD_GEN = Command(
+CARD_GEN = Command(
     "card-gen",
     "card_gen",
     operands="folder",
     flags="in_place check lint fix preview explain provenance strict quiet verbose",
     maybe="plot",
+    values=(
+        "base_from relation name repo license license_name license_link library pipeline_tag run method wandb comet "
+        "trackio tensorboard citation source_revision style facts"
+    ),
     lists="base language tag set dataset eval library_version author",
     files="base_from run eval plot facts",
 )
@@ -117,14 +121,18 @@ def card_gen(
     Example: card_gen("out", in_place=True, base="owner/name", dataset="owner/data")
     See card-gen(1).
     """
-    return _CARD_GEN.text(locals())
+    return CARD_GEN.text(locals())
 
 
-_CARD_FACTS = Command(
+CARD_FACTS = Command(
     "card-gen",
     "card_facts",
     operands="folder",
     flags="provenance strict quiet verbose",
+    values=(
+        "base_from relation name repo license license_name license_link library pipeline_tag run method wandb comet "
+        "trackio tensorboard citation source_revision facts"
+    ),
     lists="base language tag set dataset eval library_version author",
     files="base_from run eval facts",
 )
@@ -211,10 +219,10 @@ def card_facts(
     Example: card_facts("out")["facts"]
     See card-gen(1).
     """
-    return _CARD_FACTS.report(locals())
+    return CARD_FACTS.report(locals())
 
 
-_CARD_LINT = Command(
+CARD_LINT = Command(
     "card-gen",
     "card_lint",
     operands="file",
@@ -244,4 +252,4 @@ def card_lint(
     Example: card_lint("out/README.md").ok
     See card-gen(1).
     """
-    return _CARD_LINT.report(locals())
+    return CARD_LINT.report(locals())

@@ -7,11 +7,15 @@ from typing import Iterable, Literal, Optional, Union
 from .._command import Command, Integers, StrPath
 from .._report import Report
 
-_CKPT_PRUNE = Command(
+CKPT_PRUNE = Command(
     "ckpt-prune",
     "ckpt_prune",
     operands="run_dirs",
     flags="min max keep_epochs allow_unresumable recursive deep list need dry_run null quiet verbose",
+    values=(
+        "keep keep_last keep_best metric keep_every keep_within follow keep_optimizer_last max_total min_free torn "
+        "torn_age trash pattern config paths threads"
+    ),
     lists="keep_step pin",
     files="follow pin trash config",
     views="paths",
@@ -103,4 +107,4 @@ def ckpt_prune(
     Example: ckpt_prune("runs/x", keep=3, keep_best=1, dry_run=True)["runs"]
     See ckpt-prune(1).
     """
-    return _CKPT_PRUNE.report(locals())
+    return CKPT_PRUNE.report(locals())

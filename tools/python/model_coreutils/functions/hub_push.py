@@ -7,12 +7,16 @@ from typing import Optional, Union
 from .._command import Command, StrPath, Strings
 from .._report import Report
 
-_HUB_PUSH = Command(
+HUB_PUSH = Command(
     "hub-push",
     "hub_push",
     operands="local repo path_in_repo",
     flags="create_pr no_create link prune_revisions all follow_symlinks verify insecure_http dry_run quiet verbose",
     switches="private",
+    values=(
+        "revision type repo_type endpoint expect_parent tag message commit_message description commit_description "
+        "every limit_rate max_wait timeout max_files_per_commit part threads"
+    ),
     lists="include exclude delete allow",
 )
 
@@ -108,4 +112,4 @@ def hub_push(
     Example: hub_push("out", "user/repo", private=True)["url"]
     See hub-push(1).
     """
-    return _HUB_PUSH.report(locals())
+    return HUB_PUSH.report(locals())

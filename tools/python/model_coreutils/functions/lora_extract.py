@@ -7,11 +7,15 @@ from typing import Literal, Optional, Union
 from .._command import Command, StrPath, Strings
 from .._report import Report
 
-_LORA_EXTRACT = Command(
+LORA_EXTRACT = Command(
     "lora-extract",
     "lora_extract",
     operands="checkpoint",
     flags="weights_only force verify compare dry_run quiet verbose",
+    values=(
+        "output dtype base_id adapter alpha base tuned rank max_rank embeddings bias svd tolerance kernel part "
+        "fingerprint resize threads"
+    ),
     lists="target exclude full_modules",
     files="output base tuned",
 )
@@ -98,4 +102,4 @@ def lora_extract(
     Example: lora_extract("checkpoint-500", output="adapter")
     See lora-extract(1).
     """
-    return _LORA_EXTRACT.report(locals())
+    return LORA_EXTRACT.report(locals())

@@ -7,12 +7,13 @@ from typing import Literal, Optional, Union
 from .._command import Command, StrPath, Strings
 from .._report import Report
 
-_ST_INSPECT = Command(
+ST_INSPECT = Command(
     "st-inspect",
     "st_inspect",
     operands="paths",
     flags="tensors names header stats hash diff combine ignore_dtype dry_run null quiet verbose",
     maybe="tree metadata check",
+    values="print sort fail_on part rtol atol threads",
     lists="filter map",
     views="names header metadata tree",
     several="diff combine",
@@ -90,4 +91,4 @@ def st_inspect(
     Example: st_inspect("out", check="hub").ok
     See st-inspect(1).
     """
-    return _ST_INSPECT.report(locals())
+    return ST_INSPECT.report(locals())

@@ -7,11 +7,12 @@ from typing import Literal, Optional, Union
 from .._command import Command, Pairs, Paths, StrPath, Strings
 from .._report import Report
 
-_ST_PACK = Command(
+ST_PACK = Command(
     "st-pack",
     "st_pack",
     operands="inputs",
     flags="weights_only force verify salvage dry_run null quiet verbose",
+    values="output max_shard_size from_ key base part fingerprint names_from threads",
     lists="metadata adapter dtype select exclude rename",
     files="output base adapter names_from",
 )
@@ -83,4 +84,4 @@ def st_pack(
     Example: st_pack("checkpoint-500", output="out", dtype="bf16")
     See st-pack(1).
     """
-    return _ST_PACK.report(locals())
+    return ST_PACK.report(locals())
