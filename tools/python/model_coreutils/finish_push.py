@@ -16,8 +16,8 @@ import sys
 from typing import Dict, List, Optional
 
 from ._background import hold as holding
+from ._background.desk import Desk, Message
 from ._background.push import Outcome, Push
-from ._background.worker import Desk, Message
 from ._errors import ProgramNotFound
 from ._programs import find_program
 

@@ -12,8 +12,8 @@ import asyncio
 import os
 from typing import List, Optional, Set
 
+from .desk import Desk, Job, Message, Result, rest
 from .hold import CHECKPOINT, held
-from .worker import Desk, Job, Message, Result, rest
 
 _PAUSES_S = (0.2, 30.0)  # between looks at a checkpoint that is not complete: the first, doubled up to the last
 _BUSY_S = 2.0  # another ckpt-prune is at work
@@ -92,13 +92,13 @@ class Prune(Job):
     def _report(self, result: Result) -> None:
         if result.code != 0:
             return self._desk.trouble(result.said, f"ckpt-prune: {result.said}")
-        checkpoints = [one for run in (result.document or {}).get("runs", []) for one in run["checkpoints"]]
+        checkpoints = [one for run in result.document.get("runs", []) for one in run["checkpoints"]]
         removed = ", ".join(one["name"] for one in checkpoints if one["verb"] == "remove")
         self._desk.well(f"removed {removed}" if removed else "")
 
     def _is_complete(self, result: Result) -> bool:
         """Whether the newest save is complete, or gone. Without a report there is nothing to wait for."""
-        for run in (result.document or {}).get("runs", []):
+        for run in result.document.get("runs", []):
             for one in run["checkpoints"]:
                 if one["name"] == self._saved:
                     return one["condition"] != "torn" and not one["being_written"]

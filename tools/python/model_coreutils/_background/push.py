@@ -16,9 +16,9 @@ import os
 from typing import Dict, Iterable, List, Optional
 
 from . import hold as holding
+from .desk import Desk, Job, Message, Result, rest
 from .hold import Hold
 from .queue import Queue
-from .worker import Desk, Job, Message, Result, rest
 
 _LOOKS_S = (0.2, 30.0)  # between looks whether a checkpoint is complete: the first, doubled up to the last
 _TRIES_S = (5.0, 300.0)  # between tries to push: likewise
@@ -186,10 +186,10 @@ class Push(Job):
     async def _verdicts(self, run: str) -> Dict[str, str]:
         """Why each checkpoint of a run is not complete; empty for one that is."""
         result = await self._desk.run("ckpt-prune", ["--list", "--json", "--threads=1", "--", run])
-        if result.document is None:
+        if not result.document:
             self._desk.trouble("ckpt-prune", f"{self._repo}: nothing is pushed for now: ckpt-prune: {result.said}")
         verdicts = {}
-        for found in (result.document or {}).get("runs", []):
+        for found in result.document.get("runs", []):
             for one in found["checkpoints"]:
                 whole = one["condition"] != "torn" and not one["being_written"]
                 verdicts[one["name"]] = "" if whole else one.get("why") or "it is being written"

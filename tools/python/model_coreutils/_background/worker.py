@@ -22,109 +22,14 @@ import platform
 import signal
 import sys
 import traceback
-from typing import Any, Awaitable, Callable, Dict, List, NamedTuple, Optional, Sequence, Set
+from typing import Any, Awaitable, Callable, Dict, List
 
-Message = Dict[str, Any]
+from .desk import Desk, Job, Message
+from .prune import Prune
+from .push import Push
 
-_PATIENCE_S = 6.0  # for a program to clean up
+_JOBS: Dict[str, Callable[[Message, Desk], Job]] = {"prune": Prune, "push": Push}
 _IOPRIO_SET = {"x86_64": 251, "aarch64": 30, "ppc64le": 273, "riscv64": 30, "s390x": 282}
-
-
-class Result(NamedTuple):
-    code: int  # negative: the signal that ended it
-    printed: bytes
-    said: str  # the last line on stderr, without the program's name
-
-    @property
-    def document(self) -> Optional[Dict[str, Any]]:
-        try:
-            found = json.loads(self.printed)
-        except ValueError:
-            return None
-        return found if isinstance(found, dict) else None
-
-
-class Desk:
-    """What a job has at hand: a way to run programs, and one to reach the trainer."""
-
-    def __init__(self, programs: Dict[str, str], send: Callable[[Message], None]) -> None:
-        self._programs = programs
-        self._send = send
-        self._troubles: Set[str] = set()
-        self._idle = -1
-
-    async def run(self, program: str, words: Sequence[str]) -> Result:
-        """Runs a program to its end. One that can't be started looks like one that could not read its input (7)."""
-        command, pipe = [self._programs[program], "--color=never", *words], asyncio.subprocess.PIPE
-        try:
-            process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe)
-        except OSError as error:
-            return Result(7, b"", f"cannot be started: {error}")
-        try:
-            printed, said = await process.communicate()
-        except asyncio.CancelledError:
-            await _end(process)
-            raise
-        lines = said.decode("utf-8", "replace").splitlines() or [""]
-        last = lines[-1][len(program) + 2 :] if lines[-1].startswith(program + ": ") else lines[-1]
-        code = process.returncode or 0
-        return Result(code, printed, last or (f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"))
-
-    def tell(self, text: str) -> None:
-        self._send({"level": "info", "text": text})
-
-    def warn(self, text: str) -> None:
-        self._send({"level": "warning", "text": text})
-
-    def trouble(self, kind: str, text: str) -> None:
-        """Warns, once of each kind until all is well."""
-        if kind not in self._troubles:
-            self._troubles.add(kind)
-            self.warn(text)
-
-    def well(self, text: str) -> None:
-        """Something worked. Said aloud where it ends a trouble; without a text, there is nothing to say."""
-        if text:
-            (self.warn if self._troubles else self.tell)(text)
-        self._troubles.clear()
-
-    def idle(self, number: int) -> None:
-        if number != self._idle:
-            self._idle = number
-            self._send({"idle": number})
-
-    def stopped(self) -> None:
-        self._send({"stopped": True})
-
-
-class Job:
-    """What a worker does. `hear` is called with each message, `work` returns when all is done after "finish"."""
-
-    def hear(self, message: Message) -> None:
-        raise NotImplementedError
-
-    async def work(self) -> None:
-        raise NotImplementedError
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    try:
-        process.terminate()
-        await asyncio.wait_for(process.wait(), _PATIENCE_S)
-    except ProcessLookupError:
-        pass
-    except asyncio.TimeoutError:
-        process.kill()
-
-
-async def rest(event: asyncio.Event, seconds: Optional[float] = None) -> bool:
-    """Waits for an event, or for some time. Whether the event came."""
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except asyncio.TimeoutError:
-        return False
-    event.clear()
-    return True
 
 
 async def serve(make: Callable[[Message, Desk], Job]) -> None:
@@ -192,11 +97,7 @@ def _lower_priority() -> None:
 def main(kind: str) -> None:
     _lower_priority()
     try:
-        if kind == "prune":
-            from .prune import Prune as make
-        else:
-            from .push import Push as make  # type: ignore[assignment]
-        asyncio.run(serve(make))
+        asyncio.run(serve(_JOBS[kind]))
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         _write({"level": "warning", "text": f"fault in {os.path.basename(place.filename)}:{place.lineno}: {error!r}"})
