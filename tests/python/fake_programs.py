@@ -3,7 +3,7 @@
 
     Programs(folder, version)   puts ckpt-prune, st-pack, card-gen and hub-push there
 
-A checkpoint is torn if it holds a file `torn`. `says(program, code, text)` lets a program fail, `hangs(program)` lets it wait for
+A checkpoint is torn if it holds a file `torn`. `says(program, code, text)` lets a program fail, or fail once, `hangs(program)` lets it wait for
 SIGTERM where it may use the network, `works(program)` ends both."""
 import json
 import os
@@ -41,9 +41,9 @@ class Programs:
         log = self.folder / "pushed"
         return log.read_text().splitlines() if log.exists() else []
 
-    def says(self, program, code, text):
+    def says(self, program, code, text, once=False):
         place = self.folder / f"{program}.fails"
-        place.with_suffix(".new").write_text(json.dumps([code, text]))
+        place.with_suffix(".new").write_text(json.dumps([code, text, once]))
         place.with_suffix(".new").rename(place)
 
     def hangs(self, program):
@@ -83,7 +83,9 @@ def main(folder, program, arguments):
     with open(folder / f"{program}.calls", "a") as log:
         log.write(json.dumps(arguments) + "\n")
     if (folder / f"{program}.fails").exists():
-        code, text = json.loads((folder / f"{program}.fails").read_text())
+        code, text, once = json.loads((folder / f"{program}.fails").read_text())
+        if once:
+            (folder / f"{program}.fails").unlink()
         print(f"{program}: {text}", file=sys.stderr)
         return code
     if (folder / f"{program}.hangs").exists() and "HF_HUB_OFFLINE" not in os.environ:

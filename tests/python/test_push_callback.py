@@ -118,6 +118,19 @@ class Push(Training):
         self.assertEqual(self.programs.pushed(), ["Training in progress, step 20"])
         self.assertEqual(sorted(os.listdir(self.run_folder)), ["checkpoint-10", "checkpoint-20"])
 
+    def test_what_the_hub_refuses_is_asked_once_more(self):
+        self.begin(PushCallback("me/model"))
+        before = len(self.programs.calls("hub-push"))
+        self.programs.says("hub-push", 6, "404: the repository went away", once=True)
+        self.save(10)
+        self.assertTrue(self.callback.wait(PATIENCE))
+        refused, taken = self.programs.calls("hub-push")[before:]
+        self.assertEqual(refused, taken)
+        self.assertEqual((self.programs.pushed(), self.warnings()), (["Training in progress, step 10"], []))
+        self.save(20)
+        self.assertTrue(self.callback.wait(PATIENCE))
+        self.assertEqual(self.programs.pushed()[1:], ["Training in progress, step 20"])
+
     def test_a_refused_checkpoint_is_passed_over(self):
         self.begin(PushCallback("me/model"))
         self.programs.says("hub-push", 5, "config.json: secret: an access token")
@@ -203,7 +216,8 @@ class Push(Training):
     def test_refuses_before_the_first_step(self):
         for wrong in (dict(repo=""), dict(repo=5), dict(repo="me/model", final_wait=-1), dict(repo="me/model", push={"endpoint": "x"}),
                       dict(repo="me/model", card=[1]), dict(repo="me/model", private="yes"), dict(repo="me/model", push={"dry-run": True}),
-                      dict(repo="me/model", message="a\0"), dict(repo="me/model", pack={"select": [["a"]]})):
+                      dict(repo="me/model", message="a\0"), dict(repo="me/model", pack={"select": [["a"]]}), dict(repo="me/model", push={"repo": "x"}),
+                      dict(repo="me/model", revision="a\0b"), dict(repo="me/model", card={"base_from": "-"}), dict(repo="me/model", pack={"select": True})):
             with self.assertRaises(ValueError, msg=repr(wrong)):
                 PushCallback(**wrong)
         self.programs.says("hub-push", 2, "'a b' is not a repository name")
