@@ -280,4 +280,14 @@ bool JsonValue::find_true(std::string_view key) const {
   return value != nullptr && value->as_bool().value_or(false);
 }
 
+std::vector<std::string> texts_of(const JsonValue* value) {
+  std::vector<std::string> out;
+  if (value == nullptr) return out;
+  if (const std::string* text = value->as_string()) out.push_back(*text);
+  for (const JsonValue& item : value->items()) {
+    if (const std::string* text = item.as_string()) out.push_back(*text);
+  }
+  return out;
+}
+
 }  // namespace mu

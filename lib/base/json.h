@@ -68,6 +68,9 @@ struct JsonLimits {
   bool allow_nonfinite = true;    // bare NaN, Infinity and -Infinity, as Python writes them
 };
 
+// A text, or the texts of a list; empty for null, for no value and for anything else.
+std::vector<std::string> texts_of(const JsonValue* value);
+
 // Parses a whole document. Throws kMalformed at "byte N" with the reason.
 JsonDocument parse_json(std::string_view text, const JsonLimits& limits = {});
 

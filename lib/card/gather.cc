@@ -36,16 +36,6 @@ JsonValue read_object(const Folder& folder, std::string_view name) {
   });
 }
 
-std::vector<std::string> texts_of(const JsonValue* value) {
-  std::vector<std::string> out;
-  if (value == nullptr) return out;
-  if (const std::string* text = value->as_string()) out.push_back(*text);
-  for (const JsonValue& item : value->items()) {
-    if (const std::string* text = item.as_string()) out.push_back(*text);
-  }
-  return out;
-}
-
 bool has_weights(const Folder& folder) {
   return std::any_of(folder.files.begin(), folder.files.end(), [](const FolderFile& file) {
     return !file.is_folder && (file.role == FileRole::kWeights || file.role == FileRole::kWeightsIndex ||

@@ -37,9 +37,6 @@ void try_to(CardFacts& facts, std::string_view what, Read read) {
 // A file that must hold a JSON object. Throws kMalformed and kIo, naming it.
 JsonValue read_object(const Folder& folder, std::string_view name);
 
-// A text, or the texts of a list; empty for null and anything else.
-std::vector<std::string> texts_of(const JsonValue* value);
-
 bool has_weights(const Folder& folder);
 // The weights that stand for a folder, headers only. What is wrong with them is noted.
 std::optional<Weights> open_weights_of(CardFacts& facts, const Folder& folder);

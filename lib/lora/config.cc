@@ -17,16 +17,6 @@
 namespace mu {
 namespace {
 
-std::vector<std::string> strings(const JsonValue* value) {
-  std::vector<std::string> list;
-  if (value == nullptr) return list;
-  if (const std::string* one = value->as_string()) return {*one};
-  for (const JsonValue& item : value->items()) {
-    if (const std::string* text = item.as_string()) list.push_back(*text);
-  }
-  return list;
-}
-
 // Variants whose weights mean something other than B A, or whose base is not the published model.
 constexpr std::array<std::string_view, 8> kVariants = {
     "alora_invocation_tokens", "arrow_config",     "kasa_config",
@@ -117,8 +107,8 @@ LoraConfig parse_lora_config(std::string text) {
   config.lora_bias = root.find_true("lora_bias");
   config.fan_in_fan_out = root.find_true("fan_in_fan_out");
   if (const std::string* bias = root.find_string("bias")) config.bias = *bias;
-  config.target_modules = strings(root.find("target_modules"));
-  config.modules_to_save = strings(root.find("modules_to_save"));
+  config.target_modules = texts_of(root.find("target_modules"));
+  config.modules_to_save = texts_of(root.find("modules_to_save"));
   if (const JsonValue* tokens = root.find("trainable_token_indices")) {
     const auto ids = [](const JsonValue& list) {
       std::vector<std::uint64_t> numbers;

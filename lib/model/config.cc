@@ -24,16 +24,6 @@ std::string string_or_empty(const JsonValue& object, std::string_view key) {
   return text == nullptr ? std::string() : *text;
 }
 
-std::vector<std::string> strings_of(const JsonValue* value) {
-  std::vector<std::string> out;
-  if (value == nullptr) return out;
-  if (const std::string* text = value->as_string()) out.push_back(*text);
-  for (const JsonValue& item : value->items()) {
-    if (const std::string* text = item.as_string()) out.push_back(*text);
-  }
-  return out;
-}
-
 std::optional<double> number_of(const JsonValue& object, std::string_view key) {
   const JsonValue* value = object.find(key);
   return value == nullptr ? std::nullopt : value->as_double();
@@ -78,7 +68,7 @@ ModelConfig parse_model_config(std::string text) {
   ModelConfig config;
   config.root = parse_object(text);
   config.text = std::move(text);
-  config.architectures = strings_of(config.root.find("architectures"));
+  config.architectures = texts_of(config.root.find("architectures"));
   config.model_type = string_or_empty(config.root, "model_type");
   if (const JsonValue* tie = config.root.find("tie_word_embeddings"))
     config.tie_word_embeddings = tie->as_bool();
@@ -132,9 +122,9 @@ std::vector<std::string> auto_map_files(const JsonValue& root) {
   const JsonValue* map = root.find("auto_map");
   if (map == nullptr) return files;
   // A tokenizer's auto_map was a plain list once.
-  for (const std::string& target : strings_of(map)) add_module_file(target, files);
+  for (const std::string& target : texts_of(map)) add_module_file(target, files);
   for (const JsonValue::Member& member : map->members()) {
-    for (const std::string& target : strings_of(&member.value)) add_module_file(target, files);
+    for (const std::string& target : texts_of(&member.value)) add_module_file(target, files);
   }
   return files;
 }
@@ -153,7 +143,7 @@ AdapterConfig parse_adapter_config(std::string_view text) {
     }
   }
   config.alpha = number_of(root, "lora_alpha");
-  config.target_modules = strings_of(root.find("target_modules"));
+  config.target_modules = texts_of(root.find("target_modules"));
   config.bias = string_or_empty(root, "bias");
   return config;
 }

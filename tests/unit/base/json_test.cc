@@ -103,6 +103,18 @@ TEST_CASE("json_scan: a stop behind the eighth byte is found") {
   }
 }
 
+TEST_CASE("json: a text, or the texts of a list") {
+  const auto texts = [](const char* text) {
+    const JsonDocument document = parse_json(text);
+    return texts_of(&document.root);
+  };
+  using Texts = std::vector<std::string>;
+  CHECK(texts(R"("a")") == Texts{"a"});
+  CHECK(texts(R"(["a", 1, null, ["x"], "b"])") == Texts{"a", "b"});
+  for (const char* text : {"null", "1", "[]", R"({"a": "b"})"}) CHECK(texts(text).empty());
+  CHECK(texts_of(nullptr).empty());
+}
+
 TEST_CASE("json_write: escapes what must be escaped and nothing else") {
   std::string out;
   append_json_string(out, std::string_view("\"\\/\b\f\n\r\t\x01\x7F\xE2\x80\xA8é\xFF\0", 17));
