@@ -5,20 +5,9 @@ import http.client
 import http.server
 import socket
 import sys
-import threading
 import urllib.parse
 
-
-def pump(source, sink):
-    try:
-        while chunk := source.recv(65536):
-            sink.sendall(chunk)
-    except OSError:
-        pass
-    try:
-        sink.shutdown(socket.SHUT_WR)
-    except OSError:
-        pass
+from tunnel import tunnel
 
 
 class Proxy(http.server.BaseHTTPRequestHandler):
@@ -34,10 +23,7 @@ class Proxy(http.server.BaseHTTPRequestHandler):
         with socket.create_connection((host, int(port))) as server:
             self.send_response(200)
             self.end_headers()
-            back = threading.Thread(target=pump, args=(server, self.connection), daemon=True)
-            back.start()
-            pump(self.connection, server)
-            back.join()
+            tunnel(self.connection, server)
         self.close_connection = True
 
     def forward(self):

@@ -6,18 +6,7 @@ import ssl
 import sys
 import threading
 
-
-def pump(source, sink):
-    try:
-        while chunk := source.recv(65536):
-            sink.sendall(chunk)
-    except OSError:
-        pass
-    for end in (source, sink):
-        try:
-            end.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
+from tunnel import tunnel
 
 
 def serve(raw):
@@ -27,8 +16,7 @@ def serve(raw):
         raw.close()
         return
     server = socket.create_connection(("127.0.0.1", int(sys.argv[3])))
-    threading.Thread(target=pump, args=(client, server), daemon=True).start()
-    pump(server, client)
+    tunnel(client, server)
 
 
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
