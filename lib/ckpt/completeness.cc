@@ -155,15 +155,17 @@ class Judge {
 
   bool has_trainer_name() const { return cached_role(facts_.name, true) == FileRole::kCheckpoint; }
 
-  SavedArguments arguments() const {
+  const SavedArguments& arguments() {
+    if (arguments_) return *arguments_;
     const PlacedEntry* const entry = files_.top().find("training_args.bin");
-    if (entry == nullptr || files_.leads_nowhere(*entry->entry)) return {};
-    return read_saved_arguments(files_.open(*entry->entry));
+    const bool is_there = entry != nullptr && !files_.leads_nowhere(*entry->entry);
+    arguments_ = is_there ? read_saved_arguments(files_.open(*entry->entry)) : SavedArguments();
+    return *arguments_;
   }
 
-  // With save_on_each_node the Trainer of Transformers 5 writes everything on each node but the weights, which
+  // With save_on_each_node the Trainer of Transformers 5 writes everything on each node except the weights, which
   // only the first process of all writes.
-  bool is_of_other_node() const {
+  bool is_of_other_node() {
     const bool has_others = evidence_.has_rank_files && !evidence_.has_first_rank;
     return has_others && has("trainer_state.json") && arguments().saves_each_node;
   }
@@ -306,6 +308,7 @@ class Judge {
   CheckpointFacts& facts_;
   CheckpointFiles files_;
   Evidence evidence_;
+  std::optional<SavedArguments> arguments_;  // once they were asked for
   bool has_state_ = false;
 };
 
