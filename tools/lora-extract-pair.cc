@@ -131,7 +131,7 @@ bool holds_nothing(const PairResult& result) {
   return false;
 }
 
-// Refuses one that this machine can't run, before a dry run, too.
+// Throws for a kernel that this machine can't run, so that a dry run refuses it, too.
 std::string kernel_of(const LoraExtractOptions& o, bool shared) {
   const std::string_view wanted = shared && o.kernel == "auto" ? Products::shared_name() : o.kernel;
   return std::string(Products(wanted).name());

@@ -13,7 +13,7 @@
 
 namespace mu {
 
-// How the lines begin that only card-gen writes. No fact may hold it.
+// Lines that only card-gen writes begin so. No fact may hold it.
 inline constexpr std::string_view kCardMark = "<!-- card-gen:";
 
 struct Fact {
@@ -81,7 +81,7 @@ struct CardFacts {
   [[nodiscard]] std::vector<std::string> list(std::string_view name) const;
   [[nodiscard]] std::optional<double> number(std::string_view name) const;
 
-  // Whether it is an adapter, by the files of the folder or by what was said.
+  // By the files of the folder, or by what options or the card say.
   [[nodiscard]] bool is_adapter() const;
 
   // The first source of a fact counts; later ones, and empty values, are ignored.

@@ -47,13 +47,14 @@ struct BaseName {
   std::string id, revision;
 };
 std::optional<BaseName> base_from_name(std::string_view name, const std::string& folder);
-// Adds the base model that a name in a file means, with its revision, unless one is known. Whether one is known then.
+// Adds the base model that a name in a file means, with its revision, unless one is known already. Returns whether one
+// is known afterwards.
 bool add_base(CardFacts& facts, std::string_view name, const std::string& folder, std::string_view source);
 
 // Adds what an existing card in the folder says and the files don't. Placeholders and paths are not facts. Throws
 // kMalformed.
 void add_existing_card(CardFacts& facts, std::string text, const std::string& folder);
-// Adds what options said earlier, as the state of a card remembers it, and apart from that what the run said that
+// Two halves of what the state of a card remembers: what options said earlier, and what was read from the run that
 // --run named then.
 void add_given(CardFacts& facts, const CardState& state);
 void add_given_run(CardFacts& facts, const CardState& state);

@@ -19,9 +19,9 @@ struct Headline {
 // The metrics to show of a log with these names, the most telling first.
 std::vector<Headline> headlines_of(const std::vector<std::string>& names);
 
-// Whether a number is not a result: what Transformers' Trainer and its example scripts write beside the metrics
-// (trainer.py, trainer_utils.py speed_metrics, trainer_pt_utils.py metrics_format and save_metrics) about the training,
-// the time it took and how much was evaluated.
+// Whether a number is bookkeeping and not a result: Transformers' Trainer and its example scripts write such numbers
+// beside the metrics, about the training, the time it took and how much was evaluated (trainer.py, trainer_utils.py
+// speed_metrics, trainer_pt_utils.py metrics_format and save_metrics).
 bool keeps_books(std::string_view name);
 
 // The names of the evaluation sets of a log, "" for one without a name. "eval_NAME_loss" shows them; the trainers

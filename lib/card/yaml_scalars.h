@@ -13,8 +13,8 @@ enum class YamlKind : std::uint8_t { kNull, kBool, kNumber, kDate, kString, kLis
 YamlKind hub_kind(std::string_view plain);
 YamlKind python_kind(std::string_view plain);
 
-// What an unquoted value looks like to PyYAML without being it, which it then refuses: "a day" for "2024-02-30". Empty
-// for a value that it reads.
+// PyYAML refuses an unquoted value that looks like something it is not. Returns what it looks like ("a day" for
+// "2024-02-30"); empty for a value that PyYAML reads.
 std::string_view python_misses(std::string_view plain);
 
 }  // namespace mu

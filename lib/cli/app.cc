@@ -171,7 +171,8 @@ void App::common(CommonOptions& options, std::string_view which, const std::stri
   finish(app_->add_flag("-v,--verbose", console().verbose, "print more"), Takes::kNothing);
   flag("-h,--help", help_, "print this help");
   flag("--version", version_,
-       text_.libraries == nullptr ? "print the version" : "print the version; with -v libcurl's, too");
+       text_.libraries == nullptr ? "print the version"
+                                  : "print the version, with -v that of libcurl as well");
 }
 
 // The long option nearest to what was written.

@@ -74,8 +74,8 @@ class App {
   void common(CommonOptions& options, std::string_view which,
               const std::string& threads_help = "threads (default: all)");
 
-  // Prints and throws ExitNow for --help, --version and a lone --dump-options; throws kUsage for wrong arguments. `argv` is
-  // borrowed.
+  // Prints and throws ExitNow for --help, --version and a lone --dump-options; throws kUsage for wrong arguments.
+  // `argv` is borrowed.
   void parse(int argc, const char* const* argv);
   // What --help prints, in lines of at most 80 columns.
   [[nodiscard]] std::string help() const;

@@ -68,7 +68,7 @@ struct AdapterUse {
 // for the parameter before. Empty if it names none.
 std::string target_parameter_of(const std::string& module, const LoraConfig& config);
 
-// The same for factors, told apart without the base: a linear layer's weight is a stack only if its factors are
+// The same for factors, when the base is not at hand: a linear layer's weight is a stack only if its factors are
 // larger than one rank. Empty for the factors of an ordinary layer.
 std::string stack_of(const LoraModule& module, const LoraConfig& config);
 

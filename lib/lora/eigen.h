@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Eigen, with the same order of every sum on any machine. Left to itself it takes the vectors of the machine, which have
-// different lengths and on some round a product and a sum together, and cuts products by the sizes of the machine's caches.
-// Here it gets neither: its vectors are two doubles of the compiler's own, as SSE2 and NEON have them, products and sums
-// stay apart, and the sizes are constants. All code that includes Eigen includes this file.
+// Eigen, with the same order of every sum on any machine. Left to itself, Eigen uses the vectors of the machine, whose
+// lengths differ and some of which round a product and a sum together, and it cuts products by the sizes of the machine's
+// caches. Here vectors are two doubles, as SSE2 and NEON have them, in the compiler's own type; products and sums stay
+// apart; and the sizes are constants. All code that needs Eigen includes this file.
 #pragma once
 
 #define EIGEN_MPL2_ONLY
@@ -20,8 +20,7 @@
 
 #include <Eigen/Core>
 
-// What Eigen's arch/*/PacketMath.h define for a machine. What is not here is Eigen's generic code, which works with
-// operators.
+// What Eigen's arch/*/PacketMath.h define for a machine. For the rest, Eigen's generic code with operators does.
 namespace Eigen::internal {
 
 using TwoDoubles [[gnu::vector_size(16)]] = double;

@@ -55,13 +55,13 @@ class MergeBase {
   [[nodiscard]] std::string source_of(const std::string& name) const;
   // The names, stored or not, that the config ties to a stored tensor.
   [[nodiscard]] std::vector<std::string> tied_to(const std::string& source) const;
-  // Names that are tied to `source` and not stored get a copy of it. If the config can say so, from now on nothing
-  // is tied, and all tied names get their copies; true then. Otherwise loaders see that values differ. Names that
-  // were tied go on to have the same values, as one parameter of PEFT's, until they leave.
+  // Gives names that are tied to `source` and not stored a copy of it. If the config can say that nothing is tied any
+  // more, all tied names get a copy, and the result is true; otherwise loaders see that values differ. Untied names
+  // still share their values, as PEFT has them in one parameter, until leave() takes them out.
   bool untie(const std::string& source);
   // From now on the tensor has values of its own.
   void leave(const std::string& name);
-  // The names that were untied and have the values of `name`, with itself; it alone if there are no others.
+  // The untied names that share the values of `name`, itself included; without others, `name` alone.
   [[nodiscard]] std::vector<std::string> same_as(const std::string& name) const;
 
   void note(std::string text);
@@ -74,7 +74,7 @@ class MergeBase {
 
   Input& input_;
   std::unordered_map<std::string, std::size_t> place_;
-  std::vector<std::vector<std::string>> same_;  // untied; what changes one of a list goes to its first
+  std::vector<std::vector<std::string>> same_;  // names that share values; changes go to the first of a list
   std::optional<std::unordered_map<std::string, StackedParts>> stacks_;  // once one was asked for
   Ties ties_;
 };

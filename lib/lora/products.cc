@@ -23,7 +23,7 @@ struct Kernel {
   MuMultiply* multiply;
 };
 
-// With clang nobody may have found out before what the processor has.
+// libgcc asks the processor what it has when a program starts; in the portable build nobody does (tensor/cpu_model.cc).
 #if defined(__x86_64__)
 bool has_avx2() {
   __builtin_cpu_init();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which modules the trained model had is not known for sure: its class may be a part of the base's, an encoder say.
-// It had those of which the adapter holds a tensor, and their likes in the other layers. If the adapter holds nothing
-// for a name, but the base has such a module, the adapter lacks it.
+// Nobody knows for sure which modules the trained model had: its class may be a part of the base's, such as an encoder.
+// It certainly had those of which the adapter holds a tensor, and their likes in the other layers. If the adapter holds
+// nothing for a name but the base has such a module, the adapter lacks it.
 #include "lora/saved_modules.h"
 
 #include <fmt/format.h>
@@ -74,13 +74,13 @@ std::vector<std::string> loaded_tensors(MergeBase& base) {
 // The module that `key` names, around a tensor.
 struct Named {
   std::string path;     // empty: there is none
-  bool is_own = false;  // its name is the key, and does not only end so ("input_layernorm" for "norm")
+  bool is_own = false;  // it is called exactly so ("input_layernorm" only ends in "norm")
   std::string parent;   // the module of the tensor itself
 };
 
 class Key {
  public:
-  // `own` is the weight of the module that is called exactly so.
+  // `own` is the weight of the module that is called exactly like the key.
   Key(const std::string& key, std::string own) : key_(key), own_(std::move(own)) {}
 
   [[nodiscard]] Named module_of(const std::string& tensor) const {

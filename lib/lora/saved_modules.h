@@ -10,8 +10,7 @@
 namespace mu {
 
 // Compares modules_to_save with what the adapter holds, after merging. Throws kMalformed if it lacks a module that it
-// must have been trained with. Notes what may be of another class than the one that was trained, and names that PEFT
-// passes over.
+// must have been trained with. Notes modules that the trained model may not have had, and names that PEFT passes over.
 void check_saved_modules(MergeBase& base, const Adapter& adapter, const ModuleNames& names);
 
 }  // namespace mu

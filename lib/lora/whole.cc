@@ -88,7 +88,7 @@ void WholeModules::settle_ties(const AdapterUse& use, std::vector<Whole>& wholes
     if (!source.empty()) pairs.emplace_back(source, whole.name);
     for (const std::string& other : base_.tied_to(whole.name)) pairs.emplace_back(whole.name, other);
   }
-  std::set<std::string> untied;  // sources, of which the config does not say it
+  std::set<std::string> untied;  // sources that the config still ties
   for (const auto& [source, other] : pairs) {
     if (untied.contains(source)) continue;
     const auto first = find(source), second = find(other);
@@ -117,7 +117,7 @@ void WholeModules::settle_ties(const AdapterUse& use, std::vector<Whole>& wholes
   }
 }
 
-// Names that were untied since another one was trained, and have the values of an untrained matrix, get it, too.
+// An untrained matrix goes to all names that share it, also those that were untied because another one was trained.
 void WholeModules::spread_untrained(std::vector<Whole>& wholes) const {
   std::vector<Whole> more;
   for (const Whole& whole : wholes) {

@@ -62,8 +62,8 @@ struct FolderOptions {
   // What the components of the model become. A folder that consists of nothing else is one list of tensors,
   // whose names begin with those of the folders, unless they are wanted apart.
   enum class Components : std::uint8_t {
-    kSkipped,  // beside a model in the folder itself they are not opened …
-    kBeside,   // … they are inputs of their own
+    kSkipped,  // not opened if the folder itself holds a model
+    kBeside,   // inputs of their own if the folder itself holds a model
     kApart,    // always inputs of their own
   } components = Components::kSkipped;
 

@@ -15,8 +15,8 @@ extern const std::string_view kTensorNames;
 // What Transformers ties (tie_table.cc).
 extern const std::string_view kTies;
 
-// The line of a table that begins so, without its end; empty if there is none. The first line, which says where
-// the table is from, is passed over.
+// The line of a table that begins so, without the line end; empty if there is none. The first line, which says
+// where the table is from, does not count.
 std::string_view find_line(std::string_view table, std::string_view beginning);
 
 }  // namespace mu

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The places are those of Go's crypto/x509 (root_linux.go), with that of Arch, in the order of how common they
-// are. All are in PEM and hold only authorities for TLS servers.
+// The places are those of Go's crypto/x509 (root_linux.go), and that of Arch, the most common first. All are in PEM
+// and hold only authorities for TLS servers.
 #include "net/certificates.h"
 
 #include <fmt/format.h>

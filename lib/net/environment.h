@@ -53,7 +53,7 @@ std::optional<double> token_expiry(const std::string& token);
 // libcurl reads http_proxy in lower case alone; this is HTTP_PROXY where only that is set and `url` is plain
 // http. Empty otherwise.
 std::string upper_case_proxy(std::string_view url);
-// Whether an exchange speaks TLS: with the server, or with a proxy on the way to it, which the variables name.
+// Whether an exchange speaks TLS, with the server or with a proxy that a variable names.
 bool needs_certificates(std::string_view url);
 
 }  // namespace mu

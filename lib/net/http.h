@@ -72,8 +72,8 @@ class HttpClient {
 
   // Returns any answer, whatever its status. Throws kTemporary if none came (no connection, cut, stalled),
   // kRemote if none can come (certificate not trusted, unknown protocol) or it is too long, kUsage for a
-  // header that contains a line break, kIo for certificates to trust that are missing or can't be read, Interrupted within a fifth of
-  // a second of a signal, and what reading the body threw.
+  // header that contains a line break, kIo for certificates to trust that are missing or can't be read,
+  // Interrupted within a fifth of a second of a signal, and what reading the body threw.
   HttpResponse send(const HttpRequest& request);
 
  private:

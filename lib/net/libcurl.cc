@@ -80,10 +80,9 @@ bool has_protocol(const curl_version_info_data& info, std::string_view name) {
   return false;
 }
 
-// Options without which a request would be another one than was asked for, or would go another way, without a
-// word. A build may lack them (proxies can be left out) although all functions are there. The others that
-// http.cc sets only make transfers quicker or are as old as libcurl.so.4. Returns the name of the first that
-// is missing.
+// Options without which a request would silently differ from the one that was asked for, or take another way. A
+// build may lack them (proxies can be left out) although all functions are there. The others that http.cc sets
+// only make transfers quicker or are as old as libcurl.so.4. Returns the name of the first that is missing.
 const char* missing_option(const Libcurl& curl, CURL* handle) {
   const auto lacks = [&](CURLoption option, auto value) {
     return curl.easy_setopt(handle, option, value) != CURLE_OK;
@@ -109,7 +108,7 @@ std::string start(const Libcurl& curl) {
   return missing == nullptr ? "" : fmt::format("it has no {}", missing);
 }
 
-// Our own copy was built without a place. Before 7.70 a libcurl does not say.
+// Our own copy was built without a place of certificates. Before 7.70 libcurl does not say; a system's knows its own.
 bool knows_certificates(const curl_version_info_data& info) {
   const auto is_there = [](const char* path) { return path != nullptr && ::access(path, R_OK) == 0; };
   return info.age < CURLVERSION_SEVENTH || is_there(info.cainfo) || is_there(info.capath);
@@ -121,8 +120,8 @@ std::string version_of(const Libcurl& curl) {
   return escape_name(fmt::format("{}{}{}", info->version, tls.empty() ? "" : " ", tls));
 }
 
-// `name` is a path, or a name that the dynamic linker looks for. A copy that can't be used stays loaded: its
-// dependencies may not survive to be unloaded.
+// `name` is a path, or a name that the dynamic linker looks for. A copy that can't be used stays loaded:
+// some of its dependencies may not survive being unloaded.
 Copy open_copy(std::string_view whose, const std::string& name) {
   Copy copy{whose, name, "", "", false, {}};
   void* const library = ::dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
@@ -143,7 +142,7 @@ Copy open_copy(std::string_view whose, const std::string& name) {
   return copy;
 }
 
-// The system's and our own, which is opened only if it is needed, or wanted by `all`.
+// The system's copy, and our own if the system's can't be used or `all` are wanted.
 std::vector<Copy> open_copies(bool all) {
   std::vector<Copy> copies = {open_copy("the system's", kName)};
   const std::string own = own_path();

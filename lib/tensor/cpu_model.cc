@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What this processor has, as __builtin_cpu_supports and target_clones ask for it. Only the portable build on x86-64 has
-// this file: the runtime library of zig has a stub that says "nothing" (compiler_rt/fmv.zig), with which every program
-// would take the slowest code. Names, fields and numbers of bits are an interface of GCC and clang
-// (gcc/common/config/i386/i386-cpuinfo.h). Bits that none of our code asks for stay 0.
+// What this processor has, for __builtin_cpu_supports and target_clones. Only the portable build for x86-64 needs this
+// file: zig's runtime library has a stub that always says "nothing" (compiler_rt/fmv.zig), so every program would run the
+// slowest code. GCC and clang agree on the names, fields and numbers of bits (gcc/common/config/i386/i386-cpuinfo.h).
+// Bits that none of our code asks for stay 0.
 #include <cpuid.h>
 
 namespace {
@@ -23,7 +23,7 @@ struct Model {
 
 }  // namespace
 
-// Hidden, since they are asked for before the dynamic linker has bound any symbol.
+// Hidden, since they are used before the dynamic linker has bound any symbol.
 extern "C" {
 [[gnu::visibility("hidden")]] Model __cpu_model;
 [[gnu::visibility("hidden")]] unsigned __cpu_features2[4];
@@ -36,7 +36,7 @@ void set(Feature feature, bool has) {
   if (has) __cpu_model.features[0] |= 1U << feature;
 }
 
-// Whether the system saves these registers: bit 1 stands for those of SSE, 2 AVX, 5 to 7 AVX-512.
+// Whether the system saves these registers: bit 1 is for those of SSE, 2 for AVX, 5 to 7 for AVX-512.
 bool saves(unsigned registers) {
   unsigned low = 0, high = 0;
   __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));

@@ -158,7 +158,7 @@ root=$BATS_TEST_DIRNAME/../..
 }
 
 @test "completion files are sound in their shells" {
-  no_sanitizer  # asks texts, not programs
+  no_sanitizer  # reads texts, runs no programs
   for tool in $tools; do
     bash -n "$root/tools/completions/$tool.bash"
     command -v zsh > /dev/null && zsh -n "$root/tools/completions/_$tool"
@@ -171,7 +171,7 @@ root=$BATS_TEST_DIRNAME/../..
 }
 
 @test "an installed tree holds programs, man pages and completions" {
-  no_sanitizer  # asks texts, not programs
+  no_sanitizer  # reads texts, runs no programs
   DESTDIR=$PWD/root cmake --install "$BIN_DIR/.." --prefix /usr > /dev/null
   (cd root && find . -type f | sort) > found
   diff found - <<'LIST'

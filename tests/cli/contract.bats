@@ -109,7 +109,7 @@ PY
 }
 
 @test "values of options are still offered" {
-  no_sanitizer  # asks texts, not programs
+  no_sanitizer  # reads texts, runs no programs
   # --dtype[type of the factors]:choice:(bf16 f16 f32)
   for file in "$BATS_TEST_DIRNAME"/../../tools/completions/_*; do
     sed -nE "s/.*'\*?(--[a-z-]+)\[.*:\(([^)]*)\)'.*/\1 \2/p" "$file" | while read -r option values; do
@@ -120,7 +120,7 @@ PY
 }
 
 @test "exit statuses are those of 0.1.0, and modelutils(7) lists them" {
-  no_sanitizer  # asks texts, not programs
+  no_sanitizer  # reads texts, runs no programs
   local root=$BATS_TEST_DIRNAME/../.. kind code
   # case ErrorKind::kUsage: return 2;
   tr -d '\n' < "$root/lib/base/error.cc" | grep -oE 'case ErrorKind::\w+: *return [0-9]+' | sed -E 's/.*::(\w+): *return /\1 /' > codes
@@ -131,7 +131,7 @@ PY
 }
 
 @test "rules have the ids of 0.1.0" {
-  no_sanitizer  # asks texts, not programs
+  no_sanitizer  # reads texts, runs no programs
   # "ST-DUP" as the rule of a finding or in a table of rules, "… [DC-KEY]" at the end of a message. Comments don't count, nor
   # does completeness.cc, which compares messages with the ids that others put there.
   grep -rhE --include='*.cc' --include='*.h' --exclude=completeness.cc '[A-Z]{2}-[A-Z]' "$BATS_TEST_DIRNAME"/../../{lib,tools} | sed 's|//.*||' |

@@ -71,7 +71,7 @@ recipes() {
 }
 
 @test "front documents: links lead somewhere, paths and make targets that they name are there, README is short" {
-  no_sanitizer  # asks texts, not programs
+  no_sanitizer  # reads texts, runs no programs
   expect 0 python3 "$root/tests/lint/documents.py" --self-test
   expect 0 python3 "$root/tests/lint/documents.py"
 }

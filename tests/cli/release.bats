@@ -4,7 +4,7 @@ load helper
 
 # A repository whose version is 1.2.3, ready to be released.
 ready() {
-  no_sanitizer  # asks texts, not programs
+  no_sanitizer  # reads texts, runs no programs
   command -v git > /dev/null || skip "no git"
   export GIT_AUTHOR_NAME=ada GIT_AUTHOR_EMAIL=ada@example.org GIT_COMMITTER_NAME=ada GIT_COMMITTER_EMAIL=ada@example.org
   export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1
@@ -81,7 +81,7 @@ refused() {
 }
 
 @test "packages: any SOURCE_DATE_EPOCH makes a wheel and an archive, which replace those of other versions" {
-  no_sanitizer  # asks texts, not programs
+  no_sanitizer  # reads texts, runs no programs
   packaging=$BATS_TEST_DIRNAME/../../tools/packaging
   mkdir -p stage/bin stage/licences out
   touch out/model_coreutils-0.0.1-py3-none-manylinux_2_28_{x86_64,aarch64}.whl out/modelutils-0.0.1-linux-{x86_64,aarch64}.tar.gz
