@@ -57,9 +57,7 @@ std::vector<std::vector<std::string>> vocabulary_sizes(const JsonValue& config, 
 
 bool has_number(const std::string& name) {
   const std::vector<std::string_view> parts = split(name, '.');
-  return std::any_of(parts.begin(), parts.end(), [](std::string_view part) {
-    return !part.empty() && part.find_first_not_of("0123456789") == std::string_view::npos;
-  });
+  return std::any_of(parts.begin(), parts.end(), is_digits);
 }
 
 }  // namespace
@@ -76,8 +74,8 @@ std::vector<WholeModules::Whole> WholeModules::gather(const AdapterUse& use, con
   return wholes;
 }
 
-// One whole tensor of a tied pair changes both, but for one of modules_to_save; two of them stay tied while
-// they are equal.
+// One whole tensor of a tied pair changes both, unless it is of modules_to_save; two of them stay tied while they are
+// equal.
 void WholeModules::settle_ties(const AdapterUse& use, std::vector<Whole>& wholes) {
   const auto find = [&](const std::string& name) {
     return std::find_if(wholes.begin(), wholes.end(), [&](const Whole& whole) { return whole.name == name; });
