@@ -34,6 +34,15 @@ def run():
     return call
 
 
+@pytest.fixture
+def hub():
+    """The local Hub."""
+    from hub_fixture import Hub
+
+    with Hub("--lfs-threshold", "8000") as hub:
+        yield hub
+
+
 @pytest.fixture(scope="session")
 def trainers():
     """Starts training runs."""

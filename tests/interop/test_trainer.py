@@ -13,19 +13,12 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from conftest import FIXTURES
-from hub_fixture import Hub
 
 BASE = FIXTURES / "base"
 STEPS = range(10, 310, 10)
 PEAKS = [40, 120, 200]  # the steps that are better than all before
 
 full = pytest.mark.full
-
-
-@pytest.fixture
-def hub():
-    with Hub("--lfs-threshold", "8000") as hub:
-        yield hub
 
 
 @pytest.fixture(scope="module")

@@ -10,18 +10,11 @@ import subprocess
 
 import pytest
 
-from hub_fixture import Hub
 from trainer_fixture import GONE, alive, command, until
 
 SHORT = dict(max_steps=60, eval_strategy="no", metric_for_best_model=None)
 
 full = pytest.mark.full
-
-
-@pytest.fixture
-def hub():
-    with Hub("--lfs-threshold", "8000") as hub:
-        yield hub
 
 
 @pytest.fixture

@@ -10,15 +10,8 @@ import sys
 
 import pytest
 
-from hub_fixture import Hub
 from test_trainer_ends import SHORT, gone, pushing, weights_there
 from trainer_fixture import HERE, alive, command, descendants, until
-
-
-@pytest.fixture
-def hub():
-    with Hub("--lfs-threshold", "8000") as hub:
-        yield hub
 
 
 def free_port():
