@@ -37,6 +37,8 @@ class Finding(Case):
 
     def test_the_override_alone_counts(self):
         self.assertEqual(mc.find_program("st-pack"), str(BIN_DIR / "st-pack"))
+        os.environ["MODEL_COREUTILS_BIN"] = os.path.relpath(BIN_DIR)
+        self.assertEqual(mc.find_program("st-pack"), str(BIN_DIR / "st-pack"))
         os.environ["MODEL_COREUTILS_BIN"] = "nowhere"
         with self.assertRaisesRegex(mc.ProgramNotFound, "nowhere, which MODEL_COREUTILS_BIN names"):
             mc.find_program("st-pack")

@@ -25,7 +25,7 @@ _known: Set[str] = set()  # paths whose version has been looked at
 
 
 def find_program(program: str) -> str:
-    """The path of a program. Raises ProgramNotFound, which says what to do."""
+    """The absolute path of a program. Raises ProgramNotFound, which says what to do."""
     if program not in PROGRAMS:
         raise ValueError(f"there is no program {program!r}; the programs are {', '.join(PROGRAMS)}")
     override = os.environ.get(OVERRIDE)
@@ -35,6 +35,7 @@ def find_program(program: str) -> str:
             raise ProgramNotFound(program, 127, f"is not in the folder {override}, which {OVERRIDE} names")
     else:
         path = next(filter(_is_program, (os.path.join(f, program) for f in _script_folders())), None) or _on_path(program)
+    path = os.path.abspath(path)  # it stays right when the working folder changes
     if path not in _known:
         _look_at_version(program, path)
         _known.add(path)

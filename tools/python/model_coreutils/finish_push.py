@@ -37,7 +37,7 @@ def main(arguments: List[str]) -> int:
         _say(f"{run} is not a folder")
         return 7
     try:
-        programs = {program: os.path.abspath(find_program(program)) for program in PROGRAMS}  # never those that a file names
+        programs = {program: find_program(program) for program in PROGRAMS}  # never those that a file names
     except ProgramNotFound as error:
         _say(str(error))
         return error.code
