@@ -259,7 +259,7 @@ class Push(Training):
             process.wait()
             self.save(step)
         self.assertEqual(len(self.warnings()), 2)
-        self.assertIn("not started any more", self.warnings()[1])
+        self.assertIn("will not be started again", self.warnings()[1])
 
     def test_can_be_copied(self):
         self.begin(PushCallback("me/model"))

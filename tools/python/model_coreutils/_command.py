@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From keyword arguments to a command line. The functions in functions/ are signatures; their bodies call this."""
+"""From keyword arguments to a command line. The functions in functions/ are signatures; their bodies call this,
+and so do the callbacks."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ class _Background(TrainerCallback):  # type: ignore[misc]
         link.read()
         if not link.alive and not link.stopped:
             if self._starts == _STARTS:
-                return self._log_once("the worker ended unexpectedly again; it is not started any more")
+                return self._log_once("the worker ended unexpectedly again; it will not be started again")
             self._starts += 1
             self._log_once("the worker ended unexpectedly; it is started again")
             link.let_go()
@@ -134,18 +134,18 @@ class PruneCallback(_Background):
         if not (state.is_local_process_zero if args.save_on_each_node else state.is_world_process_zero):
             return
         if state.is_hyper_param_search:
-            return self._log("warning", "does nothing during a search for hyperparameters")
+            return self._log("warning", "does nothing during a hyperparameter search")
         self._run = os.path.abspath(args.output_dir)
         limit = args.save_total_limit
         limited = limit is not None and limit > 0
         if limited:
             self._log(
                 "warning",
-                f"save_total_limit={limit} is set too: the Trainer removes checkpoints by that during training, "
-                "PruneCallback removes more once, at the end. Leave save_total_limit out to prune after each save",
+                f"save_total_limit={limit} is set too: the Trainer removes checkpoints by it during training, and "
+                "PruneCallback prunes once, at the end. Leave save_total_limit out to prune after each save",
             )
         settings = {"run": self._run, "words": self._words, "only_last": limited, "programs": _paths("ckpt-prune")}
-        unfinished = f"not all was removed in {self._run}; ckpt-prune {shlex.join([*self._words, self._run])} goes on"
+        unfinished = f"{self._run} is not pruned completely. This finishes it: ckpt-prune {shlex.join([*self._words, self._run])}"
         self._begin(Link("prune", settings, self._log, _PRUNE_WAIT_S, unfinished))
 
     @_quiet
@@ -228,7 +228,7 @@ class PushCallback(_Background):
         _require(not why, f"PushCallback: {why}")
         if not state.is_world_process_zero:
             return
-        _require(not state.is_hyper_param_search, "PushCallback can't push the trials of a search for hyperparameters")
+        _require(not state.is_hyper_param_search, "PushCallback can't push the trials of a hyperparameter search")
         if not self._to_folder:
             _check_token(self._push, self.repo, _token(args))
         if args.push_to_hub:
@@ -320,7 +320,7 @@ def _words(command: Command, own: Mapping[str, Any], options: Optional[Mapping[s
     _require(options is None or isinstance(options, Mapping), f"options of {command.program} are a dict, not {options!r}")
     for name in options or {}:
         taken = name in f"{_SET[command.program]} threads quiet verbose".split()
-        _require(not taken, f"{name!r} can't be set among the options of {command.program}")
+        _require(not taken, f"the option {name!r} of {command.program} can't be set here")
     try:
         return command.options({**own, **(options or {})})
     except TypeError as error:

@@ -224,7 +224,7 @@ def _take(source: str, place: str) -> int:
         return _take(source, place)
     except OSError:
         status = os.stat(source)
-        copy(source, place)
+        _copy(source, place)
         os.utime(place, ns=(status.st_atime_ns, status.st_mtime_ns))
         return status.st_size
 
@@ -240,7 +240,7 @@ def _same(path: str, status: os.stat_result) -> bool:
     return (there.st_size, there.st_mtime_ns) == (status.st_size, status.st_mtime_ns)
 
 
-def copy(source: str, place: str) -> None:
+def _copy(source: str, place: str) -> None:
     """Copies a file in the quickest way that the file system has."""
     with open(source, "rb", buffering=0) as old, open(place, "xb", buffering=0) as new:
         try:

@@ -273,7 +273,7 @@ class Push(Job):
         elif outcome is Outcome.NEVER:
             self._desk.trouble(f"never {program} {result.said.replace(held.name, '')}", f"{what}; the next checkpoint will be tried")
         else:
-            self._desk.warn(f"{what}; nothing more will be pushed. When that is mended: {self._settings['command']}")
+            self._desk.warn(f"{what}; nothing more will be pushed. When that is mended, this pushes: {self._settings['command']}")
         return outcome
 
     def _give_up_waiting(self) -> None:
