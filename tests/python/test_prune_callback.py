@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What PruneCallback does while a training runs."""
+import logging
 import pathlib
 import sys
 import unittest
@@ -80,7 +81,10 @@ class Prune(Training):
         with self.assertRaisesRegex(InputOutputError, "cannot open the pin"):
             PruneCallback(pin="/nowhere")
         self.programs.says("ckpt-prune", 1, "still 1 TB short of --min-free")  # where nothing can be removed yet
-        PruneCallback(min_free="1TB")
+        with self.assertLogs("model_coreutils") as logs:
+            PruneCallback(min_free="1TB")
+            logging.getLogger("model_coreutils").warning("what a program says of its options is not logged")
+        self.assertEqual(len(logs.output), 1)
 
     def test_training_twice_in_one_process(self):
         self.begin(PruneCallback())
