@@ -66,8 +66,8 @@ void expect(const std::map<std::uint64_t, std::set<std::uint64_t>>& by_model_ran
   for (const auto& [model_rank, found] : by_model_rank) {
     const std::uint64_t expected = std::max(ranks, *found.rbegin() + 1);
     if (const std::optional<std::uint64_t> rank = first_missing(found, expected))
-      evidence.blame(fmt::format("{} files of {} ranks, {} expected: rank {}'s is missing", what,
-                                 found.size(), expected, *rank));
+      evidence.blame(fmt::format("{} files of {}, {} expected: rank {}'s is missing", what,
+                                 plural(found.size(), "rank"), expected, *rank));
   }
 }
 

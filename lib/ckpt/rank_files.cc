@@ -143,9 +143,9 @@ std::string RankFiles::missing(std::uint64_t processes) const {
     expected = std::max(expected, *kind.ranks.rbegin() + 1);
     const std::optional<std::uint64_t> rank = first_missing(kind.ranks, expected);
     if (!rank || (kind.is_rng && is_first_node(kind.ranks, expected))) continue;
-    return fmt::format("{} of {} ranks, {} expected: rank {}'s is missing",
-                       kind.is_rng ? "random states" : escape_name(key.second) + " files", kind.ranks.size(),
-                       expected, *rank);
+    return fmt::format("{} of {}, {} expected: rank {}'s is missing",
+                       kind.is_rng ? "random states" : escape_name(key.second) + " files",
+                       plural(kind.ranks.size(), "rank"), expected, *rank);
   }
   return "";
 }

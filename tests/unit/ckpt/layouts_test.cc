@@ -101,7 +101,7 @@ TEST_CASE("layouts: every file that the metadata of a torch checkpoint name, als
     // Files that are not named may be there.
     run.text("checkpoint-1/optimizer_0/__7_0.distcp", "");
     run.torch("checkpoint-1/rng_state_0.pth");
-    CHECK(run.fault(pattern) == "random states of 1 ranks, 8 expected: rank 1's is missing");
+    CHECK(run.fault(pattern) == "random states of 1 rank, 8 expected: rank 1's is missing");
   }
 }
 
@@ -429,7 +429,7 @@ TEST_CASE("layouts: the training arguments say how many processes there were") {
   REQUIRE(value < at + 24);
   bytes[value + 1] = 4;
   put(arguments, bytes);
-  CHECK(run.fault() == "random states of 1 ranks, 4 expected: rank 1's is missing");
+  CHECK(run.fault() == "random states of 1 rank, 4 expected: rank 1's is missing");
   for (int rank = 1; rank < 4; ++rank) run.torch(fmt::format("checkpoint-40/rng_state_{}.pth", rank));
   CHECK(run.condition() == Condition::kResumable);
 }

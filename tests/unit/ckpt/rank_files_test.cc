@@ -63,18 +63,18 @@ TEST_CASE("rank files: names") {
 TEST_CASE("rank files: a missing one is noticed whichever rank it has") {
   CHECK(files_of({"rng_state_0.pth", "rng_state_1.pth"}).missing(0).empty());
   CHECK(files_of({"rng_state_1.pth"}).missing(0) ==
-        "random states of 1 ranks, 2 expected: rank 0's is missing");
+        "random states of 1 rank, 2 expected: rank 0's is missing");
   CHECK(files_of({"rng_state_0.pth", "rng_state_2.pth"}).missing(0) ==
         "random states of 2 ranks, 3 expected: rank 1's is missing");
   CHECK(files_of({"rng_state_0.pth"}).missing(2) ==
-        "random states of 1 ranks, 2 expected: rank 1's is missing");
+        "random states of 1 rank, 2 expected: rank 1's is missing");
   // The first of two nodes with disks of their own; not the first three of four processes.
   CHECK(files_of({"rng_state_0.pth", "rng_state_1.pth"}).missing(4).empty());
   CHECK_FALSE(files_of({"rng_state_0.pth", "rng_state_1.pth", "rng_state_2.pth"}).missing(4).empty());
   CHECK(files_of({"a_world_size_2_rank_0.pt"}).missing(0) ==
-        "a.pt files of 1 ranks, 2 expected: rank 1's is missing");
+        "a.pt files of 1 rank, 2 expected: rank 1's is missing");
   CHECK(files_of({"a_world_size_2_rank_0.pt", "a_world_size_2_rank_1.pt", "b_world_size_2_rank_0.pt"})
-            .missing(0) == "b.pt files of 1 ranks, 2 expected: rank 1's is missing");
+            .missing(0) == "b.pt files of 1 rank, 2 expected: rank 1's is missing");
   // Two sets side by side, each complete.
   CHECK(files_of({"a_world_size_1_rank_0.pt", "a_world_size_2_rank_0.pt", "a_world_size_2_rank_1.pt"})
             .missing(0)

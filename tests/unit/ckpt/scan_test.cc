@@ -104,7 +104,7 @@ TEST_CASE("scan: what a crash leaves is torn, and says why") {
   CHECK(torn(other_step.run.path()) == "trainer_state.json is for step 40");
   const OneCheckpoint rank_lost;
   std::filesystem::rename(rank_lost / "rng_state.pth", rank_lost / "rng_state_1.pth");
-  CHECK(torn(rank_lost.run.path()) == "random states of 1 ranks, 2 expected: rank 0's is missing");
+  CHECK(torn(rank_lost.run.path()) == "random states of 1 rank, 2 expected: rank 0's is missing");
   const OneCheckpoint sound;
   CHECK(torn(sound.run.path()) == "");
 }
@@ -213,7 +213,7 @@ TEST_CASE("scan: partitions of DeepSpeed and FSDP: the only weights are never ta
        {"bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt", "zero_pp_rank_1_mp_rank_00_model_states.pt"}) {
     const TempFolder run;
     std::filesystem::remove(step_folder(run, "zero3-run") + "/global_step1/" + lost);
-    CHECK(torn(run.path()).find("files of 1 ranks, 2 expected") != std::string::npos);
+    CHECK(torn(run.path()).find("files of 1 rank, 2 expected") != std::string::npos);
   }
   const TempFolder tagless;
   put(step_folder(tagless, "zero2-run") + "/latest", "global_step7");
