@@ -27,17 +27,7 @@ int views_of(const InspectOptions& o) {
 
 void derive(InspectOptions& o) {
   for (const std::string& glob : o.filters) o.globs.emplace_back(glob);
-  if (o.sort) {
-    constexpr std::pair<std::string_view, SortKey> kKeys[] = {{"name", SortKey::kName},
-                                                              {"size", SortKey::kSize},
-                                                              {"offset", SortKey::kOffset},
-                                                              {"dtype", SortKey::kDtype}};
-    const auto key =
-        std::find_if(std::begin(kKeys), std::end(kKeys), [&o](const auto& k) { return k.first == *o.sort; });
-    if (key == std::end(kKeys))
-      throw usage("--sort takes name, size, offset or dtype, not '" + escape_name(*o.sort) + "'");
-    o.sort_key = key->second;
-  }
+  if (o.sort) o.sort_key = sort_key_of(*o.sort).value_or(SortKey::kOffset);
   if (o.check) o.level = *o.check == "loads" ? Level::kLoads : *o.check == "hub" ? Level::kHub : Level::kSpec;
   if (o.tree && *o.tree != kAllKeys) {
     if (!is_digits(*o.tree) || o.tree->size() > 5 || *o.tree == "0")

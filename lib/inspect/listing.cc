@@ -108,6 +108,14 @@ void draw_tree(const TreeNode& node, std::size_t level, std::size_t depth, Table
 
 }  // namespace
 
+std::optional<SortKey> sort_key_of(std::string_view word) {
+  if (word == "name") return SortKey::kName;
+  if (word == "size") return SortKey::kSize;
+  if (word == "offset") return SortKey::kOffset;
+  if (word == "dtype") return SortKey::kDtype;
+  return std::nullopt;
+}
+
 std::vector<const Tensor*> choose_tensors(const Weights& weights, const std::vector<Glob>& filters,
                                           SortKey key) {
   std::vector<const Tensor*> chosen;

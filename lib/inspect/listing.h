@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,6 +14,8 @@
 namespace mu {
 
 enum class SortKey : std::uint8_t { kName, kSize, kOffset, kDtype };
+// Reads "name", "size", "offset" or "dtype".
+std::optional<SortKey> sort_key_of(std::string_view word);
 
 // The tensors whose names match one of the globs (all if there are none), sorted: bytewise by name, by size
 // with the largest first, by file and offset, or by dtype and then name.

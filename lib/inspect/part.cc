@@ -19,6 +19,7 @@
 #include "base/json.h"
 #include "base/json_write.h"
 #include "base/text.h"
+#include "inspect/listing.h"
 #include "model/fingerprint.h"
 #include "weights/layout.h"
 
@@ -128,6 +129,8 @@ MeasurePlan read_plan(const JsonValue& root) {
                    must_string(root, "sort"),
                    root.find("stats") != nullptr,
                    root.find("hashes") != nullptr};
+  if (!plan.sort.empty() && !sort_key_of(plan.sort))
+    throw malformed(fmt::format("tensors can't be sorted by '{}'", escape_name(plan.sort)));
   for (const JsonValue& filter : must_find(root, "filter").items()) {
     if (filter.as_string() == nullptr) throw malformed("a filter in the part is not text");
     plan.filters.push_back(*filter.as_string());

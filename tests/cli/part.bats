@@ -195,6 +195,9 @@ PY
   for i in 1 2 3; do st-inspect --stats m --part $i/3 > "part$i"; done
   expect 4 st-inspect --combine part1 part3
   has stderr "a part is missing"
+  sed 's/"sort": ""/"sort": "colour"/' part1 > sorted
+  expect 4 st-inspect --combine sorted part2 part3
+  has stderr "sorted: tensors can't be sorted by 'colour'"
   expect 0 st-inspect --combine part1 part2 part3 part2
   st-inspect --stats --filter '*1*' m --part 1/3 > other
   expect 5 st-inspect --combine part1 part2 part3 other
