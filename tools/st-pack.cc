@@ -5,131 +5,24 @@
 // plan (-n), write one part of it, or write all of it, with the parts that are finished.
 #include <fmt/format.h>
 
-#include <set>
-
 #include "base/error.h"
-#include "base/sizes.h"
 #include "base/text.h"
-#include "cli/app.h"
 #include "cli/console.h"
-#include "cli/part.h"
 #include "cli/run.h"
 #include "model/placeholders.h"
-#include "os/file.h"
 #include "os/folder.h"
 #include "pack/output_kind.h"
 #include "pack/part.h"
 #include "pack/report.h"
 #include "st-pack-adapter.h"
+#include "st-pack-options.h"
 #include "weights/open/open.h"
 
 namespace {
 
 using namespace mu;
 
-constexpr ProgramText kText = {"st-pack",
-                               "Write safetensors: pack, cast, select, rename, shard; publish a checkpoint.",
-                               "INPUT... -o OUT", "st-pack checkpoint-500 -o out --dtype bf16"};
-
-struct Options {
-  std::vector<std::string> inputs;
-  std::optional<std::string> output, names_from, max_shard_size, from, base, key;
-  std::optional<Part> part;
-  KnownBy known_by = KnownBy::kTime;
-  std::vector<std::string> dtypes, select, exclude, rename, metadata, adapters;
-  bool weights_only = false, verify = false, force = false, salvage = false;
-  CommonOptions common;
-};
-
-Options parse_options(int argc, char** argv) {
-  Options o;
-  std::optional<std::string> part, fingerprint;
-  App app(kText);
-  app.operands(o.inputs);
-  app.group("Output");
-  app.value("-o,--output", "OUT", o.output, "a folder, a .safetensors or .npy file, or -");
-  app.value("--max-shard-size", "SIZE", o.max_shard_size, "start a new shard beyond SIZE (5GB); 0: never");
-  app.list("--metadata", "K=V", o.metadata, "set a metadata key; K= removes it (repeatable)");
-  app.flag("--weights-only", o.weights_only, "leave out config, tokenizer and other files");
-  app.flag("--force", o.force, "replace what exists");
-  app.flag("--verify", o.verify, "read the output again and compare it");
-  app.value("--from", "zero|dcp", o.from, "use the ranks' files even beside whole weights", {"zero", "dcp"});
-  app.value("--key", "PATH", o.key, "where the model is in a torch or distributed checkpoint");
-  app.value("--base", "DIR", o.base, "take config, tokenizer and lost weights from DIR");
-  app.list("--adapter", "DIR[:SCALE]", o.adapters, "merge this LoRA adapter (repeatable)");
-  app.flag("--salvage", o.salvage, "take the tensors out of a dangerous pickle");
-  app.group("Beyond one machine");
-  app.value("--part", "I/N|auto", part, "write part I of N beside OUT; a run without it finishes");
-  app.value("--fingerprint", "time|content", fingerprint, "how parts recognise the input (default: time)",
-            {"time", "content"});
-  app.group("Tensors");
-  app.list("--dtype", "[GLOB=]TYPE", o.dtypes, "cast to bf16 f16 f32 f64 f8_e4m3 f8_e5m2 (repeatable)");
-  app.list("--select", "GLOB", o.select, "only tensors with matching names (repeatable)");
-  app.list("--exclude", "GLOB", o.exclude, "skip tensors with matching names (repeatable)");
-  app.list("--rename", "s/ERE/NEW/", o.rename, "rename tensors, as sed -E does (repeatable)");
-  app.value("--names-from", "FILE", o.names_from, "only the tensors that FILE names, one per line");
-  app.common(o.common, "nj0pt");
-  app.parse(argc, argv);
-  if (o.inputs.empty()) throw usage("name an INPUT").hint("see st-pack --help");
-  if (!o.output || o.output->empty()) throw usage("name the output with -o OUT").hint("see st-pack --help");
-  if (part) o.part = parse_part_option(*part);
-  if (fingerprint) o.known_by = parse_known_by(*fingerprint);
-  const OutputKind kind = output_kind(*o.output);
-  if (o.part && kind != OutputKind::kFolder)
-    throw usage("--part needs a folder as output").hint("a part consists of whole shards");
-  return o;
-}
-
-Dtype target_dtype(std::string_view text) {
-  const std::optional<Dtype> dtype = parse_user_dtype(text);
-  for (const Dtype allowed :
-       {Dtype::kBF16, Dtype::kF16, Dtype::kF32, Dtype::kF64, Dtype::kF8E4M3, Dtype::kF8E5M2}) {
-    if (dtype == allowed) return allowed;
-  }
-  throw usage(
-      fmt::format("--dtype takes bf16, f16, f32, f64, f8_e4m3 or f8_e5m2, not '{}'", escape_name(text)));
-}
-
-std::set<std::string> read_names(const std::string& path, bool null) {
-  std::set<std::string> names;
-  constexpr std::uint64_t kLimit = 1U << 30;  // bytes
-  const std::string text =
-      path == "-" ? read_whole_stream(0, kLimit, "standard input") : read_whole_file(path, kLimit);
-  for (const std::string_view name : split(text, null ? '\0' : '\n')) {
-    if (!name.empty()) names.emplace(name);
-  }
-  return names;
-}
-
-PackOptions pack_options(const Options& o, OutputKind kind) {
-  PackOptions pack;
-  for (const std::string& glob : o.select) pack.selection.select.emplace_back(glob);
-  for (const std::string& glob : o.exclude) pack.selection.exclude.emplace_back(glob);
-  for (const std::string& rule : o.rename) pack.selection.rename.emplace_back(rule);
-  if (o.names_from) pack.selection.names = read_names(*o.names_from, o.common.null);
-  for (const std::string& text : o.dtypes) {
-    const std::size_t equals = text.rfind('=');
-    if (equals == std::string::npos) {
-      pack.selection.dtype = target_dtype(text);
-    } else {
-      pack.selection.dtype_of.emplace_back(Glob(text.substr(0, equals)),
-                                           target_dtype(text.substr(equals + 1)));
-    }
-  }
-  for (const std::string& text : o.metadata) {
-    const std::size_t equals = text.find('=');
-    if (equals == std::string::npos || equals == 0)
-      throw usage("--metadata takes KEY=VALUE, not '" + escape_name(text) + "'");
-    const std::string value = text.substr(equals + 1);
-    pack.metadata.emplace_back(text.substr(0, equals), value.empty() ? std::nullopt : std::optional(value));
-  }
-  if (o.max_shard_size) pack.max_shard_size = parse_size(*o.max_shard_size);
-  if (o.max_shard_size && kind != OutputKind::kFolder)
-    throw usage("--max-shard-size needs a folder as output");
-  if (o.verify && kind == OutputKind::kStream) throw usage("--verify can't read standard output again");
-  pack.weights_only = o.weights_only;
-  return pack;
-}
+using Options = StPackOptions;
 
 void print_losses(const WriteResult& result) {
   constexpr std::size_t kShown = 10;
@@ -138,16 +31,6 @@ void print_losses(const WriteResult& result) {
   }
   if (result.losses.size() > kShown)
     print_warning(fmt::format("… and {} more tensors", result.losses.size() - kShown));
-}
-
-FolderOptions folder_options(const Options& o) {
-  using From = FolderOptions::From;
-  return {.from = !o.from             ? From::kAny
-                  : *o.from == "zero" ? From::kZero
-                                      : From::kDcp,
-          .base = o.base.value_or(""),
-          .key = o.key.value_or(""),
-          .components = FolderOptions::Components::kApart};
 }
 
 // Some options act on the model in the folder itself; where only folders below it hold models, they would do
@@ -270,5 +153,5 @@ int pack(const Options& o) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  return mu::run("st-pack", [&] { return pack(parse_options(argc, argv)); });
+  return mu::run("st-pack", [&] { return pack(parse_pack_options(argc, argv)); });
 }
