@@ -5,10 +5,12 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/in_file.h"
 #include "base/text.h"
 #include "cli/console.h"
 #include "lora-extract-options.h"
 #include "lora/report.h"
+#include "os/folder.h"
 #include "pack/report.h"
 #include "weights/open/open.h"
 
@@ -17,6 +19,7 @@ namespace mu {
 int resize_mode(const LoraExtractOptions& o) {
   const std::string& path = o.operands.front();
   const auto adapter = std::make_shared<const Adapter>(open_adapter(path));
+  in_file(join_path(path, "adapter_config.json"), [&] { require_effect(adapter->config); });
   const Resized resized = resize_adapter(adapter, open_input(path, StreamData::kCount), *o.resize);
   PackOptions options = lora_pack_options(o, resized.config_text);
   options.selection.dtype = o.dtype;

@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "base/in_file.h"
 #include "base/text.h"
 #include "os/folder.h"
 
@@ -28,6 +29,7 @@ AdapterUse parse_use(const std::string& text) {
     path = text.substr(0, colon);
   }
   use.adapter = std::make_shared<const Adapter>(open_adapter(path));
+  in_file(join_path(path, "adapter_config.json"), [&] { require_effect(use.adapter->config); });
   return use;
 }
 

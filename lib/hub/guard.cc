@@ -64,6 +64,26 @@ GuardFinding too_large_for_git(const std::string& file, std::uint64_t size) {
       fmt::format("{}, but the hub keeps it in git, which takes at most 10 MiB", format_size(size)));
 }
 
+namespace {
+
+// What to do about a finding that stops a push. Weights are only left out as the last resort.
+std::string_view advice_for(const GuardRule& rule) {
+  switch (static_cast<Rule>(&rule - guard_rules().data())) {
+    case Rule::kIgnored:
+      return "remove the line from .gitignore, or --exclude it";
+    case Rule::kPickle:
+      return "publish its tensors as st-pack --salvage writes them, leave it out with --exclude";
+    case Rule::kPointer:
+      return "fetch the file itself with git lfs pull, leave it out with --exclude";
+    case Rule::kTorn:
+      return "save or fetch it again, leave it out with --exclude";
+    default:
+      return "leave it out with --exclude";
+  }
+}
+
+}  // namespace
+
 void enforce_guard(const std::vector<GuardFinding>& findings, const std::vector<std::string>& allowed,
                    const std::function<void(const std::string&)>& warning) {
   constexpr std::size_t kShown = 20;
@@ -83,11 +103,7 @@ void enforce_guard(const std::vector<GuardFinding>& findings, const std::vector<
   for (std::size_t i = 1; i < stops.size() && i < kShown; ++i) warning(text_of(*stops[i]));
   const std::string more = stops.size() > 1 ? fmt::format(", and {} more", stops.size() - 1) : "";
   FilesRefused refusal(ErrorKind::kRefused, text_of(*stops.front()) + more);
-  const bool ignored = stops.front()->rule == &guard_rules()[static_cast<std::size_t>(Rule::kIgnored)];
-  refusal.hint(fmt::format(
-      "{}, or --allow {}",
-      ignored ? "remove the line from .gitignore, or --exclude it" : "leave it out with --exclude",
-      stops.front()->rule->id));
+  refusal.hint(fmt::format("{}, or --allow {}", advice_for(*stops.front()->rule), stops.front()->rule->id));
   throw refusal;
 }
 

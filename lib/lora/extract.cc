@@ -114,6 +114,20 @@ LoraConfig read_config(std::string& text, Input& input, std::vector<std::string>
   return parse_lora_config(text);
 }
 
+// The text of a config with what the options say; --alpha only where it has `alpha` 0.
+std::string edited_config(std::string text, double alpha, const ExtractOptions& options,
+                          const std::string& path) {
+  if (options.alpha && alpha != 0 && *options.alpha != alpha)
+    throw usage(fmt::format("--alpha is {}, but {} in {}", *options.alpha, alpha, escape_name(path)));
+  std::vector<ConfigEdit> edits;
+  if (options.alpha && alpha == 0) edits.push_back({{"lora_alpha"}, fmt::format("{}", *options.alpha)});
+  if (!options.base_id.empty()) {
+    edits.push_back({{"base_model_name_or_path"}, ""});
+    append_json_string_ascii(edits.back().json, options.base_id);
+  }
+  return with_config_edits(std::move(text), edits);
+}
+
 // A name as a pattern. Dots stay: nobody has two modules that differ there alone.
 std::string escaped_for_python(std::string_view name) {
   std::string out;
@@ -218,14 +232,9 @@ Extraction extract_adapter(const std::string& path, const ExtractOptions& option
     result.notes.push_back(
         "adapter_config.json is generated, with the target modules and ranks of the tensors");
   } else {
-    if (options.alpha && *options.alpha != config.alpha)
-      throw usage(
-          fmt::format("--alpha is {}, but {} in {}", *options.alpha, config.alpha, escape_name(config_path)));
-    std::string quoted;
-    append_json_string_ascii(quoted, options.base_id);
-    result.config_text =
-        options.base_id.empty() ? text : with_config_edits(text, {{{"base_model_name_or_path"}, quoted}});
+    result.config_text = edited_config(std::move(text), config.alpha, options, config_path);
     result.config = parse_lora_config(result.config_text);
+    in_file(config_path, [&] { require_effect(result.config); });
   }
   note_base(result);
   input.choice.is_adapter = true;

@@ -15,7 +15,7 @@ namespace mu {
 
 struct ExtractOptions {
   std::string adapter;          // its name, if there are several; empty: the only one
-  std::optional<double> alpha;  // used if no config says it
+  std::optional<double> alpha;  // used if no config says it, or says 0
   std::string base_id;          // base model for the config; empty: unchanged
 };
 
@@ -30,7 +30,7 @@ struct Extraction {
 
 // Opens a checkpoint, an adapter folder (several adapters have folders NAME/ below it) or a weights file.
 // Throws kMalformed if it holds no adapter, or several and none was chosen, if half a pair of factors is
-// missing, if values are not finite, or if no config says alpha.
+// missing, if values are not finite, or if no config says alpha or it is 0.
 Extraction extract_adapter(const std::string& path, const ExtractOptions& options);
 
 // A config for an adapter whose training left none: ranks, DoRA and target modules as the tensors have them.

@@ -194,7 +194,7 @@ class Extractor {
     if (count == 0) return;
     if (count > kMost)
       throw malformed(fmt::format("'{}' is too large for memory", escape_name(pair.name)))
-          .hint("--exclude leaves it out");
+          .hint("--full-modules stores it whole");
     // Whether anything is above the noise matters unless a rank was asked for, and one module answers for all.
     const bool is_asked = o_.rank.by == RankChoice::By::kNumber && !o_.rank.is_default;
     const bool judges_noise = !is_asked && !has_signal_;

@@ -329,9 +329,9 @@ class Planner {
     throw malformed("the models don't match: " + list)
         .in_file(escape_name(tuned_.name))
         .hint(
-            "is it the base this model was tuned from? --exclude GLOB leaves tensors out that one model has "
-            "alone, "
-            "--full-modules GLOB stores new modules whole");
+            "is it the base this model was tuned from? --full-modules GLOB stores new modules whole, "
+            "--exclude "
+            "GLOB leaves out what the adapter can do without");
   }
 
   const Input& base_;

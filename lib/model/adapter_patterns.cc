@@ -303,6 +303,12 @@ bool AdapterPatterns::has_parameter_in(std::string_view module) const {
   });
 }
 
+void require_effect(const AdapterPatterns& patterns) {
+  if (patterns.alpha != 0 || !patterns.alpha_pattern.entries().empty()) return;
+  throw malformed("lora_alpha is 0, so this adapter would change nothing")
+      .hint("verl's model_merger leaves it 0: lora-extract --alpha N writes the one of the training");
+}
+
 AdapterPatterns parse_adapter_patterns(const JsonValue& root) {
   AdapterPatterns patterns;
   const JsonValue* rank = root.find("r");

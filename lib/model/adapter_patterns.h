@@ -90,6 +90,10 @@ struct AdapterPatterns {
   [[nodiscard]] bool has_parameter_in(std::string_view module) const;
 };
 
+// Throws kMalformed if lora_alpha is 0 (verl's model_merger writes it so) and no pattern has another: all factors
+// are multiplied by it.
+void require_effect(const AdapterPatterns& patterns);
+
 // Throws kMalformed with the member named.
 AdapterPatterns parse_adapter_patterns(const JsonValue& root);
 

@@ -18,6 +18,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/in_file.h"
 #include "base/json_write.h"
 #include "base/text.h"
 #include "model/placeholders.h"
@@ -128,13 +129,14 @@ void require_packable(const std::vector<PackedTensor>& tensors, const Input& inp
     const WeightsFile& file = input.weights.files[tensor.input->source];
     if (!file.read_only.empty()) throw malformed(std::string(file.read_only)).in_file(escape_name(file.name));
     if (tensor.input->dtype != Dtype::kForeign) continue;
+    // "DTensor" is a class, "complex128" an element type.
+    const char first = type_text(*tensor.input).empty() ? 'x' : type_text(*tensor.input).front();
+    const bool is_class = (first >= 'A' && first <= 'Z') || type_text(*tensor.input) == "subclass";
     throw malformed(fmt::format("tensor '{}' has type {}, which safetensors can't hold",
                                 escape_name(tensor.input->name), escape_name(type_text(*tensor.input))))
         .in_file(escape_name(file.name))
-        .hint(type_text(*tensor.input) == "subclass"
-                  ? "a DTensor or another class that a single rank pickled: save full tensors, or a "
-                    "distributed checkpoint"
-                  : "leave it out with --exclude");
+        .hint(is_class ? "save full tensors, or a distributed checkpoint"
+                       : "save it in a type that safetensors has; --exclude leaves out what no loader needs");
   }
 }
 
@@ -154,8 +156,7 @@ void require_found(const Input& input, const Prepared& prepared, const Selection
       .in_file(escape_name(input.name))
       .hint(
           "frozen weights were not saved (DeepSpeed before 0.9.1, or exclude_frozen_parameters): --base "
-          "MODEL "
-          "adds them, --exclude leaves them out");
+          "MODEL adds them");
 }
 
 // Notes what a model put together from ranks still lacks.
@@ -249,6 +250,19 @@ void note_names(PackPlan& plan, const Input& input) {
                   counts.memory, plural(input.weights.tensors.size(), "tensor"), escape_name(one->name)));
 }
 
+// An adapter that does nothing is not handed on; where the config is not, nothing is said about alpha. Texts are
+// those of programs that made or judged them.
+void require_working_adapter(const PackPlan& plan, const Input& input) {
+  static constexpr std::string_view kConfig = "adapter_config.json";
+  if (!input.adapter || !input.adapter->patterns) return;
+  const bool made = std::any_of(plan.texts.begin(), plan.texts.end(),
+                                [](const TextOutput& text) { return text.name == kConfig; });
+  const bool taken = std::any_of(plan.files.begin(), plan.files.end(),
+                                 [](const GatheredFile& file) { return file.name == kConfig && file.taken; });
+  if (taken && !made)
+    in_file(fmt::format("{}/{}", input.name, kConfig), [&] { require_effect(*input.adapter->patterns); });
+}
+
 // Warns of weights that are left behind, a line for each reason.
 void warn_of_left_weights(PackPlan& plan) {
   std::map<std::string, std::vector<std::string>> names;
@@ -315,6 +329,7 @@ PackPlan plan_one(const Input& input, const Prepared& prepared, const PackOption
     plan.files = gather_files(input, scope, plan.notes);
     apply_options(plan, options);
     warn_of_left_weights(plan);
+    require_working_adapter(plan, input);
   }
   if (input.has_weights) plan_weights(plan, input, prepared, options);
   note_ranks(plan, input, options);

@@ -68,7 +68,7 @@ void check_collisions(const std::vector<PackedTensor>& packed) {
   for (const PackedTensor& tensor : packed) {
     if (tensor.output.name.empty()) {
       if (tensor.input->name.empty())
-        throw refused("a tensor of the input has an empty name").hint("leave it out with --exclude ''");
+        throw refused("a tensor of the input has an empty name").hint("--rename 's/^$/NAME/' gives it one");
       throw refused(fmt::format("--rename leaves '{}' without a name", escape_name(tensor.input->name)));
     }
     if (tensor.output.name == "__metadata__") throw refused("a tensor can't be called '__metadata__'");

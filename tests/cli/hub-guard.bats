@@ -120,6 +120,7 @@ setup() { hub_home; }
   ln -s nowhere out/notes.txt
   expect 5 hub-push out ada/tiny
   has stderr "model.safetensors: a link that does not lead to a file [torn]"
+  has stderr "save or fetch it again"
   [ "$(hub_count 'e["route"] in ("create", "commit")')" = 0 ]
   expect 0 hub-push --exclude '*.safetensors' out ada/tiny
   has stderr "model.safetensors: left out: excluded"

@@ -107,7 +107,7 @@ t["score.weight"] = ["F32", [2, 2], bytes(16)]'
   edit base/model.safetensors 't["model.layers.0.self_attn.extra.weight"] = ["F32", [2, 2], bytes(16)]'
   expect 4 extract --rank 4
   has stderr "'model.layers.0.self_attn.extra.weight' is only in the base"
-  has stderr "--exclude GLOB leaves tensors out"
+  has stderr "--full-modules GLOB stores new modules whole, --exclude GLOB"
   expect 0 extract --rank 4 --exclude '*extra*'
   has stderr "6 tensors are only in the base"
   edit tuned/model.safetensors 't["score.weight"] = ["F32", [3, 2], bytes(24)]'

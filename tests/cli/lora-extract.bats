@@ -56,6 +56,24 @@ pair() { lora-extract -q --base "$FIXTURES/pair/base" --tuned "$FIXTURES/pair/tu
   fi
 }
 
+@test "an adapter whose alpha is 0 is neither written nor merged; --alpha mends it" {
+  cp -r "$FIXTURES/lora-run/checkpoint-40" void
+  sed -i 's/"lora_alpha": 8/"lora_alpha": 0/' void/adapter_config.json
+  for command in "lora-extract void" "lora-extract --resize 2 void" "st-pack void" "st-pack $FIXTURES/base --adapter void" "st-pack $FIXTURES/base --adapter void:2"; do
+    expect 4 $command -o out
+    has stderr "void/adapter_config.json: lora_alpha is 0"
+    has stderr "lora-extract --alpha N"
+    [ ! -e out ]
+  done
+  expect 0 lora-extract void --alpha 8 -o mended
+  cmp mended/adapter_config.json "$FIXTURES/lora-run/checkpoint-40/adapter_config.json"
+  expect 2 lora-extract mended --alpha 4 -o out  # only 0 is overridden
+  expect 0 st-pack void -o void.safetensors
+  expect 0 st-pack void --weights-only -o bare
+  sed -i 's/"alpha_pattern": {}/"alpha_pattern": {"q_proj": 8}/' void/adapter_config.json
+  expect 0 st-pack void -o out
+}
+
 @test "between two models: auto finds the true rank of every module" {
   expect 0 lora-extract --base "$FIXTURES/pair/base" --tuned "$FIXTURES/pair/tuned" --rank auto -o out
   [ "$(awk 'NR > 1 && $2 == 4' <<< "$output" | wc -l)" = 14 ]

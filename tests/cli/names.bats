@@ -157,10 +157,11 @@ pack() { expect "$1" st-pack "${@:2}" --force -o o.safetensors; }
   [ ! -e out ]
 }
 
-@test "a tensor without a name is refused, and the message speaks of no option that was not given" {
+@test "a tensor without a name is refused, and the message says how to give it one" {
   two in.safetensors '' b
   pack 5 in.safetensors
-  [[ $stderr != *--rename* ]]
+  has stderr "--rename 's/^$/NAME/'"
+  [[ $stderr != *--exclude* ]]
   pack 0 in.safetensors --exclude ''
   names_are b
   pack 0 in.safetensors --rename 's/^$/c/'
