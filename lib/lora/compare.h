@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "lora/adapter.h"
 #include "lora/dense.h"
+#include "model/lora_adapter.h"
 
 namespace mu {
 

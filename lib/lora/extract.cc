@@ -13,7 +13,7 @@
 #include "base/in_file.h"
 #include "base/json_write.h"
 #include "base/text.h"
-#include "lora/other_forms.h"
+#include "model/adapter_forms.h"
 #include "model/adapter_names.h"
 #include "model/placeholders.h"
 #include "model/prepare.h"

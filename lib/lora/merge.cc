@@ -18,12 +18,12 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "lora/classifier.h"
-#include "lora/families.h"
 #include "lora/merge_base.h"
 #include "lora/merged_tensor.h"
 #include "lora/module_names.h"
 #include "lora/saved_modules.h"
 #include "lora/whole.h"
+#include "model/families.h"
 #include "tensor/format.h"
 #include "weights/layout.h"
 

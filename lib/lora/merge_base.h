@@ -11,7 +11,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "lora/adapter.h"
+#include "model/lora_adapter.h"
 #include "model/tied.h"
 
 namespace mu {

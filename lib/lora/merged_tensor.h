@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "lora/adapter.h"
+#include "model/lora_adapter.h"
 
 namespace mu {
 

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "lora/adapter.h"
 #include "lora/merge_base.h"
+#include "model/lora_adapter.h"
 #include "model/tensor_names.h"
 
 namespace mu {

@@ -11,8 +11,8 @@
 #include <string_view>
 #include <vector>
 
-#include "lora/config.h"
 #include "lora/pair_plan.h"
+#include "model/lora_config.h"
 
 namespace mu {
 

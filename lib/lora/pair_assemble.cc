@@ -12,9 +12,9 @@
 
 #include "base/text.h"
 #include "lora/extract.h"
-#include "lora/families.h"
 #include "lora/pair.h"
 #include "lora/products.h"
+#include "model/families.h"
 #include "tensor/cast.h"
 #include "weights/layout.h"
 

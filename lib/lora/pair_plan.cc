@@ -18,8 +18,8 @@
 
 #include "base/error.h"
 #include "base/text.h"
-#include "lora/families.h"
 #include "lora/leftover.h"
+#include "model/families.h"
 #include "model/name_table.h"
 #include "tensor/format.h"
 #include "weights/layout.h"

@@ -13,7 +13,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "lora/classifier.h"
-#include "lora/families.h"
+#include "model/families.h"
 #include "tensor/cast.h"
 #include "tensor/format.h"
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // adapter_config.json, and after a NUL the names of an adapter's tensors, one per line.
-#include "lora/config.h"
 #include "model/adapter_names.h"
 #include "model/config.h"
+#include "model/lora_config.h"
 
 #include "base/text.h"
 #include "fuzz_file.h"

@@ -6,9 +6,9 @@
 #include <cmath>
 
 #include "lora/classifier.h"
-#include "lora/config.h"
 #include "lora/extract.h"
 #include "lora/product.h"
+#include "model/lora_config.h"
 #include "testing.h"
 
 using namespace mu;

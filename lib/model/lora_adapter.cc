@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lora/adapter.h"
+#include "model/lora_adapter.h"
 
 #include <fmt/format.h>
 
@@ -10,9 +10,9 @@
 #include "base/error.h"
 #include "base/in_file.h"
 #include "base/text.h"
-#include "lora/families.h"
-#include "lora/other_forms.h"
+#include "model/adapter_forms.h"
 #include "model/adapter_names.h"
+#include "model/families.h"
 #include "model/folder.h"
 #include "model/placeholders.h"
 #include "os/file.h"

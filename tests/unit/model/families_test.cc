@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lora/families.h"
+#include "model/families.h"
 
 #include <doctest/doctest.h>
 

@@ -2,7 +2,7 @@
 // A config is read leniently in what does not change the deltas (unknown keys stay in `text`), and strictly in
 // what does: a variant whose deltas are not B A is refused by name. What chooses modules by patterns is read by
 // model/adapter_patterns.h. The writer lists the keys in order, one call each.
-#include "lora/config.h"
+#include "model/lora_config.h"
 
 #include <fmt/format.h>
 

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "lora/config.h"
 #include "model/input.h"
+#include "model/lora_config.h"
 
 namespace mu {
 

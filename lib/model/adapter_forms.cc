@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // MLX computes x A B with A [in, r] and B [r, out], where PEFT has A [r, in] and B [out, r]; its scale multiplies
 // B A directly, so that lora_alpha is scale times r. A turned matrix is a view with strides on the same bytes.
-#include "lora/other_forms.h"
+#include "model/adapter_forms.h"
 
 #include <fmt/format.h>
 
@@ -14,8 +14,8 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/text.h"
-#include "lora/config.h"
-#include "lora/families.h"
+#include "model/families.h"
+#include "model/lora_config.h"
 #include "weights/layout.h"
 
 namespace mu {
