@@ -20,9 +20,9 @@
 #include "lora/classifier.h"
 #include "lora/merge_base.h"
 #include "lora/merged_tensor.h"
-#include "lora/module_names.h"
 #include "lora/saved_modules.h"
 #include "lora/whole.h"
+#include "model/adapter_in_base.h"
 #include "model/families.h"
 #include "tensor/format.h"
 #include "weights/layout.h"
@@ -43,7 +43,8 @@ class Merger {
           fmt::format("the adapter was made with {}, which changes the base before training: merging is "
                       "correct only into that changed base",
                       escape_name(how)));
-    names_ = ModuleNames(base_, *use.adapter);
+    names_ = find_in_base(*use.adapter, use.adapter->config, base_.input()).names;
+    if (std::string note = names_.note(); !note.empty()) base_.note(std::move(note));
     names_of_.push_back(names_);
     whole_.take(use, names_);
     for (const LoraModule& module : use.adapter->modules) {
@@ -241,8 +242,8 @@ class Merger {
 
   MergeBase base_;
   WholeModules whole_;
-  ModuleNames names_;                  // of the adapter under way
-  std::vector<ModuleNames> names_of_;  // of all
+  NamesInBase names_;                  // of the adapter under way
+  std::vector<NamesInBase> names_of_;  // of all
   const AdapterUse* use_ = nullptr;
   std::map<std::string, Work> work_;
 };

@@ -48,7 +48,7 @@ class MemoryNames {
 };
 
 // What the adapter holds whole, as the base calls it.
-std::vector<std::string> held_tensors(const Adapter& adapter, const ModuleNames& names) {
+std::vector<std::string> held_tensors(const Adapter& adapter, const NamesInBase& names) {
   std::vector<std::string> held;
   for (const std::vector<ReplacedTensor>* const list : {&adapter.replaced, &adapter.layers}) {
     for (const ReplacedTensor& replaced : *list) held.push_back(names(replaced.name));
@@ -132,7 +132,7 @@ Lacking lacking(const Key& key, const std::vector<std::string>& loaded, const st
 
 }  // namespace
 
-void check_saved_modules(MergeBase& base, const Adapter& adapter, const ModuleNames& names) {
+void check_saved_modules(MergeBase& base, const Adapter& adapter, const NamesInBase& names) {
   const LoraConfig& config = adapter.config;
   if (config.modules_to_save.empty()) return;
   const MemoryNames in_memory(base);

@@ -5,12 +5,12 @@
 #pragma once
 
 #include "lora/merge_base.h"
-#include "lora/module_names.h"
+#include "model/names_in_base.h"
 
 namespace mu {
 
 // Compares modules_to_save with what the adapter holds, after merging. Throws kMalformed if it lacks a module that it
 // must have been trained with. Notes modules that the trained model may not have had, and names that PEFT passes over.
-void check_saved_modules(MergeBase& base, const Adapter& adapter, const ModuleNames& names);
+void check_saved_modules(MergeBase& base, const Adapter& adapter, const NamesInBase& names);
 
 }  // namespace mu

@@ -62,7 +62,7 @@ bool has_number(const std::string& name) {
 
 }  // namespace
 
-std::vector<WholeModules::Whole> WholeModules::gather(const AdapterUse& use, const ModuleNames& names) const {
+std::vector<WholeModules::Whole> WholeModules::gather(const AdapterUse& use, const NamesInBase& names) const {
   std::vector<Whole> wholes;
   for (const ReplacedTensor& replaced : use.adapter->replaced)
     wholes.push_back({names(replaced.name), &replaced});
@@ -205,7 +205,7 @@ void WholeModules::replace(const AdapterUse& use, const Whole& whole) {
   base_.add(std::move(tensor));
 }
 
-void WholeModules::take(const AdapterUse& use, const ModuleNames& names) {
+void WholeModules::take(const AdapterUse& use, const NamesInBase& names) {
   std::vector<Whole> wholes = gather(use, names);
   settle_ties(use, wholes);
   for (const Whole& whole : wholes) {

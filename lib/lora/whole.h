@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "lora/merge_base.h"
-#include "lora/module_names.h"
+#include "model/names_in_base.h"
 
 namespace mu {
 
@@ -22,7 +22,7 @@ class WholeModules {
 
   // Replaces what the adapter holds whole. Throws kMalformed for shapes that don't fit, and kRefused for a
   // tensor that another adapter holds with other bytes.
-  void take(const AdapterUse& use, const ModuleNames& names);
+  void take(const AdapterUse& use, const NamesInBase& names);
 
   // To be called for a tensor of which an adapter changes a part. Throws kRefused if another adapter trained it
   // whole, before or afterwards: the change has no meaning for that.
@@ -46,7 +46,7 @@ class WholeModules {
     std::string name;  // the tensor that shows it
   };
 
-  std::vector<Whole> gather(const AdapterUse& use, const ModuleNames& names) const;
+  std::vector<Whole> gather(const AdapterUse& use, const NamesInBase& names) const;
   void settle_ties(const AdapterUse& use, std::vector<Whole>& wholes);
   void spread_untrained(std::vector<Whole>& wholes) const;
   [[noreturn]] static void refuse_both(const Adapter& whole, const Adapter& change, const std::string& name);

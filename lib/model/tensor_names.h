@@ -71,40 +71,4 @@ class TensorNames {
   std::unique_ptr<const NameRules> save_, load_;
 };
 
-// How the names of an adapter, which are memory's, become those of a base.
-class NamesInBase {
- public:
-  enum class Way : unsigned char {
-    kAsIs,       // they are the base's
-    kPublished,  // the base has published names
-    kMemory,     // the adapter has published names, the base memory's
-    kText,       // an adapter of a text model, in the language model of a multimodal base
-  };
-
-  NamesInBase(Way way, std::shared_ptr<const TensorNames> names, std::string prefix,
-              std::vector<std::string> missing)
-      : way_(way), names_(std::move(names)), prefix_(std::move(prefix)), missing_(std::move(missing)) {}
-
-  // The name in the base of a tensor: "model.layers.0.self_attn.q_proj.weight", "….mlp.experts.gate_up_proj". Of a
-  // stack that the base keeps apart, the name of the first part, with "*" for the number of the expert.
-  [[nodiscard]] std::string operator()(std::string_view name) const;
-  [[nodiscard]] Way way() const { return way_; }
-  // Of the tensors that were looked for, those that the base lacks under the best way; empty: all are there.
-  [[nodiscard]] const std::vector<std::string>& missing() const { return missing_; }
-  [[nodiscard]] NamesInBase with_missing(std::vector<std::string> missing) const {
-    return {way_, names_, prefix_, std::move(missing)};
-  }
-
- private:
-  Way way_;
-  std::shared_ptr<const TensorNames> names_;
-  std::string prefix_;
-  std::vector<std::string> missing_;
-};
-
-// Finds the tensors that an adapter changes in a base: the first way that finds all of them, one for all, else the
-// one that finds most. `tensors` are names of parameters ("M.weight" for a module M, or that of a stack).
-NamesInBase find_in_base(const std::vector<std::string>& tensors, const ModelConfig* base_config,
-                         const TensorsByName& base);
-
 }  // namespace mu

@@ -19,12 +19,6 @@ std::vector<Tensor> tensors(const std::vector<std::string>& names) {
   return list;
 }
 
-TensorsByName by_name(const std::vector<Tensor>& list) {
-  TensorsByName names;
-  for (const Tensor& tensor : list) names.emplace(tensor.name, &tensor);
-  return names;
-}
-
 }  // namespace
 
 TEST_CASE("tensor names: memory's names and published ones") {
@@ -105,57 +99,6 @@ TEST_CASE("tensor names: classes that rename nothing, and those that nobody know
   // Without a class, the model type tells where all its classes rename alike.
   CHECK(TensorNames::of(parse_model_config(R"({"model_type": "dinov3_vit"})")) != nullptr);
   CHECK(TensorNames::of(parse_model_config(R"({"model_type": "llava"})")) == nullptr);
-}
-
-TEST_CASE("tensor names: an adapter's tensors are found in a base, by one way for all") {
-  using Way = NamesInBase::Way;
-  struct Row {
-    std::string config;
-    std::vector<std::string> base, adapter;
-    Way way;
-    std::string first;
-  };
-  const std::string qwen = R"({"architectures": ["Qwen2_5_VLForConditionalGeneration"], "text_config": {}})",
-                    mixtral = R"({"architectures": ["MixtralForCausalLM"]})";
-  for (const Row& row : {
-           Row{"{}", {"model.l.0.q.weight"}, {"model.l.0.q.weight"}, Way::kAsIs, "model.l.0.q.weight"},
-           {mixtral,
-            {"model.layers.0.block_sparse_moe.experts.0.w1.weight"},
-            {"model.layers.0.mlp.experts.gate_up_proj"},
-            Way::kPublished,
-            "model.layers.0.block_sparse_moe.experts.*.w1.weight"},
-           {mixtral,
-            {"model.layers.0.mlp.gate.weight"},
-            {"model.layers.0.block_sparse_moe.gate.weight"},
-            Way::kMemory,
-            "model.layers.0.mlp.gate.weight"},
-           {qwen,
-            {"model.layers.0.q.weight"},
-            {"model.language_model.layers.0.q.weight"},
-            Way::kPublished,
-            "model.layers.0.q.weight"},
-           {R"({"architectures": ["LlavaForConditionalGeneration"], "text_config": {}})",
-            {"language_model.model.layers.0.q.weight", "language_model.lm_head.weight"},
-            {"model.layers.0.q.weight", "lm_head.weight"},
-            Way::kText,
-            "language_model.model.layers.0.q.weight"},
-           {R"({"text_config": {}})",
-            {"model.language_model.layers.0.q.weight"},
-            {"model.layers.0.q.weight"},
-            Way::kText,
-            "model.language_model.layers.0.q.weight"},
-       }) {
-    CAPTURE(row.first);
-    const std::vector<Tensor> base = tensors(row.base);
-    const ModelConfig config = parse_model_config(row.config);
-    const NamesInBase names = find_in_base(row.adapter, &config, by_name(base));
-    CHECK(names.missing().empty());
-    CHECK(names.way() == row.way);
-    CHECK(names(row.adapter.front()) == row.first);
-  }
-  const std::vector<Tensor> base = tensors({"model.a.weight"});
-  const NamesInBase names = find_in_base({"model.a.weight", "model.b.weight"}, nullptr, by_name(base));
-  CHECK(names.missing() == std::vector<std::string>{"model.b.weight"});
 }
 
 TEST_CASE("tensor names: embeddings, and layers that PEFT takes for experts") {
