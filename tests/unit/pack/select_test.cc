@@ -112,13 +112,13 @@ TEST_CASE("select: globs and rules that match nothing are named") {
   CHECK(unmatched_rules(names, {}).empty());
 }
 
-TEST_CASE("select: a tensor without a name is refused without a word about --rename") {
+TEST_CASE("select: a tensor without a name is refused, and no rule of --rename blamed") {
   const std::vector<Tensor> tensors = {{"", Dtype::kF32, {1}, 0, 0, 4}};
   try {
     select_tensors(tensors, {}, {});
     CHECK(false);
   } catch (const Error& error) {
     CHECK(error.kind() == ErrorKind::kRefused);
-    CHECK(std::string(error.what()).find("--rename") == std::string::npos);
+    CHECK(error.message().find("--rename") == std::string::npos);
   }
 }
