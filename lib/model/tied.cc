@@ -92,8 +92,11 @@ std::vector<std::vector<const Tensor*>> same_storage(const Weights& weights) {
   const auto boxes = [](const Tensor& tensor) {
     return tensor.layout ? tensor.layout->boxes : std::vector<Box>();
   };
-  const auto member = [](const Tensor& tensor) {
-    return tensor.layout ? tensor.layout->inflated.get() : nullptr;
+  // Beside the boxes; what is made of other tensors is like itself alone.
+  const auto member = [](const Tensor& tensor) -> const void* {
+    if (!tensor.layout) return nullptr;
+    const bool is_made = tensor.layout->compute || !tensor.layout->tensors.empty();
+    return is_made ? static_cast<const void*>(tensor.layout.get()) : tensor.layout->inflated.get();
   };
   const auto place = [&](const Tensor& tensor) {
     return std::tuple(tensor.source, reinterpret_cast<std::uintptr_t>(member(tensor)), tensor.offset,

@@ -69,13 +69,34 @@ std::uint64_t span_of(std::span<const Side> sides, std::size_t element) {
   return span;
 }
 
+// A buffer that the next one of the same thread takes over. What is read into it may be gathered in turn, so that
+// several are in use at once.
+class Buffer {
+ public:
+  explicit Buffer(std::uint64_t size) {
+    bytes_.swap(spare());
+    bytes_.resize(static_cast<std::size_t>(size));
+  }
+  ~Buffer() { bytes_.swap(spare()); }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+
+  [[nodiscard]] std::span<std::byte> bytes() { return bytes_; }
+
+ private:
+  static std::vector<std::byte>& spare() {
+    thread_local std::vector<std::byte> spare;
+    return spare;
+  }
+  std::vector<std::byte> bytes_;
+};
+
 // Reads all that lies between the first and the last element of a sub-box at once.
 void read_window(std::span<const Side> sides, std::uint64_t offset, std::byte* to, std::size_t element,
                  const Read& read) {
-  thread_local std::vector<std::byte> window;
-  window.resize(static_cast<std::size_t>(span_of(sides, element)));
-  read(offset, window);
-  scatter(sides, window.data(), to, element);
+  Buffer window(span_of(sides, element));
+  read(offset, window.bytes());
+  scatter(sides, window.bytes().data(), to, element);
 }
 
 // Reads a sub-box whose first element lies at `offset`.
@@ -133,7 +154,6 @@ class BoxReader {
       const std::uint64_t middle = low + (high - low) / 2;
       (start_of(middle) + run_ > first ? high : low) = middle + (start_of(middle) + run_ > first ? 0 : 1);
     }
-    thread_local std::vector<std::byte> local;
     while (low < runs_ && start_of(low) < last) {
       const std::uint64_t start = start_of(low);
       const std::uint64_t from = std::max(first, start), to = std::min(last, start + run_);
@@ -145,13 +165,13 @@ class BoxReader {
       } else {
         // Short runs of a dense box: several with one read.
         while (next < runs_ && start_of(next) < last && (next - low + 1) * run_ * element_ <= kWindow) ++next;
-        local.resize(static_cast<std::size_t>((next - low) * run_ * element_));
-        read_local(low * run_, next * run_, local);
+        Buffer local((next - low) * run_ * element_);
+        read_local(low * run_, next * run_, local.bytes());
         for (std::uint64_t run = low; run < next; ++run) {
           const std::uint64_t begin = std::max(first, start_of(run));
           const std::uint64_t end = std::min(last, start_of(run) + run_);
           const std::uint64_t skip = (run - low) * run_ + begin - start_of(run);
-          std::memcpy(out.data() + (begin - first) * element_, local.data() + skip * element_,
+          std::memcpy(out.data() + (begin - first) * element_, local.bytes().data() + skip * element_,
                       static_cast<std::size_t>((end - begin) * element_));
         }
       }
@@ -212,9 +232,9 @@ class BoxReader {
   std::uint64_t run_ = 1, runs_ = 1;  // elements of a run; number of runs
 };
 
-// In the boxes of a layout two values of F4 are one element, as torch has them.
+// In the boxes of a layout bytes are the elements of types that have several values in one, as torch has F4.
 std::size_t element_bytes(const Tensor& tensor) {
-  if (tensor.dtype == Dtype::kF4) return 1;
+  if (bits(tensor.dtype) % 8 != 0) return 1;
   return tensor.dtype == Dtype::kForeign ? static_cast<std::size_t>(tensor.layout->element_bytes)
                                          : bits(tensor.dtype) / 8;
 }
@@ -235,6 +255,35 @@ void flip_signs(std::span<std::byte> data, std::size_t last, std::size_t step) {
   for (std::size_t i = last; i < data.size(); i += step) data[i] ^= std::byte{0x80};
 }
 
+// Whether some of elements [first, last) of the tensor can lie in the box.
+bool may_hold(const Box& box, const std::vector<std::uint64_t>& strides, std::uint64_t first,
+              std::uint64_t last) {
+  std::uint64_t begin = 0, end = 0;
+  for (std::size_t i = 0; i < strides.size(); ++i) {
+    if (box.size[i] == 0) return false;
+    begin += box.begin[i] * strides[i];
+    end += (box.begin[i] + box.size[i] - 1) * strides[i];
+  }
+  return begin < last && end >= first;
+}
+
+// A part of runs that follow one another.
+std::vector<ByteRange> part_of(const std::vector<ByteRange>& ranges, std::uint64_t at, std::uint64_t size) {
+  std::vector<ByteRange> part;
+  for (const ByteRange& range : ranges) {
+    if (size == 0) break;
+    if (at >= range.size) {
+      at -= range.size;
+      continue;
+    }
+    const std::uint64_t taken = std::min(size, range.size - at);
+    part.push_back({range.source, range.offset + at, taken});
+    at = 0;
+    size -= taken;
+  }
+  return part;
+}
+
 }  // namespace
 
 void gather(const Tensor& tensor, std::uint64_t at, std::span<std::byte> out, const ReadSource& read_source) {
@@ -253,11 +302,15 @@ void gather(const Tensor& tensor, std::uint64_t at, std::span<std::byte> out, co
   }
   if (layout.compute) return layout.compute(at, out);
   const std::uint64_t first = at / element, last = first + out.size() / element;
+  const std::vector<std::uint64_t> strides = row_major_strides(layout.shape);
   for (const Box& box : layout.boxes) {
-    if (std::find(box.size.begin(), box.size.end(), 0U) != box.size.end()) continue;
+    if (!may_hold(box, strides, first, last)) continue;
     const Read read = [&](std::uint64_t offset, std::span<std::byte> bytes) {
       if (layout.inflated) return layout.inflated->read_at(offset, bytes);
-      read_source(box.source, offset, bytes);
+      if (layout.tensors.empty()) return read_source(box.source, offset, bytes);
+      const Tensor& from = layout.tensors[box.source];
+      if (from.layout) return gather(from, offset, bytes, read_source);
+      read_source(from.source, from.offset + offset, bytes);
     };
     BoxReader(box, layout.shape, element, read).read(first, last, out);
   }
@@ -286,6 +339,11 @@ std::vector<ByteRange> byte_ranges(const Tensor& tensor) {
     if (count > 0) order.emplace_back(start, &box);
   }
   std::sort(order.begin(), order.end());
+  std::vector<std::vector<ByteRange>> of_tensors;
+  for (const Tensor& one : layout->tensors) {
+    of_tensors.push_back(byte_ranges(one));
+    if (of_tensors.back().empty()) return {};
+  }
   std::vector<ByteRange> ranges;
   std::uint64_t next = 0;
   for (const auto& [start, box] : order) {
@@ -296,7 +354,12 @@ std::vector<ByteRange> byte_ranges(const Tensor& tensor) {
     std::uint64_t last = 0;
     for (std::size_t i = 0; i < strides.size(); ++i) last += (box->begin[i] + box->size[i] - 1) * strides[i];
     if (last + 1 != start + count) return {};
-    ranges.push_back({box->source, box->offset, count * element});
+    if (of_tensors.empty()) {
+      ranges.push_back({box->source, box->offset, count * element});
+    } else {
+      const std::vector<ByteRange> part = part_of(of_tensors[box->source], box->offset, count * element);
+      ranges.insert(ranges.end(), part.begin(), part.end());
+    }
     next = start + count;
   }
   return ranges;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where the elements of a tensor lie when they are not one row-major run of bytes in one file: views with
-// strides, bytes in the other order, compressed members, pieces of several files; and the name of an element
-// type that safetensors does not have. A tensor without a layout is plain.
+// strides, bytes in the other order, compressed members, pieces of several files or of other tensors; and the name of
+// an element type that safetensors does not have. A tensor without a layout is plain.
 #pragma once
 
 #include <compare>
@@ -22,8 +22,8 @@ class InflatedMember;
 
 // A part of the tensor and where its elements lie. Vectors have one entry per dimension of Layout::shape.
 struct Box {
-  std::uint32_t source = 0;              // which file of the set
-  std::uint64_t offset = 0;              // byte of the first element, in the file or in Layout::inflated
+  std::uint32_t source = 0;              // which file of the set, or which of Layout::tensors
+  std::uint64_t offset = 0;              // byte of the first element there, or in Layout::inflated
   std::vector<std::uint64_t> begin{};    // first index in the tensor
   std::vector<std::uint64_t> size{};     // elements
   std::vector<std::uint64_t> strides{};  // in elements of the source; 0 repeats
@@ -41,6 +41,8 @@ struct Layout {
   bool conjugate = false;    // complex values are stored conjugated (torch's conj bit)
   bool negate = false;       // values are stored negated (torch's neg bit)
   std::shared_ptr<InflatedMember> inflated{};  // offsets count in this, not in the file
+  std::vector<Tensor>
+      tensors{};  // sources of the boxes are these, whose bytes are read as theirs; empty: files
   // For a tensor that is made from others as it is read: fills `out` from byte `at`. Thread safe. The rest of
   // the layout, and the tensor's source and offset, only say where it came from.
   std::function<void(std::uint64_t at, std::span<std::byte> out)> compute{};

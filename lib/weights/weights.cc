@@ -38,15 +38,25 @@ void Weights::read(const Tensor& tensor, std::uint64_t at, std::span<std::byte> 
   read_file(tensor.source, tensor.offset + at, out);
 }
 
+namespace {
+
+// Adds `by` to the number of every file that the tensor lies in.
+void move_sources(Tensor& tensor, std::uint32_t by) {
+  tensor.source += by;
+  if (!tensor.layout) return;
+  Layout layout = *tensor.layout;
+  for (Tensor& one : layout.tensors) move_sources(one, by);
+  if (layout.tensors.empty()) {
+    for (Box& box : layout.boxes) box.source += by;
+  }
+  tensor.layout = std::make_shared<Layout>(std::move(layout));
+}
+
+}  // namespace
+
 void append_weights(Weights& weights, Weights more) {
   const auto first = static_cast<std::uint32_t>(weights.files.size());
-  for (Tensor& tensor : more.tensors) {
-    tensor.source += first;
-    if (!tensor.layout) continue;
-    Layout layout = *tensor.layout;
-    for (Box& box : layout.boxes) box.source += first;
-    tensor.layout = std::make_shared<Layout>(std::move(layout));
-  }
+  for (Tensor& tensor : more.tensors) move_sources(tensor, first);
   std::move(more.files.begin(), more.files.end(), std::back_inserter(weights.files));
   std::move(more.tensors.begin(), more.tensors.end(), std::back_inserter(weights.tensors));
   weights.findings.add_all(more.findings);
