@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Files that every training process writes for itself. Their names hold the rank, and some of them also the
-// number of processes. Pure functions of names.
+// Which ranks wrote files into a folder, by their names, and which are missing. Pure.
 #pragma once
 
 #include <cstdint>
@@ -11,24 +10,9 @@
 #include <string_view>
 #include <vector>
 
+#include "weights/ranks/rank_names.h"
+
 namespace mu {
-
-struct RankName {
-  std::string kind;  // the name without the numbers: "model.pt"
-  std::uint64_t rank = 0;
-  std::optional<std::uint64_t> processes;  // "world_size_8"
-  bool is_rng = false;
-};
-
-// rng_state_3.pth, random_states_3.pkl, model_world_size_8_rank_3.pt (verl, SkyRL),
-// pytorch_model_fsdp_0_rank3.bin, optimizer_0_rank3.bin (accelerate), rank3-of-8-optimizer.pt (XLA).
-std::optional<RankName> parse_rank_name(std::string_view name);
-
-// "__3_0.distcp": the rank.
-std::optional<std::uint64_t> distcp_rank(std::string_view name);
-
-// Megatron's folder mp_rank_01_002: the place in each dimension of parallelism.
-std::optional<std::vector<std::uint64_t>> parse_model_rank_folder(std::string_view name);
 
 // The files of ranks in one folder.
 class RankFiles {
@@ -56,8 +40,5 @@ class RankFiles {
 // What is missing in a grid of model-parallel ranks; empty if nothing. `places` are the results of
 // parse_model_rank_folder().
 std::string missing_of_grid(const std::set<std::vector<std::uint64_t>>& places);
-
-// The lowest missing rank below `end`: 2 for {0, 1, 3}. Nullopt if none is missing.
-std::optional<std::uint64_t> first_missing(const std::set<std::uint64_t>& ranks, std::uint64_t end);
 
 }  // namespace mu

@@ -11,8 +11,8 @@
 
 #include "base/error.h"
 #include "base/text.h"
-#include "model/rank_state.h"
 #include "os/folder.h"
+#include "weights/ranks/fsdp_files.h"
 
 namespace mu {
 namespace {

@@ -27,6 +27,7 @@
 #include "weights/npy.h"
 #include "weights/open/open.h"
 #include "weights/ranks/dcp.h"
+#include "weights/ranks/fsdp_files.h"
 #include "weights/ranks/zero.h"
 #include "weights/ranks/zero_files.h"
 #include "weights/torch/object.h"
@@ -98,10 +99,19 @@ Folder scan_base(const std::string& path) {
   return folder;
 }
 
+// The folder with the files that belong to the ranks' files of `state`, which lie in `path` or below it. verl
+// keeps those of FSDP in a folder "huggingface" beside them; only an adapter's config lies with the ranks' files.
+std::string rank_companions(const std::string& path, const RankState& state) {
+  if (state.kind != RankState::Kind::kFsdp) return companion_folder(path);
+  const std::string beside = join_path(state.path, "huggingface");
+  if (exists(join_path(state.path, "adapter_config.json"))) return state.path;
+  return exists(join_path(beside, "config.json")) ? beside : companion_folder(state.path);
+}
+
 void add_rank_weights(Input& input, const RankState& state, const FolderOptions& options) {
   if (!options.key.empty() && state.kind != RankState::Kind::kDcp) throw key_means_nothing(state.path);
   input.weights = open_rank_state(state, options.key, options.everything);
-  const std::string own = companion_folder(input.folder->path);
+  const std::string own = rank_companions(input.folder->path, state);
   // A base model knows nothing of the adapter.
   const bool adapter_here = exists(join_path(own, "adapter_config.json"));
   const std::string companions = options.base.empty() || adapter_here ? own : options.base;

@@ -58,6 +58,17 @@ void refuse_key(const WeightsFile& file) {
   throw error.in_file(escape_name(file.name));
 }
 
+// The file of one rank, whose tensors are pieces.
+Error one_rank_only(const WeightsFile& file) {
+  const RankPlace& place = file.object->place;
+  const std::string of = place.ranks > 0 ? fmt::format(" of {}", place.ranks) : "";
+  return malformed(place.rank
+                       ? fmt::format("rank {}'s part{}: its tensors are pieces [DC-RANK]", *place.rank, of)
+                       : fmt::format("one rank's part{}: its tensors are pieces [DC-RANK]", of))
+      .in_file(escape_name(file.name))
+      .hint("give the folder with the files of all ranks");
+}
+
 }  // namespace
 
 void require_state_dicts(const Input& input, bool salvage) {
@@ -70,7 +81,10 @@ void require_state_dicts(const Input& input, bool salvage) {
               "st-inspect --check lists it; --salvage takes the tensors anyway, without running "
               "anything");
     }
-    if (file.object->is_state_dict && file.object->container != TorchContainer::kScript) continue;
+    if (file.object->is_state_dict && file.object->container != TorchContainer::kScript) {
+      if (file.object->has_pieces) throw one_rank_only(file);
+      continue;
+    }
     if (file.object->container != TorchContainer::kScript) refuse_key(file);
     const PickledKind kind = pickled_kind(*file.object);
     Error error = malformed(fmt::format("not weights: {}", pickled_kind_name(kind)));

@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "model/placeholders.h"
 #include "model/rank_state.h"
+#include "weights/ranks/copies.h"
 
 namespace mu {
 
@@ -17,6 +18,7 @@ Prepared prepare_model(Input& input, const PrepareOptions& options) {
   require_sound(input);
   require_state_dicts(input, options.salvage);
   if (!options.selects) require_no_placeholders(Placeholders(input.weights.tensors), input.name);
+  require_equal_copies(input.weights, options.threads);
   Prepared prepared;
   prepared.notes = left_out_notes(input);
   if (options.copies) {

@@ -28,7 +28,7 @@ struct PrepareOptions {
   bool salvage = false;           // take the tensors of pickles that are dangerous to load
   std::optional<Dtype> copies{};  // take a run's 16-bit copies of this dtype for its fp32 masters
   bool strict_copies = true;      // refuse copies that differ from their masters, else cast the masters
-  unsigned threads = 1;           // for comparing them
+  unsigned threads = 1;           // for comparing copies
   bool find_ties = false;         // reads the tensors that the config ties
   bool selects = false;           // the caller takes some of the tensors, and looks for placeholders then
   bool leading_wrappers = true;   // remove what leads all names, too (wrappers.h)
@@ -47,7 +47,7 @@ struct Prepared {
 
 // Changes the input's list of tensors; reads no more of them than the options say. Throws kMalformed for
 // weights that can't be trusted or are not weights, as require_sound and require_state_dicts do, and for
-// copies that differ (ZR-MASTER); also whatever `change` throws.
+// copies that differ (ZR-MASTER, FS-MIX); also whatever `change` throws.
 Prepared prepare_model(Input& input, const PrepareOptions& options);
 
 }  // namespace mu

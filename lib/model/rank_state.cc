@@ -14,6 +14,8 @@
 #include "tensor/cast.h"
 #include "weights/ranks/dcp.h"
 #include "weights/ranks/dcp_metadata.h"
+#include "weights/ranks/fsdp.h"
+#include "weights/ranks/fsdp_files.h"
 #include "weights/ranks/zero.h"
 #include "weights/ranks/zero_files.h"
 
@@ -33,17 +35,6 @@ void refuse_other_kinds(const std::string& folder, const std::vector<FolderEntry
   for (const FolderEntry& entry : entries) {
     const std::string& name = entry.name;
     const bool is_folder = entry.kind == FolderEntry::Kind::kFolder;
-    if (glob_matches("pytorch_model_fsdp_rank[0-9]*.bin", name))
-      refuse(name,
-             "flat parameters of FSDP, as single ranks pickle them: only the training program can cut them "
-             "up [DC-FLAT]",
-             "save with SHARDED_STATE_DICT or FULL_STATE_DICT");
-    if (glob_matches("pytorch_model_fsdp_[0-9]*_rank[0-9]*.bin", name))
-      refuse(name, "DTensor pickles of single ranks are not read [DC-RANK]",
-             "save with torch's distributed checkpoints (use_dcp) or FULL_STATE_DICT");
-    if (glob_matches("model_world_size_[0-9]*_rank_[0-9]*.pt", name) && name != kOnlyRank)
-      refuse(name, "DTensor pickles of single ranks are not read [DC-RANK]",
-             "merge them with the program that wrote them (verl: model_merger)");
     if (name.ends_with(".nemo") || (name == "context" && is_folder && has_folder("weights")))
       refuse(name, "a checkpoint of NeMo: its names and layouts are those of Megatron [DC-CLASS]",
              "export it with NeMo");
@@ -61,8 +52,9 @@ std::optional<RankState> find_rank_state(const std::string& folder) {
   if (is_megatron_folder(folder)) throw megatron_error().in_file(escape_name(folder));
   if (is_dcp_folder(folder)) return RankState{folder, Kind::kDcp};
   if (is_zero_folder(folder)) return RankState{folder, Kind::kZero};
+  if (is_fsdp_folder(folder)) return RankState{folder, Kind::kFsdp};
   const std::vector<FolderEntry> entries = list_folder(folder);
-  std::vector<RankState> distributed, tags;
+  std::vector<RankState> distributed, tags, roles;
   for (const FolderEntry& entry : entries) {
     if (entry.kind != FolderEntry::Kind::kFolder) continue;
     const std::string path = join_path(folder, entry.name);
@@ -70,12 +62,14 @@ std::optional<RankState> find_rank_state(const std::string& folder) {
       distributed.push_back({path, Kind::kDcp});
     } else if (is_zero_folder(path)) {
       tags.push_back({path, Kind::kZero});
+    } else if (is_fsdp_folder(path)) {
+      roles.push_back({path, Kind::kFsdp});
     }
   }
   if (distributed.empty()) {
     if (const std::string tag = zero_tag_folder(folder); !tag.empty()) return RankState{tag, Kind::kZero};
   }
-  const std::vector<RankState>& found = distributed.empty() ? tags : distributed;
+  const std::vector<RankState>& found = !distributed.empty() ? distributed : !tags.empty() ? tags : roles;
   if (found.size() > 1)
     throw malformed(fmt::format("{} hold rank files: {}, {}{}", plural(found.size(), "folder"),
                                 escape_name(base_name(found[0].path)), escape_name(base_name(found[1].path)),
@@ -123,6 +117,8 @@ Weights open_rank_state(const RankState& state, const std::string& key, bool eve
         add_optimizer(weights, [&] { return open_dcp(optimizer, {"", true}); });
       return weights;
     }
+    case RankState::Kind::kFsdp:
+      return open_fsdp(state.path);
     case RankState::Kind::kDcpPieces:
       break;
   }

@@ -15,16 +15,13 @@ namespace mu {
 
 struct RankState {
   std::string path;  // of the folder with the ranks' files
-  enum class Kind : std::uint8_t { kZero, kDcp, kDcpPieces } kind = Kind::kDcp;
+  enum class Kind : std::uint8_t { kZero, kDcp, kDcpPieces, kFsdp } kind = Kind::kDcp;
 };
 
-// The file of a run of one process, which holds whole tensors as any torch file does (verl and its forks).
-inline constexpr std::string_view kOnlyRank = "model_world_size_1_rank_0.pt";
-
 // Finds the ranks' files of a folder: in the folder itself, in pytorch_model_fsdp_0, in the folder that
-// `latest` names, in the only tag folder, or as pieces in safetensors. Throws kMalformed when `latest` is
-// wrong, when there are several candidates, and for kinds that can't be made whole (single ranks' files of
-// FSDP, Megatron, NeMo).
+// `latest` names, in the only tag folder or the only one with pickles of FSDP's ranks, or as pieces in safetensors.
+// Throws kMalformed when `latest` is wrong, when there are several candidates, and for kinds that can't be made
+// whole (Megatron, NeMo).
 std::optional<RankState> find_rank_state(const std::string& folder);
 
 // Opens them: the model below `key` of the tree (DcpOptions), or with `everything` all there is, with the

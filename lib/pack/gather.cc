@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <set>
 
 #include "base/error.h"
@@ -15,6 +16,7 @@
 #include "os/far.h"
 #include "os/file.h"
 #include "os/folder.h"
+#include "weights/ranks/rank_names.h"
 
 namespace mu {
 namespace {
@@ -88,8 +90,15 @@ bool is_weights_role(FileRole role) {
   return role == FileRole::kWeights || role == FileRole::kTorchWeights || role == FileRole::kOtherWeights;
 }
 
+// What one process of a training wrote about the optimizer or the random state, such as
+// optim_world_size_8_rank_3.pt.
+bool is_state_of_rank(std::string_view name) {
+  const std::optional<RankName> rank = parse_rank_name(name);
+  return rank && (rank->kind.starts_with("optim") || rank->kind.starts_with("extra_state"));
+}
+
 bool is_weights_file(std::string_view name, FileRole role) {
-  return is_weights_role(role) && !name.ends_with(".index.json");
+  return is_weights_role(role) && !name.ends_with(".index.json") && !is_state_of_rank(name);
 }
 
 // Whether weights lie in a folder that belongs to nothing. What can't be looked at is left like the rest.
@@ -112,6 +121,11 @@ class Gathering {
     packed_.insert(input.choice.names.begin(), input.choice.names.end());
     if (input.weights.index)
       packed_.insert(input.weights.index->shards.begin(), input.weights.index->shards.end());
+    if (input.weights.from_ranks) {
+      for (const WeightsFile& file : input.weights.files) {
+        if (folder_.path_of(base_name(file.name)) == file.name) packed_.emplace(base_name(file.name));
+      }
+    }
     for (const std::string& path : scope.apart) apart_.insert(path.substr(0, path.find('/')));
     if (!scope.weights_only) code_ = code_files(folder_, input.code);
   }
@@ -147,7 +161,8 @@ class Gathering {
     add({file.name, file.size, belongs, file.role, "", is_weights_file(file.name, file.role)},
         is_config ? role_name(FileRole::kConfig) : role_name(file.role),
         is_weights ? "loaders take " + instead + (input_.choice.names.empty() ? " names" : " instead")
-                   : std::string(why_left(file.role)));
+        : is_state_of_rank(file.name) ? "state of one rank"
+                                      : std::string(why_left(file.role)));
   }
 
   void add_folder(const FolderFile& file) {

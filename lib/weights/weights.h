@@ -19,6 +19,7 @@
 #include "os/file.h"
 #include "tensor/tensor.h"
 #include "weights/index.h"
+#include "weights/layout.h"
 #include "weights/metadata.h"
 
 namespace mu {
@@ -38,6 +39,13 @@ struct WeightsFile {
   bool is_safetensors = false;
 };
 
+// A tensor, and the pieces of it that further ranks hold, too. Each begins where a box of the tensor does and has its
+// size.
+struct RankCopies {
+  Tensor tensor;
+  std::vector<Box> boxes;
+};
+
 // Only for a set that was put together from the files of several ranks.
 struct FromRanks {
   std::string origin;              // "DeepSpeed ZeRO stage 3, 2 ranks, …"
@@ -45,6 +53,7 @@ struct FromRanks {
   std::vector<std::string> lost;   // names of parameters whose values are in no file, sorted
   // By name, the 16-bit copies that a run kept beside fp32 masters.
   std::map<std::string, Tensor> training_copies;
+  std::vector<RankCopies> copies{};  // must have the same bits (ranks/copies.h)
   std::string not_listed{};  // why the optimizer's tensors are not listed, though asked for; empty: they are
 };
 

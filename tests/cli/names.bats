@@ -202,5 +202,5 @@ pack() { expect "$1" st-pack "${@:2}" --force -o o.safetensors; }
   cmp out/config.json actor/huggingface/config.json
   touch actor/model_world_size_2_rank_1.pt
   expect 4 st-pack actor -o out --force
-  has stderr "DC-RANK"
+  has stderr "FS-COUNT"
 }

@@ -268,8 +268,8 @@ for r in range(3): d.metadata[f"__{r}.metadata"] = data(CHECKPOINT + "metadata.M
   named Megatron iter_0000010/x latest_checkpointed_iteration.txt
   named NeMo context/x weights/y
   named NeMo model.nemo
-  named DTensor model_world_size_2_rank_0.pt model_world_size_2_rank_1.pt
-  named DTensor pytorch_model_fsdp_0_rank0.bin pytorch_model_fsdp_0_rank1.bin
+  named FS-TORN model_world_size_2_rank_0.pt model_world_size_2_rank_1.pt
+  named FS-TORN pytorch_model_fsdp_0_rank0.bin pytorch_model_fsdp_0_rank1.bin
   named DC-FLAT pytorch_model_fsdp_rank0.bin
   rm -rf run && mkdir run && echo '{"sharded_backend": "zarr"}' > run/metadata.json
   refused Megatron
@@ -285,7 +285,7 @@ call = Call("torch._tensor._rebuild_from_type_v2", named("torch._utils._rebuild_
             (named("torch.distributed.tensor.DTensor"), named("torch.float32"), (4, 2), (2, 1), 0, None, "cpu", False), (None, {"_local_tensor": flat(bytes(16))}))
 write(OUT / "rank0.pt", torch_zip("rank0", {"a.weight": call}))'
   expect 4 st-pack x/rank0.pt -o out
-  has stderr DTensor
+  has stderr "one rank's part: its tensors are pieces [DC-RANK]; give the folder"
 }
 
 @test "a sparse set of 20 GB passes through a small memory" {

@@ -47,8 +47,26 @@ bool is_enum_member(const Pickle& pickle, const PickleCall& call) {
   return judge_global(owner.module, owner.name) == Verdict::kHarmless && is_member_name(pickle.text(args[1]));
 }
 
-// True when the pickle calls getattr for members of enums and does nothing else with it.
-bool only_enum_members(const Pickle& pickle) {
+// getattr(ShardedTensor, 'ProcessGroupState'): how torch writes a class that is defined in another one. Its objects
+// hold four numbers.
+bool is_process_group_state(const Pickle& pickle, PickleId id) {
+  if (pickle.kind(id) != PickleKind::kCall) return false;
+  const PickleCall& call = pickle.call(id);
+  if (call.kind != CallKind::kReduce || pickle.kind(call.callee) != PickleKind::kGlobal ||
+      pickle.kind(call.args) != PickleKind::kTuple)
+    return false;
+  const PickleGlobal& callee = pickle.global(call.callee);
+  const std::span<const PickleId> args = pickle.items(call.args);
+  if (canonical_global(callee.module, callee.name) != "builtins.getattr" || args.size() != 2 ||
+      pickle.kind(args[0]) != PickleKind::kGlobal || pickle.kind(args[1]) != PickleKind::kText)
+    return false;
+  const PickleGlobal& owner = pickle.global(args[0]);
+  return owner.module == "torch.distributed._shard.sharded_tensor.api" && owner.name == "ShardedTensor" &&
+         pickle.text(args[1]) == "ProcessGroupState";
+}
+
+// True when the pickle calls getattr for members of enums and for ProcessGroupState, and does nothing else with it.
+bool has_harmless_getattr(const Pickle& pickle) {
   std::vector<bool> is_getattr(pickle.node_count(), false);
   bool named = false;
   for (PickleId id = 0; id < pickle.node_count(); ++id) {
@@ -66,7 +84,8 @@ bool only_enum_members(const Pickle& pickle) {
     if (pickle.kind(id) != PickleKind::kCall) continue;
     const PickleCall& call = pickle.call(id);
     if (holds(call.args) || holds(call.kwargs) || holds(call.state)) return false;
-    if (holds(call.callee) && !is_enum_member(pickle, call)) return false;
+    if (holds(call.callee) && !is_enum_member(pickle, call) && !is_process_group_state(pickle, id))
+      return false;
   }
   return std::none_of(pickle.builds().begin(), pickle.builds().end(),
                       [&](const Pickle::Build& build) { return holds(build.target) || holds(build.state); });
@@ -81,6 +100,8 @@ std::string callee_text(const Pickle& pickle, PickleId callee) {
     case PickleKind::kGlobal:
       return name_of(callee);
     case PickleKind::kCall: {
+      if (is_process_group_state(pickle, callee))
+        return "torch.distributed._shard.sharded_tensor.api.ShardedTensor.ProcessGroupState";
       const PickleId inner = pickle.call(callee).callee;
       return "the result of " + (pickle.kind(inner) == PickleKind::kGlobal ? name_of(inner) : "a result");
     }
@@ -127,12 +148,12 @@ PickleReport report_pickle(const Pickle& pickle) {
   PickleReport report;
   report.fault = pickle.fault();
   report.oddity = pickle.oddity();
-  const bool enums_only = only_enum_members(pickle);
+  const bool harmless_getattr = has_harmless_getattr(pickle);
   std::unordered_map<std::string, std::size_t> known;
   for (const PickleGlobal& global : pickle.globals()) {
     std::string name = canonical_global(global.module, global.name);
     Verdict verdict = judge_global(global.module, global.name);
-    if (name == "builtins.getattr" && enums_only) verdict = Verdict::kHarmless;
+    if (name == "builtins.getattr" && harmless_getattr) verdict = Verdict::kHarmless;
     report.worst = std::max(report.worst, verdict);
     const auto [place, fresh] = known.try_emplace(name, report.globals.size());
     if (!fresh) {
@@ -162,7 +183,7 @@ PickleReport report_pickle(const Pickle& pickle) {
     const PickleCall& call = pickle.call(id);
     add_call(call.callee, how_name(call.kind), pickle.offset(id));
     // What a harmless function returns need not be harmless to call.
-    if (pickle.kind(call.callee) != PickleKind::kGlobal)
+    if (pickle.kind(call.callee) != PickleKind::kGlobal && !is_process_group_state(pickle, call.callee))
       report.worst = std::max(report.worst, Verdict::kUnknown);
   }
   for (const Pickle::Build& build : pickle.builds()) {

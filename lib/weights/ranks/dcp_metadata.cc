@@ -16,6 +16,7 @@
 #include "weights/ranks/rank_file.h"
 #include "weights/ranks/tiling.h"
 #include "weights/torch/file.h"
+#include "weights/torch/values.h"
 
 namespace mu {
 namespace {

@@ -12,6 +12,7 @@
 #include "weights/index.h"
 #include "weights/pickle/pickle.h"
 #include "weights/ranks/rank_file.h"
+#include "weights/torch/values.h"
 
 namespace mu {
 namespace {

@@ -3,8 +3,13 @@
 
 #include <fmt/format.h>
 
+#include <array>
+#include <span>
+
+#include "base/bytes.h"
 #include "base/text.h"
 #include "weights/pickle/safety.h"
+#include "weights/torch/tensors.h"
 
 namespace mu {
 
@@ -21,25 +26,39 @@ void require_harmless(const Pickle& pickle) {
                                     escape_name(report.globals.front().name)));
 }
 
-PickleId pickle_attribute(const Pickle& pickle, PickleId object, std::string_view name) {
-  if (object == kNoNode || pickle.kind(object) != PickleKind::kCall || pickle.call(object).state == kNoNode)
-    return kNoNode;
-  return pickle_find(pickle, pickle.call(object).state, name);
+TorchArchive open_rank_archive(const InputFile& file, std::string_view prefix, Findings& findings) {
+  const auto refuse = [prefix](std::string_view rule, std::string message) {
+    return rule_error(fmt::format("{}-{}", prefix, rule), std::move(message));
+  };
+  std::array<char, 2> start{};
+  if (file.size() < start.size()) throw refuse("TORN", "the file is empty: the save did not finish");
+  file.read_at(0, std::as_writable_bytes(std::span(start)));
+  if (start[0] != 'P' || start[1] != 'K')
+    throw refuse(
+        "KIND", start[0] == '\x80' ? "a torch file from before version 1.6, as a stream" : "not a torch file")
+        .hint("load it with torch and save it again");
+  try {
+    return open_torch_archive(file, 0, file.size(), findings);
+  } catch (Error& error) {
+    if (error.kind() == ErrorKind::kMalformed && error.message().find("no end record") != std::string::npos)
+      throw refuse("TORN", fmt::format("the file is cut at {} bytes: the save did not finish",
+                                       group_digits(file.size())));
+    throw;
+  }
 }
 
-std::optional<std::vector<std::uint64_t>> pickle_shape(const Pickle& pickle, PickleId id) {
-  constexpr std::size_t kMaxDims = 64;  // as many as torch's functions take (dim_bitset_size)
-  if (id == kNoNode) return std::nullopt;
-  if (pickle.kind(id) == PickleKind::kCall && pickle_name(pickle, id) == "torch.Size" &&
-      pickle.items(pickle.call(id).args).size() == 1)
-    id = pickle.items(pickle.call(id).args)[0];
-  if (pickle.kind(id) != PickleKind::kTuple && pickle.kind(id) != PickleKind::kList) return std::nullopt;
-  std::vector<std::uint64_t> shape;
-  for (const PickleId item : pickle.items(id)) {
-    if (pickle.kind(item) != PickleKind::kInt || pickle.integer(item) < 0) return std::nullopt;
-    shape.push_back(static_cast<std::uint64_t>(pickle.integer(item)));
-  }
-  return shape.size() <= kMaxDims ? std::optional(shape) : std::nullopt;
+std::optional<double> optimizer_step(const Pickle& pickle, PickleId entry, TorchStorages& storages,
+                                     const InputFile& file) {
+  const PickleId node = pickle_find(pickle, entry, "step");
+  if (node == kNoNode) return std::nullopt;
+  if (pickle.kind(node) == PickleKind::kInt) return static_cast<double>(pickle.integer(node));
+  if (pickle.kind(node) == PickleKind::kFloat) return pickle.real(node);
+  if (!is_tensor_node(pickle, node)) return std::nullopt;
+  const Tensor tensor = read_torch_tensor(pickle, storages, 0, "step", node);
+  if (tensor.dtype != Dtype::kF32 || tensor.element_count() != 1 || tensor.layout) return std::nullopt;
+  std::array<std::byte, 4> bytes{};
+  file.read_at(tensor.offset, bytes);
+  return load_le<float>(bytes.data());
 }
 
 void add_rank_file(Weights& weights, InputFile file) {

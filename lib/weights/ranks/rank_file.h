@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "weights/pickle/pickle.h"
+#include "weights/torch/file.h"
 #include "weights/weights.h"
 
 namespace mu {
@@ -20,11 +21,13 @@ Error rule_error(std::string_view rule, std::string message);
 // Throws kMalformed when the pickle names something dangerous to load.
 void require_harmless(const Pickle& pickle);
 
-// An attribute of a dataclass as pickle builds it, NEWOBJ and BUILD with a dict; kNoNode when there is none.
-PickleId pickle_attribute(const Pickle& pickle, PickleId object, std::string_view name);
+// The torch zip that a rank's file is. Throws kMalformed, with a rule of `prefix`: PREFIX-TORN when it is empty or
+// cut, PREFIX-KIND when it is something else.
+TorchArchive open_rank_archive(const InputFile& file, std::string_view prefix, Findings& findings);
 
-// torch.Size((2, 3)), or a plain tuple or list of up to 64 non-negative numbers.
-std::optional<std::vector<std::uint64_t>> pickle_shape(const Pickle& pickle, PickleId id);
+// The step that an entry of an optimizer counts: a number, or a tensor that holds one. Nothing for anything else.
+std::optional<double> optimizer_step(const Pickle& pickle, PickleId entry, TorchStorages& storages,
+                                     const InputFile& file);
 
 // Adds a file without tensors to the set. Beyond some dozens, files give their descriptors back.
 void add_rank_file(Weights& weights, InputFile file);

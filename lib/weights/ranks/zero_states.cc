@@ -26,6 +26,7 @@
 #include "weights/ranks/rank_file.h"
 #include "weights/torch/file.h"
 #include "weights/torch/tensors.h"
+#include "weights/torch/values.h"
 
 namespace mu {
 namespace {
@@ -99,22 +100,7 @@ class StateFile {
  public:
   StateFile(Weights& weights, std::string path, std::string_view stem)
       : path_(std::move(path)), source_(static_cast<std::uint32_t>(weights.files.size())), input_(path_) {
-    std::array<char, 2> start{};
-    if (input_.size() >= start.size()) input_.read_at(0, std::as_writable_bytes(std::span(start)));
-    if (input_.size() < start.size())
-      throw rule_error("ZR-TORN", "the file is empty: the save did not finish");
-    if (start[0] != 'P' || start[1] != 'K')
-      throw rule_error("ZR-KIND", start[0] == '\x80' ? "a torch file from before version 1.6, as a stream"
-                                                     : "not a torch file")
-          .hint("load it with torch and save it again");
-    try {
-      part_ = open_torch_archive(input_, 0, input_.size(), weights.findings);
-    } catch (Error& error) {
-      if (error.kind() == ErrorKind::kMalformed && error.message().find("no end record") != std::string::npos)
-        throw rule_error("ZR-TORN", fmt::format("the file is cut at {} bytes: the save did not finish",
-                                                group_digits(input_.size())));
-      throw;
-    }
+    part_ = open_rank_archive(input_, "ZR", weights.findings);
     // The archive remembers under which name it was written. Swapped rank files would fit in every other way.
     const std::string& root = part_.object->root_name;
     if (!stem.empty() && !root.empty() && root != "archive" && root != stem)
@@ -124,7 +110,6 @@ class StateFile {
   }
 
   [[nodiscard]] const Pickle& pickle() const { return *part_.object->pickle; }
-  [[nodiscard]] const InputFile& input() const { return input_; }
   [[nodiscard]] PickleId find(std::initializer_list<std::string_view> keys) const {
     return find_path(pickle(), pickle().root(), keys);
   }
@@ -142,6 +127,10 @@ class StateFile {
     if (found.layout || found.shape.size() != 1 || bits(found.dtype) < 8)
       throw rule_error("ZR-SHAPE", fmt::format("'{}' is not a flat run of numbers", escape_name(name)));
     return {found.dtype, source_, found.offset, found.shape[0]};
+  }
+
+  std::optional<double> step(PickleId entry) {
+    return optimizer_step(pickle(), entry, part_.storages, input_);
   }
 
   void add_to(Weights& weights) { add_rank_file(weights, std::move(input_)); }
@@ -222,12 +211,12 @@ void read_whole_model(StateFile& file, ZeroModelState& state) {
 constexpr std::string_view kState = "optimizer_state_dict";
 
 // The largest number of steps that a base optimizer counts.
-std::optional<double> optimizer_step(StateFile& file) {
+std::optional<double> largest_step(StateFile& file) {
   const Pickle& p = file.pickle();
-  std::vector<PickleId> nodes;
+  std::optional<double> most;
   const auto add = [&](PickleId entry) {
-    const PickleId step = pickle_find(p, entry, "step");
-    if (step != kNoNode) nodes.push_back(step);
+    const std::optional<double> step = file.step(entry);
+    if (step && (!most || *step > *most)) most = step;
   };
   for (const std::string_view key : {"base_optimizer_state", "optimizer_state_dict"}) {
     const PickleId base = file.find({kState, key});
@@ -239,24 +228,6 @@ std::optional<double> optimizer_step(StateFile& file) {
     }
     for (const PickleId group : items_of(p, pickle_find(p, base, "param_groups"))) add(group);
     for (const PickleId group : items_of(p, base)) add(group);  // in elastic mode
-  }
-  std::optional<double> most;
-  for (const PickleId node : nodes) {
-    double step = 0;
-    if (p.kind(node) == PickleKind::kInt) {
-      step = static_cast<double>(p.integer(node));
-    } else if (p.kind(node) == PickleKind::kFloat) {
-      step = p.real(node);
-    } else if (is_tensor_node(p, node)) {
-      const Tensor tensor = file.tensor(node, "step");
-      if (tensor.dtype != Dtype::kF32 || tensor.element_count() != 1) continue;
-      std::array<std::byte, 4> bytes{};
-      file.input().read_at(tensor.offset, bytes);
-      step = load_le<float>(bytes.data());
-    } else {
-      continue;
-    }
-    if (!most || step > *most) most = step;
   }
   return most;
 }
@@ -318,7 +289,7 @@ void read_optimizer(StateFile& file, ZeroOptimizerState& state) {
       gaps.push_back(static_cast<std::uint64_t>(std::max<std::int64_t>(0, int_of(p, gap).value_or(0))));
   }
   read_slices(file, state);
-  state.step = optimizer_step(file);
+  state.step = largest_step(file);
 }
 
 }  // namespace

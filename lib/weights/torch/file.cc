@@ -25,6 +25,8 @@
 #include "base/in_file.h"
 #include "base/text.h"
 #include "weights/archive/zip.h"
+#include "weights/torch/distributed.h"
+#include "weights/torch/rank_place.h"
 #include "weights/torch/tensors.h"
 
 namespace mu {
@@ -145,7 +147,13 @@ class TorchFileReader {
       }
       const bool broken = std::any_of(object_->reports.begin(), object_->reports.end(),
                                       [](const PickleReport& report) { return report.fault.has_value(); });
-      if (object_->pickle && !broken) add_torch_tensors(weights_, *object_, storages_, source_, name_, key_);
+      if (object_->pickle && !broken) {
+        add_torch_tensors(weights_, *object_, storages_, source_, name_, key_);
+        object_->place = find_rank_place(*object_->pickle, storages_, file_);
+        object_->has_pieces = std::any_of(
+            weights_.tensors.begin(), weights_.tensors.end(),
+            [&](const Tensor& tensor) { return tensor.source == source_ && is_distributed_type(tensor); });
+      }
     } catch (const Error& error) {
       // What the pickles would do is reported anyway.
       if (error.kind() != ErrorKind::kMalformed || object_->reports.empty()) throw;

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,6 +23,12 @@ enum class TorchContainer : std::uint8_t {
 };
 std::string_view container_name(TorchContainer container);
 
+// Which of the processes of a run wrote a file.
+struct RankPlace {
+  std::optional<std::uint64_t> rank;  // none: the file does not say
+  std::uint64_t ranks = 0;            // of how many, as far as the file tells; 0: it does not
+};
+
 // What such a file holds beside its tensors.
 struct TorchObject {
   TorchContainer container = TorchContainer::kPickle;
@@ -38,6 +45,8 @@ struct TorchObject {
   std::vector<std::string> left_out;           // the first of its entries that are not tensors: "epoch (int)"
   std::uint64_t left_out_count = 0;            // of all such entries
   std::uint64_t unreferenced_bytes = 0;        // of storages; no tensor uses them
+  bool has_pieces = false;  // some tensors are distributed ones (distributed.h), of which it holds a part
+  RankPlace place;          // of such a file
 
   [[nodiscard]] Verdict worst() const;
 };

@@ -25,11 +25,6 @@ std::string shown(std::string_view name) {
   return escape_name(shorten(name.substr(0, 4 * kShownColumns), kShownColumns));
 }
 
-struct NamedNode {
-  std::string name;
-  PickleId id;
-};
-
 // Tensors by name. Many tensors may have the same long name in the pickle, so the copies of names have a
 // ceiling of their own.
 class NodeList {
@@ -130,27 +125,39 @@ std::vector<NamedNode> find_nodes(const Pickle& pickle, TorchObject& object, std
 
 }  // namespace
 
+std::vector<NamedNode> list_tensor_nodes(TorchObject& object, Findings& findings, std::string_view file,
+                                         std::string_view key) {
+  std::vector<NamedNode> nodes = find_nodes(*object.pickle, object, key);
+  // Of several equal keys, Python keeps the last value, at the place of the first.
+  std::unordered_map<std::string_view, std::size_t> place;
+  std::vector<bool> repeated(nodes.size(), false);
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    const auto [at, fresh] = place.try_emplace(nodes[i].name, i);
+    if (fresh) continue;
+    nodes[at->second].id = nodes[i].id;
+    repeated[i] = true;
+    findings.add({"PT-DUP", Level::kSpec, false,
+                  "'" + shown(nodes[i].name) + "' appears twice; the last one counts", std::string(file)});
+  }
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    if (repeated[i]) continue;
+    if (kept != i) nodes[kept] = std::move(nodes[i]);
+    ++kept;
+  }
+  nodes.resize(kept);
+  return nodes;
+}
+
 void add_torch_tensors(Weights& weights, TorchObject& object, TorchStorages& storages, std::uint32_t source,
                        std::string_view file, std::string_view key) {
   const Pickle& pickle = *object.pickle;
-  const std::vector<NamedNode> nodes = find_nodes(pickle, object, key);
-  // Of several equal keys, Python keeps the last value, at the place of the first.
-  std::unordered_map<std::string_view, std::size_t> place;
-  std::vector<PickleId> ids(nodes.size(), kNoNode);
-  for (std::size_t i = 0; i < nodes.size(); ++i) {
-    const auto [at, fresh] = place.try_emplace(nodes[i].name, i);
-    ids[at->second] = nodes[i].id;
-    if (fresh) continue;
-    weights.findings.add({"PT-DUP", Level::kSpec, false,
-                          "'" + shown(nodes[i].name) + "' appears twice; the last one counts",
-                          std::string(file)});
-  }
+  const std::vector<NamedNode> nodes = list_tensor_nodes(object, weights.findings, file, key);
   // A node with several names is read once: its copies share what it says of its place.
   std::unordered_map<PickleId, std::size_t> read;
   std::size_t broken = 0;
   for (std::size_t i = 0; i < nodes.size() && broken < kMaxBroken; ++i) {
-    if (ids[i] == kNoNode) continue;
-    const auto [known, fresh] = read.try_emplace(ids[i], weights.tensors.size());
+    const auto [known, fresh] = read.try_emplace(nodes[i].id, weights.tensors.size());
     if (!fresh) {
       Tensor tensor = weights.tensors[known->second];
       tensor.name = nodes[i].name;
@@ -158,7 +165,7 @@ void add_torch_tensors(Weights& weights, TorchObject& object, TorchStorages& sto
       continue;
     }
     try {
-      weights.tensors.push_back(read_torch_tensor(pickle, storages, source, nodes[i].name, ids[i]));
+      weights.tensors.push_back(read_torch_tensor(pickle, storages, source, nodes[i].name, nodes[i].id));
     } catch (const Error& error) {
       read.erase(known);
       ++broken;

@@ -24,6 +24,8 @@
 #include "base/error.h"
 #include "base/sizes.h"
 #include "base/text.h"
+#include "weights/torch/distributed.h"
+#include "weights/torch/values.h"
 
 namespace mu {
 namespace {
@@ -129,6 +131,7 @@ class TensorReader {
       const std::string func = pickle_name(p_, argument(args, 0));
       if (!makes_tensor(p_, args[0])) throw malformed("it is made by a function that makes no tensors");
       const std::string type = pickle_name(p_, argument(args, 1));
+      if (const PickleId whole = find_whole_piece(p_, args); whole != kNoNode) return inner(whole);
       interpret(tensor, func, argument(args, 2), depth + 1);
       if (type != "torch.Tensor" && type != "torch.nn.parameter.Parameter" &&
           type != "torch.nn.parameter.Buffer")
@@ -170,12 +173,8 @@ class TensorReader {
   }
 
   TorchType dtype_of(PickleId id) const {
-    const std::string name = pickle_name(p_, id);
-    constexpr std::string_view kPrefix = "torch.";
-    const std::optional<TorchType> type = name.starts_with(kPrefix)
-                                              ? find_torch_type(std::string_view(name).substr(kPrefix.size()))
-                                              : std::nullopt;
-    if (!type) throw malformed("its dtype '" + escape_name(name) + "' is unknown");
+    const std::optional<TorchType> type = pickle_dtype(p_, id);
+    if (!type) throw malformed("its dtype '" + escape_name(pickle_name(p_, id)) + "' is unknown");
     return *type;
   }
 

@@ -49,6 +49,17 @@ bool is_tensor_node(const Pickle& pickle, PickleId id);
 Tensor read_torch_tensor(const Pickle& pickle, TorchStorages& storages, std::uint32_t source,
                          std::string name, PickleId node);
 
+struct NamedNode {
+  std::string name;
+  PickleId id;
+};
+
+// The tensors of the state dict of `object`, which lies below `key` if that is not empty, in its order and each name
+// once (PT-DUP); or all that the tree holds, by their paths. Fills the object's fields on its state dict. Throws
+// kMalformed when there are more or longer names than are read.
+std::vector<NamedNode> list_tensor_nodes(TorchObject& object, Findings& findings, std::string_view file,
+                                         std::string_view key = {});
+
 // Adds the tensors of `object` to `weights` and fills the object's fields on its state dict, which lies below
 // `key` if that is not empty.
 void add_torch_tensors(Weights& weights, TorchObject& object, TorchStorages& storages, std::uint32_t source,

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which files of a folder are the ranks' pickles of one FSDP run: model_world_size_8_rank_3.pt (verl, SkyRL and
+// forks) and pytorch_model_fsdp_0_rank3.bin (accelerate without torch's distributed checkpoints).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace mu {
+
+// The file of a run of one process, which holds whole tensors as any torch file does (verl and its forks).
+inline constexpr std::string_view kOnlyRank = "model_world_size_1_rank_0.pt";
+
+// True for a folder that holds such files, whole or not; kOnlyRank is not one of them.
+bool is_fsdp_folder(const std::string& folder);
+
+struct FsdpFiles {
+  std::vector<std::string> model;  // names, by rank: those of ranks 0 to N - 1
+  bool are_counted = false;        // N stands in the names, or in fsdp_config.json
+  // Files beside them that tell the step, of whatever ranks there are: extra_state_*, optim_*, in the order of
+  // their names. Those of each kind are together.
+  std::vector<std::string> extra_states, optimizers;
+};
+
+// Throws kMalformed: [FS-COUNT] when ranks are missing, when there are files of two runs, and when
+// fsdp_config.json speaks of another number; [DC-FLAT] for flat parameters.
+FsdpFiles list_fsdp_files(const std::string& folder);
+
+}  // namespace mu

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "weights/torch/values.h"
+
+namespace mu {
+
+PickleId pickle_attribute(const Pickle& pickle, PickleId object, std::string_view name) {
+  if (object == kNoNode || pickle.kind(object) != PickleKind::kCall || pickle.call(object).state == kNoNode)
+    return kNoNode;
+  const PickleId state = pickle.call(object).state;
+  if (pickle.kind(state) != PickleKind::kTuple || pickle.items(state).size() != 2)
+    return pickle_find(pickle, state, name);
+  const PickleId found = pickle_find(pickle, pickle.items(state)[1], name);
+  return found != kNoNode ? found : pickle_find(pickle, pickle.items(state)[0], name);
+}
+
+std::optional<std::vector<std::uint64_t>> pickle_shape(const Pickle& pickle, PickleId id) {
+  constexpr std::size_t kMaxDims = 64;  // as many as torch's functions take (dim_bitset_size)
+  if (id == kNoNode) return std::nullopt;
+  if (pickle.kind(id) == PickleKind::kCall && pickle_name(pickle, id) == "torch.Size" &&
+      pickle.items(pickle.call(id).args).size() == 1)
+    id = pickle.items(pickle.call(id).args)[0];
+  if (pickle.kind(id) != PickleKind::kTuple && pickle.kind(id) != PickleKind::kList) return std::nullopt;
+  if (pickle.items(id).size() > kMaxDims) return std::nullopt;
+  std::vector<std::uint64_t> shape;
+  for (const PickleId item : pickle.items(id)) {
+    const std::optional<std::uint64_t> number = pickle_number(pickle, item);
+    if (!number) return std::nullopt;
+    shape.push_back(*number);
+  }
+  return shape;
+}
+
+std::optional<std::uint64_t> pickle_number(const Pickle& pickle, PickleId id) {
+  if (id == kNoNode || pickle.kind(id) != PickleKind::kInt || pickle.integer(id) < 0) return std::nullopt;
+  return static_cast<std::uint64_t>(pickle.integer(id));
+}
+
+std::optional<TorchType> pickle_dtype(const Pickle& pickle, PickleId id) {
+  const std::string name = pickle_name(pickle, id);
+  constexpr std::string_view kPrefix = "torch.";
+  if (!name.starts_with(kPrefix)) return std::nullopt;
+  return find_torch_type(std::string_view(name).substr(kPrefix.size()));
+}
+
+bool is_distributed_class(const Pickle& pickle, PickleId id, std::string_view name) {
+  if (id == kNoNode) return false;
+  if (pickle.kind(id) == PickleKind::kCall) id = pickle.call(id).callee;
+  if (pickle.kind(id) != PickleKind::kGlobal) return false;
+  const PickleGlobal& global = pickle.global(id);
+  return global.name == name && global.module.starts_with("torch.distributed.");
+}
+
+}  // namespace mu
