@@ -18,6 +18,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "lora/classifier.h"
+#include "lora/joined.h"
 #include "lora/merge_base.h"
 #include "lora/merged_tensor.h"
 #include "lora/saved_modules.h"
@@ -43,12 +44,19 @@ class Merger {
           fmt::format("the adapter was made with {}, which changes the base before training: merging is "
                       "correct only into that changed base",
                       escape_name(how)));
-    names_ = find_in_base(*use.adapter, use.adapter->config, base_.input()).names;
+    found_ = find_in_base(*use.adapter, use.adapter->config, base_.input());
+    names_ = found_.names;
     if (std::string note = names_.note(); !note.empty()) base_.note(std::move(note));
     names_of_.push_back(names_);
     whole_.take(use, names_);
-    for (const LoraModule& module : use.adapter->modules) {
-      if (module.is_target) add_module(module);
+    for (std::size_t i = 0; i < use.adapter->modules.size(); ++i) {
+      const LoraModule& module = use.adapter->modules[i];
+      if (!module.is_target) continue;
+      const std::string& parameter = found_.modules[i].parameter;
+      if (parameter == module.name + ".weight")
+        add_module(module, parameter);
+      else
+        add_experts(module, parameter);
     }
     note_left_out();
     for (const ReplacedRows& rows : use.adapter->rows) add_rows(rows);
@@ -104,25 +112,34 @@ class Merger {
     return work_[tensor.name];
   }
 
-  // The tensors of the base that the missing one may be: those that end alike.
-  std::string candidates(const std::string& name) const {
-    const std::size_t last = name.rfind('.');
-    const std::size_t begin = last == std::string::npos || last == 0 ? 0 : name.rfind('.', last - 1) + 1;
-    const std::string_view end = std::string_view(name).substr(begin);
-    std::vector<std::string> found;
-    for (const Tensor& tensor : base_.weights().tensors) {
-      if (found.size() < 3 && tensor.name.size() > end.size() && tensor.name.ends_with(end))
-        found.push_back(escape_name(tensor.name));
-    }
-    return join(found, ", ");
-  }
-
+  // Names all modules that the base lacks, and for the first what may be meant.
   [[noreturn]] void fail_missing(const std::string& module, const std::string& name) const {
     const std::string& trained_on = use_->adapter->config.base_model;
     std::string hint = trained_on.empty() ? "is it the base this adapter was trained on?"
                                           : "the adapter was trained on " + escape_name(trained_on);
-    if (const std::string others = candidates(name); !others.empty()) hint += "; the base has " + others;
-    throw malformed(fmt::format("{}: the base has no tensor '{}'", escape_name(module), escape_name(name)))
+    std::vector<std::string> others, candidates;
+    for (std::size_t i = 0; i < found_.modules.size(); ++i) {
+      const LoraModule& one = use_->adapter->modules[i];
+      if (!found_.modules[i].is_missing() || !one.is_target) continue;
+      if (one.name == module)
+        candidates = found_.modules[i].candidates;
+      else
+        others.push_back(escape_name(one.name));
+    }
+    for (std::string& candidate : candidates) candidate = escape_name(candidate);
+    if (!candidates.empty()) hint += "; the base has " + join(candidates, ", ");
+    constexpr std::size_t kShown = 5;
+    std::string more;
+    if (!others.empty()) {
+      const std::size_t count = others.size();
+      others.resize(std::min(count, kShown));
+      more = fmt::format("; it lacks {} more: {}{}", plural(count, "module"), join(others, ", "),
+                         count > kShown ? ", …" : "");
+    }
+    const std::string_view why =
+        found_.is_ambiguous ? ", and more than one place in it fits the text model that was trained" : "";
+    throw malformed(
+        fmt::format("{}: the base has no tensor '{}'{}{}", escape_name(module), escape_name(name), why, more))
         .in_file(escape_name(use_->adapter->name))
         .hint(hint);
   }
@@ -136,13 +153,9 @@ class Merger {
     return *tensor;
   }
 
-  void add_module(const LoraModule& module) {
+  void add_module(const LoraModule& module, const std::string& name) {
     const LoraConfig& config = use_->adapter->config;
-    if (!config.target_parameters.empty()) {
-      const Tensor* const own = base_.find_or_tied(names_(module.name + ".weight"));
-      if (own == nullptr || own->shape.size() == 3) return add_experts(module);
-    }
-    const Tensor& tensor = require(module.name, names_(module.name + ".weight"));
+    const Tensor& tensor = require(module.name, names_(name));
     DeltaShape shape;
     shape.out = module.b->shape[0];
     shape.in = module.a->shape[1];
@@ -152,21 +165,31 @@ class Merger {
         is_conv1d_family(base_.model_type()) || (base_.model_type().empty() && config.fan_in_fan_out);
     shape.transposed = module.is_embedding || (conv1d && tensor.shape == turned);
     if (tensor.shape != (shape.transposed ? turned : plain))
-      fail(module.name, fmt::format("its delta is {} x {}, but the tensor is {}", shape.out, shape.in,
-                                    shape_text(tensor.shape)));
+      shape.begin = begin_of(module, tensor, name, shape.out, shape.in);
     const auto scale = static_cast<float>(module.scale * use_->scale);
     work_on(tensor).steps.push_back({use_->adapter, &module, shape, scale, false});
     if (module.bias == nullptr) return;
-    const Tensor& bias = require(module.name, names_(module.name + ".bias"));
-    if (bias.element_count() != shape.out)
-      fail(module.name, "its bias and the bias in the base differ in length");
-    work_on(bias).steps.push_back({use_->adapter, &module, {}, scale, true});
+    const std::string bias_name = module.name + ".bias";
+    const Tensor& bias = require(module.name, names_(bias_name));
+    DeltaShape of_bias{.out = shape.out};
+    if (bias.shape != std::vector<std::uint64_t>{shape.out})
+      of_bias.begin = begin_of(module, bias, bias_name, shape.out, 1);
+    work_on(bias).steps.push_back({use_->adapter, &module, of_bias, scale, true});
   }
 
-  void add_experts(const LoraModule& module) {
-    const std::string path = target_parameter_of(module.name, use_->adapter->config);
-    if (path.empty())
-      fail(module.name, "the base has no such module, and target_parameters names no known parameter of it");
+  // Where a part begins that the base keeps with others in one tensor.
+  std::uint64_t begin_of(const LoraModule& module, const Tensor& tensor, const std::string& name,
+                         std::uint64_t rows, std::uint64_t columns) const {
+    const std::optional<std::uint64_t> begin =
+        begin_in(tensor.shape, name, names_.renamed(name), rows, columns);
+    if (!begin)
+      fail(module.name, fmt::format("its delta is {} x {}, but the tensor is {}", rows, columns,
+                                    shape_text(tensor.shape)));
+    return *begin;
+  }
+
+  // Of a parameter of target_parameters.
+  void add_experts(const LoraModule& module, const std::string& path) {
     if (module.a == nullptr || module.b == nullptr)
       fail(module.name, module.a == nullptr ? "has lora_B but no lora_A" : "has lora_A but no lora_B");
     const Tensor* const stored = base_.find_or_tied(names_(path));
@@ -242,7 +265,8 @@ class Merger {
 
   MergeBase base_;
   WholeModules whole_;
-  NamesInBase names_;                  // of the adapter under way
+  AdapterInBase found_;                // of the adapter under way; its tensors may be gone
+  NamesInBase names_;                  // the same
   std::vector<NamesInBase> names_of_;  // of all
   const AdapterUse* use_ = nullptr;
   std::map<std::string, Work> work_;

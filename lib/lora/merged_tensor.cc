@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+// A piece of the tensor is read as fp32, each step adds its part of a product of factors or a bias to the elements that
+// it changes, DoRA scales them, and at the end rows are replaced and the piece is rounded. Factors are arranged once, in
+// the order of the stored tensor, and kept as long as a thread reads it; the norms of DoRA take a pass of their own.
 #include "lora/merged_tensor.h"
 
 #include <fmt/format.h>
@@ -60,7 +63,7 @@ struct MergedTensor::Factors {
   std::vector<float> magnitudes;  // m / ||W0 + delta||; by row, or by column if transposed
   bool by_column = false;
 
-  // Adds the delta to `values`, elements [first, first + values.size()) of the tensor.
+  // Adds the delta to `values`, elements [first, first + values.size()) of those that it changes.
   void add(std::uint64_t first, std::span<float> values, float scale) const {
     std::size_t done = 0;
     while (done < values.size()) {
@@ -168,12 +171,12 @@ void MergedTensor::measure_magnitudes(const MergeStep& step, Factors& f) const {
   const auto outputs = static_cast<std::size_t>(step.shape.out);
   std::vector<double> squares(outputs);
   std::vector<float> values;
-  const std::uint64_t count = tensor_.element_count(),
+  const std::uint64_t count = step.count(),
                       piece = std::max<std::uint64_t>(1, (1U << 18) / f.columns) * f.columns;
   for (std::uint64_t at = 0; at < count; at += piece) {
     check_interrupt();
     values.resize(static_cast<std::size_t>(std::min(piece, count - at)));
-    decode_base(at, values);
+    decode_base(step.shape.begin + at, values);
     f.add(at, values, step.scale);
     for (std::size_t i = 0; i < values.size(); ++i) {
       const std::uint64_t element = at + i;
@@ -193,15 +196,21 @@ void MergedTensor::measure_magnitudes(const MergeStep& step, Factors& f) const {
 void MergedTensor::add_steps(std::uint64_t first, std::span<float> values) {
   for (std::size_t i = 0; i < steps_.size(); ++i) {
     const MergeStep& step = steps_[i];
+    const std::uint64_t begin = std::max(first, step.shape.begin),
+                        end = std::min(first + values.size(), step.shape.begin + step.count());
+    if (begin >= end) continue;
+    const std::span<float> part =
+        values.subspan(static_cast<std::size_t>(begin - first), static_cast<std::size_t>(end - begin));
+    const std::uint64_t at = begin - step.shape.begin;
     if (step.is_bias) {
       const std::vector<float> bias = load(*step.adapter, *step.module, *step.module->bias);
-      for (std::size_t k = 0; k < values.size(); ++k)
-        values[k] += step.scale * bias[static_cast<std::size_t>(first) + k];
+      for (std::size_t k = 0; k < part.size(); ++k)
+        part[k] += step.scale * bias[static_cast<std::size_t>(at) + k];
       continue;
     }
     const std::shared_ptr<const Factors> factors = factors_of(i);
-    factors->add(first, values, step.scale);
-    factors->apply_magnitudes(first, values);
+    factors->add(at, part, step.scale);
+    factors->apply_magnitudes(at, part);
   }
 }
 

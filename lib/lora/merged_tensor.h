@@ -22,6 +22,8 @@ struct DeltaShape {
   std::uint64_t first_out = 0;    // the row of lora_B where the tensor begins
   std::uint64_t out = 0, in = 0;  // of one delta B A
   bool transposed = false;        // the tensor holds [in, out]
+  // The element of the tensor where the deltas begin, which need not fill it: one expert of a stack.
+  std::uint64_t begin = 0;
 };
 
 struct MergeStep {
@@ -30,6 +32,11 @@ struct MergeStep {
   DeltaShape shape;
   float scale = 1;
   bool is_bias = false;  // the tensor is the bias, and gets `scale` * lora_B.bias
+
+  // How many elements of the tensor it changes.
+  [[nodiscard]] std::uint64_t count() const {
+    return is_bias ? shape.out : shape.experts * shape.out * shape.in;
+  }
 };
 
 struct RowsStep {

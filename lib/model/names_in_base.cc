@@ -7,30 +7,32 @@
 
 namespace mu {
 
-std::string NamesInBase::operator()(std::string_view name) const {
-  constexpr std::string_view kModel = "model.", kInner = ".model.";
+RenamedTensor NamesInBase::renamed(std::string_view name) const {
+  const auto as = [](std::string text) { return RenamedTensor{.name = std::move(text)}; };
   switch (way_) {
     case Way::kAsIs:
-      return std::string(name);
-    case Way::kPublished:
-      return names_->published(name);
-    case Way::kMemory:
-      return names_->memory(name);
-    case Way::kWithout:
-      return std::string(name.starts_with(prefix_) ? name.substr(prefix_.size()) : name);
-    case Way::kWith:
-      return (tops_.contains(std::string(name.substr(0, name.find('.')))) ? prefix_ : "") + std::string(name);
-    case Way::kText:
       break;
+    case Way::kPublished:
+      return names_->save(name);
+    case Way::kMemory:
+      return names_->load(name);
+    case Way::kText:
+      return names_ ? names_->save(in_language_model(name)) : as(in_language_model(name));
+    case Way::kWithout:
+      return as(std::string(name.starts_with(prefix_) ? name.substr(prefix_.size()) : name));
+    case Way::kWith:
+      return as((tops_.contains(std::string(name.substr(0, name.find('.')))) ? prefix_ : "") +
+                std::string(name));
   }
-  std::string result(name);
-  if (name.starts_with(kModel)) {
-    result = prefix_ + std::string(name.substr(kModel.size()));
-  } else if (prefix_.ends_with(kInner)) {
-    // The head of "language_model.model." lies beside that "model".
-    result = prefix_.substr(0, prefix_.size() - kModel.size()) + std::string(name);
-  }
-  return names_ ? names_->published(result) : result;
+  return as(std::string(name));
+}
+
+std::string NamesInBase::in_language_model(std::string_view name) const {
+  constexpr std::string_view kModel = "model.", kInner = ".model.";
+  if (name.starts_with(kModel)) return prefix_ + std::string(name.substr(kModel.size()));
+  // The head of "language_model.model." lies beside that "model".
+  const std::size_t beside = prefix_.ends_with(kInner) ? prefix_.size() - kModel.size() : 0;
+  return prefix_.substr(0, beside) + std::string(name);
 }
 
 std::string NamesInBase::note() const {

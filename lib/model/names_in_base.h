@@ -35,7 +35,10 @@ class NamesInBase {
 
   // The name in the base of a tensor: "model.layers.0.self_attn.q_proj.weight", "….mlp.experts.gate_up_proj". Of a
   // stack that the base keeps apart, the name of the first part, with "*" for the number of the expert.
-  [[nodiscard]] std::string operator()(std::string_view name) const;
+  [[nodiscard]] std::string operator()(std::string_view name) const { return renamed(name).name; }
+
+  // The same, with the conversion that lies between the two tensors.
+  [[nodiscard]] RenamedTensor renamed(std::string_view name) const;
 
   [[nodiscard]] Way way() const { return way_; }
   [[nodiscard]] const std::string& prefix() const { return prefix_; }  // with its dot
@@ -44,6 +47,8 @@ class NamesInBase {
   [[nodiscard]] std::string note() const;
 
  private:
+  [[nodiscard]] std::string in_language_model(std::string_view name) const;
+
   Way way_ = Way::kAsIs;
   std::shared_ptr<const TensorNames> names_;
   std::string prefix_;

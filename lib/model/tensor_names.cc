@@ -191,6 +191,10 @@ RenamedTensor TensorNames::load(std::string_view published_name) const {
   return load_->apply(published_name);
 }
 
+RenamedTensor TensorNames::save(std::string_view memory_name) const {
+  return save_->apply(memory_name);
+}
+
 NameSide TensorNames::side_of(std::string_view name) const {
   if (class_.memory.empty() && class_.published.empty()) return NameSide::kNeutral;
   if (has_prefix(name, class_.memory)) return NameSide::kMemory;

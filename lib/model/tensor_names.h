@@ -55,6 +55,7 @@ class TensorNames {
   [[nodiscard]] std::string memory(std::string_view published_name) const;
   // As memory(), with the conversion. A name that several tensors get is that of the tensor made of them all.
   [[nodiscard]] RenamedTensor load(std::string_view published_name) const;
+  [[nodiscard]] RenamedTensor save(std::string_view memory_name) const;  // as published()
 
   [[nodiscard]] NameSide side_of(std::string_view name) const;
   struct Counts {

@@ -65,3 +65,6 @@ PY
 
 # tensor NAME DTYPE SHAPE BEGIN END: a member of a header.
 tensor() { printf '"%s":{"dtype":"%s","shape":%s,"data_offsets":[%s,%s]}' "$@"; }
+
+# floats FILE NAME:SHAPE:VALUE...: a file of F32 tensors. floats FOLDER: what its files hold (floats.py).
+floats() { python3 "$BATS_TEST_DIRNAME/floats.py" "$@"; }

@@ -5,44 +5,19 @@ load helper
 
 setup() {
   start
-  cat > st.py <<'PY'
-"""st.py FILE NAME:SHAPE:VALUE...: writes tensors of one value each, or of 0, 1, 2 … (n).  st.py FOLDER: lists those of its files."""
-import json, pathlib, struct, sys
-if len(sys.argv) == 2:
-    for path in sorted(pathlib.Path(sys.argv[1]).glob("*.safetensors")):
-        data = path.read_bytes()
-        end = 8 + struct.unpack_from("<Q", data)[0]
-        for name, t in json.loads(data[8:end]).items():
-            if name != "__metadata__":
-                values = struct.unpack(f"<{(t['data_offsets'][1] - t['data_offsets'][0]) // 4}f", data[end + t["data_offsets"][0]:end + t["data_offsets"][1]])
-                print(name, "x".join(map(str, t["shape"])), *(f"{v:g}" for v in sorted(set(values))))
-else:
-    header, body = {"__metadata__": {"format": "pt"}}, b""
-    for text in sys.argv[2:]:
-        name, shape, value = text.rsplit(":", 2)
-        shape = [int(n) for n in shape.split("x")]
-        count = 1
-        for n in shape: count *= n
-        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(body), len(body) + 4 * count]}
-        body += struct.pack(f"<{count}f", *(range(count) if value == "n" else [float(value)] * count))
-    header = json.dumps(header).encode()
-    header += b" " * (-len(header) % 8)
-    path = pathlib.Path(sys.argv[1]); path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(struct.pack("<Q", len(header)) + header + body)
-PY
   m=base_model.model.
   factors=("$m"model.q_proj.lora_A.weight:1x4:1 "$m"model.q_proj.lora_B.weight:4x1:1)
 }
 
 # base TIED TENSOR...: a Llama of 6 tokens and width 4, its matrices 0.
 base() {
-  python3 st.py base/model.safetensors model.embed_tokens.weight:6x4:0 model.q_proj.weight:4x4:0 "${@:2}"
+  floats base/model.safetensors model.embed_tokens.weight:6x4:0 model.q_proj.weight:4x4:0 "${@:2}"
   echo '{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 4, "vocab_size": 6, "tie_word_embeddings": '"$1"'}' > base/config.json
 }
 
 # adapter NAME CONFIG TENSOR...: of rank 1, its delta is 1 everywhere.
 adapter() {
-  python3 st.py "$1/adapter_model.safetensors" "${factors[@]}" "${@:3}"
+  floats "$1/adapter_model.safetensors" "${factors[@]}" "${@:3}"
   targets=$(printf '%s\n' "${factors[@]}" "${@:3}" | sed -nE 's/^base_model\.model\.(.*)\.lora_.*/"\1"/p' | sort -u | paste -sd,)
   echo '{"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": ['"$targets"'], '"$2"'}' > "$1/adapter_config.json"
 }
@@ -54,13 +29,13 @@ setting() { python3 -c 'import json, sys; print(json.load(open("out/config.json"
   for spelling in modules_to_save.weight modules_to_save.default.weight; do
     adapter ad '"modules_to_save": ["lm_head"]' "$m"lm_head.original_module.weight:6x4:5 "$m"lm_head."$spelling":6x4:7 "$m"lm_head.weight:6x4:5
     expect 0 st-pack base --adapter ad -o out --force
-    [ "$(python3 st.py out | sort)" = "lm_head.weight 6x4 7
+    [ "$(floats out | sort)" = "lm_head.weight 6x4 7
 model.embed_tokens.weight 6x4 0
 model.q_proj.weight 4x4 1" ]
   done
   # lora-extract writes it once, under its own name.
   expect 0 lora-extract ad -o only
-  python3 st.py only > names
+  floats only > names
   grep -q "^${m}lm_head.weight 6x4 7$" names
   [ "$(wc -l < names)" = 3 ]
 }
@@ -72,7 +47,7 @@ model.q_proj.weight 4x4 1" ]
   expect 0 st-pack base --adapter ad -o out
   has stderr "resized from 6 to 8 tokens"
   [ "$(setting vocab_size) $(setting tie_word_embeddings)" = "8 False" ]
-  [ "$(python3 st.py out | sort | sed -n 1,2p)" = "lm_head.weight 8x4 3
+  [ "$(floats out | sort | sed -n 1,2p)" = "lm_head.weight 8x4 3
 model.embed_tokens.weight 8x4 2" ]
   # One of the two alone makes no model.
   adapter ad '"modules_to_save": ["embed_tokens"]' "$m"model.embed_tokens.weight:8x4:2
@@ -83,13 +58,13 @@ model.embed_tokens.weight 8x4 2" ]
   adapter ad '"modules_to_save": null' "$m"lm_head.weight:8x4:2 "$m"model.embed_tokens.weight:8x4:2
   expect 0 st-pack base --adapter ad -o out
   [ "$(setting vocab_size) $(setting tie_word_embeddings)" = "8 True" ]
-  [ "$(python3 st.py out | sort)" = "model.embed_tokens.weight 8x4 2
+  [ "$(floats out | sort)" = "model.embed_tokens.weight 8x4 2
 model.q_proj.weight 4x4 1" ]
   # Tied, and the head alone was trained: PEFT saves the old embedding with it.
   adapter ad '"modules_to_save": ["lm_head"]' "$m"lm_head.weight:8x4:3 "$m"model.embed_tokens.weight:8x4:2
   expect 0 st-pack base --adapter ad -o out --force
   [ "$(setting vocab_size) $(setting tie_word_embeddings)" = "8 False" ]
-  [ "$(python3 st.py out | sort | sed -n 1,2p)" = "lm_head.weight 8x4 3
+  [ "$(floats out | sort | sed -n 1,2p)" = "lm_head.weight 8x4 3
 model.embed_tokens.weight 8x4 2" ]
   # Any other shape is a fault.
   adapter ad '"modules_to_save": ["embed_tokens"]' "$m"model.embed_tokens.weight:8x5:2
@@ -103,11 +78,11 @@ model.embed_tokens.weight 8x4 2" ]
   base true
   adapter ad '"modules_to_save": null' "$m"model.embed_tokens.base_layer.weight:8x4:2 "$m"model.embed_tokens.lora_embedding_A:1x8:1 "$m"model.embed_tokens.lora_embedding_B:4x1:3
   expect 0 st-pack base --adapter ad -o out
-  [ "$(python3 st.py out | sed -n 1p)" = "model.embed_tokens.weight 8x4 5" ]
+  [ "$(floats out | sed -n 1p)" = "model.embed_tokens.weight 8x4 5" ]
   # Trained rows, too, and those of the head that is tied to it.
   adapter ad '"trainable_token_indices": [7]' "$m"model.embed_tokens.token_adapter.base_layer.weight:8x4:2 "$m"model.embed_tokens.token_adapter.trainable_tokens_delta:1x4:9 "$m"lm_head.token_adapter.base_layer.weight:8x4:2 "$m"lm_head.token_adapter.trainable_tokens_delta:1x4:9
   expect 0 st-pack base --adapter ad -o out --force
-  [ "$(python3 st.py out | sed -n 1p)" = "model.embed_tokens.weight 8x4 2 9" ]
+  [ "$(floats out | sed -n 1p)" = "model.embed_tokens.weight 8x4 2 9" ]
 }
 
 @test "an adapter of a classifier makes the model one" {
@@ -119,7 +94,7 @@ model.embed_tokens.weight 8x4 2" ]
   has stderr "lm_head.weight"
   has stderr pad_token_id
   [ "$(setting architectures) $(setting id2label)" = "['LlamaForSequenceClassification'] {'0': 'LABEL_0'}" ]
-  [ "$(python3 st.py out | sort)" = "model.embed_tokens.weight 6x4 0
+  [ "$(floats out | sort)" = "model.embed_tokens.weight 6x4 0
 model.q_proj.weight 4x4 1
 score.weight 1x4 7" ]
   # The folder of the adapter may know the labels.
@@ -136,7 +111,7 @@ score.weight 1x4 7" ]
   rm ad/config.json
   expect 0 st-pack classifier --adapter ad -o out --force
   [ "$(setting id2label)" = "{'0': 'LABEL_0', '1': 'LABEL_1'}" ]
-  [ "$(python3 st.py out | sort | tail -1)" = "score.weight 2x4 8" ]
+  [ "$(floats out | sort | tail -1)" = "score.weight 2x4 8" ]
   # What the class is called for a type nobody knows, the user has to say.
   sed -i s/llama/lama/ base/config.json
   expect 0 st-pack base --adapter ad -o out --force
@@ -145,24 +120,24 @@ score.weight 1x4 7" ]
 }
 
 @test "a base without the prefix of the class: heads keep their names" {
-  python3 st.py base/model.safetensors q_proj.weight:4x4:0
+  floats base/model.safetensors q_proj.weight:4x4:0
   echo '{"model_type": "x"}' > base/config.json
   adapter ad '"modules_to_save": ["lm_head"]' "$m"lm_head.weight:6x4:7
   expect 0 st-pack base --adapter ad -o out
-  [ "$(python3 st.py out)" = "lm_head.weight 6x4 7
+  [ "$(floats out)" = "lm_head.weight 6x4 7
 q_proj.weight 4x4 1" ]
 }
 
 @test "a head that files call otherwise than the model in memory" {
   base false
-  python3 st.py base/model.safetensors gpt_neox.embed_in.weight:6x4:0 gpt_neox.q_proj.weight:4x4:0 embed_out.weight:6x4:0
+  floats base/model.safetensors gpt_neox.embed_in.weight:6x4:0 gpt_neox.q_proj.weight:4x4:0 embed_out.weight:6x4:0
   sed -i 's/LlamaForCausalLM/GPTNeoXForCausalLM/; s/"llama"/"gpt_neox"/' base/config.json
   factors=("$m"gpt_neox.q_proj.lora_A.weight:1x4:1 "$m"gpt_neox.q_proj.lora_B.weight:4x1:1)
   for head in lm_head.weight:6x4:1 "lm_head.lora_A.weight:1x4:1 ${m}lm_head.lora_B.weight:6x1:1"; do
     # shellcheck disable=SC2086
     adapter ad '"bias": "none"' "$m"${head}
     expect 0 st-pack base --adapter ad -o out --force
-    [ "$(python3 st.py out | sort)" = "embed_out.weight 6x4 1
+    [ "$(floats out | sort)" = "embed_out.weight 6x4 1
 gpt_neox.embed_in.weight 6x4 0
 gpt_neox.q_proj.weight 4x4 1" ]
   done
@@ -180,12 +155,12 @@ gpt_neox.q_proj.weight 4x4 1" ]
 @test "modules that are called like parts of an adapter" {
   for module in lora_block lora_A module.base_layer_norm modules.original; do
     rm -rf base ad out
-    python3 st.py base/model.safetensors "$module.weight:4x4:0" z.weight:4x4:0
+    floats base/model.safetensors "$module.weight:4x4:0" z.weight:4x4:0
     echo '{}' > base/config.json
     factors=("$m$module.lora_A.weight:1x4:1" "$m$module.lora_B.weight:4x1:1")
     adapter ad '"modules_to_save": null'
     expect 0 st-pack base --adapter ad -o out
-    [ "$(python3 st.py out)" = "$module.weight 4x4 1
+    [ "$(floats out)" = "$module.weight 4x4 1
 z.weight 4x4 0" ]
   done
 }
@@ -200,7 +175,7 @@ z.weight 4x4 0" ]
   [ ! -e out ]
   expect 0 st-pack base --adapter a --adapter same:0.5 -o out
   has stderr "the scale 0.5 does not apply to 1 tensor that same holds whole"
-  [ "$(python3 st.py out)" = "lm_head.weight 6x4 7
+  [ "$(floats out)" = "lm_head.weight 6x4 7
 model.embed_tokens.weight 6x4 0
 model.q_proj.weight 4x4 1.5" ]
   # Nor are factors added to a module that another adapter trained.
@@ -211,9 +186,9 @@ model.q_proj.weight 4x4 1.5" ]
 }
 
 @test "names of one matrix that are not trained stay together" {
-  python3 st.py base/model.safetensors shared.weight:6x4:0 q_proj.weight:4x4:0
+  floats base/model.safetensors shared.weight:6x4:0 q_proj.weight:4x4:0
   echo '{"architectures": ["T5ForConditionalGeneration"], "model_type": "t5", "vocab_size": 6}' > base/config.json
-  values() { python3 st.py out | grep -v q_proj | sort | awk '{printf "%s ", $3}'; }
+  values() { floats out | grep -v q_proj | sort | awk '{printf "%s ", $3}'; }
   # In the order of names: decoder.embed_tokens, encoder.embed_tokens, lm_head, shared.
   factors=("$m"shared.lora_embedding_A:1x6:1 "$m"shared.lora_embedding_B:4x1:1)
   adapter source '"modules_to_save": ["lm_head"]' "$m"lm_head.weight:6x4:7
@@ -233,18 +208,18 @@ model.q_proj.weight 4x4 1.5" ]
   expect 5 st-pack base --adapter source --adapter whole -o no
   has stderr "holds whole"
   # A copy that the files have changes with the others.
-  python3 st.py base/model.safetensors shared.weight:6x4:0 decoder.embed_tokens.weight:6x4:0 q_proj.weight:4x4:0
+  floats base/model.safetensors shared.weight:6x4:0 decoder.embed_tokens.weight:6x4:0 q_proj.weight:4x4:0
   expect 0 st-pack base --adapter source -o out --force
   [ "$(values)" = "1 1 7 1 " ]
 }
 
 @test "a vocabulary that was resized reaches all names that stay together" {
-  python3 st.py base/model.safetensors shared.weight:6x4:0 q_proj.weight:4x4:0
+  floats base/model.safetensors shared.weight:6x4:0 q_proj.weight:4x4:0
   echo '{"architectures": ["T5ForConditionalGeneration"], "model_type": "t5", "vocab_size": 6}' > base/config.json
   factors=("$m"shared.lora_embedding_A:1x8:1 "$m"shared.lora_embedding_B:4x1:1)
   adapter ad '"modules_to_save": ["lm_head"]' "$m"shared.base_layer.weight:8x4:2 "$m"lm_head.weight:8x4:7
   expect 0 st-pack base --adapter ad -o out
-  [ "$(python3 st.py out | grep -v q_proj | sort | awk '{printf "%s %s, ", $2, $3}')" = "8x4 3, 8x4 3, 8x4 7, 8x4 3, " ]
+  [ "$(floats out | grep -v q_proj | sort | awk '{printf "%s %s, ", $2, $3}')" = "8x4 3, 8x4 3, 8x4 7, 8x4 3, " ]
 }
 
 @test "an adapter that lacks what modules_to_save names" {
@@ -278,41 +253,41 @@ model.q_proj.weight 4x4 1.5" ]
 
 @test "the adapter of a model that holds it keeps no prefix" {
   factors=(pretrained_model."$m"model.q_proj.lora_A.default.weight:1x4:1 pretrained_model."$m"model.q_proj.lora_B.default.weight:4x1:1)
-  python3 st.py run.safetensors "${factors[@]}" pretrained_model."$m"model.q_proj.base_layer.weight:4x4:0 v_head.summary.weight:1x4:0
+  floats run.safetensors "${factors[@]}" pretrained_model."$m"model.q_proj.base_layer.weight:4x4:0 v_head.summary.weight:1x4:0
   expect 0 lora-extract run.safetensors --alpha 1 -o out
-  [ "$(python3 st.py out | cut -d' ' -f1)" = "${m}model.q_proj.lora_A.weight
+  [ "$(floats out | cut -d' ' -f1)" = "${m}model.q_proj.lora_A.weight
 ${m}model.q_proj.lora_B.weight" ]
 }
 
 @test "adapters of MLX are merged, those of diffusion pipelines named" {
-  python3 st.py base/model.safetensors model.embed_tokens.weight:6x4:0 model.layers.0.mlp.up_proj.weight:8x4:0
+  floats base/model.safetensors model.embed_tokens.weight:6x4:0 model.layers.0.mlp.up_proj.weight:8x4:0
   echo '{"model_type": "llama", "vocab_size": 6}' > base/config.json
   # Not square, and the rank is not 1: a matrix that was not turned would show.
-  python3 st.py ad/adapters.safetensors model.layers.0.mlp.up_proj.lora_a:4x2:1 model.layers.0.mlp.up_proj.lora_b:2x8:3 model.embed_tokens.lora_a:6x2:1 model.embed_tokens.lora_b:2x4:2
-  python3 st.py ad/0000100_adapters.safetensors model.layers.0.mlp.up_proj.lora_a:4x2:1
+  floats ad/adapters.safetensors model.layers.0.mlp.up_proj.lora_a:4x2:1 model.layers.0.mlp.up_proj.lora_b:2x8:3 model.embed_tokens.lora_a:6x2:1 model.embed_tokens.lora_b:2x4:2
+  floats ad/0000100_adapters.safetensors model.layers.0.mlp.up_proj.lora_a:4x2:1
   echo '{"fine_tune_type": "lora", "model": "mlx-community/x", "num_layers": 1, "lora_parameters": {"rank": 2, "dropout": 0.0, "scale": 5.0}}' > ad/adapter_config.json
   expect 0 st-pack base --adapter ad -o out
-  [ "$(python3 st.py out | sort)" = "model.embed_tokens.weight 6x4 20
+  [ "$(floats out | sort)" = "model.embed_tokens.weight 6x4 20
 model.layers.0.mlp.up_proj.weight 8x4 30" ]
   expect 0 lora-extract ad -o peft
   grep -q '"lora_alpha": 10' peft/adapter_config.json
   rm -r out
   expect 0 st-pack base --adapter peft -o out
-  [ "$(python3 st.py out | sort | tail -1)" = "model.layers.0.mlp.up_proj.weight 8x4 30" ]
+  [ "$(floats out | sort | tail -1)" = "model.layers.0.mlp.up_proj.weight 8x4 30" ]
   # Other values: A is 0 1, 2 3, 4 5, 6 7 and B 0 … 7, 8 … 15; the first row of the delta is 5 (a_i0 0 + a_i1 8).
   rm -r out
-  python3 st.py ad/adapters.safetensors model.layers.0.mlp.up_proj.lora_a:4x2:n model.layers.0.mlp.up_proj.lora_b:2x8:n
+  floats ad/adapters.safetensors model.layers.0.mlp.up_proj.lora_a:4x2:n model.layers.0.mlp.up_proj.lora_b:2x8:n
   expect 0 st-pack base --adapter ad -o out --select '*up_proj*'
-  [ "$(python3 st.py out | cut -d' ' -f3-6)" = "40 45 50 55" ]
+  [ "$(floats out | cut -d' ' -f3-6)" = "40 45 50 55" ]
   sed -i 's/"lora"/"full"/' ad/adapter_config.json
   expect 4 st-pack base --adapter ad -o no
   has stderr "trained whole"
-  python3 st.py kohya.safetensors lora_unet_down_blocks_0.lora_down.weight:2x4:1 lora_unet_down_blocks_0.lora_up.weight:4x2:1 lora_unet_down_blocks_0.alpha:1:1
+  floats kohya.safetensors lora_unet_down_blocks_0.lora_down.weight:2x4:1 lora_unet_down_blocks_0.lora_up.weight:4x2:1 lora_unet_down_blocks_0.alpha:1:1
   expect 4 st-pack base --adapter kohya.safetensors -o no
   has stderr "kohya's scripts"
   expect 4 lora-extract kohya.safetensors -o no
   has stderr "kohya's scripts"
-  python3 st.py pipe/pytorch_lora_weights.safetensors unet.down.lora_A.weight:2x4:1 unet.down.lora_B.weight:4x2:1
+  floats pipe/pytorch_lora_weights.safetensors unet.down.lora_A.weight:2x4:1 unet.down.lora_B.weight:4x2:1
   expect 4 st-pack base --adapter pipe -o no
   has stderr diffusers
   expect 4 lora-extract pipe -o no
@@ -323,7 +298,7 @@ model.layers.0.mlp.up_proj.weight 8x4 30" ]
     has stderr "style/style-000004.safetensors: is a LoRA for a diffusion pipeline, in the form of kohya's scripts"
     [ "${#stderr_lines[@]}" = 1 ]
   done
-  python3 st.py flux/flux.safetensors transformer.single_transformer_blocks.0.proj_out.lora_A.weight:2x4:1 transformer.single_transformer_blocks.0.proj_out.lora_B.weight:4x2:1
+  floats flux/flux.safetensors transformer.single_transformer_blocks.0.proj_out.lora_A.weight:2x4:1 transformer.single_transformer_blocks.0.proj_out.lora_B.weight:4x2:1
   expect 4 st-pack base --adapter flux -o no
   has stderr diffusers
   expect 7 st-pack base --adapter base -o no

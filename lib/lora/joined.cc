@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lora/joined.h"
+
+#include <algorithm>
+#include <charconv>
+#include <vector>
+
+#include "base/text.h"
+#include "model/name_table.h"
+
+namespace mu {
+namespace {
+
+// Of an expert: the last number in its name.
+std::optional<std::uint64_t> number_in(std::string_view name) {
+  std::optional<std::uint64_t> number;
+  for (const std::string_view part : split(name, '.')) {
+    std::uint64_t value = 0;
+    if (is_digits(part) && std::from_chars(part.data(), part.data() + part.size(), value).ec == std::errc())
+      number = value;
+  }
+  return number;
+}
+
+// Whether the conversion puts equal parts one after the other: the experts, and of each the matrices in order.
+bool is_in_order(const std::vector<NameOperation>& operations) {
+  const bool stacks = !operations.empty() && operations.front().name == "MergeModulelist";
+  return !operations.empty() &&
+         std::all_of(operations.begin(), operations.end(), [&](const NameOperation& operation) {
+           const std::string_view dim = operation.values.empty() ? "" : operation.values.front().second;
+           return operation.values.size() == 1 &&
+                  (operation.name == "MergeModulelist"
+                       ? dim == "0"
+                       : operation.name == "Concatenate" && dim == (stacks ? "1" : "0"));
+         });
+}
+
+}  // namespace
+
+std::optional<std::uint64_t> begin_in(const std::vector<std::uint64_t>& whole, std::string_view name,
+                                      const RenamedTensor& renamed, std::uint64_t rows,
+                                      std::uint64_t columns) {
+  if (renamed.conversion == nullptr || !is_in_order(renamed.conversion->operations)) return std::nullopt;
+  std::vector<std::uint64_t> one = whole;  // of an expert, or of the only one
+  std::uint64_t expert = 0;
+  if (renamed.conversion->operations.front().name == "MergeModulelist") {
+    const std::optional<std::uint64_t> number = number_in(name);
+    if (one.size() != 3 || !number || *number >= one[0]) return std::nullopt;
+    expert = *number;
+    one.erase(one.begin());
+  }
+  if (one.size() == 1) one.push_back(1);
+  const std::uint64_t parts = renamed.conversion->match.size();
+  if (one.size() != 2 || one[1] != columns || one[0] % parts != 0 || one[0] / parts != rows)
+    return std::nullopt;
+  return (expert * one[0] + renamed.pattern * rows) * columns;
+}
+
+}  // namespace mu

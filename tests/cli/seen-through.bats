@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+# One model under its names in memory, as files have it, and under older names: differences, adapters between two models,
+# merging. Numbers are made by hand; the interop suite compares with Transformers and PEFT.
+load helper
+
+setup() {
+  start
+  m=base_model.model.model.layers.0
+}
+
+# config FOLDER CLASS TYPE [MEMBERS]
+config() {
+  mkdir -p "$1"
+  echo "{\"architectures\": [\"$2\"], \"model_type\": \"$3\"${4:+, $4}}" > "$1/config.json"
+}
+
+# mixtral FOLDER memory|published VALUE: one layer of two experts, gate and up 2 x 3, all numbers VALUE.
+mixtral() {
+  config "$1" MixtralForCausalLM mixtral
+  local layer=model.layers.0 names=()
+  if [ "$2" = memory ]; then
+    names=("$layer.mlp.experts.gate_up_proj:2x4x3:$3" "$layer.mlp.experts.down_proj:2x3x2:$3" "$layer.mlp.gate.weight:2x3:$3")
+  else
+    for e in 0 1; do
+      names+=("$layer.block_sparse_moe.experts.$e.w1.weight:2x3:$3" "$layer.block_sparse_moe.experts.$e.w3.weight:2x3:$3" "$layer.block_sparse_moe.experts.$e.w2.weight:3x2:$3")
+    done
+    names+=("$layer.block_sparse_moe.gate.weight:2x3:$3")
+  fi
+  floats "$1/model.safetensors" "${names[@]}" "$layer.self_attn.q_proj.weight:3x3:$3"
+}
+
+# adapter CONFIG MODULE:IN:OUT:VALUE...: of rank 1; the delta of each module is VALUE everywhere.
+adapter() {
+  local tensors=() names=() module in out value
+  for text in "${@:2}"; do
+    IFS=: read -r module in out value <<< "$text"
+    tensors+=("base_model.model.$module.lora_A.weight:1x$in:1" "base_model.model.$module.lora_B.weight:${out}x1:$value")
+    names+=("\"$module\"")
+  done
+  floats ad/adapter_model.safetensors "${tensors[@]}"
+  echo "{\"peft_type\": \"LORA\", \"r\": 1, \"lora_alpha\": 1, \"target_modules\": [$(IFS=,; echo "${names[*]}")]$1}" > ad/adapter_config.json
+}
+
+@test "factors of single experts are merged into the stack that a base in memory's form has" {
+  mixtral base memory 1
+  moe=model.layers.0.block_sparse_moe
+  adapter '' $moe.experts.1.w3:3:2:5 $moe.experts.0.w1:3:2:2 $moe.experts.1.w2:2:3:7 $moe.gate:3:2:4 model.layers.0.self_attn.q_proj:3:3:3
+  cp -r base merged
+  floats merged/model.safetensors model.layers.0.mlp.experts.gate_up_proj:2x4x3:3,3,3,3,3,3,1,1,1,1,1,1,1,1,1,1,1,1,6,6,6,6,6,6 \
+    model.layers.0.mlp.experts.down_proj:2x3x2:1,1,1,1,1,1,8,8,8,8,8,8 model.layers.0.mlp.gate.weight:2x3:5 model.layers.0.self_attn.q_proj.weight:3x3:4
+  expect 0 st-pack base --adapter ad -o out
+  has stderr "names in the adapter are those of files, the base has those of the model in memory"
+  expect 0 st-inspect --diff out merged
+}
+
+@test "factors of an expert that the stack does not have, or of another shape, are refused" {
+  mixtral base memory 1
+  for module in experts.2.w3:3:2:5 experts.0.w3:3:3:5 experts.0.w1:2:2:5; do
+    adapter '' model.layers.0.block_sparse_moe.$module
+    expect 4 st-pack base --adapter ad -o out
+    has stderr "but the tensor is [2, 4, 3]"
+    [ ! -e out ]
+  done
+}
+
+@test "modules that a base lacks are all named, with what may be meant" {
+  floats base/model.safetensors a.layers.0.q_proj.weight:3x3:0 b.layers.0.q_proj.weight:3x3:0 b.layers.0.k_proj.weight:2x3:0
+  config base LlamaForCausalLM llama
+  adapter '' model.layers.0.q_proj:3:3:1 model.layers.0.k_proj:3:3:1 model.layers.1.k_proj:3:3:1
+  expect 4 st-pack base --adapter ad -o out
+  has stderr "model.layers.0.q_proj: the base has no tensor 'model.layers.0.q_proj.weight'; it lacks 2 modules more: model.layers.0.k_proj, model.layers.1.k_proj"
+  has stderr "the base has a.layers.0.q_proj.weight, b.layers.0.q_proj.weight"
+}
+
+@test "a text model's adapter goes onto the language model of a multimodal one, if only one place fits" {
+  config base LlavaForConditionalGeneration llava '"text_config": {"model_type": "llama"}'
+  language=language_model.model.layers.0 tower=vision_tower.layers.0
+  adapter '' model.layers.0.q_proj:3:3:1 model.layers.0.k_proj:3:2:1
+  floats base/model.safetensors $language.q_proj.weight:3x3:0 $language.k_proj.weight:2x3:0 $tower.q_proj.weight:3x3:0 $tower.k_proj.weight:3x3:0
+  expect 0 st-pack base --adapter ad -o out
+  has stderr "merged into the language model of the base"
+  [ "$(floats out | grep ' 1$' | cut -d' ' -f1 | sort | paste -sd' ')" = "$language.k_proj.weight $language.q_proj.weight" ]
+  # The tower has the same shapes.
+  floats base/model.safetensors $language.q_proj.weight:3x3:0 $language.k_proj.weight:2x3:0 $tower.q_proj.weight:3x3:0 $tower.k_proj.weight:2x3:0
+  expect 4 st-pack base --adapter ad -o two
+  has stderr "more than one place in it fits the text model that was trained"
+  has stderr "$language.q_proj.weight"
+  has stderr "$tower.q_proj.weight"
+  # Half of the modules are in one place, half in another.
+  floats base/model.safetensors $language.q_proj.weight:3x3:0 $tower.k_proj.weight:2x3:0
+  expect 4 st-pack base --adapter ad -o two
+  [ ! -e two ]
+}
