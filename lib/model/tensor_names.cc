@@ -49,19 +49,53 @@ bool has_prefix(std::string_view name, const std::vector<std::string>& prefixes)
   });
 }
 
+// The longest text that every match of a pattern holds; empty if nothing shows. It is looked for first, since most
+// rules don't match most names.
+std::string literal_of(std::string_view pattern) {
+  std::string longest, run;
+  const auto end_run = [&] {
+    if (run.size() > longest.size()) longest = run;
+    run.clear();
+  };
+  int depth = 0;
+  for (std::size_t i = 0; i < pattern.size(); ++i) {
+    char c = pattern[i];
+    if (c == '|') return "";
+    const bool escaped = c == '\\' && i + 1 < pattern.size();
+    if (escaped) c = pattern[++i];
+    const bool letter =
+        (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+    if (!escaped && c == '[') return "";  // none of the table's; sets may hold any of the others
+    if (!escaped && c == '(') ++depth;
+    if (!escaped && c == ')') --depth;
+    const char next = i + 1 < pattern.size() ? pattern[i + 1] : '\0';
+    const bool repeats = next == '*' || next == '+' || next == '?' || next == '{';
+    if (depth == 0 && !repeats && (escaped ? c == '.' : letter))
+      run += c;
+    else
+      end_run();
+  }
+  end_run();
+  return longest;
+}
+
 // One rule, with its patterns prepared.
 class PreparedRule {
  public:
-  // `seen`: whether the first pattern of a group has matched already.
-  PreparedRule(const NameRule& rule, bool seen) : rule_(rule), seen_(seen) {
-    for (const std::string& pattern : rule.match) patterns_.emplace_back(expression_of(pattern));
+  explicit PreparedRule(const NameRule& rule) : rule_(rule) {
+    for (const std::string& pattern : rule.match) {
+      patterns_.emplace_back(expression_of(pattern));
+      literals_.push_back(literal_of(pattern));
+    }
   }
 
   [[nodiscard]] const NameRule& rule() const { return rule_; }
 
-  // The name that the rule makes, if it matches; sets `pattern` to the number of the one that did.
+  // The name that the rule makes, if it matches; sets `pattern` to the number of the one that did. `seen`: whether the
+  // first pattern of a group has matched already.
   [[nodiscard]] std::optional<std::string> apply(const std::string& name, RegexBudget& budget,
-                                                 std::size_t& pattern) const {
+                                                 std::size_t& pattern,
+                                                 std::vector<bool>::reference seen) const {
     std::string_view prefix;
     if (rule_.is_scoped) {
       const std::string scope = rule_.scope.empty() ? "" : rule_.scope + ".";
@@ -73,7 +107,8 @@ class PreparedRule {
     const std::optional<Found> found = search(rest, budget);
     if (!found) return std::nullopt;
     const bool group = rule_.kind == NameRule::Kind::kGroup;
-    if (group && found->pattern > 0 && !seen_) return std::nullopt;
+    if (group && found->pattern > 0 && !seen) return std::nullopt;
+    if (group) seen = true;
     pattern = found->pattern;
     const std::string to =
         replaced(rule_.to[group ? found->pattern : 0], "\\1", number_or_text(found->group));
@@ -93,6 +128,7 @@ class PreparedRule {
   [[nodiscard]] std::optional<Found> search(const std::string& text, RegexBudget& budget) const {
     std::optional<Found> best;
     for (std::size_t i = 0; i < patterns_.size(); ++i) {
+      if (text.find(literals_[i]) == std::string::npos) continue;
       const std::optional<RegexMatch> match = patterns_[i].search(text, budget);
       if (!match) continue;
       const bool better =
@@ -107,14 +143,14 @@ class PreparedRule {
 
   [[nodiscard]] std::string number_or_text(const std::string& group) const {
     if (rule_.kind != NameRule::Kind::kOffset) return group;
-    long number = 0;
-    std::from_chars(group.data(), group.data() + group.size(), number);
-    return std::to_string(number + rule_.offset);
+    int number = 0;
+    const bool fits = std::from_chars(group.data(), group.data() + group.size(), number).ec == std::errc();
+    return fits ? std::to_string(std::int64_t{number} + rule_.offset) : group;
   }
 
   NameRule rule_;
-  bool seen_;
   std::vector<Regex> patterns_;
+  std::vector<std::string> literals_;
 };
 
 }  // namespace
@@ -124,42 +160,69 @@ constexpr std::uint64_t kBudget = 60 * RegexBudget::kSecond;
 
 class NameRules {
  public:
-  // Files are saved from a whole model, so that the first of a group is there; names to load may be anybody's.
   NameRules(const std::vector<NameRule>& rules, bool saves) : saves_(saves), budget_(kBudget) {
-    for (const NameRule& rule : rules) rules_.emplace_back(rule, saves);
+    for (const NameRule& rule : rules) rules_.emplace_back(rule);
   }
+
+  // Which groups were seen. A name on its own is saved from a whole model, so that the first of its group is there;
+  // names to load may be anybody's.
+  [[nodiscard]] std::vector<bool> seen_alone() const { return std::vector<bool>(rules_.size(), saves_); }
+  [[nodiscard]] std::vector<bool> none_seen() const { return std::vector<bool>(rules_.size(), false); }
 
   // To save, at most one conversion and then all renamings, each on the result of the one before; to load, the
   // other way round.
   [[nodiscard]] RenamedTensor apply(std::string_view text) const {
+    std::vector<bool> seen = seen_alone();
     RenamedTensor result{.name = std::string(text)};
-    if (saves_) convert(result);
-    for (const PreparedRule& rule : rules_) {
-      if (rule.rule().kind == NameRule::Kind::kConvert) continue;
-      std::size_t pattern = 0;
-      if (std::optional<std::string> renamed = rule.apply(result.name, budget_, pattern))
-        result.name = std::move(*renamed);
-    }
-    if (!saves_) convert(result);
+    if (saves_) convert(result, seen);
+    rename(result.name, seen);
+    if (!saves_) convert(result, seen);
     return result;
   }
 
- private:
-  void convert(RenamedTensor& result) const {
-    for (const PreparedRule& rule : rules_) {
-      if (rule.rule().kind != NameRule::Kind::kConvert) continue;
-      std::optional<std::string> renamed = rule.apply(result.name, budget_, result.pattern);
+  void rename(std::string& name, std::vector<bool>& seen) const {
+    for (std::size_t i = 0; i < rules_.size(); ++i) {
+      if (rules_[i].rule().kind == NameRule::Kind::kConvert) continue;
+      std::size_t pattern = 0;
+      if (std::optional<std::string> renamed = rules_[i].apply(name, budget_, pattern, seen[i]))
+        name = std::move(*renamed);
+    }
+  }
+
+  void convert(RenamedTensor& result, std::vector<bool>& seen) const {
+    for (std::size_t i = 0; i < rules_.size(); ++i) {
+      if (rules_[i].rule().kind != NameRule::Kind::kConvert) continue;
+      std::optional<std::string> renamed = rules_[i].apply(result.name, budget_, result.pattern, seen[i]);
       if (!renamed) continue;
       result.name = std::move(*renamed);
-      result.conversion = &rule.rule();
+      result.conversion = &rules_[i].rule();
       return;
     }
   }
 
+ private:
   bool saves_;
   mutable RegexBudget budget_;
   std::vector<PreparedRule> rules_;
 };
+
+NamePass::NamePass(const TensorNames& names, bool saves)
+    : rules_(names.rules(saves)), saves_(saves), seen_(rules_.none_seen()) {}
+
+RenamedTensor NamePass::next(std::string_view name) {
+  RenamedTensor result{.name = std::string(name)};
+  if (saves_) rules_.convert(result, seen_);
+  if (saves_ && result.conversion != nullptr) return result;
+  rules_.rename(result.name, seen_);
+  if (!saves_) rules_.convert(result, seen_);
+  return result;
+}
+
+std::string NamePass::finish(std::string_view name) {
+  std::string result(name);
+  rules_.rename(result, seen_);
+  return result;
+}
 
 TensorNames::TensorNames(NameClass one)
     : class_(std::move(one)),

@@ -67,9 +67,28 @@ class TensorNames {
   // Of all names of a model, without those of wrappers. A class that is not automatic has no sides: all neutral.
   [[nodiscard]] Counts side_of(const std::vector<Tensor>& tensors) const;
 
+  [[nodiscard]] const NameRules& rules(bool saves) const { return saves ? *save_ : *load_; }
+
  private:
   NameClass class_;
   std::unique_ptr<const NameRules> save_, load_;
+};
+
+// All names of one model, handed in their natural order (base/natural.h): some rules act only once another name was
+// seen. model/renaming.h makes tensors of what it says.
+class NamePass {
+ public:
+  NamePass(const TensorNames& names, bool saves);
+
+  // To load, the name in memory. To save, the published one; or, if the values are converted, the name of the group.
+  RenamedTensor next(std::string_view name);
+  // To save, the published name of what a conversion made, once all names were seen.
+  std::string finish(std::string_view name);
+
+ private:
+  const NameRules& rules_;
+  bool saves_;
+  std::vector<bool> seen_;
 };
 
 }  // namespace mu

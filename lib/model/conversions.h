@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// The conversions of the table of names (name_table.h), carried out on tensors: what transformers (5.23,
+// core_model_loading.py) does to values when it saves or loads, as far as it is a matter of order. Nothing is read.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "model/config.h"
+#include "model/name_table.h"
+#include "tensor/tensor.h"
+
+namespace mu {
+
+// Tensors under one pattern of a conversion, in their order; each with the numbers of those that it is made of.
+struct Patterned {
+  std::string pattern;
+  std::vector<Tensor> tensors;
+  std::vector<std::vector<std::size_t>> from;
+};
+
+// What a conversion makes of tensors, each under one of its targets with numbers filled in for "*"; nothing if it
+// depends on more than tensors and config. `name` is that of the whole, for messages. Throws kMalformed, naming
+// tensors, for what does not fit: shapes, types, sizes that don't divide, numbers of experts.
+std::optional<std::vector<Patterned>> convert(const NameRule& rule, std::vector<Patterned> sources,
+                                              const ModelConfig& config, std::string_view name);
+
+// True if the conversion stacks the experts of a layer.
+bool stacks_experts(const NameRule& rule);
+
+}  // namespace mu

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+// The algorithm of transformers' revert_weight_conversion and convert_and_load_state_dict_in_model: names are sorted
+// naturally, each joins the group of its new name, each group is converted, and to save, what was made is renamed once
+// more. A rule may wait for a name that another one matched, so that the order matters.
+#include "model/renaming.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "base/error.h"
+#include "base/natural.h"
+#include "base/text.h"
+#include "model/conversions.h"
+
+namespace mu {
+namespace {
+
+// Tensors that become one name, or, converted, names that begin with that of one.
+struct Group {
+  std::string name;
+  const NameRule* rule = nullptr;
+  std::size_t first = 0;           // the smallest number of its tensors
+  std::vector<Patterned> sources;  // without a rule one, of one tensor
+};
+
+class Renamer {
+ public:
+  Renamer(const std::vector<Tensor>& tensors, const TensorNames& names, const ModelConfig& config, bool saves)
+      : tensors_(tensors), config_(config), saves_(saves), pass_(names, saves) {}
+
+  Renaming run() {
+    std::vector<std::size_t> order(tensors_.size());
+    std::iota(order.begin(), order.end(), 0U);
+    std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+      return natural_less(tensors_[a].name, tensors_[b].name);
+    });
+    for (const std::size_t i : order) add(i);
+    if (!saves_) {
+      check_experts();
+      std::stable_sort(groups_.begin(), groups_.end(),
+                       [](const Group& a, const Group& b) { return a.first < b.first; });
+    }
+    for (Group& group : groups_) finish(group);
+    return std::move(result_);
+  }
+
+ private:
+  [[noreturn]] void collide(const std::string& name, std::size_t a, std::size_t b) const {
+    throw malformed(fmt::format("'{}' and '{}' would both be '{}'", escape_name(tensors_[a].name),
+                                escape_name(tensors_[b].name), escape_name(name)));
+  }
+
+  void add(std::size_t i) {
+    const Tensor& tensor = tensors_[i];
+    RenamedTensor renamed = pass_.next(tensor.name);
+    const auto [at, fresh] = places_.try_emplace(renamed.name, groups_.size());
+    if (fresh) groups_.push_back({renamed.name, renamed.conversion, i, {}});
+    Group& group = groups_[at->second];
+    if (!fresh && (group.rule == nullptr || renamed.conversion == nullptr ||
+                   !is_alike(*group.rule, *renamed.conversion)))
+      collide(renamed.name, group.first, i);
+    group.first = std::min(group.first, i);
+    const std::string pattern = group.rule == nullptr ? "" : renamed.conversion->match[renamed.pattern];
+    auto source = std::find_if(group.sources.begin(), group.sources.end(),
+                               [&](const Patterned& one) { return one.pattern == pattern; });
+    if (source == group.sources.end()) source = group.sources.insert(source, {pattern, {}, {}});
+    source->tensors.push_back(tensor);
+    source->from.push_back({i});
+  }
+
+  // A class may have one conversion twice, in two scopes.
+  static bool is_alike(const NameRule& a, const NameRule& b) {
+    return &a == &b || (a.match == b.match && a.to == b.to);
+  }
+
+  // The layers of a model have as many experts each, in all their stacks.
+  void check_experts() const {
+    std::map<std::string, std::pair<std::size_t, std::string>> counts;  // by container: experts, and whose
+    for (const Group& group : groups_) {
+      if (group.rule == nullptr || !stacks_experts(*group.rule)) continue;
+      std::size_t count = 0;
+      for (const Patterned& source : group.sources) count = std::max(count, source.tensors.size());
+      const std::string container = group.name.substr(0, group.name.rfind('.'));
+      const auto [at, fresh] = counts.try_emplace(container, count, group.name);
+      if (!fresh && at->second.first != count)
+        throw malformed(fmt::format("'{}' has {}, '{}' has {}", escape_name(at->second.second),
+                                    plural(at->second.first, "expert"), escape_name(group.name), count));
+    }
+  }
+
+  void finish(Group& group) {
+    if (group.rule == nullptr) {
+      keep(group.sources.front(), std::move(group.name));
+      return;
+    }
+    // What is known of the group is needed if there is no way to convert it.
+    const Patterned first = group.sources.front();
+    std::optional<std::vector<Patterned>> made =
+        convert(*group.rule, std::move(group.sources), config_, group.name);
+    if (!made) {
+      keep(first, std::string(first.tensors.front().name), true);
+      return;
+    }
+    const std::size_t prefix = beginning_of(group.name, *made);
+    for (Patterned& one : *made) {
+      std::string name = prefix == std::string::npos ? one.pattern
+                                                     : full_name_.substr(0, prefix) + one.pattern +
+                                                           full_name_.substr(prefix + length_);
+      if (saves_) name = pass_.finish(name);
+      emit(std::move(one.tensors.front()), std::move(name), std::move(one.from.front()));
+    }
+  }
+
+  // Where in the group's name, whose "*" is 0 then, one of the targets is; the others are put in its place.
+  std::size_t beginning_of(const std::string& name, const std::vector<Patterned>& made) {
+    full_name_ = name;
+    for (std::size_t at = full_name_.find("*."); at != std::string::npos; at = full_name_.find("*.", at + 2))
+      full_name_[at] = '0';
+    for (const Patterned& one : made) {
+      length_ = one.pattern.size();
+      if (const std::size_t at = full_name_.find(one.pattern); at != std::string::npos) return at;
+    }
+    return std::string::npos;
+  }
+
+  void keep(const Patterned& one, std::string name, bool is_opaque = false) {
+    emit(one.tensors.front(), std::move(name), one.from.front());
+    result_.items.back().is_opaque = is_opaque;
+  }
+
+  void emit(Tensor tensor, std::string name, std::vector<std::size_t> from) {
+    if (const auto [at, fresh] = names_.try_emplace(name, from.front()); !fresh)
+      collide(name, at->second, from.front());
+    if (from.size() > 1 || tensors_[from.front()].name != name) {
+      for (const std::size_t i : from) result_.changed += changed_.insert(i).second ? 1 : 0;
+    }
+    tensor.name = std::move(name);
+    result_.items.push_back({std::move(tensor), std::move(from)});
+  }
+
+  const std::vector<Tensor>& tensors_;
+  const ModelConfig& config_;
+  bool saves_;
+  NamePass pass_;
+  std::vector<Group> groups_;
+  std::unordered_map<std::string, std::size_t> places_;  // groups by name
+  std::unordered_map<std::string, std::size_t> names_;   // of the result, and the first tensor of each
+  std::unordered_set<std::size_t> changed_;
+  std::string full_name_;
+  std::size_t length_ = 0;
+  Renaming result_;
+};
+
+}  // namespace
+
+Renaming to_published(const std::vector<Tensor>& tensors, const TensorNames& names,
+                      const ModelConfig& config) {
+  return Renamer(tensors, names, config, true).run();
+}
+
+Renaming to_memory(const std::vector<Tensor>& tensors, const TensorNames& names, const ModelConfig& config) {
+  return Renamer(tensors, names, config, false).run();
+}
+
+}  // namespace mu
