@@ -3,11 +3,13 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "base/in_file.h"
 #include "base/text.h"
 #include "model/adapter_names.h"
 #include "model/input.h"
 #include "model/pickled.h"
 #include "os/folder.h"
+#include "weights/ranks/megatron.h"
 #include "weights/ranks/zero_files.h"
 
 namespace mu {
@@ -69,6 +71,13 @@ Error one_rank_only(const WeightsFile& file) {
       .hint("give the folder with the files of all ranks");
 }
 
+// Files that hold some of a model's layers or experts, or a part of each, under names of their own.
+void refuse_part_of_model(const std::string& path) {
+  const std::string_view name = base_name(path);
+  if (is_megatron_file(name)) throw megatron_error(parent_of(path));
+  in_file(path, [&] { refuse_parallel_file(name); });
+}
+
 }  // namespace
 
 void require_state_dicts(const Input& input, bool salvage) {
@@ -81,6 +90,7 @@ void require_state_dicts(const Input& input, bool salvage) {
               "st-inspect --check lists it; --salvage takes the tensors anyway, without running "
               "anything");
     }
+    refuse_part_of_model(file.name);
     if (file.object->is_state_dict && file.object->container != TorchContainer::kScript) {
       if (file.object->has_pieces) throw one_rank_only(file);
       continue;

@@ -13,43 +13,16 @@
 #include "os/threads.h"
 #include "tensor/cast.h"
 #include "weights/ranks/dcp.h"
-#include "weights/ranks/dcp_metadata.h"
 #include "weights/ranks/fsdp.h"
 #include "weights/ranks/fsdp_files.h"
+#include "weights/ranks/megatron.h"
 #include "weights/ranks/zero.h"
 #include "weights/ranks/zero_files.h"
 
 namespace mu {
-namespace {
-
-// Refuses files of other ways to save what ranks hold, and says what to do about them.
-void refuse_other_kinds(const std::string& folder, const std::vector<FolderEntry>& entries) {
-  const auto refuse = [&folder](const std::string& name, std::string_view why, std::string_view advice) {
-    throw malformed(fmt::format("{}: {}", escape_name(name), why)).in_file(escape_name(folder)).hint(advice);
-  };
-  const auto has_folder = [&entries](std::string_view name) {
-    return std::any_of(entries.begin(), entries.end(), [name](const FolderEntry& entry) {
-      return entry.name == name && entry.kind == FolderEntry::Kind::kFolder;
-    });
-  };
-  for (const FolderEntry& entry : entries) {
-    const std::string& name = entry.name;
-    const bool is_folder = entry.kind == FolderEntry::Kind::kFolder;
-    if (name.ends_with(".nemo") || (name == "context" && is_folder && has_folder("weights")))
-      refuse(name, "a checkpoint of NeMo: its names and layouts are those of Megatron [DC-CLASS]",
-             "export it with NeMo");
-    const bool classic = (is_folder && glob_matches("mp_rank_[0-9][0-9]*", name)) ||
-                         name == "model_optim_rng.pt" || name == "distrib_optim.pt" ||
-                         name == "latest_checkpointed_iteration.txt";
-    if (classic) throw megatron_error().in_file(escape_name(folder));
-  }
-}
-
-}  // namespace
-
 std::optional<RankState> find_rank_state(const std::string& folder) {
   using Kind = RankState::Kind;
-  if (is_megatron_folder(folder)) throw megatron_error().in_file(escape_name(folder));
+  if (is_megatron_folder(folder)) throw megatron_error(folder);
   if (is_dcp_folder(folder)) return RankState{folder, Kind::kDcp};
   if (is_zero_folder(folder)) return RankState{folder, Kind::kZero};
   if (is_fsdp_folder(folder)) return RankState{folder, Kind::kFsdp};
@@ -79,7 +52,7 @@ std::optional<RankState> find_rank_state(const std::string& folder) {
   if (found.size() == 1) return found.front();
   if (const std::string pieces = dcp_pieces_folder(folder); !pieces.empty())
     return RankState{pieces, Kind::kDcpPieces};
-  refuse_other_kinds(folder, entries);
+  refuse_megatron(folder, entries);
   return std::nullopt;
 }
 

@@ -256,6 +256,35 @@ for r in range(3): d.metadata[f"__{r}.metadata"] = data(CHECKPOINT + "metadata.M
   refused "DCP_SHARDING_INFO"
 }
 
+@test "what other converters are for is refused, and they are named" {
+  refused_as() {  # FOLDER TEXT...
+    for command in "st-pack $1 -o out" "st-inspect $1"; do
+      expect 4 $command
+      for text in "${@:2}"; do has stderr "$text"; done
+    done
+    [ ! -e out ]
+  }
+  mkdir -p rl/actor/dist_ckpt rl/actor/huggingface nemo/context nemo/weights iter/iter_0000010 old/mp_rank_00_001_000 older/tp_rank_00_pp_rank_000
+  echo '{"sharded_backend": "torch_dist"}' | tee rl/actor/dist_ckpt/metadata.json nemo/weights/metadata.json > iter/iter_0000010/metadata.json
+  touch rl/actor/transformer_config.json iter/latest_checkpointed_iteration.txt old/mp_rank_00_001_000/model_optim_rng.pt
+  refused_as rl/actor/dist_ckpt "python -m verl.model_merger merge --backend megatron --local_dir rl/actor "
+  refused_as rl/actor "python -m verl.model_merger merge --backend megatron --local_dir rl/actor "
+  mkdir rl/actor/model
+  mv rl/actor/dist_ckpt rl/actor/model
+  refused_as rl/actor "python -m verl.model_merger merge --backend megatron --local_dir rl/actor "
+  refused_as nemo "NeMo (context)" "nemo llm export"
+  refused_as nemo/weights "nemo llm export"
+  refused_as older "NeMo (tp_rank_00_pp_rank_000)"
+  refused_as iter "export it with Megatron-Bridge"
+  refused_as iter/iter_0000010 "export it with Megatron-Bridge"
+  refused_as old "cut over tensor, pipeline and expert parallel ranks (mp_rank_00_001_000)" "--ckpt-format torch_dist"
+  for name in layer_00-model_00-model_states.pt layer_0_expert_1_mp_rank_00_model_states.pt model_optim_rng.pt; do
+    cp "$FIXTURES"/torch/legacy.pt $name
+    expect 4 st-pack $name -o out
+  done
+  has stderr "a checkpoint of Megatron"
+}
+
 @test "Megatron, NeMo and single ranks' pickles are named" {
   named() {  # TEXT FILE...
     local text=$1

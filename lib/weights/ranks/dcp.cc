@@ -19,6 +19,7 @@
 #include "base/text.h"
 #include "os/folder.h"
 #include "weights/ranks/dcp_metadata.h"
+#include "weights/ranks/megatron.h"
 #include "weights/ranks/rank_file.h"
 #include "weights/ranks/tiling.h"
 #include "weights/torch/file.h"
@@ -349,7 +350,7 @@ bool is_dcp_folder(const std::string& path) {
 }
 
 Weights open_dcp(const std::string& path, const DcpOptions& options) {
-  if (is_megatron_folder(path)) throw megatron_error().in_file(escape_name(path));
+  if (is_megatron_folder(path)) throw megatron_error(path);
   const DcpMetadata metadata = read_dcp_metadata(path);
   Weights weights;
   weights.from_ranks.emplace();

@@ -13,6 +13,7 @@
 #include "base/text.h"
 #include "os/folder.h"
 #include "weights/index.h"
+#include "weights/ranks/megatron.h"
 #include "weights/ranks/rank_file.h"
 #include "weights/ranks/tiling.h"
 #include "weights/torch/file.h"
@@ -36,6 +37,7 @@ class MetadataReader {
         throw rule_error("DC-TORN", "the metadata are broken: " + p.fault()->message)
             .at(fmt::format("byte {}", p.fault()->at));
       require_harmless(p);
+      if (pickle_name(p, p.root()).ends_with("MCoreMetadata")) throw megatron_error(parent_of(path));
       read(p);
     });
   }
@@ -43,7 +45,6 @@ class MetadataReader {
  private:
   void read(const Pickle& p) {
     const std::string root = pickle_name(p, p.root());
-    if (root.ends_with("MCoreMetadata")) throw megatron_error();
     if (!root.ends_with(".metadata.Metadata") || !root.starts_with("torch.distributed."))
       throw rule_error("DC-CLASS", "the metadata have the unknown class '" + escape_name(root) + "'");
     const PickleId tensors = pickle_attribute(p, p.root(), "state_dict_metadata");
@@ -182,18 +183,6 @@ std::vector<std::string> metadata_files(const std::string& folder) {
 }
 
 }  // namespace
-
-Error megatron_error() {
-  return rule_error("DC-CLASS",
-                    "a checkpoint of Megatron: layers are stacked, QKV is fused and weights are permuted")
-      .hint("convert it with Megatron-Bridge");
-}
-
-bool is_megatron_folder(const std::string& path) {
-  const std::string metadata = join_path(path, "metadata.json");
-  return exists(metadata) && !is_folder(metadata) &&
-         read_whole_file(metadata, 16U << 20).find("\"sharded_backend\"") != std::string::npos;
-}
 
 DcpMetadata read_dcp_metadata(const std::string& folder) {
   MetadataReader reader;

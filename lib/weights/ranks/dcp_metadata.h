@@ -49,9 +49,4 @@ struct DcpMetadata {
 // leave their tensor, DC-FILE for names that lead out of the folder, DC-XFORM for compressed pieces.
 DcpMetadata read_dcp_metadata(const std::string& folder);
 
-// The error for anything that Megatron's dist_checkpointing saved, in either of its formats (DC-CLASS).
-Error megatron_error();
-// True where its metadata.json says so.
-bool is_megatron_folder(const std::string& path);
-
 }  // namespace mu

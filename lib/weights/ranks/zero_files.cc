@@ -37,20 +37,12 @@ bool is_state_name(std::string_view name) {
 // Recognises other ways of parallel training by their files.
 void refuse_other_kinds(const FolderEntry& entry) {
   const std::string& name = entry.name;
-  const std::string shown = escape_name(name);
   if (name == "offloaded_tensors" && entry.kind == FolderEntry::Kind::kFolder)
     throw rule_error("ZR-NVME",
                      "the optimizer was offloaded to NVMe: its weights lie in offloaded_tensors/ as raw swap "
                      "files without an index")
         .hint("load it with DeepSpeed and save it without NVMe offload");
-  if (!is_state_name(name)) return;
-  if (name.starts_with("expp_rank_") || name.find("expert_") != std::string::npos)
-    throw rule_error("ZR-MOE", "a mixture of experts (" + shown + "): experts are split over other ranks")
-        .hint("save it with the training program's own gathering");
-  if (name.starts_with("layer_"))
-    throw rule_error("ZR-PIPE", "a pipeline-parallel checkpoint (" + shown +
-                                    "): its parameters are numbered by layer, not named")
-        .hint("export it with the training program that knows the names");
+  refuse_parallel_file(name);
 }
 
 void require_one_save(const std::vector<ZeroFileName>& files) {
@@ -63,6 +55,20 @@ void require_one_save(const std::vector<ZeroFileName>& files) {
 }
 
 }  // namespace
+
+void refuse_parallel_file(std::string_view name) {
+  const std::string shown = escape_name(name);
+  if (!is_state_name(name)) return;
+  if (name.starts_with("expp_rank_") || name.find("expert_") != std::string_view::npos)
+    throw rule_error("ZR-MOE", "a mixture of experts (" + shown + "): experts are split over other ranks")
+        .hint("save it with the training program's own gathering");
+  if (name.starts_with("layer_"))
+    throw rule_error("ZR-PIPE", "a pipeline-parallel checkpoint (" + shown +
+                                    "): its parameters are numbered by layer, not named")
+        .hint(
+            "export it with the training program that knows the names (GPT-NeoX: "
+            "tools/ckpts/convert_neox_to_hf.py)");
+}
 
 Error tensor_parallel_error(const std::string& seen) {
   return rule_error("ZR-TP", "saved with tensor parallelism (" + seen +

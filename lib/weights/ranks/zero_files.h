@@ -37,6 +37,9 @@ struct ZeroFileNames {
 };
 ZeroFileNames list_zero_files(const std::string& folder);
 
+// Throws kMalformed (ZR-MOE, ZR-PIPE) for the name of a file with some of a model's experts or layers.
+void refuse_parallel_file(std::string_view name);
+
 // The error for any sign of tensor parallelism; `seen` says which.
 Error tensor_parallel_error(const std::string& seen);
 
