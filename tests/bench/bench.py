@@ -43,6 +43,8 @@ GOALS = {
     "st-pack ZeRO-3, 2 GB / cp and sync": 1,
     "st-pack DCP, 2 GB / dcp_to_torch_save": 2,
     "st-pack DCP, 2 GB / cp and sync": 1,
+    "st-pack rank pickles, 2 GB, CPU / verl's model_merger": 5,
+    "st-pack rank pickles, 2 GB / cp and sync": 1,
     "ckpt-prune, 100 of 101, 8 MB each / rm -rf": 1,
     "hub-push, 1 GiB cold / sha256sum and curl -T": 0.9,
     "hub-push, 1 GiB cold / hf upload": 2,
@@ -170,6 +172,35 @@ def write_dcp(folder):
     torch.multiprocessing.spawn(dcp_rank, args=(folder,), nprocs=RANKS)
 
 
+def pickle_rank(rank, folder):
+    import torch
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import DTensor, Shard
+    from transformers import LlamaConfig
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}.rendezvous", rank=rank, world_size=RANKS)
+    mesh, width, wide, vocabulary, layers = init_device_mesh("cpu", (RANKS,), mesh_dim_names=("fsdp",)), 2048, 8192, 32000, 14
+    attention = {f"self_attn.{name}_proj.weight": (width, width) for name in "qkvo"}
+    mlp = {"mlp.gate_proj.weight": (wide, width), "mlp.up_proj.weight": (wide, width), "mlp.down_proj.weight": (width, wide)}
+    norms = {"input_layernorm.weight": (width,), "post_attention_layernorm.weight": (width,)}
+    shapes = {"model.embed_tokens.weight": (vocabulary, width)}
+    shapes |= {f"model.layers.{i}.{name}": shape for i in range(layers) for name, shape in (attention | mlp | norms).items()}
+    shapes |= {"model.norm.weight": (width,), "lm_head.weight": (vocabulary, width)}
+    piece = lambda rows, *columns: DTensor.from_local(torch.randn(rows // RANKS, *columns, dtype=torch.bfloat16), mesh, [Shard(0)])
+    torch.save({name: piece(*shape) for name, shape in shapes.items()}, f"{folder}/model_world_size_{RANKS}_rank_{rank}.pt")
+    if rank == 0:
+        pathlib.Path(folder, "fsdp_config.json").write_text(json.dumps({"FSDP_version": 2, "world_size": RANKS}))
+        LlamaConfig(vocab_size=vocabulary, hidden_size=width, intermediate_size=wide, num_hidden_layers=layers, num_attention_heads=16, num_key_value_heads=16,
+                    architectures=["LlamaForCausalLM"]).save_pretrained(f"{folder}/huggingface")
+    torch.distributed.destroy_process_group()
+
+
+def write_pickles(folder):
+    """What verl saves of a run of FSDP2: a pickle of each rank, bf16."""
+    import torch
+    pathlib.Path(folder).mkdir()
+    torch.multiprocessing.spawn(pickle_rank, args=(folder,), nprocs=RANKS)
+
+
 def make(what, *arguments):
     # In its own process: the memory that a parent once needed counts towards its children's peak.
     subprocess.run([sys.executable, __file__, "--make", what, *map(str, arguments)], check=True)
@@ -181,19 +212,21 @@ def timed(command, prepare):
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     assert status == 0, command
-    return time.perf_counter() - start, usage.ru_maxrss / 1024
+    return time.perf_counter() - start, usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime
 
 
-def compare(what, ours, rival, prepare=lambda: None, pairs=PAIRS, times=1):
+def compare(what, ours, rival, prepare=lambda: None, pairs=PAIRS, times=1, cpu=False):
+    """With `cpu` by processor time."""
     if times > 1:  # programs of a millisecond: many in one shell, so that starting them from Python does not count
         ours, rival = (["sh", "-c", f"for i in $(seq {times}); do {shlex.join(map(str, c))} > /dev/null; done"] for c in (ours, rival))
     timed(ours, prepare), timed(rival, prepare)
     rows = [(timed(ours, prepare), timed(rival, prepare)) for _ in range(pairs)]
-    a, b = (statistics.median(row[i][0] for row in rows) for i in (0, 1))
-    ratio = statistics.median(theirs[0] / mine[0] for mine, theirs in rows)
-    memory = max(mine[1] for mine, _ in rows)
+    which = 2 if cpu else 0
+    a, b = (statistics.median(row[i][which] for row in rows) for i in (0, 1))
+    ratio = statistics.median(theirs[which] / mine[which] for mine, theirs in rows)
+    memory, rivals = (max(row[i][1] for row in rows) for i in (0, 1))
     goal = GOALS.get(what)
-    ROWS.append({"what": what, "ours_ms": a * 1e3 / times, "peer_ms": b * 1e3 / times, "ratio": ratio, "goal": goal, "peak_mib": memory})
+    ROWS.append({"what": what, "ours_ms": a * 1e3 / times, "peer_ms": b * 1e3 / times, "ratio": ratio, "goal": goal, "peak_mib": memory, "peer_peak_mib": rivals})
     print(f"{what:48} {a * 1e3 / times:9.1f} ms {b * 1e3 / times:9.1f} ms {ratio:8.2f}x {f'{goal}x' if goal else '':>6} {memory:7.1f} MiB", flush=True)
 
 
@@ -262,7 +295,7 @@ def prune_rows(folder):
 
 
 def compare_ranks(folder, python):
-    zero, dcp, out = folder / "zero", folder / "dcp", folder / "out"
+    zero, dcp, pickles, out = folder / "zero", folder / "dcp", folder / "pickles", folder / "out"
     os.environ.update(DS_ACCELERATOR="cpu", DS_BUILD_OPS="0")
     fresh = lambda: subprocess.run(["rm", "-rf", out], check=True) and os.sync()
     copy = lambda saved: ["sh", "-c", f"cp -r --reflink=never {saved} {out} && sync -f {out}"]
@@ -278,6 +311,13 @@ def compare_ranks(folder, python):
     merge = f"from torch.distributed.checkpoint.format_utils import dcp_to_torch_save\ndcp_to_torch_save({str(dcp)!r}, {str(out)!r})"
     compare("st-pack DCP, 2 GB / dcp_to_torch_save", [BIN / "st-pack", dcp, "-o", out], python(merge), fresh, pairs=3)
     compare("st-pack DCP, 2 GB / cp and sync", [BIN / "st-pack", dcp, "-o", out], copy(dcp), fresh)
+    subprocess.run(["rm", "-rf", dcp], check=True)
+    make("pickles", pickles)
+    rival = [sys.executable, pathlib.Path(__file__).with_name("verl_merger.py"), pickles, out]
+    subprocess.run(rival, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run([BIN / "st-inspect", "--diff", pickles, out], check=True, stdout=subprocess.DEVNULL)
+    compare("st-pack rank pickles, 2 GB, CPU / verl's model_merger", [BIN / "st-pack", pickles, "-o", out], rival, fresh, pairs=3, cpu=True)
+    compare("st-pack rank pickles, 2 GB / cp and sync", [BIN / "st-pack", pickles, "-o", out], copy(pickles), fresh)
 
 
 def part_rows(folder, large):
@@ -492,7 +532,7 @@ def main():
 
 if __name__ == "__main__":
     if sys.argv[1] == "--make":
-        {"file": lambda path, *numbers: write_file(path, *map(int, numbers)), "run": lambda path: write_run(pathlib.Path(path)), "zero": write_zero, "dcp": write_dcp,
+        {"file": lambda path, *numbers: write_file(path, *map(int, numbers)), "run": lambda path: write_run(pathlib.Path(path)), "zero": write_zero, "dcp": write_dcp, "pickles": write_pickles,
          "runs": lambda path, *numbers: write_runs(path, *map(int, numbers))}[sys.argv[2]](*sys.argv[3:])
     elif sys.argv[1] == "--markdown":
         markdown(json.loads(pathlib.Path(sys.argv[2]).read_text()))
