@@ -96,7 +96,7 @@ int inspect(const Options& o, const std::string& path) {
   } else if (o.stats || o.hash || o.check || o.common.json) {
     return measure(o, input, tensors);
   } else if (o.tensors) {
-    print_tensors(input.weights, tensors);
+    print_tensors(input, tensors);
   } else if (o.tree) {
     if (input.weights.from_ranks && !input.weights.from_ranks->not_listed.empty())
       print_warning("the optimizer is not listed: " + input.weights.from_ranks->not_listed);

@@ -9,6 +9,7 @@
 
 #include "base/sizes.h"
 #include "base/text.h"
+#include "inspect/rank_pieces.h"
 #include "model/pickled.h"
 #include "model/placeholders.h"
 #include "model/tied.h"
@@ -136,7 +137,8 @@ void note_objects(const Input& input, std::vector<std::string>& notes) {
   for (const WeightsFile& file : input.weights.files) {
     if (!file.read_only.empty()) notes.emplace_back(file.read_only);
     if (!file.object) continue;
-    unreferenced += file.object->unreferenced_bytes;
+    // Ranks pad their pieces to the size of the largest.
+    if (file.object->pieces.empty()) unreferenced += file.object->unreferenced_bytes;
     if (!file.object->left_out.empty()) {
       std::vector<std::string> names = file.object->left_out;
       constexpr std::size_t kShown = 5;
@@ -159,8 +161,10 @@ std::string describe_container(const Input& input) {
   const WeightsFile& file = input.weights.files.front();
   if (file.object) {
     const std::string type = root_class(*file.object);
-    return fmt::format(", {}{}", container_name(file.object->container),
-                       type.empty() || type == "collections.OrderedDict" ? "" : ", " + escape_name(type));
+    const std::string rank = rank_text(input);
+    return fmt::format(", {}{}{}", container_name(file.object->container),
+                       type.empty() || type == "collections.OrderedDict" ? "" : ", " + escape_name(type),
+                       rank.empty() ? "" : ", " + rank);
   }
   const std::string_view name = file.name;
   if (input.weights.from_ranks) return "";
@@ -181,6 +185,8 @@ InputFacts gather_facts(const Input& input) {
                       describe_origin(input) + describe_adapter(input) + describe_state(input);
   facts.dtypes = dtype_totals(input.weights.tensors);
   facts.tensors = input.weights.tensors.size();
+  for (const Tensor& tensor : input.weights.tensors)
+    facts.stored_bytes += stored_bytes(input.weights, tensor);
   for (const DtypeTotal& total : facts.dtypes) {
     facts.elements += total.elements;
     facts.bytes += total.bytes;

@@ -23,6 +23,7 @@ struct InputFacts {
   std::string description;         // one line for the user
   std::vector<DtypeTotal> dtypes;  // largest first
   std::uint64_t tensors = 0, elements = 0, bytes = 0;
+  std::uint64_t stored_bytes = 0;  // the same, with the pieces that the file of a rank has
   std::vector<std::string> notes;
 };
 

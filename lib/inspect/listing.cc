@@ -15,6 +15,7 @@
 #include "cli/table.h"
 #include "inspect/fold.h"
 #include "inspect/object.h"
+#include "inspect/rank_pieces.h"
 #include "inspect/safety.h"
 #include "os/folder.h"
 #include "tensor/format.h"
@@ -54,23 +55,42 @@ std::string dtype_table(const InputFacts& facts, std::size_t width) {
   return table.text(2, width);
 }
 
-std::string groups_table(const std::vector<const Tensor*>& tensors, std::size_t width) {
+// A line of a file of one rank: what it has of the tensors of a group.
+std::vector<std::string> piece_row(const FoldedGroup& group, const Weights& weights) {
+  const Tensor& tensor = *group.first;
+  const PieceTexts piece = piece_texts(weights, tensor);
+  return {group.name,
+          escape_name(element_type_text(weights, tensor)),
+          shape_text(tensor.shape),
+          group.count > 1 ? "×" + group_digits(group.count) : "",
+          piece.placements,
+          piece.shape,
+          format_size(group.count * stored_bytes(weights, tensor))};
+}
+
+std::string groups_table(const Input& input, const std::vector<const Tensor*>& tensors, std::size_t width) {
   const std::vector<FoldedGroup> groups = fold_tensors(tensors);
+  const bool pieces = has_pieces(input);
   // The largest groups, in their original order.
   std::vector<std::size_t> shown(groups.size());
   for (std::size_t i = 0; i < shown.size(); ++i) shown[i] = i;
   if (shown.size() > kShownGroups) {
+    const auto size = [&](std::size_t i) { return pieces ? groups[i].elements : groups[i].bytes; };
     std::stable_sort(shown.begin(), shown.end(),
-                     [&](std::size_t a, std::size_t b) { return groups[a].bytes > groups[b].bytes; });
+                     [&](std::size_t a, std::size_t b) { return size(a) > size(b); });
     shown.resize(kShownGroups);
     std::sort(shown.begin(), shown.end());
   }
-  Table table("lllrr");
+  Table table(pieces ? "lllrllr" : "lllrr");
+  if (pieces) table.row({"name", "dtype", "whole", "", "placement", "here", "bytes here"});
   for (const std::size_t i : shown) {
     const FoldedGroup& group = groups[i];
-    table.row({group.name, escape_name(type_text(*group.first)), shape_text(group.first->shape),
-               group.count > 1 ? "×" + group_digits(group.count) : "", format_size(group.bytes)});
+    table.row(pieces ? piece_row(group, input.weights)
+                     : std::vector<std::string>{
+                           group.name, escape_name(type_text(*group.first)), shape_text(group.first->shape),
+                           group.count > 1 ? "×" + group_digits(group.count) : "", format_size(group.bytes)});
   }
+  if (pieces) table.leave_out({6, 1}, width);
   std::string text = table.text(2, width);
   if (groups.size() > shown.size())
     text += fmt::format("  … and {} of smaller tensors (-t lists all)\n",
@@ -151,18 +171,18 @@ std::string overview_text(const Input& input, const InputFacts& facts, const Fin
   if (const std::string safety = safety_line(input); !safety.empty()) text += "  " + safety + "\n";
   if (const TorchObject* const object = shown_object(input)) {
     if (facts.tensors > 0)
-      text += fmt::format("  {} values, {} in {}\n", group_digits(facts.elements), format_size(facts.bytes),
-                          plural(facts.tensors, "tensor"));
+      text += fmt::format("  {} values, {} in {}\n", group_digits(facts.elements),
+                          format_size(facts.stored_bytes), plural(facts.tensors, "tensor"));
     text += object_overview_text(input, *object, width);
     for (const std::string& note : facts.notes) text += paragraph("note: " + note, width);
     return text;
   }
-  text += paragraph(
-      fmt::format("{} parameters, {} in {}, {}", group_digits(facts.elements), format_size(facts.bytes),
-                  plural(facts.tensors, "tensor"), plural(input.weights.files.size(), "file")),
-      width);
-  if (facts.dtypes.size() > 1) text += "\n" + dtype_table(facts, width);
-  if (!tensors.empty()) text += "\n" + groups_table(tensors, width);
+  text += paragraph(fmt::format("{} parameters, {} in {}, {}", group_digits(facts.elements),
+                                format_size(facts.stored_bytes) + (has_pieces(input) ? " of them here," : ""),
+                                plural(facts.tensors, "tensor"), plural(input.weights.files.size(), "file")),
+                    width);
+  if (facts.dtypes.size() > 1 && !has_pieces(input)) text += "\n" + dtype_table(facts, width);
+  if (!tensors.empty()) text += "\n" + groups_table(input, tensors, width);
   const Metadata metadata = input.weights.merged_metadata();
   if (metadata.size() > (metadata.contains("format") ? 1U : 0U))
     text += fmt::format("\n  metadata: {} (--metadata shows them)\n", plural(metadata.size(), "key"));
@@ -172,7 +192,9 @@ std::string overview_text(const Input& input, const InputFacts& facts, const Fin
   return text;
 }
 
-void print_tensors(const Weights& weights, const std::vector<const Tensor*>& tensors) {
+void print_tensors(const Input& input, const std::vector<const Tensor*>& tensors) {
+  const Weights& weights = input.weights;
+  const bool pieces = has_pieces(input);
   std::vector<std::string> files;
   for (const WeightsFile& file : weights.files) files.push_back(escape_name(base_name(file.name)));
   // Formatted by hand: this view is used for headers of half a million tensors, and the iterators of fmt take
@@ -203,6 +225,11 @@ void print_tensors(const Weights& weights, const std::vector<const Tensor*>& ten
     line += files[tensor->source];
     line += '\t';
     add_number(tensor->offset);
+    if (pieces) {
+      const PieceTexts piece = piece_texts(weights, *tensor);
+      line += fmt::format("\t{}\t{}\t{}\t{}", escape_name(element_type_text(weights, *tensor)), piece.shape,
+                          stored_bytes(weights, *tensor), piece.placements);
+    }
     line += '\n';
     out(line);
   }

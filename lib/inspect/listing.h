@@ -27,8 +27,8 @@ std::string overview_text(const Input& input, const InputFacts& facts, const Fin
                           const std::vector<const Tensor*>& tensors, std::size_t width);
 
 // One line for each tensor, with tabs between: name, dtype, shape ("2,3"), elements, bytes, file, offset in
-// the file.
-void print_tensors(const Weights& weights, const std::vector<const Tensor*>& tensors);
+// the file. In the file of one rank also what it has of the tensor: dtype, shape, bytes and placement.
+void print_tensors(const Input& input, const std::vector<const Tensor*>& tensors);
 
 // Names: escaped, one a line, or exact and each ended by NUL.
 void print_names(const std::vector<const Tensor*>& tensors, bool null);

@@ -20,6 +20,7 @@
 #include "base/sizes.h"
 #include "base/text.h"
 #include "cli/table.h"
+#include "inspect/rank_pieces.h"
 #include "model/secrets.h"
 #include "weights/layout.h"
 
@@ -183,11 +184,11 @@ Moments moments_of(const Weights& weights) {
   constexpr std::string_view kState = "state.";
   for (const Tensor& tensor : weights.tensors) {
     if (!tensor.name.starts_with(kState)) continue;
-    Moment& moment =
-        moments[{tensor.name.substr(tensor.name.rfind('.') + 1), std::string(type_text(tensor))}];
+    Moment& moment = moments[{tensor.name.substr(tensor.name.rfind('.') + 1),
+                              std::string(element_type_text(weights, tensor))}];
     ++moment.tensors;
     moment.elements += tensor.element_count();
-    moment.bytes += tensor.size;
+    moment.bytes += stored_bytes(weights, tensor);
   }
   return moments;
 }

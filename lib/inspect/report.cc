@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "inspect/check.h"
 #include "inspect/object.h"
+#include "inspect/rank_pieces.h"
 #include "inspect/safety.h"
 #include "os/folder.h"
 #include "weights/layout.h"
@@ -70,6 +71,7 @@ void write_tensors(JsonWriter& json, const Input& input, const std::vector<const
       json.key("stats").raw(measured.stats[i]);
     }
     if (measured.hashes) json.member("hash", measured.hashes->tensors[i]);
+    write_piece(json, input.weights, tensor);
     json.end_object();
   }
   json.end_array();
@@ -123,6 +125,7 @@ std::string input_json(const Input& input, const InputFacts& facts, const Findin
       .member("kind", facts.kind);
   json.member("level", reached ? level_name(*reached) : "none");
   if (input.weights.from_ranks) json.member("origin", input.weights.from_ranks->origin);
+  write_rank(json, input);
   write_model(json, input);
   json.member("tensor_count", facts.tensors)
       .member("parameters", facts.elements)

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -12,6 +13,8 @@
 
 #include "weights/pickle/pickle.h"
 #include "weights/pickle/safety.h"
+#include "weights/torch/placement.h"
+#include "weights/torch/types.h"
 
 namespace mu {
 
@@ -27,6 +30,17 @@ std::string_view container_name(TorchContainer container);
 struct RankPlace {
   std::optional<std::uint64_t> rank;  // none: the file does not say
   std::uint64_t ranks = 0;            // of how many, as far as the file tells; 0: it does not
+};
+
+struct DeviceMesh;  // distributed.h
+
+// What the file of one process has of a tensor that it shares with others.
+struct RankPiece {
+  TorchType type{};                          // of the elements
+  std::vector<Placement> placements{};       // of a DTensor, one for each dimension of the mesh
+  std::shared_ptr<const DeviceMesh> mesh{};  // of a DTensor
+  std::vector<Region> regions{};             // of the tensor; none: the process has nothing of it
+  std::uint64_t bytes = 0;                   // of these
 };
 
 // What such a file holds beside its tensors.
@@ -47,6 +61,8 @@ struct TorchObject {
   std::uint64_t unreferenced_bytes = 0;        // of storages; no tensor uses them
   bool has_pieces = false;  // some tensors are distributed ones (distributed.h), of which it holds a part
   RankPlace place;          // of such a file
+  // What it has of each distributed tensor, by name.
+  std::map<std::string, RankPiece, std::less<>> pieces{};
 
   [[nodiscard]] Verdict worst() const;
 };

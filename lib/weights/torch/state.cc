@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "weights/torch/distributed.h"
 #include "weights/torch/state_dict.h"
 #include "weights/torch/tensors.h"
 
@@ -149,6 +150,37 @@ std::vector<NamedNode> list_tensor_nodes(TorchObject& object, Findings& findings
   return nodes;
 }
 
+namespace {
+
+// Says of the tensors that processes share what this one has. Where that makes no sense torch loads them all the same.
+void add_pieces(TorchObject& object, TorchStorages& storages, const std::vector<NamedNode>& nodes,
+                Findings& findings, std::string_view file) {
+  const Pickle& pickle = *object.pickle;
+  DistributedReader reader(pickle);
+  std::size_t broken = 0;
+  for (const NamedNode& node : nodes) {
+    if (broken == kMaxBroken) return;
+    if (!is_distributed_tensor(pickle, node.id)) continue;
+    try {
+      const DistributedTensor tensor = reader.read(node.id);
+      RankPiece piece{tensor.type, tensor.placements, tensor.mesh};
+      for (const DistributedTensor::Piece& part : tensor.pieces) {
+        const Tensor local = read_torch_tensor(pickle, storages, 0, node.name, part.tensor);
+        check_piece(local, tensor.type, part.region);
+        piece.regions.push_back(part.region);
+        piece.bytes += local.size;
+      }
+      object.pieces.insert_or_assign(node.name, std::move(piece));
+    } catch (const Error& error) {
+      ++broken;
+      findings.add({"PT-PIECE", Level::kSpec, false,
+                    fmt::format("tensor '{}': {}", shown(node.name), error.message()), std::string(file)});
+    }
+  }
+}
+
+}  // namespace
+
 void add_torch_tensors(Weights& weights, TorchObject& object, TorchStorages& storages, std::uint32_t source,
                        std::string_view file, std::string_view key) {
   const Pickle& pickle = *object.pickle;
@@ -174,6 +206,7 @@ void add_torch_tensors(Weights& weights, TorchObject& object, TorchStorages& sto
                             std::string(file)});
     }
   }
+  add_pieces(object, storages, nodes, weights.findings, file);
   for (const auto& [name, storage] : storages.by_key)
     object.unreferenced_bytes += storage.bytes - std::min(storage.bytes, storage.used);
 }
