@@ -134,6 +134,7 @@ constexpr std::array kHarmless = std::to_array<Rule>({
     {"torch.distributed._shard.sharded_tensor.shard", "Shard"},
     {"torch.distributed._shard.metadata", "ShardMetadata"},
     {"torch.distributed._shard.sharding_spec.chunk_sharding_spec", "ChunkShardingSpec"},
+    {"torch.distributed._shard.sharding_spec.api", "EnumerableShardingSpec"},
     {"torch.distributed.remote_device", "_remote_device"},
     {"torch.distributed.tensor", "DTensor"},
     {"torch.distributed._tensor*", "[A-Z_]*"},

@@ -54,6 +54,10 @@ std::optional<std::uint64_t> rank_in_mesh(const Pickle& p, PickleId mesh, TorchS
   if (!coordinate || !plain_tensor_shape(p, ranks)) return std::nullopt;
   std::optional<std::vector<std::uint64_t>> strides;
   if (const PickleId layout = pickle_attribute(p, mesh, "_layout"); layout != kNoNode) {
+    // The ranks are those of the whole run, in which a part of its mesh may begin anywhere.
+    const std::optional<std::vector<std::uint64_t>> sizes =
+        pickle_shape(p, pickle_attribute(p, layout, "shape"));
+    if (!sizes || element_count(*sizes) != element_count(*plain_tensor_shape(p, ranks))) return std::nullopt;
     strides = pickle_shape(p, pickle_attribute(p, layout, "stride"));
   } else {
     strides = row_major_strides(*plain_tensor_shape(p, ranks));
