@@ -63,7 +63,8 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   while (!left.empty() && files.size() < mu::kRanks) {
     const mu::Pickle pickle(left);
     if (pickle.fault()) break;
-    files.push_back(mu::archive(pickle, left.substr(0, pickle.size()), "rank" + std::to_string(files.size())));
+    files.push_back(
+        mu::archive(pickle, left.substr(0, pickle.size()), "rank" + std::to_string(files.size())));
     left.remove_prefix(pickle.size());
   }
   if (files.size() == 1) files.push_back(files.front());
@@ -72,10 +73,9 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     names.push_back(folder + "/model_world_size_" + std::to_string(files.size()) + "_rank_" +
                     std::to_string(names.size()) + ".pt");
     std::ofstream(names.back(), std::ios::binary) << file;
-    mu::fuzzing::read_weights(reinterpret_cast<const std::uint8_t*>(file.data()), file.size(),
-                              [](mu::Weights& weights, mu::InputFile input) {
-                                mu::add_torch_file(weights, std::move(input));
-                              });
+    mu::fuzzing::read_weights(
+        reinterpret_cast<const std::uint8_t*>(file.data()), file.size(),
+        [](mu::Weights& weights, mu::InputFile input) { mu::add_torch_file(weights, std::move(input)); });
   }
   try {
     const mu::Weights weights = mu::open_fsdp(folder);
