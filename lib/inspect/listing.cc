@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+// The overview is a screen: totals, then the tensors with numbered layers folded (fold.h), the largest groups if there
+// are too many, then the files and notes. For the file of one rank (rank_pieces.h) the table also says what it has of
+// each tensor. The other views are lists: one line for each tensor, formatted by hand where they may be long.
 #include "inspect/listing.h"
 
 #include <fmt/format.h>

@@ -172,35 +172,6 @@ def write_dcp(folder):
     torch.multiprocessing.spawn(dcp_rank, args=(folder,), nprocs=RANKS)
 
 
-def pickle_rank(rank, folder):
-    import torch
-    from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.tensor import DTensor, Shard
-    from transformers import LlamaConfig
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}.rendezvous", rank=rank, world_size=RANKS)
-    mesh, width, wide, vocabulary, layers = init_device_mesh("cpu", (RANKS,), mesh_dim_names=("fsdp",)), 2048, 8192, 32000, 14
-    attention = {f"self_attn.{name}_proj.weight": (width, width) for name in "qkvo"}
-    mlp = {"mlp.gate_proj.weight": (wide, width), "mlp.up_proj.weight": (wide, width), "mlp.down_proj.weight": (width, wide)}
-    norms = {"input_layernorm.weight": (width,), "post_attention_layernorm.weight": (width,)}
-    shapes = {"model.embed_tokens.weight": (vocabulary, width)}
-    shapes |= {f"model.layers.{i}.{name}": shape for i in range(layers) for name, shape in (attention | mlp | norms).items()}
-    shapes |= {"model.norm.weight": (width,), "lm_head.weight": (vocabulary, width)}
-    piece = lambda rows, *columns: DTensor.from_local(torch.randn(rows // RANKS, *columns, dtype=torch.bfloat16), mesh, [Shard(0)])
-    torch.save({name: piece(*shape) for name, shape in shapes.items()}, f"{folder}/model_world_size_{RANKS}_rank_{rank}.pt")
-    if rank == 0:
-        pathlib.Path(folder, "fsdp_config.json").write_text(json.dumps({"FSDP_version": 2, "world_size": RANKS}))
-        LlamaConfig(vocab_size=vocabulary, hidden_size=width, intermediate_size=wide, num_hidden_layers=layers, num_attention_heads=16, num_key_value_heads=16,
-                    architectures=["LlamaForCausalLM"]).save_pretrained(f"{folder}/huggingface")
-    torch.distributed.destroy_process_group()
-
-
-def write_pickles(folder):
-    """What verl saves of a run of FSDP2: a pickle of each rank, bf16."""
-    import torch
-    pathlib.Path(folder).mkdir()
-    torch.multiprocessing.spawn(pickle_rank, args=(folder,), nprocs=RANKS)
-
-
 def make(what, *arguments):
     # In its own process: the memory that a parent once needed counts towards its children's peak.
     subprocess.run([sys.executable, __file__, "--make", what, *map(str, arguments)], check=True)
@@ -312,8 +283,8 @@ def compare_ranks(folder, python):
     compare("st-pack DCP, 2 GB / dcp_to_torch_save", [BIN / "st-pack", dcp, "-o", out], python(merge), fresh, pairs=3)
     compare("st-pack DCP, 2 GB / cp and sync", [BIN / "st-pack", dcp, "-o", out], copy(dcp), fresh)
     subprocess.run(["rm", "-rf", dcp], check=True)
-    make("pickles", pickles)
     rival = [sys.executable, pathlib.Path(__file__).with_name("verl_merger.py"), pickles, out]
+    subprocess.run([*rival[:2], "--make", pickles], check=True)
     subprocess.run(rival, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     subprocess.run([BIN / "st-inspect", "--diff", pickles, out], check=True, stdout=subprocess.DEVNULL)
     compare("st-pack rank pickles, 2 GB, CPU / verl's model_merger", [BIN / "st-pack", pickles, "-o", out], rival, fresh, pairs=3, cpu=True)
@@ -532,7 +503,7 @@ def main():
 
 if __name__ == "__main__":
     if sys.argv[1] == "--make":
-        {"file": lambda path, *numbers: write_file(path, *map(int, numbers)), "run": lambda path: write_run(pathlib.Path(path)), "zero": write_zero, "dcp": write_dcp, "pickles": write_pickles,
+        {"file": lambda path, *numbers: write_file(path, *map(int, numbers)), "run": lambda path: write_run(pathlib.Path(path)), "zero": write_zero, "dcp": write_dcp,
          "runs": lambda path, *numbers: write_runs(path, *map(int, numbers))}[sys.argv[2]](*sys.argv[3:])
     elif sys.argv[1] == "--markdown":
         markdown(json.loads(pathlib.Path(sys.argv[2]).read_text()))
