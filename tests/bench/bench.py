@@ -132,46 +132,6 @@ def write_runs(folder, runs, checkpoints, log_entries, optimizer_bytes):
             (path / "trainer_state.json").write_text(json.dumps(state, indent=2, sort_keys=True) + "\n")
 
 
-RANKS, MATRICES, HEIGHT, COLUMNS = 4, 125, 2000, 2000  # 2 GB of F32
-
-
-def write_zero(folder):
-    """A checkpoint of ZeRO stage 3 as DeepSpeed lays it out, without the moments, which nothing here reads."""
-    import collections
-    import torch
-    tag = pathlib.Path(folder) / "global_step1"
-    tag.mkdir(parents=True)
-    (tag.parent / "latest").write_text(tag.name)
-    names = [f"model.layers.{i}.mlp.weight" for i in range(MATRICES)]
-    shapes = [collections.OrderedDict((name, torch.Size((HEIGHT, COLUMNS))) for name in names)]
-    for rank in range(RANKS):
-        stem = f"zero_pp_rank_{rank}_mp_rank_00"
-        module = collections.OrderedDict((name, torch.empty(0, dtype=torch.bfloat16)) for name in names)
-        torch.save({"module": module, "buffer_names": [], "param_shapes": shapes, "frozen_param_shapes": {}, "frozen_param_fragments": {},
-                    "shared_params": {}, "ds_version": "0.19.8", "global_steps": 1, "dp_world_size": RANKS, "mp_world_size": 1},
-                   tag / f"{stem}_model_states.pt")
-        torch.save({"optimizer_state_dict": {"zero_stage": 3, "partition_count": RANKS, "fp32_flat_groups": [torch.randn(MATRICES * HEIGHT * COLUMNS // RANKS)]},
-                    "ds_config": {}, "ds_version": "0.19.8"}, tag / f"bf16_{stem}_optim_states.pt")
-
-
-def dcp_rank(rank, folder):
-    import torch
-    import torch.distributed.checkpoint as dcp
-    from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.tensor import DTensor, Shard
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}.rendezvous", rank=rank, world_size=RANKS)
-    mesh = init_device_mesh("cpu", (RANKS,))
-    piece = lambda: DTensor.from_local(torch.randn(HEIGHT // RANKS, COLUMNS), mesh, [Shard(0)])
-    dcp.save({"model": {f"model.layers.{i}.mlp.weight": piece() for i in range(MATRICES)}}, checkpoint_id=folder)
-    torch.distributed.destroy_process_group()
-
-
-def write_dcp(folder):
-    """A torch distributed checkpoint of FSDP2's kind."""
-    import torch
-    torch.multiprocessing.spawn(dcp_rank, args=(folder,), nprocs=RANKS)
-
-
 def make(what, *arguments):
     # In its own process: the memory that a parent once needed counts towards its children's peak.
     subprocess.run([sys.executable, __file__, "--make", what, *map(str, arguments)], check=True)
@@ -270,7 +230,8 @@ def compare_ranks(folder, python):
     os.environ.update(DS_ACCELERATOR="cpu", DS_BUILD_OPS="0")
     fresh = lambda: subprocess.run(["rm", "-rf", out], check=True) and os.sync()
     copy = lambda saved: ["sh", "-c", f"cp -r --reflink=never {saved} {out} && sync -f {out}"]
-    make("zero", zero)
+    make_ranks = lambda *what: subprocess.run([sys.executable, pathlib.Path(__file__).with_name("rank_files.py"), *what], check=True)
+    make_ranks("zero", zero)
     # DeepSpeed exits with 0 whatever it made.
     rival = [sys.executable, "-m", "deepspeed.utils.zero_to_fp32", zero, out, "--safe_serialization"]
     subprocess.run(rival, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -278,13 +239,13 @@ def compare_ranks(folder, python):
     compare("st-pack ZeRO-3, 2 GB / zero_to_fp32", [BIN / "st-pack", zero, "-o", out], rival, fresh, pairs=3)
     compare("st-pack ZeRO-3, 2 GB / cp and sync", [BIN / "st-pack", zero, "-o", out], copy(zero), fresh)
     subprocess.run(["rm", "-rf", zero], check=True)
-    make("dcp", dcp)
+    make_ranks("dcp", dcp)
     merge = f"from torch.distributed.checkpoint.format_utils import dcp_to_torch_save\ndcp_to_torch_save({str(dcp)!r}, {str(out)!r})"
     compare("st-pack DCP, 2 GB / dcp_to_torch_save", [BIN / "st-pack", dcp, "-o", out], python(merge), fresh, pairs=3)
     compare("st-pack DCP, 2 GB / cp and sync", [BIN / "st-pack", dcp, "-o", out], copy(dcp), fresh)
     subprocess.run(["rm", "-rf", dcp], check=True)
     rival = [sys.executable, pathlib.Path(__file__).with_name("verl_merger.py"), pickles, out]
-    subprocess.run([*rival[:2], "--make", pickles], check=True)
+    make_ranks("pickles", pickles)
     subprocess.run(rival, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     subprocess.run([BIN / "st-inspect", "--diff", pickles, out], check=True, stdout=subprocess.DEVNULL)
     compare("st-pack rank pickles, 2 GB, CPU / verl's model_merger", [BIN / "st-pack", pickles, "-o", out], rival, fresh, pairs=3, cpu=True)
@@ -503,7 +464,7 @@ def main():
 
 if __name__ == "__main__":
     if sys.argv[1] == "--make":
-        {"file": lambda path, *numbers: write_file(path, *map(int, numbers)), "run": lambda path: write_run(pathlib.Path(path)), "zero": write_zero, "dcp": write_dcp,
+        {"file": lambda path, *numbers: write_file(path, *map(int, numbers)), "run": lambda path: write_run(pathlib.Path(path)),
          "runs": lambda path, *numbers: write_runs(path, *map(int, numbers))}[sys.argv[2]](*sys.argv[3:])
     elif sys.argv[1] == "--markdown":
         markdown(json.loads(pathlib.Path(sys.argv[2]).read_text()))
