@@ -46,6 +46,8 @@ std::string find_config(const Input& input, const std::string& adapter) {
   const std::string folder = input.folder ? input.folder->path : parent_of(input.name);
   for (const std::string& at : {adapter.empty() ? folder : join_path(folder, adapter), folder}) {
     const std::string path = join_path(at, "adapter_config.json");
+    // The folder may list fewer files than there are: those that belong to the input.
+    if (at == folder && input.folder && !input.folder->has("adapter_config.json")) continue;
     if (exists(path)) return path;
   }
   return {};
@@ -229,6 +231,7 @@ Extraction extract_adapter(const std::string& path, const ExtractOptions& option
     result.config.base_model = options.base_id;
     result.config_text = lora_config_text(result.config);
     result.made_config = true;
+    if (input.weights.from_ranks) input.weights.from_ranks->lacks_alpha = false;
     result.notes.push_back(
         "adapter_config.json is generated, with the target modules and ranks of the tensors");
   } else {

@@ -99,24 +99,37 @@ Folder scan_base(const std::string& path) {
   return folder;
 }
 
-// The folder with the files that belong to the ranks' files of `state`, which lie in `path` or below it. verl
-// keeps those of FSDP in a folder "huggingface" beside them; only an adapter's config lies with the ranks' files.
-std::string rank_companions(const std::string& path, const RankState& state) {
-  if (state.kind != RankState::Kind::kFsdp) return companion_folder(path);
-  const std::string beside = join_path(state.path, "huggingface");
-  if (exists(join_path(state.path, "adapter_config.json"))) return state.path;
-  return exists(join_path(beside, "config.json")) ? beside : companion_folder(state.path);
+// The same for pickles of FSDP's ranks. verl keeps config and tokenizer in a folder "huggingface" beside them.
+std::string fsdp_companions(const std::string& ranks) {
+  const std::string beside = join_path(ranks, "huggingface");
+  if (exists(join_path(ranks, "adapter_config.json"))) return ranks;
+  return exists(join_path(beside, "config.json")) ? beside : companion_folder(ranks);
+}
+
+// Only beside the pickles is an adapter's config that of the run: other ones below or above them belong to what other
+// programs made of it (verl's merger writes one with a lora_alpha of 0).
+void drop_other_adapters(Input& input, const std::string& ranks) {
+  std::erase_if(input.folder->files, [&](const FolderFile& file) {
+    return file.name == "lora_adapter" || (file.name == "adapter_config.json" && input.folder->path != ranks);
+  });
+  input.weights.from_ranks->lacks_alpha =
+      !input.folder->has("adapter_config.json") &&
+      std::any_of(input.weights.tensors.begin(), input.weights.tensors.end(), [](const Tensor& tensor) {
+        return parse_adapter_name(tensor.name).piece == AdapterPiece::kFactor;
+      });
 }
 
 void add_rank_weights(Input& input, const RankState& state, const FolderOptions& options) {
   if (!options.key.empty() && state.kind != RankState::Kind::kDcp) throw key_means_nothing(state.path);
   input.weights = open_rank_state(state, options.key, options.everything);
-  const std::string own = rank_companions(input.folder->path, state);
+  const bool is_fsdp = state.kind == RankState::Kind::kFsdp;
+  const std::string own = is_fsdp ? fsdp_companions(state.path) : companion_folder(input.folder->path);
   // A base model knows nothing of the adapter.
-  const bool adapter_here = exists(join_path(own, "adapter_config.json"));
+  const bool adapter_here = exists(join_path(is_fsdp ? state.path : own, "adapter_config.json"));
   const std::string companions = options.base.empty() || adapter_here ? own : options.base;
   if (companions != input.folder->path)
     input.folder = companions == options.base ? scan_base(companions) : scan_folder(companions);
+  if (is_fsdp) drop_other_adapters(input, state.path);
   const bool adapter =
       !options.everything && (input.folder->has("adapter_config.json") || holds_only_adapter(input.weights));
   input.choice = {{std::string(base_name(state.path))}, false, adapter, adapter ? "adapter_model" : "model"};
@@ -138,7 +151,7 @@ std::optional<RankState> rank_state_of(const std::string& path, const FolderOpti
   const std::optional<RankState> ranks = find_rank_state(path);
   if (options.from == From::kAny) return ranks;
   const bool zero = options.from == From::kZero;
-  if (!ranks || (ranks->kind == RankState::Kind::kZero) != zero)
+  if (!ranks || ranks->kind == RankState::Kind::kFsdp || (ranks->kind == RankState::Kind::kZero) != zero)
     throw malformed(fmt::format("this folder has no rank files of {}",
                                 zero ? "DeepSpeed" : "a torch distributed checkpoint"))
         .in_file(escape_name(path));

@@ -184,6 +184,21 @@ void note_ranks(PackPlan& plan, const Input& input, const PackOptions& options) 
         plural(lora, "tensor")));
 }
 
+// What ranks pickled of a LoRA run is of no use without lora_alpha, and no tensor shows it.
+void require_alpha(const std::vector<PackedTensor>& tensors, const Input& input) {
+  if (!input.weights.from_ranks || !input.weights.from_ranks->lacks_alpha) return;
+  const auto lora = std::count_if(tensors.begin(), tensors.end(), [](const PackedTensor& tensor) {
+    return tensor.input->name.find(".lora_") != std::string::npos;
+  });
+  if (lora == 0) return;
+  throw malformed(
+      fmt::format("{} of a LoRA adapter among the weights, and no adapter_config.json beside the ranks' "
+                  "files says lora_alpha",
+                  plural(static_cast<std::uint64_t>(lora), "tensor")))
+      .in_file(escape_name(input.name))
+      .hint("lora-extract --alpha N takes the adapter out");
+}
+
 // ZeRO stage 3 leaves names without values where weights should be.
 void require_values(const std::vector<PackedTensor>& tensors, const Input& input) {
   Placeholders placeholders;
@@ -292,6 +307,7 @@ void plan_weights(PackPlan& plan, const Input& input, const Prepared& prepared, 
       select_tensors(input.weights.tensors, options.selection, dropped, prepared.listed);
   require_values(tensors, input);
   require_packable(tensors, input);
+  require_alpha(tensors, input);
   refuse_casts_of_quantised(input, options.selection, tensors);
   if (plan.kind == OutputKind::kNpy) {
     plan_npy(plan, input.weights, std::move(tensors));

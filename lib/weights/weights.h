@@ -53,6 +53,7 @@ struct FromRanks {
   std::vector<std::string> lost;   // names of parameters whose values are in no file, sorted
   // By name, the 16-bit copies that a run kept beside fp32 masters.
   std::map<std::string, Tensor> training_copies;
+  bool lacks_alpha = false;          // a LoRA run without a config that says lora_alpha
   std::vector<RankCopies> copies{};  // must have the same bits (ranks/copies.h)
   std::string not_listed{};  // why the optimizer's tensors are not listed, though asked for; empty: they are
 };

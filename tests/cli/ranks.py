@@ -3,7 +3,7 @@
 
     python3 ranks.py OUT < SCRIPT
 
-The script calls zero(...) or dcp(...), may change the trees that come back, and everything is written into the folder OUT,
+The script calls zero(...), dcp(...) or fsdp(...), may change the trees that come back, and everything is written into the folder OUT,
 what the tensors must be into OUT.expected.safetensors. Pickles name classes of torch and DeepSpeed that are made up here."""
 import collections
 import io
@@ -16,9 +16,9 @@ import types
 import zlib
 
 OUT = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else None
-SIZES = {"F32": 4, "BF16": 2, "I64": 8}
-STORAGES = {"F32": "FloatStorage", "BF16": "BFloat16Storage", "I64": "LongStorage"}
-DTYPES = {"F32": "float32", "BF16": "bfloat16", "I64": "int64"}
+SIZES = {"F32": 4, "BF16": 2, "I32": 4, "I64": 8}
+STORAGES = {"F32": "FloatStorage", "BF16": "BFloat16Storage", "I32": "IntStorage", "I64": "LongStorage"}
+DTYPES = {"F32": "float32", "BF16": "bfloat16", "I32": "int32", "I64": "int64"}
 
 
 def named(path, base=None):
@@ -315,6 +315,80 @@ def dcp(tensors, values_=(), strip="model.", paths=None):
     d.metadata = {".metadata": data(CHECKPOINT + "metadata.Metadata", state_dict_metadata=entries, planner_data=planner, storage_data=storage, storage_meta=None, version="1.0.0")}
     written.append(d)
     return d
+
+
+DISTRIBUTED = "torch.distributed."
+
+
+class Fsdp:
+    """Trees of one save: model[r] has DTensors and Tensors by name, beside[name] is what else lies in the folder: a tree or
+    a text. The DTensor `name` of rank r may be changed by its local tensor, spec and mesh: local(r, name) and so on."""
+
+    def state(self, r, name):
+        return self.model[r][name].args[3][1]
+
+    def local(self, r, name="a.weight"):
+        return self.state(r, name)["_local_tensor"]
+
+    def spec(self, r, name="a.weight"):
+        return self.state(r, name)["_spec"]
+
+    def mesh(self, r, name="a.weight"):
+        return self.spec(r, name).mesh
+
+    def write(self):
+        for r, tree in self.model.items():
+            name = self.name.format(ranks=self.ranks, r=r)
+            write(OUT / name, torch_zip(name.rsplit(".", 1)[0] if self.is_named else "archive", tree))
+        for name, tree in self.beside.items():
+            write(OUT / name, [tree.encode()] if isinstance(tree, str) else torch_zip("archive", tree))
+        expected(self.expected)
+
+
+def placement(kind, **members):
+    return data(DISTRIBUTED + "tensor.placement_types." + kind, **members)
+
+
+def device_mesh(sizes, rank, spelling):
+    ranks, steps = count(sizes), strides(sizes)
+    coordinate = [rank // step % n for step, n in zip(steps, sizes)]
+    numbers = struct.pack(f"<{ranks}i", *range(ranks))
+    made = data(DISTRIBUTED + "device_mesh.DeviceMesh", _coordinate_on_dim=coordinate)
+    if spelling == "2.6":
+        made.mesh = Tensor(numbers, "I32", sizes)
+        return made
+    made._rank_map, made._root_mesh = flat(numbers, "I32"), None
+    layout = DISTRIBUTED + "_mesh_layout."
+    if spelling == "2.10":
+        made._layout = data(layout + "_MeshLayout", shape=tuple(sizes), stride=steps)
+    else:
+        made._rank, made._layout = rank, data(layout + "_MeshLayout", axes=tuple(data(layout + "_FlatLayout", shape=(n,), stride=(s,)) for n, s in zip(sizes, steps)))
+    return made
+
+
+def fsdp(sizes=(2,), tensors=None, buffers=None, spelling="2.13", name="model_world_size_{ranks}_rank_{r}.pt"):
+    """tensors: name -> shape of F32, cut in rows by the last dimension of the mesh and copied by the others."""
+    f = Fsdp()
+    f.ranks, f.name, f.beside, f.is_named = count(sizes), name, {}, True
+    tensors, buffers = tensors or {"a.weight": (5, 3), "b.weight": (4,), "c.weight": (1, 2)}, buffers or {"steps": (3,)}
+    f.expected = {n: ("F32", shape, values(n, shape)) for n, shape in {**tensors, **buffers}.items()}
+    f.model = {}
+    for r in range(f.ranks):
+        mesh, tree, last = device_mesh(sizes, r, spelling), collections.OrderedDict(), sizes[-1]
+        dtensor = named(DISTRIBUTED + "tensor.DTensor")
+        for n, shape in tensors.items():
+            step = -(-shape[0] // last)
+            first, end = min(r % last * step, shape[0]), min((r % last + 1) * step, shape[0])
+            piece = (end - first,) + tuple(shape[1:])
+            local = Tensor(box(values(n, shape), "F32", shape, (first,) + (0,) * (len(shape) - 1), piece), "F32", piece)
+            spec = data(DISTRIBUTED + "tensor._dtensor_spec.DTensorSpec", mesh=mesh, placements=tuple([placement("Replicate") for _ in sizes[1:]] + [placement("Shard", dim=0)]))
+            made = [dtensor, named("torch.float32"), tuple(shape), strides(shape), 0, Call("torch.serialization._get_layout", "torch.strided"), Call("torch.device", "cpu"), False]
+            tree[n] = Call("torch._tensor._rebuild_from_type_v2", named("torch._utils._rebuild_wrapper_subclass"), dtensor, made, (None, {"_local_tensor": local, "_spec": spec}))
+        for n, shape in buffers.items():
+            tree[n] = Tensor(values(n, shape), "F32", shape)
+        f.model[r] = tree
+    written.append(f)
+    return f
 
 
 def rows(shape, ranks):

@@ -222,6 +222,22 @@ TEST_CASE("pickle: verdicts") {
                    "STEPS\nTUPLE2\nREDUCE\nSTOP") == Verdict::kHarmless);
 }
 
+TEST_CASE("pickle: the one class that torch fetches by getattr is harmless in that very call") {
+  const std::string sharded = "GLOBAL torch.distributed._shard.sharded_tensor.api ShardedTensor\n";
+  const auto fetched = [](const std::string& owner, const std::string& name, const std::string& then) {
+    return verdict_of("GLOBAL __builtin__ getattr\n" + owner + "BINUNICODE " + name + "\nTUPLE2\nREDUCE\n" +
+                      then);
+  };
+  const std::string object = "EMPTY_TUPLE\nNEWOBJ\nEMPTY_DICT\nBUILD\nSTOP";
+  CHECK(fetched(sharded, "ProcessGroupState", object) == Verdict::kHarmless);
+  CHECK(fetched(sharded, "ProcessGroupState", "STOP") == Verdict::kHarmless);
+  CHECK(fetched(sharded, "__init__", object) == Verdict::kDangerous);
+  CHECK(fetched(sharded, "process_group", "STOP") == Verdict::kDangerous);
+  CHECK(fetched("GLOBAL torch Tensor\n", "ProcessGroupState", object) == Verdict::kDangerous);
+  CHECK(fetched("GLOBAL torch.distributed._shard.sharded_tensor ShardedTensor\n", "ProcessGroupState",
+                object) == Verdict::kDangerous);
+}
+
 TEST_CASE("pickle: what torch's weights_only reader refuses") {
   const auto objection = [](const std::string& program) {
     const std::string data = assemble(program);
