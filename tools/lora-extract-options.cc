@@ -57,7 +57,7 @@ PairOptions::Embeddings parse_embeddings(std::string_view text) {
 // Values as they were given, where they need a look.
 struct Given {
   std::optional<std::string> output, adapter, alpha, base_id, dtype, rank, max_rank, embeddings, bias, svd,
-      tolerance, kernel, resize, part, fingerprint;
+      tolerance, kernel, resize, part, fingerprint, server;
   std::vector<std::string> targets, excludes, full_modules;
 
   [[nodiscard]] bool any_of_pair() const {
@@ -75,11 +75,13 @@ void declare(App& app, LoraExtractOptions& o, Given& given) {
   app.flag("--weights-only", o.weights_only, "leave out tokenizer and chat template");
   app.flag("--force", o.force, "replace what exists");
   app.flag("--verify", o.verify, "read the output again and compare it");
+  app.value("--for", "SERVER", given.server, "the form for peft, vllm or sglang; with --base",
+            {"peft", "vllm", "sglang"});
   app.group("From a checkpoint");
   app.value("--adapter", "NAME", given.adapter, "which adapter, where there are several");
   app.value("--alpha", "N", given.alpha, "lora_alpha, where no config has it");
   app.group("Between two models");
-  app.value("--base", "BASE", o.base, "the model before training");
+  app.value("--base", "BASE", o.base, "the model before training, or that of --for");
   app.value("--tuned", "TUNED", o.tuned, "the model after training");
   app.value("--rank", "N|auto|energy=X", given.rank, "64; auto: as many as rise above the noise");
   app.value("--max-rank", "N", given.max_rank, "limit of auto and energy (128)");
@@ -94,22 +96,26 @@ void declare(App& app, LoraExtractOptions& o, Given& given) {
   app.value("--tolerance", "X", given.tolerance, "exit 1 where a module's error is above X");
   app.value("--kernel", "NAME", given.kernel, "auto, avx512, avx2, neon or baseline",
             {"auto", "avx512", "avx2", "neon", "baseline"});
-  app.value("--part", "I/N|auto", given.part, "do part I of N beside OUT; a run without it finishes");
-  app.value("--fingerprint", "time|content", given.fingerprint,
-            "how parts recognise the models (default: time)", {"time", "content"});
+  app.value("--part", "I/N|auto", given.part, "do part I of N; a run without it finishes");
+  app.value("--fingerprint", "HOW", given.fingerprint, "how parts know the models: time (default), content",
+            {"time", "content"});
   app.group("Adapters");
   app.value("--resize", "N", given.resize, "write ADAPTER at rank N");
   app.flag("--compare", o.compare, "report how far apart two adapters are");
   app.common(o.common, "njpt");
 }
 
-// Exactly one of the four things that the program does.
+// Exactly one of the four things that the program does. Two of them can end in the form for a server.
 void require_one_mode(const LoraExtractOptions& o) {
-  if (o.base.has_value() != o.tuned.has_value()) throw usage("--base and --tuned need each other");
-  if (o.base && !o.operands.empty()) throw usage("give either a CHECKPOINT or --base and --tuned");
+  if (o.server && !o.base) throw usage("--for needs --base BASE, the model that the server has");
+  if (o.server && (o.resize || o.compare)) throw usage("--for can't be used with --resize or --compare");
+  if (o.tuned && !o.base) throw usage("--base and --tuned need each other");
+  if (o.base && !o.tuned && !o.server)
+    throw usage("--base and --tuned need each other").hint("with a CHECKPOINT, --base needs --for");
+  if (o.tuned && !o.operands.empty()) throw usage("give either a CHECKPOINT or --base and --tuned");
   if ((o.resize ? 1 : 0) + (o.compare ? 1 : 0) + (o.base ? 1 : 0) > 1)
     throw usage("--base and --tuned, --resize and --compare exclude one another");
-  if (!o.base && o.operands.size() != (o.compare ? 2U : 1U))
+  if (!o.tuned && o.operands.size() != (o.compare ? 2U : 1U))
     throw usage(o.compare ? "--compare takes two adapters" : "give one CHECKPOINT, or --base and --tuned")
         .hint("see lora-extract --help");
 }
@@ -131,12 +137,12 @@ void set_output(LoraExtractOptions& o, const Given& given) {
 
 // What only counts between two models.
 void set_pair(LoraExtractOptions& o, const Given& given) {
-  if (given.any_of_pair() && !o.base)
+  if (given.any_of_pair() && !o.tuned)
     throw usage("--rank and the options that choose modules need --base and --tuned");
-  if (o.base && given.adapter) throw usage("--adapter needs a CHECKPOINT");
+  if (o.tuned && given.adapter) throw usage("--adapter needs a CHECKPOINT");
   if (given.rank) o.rank = parse_rank(*given.rank);
   if (given.max_rank) o.rank.most = rank_of(*given.max_rank, "--max-rank");
-  if (o.base && o.alpha && o.rank.by != RankChoice::By::kNumber)
+  if (o.tuned && o.alpha && o.rank.by != RankChoice::By::kNumber)
     throw usage("with --base and --tuned, --alpha needs a numeric --rank");
   if (given.embeddings) o.pair.embeddings = parse_embeddings(*given.embeddings);
   o.pair.biases = given.bias == "all";
@@ -157,6 +163,7 @@ LoraExtractOptions parse_lora_options(int argc, char** argv) {
   App app(kText);
   declare(app, o, given);
   app.parse(argc, argv);
+  if (given.server) o.server = parse_server(*given.server);
   if (given.resize) o.resize = rank_of(*given.resize, "--resize");
   require_one_mode(o);
   if (given.tolerance) o.tolerance = number_of(*given.tolerance, "--tolerance");

@@ -9,6 +9,7 @@
 
 #include "cli/app.h"
 #include "lora/pair_part.h"
+#include "lora/serve.h"
 #include "pack/plan.h"
 
 namespace mu {
@@ -20,7 +21,8 @@ struct LoraExtractOptions {
   std::optional<double> alpha;
   std::optional<Dtype> dtype;
   bool force = false, verify = false, weights_only = false;
-  // Between two models.
+  std::optional<Server> server;  // whose form OUT gets
+  // Between two models; `base` alone is that of the server.
   std::optional<std::string> base, tuned;
   PairOptions pair;
   RankChoice rank;
@@ -43,6 +45,9 @@ PackOptions lora_pack_options(const LoraExtractOptions& options, std::string con
 
 // Names and bytes of what a plan writes.
 std::vector<std::pair<std::string, std::uint64_t>> written_files(const PackPlan& plan);
+
+// Opens BASE or TUNED.
+Input open_model(const std::string& path);
 
 // --base and --tuned.
 int extract_pair_mode(const LoraExtractOptions& options);

@@ -22,7 +22,6 @@
 #include "weights/open/open.h"
 
 namespace mu {
-namespace {
 
 Input open_model(const std::string& path) {
   if (path == "-") throw usage("--base and --tuned can't be standard input");
@@ -32,6 +31,8 @@ Input open_model(const std::string& path) {
   require_model(input, "merge it first: st-pack BASE --adapter DIR");
   return input;
 }
+
+namespace {
 
 // The id that a cache of the Hugging Face libraries keeps a model under; a path is never written.
 std::string id_of(const std::string& path) {
@@ -172,13 +173,14 @@ int extract_pair_mode(const LoraExtractOptions& o) {
     print_note(fmt::format("{} of {} taken from parts", all - units.size(), plural(all, "tensor")));
   std::vector<FoundTensor> more = work(o, base, tuned, plan, units, options);
   for (const std::size_t unit : units) found[unit] = std::move(more[unit]);
-  const PairResult result = assemble_pair(std::move(tuned), plan, std::move(found), options);
+  PairResult result = assemble_pair(std::move(tuned), plan, std::move(found), options);
   if (holds_nothing(result)) {
     if (o.common.json) out(pair_json(result, *o.base, *o.tuned, o.output, false, {}));
     return 1;
   }
-  const PackPlan packed =
-      plan_pack(result.input, {}, lora_pack_options(o, lora_config_text(result.config)), OutputKind::kFolder);
+  const std::string config_text =
+      o.server ? serve_pair(result, *o.server, base) : lora_config_text(result.config);
+  const PackPlan packed = plan_pack(result.input, {}, lora_pack_options(o, config_text), OutputKind::kFolder);
   write_pack(packed, result.input, o.output,
              {.force = o.force, .verify = o.verify, .threads = o.common.thread_count(), .progress = false});
   if (shared) parts.remove();

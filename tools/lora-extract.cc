@@ -17,10 +17,11 @@ using namespace mu;
 using Options = LoraExtractOptions;
 
 int extract(const Options& o) {
-  if (o.base) return extract_pair_mode(o);
+  if (o.tuned) return extract_pair_mode(o);
   if (o.resize) return resize_mode(o);
   if (o.compare) return compare_mode(o);
   Extraction extraction = extract_adapter(o.operands.front(), {o.adapter, o.alpha, o.base_id});
+  if (o.server) serve_extraction(extraction, *o.server, open_model(*o.base));
   PackOptions options = lora_pack_options(o, extraction.config_text);
   options.selection.dtype = o.dtype;
   const PackPlan plan = plan_pack(extraction.input, {}, options, OutputKind::kFolder);
@@ -41,6 +42,9 @@ int extract(const Options& o) {
   const std::string modules = modules_text(extraction);
   for (const std::string_view line : split(trim(modules), '\n')) print_detail(line);
   for (const std::string& note : extraction.notes) print_note(note);
+  if (extraction.form) {
+    for (const std::string& note : extraction.form->notes) print_note(note);
+  }
   for (const std::string& note : plan.notes) print_note(note);
   for (const auto& [tensor, report] : result.losses) print_warning(loss_text(tensor, report));
   print_note(

@@ -13,6 +13,7 @@
 #include "base/in_file.h"
 #include "base/json_write.h"
 #include "base/text.h"
+#include "lora/served_names.h"
 #include "model/adapter_forms.h"
 #include "model/adapter_names.h"
 #include "model/placeholders.h"
@@ -130,16 +131,6 @@ std::string edited_config(std::string text, double alpha, const ExtractOptions& 
   return with_config_edits(std::move(text), edits);
 }
 
-// A name as a pattern. Dots stay: nobody has two modules that differ there alone.
-std::string escaped_for_python(std::string_view name) {
-  std::string out;
-  for (const char c : name) {
-    if (std::string_view("\\^$|?*+()[]{}").find(c) != std::string_view::npos) out += '\\';
-    out += c;
-  }
-  return out;
-}
-
 }  // namespace
 
 LoraConfig make_config(const std::vector<LoraModule>& modules, const std::vector<ReplacedTensor>& replaced,
@@ -243,6 +234,19 @@ Extraction extract_adapter(const std::string& path, const ExtractOptions& option
   input.choice.is_adapter = true;
   input.choice.stem = "adapter_model";
   return result;
+}
+
+void serve_extraction(Extraction& extraction, Server server, const Input& base) {
+  Weights& weights = extraction.input.weights;
+  ServedAdapter served = in_file(extraction.input.name, [&] {
+    return serve_adapter(server, sort_adapter(weights.tensors, extraction.config), extraction.config, weights,
+                         base);
+  });
+  weights.tensors = std::move(served.tensors);
+  extraction.config_text = std::move(served.config_text);
+  extraction.config = parse_lora_config(extraction.config_text);
+  extraction.modules = sort_adapter(weights.tensors, extraction.config).modules;
+  extraction.form = std::move(served.form);
 }
 
 }  // namespace mu

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "lora/serve.h"
 #include "model/lora_adapter.h"
 
 namespace mu {
@@ -26,12 +27,16 @@ struct Extraction {
   bool made_config = false;
   std::vector<LoraModule> modules;  // borrow from input
   std::vector<std::string> notes;
+  std::optional<ServedForm> form;  // for a server
 };
 
 // Opens a checkpoint, an adapter folder (several adapters have folders NAME/ below it) or a weights file.
 // Throws kMalformed if it holds no adapter, or several and none was chosen, if half a pair of factors is
 // missing, if values are not finite, or if no config says alpha or it is 0.
 Extraction extract_adapter(const std::string& path, const ExtractOptions& options);
+
+// Gives the adapter the form for a server that has this base (serve.h).
+void serve_extraction(Extraction& extraction, Server server, const Input& base);
 
 // A config for an adapter whose training left none: ranks, DoRA and target modules as the tensors have them.
 // `base_modules` are the paths of the modules of the base, as far as they are known: a target is named by its

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "lora/pair_plan.h"
+#include "lora/serve.h"
 #include "model/lora_config.h"
 
 namespace mu {
@@ -69,6 +70,7 @@ struct PairResult {
   std::uint64_t noise = 0;            // of `modules`, those in which nothing is above the noise
   std::string_view kernel;
   std::vector<std::string> notes;
+  std::optional<ServedForm> form{};  // for a server
 };
 
 // The type in which the factors of a matrix are stored.
@@ -83,5 +85,8 @@ std::vector<FoundTensor> factorise(const Input& base, const Input& tuned, const 
 // Assembles the adapter from everything that was found. Takes over the tuned model.
 PairResult assemble_pair(Input tuned, const PairPlan& plan, std::vector<FoundTensor> found,
                          const PairRunOptions& options);
+
+// Gives the adapter the form for a server that has this base (serve.h), and returns its config.
+std::string serve_pair(PairResult& result, Server server, const Input& base);
 
 }  // namespace mu

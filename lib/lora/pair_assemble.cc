@@ -14,6 +14,7 @@
 #include "lora/extract.h"
 #include "lora/pair.h"
 #include "lora/products.h"
+#include "lora/served_names.h"
 #include "model/families.h"
 #include "tensor/cast.h"
 #include "weights/layout.h"
@@ -173,7 +174,8 @@ class Assembly {
     if (!parameters_.contains(pair.parameter))
       modules_.push_back({.name = pair.module, .is_embedding = embedding, .rank = rank_});
     const std::string name =
-        "base_model.model." + saved_as(pair.in_stack ? wrapper_of(pair.parameter) : pair.module);
+        "base_model.model." +
+        name_for_peft(plan_.names.get(), pair.in_stack ? wrapper_of(pair.parameter) : pair.module);
     const std::size_t width = rank_ * factors->experts.size();
     add_tensor(pair, name + (embedding ? ".lora_embedding_A" : ".lora_A.weight"), dtype, {width, factors->in},
                [factors](std::size_t first, std::span<float> values) { factors->read_a(first, values); });
@@ -193,21 +195,6 @@ class Assembly {
       if (parameters_.contains(other)) wrapper += ".base_layer";
     }
     return wrapper;
-  }
-
-  // The name under which PEFT finds the factors of a module. It renames what it reads as the class does with files,
-  // and some rules (Laguna's) change names that are right already: these are saved as files have them.
-  std::string saved_as(const std::string& module) const {
-    constexpr std::string_view kWeight = ".weight", kFactor = ".lora_A.default.weight";
-    const auto read = [&](const std::string& name) {
-      return plan_.names->memory(name + std::string(kFactor));
-    };
-    const std::string wanted = module + std::string(kFactor);
-    if (plan_.names == nullptr || read(module) == wanted) return module;
-    std::string published = plan_.names->published(module + std::string(kWeight));
-    if (!published.ends_with(kWeight)) return module;
-    published.resize(published.size() - kWeight.size());
-    return read(published) == wanted ? published : module;
   }
 
   void add_tensor(const PairTensor& pair, const std::string& name, Dtype dtype,
@@ -258,21 +245,10 @@ class Assembly {
     return {list.begin(), list.end()};
   }
 
-  // Names a parameter by what follows the number of the layer if all tensors with that ending are targets,
-  // else in full.
   std::vector<std::string> target_parameters() const {
-    const auto ending = [](const std::string& name) {
-      const std::size_t digit = name.find_last_of("0123456789");
-      return digit == std::string::npos || digit + 2 > name.size() ? name : name.substr(digit + 2);
-    };
-    std::set<std::string> list;
-    for (const std::string& parameter : parameters_) {
-      const bool all = std::all_of(plan_.tensors.begin(), plan_.tensors.end(), [&](const PairTensor& other) {
-        return !other.parameter.ends_with("." + ending(parameter)) || parameters_.contains(other.parameter);
-      });
-      list.insert(all ? ending(parameter) : parameter);
-    }
-    return {list.begin(), list.end()};
+    std::set<std::string> all;
+    for (const PairTensor& tensor : plan_.tensors) all.insert(tensor.parameter);
+    return short_endings(parameters_, all);
   }
 
   const PairPlan& plan_;
@@ -296,6 +272,21 @@ class Assembly {
 PairResult assemble_pair(Input tuned, const PairPlan& plan, std::vector<FoundTensor> found,
                          const PairRunOptions& options) {
   return Assembly(plan, std::move(found), options).run(std::move(tuned));
+}
+
+std::string serve_pair(PairResult& result, Server server, const Input& base) {
+  Extraction adapter{.input = std::move(result.input),
+                     .config = parse_lora_config(lora_config_text(result.config)),
+                     .config_text = {},
+                     .modules = {},
+                     .notes = {},
+                     .form = {}};
+  serve_extraction(adapter, server, base);
+  result.input = std::move(adapter.input);
+  result.config = std::move(adapter.config);
+  result.form = std::move(adapter.form);
+  result.notes.insert(result.notes.end(), result.form->notes.begin(), result.form->notes.end());
+  return std::move(adapter.config_text);
 }
 
 }  // namespace mu

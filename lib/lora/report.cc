@@ -55,6 +55,15 @@ void write_files(JsonWriter& json, const std::vector<std::pair<std::string, std:
   json.end_array();
 }
 
+// Only with --for.
+void write_form(JsonWriter& json, const std::optional<ServedForm>& form) {
+  if (!form) return;
+  json.key("for").begin_object().member("server", lower_ascii(server_name(form->server)));
+  json.member("rank", form->rank);
+  if (form->max_rank > 0) json.member("max_lora_rank", form->max_rank);
+  json.member("zero_pairs", form->zeros).member("scaled", form->scaled).end_object();
+}
+
 }  // namespace
 
 std::string modules_text(const Extraction& extraction) {
@@ -100,7 +109,9 @@ std::string extraction_json(const Extraction& extraction, const std::string& out
   write_files(json, files);
   json.key("notes").begin_array();
   for (const std::string& note : extraction.notes) json.value(note);
-  json.end_array().end_object();
+  json.end_array();
+  write_form(json, extraction.form);
+  json.end_object();
   return text + "\n";
 }
 
@@ -171,6 +182,7 @@ std::string pair_json(const PairResult& result, const std::string& base, const s
     json.end_array();
   }
   write_files(json, files);
+  write_form(json, result.form);
   json.end_object();
   return text + "\n";
 }

@@ -39,6 +39,13 @@ const Tensor** slot_of(LoraModule& module, std::string_view leaf) {
   throw malformed(fmt::format("{}: {}", escape_name(module.name), why));
 }
 
+// "A.experts" is no layer, but holds those of its experts.
+bool is_of_all_experts(std::string_view module) {
+  constexpr std::string_view kLayer = ".base_layer";
+  while (module.ends_with(kLayer)) module.remove_suffix(kLayer.size());
+  return module.ends_with(".experts");
+}
+
 void check_module(LoraModule& module, const LoraConfig& config) {
   const std::string kind = module.is_embedding ? "lora_embedding_" : "lora_";
   if (module.a == nullptr || module.b == nullptr)
@@ -65,8 +72,8 @@ void check_module(LoraModule& module, const LoraConfig& config) {
   if (config.use_dora && module.magnitude == nullptr && !module.is_embedding)
     fail(module, "has no magnitude vector, although use_dora is set");
   module.scale = config.scale_of(module.name);
-  // Those of a stack of experts have a rank for each expert: merge.h.
-  if (config.rank == 0 || config.has_parameter_in(module.name)) return;
+  // Those of a stack of experts have a rank for each expert: merge.h. Servers want no target_parameters beside them.
+  if (config.rank == 0 || config.has_parameter_in(module.name) || is_of_all_experts(module.name)) return;
   const double rank = config.rank_of(module.name);
   if (static_cast<double>(module.rank) != rank)
     fail(module,

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lora/served_values.h"
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+
+#include "model/tied.h"
+#include "os/interrupt.h"
+#include "tensor/cast.h"
+#include "tensor/decode.h"
+#include "weights/layout.h"
+#include "weights/views.h"
+
+namespace mu {
+namespace {
+
+constexpr std::uint64_t kPiece = 1U << 18;  // bytes
+
+Tensor computed(const Tensor& like, std::vector<std::uint64_t> shape,
+                std::function<void(std::uint64_t, std::span<std::byte>)> compute) {
+  auto layout = std::make_shared<Layout>();
+  layout->compute = std::move(compute);
+  const std::uint64_t count = element_count(shape).value_or(0);
+  return {.name = like.name,
+          .dtype = like.dtype,
+          .shape = std::move(shape),
+          .source = like.source,
+          .offset = 0,
+          .size = count * bits(like.dtype) / 8,
+          .layout = std::move(layout)};
+}
+
+}  // namespace
+
+ServedValues::ServedValues(const Weights& weights) {
+  auto files = std::make_shared<Weights>();
+  files->files = weights.files;
+  weights_ = std::move(files);
+}
+
+Tensor ServedValues::zeros(const Tensor& like, std::vector<std::uint64_t> shape) const {
+  return computed(like, std::move(shape), [](std::uint64_t, std::span<std::byte> out) {
+    std::fill(out.begin(), out.end(), std::byte{0});
+  });
+}
+
+Tensor ServedValues::times(const Tensor& tensor, double factor) const {
+  return computed(tensor, tensor.shape,
+                  [weights = weights_, tensor, factor = static_cast<float>(factor)](
+                      std::uint64_t at, std::span<std::byte> out) {
+                    weights->read(tensor, at, out);
+                    std::vector<float> values(value_count(tensor.dtype, out.size()));
+                    decode(tensor.dtype, out, std::span(values));
+                    for (float& value : values) value *= factor;
+                    CastReport report;
+                    cast(Dtype::kF32, tensor.dtype, std::as_bytes(std::span(values)), out, report);
+                  });
+}
+
+FactorPair ServedValues::padded(const FactorPair& pair, std::uint64_t rank) const {
+  if (pair.rank == rank) return pair;
+  const std::uint64_t more = rank - pair.rank;
+  const std::array<Tensor, 2> a = {pair.a, zeros(pair.a, {more, pair.a.shape[1]})};
+  const std::array<Tensor, 2> b = {pair.b, zeros(pair.b, {pair.b.shape[0], more})};
+  return {concatenate(a, 0), concatenate(b, 1), rank, pair.alpha};
+}
+
+FactorPair ServedValues::zero_pair(const FactorPair& like, std::uint64_t in, std::uint64_t out) const {
+  return {zeros(like.a, {like.rank, in}), zeros(like.b, {out, like.rank}), like.rank, like.alpha};
+}
+
+bool ServedValues::is_zero(const Tensor& tensor) const {
+  std::vector<std::byte> buffer;
+  for (std::uint64_t at = 0; at < tensor.size; at += kPiece) {
+    check_interrupt();
+    buffer.resize(static_cast<std::size_t>(std::min(kPiece, tensor.size - at)));
+    weights_->read(tensor, at, buffer);
+    std::vector<double> values(value_count(tensor.dtype, buffer.size()));
+    decode(tensor.dtype, buffer, std::span(values));
+    if (std::any_of(values.begin(), values.end(), [](double value) { return value != 0; })) return false;
+  }
+  return true;
+}
+
+bool ServedValues::is_zero(const FactorPair& pair) const {
+  return is_zero(pair.b) && is_zero(pair.a);
+}
+
+bool ServedValues::are_equal(const Tensor& a, const Tensor& b) const {
+  return equal_bytes(*weights_, a, b);
+}
+
+}  // namespace mu
