@@ -9,7 +9,7 @@
 
 #include "cli/app.h"
 #include "lora/pair_part.h"
-#include "lora/serve.h"
+#include "lora/server.h"
 #include "pack/plan.h"
 
 namespace mu {

@@ -5,15 +5,13 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
-#include <map>
-#include <set>
 
 #include "base/error.h"
 #include "base/in_file.h"
 #include "base/json_write.h"
 #include "base/text.h"
-#include "lora/served_names.h"
+#include "lora/made_config.h"
+#include "lora/serve.h"
 #include "model/adapter_forms.h"
 #include "model/adapter_names.h"
 #include "model/placeholders.h"
@@ -28,10 +26,6 @@ namespace mu {
 namespace {
 
 constexpr std::uint64_t kMaxConfig = 16U << 20;  // bytes: real ones have some KB; bounds memory
-
-std::string last_component(const std::string& module) {
-  return module.substr(module.rfind('.') + 1);
-}
 
 // The folder of a named adapter, which PEFT keeps below the folder of the default one.
 std::string place_of(const std::string& path, const std::string& adapter) {
@@ -88,7 +82,8 @@ void drop_tied_rows(Weights& weights, const LoraConfig& config) {
   std::erase_if(weights.tensors, [&](const Tensor& tensor) {
     const AdapterName name = parse_adapter_name(tensor.name);
     if (name.piece != AdapterPiece::kTokens) return false;
-    const bool is_head = std::find(kHeads.begin(), kHeads.end(), last_component(name.module)) != kHeads.end();
+    const bool is_head = std::find(kHeads.begin(), kHeads.end(),
+                                   name.module.substr(name.module.rfind('.') + 1)) != kHeads.end();
     return config.tokens_of(name.module) == nullptr || (only_input && is_head);
   });
 }
@@ -132,53 +127,6 @@ std::string edited_config(std::string text, double alpha, const ExtractOptions& 
 }
 
 }  // namespace
-
-LoraConfig make_config(const std::vector<LoraModule>& modules, const std::vector<ReplacedTensor>& replaced,
-                       const std::vector<std::string>& base_modules, double alpha) {
-  LoraConfig config;
-  std::map<std::uint64_t, std::size_t> ranks;
-  for (const LoraModule& module : modules) ++ranks[module.rank];
-  const auto most = std::max_element(ranks.begin(), ranks.end(),
-                                     [](const auto& a, const auto& b) { return a.second < b.second; });
-  config.rank = most == ranks.end() ? 8 : most->first;
-  config.alpha = alpha;
-  std::set<std::string> targets, names;
-  std::vector<std::pair<std::string, std::uint64_t>> ranks_apart;
-  for (const LoraModule& module : modules) {
-    names.insert(module.name);
-    config.use_dora = config.use_dora || module.magnitude != nullptr;
-    config.lora_bias = config.lora_bias || module.bias != nullptr;
-    if (module.rank != config.rank) ranks_apart.emplace_back(module.name, module.rank);
-  }
-  // Longest first: a short path matches every longer one that ends with it.
-  std::stable_sort(ranks_apart.begin(), ranks_apart.end(),
-                   [](const auto& a, const auto& b) { return a.first.size() > b.first.size(); });
-  for (const auto& [name, rank] : ranks_apart)
-    config.rank_pattern.add(escaped_for_python(name), static_cast<double>(rank));
-  std::set<std::string> shared;  // last components that non-targets have too
-  for (const std::string& module : base_modules) {
-    if (!names.contains(module)) shared.insert(last_component(module));
-    // PEFT looks at the modules around layers too: "0" of "merger.mlp.0" would take "blocks.0".
-    const std::vector<std::string_view> parts = split(module, '.');
-    shared.insert(parts.begin(), parts.end() - 1);
-  }
-  for (const std::string& name : names) {
-    const std::string last = last_component(name);
-    targets.insert(!base_modules.empty() && !shared.contains(last) ? last : name);
-  }
-  config.target_modules.assign(targets.begin(), targets.end());
-  std::set<std::string> saved;
-  for (const ReplacedTensor& tensor : replaced) {
-    const std::string module = tensor.name.substr(0, tensor.name.rfind('.'));
-    if (tensor.name.ends_with(".bias") && names.contains(module)) {
-      config.bias = config.bias == "all" ? "all" : "lora_only";
-    } else {
-      saved.insert(last_component(module));
-    }
-  }
-  config.modules_to_save.assign(saved.begin(), saved.end());
-  return config;
-}
 
 Extraction extract_adapter(const std::string& path, const ExtractOptions& options) {
   Extraction result;

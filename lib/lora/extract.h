@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "lora/serve.h"
+#include "lora/server.h"
 #include "model/lora_adapter.h"
 
 namespace mu {
@@ -37,11 +37,5 @@ Extraction extract_adapter(const std::string& path, const ExtractOptions& option
 
 // Gives the adapter the form for a server that has this base (serve.h).
 void serve_extraction(Extraction& extraction, Server server, const Input& base);
-
-// A config for an adapter whose training left none: ranks, DoRA and target modules as the tensors have them.
-// `base_modules` are the paths of the modules of the base, as far as they are known: a target is named by its
-// last component if all modules with that component are targets, else in full.
-LoraConfig make_config(const std::vector<LoraModule>& modules, const std::vector<ReplacedTensor>& replaced,
-                       const std::vector<std::string>& base_modules, double alpha);
 
 }  // namespace mu

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "lora/pair_plan.h"
-#include "lora/serve.h"
+#include "lora/server.h"
 #include "model/lora_config.h"
 
 namespace mu {

@@ -12,6 +12,7 @@
 
 #include "base/text.h"
 #include "lora/extract.h"
+#include "lora/made_config.h"
 #include "lora/pair.h"
 #include "lora/products.h"
 #include "lora/served_names.h"

@@ -310,21 +310,6 @@ class Plan {
 
 }  // namespace
 
-std::optional<Server> parse_server(std::string_view name) {
-  if (name == "peft") return Server::kPeft;
-  if (name == "vllm") return Server::kVllm;
-  if (name == "sglang") return Server::kSglang;
-  return std::nullopt;
-}
-
-Error not_served(std::string what) {
-  return malformed(std::move(what)).hint("st-pack BASE --adapter ADAPTER merges it into the base");
-}
-
-std::string_view server_name(Server server) {
-  return server == Server::kPeft ? "PEFT" : server == Server::kVllm ? "vLLM" : "SGLang";
-}
-
 ServedAdapter serve_adapter(Server server, const AdapterContent& content, const LoraConfig& config,
                             const Weights& weights, const Input& base) {
   return Plan(server, content, config, weights, base).run();

@@ -14,7 +14,7 @@
 
 #include "base/json_write.h"
 #include "base/text.h"
-#include "lora/extract.h"
+#include "lora/made_config.h"
 #include "lora/served_names.h"
 #include "model/name_table.h"
 

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "lora/serve.h"
 #include "lora/served_pairs.h"
+#include "lora/server.h"
 
 namespace mu {
 

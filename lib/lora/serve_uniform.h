@@ -5,9 +5,9 @@
 
 #include <vector>
 
-#include "lora/serve.h"
 #include "lora/served_pairs.h"
 #include "lora/served_values.h"
+#include "lora/server.h"
 
 namespace mu {
 

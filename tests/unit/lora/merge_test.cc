@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "lora/classifier.h"
-#include "lora/extract.h"
+#include "lora/made_config.h"
 #include "lora/product.h"
 #include "model/lora_config.h"
 #include "testing.h"

@@ -13,7 +13,7 @@ LORA_EXTRACT = Command(
     operands="checkpoint",
     flags="weights_only force verify compare dry_run quiet verbose",
     values=(
-        "output dtype base_id adapter alpha base tuned rank max_rank embeddings bias svd tolerance kernel part "
+        "output dtype base_id for_ adapter alpha base tuned rank max_rank embeddings bias svd tolerance kernel part "
         "fingerprint resize threads"
     ),
     lists="target exclude full_modules",
@@ -30,6 +30,7 @@ def lora_extract(
     weights_only: bool = False,
     force: bool = False,
     verify: bool = False,
+    for_: Optional[Literal["peft", "vllm", "sglang"]] = None,
     # From a checkpoint
     adapter: Optional[str] = None,
     alpha: Optional[float] = None,
@@ -59,7 +60,7 @@ def lora_extract(
 ) -> Report:
     """Take the LoRA adapter out of a training checkpoint, or find it between two models.
 
-    Takes a checkpoint, or base and tuned; with compare two adapters.
+    Takes a checkpoint, or base and tuned; with compare two adapters; with for_ also base and a checkpoint.
 
     Output:
       output        the folder to write
@@ -68,13 +69,14 @@ def lora_extract(
       weights_only  leave out tokenizer and chat template
       force         replace what exists
       verify        read the output again and compare it
+      for_          the form for peft, vllm or sglang; with base
 
     From a checkpoint:
       adapter       which adapter, where there are several
       alpha         lora_alpha, where no config has it
 
     Between two models:
-      base          the model before training
+      base          the model before training, or that of for_
       tuned         the model after training
       rank          64; auto: as many as rise above the noise
       max_rank      limit of auto and energy (128)
@@ -86,8 +88,8 @@ def lora_extract(
       svd           how close to the optimum (fast: within 0.25 %)
       tolerance     ok is False where a module's error is above X
       kernel        auto, avx512, avx2, neon or baseline
-      part          do part I of N beside OUT; a run without it finishes
-      fingerprint   how parts recognise the models (default: time)
+      part          do part I of N; a run without it finishes
+      fingerprint   how parts know the models: time (default), content
 
     Adapters:
       resize        write ADAPTER at rank N
