@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -16,6 +17,33 @@ namespace {
 constexpr ProgramText kText = {
     "st-inspect", "Show what weights, a model folder or a checkpoint hold, and whether it is sound.",
     "PATH...", "st-inspect --check=hub out", describe_libcurl};
+
+// What --names means with --diff; there the value may be an argument of its own, as with st-pack.
+constexpr std::array<std::string_view, 2> kDiffNames = {"auto", "as-is"};
+
+bool is_of_diff(std::string_view value) {
+  return std::find(kDiffNames.begin(), kDiffNames.end(), value) != kDiffNames.end();
+}
+
+// The arguments with "--names as-is" as one, which `joined` holds.
+std::vector<const char*> join_names(int argc, char** argv, std::string& joined) {
+  std::vector<const char*> arguments(argv, argv + argc);
+  const auto end = std::find(arguments.begin(), arguments.end(), std::string_view("--"));
+  const auto names = std::find(arguments.begin(), end, std::string_view("--names"));
+  const bool is_diff = std::find(arguments.begin(), end, std::string_view("--diff")) != end;
+  if (!is_diff || end - names < 2 || !is_of_diff(names[1])) return arguments;
+  joined = std::string("--names=") + names[1];
+  *names = joined.c_str();
+  arguments.erase(names + 1);
+  return arguments;
+}
+
+void set_names(InspectOptions& o, const std::optional<std::string>& value) {
+  o.names = value == "list";
+  o.names_as_is = value == "as-is";
+  if (value && is_of_diff(*value) && !o.diff)
+    throw usage("--names=" + *value + " needs --diff").hint("--names alone prints names");
+}
 
 }  // namespace
 
@@ -60,12 +88,13 @@ void derive(InspectOptions& o) {
 
 InspectOptions parse_inspect_options(int argc, char** argv) {
   InspectOptions o;
-  std::optional<std::string> part;
+  std::optional<std::string> names, part;
   App app(kText);
   app.operands(o.paths);
   app.group("Views (default: an overview)");
   app.flag("-t,--tensors", o.tensors, "TSV: name dtype shape parameters bytes file offset");
-  app.flag("--names", o.names, "names, one per line");
+  app.optional_value("--names", "KIND", "list", names,
+                     "names, one per line (list); with --diff: auto or as-is", {"list", "auto", "as-is"});
   app.optional_value("--tree", "DEPTH", std::string(kAllKeys), o.tree, "a tree of dotted names, with sums");
   app.flag("--header", o.header, "the header's exact bytes");
   app.optional_value("--metadata", "KEY", std::string(kAllKeys), o.metadata,
@@ -89,7 +118,10 @@ InspectOptions parse_inspect_options(int argc, char** argv) {
   app.value("--atol", "X", o.atol, "absolute tolerance (0)");
   app.flag("--ignore-dtype", o.ignore_dtype, "equal values in another dtype are the same");
   app.common(o.common, "nj0pt");
-  app.parse(argc, argv);
+  std::string joined;
+  const std::vector<const char*> arguments = join_names(argc, argv, joined);
+  app.parse(static_cast<int>(arguments.size()), arguments.data());
+  set_names(o, names);
   if (o.paths.empty()) throw usage("name a PATH").hint("see st-inspect --help");
   if (part) o.part = parse_part_option(*part);
   derive(o);

@@ -22,7 +22,7 @@ inline constexpr std::string_view kAllKeys = "*";
 struct InspectOptions {
   std::vector<std::string> paths, filters, maps;
   bool tensors = false, names = false, header = false, stats = false, hash = false, diff = false,
-       ignore_dtype = false, combine = false;
+       ignore_dtype = false, names_as_is = false, combine = false;
   std::optional<std::string> tree, metadata, check, print, sort, fail_on, rtol, atol;
   CommonOptions common;
   std::optional<Part> part;

@@ -39,6 +39,7 @@ int diff(const Options& o) {
   for (const std::string& rule : o.maps) options.map.emplace_back(rule);
   options.tolerance = {tolerance_of(o.rtol, "--rtol"), tolerance_of(o.atol, "--atol")};
   options.ignore_dtype = o.ignore_dtype;
+  options.names_as_is = o.names_as_is;
   const FolderOptions folder_options{.components = FolderOptions::Components::kBeside};
   const Input a = open_operand(o.paths[0], StreamData::kSpool, folder_options);
   require_loadable(a);
@@ -47,6 +48,7 @@ int diff(const Options& o) {
   Progress progress("comparing", a.weights.total_bytes(), o.common.show_progress());
   options.same_files = same_files(a.weights, b.weights);
   const Diff result = diff_inputs(a, b, options, o.common.thread_count(), progress);
+  if (const std::string seen = seen_through_text(result.names); !seen.empty()) print_note(seen);
   out(o.common.json ? diff_json(a, b, result) : diff_text(result, out_width()));
   warn_of_danger(a);
   warn_of_danger(b);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How two inputs are compared. Tensors are matched by name, after the renames of --map. A name that one side
+// How two inputs are compared. Tensors are matched by name (compared_names.h). A name that one side
 // lacks is looked up among the names that tied embeddings have, since one side may store the head and the
 // other tie it; if the values then differ, it counts as missing after all. Each pair is decided as cheaply as
 // possible: by shape; by files that are known to be the same; by bytes, if the dtypes are equal; and only if
@@ -32,15 +32,14 @@ namespace {
 constexpr std::uint64_t kPieceElements =
     128U << 10;  // at most 1 MiB for each side and thread (8 bytes an element)
 
-using NamedTensors = std::map<std::string, const Tensor*, std::less<>>;
+using NamedTensors = std::map<std::string, const ComparedTensor*, std::less<>>;
 
-NamedTensors named_tensors(const Weights& weights, const std::vector<Rename>& map) {
+NamedTensors named_tensors(const std::vector<ComparedTensor>& tensors) {
   NamedTensors names;
-  for (const Tensor& tensor : weights.tensors) {
+  for (const ComparedTensor& tensor : tensors) {
     check_interrupt();
-    const std::string name = rename_all(map, tensor.name);
-    if (!names.emplace(name, &tensor).second)
-      throw malformed(fmt::format("two tensors are named '{}'", escape_name(name)));
+    if (!names.emplace(tensor.name, &tensor).second)
+      throw malformed(fmt::format("two tensors are named '{}'", escape_name(tensor.name)));
   }
   return names;
 }
@@ -209,6 +208,13 @@ std::string line_of(const TensorDiff& diff) {
 constexpr std::array<std::string_view, 6> kKindNames = {"only_in_a", "only_in_b", "shape",
                                                         "dtype",     "values",    "equal"};
 
+void write_names(JsonWriter& json, const ComparedNames& names) {
+  json.key("names").begin_object().member("compared", "published");
+  for (const auto& [key, side] : {std::pair("a", &names.a), std::pair("b", &names.b)})
+    json.key(key).begin_object().member("memory", side->renamed).member("older", side->older).end_object();
+  json.end_object();
+}
+
 }  // namespace
 
 std::uint64_t Diff::count(DiffKind kind) const {
@@ -222,9 +228,10 @@ bool Diff::same() const {
 
 Diff diff_inputs(const Input& a, const Input& b, const DiffOptions& options, unsigned threads,
                  Progress& progress) {
-  const NamedTensors a_names = named_tensors(a.weights, options.map);
-  const NamedTensors b_names = named_tensors(b.weights, {});
-  Diff diff{match_names(a_names, b_names, ties_of(a, a_names), ties_of(b, b_names))};
+  Diff diff{compared_names(a, b, options.map, options.names_as_is), {}};
+  const NamedTensors a_names = named_tensors(diff.names.a.tensors),
+                     b_names = named_tensors(diff.names.b.tensors);
+  diff.tensors = match_names(a_names, b_names, ties_of(a, a_names), ties_of(b, b_names));
   parallel_for(diff.tensors.size(), threads, [&](std::size_t i) {
     TensorDiff& tensor = diff.tensors[i];
     if (tensor.a == nullptr || tensor.b == nullptr) return;
@@ -244,12 +251,14 @@ std::string diff_text(const Diff& diff, std::size_t width) {
       text += fmt::format("= {}  tied to {} on the other side\n", escape_name(tensor.name),
                           escape_name(tensor.tied_to));
   }
-  if (diff.same()) return text + fmt::format("same: {}\n", plural(diff.tensors.size(), "tensor"));
+  const std::string_view names = diff.names.is_seen_through() ? ", under published names" : "";
+  if (diff.same()) return text + fmt::format("same: {}{}\n", plural(diff.tensors.size(), "tensor"), names);
   return text +
          fmt::format(
-             "different: {} only in A, {} only in B, {} in shape, {} in dtype, {} in values, {} equal\n",
+             "different: {} only in A, {} only in B, {} in shape, {} in dtype, {} in values, {} equal{}\n",
              diff.count(DiffKind::kOnlyInA), diff.count(DiffKind::kOnlyInB), diff.count(DiffKind::kShape),
-             diff.count(DiffKind::kDtype), diff.count(DiffKind::kValues), diff.count(DiffKind::kEqual));
+             diff.count(DiffKind::kDtype), diff.count(DiffKind::kValues), diff.count(DiffKind::kEqual),
+             names);
 }
 
 std::string diff_json(const Input& a, const Input& b, const Diff& diff) {
@@ -259,19 +268,22 @@ std::string diff_json(const Input& a, const Input& b, const Diff& diff) {
       .member("schema", "modelutils.st-inspect.diff/1")
       .member("a", a.name)
       .member("b", b.name);
-  json.member("same", diff.same()).key("tensors").begin_array();
+  json.member("same", diff.same());
+  if (diff.names.is_seen_through()) write_names(json, diff.names);
+  json.key("tensors").begin_array();
   for (const TensorDiff& tensor : diff.tensors) {
     json.begin_object()
         .member("name", tensor.name)
         .member("result", kKindNames[static_cast<std::size_t>(tensor.kind)]);
     for (const auto& [key, side] : {std::pair("a", tensor.a), std::pair("b", tensor.b)}) {
       if (side == nullptr) continue;
-      json.key(key)
-          .begin_object()
-          .member("dtype", type_name(*side))
-          .key("shape")
-          .numbers(side->shape)
-          .end_object();
+      json.key(key).begin_object().member("dtype", type_name(*side)).key("shape").numbers(side->shape);
+      if (side->is_seen_through()) {
+        json.key("made_of").begin_array();
+        for (const std::string& name : side->made_of) json.value(name);
+        json.end_array();
+      }
+      json.end_object();
     }
     if (!tensor.tied_to.empty()) json.member("tied_to", tensor.tied_to);
     const Comparison& c = tensor.comparison;

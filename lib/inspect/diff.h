@@ -10,14 +10,16 @@
 
 #include "base/rename.h"
 #include "cli/progress.h"
+#include "inspect/compared_names.h"
 #include "model/input.h"
 #include "tensor/compare.h"
 
 namespace mu {
 
 struct DiffOptions {
-  std::vector<Rename> map;  // renames the tensors of A
-  Tolerance tolerance;      // values within it count as equal
+  std::vector<Rename> map;   // renames the tensors of A
+  bool names_as_is = false;  // else compared_names.h
+  Tolerance tolerance;       // values within it count as equal
   bool ignore_dtype = false;
   // Pairs of files of A and B that are known to be the same, so their tensors need not be read.
   std::set<std::pair<std::size_t, std::size_t>> same_files{};
@@ -28,13 +30,14 @@ enum class DiffKind : std::uint8_t { kOnlyInA, kOnlyInB, kShape, kDtype, kValues
 struct TensorDiff {
   DiffKind kind;
   std::string name;         // its name in A after renaming, or in B
-  const Tensor* a;          // null if only in B
-  const Tensor* b;          // null if only in A
+  const ComparedTensor* a;  // null if only in B
+  const ComparedTensor* b;  // null if only in A
   std::string tied_to;      // its name on the other side, if the embeddings are tied
   Comparison comparison{};  // set for kValues, and for equal values in another dtype
 };
 
 struct Diff {
+  ComparedNames names;              // holds the tensors
   std::vector<TensorDiff> tensors;  // sorted by name
   [[nodiscard]] std::uint64_t count(DiffKind kind) const;
   [[nodiscard]] bool same() const;

@@ -51,6 +51,10 @@ adapter() {
   expect 0 st-pack base --adapter ad -o out
   has stderr "names in the adapter are those of files, the base has those of the model in memory"
   expect 0 st-inspect --diff out merged
+  # The same into files.
+  mixtral base published 1
+  expect 0 st-pack base --adapter ad -o apart
+  expect 0 st-inspect --diff apart merged
 }
 
 @test "factors of an expert that the stack does not have, or of another shape, are refused" {
@@ -90,4 +94,103 @@ adapter() {
   floats base/model.safetensors $language.q_proj.weight:3x3:0 $tower.k_proj.weight:2x3:0
   expect 4 st-pack base --adapter ad -o two
   [ ! -e two ]
+}
+
+@test "a model in memory and its files are the same" {
+  mixtral a memory 1
+  mixtral b published 1
+  for sides in "a b" "b a"; do
+    expect 0 st-inspect --diff $sides
+    has output "same: 8 tensors, under published names"
+    expect 1 st-inspect --diff --names as-is $sides
+    [ -z "$stderr" ]
+    expect 1 st-inspect --names=as-is --diff $sides
+  done
+  expect 0 st-inspect --diff --names auto a b
+  has stderr "3 tensors of A have memory's names: compared under published names (--names as-is: as they stand)"
+  expect 0 st-inspect --diff --json a b
+  python3 - <<PY
+import json
+d = json.loads('''$output''')
+assert d["same"] and d["names"] == {"compared": "published", "a": {"memory": 3, "older": 0}, "b": {"memory": 0, "older": 0}}
+w3 = next(t for t in d["tensors"] if t["name"].endswith("experts.1.w3.weight"))
+assert w3["a"]["made_of"] == ["model.layers.0.mlp.experts.gate_up_proj"] and w3["a"]["shape"] == [2, 3] and "made_of" not in w3["b"]
+PY
+  # Names alike are compared as they stand.
+  expect 0 st-inspect --diff a a
+  has output "same: 4 tensors"
+  [ -z "$stderr" ]
+  expect 0 st-inspect --diff --json b b
+  [[ $output != *made_of* && $output != *'"names"'* ]]
+}
+
+@test "what differs in a part of a stack is named" {
+  mixtral a memory 1
+  mixtral b published 1
+  floats a/model.safetensors model.layers.0.mlp.experts.gate_up_proj:2x4x3:1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1.5 \
+    model.layers.0.mlp.experts.down_proj:2x3x2:1 model.layers.0.mlp.gate.weight:2x3:1 model.layers.0.self_attn.q_proj.weight:3x3:1
+  expect 1 st-inspect --diff a b
+  has output "~ model.layers.0.block_sparse_moe.experts.1.w3.weight  f32, 1 of 6 values differ, max abs 0.5"
+  has output "1 in values, 7 equal"
+  expect 0 st-inspect --diff --rtol 0.5 a b
+  st-pack b -o b16 --dtype bf16
+  expect 1 st-inspect --diff --atol 1 a b16
+  expect 0 st-inspect --diff --atol 1 --ignore-dtype a b16
+  expect 1 st-inspect --diff --map 's/gate[.]weight/router.weight/' a b
+  has output "only in A, 1 only in B"
+  # Experts that are not whole can't be told apart.
+  floats a/model.safetensors model.layers.0.mlp.experts.gate_up_proj:2x3x3:1
+  expect 4 st-inspect --diff a b
+  has stderr "gate_up_proj"
+  has stderr "--names as-is"
+  expect 1 st-inspect --diff --names as-is a b
+}
+
+@test "a side without a config has the other's; one that can't be told apart keeps its names" {
+  mixtral a memory 1
+  mixtral b published 1
+  expect 0 st-inspect --diff a/model.safetensors b
+  expect 0 st-inspect --diff b a/model.safetensors
+  expect 1 st-inspect --diff a/model.safetensors b/model.safetensors
+  # Names of both kinds.
+  floats a/model.safetensors model.layers.0.mlp.gate.weight:2x3:1 model.layers.0.block_sparse_moe.gate.weight:2x3:1
+  expect 1 st-inspect --diff a b
+  has output "- model.layers.0.mlp.gate.weight"
+  # Quantised weights are left alone.
+  mixtral a memory 1
+  config a MixtralForCausalLM mixtral '"quantization_config": {"quant_method": "fp8"}'
+  expect 1 st-inspect --diff a b
+  has output "- model.layers.0.mlp.gate.weight"
+  config a Unknown unknown
+  expect 1 st-inspect --diff a b
+  config a MixtralForCausalLM mixtral '"auto_map": {"AutoModel": "x.Y"}'
+  expect 1 st-inspect --diff a b
+}
+
+@test "older names are today's" {
+  config a BertModel bert
+  cp -r a b
+  floats a/model.safetensors encoder.LayerNorm.gamma:3:1 encoder.LayerNorm.beta:3:2 encoder.conv.weight_g:3:3
+  floats b/model.safetensors encoder.LayerNorm.weight:3:1 encoder.LayerNorm.bias:3:2 encoder.conv.parametrizations.weight.original0:3:3
+  expect 0 st-inspect --diff a b
+  has stderr "3 tensors of A have older names"
+  expect 0 st-inspect --diff b a
+  has stderr "3 tensors of B have older names"
+  expect 0 st-inspect --diff a a
+  [ -z "$stderr" ]
+  expect 1 st-inspect --diff --names as-is a b
+  has output "- encoder.LayerNorm.beta"
+}
+
+@test "--names with a value belongs to --diff, alone it lists" {
+  mixtral a memory 1
+  expect 0 st-inspect --names a
+  [ "${#lines[@]}" = 4 ]
+  cmp <(st-inspect --names a) <(st-inspect --names=list a)
+  expect 2 st-inspect --names=as-is a
+  has stderr "--names=as-is needs --diff"
+  expect 2 st-inspect --diff --names a a
+  expect 2 st-inspect --diff --names=list a a
+  expect 2 st-inspect --diff --names published a a
+  expect 7 st-inspect --names as-is
 }

@@ -70,6 +70,7 @@ class Results(Case):
         tensors = [each["name"] for each in mc.st_inspect(path)["tensors"]]
         self.assertEqual(mc.st_inspect(path, names=True).text.splitlines(), tensors)
         self.assertEqual(mc.st_inspect(path, names=True, null=True).text.split("\0")[:-1], tensors)
+        self.assertTrue(mc.st_inspect(path, path, diff=True, names="as-is")["same"])
         self.assertEqual(set(json.loads(mc.st_inspect(path, header=True).text)) - {"__metadata__"}, set(tensors))
         self.assertEqual(mc.st_inspect(path, metadata="format").text, "pt\n")
         self.assertEqual(mc.st_inspect(path, metadata="none").ok, False)

@@ -66,7 +66,7 @@ class Command:
 
     def report(self, given: Mapping[str, Any]) -> Report:
         """Runs the program and returns its document, or in the views without one its text. `given`: the parameters."""
-        as_json = not self._any(self._views, given)
+        as_json = self._any(self._several, given) or not self._any(self._views, given)
         count = len(given[self._operands[0]]) if self._several else 1
         if as_json and count > 1 and not self._any(self._several, given):
             raise TypeError(

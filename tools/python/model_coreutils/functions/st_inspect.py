@@ -11,8 +11,8 @@ ST_INSPECT = Command(
     "st-inspect",
     "st_inspect",
     operands="paths",
-    flags="tensors names header stats hash diff combine ignore_dtype dry_run null quiet verbose",
-    maybe="tree metadata check",
+    flags="tensors header stats hash diff combine ignore_dtype dry_run null quiet verbose",
+    maybe="names tree metadata check",
     values="print sort fail_on part rtol atol threads",
     lists="filter map",
     views="names header metadata tree",
@@ -24,7 +24,7 @@ def st_inspect(
     *paths: StrPath,
     # Views
     tensors: bool = False,
-    names: bool = False,
+    names: Union[bool, Literal["list", "auto", "as-is"]] = False,
     tree: Union[bool, int] = False,
     header: bool = False,
     metadata: Union[bool, str] = False,
@@ -58,7 +58,7 @@ def st_inspect(
 
     Views:
       tensors       TSV: name dtype shape parameters bytes file offset
-      names         names, one per line
+      names         names, one per line (list); with diff: auto or as-is
       tree          a tree of dotted names, with sums
       header        the header's exact bytes
       metadata      all metadata, or one value verbatim
