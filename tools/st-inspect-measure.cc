@@ -18,6 +18,7 @@
 #include "remote.h"
 #include "weights/layout.h"
 #include "weights/open/open.h"
+#include "weights/ranks/copies.h"
 
 namespace mu {
 namespace {
@@ -186,6 +187,7 @@ void warn_of_danger(const Input& input) {
 }
 
 int measure(const InspectOptions& options, const Input& input, const std::vector<const Tensor*>& tensors) {
+  if (options.check) require_equal_copies(input.weights, options.common.thread_count());
   return measure_with(options, input, tensors, nullptr);
 }
 
