@@ -11,6 +11,8 @@
 
 #include "base/text.h"
 #include "model/families.h"
+#include "model/quantised.h"
+#include "model/renaming.h"
 
 namespace mu {
 namespace {
@@ -52,6 +54,30 @@ std::vector<std::string> leaves_of(std::string_view parameter) {
   return {std::string(parameter)};
 }
 
+// The tensors as they would be without quantisation, as far as names and shapes tell. A shape that they don't tell is
+// empty.
+std::vector<Tensor> plain_tensors(const std::vector<Tensor>& tensors) {
+  const std::vector<QuantPart> parts = quant_parts(tensors);
+  std::vector<Tensor> list;
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const QuantPart& part = parts[i];
+    if (part.role == QuantRole::kScale || part.role == QuantRole::kMarker) continue;
+    Tensor tensor = tensors[i];
+    const bool is_renamed =
+        part.role == QuantRole::kWeight && tensor.name != part.module + std::string(kWeight);
+    if (is_renamed) {
+      const std::vector<std::uint64_t> stored = std::move(tensor.shape);
+      tensor.name = part.module + (part.family == QuantFamily::kBlocks ? "" : std::string(kWeight));
+      tensor.shape.clear();
+      // gpt-oss: rows of blocks, two values a byte, turned against what is in memory.
+      if (part.family == QuantFamily::kBlocks && stored.size() == 4)
+        tensor.shape = {stored[0], stored[2] * stored[3] * 2, stored[1]};
+    }
+    list.push_back(std::move(tensor));
+  }
+  return list;
+}
+
 // Families whose stacks have gate and up interleaved, or turned against what PEFT takes them for.
 bool has_own_order(std::string_view model_type) {
   return model_type.starts_with("gpt_oss") || model_type.starts_with("llama4");
@@ -74,15 +100,25 @@ ServedBase::ServedBase(const Input& base) {
     if (!base.config->architectures.empty()) architecture_ = base.config->architectures.front();
     names_ = TensorNames::of(*base.config);
   }
-  for (const Tensor& one : base.weights.tensors) add(one);
+  const std::vector<Tensor> tensors = plain_tensors(base.weights.tensors);
+  is_memory_ = names_ != nullptr && names_->side_of(tensors).is_memory();
+  if (is_memory_) {
+    const Renaming published = to_published(tensors, *names_, *base.config);
+    for (const Renaming::Item& item : published.items) {
+      add(item.tensor);
+      for (const std::size_t from : item.from) place_.emplace(tensors[from].name, tensors_.size() - 1);
+    }
+  } else {
+    for (const Tensor& one : tensors) add(one);
+  }
   find_whole_stacks();
 }
 
 void ServedBase::add(const Tensor& tensor) {
-  ServedTensor one = absent(tensor.name);
-  one.shape = tensor.shape;
+  ServedTensor one{.published = tensor.name, .memory = tensor.name, .shape = tensor.shape};
   if (names_ != nullptr) {
     const RenamedTensor renamed = names_->load(tensor.name);
+    one.memory = renamed.name;
     // A class may convert values under one name (qwen3_vl_moe turns experts that an old file has turned).
     if (renamed.conversion != nullptr && renamed.name != tensor.name) add_part(one, renamed);
   }
@@ -144,10 +180,11 @@ const ServedTensor* ServedBase::tensor(const std::string& name) const {
   return at == place_.end() ? nullptr : &tensors_[at->second];
 }
 
-ServedTensor ServedBase::absent(const std::string& published) const {
-  return {.published = published,
-          .memory = names_ == nullptr ? published : names_->memory(published),
-          .shape = {}};
+ServedTensor ServedBase::absent(const std::string& name) const {
+  ServedTensor one{.published = name, .memory = name, .shape = {}};
+  if (names_ == nullptr) return one;
+  (is_memory_ ? one.published : one.memory) = is_memory_ ? names_->published(name) : names_->memory(name);
+  return one;
 }
 
 const ExpertStack* ServedBase::stack(const std::string& name) const {

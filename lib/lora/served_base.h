@@ -54,8 +54,8 @@ class ServedBase {
 
   // By the name that the base itself has, or the published one; null if there is none.
   [[nodiscard]] const ServedTensor* tensor(const std::string& name) const;
-  // What the tensor would be if the base had it: it can be tied to another.
-  [[nodiscard]] ServedTensor absent(const std::string& published) const;
+  // What a tensor would be that the base lacks under this name: it can be tied to another.
+  [[nodiscard]] ServedTensor absent(const std::string& name) const;
   // By its name in memory, or that of a tensor of it in the base; null if it is none.
   [[nodiscard]] const ExpertStack* stack(const std::string& name) const;
   // The stack that a module of a single expert is a part of ("A.experts.3.up_proj"), which the base has whole.
@@ -76,6 +76,7 @@ class ServedBase {
   void find_whole_stacks();
 
   std::string architecture_, model_type_;
+  bool is_memory_ = false;                    // the base has the names of memory
   bool has_towers_ = false;                   // images or sound go through other models
   std::shared_ptr<const TensorNames> names_;  // null: nothing is renamed
   std::vector<ServedTensor> tensors_;

@@ -73,6 +73,15 @@ exec(sys.argv[1])
 PY
 }
 
+# config FOLDER PYTHON: changes the config c of an adapter.
+config() {
+  python3 -c 'import json, sys
+path = sys.argv[1] + "/adapter_config.json"
+c = json.load(open(path))
+exec(sys.argv[2])
+json.dump(c, open(path, "w"), indent=2)' "$@"
+}
+
 @test "--for needs a base, and a server that it knows" {
   expect 2 lora-extract "$PAIR" --for vllm -o out
   has stderr "--for needs --base"
@@ -121,7 +130,7 @@ assert (config["r"], config["lora_alpha"], config["base_model_name_or_path"]) ==
 @test "vllm: what one half of the experts lacks is zeros, which PEFT gets rid of" {
   cp -r "$PAIR" half
   edit half/adapter_model.safetensors 't = {k.replace("experts.base_layer", "experts"): v for k, v in t.items() if "experts.lora" not in k}'
-  sed -i 's/, *"mlp.experts.down_proj"//; s/"mlp.experts.down_proj"//; s/\("mlp.experts.gate_up_proj"\),/\1/' half/adapter_config.json
+  config half 'c["target_parameters"] = ["mlp.experts.gate_up_proj"]'
   expect 0 lora-extract half --for vllm --base "$MOE" -o out
   has stderr "6 pairs of zeros added, which vLLM wants beside the others"
   check 'assert all(set(v[1]) == {0} for k, v in t("out").items() if ".w2." in k); assert len(t("out")) == 40'
@@ -143,7 +152,7 @@ for k, v in t.items():
         rows, columns = v[1]
         v[1] = [1, columns] if "lora_A" in k else [rows, 1]
         v[2] = v[2][:len(v[2]) // 2]'
-  sed -i 's/"r": 2,/"r": 2, "rank_pattern": {"layers.1.*experts.2.w1": 1},/' ranks/adapter_config.json
+  config ranks 'c["rank_pattern"] = {"layers.1.*experts.2.w1": 1}'
   expect 4 lora-extract ranks --for vllm --base "$MOE" -o no
   has stderr "model.layers.1.mlp.experts.gate_up_proj: its experts have different ranks"
   has stderr "st-pack BASE --adapter"
@@ -179,7 +188,7 @@ for k, v in t.items():
     if "layers.1.self_attn.q_proj" in k:
         v[1] = [2, 32] if "lora_A" in k else [32, 2]
         v[2] = v[2][:256]'
-  sed -i 's/"rank_pattern": {}/"rank_pattern": {"layers.1.self_attn.q_proj": 2}/' patterns/adapter_config.json
+  config patterns 'c["rank_pattern"] = {"layers.1.self_attn.q_proj": 2}'
   expect 0 lora-extract patterns --for sglang --base "$FIXTURES/base" -o out
   has stderr "2 pairs of zeros added, which SGLang wants beside the others"
   has stderr "lora_B of 1 module multiplied"
@@ -200,25 +209,25 @@ assert (config["r"], config["lora_alpha"], config["rank_pattern"], config["targe
   local server
   for server in vllm sglang; do
     cp -r "$RUN" bad
-    sed -i 's/"use_dora": false/"use_dora": true/' bad/adapter_config.json
+    config bad 'c["use_dora"] = True'
     edit bad/adapter_model.safetensors 't.update({k.replace("lora_B.weight", "lora_magnitude_vector"): ["F32", [v[1][0]], b"\0" * 4 * v[1][0]] for k, v in list(t.items()) if "lora_B" in k})'
     expect 4 lora-extract bad --for $server --base "$FIXTURES/base" -o out
     has stderr "does not apply DoRA (use_dora); st-pack BASE --adapter ADAPTER merges it into the base"
     rm -r bad && cp -r "$RUN" bad
-    sed -i 's/"modules_to_save": null/"modules_to_save": ["lm_head"]/' bad/adapter_config.json
+    config bad 'c["modules_to_save"] = ["lm_head"]'
     edit bad/adapter_model.safetensors 't["base_model.model.lm_head.weight"] = ["F32", [320, 32], b"\0" * 40960]'
     expect 4 lora-extract bad --for $server --base "$FIXTURES/base" -o out
     has stderr "modules that are stored whole (lm_head)"
     expect 0 lora-extract -q bad --for peft --base "$FIXTURES/base" -o out
     cmp out/adapter_config.json bad/adapter_config.json
     rm -r out bad && cp -r "$RUN" bad
-    sed -i 's/"init_lora_weights": true/"init_lora_weights": "pissa"/' bad/adapter_config.json
+    config bad 'c["init_lora_weights"] = "pissa"'
     expect 4 lora-extract bad --for $server --base "$FIXTURES/base" -o out
     has stderr "the run began with pissa, which changes the base"
     rm -r bad
   done
   cp -r "$RUN" bad
-  sed -i 's/"lora_alpha": 8/"lora_alpha": 0/' bad/adapter_config.json
+  config bad 'c["lora_alpha"] = 0'
   expect 4 lora-extract bad --for vllm --base "$FIXTURES/base" -o out
   has stderr "lora_alpha"
   [ ! -e out ]
@@ -252,4 +261,56 @@ assert (config["r"], config["lora_alpha"], config["rank_pattern"], config["targe
   expect 0 lora-extract --base "$FIXTURES/pair/base" --tuned "$FIXTURES/pair/tuned" --rank 4 --for sglang --json -o out
   python3 -c 'import json, sys; assert json.load(sys.stdin)["for"]["server"] == "sglang"' <<< "$output"
   check 'assert c("out")["r"] == 4 and len({k.split(".lora_")[0] for k in t("out")}) == 14'
+}
+
+@test "a base under the names of memory, and one in few bits, are as good as the published one" {
+  cp -r "$MOE" memory
+  edit memory/model.safetensors '
+t = {k: v for k, v in t.items() if ".experts." not in k}
+t = {k.replace("block_sparse_moe", "mlp"): v for k, v in t.items()}
+for layer in range(2):
+    m = f"model.layers.{layer}.mlp.experts."
+    t[m + "gate_up_proj"] = ["F32", [3, 6, 4], b"\0" * 288]
+    t[m + "down_proj"] = ["F32", [3, 4, 3], b"\0" * 144]'
+  expect 0 lora-extract -q "$PAIR" --for vllm --base "$MOE" -o want
+  expect 0 lora-extract -q "$PAIR" --for vllm --base memory -o out
+  cmp out/adapter_model.safetensors want/adapter_model.safetensors
+  expect 0 lora-extract -q out --for peft --base memory -o back
+  check 'assert t("back") == t(PAIR)'
+  # GPT-OSS as it is published, with one half of the experts adapted: E 3, H 32, I 32.
+  mkdir gpt-oss
+  safetensors gpt-oss/model.safetensors "{$(tensor model.layers.0.mlp.experts.gate_up_proj_blocks U8 '[3,64,1,16]' 0 3072),$(tensor model.layers.0.mlp.experts.gate_up_proj_scales U8 '[3,64,1]' 3072 3264),$(tensor model.layers.0.mlp.experts.down_proj_blocks U8 '[3,32,1,16]' 3264 4800),$(tensor model.layers.0.mlp.experts.down_proj_scales U8 '[3,32,1]' 4800 4896)}" 4896
+  echo '{"architectures": ["GptOssForCausalLM"], "model_type": "gpt_oss", "quantization_config": {"quant_method": "mxfp4"}}' > gpt-oss/config.json
+  mkdir half
+  safetensors half/adapter_model.safetensors "{$(tensor base_model.model.model.layers.0.mlp.experts.lora_A.weight F32 '[6,32]' 0 768),$(tensor base_model.model.model.layers.0.mlp.experts.lora_B.weight F32 '[64,6]' 768 2304)}" 2304
+  echo '{"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": [], "target_parameters": ["mlp.experts.gate_up_proj"]}' > half/adapter_config.json
+  expect 0 lora-extract half --for vllm --base gpt-oss -o served
+  has stderr "1 pair of zeros added"
+  check '
+new = t("served")
+assert new["model.layers.0.mlp.experts.base_layer.lora_B.weight"][0] == [64, 6]
+assert new["model.layers.0.mlp.experts.lora_A.weight"][0] == [6, 32] and new["model.layers.0.mlp.experts.lora_B.weight"][0] == [32, 6]
+assert c("served")["target_modules"] == ["experts"]'
+  expect 4 lora-extract half --for sglang --base gpt-oss -o no
+  has stderr "SGLang takes factors of single experts, and these can't be taken apart"
+}
+
+@test "which parameter of the experts a single pair is for: by target_parameters, by shape, or refused" {
+  cp -r "$PAIR" down
+  edit down/adapter_model.safetensors 't = {k: v for k, v in t.items() if "base_layer" not in k}'
+  config down 'del c["target_parameters"]'
+  expect 0 lora-extract -q down --for vllm --base "$MOE" -o out
+  check 'new = t("out"); assert set(new["model.layers.0.block_sparse_moe.experts.0.w1.lora_B.weight"][1]) == {0} and any(new["model.layers.0.block_sparse_moe.experts.0.w2.lora_B.weight"][1])'
+  # With a hidden size of twice the intermediate one.
+  cp -r "$MOE" square
+  edit square/model.safetensors '
+for k, v in t.items():
+    if ".experts." in k:
+        v[1] = [6, 3] if ".w2." in k else [3, 6]
+        v[2] = b"\0" * 72'
+  edit down/adapter_model.safetensors 't = {k: ["F32", [6, 6], b"\0" * 144] for k in t if "experts" in k}'
+  expect 4 lora-extract down --for vllm --base square -o no
+  has stderr "neither target_parameters nor shapes tell which parameter it is for"
+  config down 'c["target_parameters"] = ["experts.gate_up_proj"]'
+  expect 0 lora-extract -q down --for vllm --base square -o known
 }
