@@ -27,22 +27,21 @@ void require_harmless(const Pickle& pickle) {
 }
 
 TorchArchive open_rank_archive(const InputFile& file, std::string_view prefix, Findings& findings) {
-  const auto refuse = [prefix](std::string_view rule, std::string message) {
-    return rule_error(fmt::format("{}-{}", prefix, rule), std::move(message));
-  };
+  const bool is_zero = prefix == "ZR";
+  const std::string_view torn = is_zero ? "ZR-TORN" : "FS-TORN", kind = is_zero ? "ZR-KIND" : "FS-KIND";
   std::array<char, 2> start{};
-  if (file.size() < start.size()) throw refuse("TORN", "the file is empty: the save did not finish");
+  if (file.size() < start.size()) throw rule_error(torn, "the file is empty: the save did not finish");
   file.read_at(0, std::as_writable_bytes(std::span(start)));
   if (start[0] != 'P' || start[1] != 'K')
-    throw refuse(
-        "KIND", start[0] == '\x80' ? "a torch file from before version 1.6, as a stream" : "not a torch file")
+    throw rule_error(
+        kind, start[0] == '\x80' ? "a torch file from before version 1.6, as a stream" : "not a torch file")
         .hint("load it with torch and save it again");
   try {
     return open_torch_archive(file, 0, file.size(), findings);
   } catch (Error& error) {
     if (error.kind() == ErrorKind::kMalformed && error.message().find("no end record") != std::string::npos)
-      throw refuse("TORN", fmt::format("the file is cut at {} bytes: the save did not finish",
-                                       group_digits(file.size())));
+      throw rule_error(torn, fmt::format("the file is cut at {} bytes: the save did not finish",
+                                         group_digits(file.size())));
     throw;
   }
 }
