@@ -31,6 +31,9 @@
 namespace mu {
 namespace {
 
+// What is kept of all pieces, in numbers: their places and what they take beside.
+constexpr std::size_t kMaxNumbers = 60'000'000, kNumbersOfPiece = 16, kNumbersOfTensor = 64;
+
 enum class Kept : std::uint8_t { kPlain, kDTensor, kSharded };
 
 std::string_view kept_name(Kept kept) {
@@ -45,6 +48,7 @@ struct RankTensor {
   std::vector<Placement> placements;
   std::vector<std::uint64_t> mesh;
   std::vector<Box> boxes;  // the pieces, without empty ones
+  std::size_t pieces = 0;  // with empty ones
 };
 
 // The place of a piece in its file, for a region of the tensor.
@@ -77,6 +81,7 @@ RankTensor distributed_tensor(const Pickle& pickle, TorchStorages& storages, std
   found.shape = whole.shape;
   found.placements = whole.placements;
   if (whole.mesh) found.mesh = whole.mesh->sizes;
+  found.pieces = whole.pieces.size();
   found.tensor = {name, whole.type.dtype, written_shape(whole.type.dtype, whole.shape), source, 0, 0};
   found.tensor.size = element_count(whole.shape).value_or(0) * whole.type.bytes;
   for (const DistributedTensor::Piece& piece : whole.pieces) {
@@ -191,7 +196,10 @@ class FsdpReader {
   void read_first(RankFile& file) {
     for (const NamedNode& node : file.nodes()) {
       index_.emplace(node.name, tensors_.size());
-      tensors_.push_back(file.read(node));
+      RankTensor tensor = file.read(node);
+      count(kNumbersOfTensor + node.name.size() / 4 + 3 * tensor.shape.size() + 4 * tensor.mesh.size());
+      count(tensor);
+      tensors_.push_back(std::move(tensor));
     }
     if (file.object().left_out_count > 0)
       found_.notes.push_back(fmt::format("left out, not tensors: {} of rank 0's file",
@@ -204,12 +212,23 @@ class FsdpReader {
       const auto known = index_.find(node.name);
       if (known == index_.end()) throw mixed(node.name, "rank 0's file has no such tensor");
       seen[known->second] = true;
-      add(tensors_[known->second], file.read(node));
+      RankTensor tensor = file.read(node);
+      count(tensor);
+      add(tensors_[known->second], std::move(tensor));
     }
     const auto missing = std::find(seen.begin(), seen.end(), false);
     if (missing != seen.end())
       throw mixed(tensors_[static_cast<std::size_t>(missing - seen.begin())].tensor.name,
                   "it is in rank 0's file and not here");
+  }
+
+  // Memory has a ceiling, whatever the files say. It holds the pieces of 500 ranks with 5,000 tensors.
+  void count(std::size_t numbers) {
+    numbers_ += numbers;
+    if (numbers_ > kMaxNumbers) throw rule_error("FS-PIECE", "the tensors have more pieces than are read");
+  }
+  void count(const RankTensor& tensor) {
+    count(std::max<std::size_t>(1, tensor.pieces) * (kNumbersOfPiece + 3 * tensor.shape.size()));
   }
 
   static Error mixed(std::string_view name, std::string_view why) {
@@ -331,7 +350,8 @@ class FsdpReader {
     });
     require_one_step(names_.optimizers, [](const Pickle& p, TorchStorages& storages, const InputFile& input) {
       const std::span<const PickleId> states = pickle_mapping(p, pickle_find(p, p.root(), "state"));
-      for (std::size_t i = 0; i < states.size(); i += 2) {
+      constexpr std::size_t kLooked = 100;  // entries; the first has a step
+      for (std::size_t i = 0; i < std::min(states.size(), 2 * kLooked); i += 2) {
         if (const std::optional<double> step = optimizer_step(p, states[i + 1], storages, input)) return step;
       }
       return std::optional<double>();
@@ -350,6 +370,7 @@ class FsdpReader {
   FsdpFiles names_;
   Weights weights_;
   FromRanks found_;
+  std::size_t numbers_ = 0;
   std::vector<RankTensor> tensors_;  // in the order of rank 0's file
   std::unordered_map<std::string, std::size_t> index_;
 };

@@ -24,6 +24,9 @@ namespace {
 
 constexpr std::uint64_t kMaxRanks = 1'000'000;  // more than any cluster has
 
+constexpr std::size_t kMaxMeshes = 1000;  // of one file; runs have one for each kind of parallelism
+constexpr std::size_t kMaxShards = 64;    // of one tensor in one file; torch has one
+
 Error no_sense(std::string_view why) {
   return malformed(fmt::format("{} [FS-MESH]", why));
 }
@@ -40,12 +43,6 @@ bool make_distributed(const Pickle& p, std::span<const PickleId> args) {
          (is_distributed_class(p, args[1], "DTensor") || is_distributed_class(p, args[1], "ShardedTensor"));
 }
 
-// The attributes in the state of a tensor: a dict, or the second of (None, dict).
-PickleId attributes_of(const Pickle& p, PickleId state) {
-  const std::span<const PickleId> parts = items_of(p, state);
-  return parts.size() == 2 ? parts[1] : state;
-}
-
 // The number of processes in one dimension: a number, or the product of those in a tuple, which may be nested.
 std::uint64_t dimension_size(const Pickle& p, PickleId id, int depth = 0) {
   if (const std::optional<std::uint64_t> number = pickle_number(p, id)) return *number;
@@ -56,7 +53,7 @@ std::uint64_t dimension_size(const Pickle& p, PickleId id, int depth = 0) {
   }
   std::uint64_t product = 1;
   const std::span<const PickleId> items = items_of(p, id);
-  if (items.empty() || items.size() > 64 || depth > 3) throw no_sense("the size of its mesh is not a number");
+  if (items.empty() || items.size() > 16 || depth > 1) throw no_sense("the size of its mesh is not a number");
   for (const PickleId item : items) {
     const std::optional<std::uint64_t> next = checked_mul(product, dimension_size(p, item, depth + 1));
     product = next ? *next : throw no_sense("the sizes of its mesh overflow");
@@ -186,6 +183,8 @@ std::shared_ptr<const DeviceMesh> DistributedReader::mesh(PickleId id) {
   const auto known = meshes_.find(id);
   if (known != meshes_.end()) return known->second;
   if (!is_distributed_class(p_, id, "DeviceMesh")) throw no_sense("it has no mesh");
+  if (meshes_.size() == kMaxMeshes)
+    throw no_sense(fmt::format("the file has more than {} meshes", kMaxMeshes));
   auto mesh = std::make_shared<DeviceMesh>();
   mesh->sizes = mesh_sizes(p_, id);
   const std::optional<std::uint64_t> ranks = element_count(mesh->sizes);
@@ -203,9 +202,8 @@ std::shared_ptr<const DeviceMesh> DistributedReader::mesh(PickleId id) {
 }
 
 void DistributedReader::read_dtensor(DistributedTensor& tensor, PickleId state) {
-  const PickleId attributes = attributes_of(p_, state);
-  const PickleId local = pickle_find(p_, attributes, "_local_tensor");
-  const PickleId spec = pickle_find(p_, attributes, "_spec");
+  const PickleId local = attribute_in(p_, state, "_local_tensor");
+  const PickleId spec = attribute_in(p_, state, "_spec");
   if (local == kNoNode || spec == kNoNode) throw no_sense("it has no local tensor, or no spec");
   tensor.mesh = mesh(pickle_attribute(p_, spec, "mesh"));
   const std::span<const PickleId> placements = items_of(p_, pickle_attribute(p_, spec, "placements"));
@@ -232,6 +230,8 @@ void DistributedReader::read_sharded(DistributedTensor& tensor, PickleId state) 
   const std::optional<std::vector<std::uint64_t>> shape =
       pickle_shape(p_, pickle_attribute(p_, parts[1], "size"));
   if (!shape || *shape != tensor.shape) throw no_sense("its metadata are of another shape");
+  if (items_of(p_, parts[0]).size() > kMaxShards)
+    throw no_sense(fmt::format("it has more than {} shards in one file", kMaxShards));
   for (const PickleId shard : items_of(p_, parts[0])) {
     const PickleId local = pickle_attribute(p_, shard, "tensor");
     if (local == kNoNode) throw no_sense("a shard has no tensor");
@@ -255,10 +255,9 @@ PickleId find_whole_piece(const Pickle& pickle, std::span<const PickleId> argume
       made.size() > 2 ? pickle_shape(pickle, made[2]) : std::nullopt;
   PickleId local = kNoNode;
   if (is_distributed_class(pickle, arguments[1], "DTensor")) {
-    const PickleId attributes = attributes_of(pickle, arguments[3]);
-    local = pickle_find(pickle, attributes, "_local_tensor");
+    local = attribute_in(pickle, arguments[3], "_local_tensor");
     const PickleId placements =
-        pickle_attribute(pickle, pickle_find(pickle, attributes, "_spec"), "placements");
+        pickle_attribute(pickle, attribute_in(pickle, arguments[3], "_spec"), "placements");
     for (const PickleId placement : items_of(pickle, placements)) {
       if (read_placement(pickle, placement).kind == Placement::Kind::kPartial) return kNoNode;
     }

@@ -102,6 +102,10 @@ Region place_region(std::span<const std::uint64_t> shape, std::span<const std::u
   require_sense(shape, mesh, coordinate, placements);
   Region region{std::vector<std::uint64_t>(shape.size(), 0), {shape.begin(), shape.end()}};
   for (std::size_t dim = 0; dim < shape.size(); ++dim) {
+    if (std::none_of(placements.begin(), placements.end(), [dim](const Placement& placement) {
+          return placement.kind != Placement::Kind::kReplicate && placement.dim == dim;
+        }))
+      continue;
     for (const std::size_t i : order_of_cuts(mesh, placements, dim)) {
       const Chunk chunk = chunk_of(region.size[dim], mesh[i], coordinate[i]);
       region.begin[dim] += chunk.begin;

@@ -3,14 +3,24 @@
 
 namespace mu {
 
+PickleId attribute_in(const Pickle& pickle, PickleId state, std::string_view name) {
+  // Objects of torch have some dozens. A mapping may be shared by any number of objects, and is searched for each.
+  constexpr std::size_t kMostAttributes = 1000;
+  if (state == kNoNode) return kNoNode;
+  if (pickle.kind(state) == PickleKind::kTuple && pickle.items(state).size() == 2) {
+    const std::span<const PickleId> parts = pickle.items(state);
+    if (pickle.kind(parts[0]) == PickleKind::kTuple || pickle.kind(parts[1]) == PickleKind::kTuple)
+      return kNoNode;
+    const PickleId found = attribute_in(pickle, parts[1], name);
+    return found != kNoNode ? found : attribute_in(pickle, parts[0], name);
+  }
+  if (pickle_mapping(pickle, state).size() > 2 * kMostAttributes) return kNoNode;
+  return pickle_find(pickle, state, name);
+}
+
 PickleId pickle_attribute(const Pickle& pickle, PickleId object, std::string_view name) {
-  if (object == kNoNode || pickle.kind(object) != PickleKind::kCall || pickle.call(object).state == kNoNode)
-    return kNoNode;
-  const PickleId state = pickle.call(object).state;
-  if (pickle.kind(state) != PickleKind::kTuple || pickle.items(state).size() != 2)
-    return pickle_find(pickle, state, name);
-  const PickleId found = pickle_find(pickle, pickle.items(state)[1], name);
-  return found != kNoNode ? found : pickle_find(pickle, pickle.items(state)[0], name);
+  if (object == kNoNode || pickle.kind(object) != PickleKind::kCall) return kNoNode;
+  return attribute_in(pickle, pickle.call(object).state, name);
 }
 
 std::optional<std::vector<std::uint64_t>> pickle_shape(const Pickle& pickle, PickleId id) {

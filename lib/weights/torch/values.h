@@ -12,8 +12,11 @@
 
 namespace mu {
 
-// An attribute of an object as pickle builds it, NEWOBJ and BUILD with a dict, or with a tuple (dict or None, dict)
-// as those with slots have it; kNoNode when there is none.
+// An attribute in the state of an object: a dict, or a tuple (dict or None, dict) as objects with slots have it. kNoNode
+// when there is none, or more than objects of torch have.
+PickleId attribute_in(const Pickle& pickle, PickleId state, std::string_view name);
+
+// The same of an object as pickle builds it, by NEWOBJ and BUILD.
 PickleId pickle_attribute(const Pickle& pickle, PickleId object, std::string_view name);
 
 // torch.Size((2, 3)), or a plain tuple or list of up to 64 non-negative numbers.
