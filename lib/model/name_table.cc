@@ -2,6 +2,7 @@
 // The table is text, in lines of fields between tabs, and each look-up searches it:
 //
 //   class   NAME    MODEL_TYPE  SET  SIDE or -  auto or never
+//   plain   MODEL_TYPE   NAME …             (classes that rename nothing)
 //   embeddings  LEAF …                      (last components of nn.Embedding alone)
 //   peft    MODEL_TYPE   LEAF …             (what PEFT turns into parameters of experts)
 //   set     NUMBER  RULES of save           RULES of load
@@ -135,6 +136,25 @@ bool lists(std::string_view kind, std::string_view word) {
 }
 
 }  // namespace
+
+bool is_plain_class(std::string_view architecture) {
+  if (!is_class_name(architecture)) return false;
+  const std::string word = " " + std::string(architecture) + " ";
+  for (std::size_t at = kTensorNames.find(word); at != std::string_view::npos;
+       at = kTensorNames.find(word, at + 1)) {
+    const std::size_t line = kTensorNames.rfind('\n', at) + 1;
+    if (kTensorNames.substr(line).starts_with("plain\t")) return true;
+  }
+  return false;
+}
+
+bool is_plain_type(std::string_view model_type) {
+  if (!is_class_name(model_type)) return false;
+  const std::string field = "\t" + std::string(model_type) + "\t";
+  // No line of a class that renames has the type.
+  const std::size_t at = kTensorNames.find("plain" + field);
+  return at != std::string_view::npos && kTensorNames.find(field) > at;
+}
 
 bool is_embedding_layer(std::string_view leaf) {
   return lists("embeddings", leaf);

@@ -49,6 +49,11 @@ std::optional<NameClass> find_name_class(std::string_view architecture);
 // A class that stands for the model type, if all its classes that rename tensors do so alike.
 std::optional<NameClass> find_name_class_of_type(std::string_view model_type);
 
+// True for a class, and for a model type all of whose classes are such, whose tensors have the same names in files as
+// in memory: transformers has it and converts nothing.
+bool is_plain_class(std::string_view architecture);
+bool is_plain_type(std::string_view model_type);
+
 // True for the last components of the names of embeddings ("embed_tokens", "wte", "relative_attention_bias"), which
 // no linear layer has.
 bool is_embedding_layer(std::string_view leaf);

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes lib/model/data/tensor_names.txt: for each class of the installed transformers, the rules by which its tensors are renamed
-between files (published names) and memory, and the prefixes that tell the two apart.
+between files (published names) and memory, and the prefixes that tell the two apart; and the classes that rename nothing.
 
     python tests/interop/names_table.py [--json FILE] > lib/model/data/tensor_names.txt
 
@@ -38,6 +38,21 @@ def model_classes():
         if isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel) and getattr(cls, "config_class", None) is not None:
             classes[name] = cls
     return classes
+
+
+def plain_classes(renaming):
+    """By model type, all other classes: what they save and what they have in memory goes by the same names."""
+    plain = {}
+    for name in dir(transformers):
+        if name in renaming or name.startswith("_") or name.endswith("PreTrainedModel"):
+            continue
+        try:
+            cls = getattr(transformers, name)
+        except Exception:  # needs a library that is not here
+            continue
+        if isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel) and getattr(cls, "config_class", None) is not None:
+            plain.setdefault(cls.config_class.model_type, []).append(name)
+    return {kind: sorted(plain[kind]) for kind in sorted(plain)}
 
 
 # Values that a config must have and its defaults don't give, by class or model type.
@@ -150,7 +165,7 @@ def derive():
             entry = None
         if entry is not None:
             classes[name] = entry
-    return {"transformers": transformers.__version__, "classes": classes, "peft": taken_for_experts(), "kinds": {kind: sorted(names) for kind, names in KINDS.items()}}
+    return {"transformers": transformers.__version__, "classes": classes, "plain": plain_classes(classes), "peft": taken_for_experts(), "kinds": {kind: sorted(names) for kind, names in KINDS.items()}}
 
 
 def taken_for_experts():
@@ -192,6 +207,7 @@ def table_text(table):
     lines = [f"transformers\t{table['transformers']}"]
     for (name, entry), rule_set, side in zip(classes.items(), set_numbers, side_numbers):
         lines.append(f"class\t{name}\t{entry['model_type']}\t{rule_set}\t{side if 'sides' in entry else '-'}\t{'auto' if entry['auto'] else 'never'}")
+    lines += [f"plain\t{kind}\t {' '.join(names)} " for kind, names in table["plain"].items()]
     kinds = table["kinds"]
     embeddings = sorted(name for name in set(kinds["embedding"]) - set(kinds["linear"]) - set(kinds["other"]) if not name.isdigit())
     lines.append(f"embeddings\t {' '.join(embeddings)} ")
