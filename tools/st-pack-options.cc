@@ -40,11 +40,23 @@ std::set<std::string> read_names(const std::string& path, bool null) {
   return names;
 }
 
+NamesOptions names_options(std::string_view names, const std::optional<std::string>& experts) {
+  using Mode = NamesOptions::Mode;
+  NamesOptions options;
+  options.mode = names == "auto" ? Mode::kAuto : names == "published" ? Mode::kPublished : Mode::kAsIs;
+  if (!experts) return options;
+  options.experts = *experts == "split" ? NamesOptions::Experts::kSplit : NamesOptions::Experts::kStack;
+  if (options.mode == Mode::kAsIs) throw usage("--experts changes names, which --names as-is forbids");
+  if (options.mode == Mode::kPublished && *experts == "stack")
+    throw usage("--experts stack writes names of memory, not those of --names published");
+  return options;
+}
+
 }  // namespace
 
 StPackOptions parse_pack_options(int argc, char** argv) {
   StPackOptions o;
-  std::optional<std::string> part, fingerprint;
+  std::optional<std::string> part, fingerprint, names, experts;
   App app(kText);
   app.operands(o.inputs);
   app.group("Output");
@@ -68,12 +80,17 @@ StPackOptions parse_pack_options(int argc, char** argv) {
   app.list("--select", "GLOB", o.select, "only tensors with matching names (repeatable)");
   app.list("--exclude", "GLOB", o.exclude, "skip tensors with matching names (repeatable)");
   app.list("--rename", "s/ERE/NEW/", o.rename, "rename tensors, as sed -E does (repeatable)");
+  app.value("--names", "auto|published|as-is", names, "names of memory become published ones (default: auto)",
+            {"auto", "published", "as-is"});
+  app.value("--experts", "split|stack", experts, "experts one by one, or stacked as in memory",
+            {"split", "stack"});
   app.value("--names-from", "FILE", o.names_from, "only the tensors that FILE names, one per line");
   app.common(o.common, "nj0pt");
   app.parse(argc, argv);
   if (o.inputs.empty()) throw usage("name an INPUT").hint("see st-pack --help");
   if (!o.output || o.output->empty()) throw usage("name the output with -o OUT").hint("see st-pack --help");
   if (part) o.part = parse_part_option(*part);
+  o.names = names_options(names.value_or("auto"), experts);
   if (fingerprint) o.known_by = parse_known_by(*fingerprint);
   const OutputKind kind = output_kind(*o.output);
   if (o.part && kind != OutputKind::kFolder)
@@ -107,6 +124,7 @@ PackOptions pack_options(const StPackOptions& o, OutputKind kind) {
   if (o.max_shard_size && kind != OutputKind::kFolder)
     throw usage("--max-shard-size needs a folder as output");
   if (o.verify && kind == OutputKind::kStream) throw usage("--verify can't read standard output again");
+  pack.names = o.names;
   pack.weights_only = o.weights_only;
   return pack;
 }

@@ -17,6 +17,7 @@ namespace mu {
 struct StPackOptions {
   std::vector<std::string> inputs;
   std::optional<std::string> output, names_from, max_shard_size, from, base, key;
+  NamesOptions names{.mode = NamesOptions::Mode::kAuto, .experts = {}};
   std::optional<Part> part;
   KnownBy known_by = KnownBy::kTime;
   std::vector<std::string> dtypes, select, exclude, rename, metadata, adapters;

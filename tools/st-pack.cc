@@ -41,6 +41,7 @@ void require_top_model(const Options& o, const Input& input, OutputKind kind) {
                                                      {"--exclude", !o.exclude.empty()},
                                                      {"--rename", !o.rename.empty()},
                                                      {"--names-from", o.names_from.has_value()},
+                                                     {"--experts", o.names.experts.has_value()},
                                                      {"--adapter", !o.adapters.empty()}};
   for (const auto& [option, is_given] : given) {
     if (is_given)
@@ -115,6 +116,7 @@ int pack(const Options& o) {
   if (!adapters.empty()) require_model(input, "name the base model as INPUT and the adapter with --adapter");
   PackPlan plan = make_plan(o, pack_to, adapters, input, kind);
   for (const std::string& warning : plan.warnings) print_warning(warning);
+  for (const std::string& line : plan.announced) print_note(line);
   const std::optional<PartsFolder> parts = find_parts(o, plan, input, adapters);
   if (o.part) plan = plan_part(plan, *o.part, parts->fingerprint());
   std::optional<Replacement> replacement;

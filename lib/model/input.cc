@@ -13,6 +13,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "base/error.h"
@@ -354,21 +355,24 @@ Input open_folder(const std::string& path, const FolderOptions& options) {
   return input;
 }
 
-// What the configs beside files say that were named one by one: the scales may lie in files that were not. A
-// config that can't be read is not part of the input, so it says nothing.
-std::optional<QuantSettings> quant_settings_beside(const std::vector<std::string>& paths) {
+// What the configs beside files say that were named one by one: scales may lie in files that were not. A config
+// that can't be read is not part of the input, so it says nothing.
+void read_beside(Input& input, const std::vector<std::string>& paths) {
+  std::set<std::string> folders;
   for (const std::string& path : paths) {
-    if (path == "-") continue;
+    if (path != "-") folders.insert(parent_of(path));
+  }
+  for (const std::string& path : folders) {
     Input beside;
-    beside.folder = Folder{parent_of(path), {}};
+    beside.folder = Folder{path, {}};
     for (const std::string_view name : {"config.json", "hf_quant_config.json"}) {
-      if (exists(join_path(beside.folder->path, name)))
+      if (exists(join_path(path, name)))
         beside.folder->files.push_back({std::string(name), false, 0, FileRole::kConfig});
     }
     beside.config = read_json(*beside.folder, "config.json", beside.folder_findings, parse_model_config);
-    if (std::optional<QuantSettings> settings = read_quant_settings(beside)) return settings;
+    if (!input.quantization) input.quantization = read_quant_settings(beside);
+    if (folders.size() == 1) input.config_beside = std::move(beside.config);
   }
-  return std::nullopt;
 }
 
 void refuse_folder_options(const FolderOptions& options) {
@@ -417,13 +421,13 @@ Input open_inputs(const std::vector<std::string>& operands, StreamData stdin_dat
   }
   if (paths.size() == 1 && arrays.empty()) {
     Input input = open_input(paths.front(), stdin_data, options);
-    if (!input.folder) input.quantization = quant_settings_beside(paths);
+    if (!input.folder) read_beside(input, paths);
     return input;
   }
   refuse_folder_options(options);
   Input input;
   input.name = operands.front();
-  input.quantization = quant_settings_beside(paths);
+  read_beside(input, paths);
   input.choice = {paths, false, false, "model"};
   input.weights = open_files(paths, options.key);
   for (const auto& [name, path] : arrays) append_weights(input.weights, open_array(path, name));

@@ -28,6 +28,7 @@ struct Input {
   std::optional<ModelConfig> config;
   std::optional<AdapterConfig> adapter;
   std::optional<TrainerState> state;
+  std::optional<ModelConfig> config_beside;   // of files to pack: the config.json in the folder of them all
   std::optional<QuantSettings> quantization;  // the configs call the weights quantised; of files to pack, too
   // JSON files of the folder that could not be read (MD-JSON), folders that are named but not there
   // (MD-COMPONENT); level kHub.
@@ -37,6 +38,10 @@ struct Input {
   std::vector<std::string> code{};    // Python files that modules.json or model_index.json needs
 
   [[nodiscard]] bool is_adapter() const { return choice.is_adapter; }
+  // The config that says of which class the tensors are; null if there is none.
+  [[nodiscard]] const ModelConfig* class_config() const {
+    return config ? &*config : config_beside ? &*config_beside : nullptr;
+  }
 };
 
 // A folder that is named as a part of the model (components.h), opened.

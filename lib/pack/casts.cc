@@ -41,12 +41,14 @@ void refuse_casts_of_quantised(const Input& input, const Selection& selection,
   const std::vector<QuantPart> parts = quant_parts(tensors);
   for (const PackedTensor& tensor : packed) {
     if (tensor.output.dtype == tensor.input->dtype) continue;
-    const auto place = static_cast<std::size_t>(tensor.input - tensors.data());
     const bool unscaled = input.quantization && is_small_float(tensor.input->dtype);
-    if (parts[place].role == QuantRole::kPlain && !unscaled) continue;
-    const QuantRole role = parts[place].role == QuantRole::kPlain ? QuantRole::kWeight : parts[place].role;
-    throw refusal(
-        input, ruin_text(*tensor.input, role, fmt::format("a cast to {}", short_name(tensor.output.dtype))));
+    for (const Tensor* source : tensor.sources()) {
+      const auto place = static_cast<std::size_t>(source - tensors.data());
+      if (parts[place].role == QuantRole::kPlain && !unscaled) continue;
+      const QuantRole role = parts[place].role == QuantRole::kPlain ? QuantRole::kWeight : parts[place].role;
+      throw refusal(input,
+                    ruin_text(*source, role, fmt::format("a cast to {}", short_name(tensor.output.dtype))));
+    }
   }
   if (!selection.dtype) return;
   const auto found = std::find_if(parts.begin(), parts.end(),

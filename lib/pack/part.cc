@@ -99,8 +99,10 @@ std::string pack_fingerprint(const PackPlan& plan, const Input& input, KnownBy b
     fingerprint.add(file.name);
     fingerprint.add(file.prefix);
     for (const PackedTensor& tensor : file.tensors) {
-      fingerprint.add(tensor.input->name);
-      fingerprint.add(std::uint64_t{tensor.input->source});
+      for (const Tensor* source : tensor.sources()) {
+        fingerprint.add(source->name);
+        fingerprint.add(std::uint64_t{source->source});
+      }
     }
   }
   fingerprint.add(input.weights, by);
@@ -115,6 +117,9 @@ PackPlan plan_part(const PackPlan& plan, const Part& part, const std::string& fi
   PackPlan own;
   own.part = PlannedPart{part, fingerprint};
   own.kind = plan.kind;
+  own.announced = plan.announced;
+  own.names = plan.names;
+  own.component_names = plan.component_names;
   for (const std::size_t unit : units_of(part, shard_costs(plan))) {
     own.weights.push_back(plan.weights[unit]);
     own.total_bytes += plan.weights[unit].size;

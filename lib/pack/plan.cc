@@ -14,7 +14,6 @@
 #include <algorithm>
 #include <iterator>
 #include <map>
-#include <memory>
 #include <set>
 
 #include "base/error.h"
@@ -22,7 +21,6 @@
 #include "base/json_write.h"
 #include "base/text.h"
 #include "model/placeholders.h"
-#include "model/tensor_names.h"
 #include "os/interrupt.h"
 #include "pack/casts.h"
 #include "weights/layout.h"
@@ -52,6 +50,13 @@ WeightsOutput make_output(std::string name, const Weights& from, std::vector<Pac
   return out;
 }
 
+// Names that repeat others are recorded, but not beside names that save_pretrained writes, which records none.
+Metadata planned_metadata(const PackPlan& plan, const PackOptions& options, const Input& input) {
+  const bool changed = plan.names && plan.names->change != NameChange::kNone;
+  return output_metadata(input.weights, changed ? std::vector<TiedName>() : plan.dropped,
+                         options.selection.rename, options.metadata);
+}
+
 // As huggingface_hub does it, the index holds the metadata too, without the format. Unlike there, so does each
 // shard: loaders of quantised weights read them there.
 void plan_shards(PackPlan& plan, std::vector<PackedTensor> tensors, const PackOptions& options,
@@ -61,8 +66,7 @@ void plan_shards(PackPlan& plan, std::vector<PackedTensor> tensors, const PackOp
   for (const PackedTensor& tensor : tensors) sizes.push_back(tensor.output.size);
   std::vector<std::vector<std::size_t>> shards = split_into_shards(sizes, options.max_shard_size);
   if (shards.empty()) shards.emplace_back();
-  Metadata metadata =
-      output_metadata(input.weights, plan.dropped, options.selection.rename, options.metadata);
+  Metadata metadata = planned_metadata(plan, options, input);
   if (shards.size() == 1) {
     plan.weights.push_back(make_output(shard_name(stem, 1, 1), input.weights, std::move(tensors), metadata));
     return;
@@ -248,23 +252,6 @@ void apply_options(PackPlan& plan, const PackOptions& options) {
             [](const GatheredFile& a, const GatheredFile& b) { return a.name < b.name; });
 }
 
-// What a process of transformers 5 saved under the names of its memory is not what other loaders look for.
-void note_names(PackPlan& plan, const Input& input) {
-  if (!input.config || input.is_adapter()) return;
-  const std::shared_ptr<const TensorNames> names = TensorNames::of(*input.config);
-  if (!names) return;
-  const TensorNames::Counts counts = names->side_of(input.weights.tensors);
-  if (!counts.is_memory()) return;
-  const auto one =
-      std::find_if(input.weights.tensors.begin(), input.weights.tensors.end(),
-                   [&](const Tensor& tensor) { return names->side_of(tensor.name) == NameSide::kMemory; });
-  plan.notes.push_back(
-      fmt::format("{} of {} have names that transformers 5 uses in memory, such as '{}', and keep them: "
-                  "other loaders know only "
-                  "those that save_pretrained writes",
-                  counts.memory, plural(input.weights.tensors.size(), "tensor"), escape_name(one->name)));
-}
-
 // An adapter that does nothing is not handed on; where the config is not, nothing is said about alpha. Texts are
 // those of programs that made or judged them.
 void require_working_adapter(const PackPlan& plan, const Input& input) {
@@ -294,31 +281,50 @@ void warn_of_left_weights(PackPlan& plan) {
   }
 }
 
-void plan_weights(PackPlan& plan, const Input& input, const Prepared& prepared, const PackOptions& options) {
-  require_found(input, prepared, options.selection);
+// The tensors to be written, in the order of work: what is chosen, under the names of the model's class, cast, and
+// renamed as the user says. Adapters are merged before (model/prepare.h); their names are those of the base.
+std::vector<PackedTensor> plan_tensors(PackPlan& plan, const Input& input, const Prepared& prepared,
+                                       const PackOptions& options, MadeTensors& made) {
+  const Selection& selection = options.selection;
   // A repeated tensor may be dropped only if the one that it repeats is written.
-  std::copy_if(
-      prepared.tied.begin(), prepared.tied.end(), std::back_inserter(plan.dropped),
-      [&](const TiedName& pair) { return is_selected(options.selection, pair.kept, prepared.listed); });
+  std::copy_if(prepared.tied.begin(), prepared.tied.end(), std::back_inserter(plan.dropped),
+               [&](const TiedName& pair) { return is_selected(selection, pair.kept, prepared.listed); });
   std::vector<std::string> dropped;
   for (const TiedName& pair : plan.dropped) dropped.push_back(pair.dropped);
   std::sort(dropped.begin(), dropped.end());
   std::vector<PackedTensor> tensors =
-      select_tensors(input.weights.tensors, options.selection, dropped, prepared.listed);
+      choose_tensors(input.weights.tensors, selection, dropped, prepared.listed);
   require_values(tensors, input);
   require_packable(tensors, input);
   require_alpha(tensors, input);
-  refuse_casts_of_quantised(input, options.selection, tensors);
+  if (plan.kind != OutputKind::kNpy || options.names.demands()) {  // a .npy file holds no name
+    plan.names = name_tensors(tensors, input, options.names, made);
+    if (plan.names && !plan.names->line.empty()) plan.announced.push_back(plan.names->line);
+  }
+  cast_tensors(tensors, selection, prepared.listed);
+  refuse_casts_of_quantised(input, selection, tensors);
+  std::vector<std::string> names = dropped;
+  for (const PackedTensor& tensor : tensors) names.push_back(tensor.output.name);
+  for (std::string& warning : unmatched_renames(std::move(names), selection.rename))
+    plan.warnings.push_back(std::move(warning));
+  rename_tensors(tensors, selection.rename);
+  return tensors;
+}
+
+void plan_weights(PackPlan& plan, const Input& input, const Prepared& prepared, const PackOptions& options) {
+  require_found(input, prepared, options.selection);
+  MadeTensors made;
+  std::vector<PackedTensor> tensors = plan_tensors(plan, input, prepared, options, made);
   if (plan.kind == OutputKind::kNpy) {
     plan_npy(plan, input.weights, std::move(tensors));
   } else if (plan.kind == OutputKind::kFolder) {
     plan_shards(plan, std::move(tensors), options, input, input.choice.stem);
     plan_config(plan, input, options, prepared);
   } else {
-    plan.weights.push_back(make_output(
-        "", input.weights, std::move(tensors),
-        output_metadata(input.weights, plan.dropped, options.selection.rename, options.metadata)));
+    plan.weights.push_back(
+        make_output("", input.weights, std::move(tensors), planned_metadata(plan, options, input)));
   }
+  for (WeightsOutput& file : plan.weights) file.made = made;
 }
 
 std::uint64_t planned_bytes(const PackPlan& plan) {
@@ -349,7 +355,6 @@ PackPlan plan_one(const Input& input, const Prepared& prepared, const PackOption
   }
   if (input.has_weights) plan_weights(plan, input, prepared, options);
   note_ranks(plan, input, options);
-  note_names(plan, input);
   for (const TiedName& pair : plan.dropped) {
     plan.notes.push_back(fmt::format("'{}' repeats '{}' and {}: written once", escape_name(pair.dropped),
                                      escape_name(pair.kept),
@@ -379,6 +384,8 @@ void add_component(PackPlan& plan, const std::string& folder, PackPlan part) {
   }
   for (const std::string& note : part.notes) plan.notes.push_back(place + note);
   for (const std::string& warning : part.warnings) plan.warnings.push_back(place + warning);
+  for (const std::string& line : part.announced) plan.announced.push_back(place + line);
+  if (part.names) plan.component_names.emplace_back(folder, std::move(*part.names));
   plan.total_bytes += part.total_bytes;
 }
 
@@ -390,6 +397,10 @@ PackOptions component_options(const PackOptions& options, const Component& compo
   own.max_shard_size = component.reads_index ? options.max_shard_size : 0;
   own.metadata = options.metadata;
   own.weights_only = options.weights_only;
+  // A folder without a class of transformers (Dense, a UNet) has nothing to publish.
+  const ModelConfig* const config = component.input.class_config();
+  const bool has_class = config != nullptr && !config->architectures.empty();
+  own.names.mode = has_class ? options.names.mode : NamesOptions::Mode::kAsIs;
   return own;
 }
 
@@ -418,9 +429,7 @@ Prepared with_folder_names(Prepared prepared, const Component& component) {
 // Rules that change nothing are usually misspelled. Only casts look at components.
 void warn_of_unmatched(PackPlan& plan, const Input& input, const Prepared& prepared,
                        const Selection& selection) {
-  if (selection.select.empty() && selection.exclude.empty() && selection.rename.empty() &&
-      selection.dtype_of.empty())
-    return;
+  if (selection.select.empty() && selection.exclude.empty() && selection.dtype_of.empty()) return;
   std::vector<std::string> names;
   for (const Tensor& tensor : input.weights.tensors) names.push_back(tensor.name);
   if (input.weights.from_ranks)
@@ -428,7 +437,7 @@ void warn_of_unmatched(PackPlan& plan, const Input& input, const Prepared& prepa
   Selection own = selection;
   own.dtype_of.clear();
   const auto warn = [&](const Selection& rules) {
-    for (std::string& warning : unmatched_rules(names, rules, prepared.listed))
+    for (std::string& warning : unmatched_globs(names, rules, prepared.listed))
       plan.warnings.push_back(std::move(warning));
   };
   warn(own);

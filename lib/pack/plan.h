@@ -14,6 +14,7 @@
 #include "model/prepare.h"
 #include "pack/gather.h"
 #include "pack/metadata.h"
+#include "pack/names.h"
 #include "pack/select.h"
 
 namespace mu {
@@ -28,6 +29,7 @@ inline constexpr std::uint64_t kDefaultShardSize = 5'000'000'000;  // bytes; hug
 
 struct PackOptions {
   Selection selection;
+  NamesOptions names{};
   std::uint64_t max_shard_size = kDefaultShardSize;  // 0: no limit
   MetadataChanges metadata;                          // --metadata
   bool weights_only = false;
@@ -44,6 +46,7 @@ struct WeightsOutput {
   std::string prefix;                 // length and header
   std::vector<PackedTensor> tensors;  // in file order
   std::uint64_t size = 0;             // bytes of the whole file
+  MadeTensors made{};                 // some of the tensors are borrowed from this
 
   // What a tensor of it is called in messages: that of a component begins with the folder.
   [[nodiscard]] std::string label(const PackedTensor& tensor) const;
@@ -58,12 +61,15 @@ struct PlannedPart {
 struct PackPlan {
   OutputKind kind = OutputKind::kFolder;
   std::vector<WeightsOutput> weights;
-  std::vector<TextOutput> texts;        // for a folder: the config if it changed, then the index
-  std::vector<GatheredFile> files;      // for a folder: copied (taken) and left
-  std::vector<TiedName> dropped;        // tied names that are written once
-  std::vector<std::string> notes;       // what the user should know
-  std::vector<std::string> warnings{};  // the same, before anything is written
-  std::uint64_t total_bytes = 0;        // to be written
+  std::vector<TextOutput> texts;         // for a folder: the config if it changed, then the index
+  std::vector<GatheredFile> files;       // for a folder: copied (taken) and left
+  std::vector<TiedName> dropped;         // tied names that are written once
+  std::vector<std::string> notes;        // what the user should know
+  std::vector<std::string> warnings{};   // the same, before anything is written
+  std::vector<std::string> announced{};  // what is done with names, before anything is written
+  std::optional<NamesReport> names{};    // of the model in the folder itself; absent: as they are, unseen
+  std::vector<std::pair<std::string, NamesReport>> component_names{};  // by folder
+  std::uint64_t total_bytes = 0;                                       // to be written
   std::optional<PlannedPart> part{};
 
   [[nodiscard]] std::uint64_t tensor_count() const;

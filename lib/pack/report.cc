@@ -38,6 +38,48 @@ bool is_gathered(const PackPlan& plan, const std::string& name) {
                      [&name](const GatheredFile& file) { return file.name == name; });
 }
 
+void write_names(JsonWriter& json, const NamesReport& report) {
+  constexpr std::string_view kWritten[] = {"as they are", "published", "memory"};
+  json.member("side", report.side)
+      .member("memory", report.counts.memory)
+      .member("published", report.counts.published)
+      .member("neutral", report.counts.neutral)
+      .member("foreign", report.counts.foreign)
+      .member("written", kWritten[static_cast<std::size_t>(report.change)])
+      .member("changed", report.changed)
+      .member("tensors_before", report.before)
+      .member("tensors", report.after);
+}
+
+void write_names(JsonWriter& json, const PackPlan& plan) {
+  if (plan.names) {
+    json.key("names").begin_object();
+    write_names(json, *plan.names);
+    json.end_object();
+  }
+  if (plan.component_names.empty()) return;
+  json.key("names_of_folders").begin_array();
+  for (const auto& [folder, report] : plan.component_names) {
+    json.begin_object().member("folder", folder);
+    write_names(json, report);
+    json.end_object();
+  }
+  json.end_array();
+}
+
+void write_tensor(JsonWriter& json, const PackedTensor& tensor) {
+  const std::span<const Tensor* const> sources = tensor.sources();
+  json.begin_object().member("name", tensor.output.name).member("from", sources.front()->name);
+  json.member("dtype", name(tensor.output.dtype)).member("from_dtype", name(tensor.input->dtype));
+  json.key("shape").numbers(tensor.output.shape).member("bytes", tensor.output.size);
+  if (sources.size() > 1) {
+    json.key("made_of").begin_array();
+    for (const Tensor* source : sources) json.value(source->name);
+    json.end_array();
+  }
+  json.end_object();
+}
+
 void write_losses(JsonWriter& json, const WriteResult& result) {
   json.key("losses").begin_array();
   for (const auto& [name, report] : result.losses) {
@@ -109,11 +151,7 @@ std::string plan_json(const PackPlan& plan, const Input& input, const std::strin
   for (const WeightsOutput& file : plan.weights) {
     json.begin_object().member("file", file.name.empty() ? out : file.name).member("bytes", file.size);
     json.key("tensors").begin_array();
-    for (const PackedTensor& tensor : file.tensors) {
-      json.begin_object().member("name", tensor.output.name).member("from", tensor.input->name);
-      json.member("dtype", name(tensor.output.dtype)).member("from_dtype", name(tensor.input->dtype));
-      json.key("shape").numbers(tensor.output.shape).member("bytes", tensor.output.size).end_object();
-    }
+    for (const PackedTensor& tensor : file.tensors) write_tensor(json, tensor);
     json.end_array().end_object();
   }
   json.end_array().key("files").begin_array();
@@ -131,6 +169,7 @@ std::string plan_json(const PackPlan& plan, const Input& input, const std::strin
   for (const TiedName& pair : plan.dropped)
     json.begin_object().member("dropped", pair.dropped).member("kept", pair.kept).end_object();
   json.end_array();
+  write_names(json, plan);
   if (replacement) {
     for (const auto& [key, names] :
          {std::pair("replaced", &replacement->replaced), std::pair("kept", &replacement->kept)}) {

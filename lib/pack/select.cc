@@ -36,13 +36,26 @@ bool matches_either(const std::vector<Glob>& globs, const std::string& name, con
                      [&](const Glob& glob) { return matches_either(glob, name, listed); });
 }
 
-Dtype output_dtype(const Tensor& tensor, const Selection& selection, const ListedNames& listed) {
+// The dtype that the rules give to a tensor of the input.
+Dtype dtype_by_rules(const Tensor& tensor, const Selection& selection, const ListedNames& listed) {
   if (!is_castable(tensor.dtype)) return tensor.dtype;
   const std::string& in_file = listed_name(tensor.name, listed);
   for (auto rule = selection.dtype_of.rbegin(); rule != selection.dtype_of.rend(); ++rule) {
     if (matches_either(rule->first, tensor.name, in_file)) return rule->second;
   }
   return selection.dtype.value_or(tensor.dtype);
+}
+
+Dtype output_dtype(const PackedTensor& tensor, const Selection& selection, const ListedNames& listed) {
+  const std::span<const Tensor* const> sources = tensor.sources();
+  const Dtype dtype = dtype_by_rules(*sources.front(), selection, listed);
+  const auto other = std::find_if(sources.begin(), sources.end(), [&](const Tensor* source) {
+    return dtype_by_rules(*source, selection, listed) != dtype;
+  });
+  if (other == sources.end()) return dtype;
+  throw refused(fmt::format(
+      "'{}' and '{}' become one tensor, '{}', but --dtype casts them to different types",
+      escape_name(sources.front()->name), escape_name((*other)->name), escape_name(tensor.output.name)));
 }
 
 void check_names_exist(const std::vector<Tensor>& tensors, const std::set<std::string>& names,
@@ -67,16 +80,18 @@ void check_collisions(const std::vector<PackedTensor>& packed) {
   std::unordered_map<std::string_view, const Tensor*> taken;
   for (const PackedTensor& tensor : packed) {
     if (tensor.output.name.empty()) {
-      if (tensor.input->name.empty())
+      const std::string& input = tensor.sources().front()->name;
+      if (input.empty())
         throw refused("a tensor of the input has an empty name").hint("--rename 's/^$/NAME/' gives it one");
-      throw refused(fmt::format("--rename leaves '{}' without a name", escape_name(tensor.input->name)));
+      throw refused(fmt::format("--rename leaves '{}' without a name", escape_name(input)));
     }
     if (tensor.output.name == "__metadata__") throw refused("a tensor can't be called '__metadata__'");
-    const auto [other, fresh] = taken.try_emplace(tensor.output.name, tensor.input);
+    const Tensor* const input = tensor.sources().front();
+    const auto [other, fresh] = taken.try_emplace(tensor.output.name, input);
     if (fresh) continue;
     throw refused(fmt::format("two tensors would be called '{}': '{}' and '{}'",
                               escape_name(tensor.output.name), escape_name(other->second->name),
-                              escape_name(tensor.input->name)));
+                              escape_name(input->name)));
   }
 }
 
@@ -90,46 +105,59 @@ bool is_selected(const Selection& selection, const std::string& name, const List
          !matches_either(selection.exclude, name, in_file);
 }
 
-std::vector<PackedTensor> select_tensors(const std::vector<Tensor>& tensors, const Selection& selection,
+std::vector<PackedTensor> choose_tensors(const std::vector<Tensor>& tensors, const Selection& selection,
                                          const std::vector<std::string>& dropped, const ListedNames& listed) {
   if (selection.names) check_names_exist(tensors, *selection.names, listed);
-  std::vector<PackedTensor> packed;
+  std::vector<PackedTensor> chosen;
   for (const Tensor& tensor : tensors) {
     check_interrupt();
     if (!is_selected(selection, tensor.name, listed)) continue;
     if (std::binary_search(dropped.begin(), dropped.end(), tensor.name)) continue;
-    const Dtype dtype = output_dtype(tensor, selection, listed);
-    packed.push_back({&tensor,
-                      {rename_all(selection.rename, tensor.name), dtype, tensor.shape,
-                       dtype == tensor.dtype ? tensor.size : tensor.element_count() * (bits(dtype) / 8)}});
+    chosen.push_back({&tensor, {tensor.name, tensor.dtype, tensor.shape, tensor.size}});
   }
-  if (packed.empty() && !tensors.empty())
+  if (chosen.empty() && !tensors.empty())
     throw refused("nothing is left to write; check --select, --exclude and --names-from");
-  check_collisions(packed);
-  return packed;
+  return chosen;
 }
 
-std::vector<std::string> unmatched_rules(const std::vector<std::string>& names, const Selection& selection,
+void cast_tensors(std::vector<PackedTensor>& tensors, const Selection& selection, const ListedNames& listed) {
+  for (PackedTensor& tensor : tensors) {
+    check_interrupt();
+    const Dtype dtype = output_dtype(tensor, selection, listed);
+    if (dtype == tensor.output.dtype) continue;
+    tensor.output.dtype = dtype;
+    tensor.output.size = tensor.input->element_count() * (bits(dtype) / 8);
+  }
+}
+
+void rename_tensors(std::vector<PackedTensor>& tensors, const std::vector<Rename>& rules) {
+  for (PackedTensor& tensor : tensors) tensor.output.name = rename_all(rules, tensor.output.name);
+  check_collisions(tensors);
+}
+
+std::vector<std::string> unmatched_globs(const std::vector<std::string>& names, const Selection& selection,
                                          const ListedNames& listed) {
   std::vector<std::string> unmatched;
-  const auto check = [&](std::string_view option, const std::string& rule, const auto& matches) {
-    if (std::none_of(names.begin(), names.end(), matches))
-      unmatched.push_back(fmt::format("{} '{}' matches no tensor", option, escape_name(rule)));
+  const auto check = [&](std::string_view option, const Glob& glob, const std::string& suffix = "") {
+    if (std::none_of(names.begin(), names.end(), [&](const std::string& name) {
+          return matches_either(glob, name, listed_name(name, listed));
+        }))
+      unmatched.push_back(
+          fmt::format("{} '{}' matches no tensor", option, escape_name(glob.pattern() + suffix)));
   };
-  const auto check_glob = [&](std::string_view option, const Glob& glob, std::string_view suffix) {
-    check(option, glob.pattern() + std::string(suffix),
-          [&](const std::string& name) { return matches_either(glob, name, listed_name(name, listed)); });
-  };
-  for (const Glob& glob : selection.select) check_glob("--select", glob, "");
-  for (const Glob& glob : selection.exclude) check_glob("--exclude", glob, "");
+  for (const Glob& glob : selection.select) check("--select", glob);
+  for (const Glob& glob : selection.exclude) check("--exclude", glob);
   for (const auto& [glob, dtype] : selection.dtype_of)
-    check_glob("--dtype", glob, "=" + std::string(short_name(dtype)));
-  for (std::size_t i = 0; i < selection.rename.size(); ++i) {
-    const std::vector<Rename> earlier(selection.rename.begin(),
-                                      selection.rename.begin() + static_cast<std::ptrdiff_t>(i));
-    check("--rename", selection.rename[i].expression(), [&](const std::string& name) {
-      return is_selected(selection, name, listed) && selection.rename[i].matches(rename_all(earlier, name));
-    });
+    check("--dtype", glob, "=" + std::string(short_name(dtype)));
+  return unmatched;
+}
+
+std::vector<std::string> unmatched_renames(std::vector<std::string> names, const std::vector<Rename>& rules) {
+  std::vector<std::string> unmatched;
+  for (const Rename& rule : rules) {
+    if (std::none_of(names.begin(), names.end(), [&](const std::string& name) { return rule.matches(name); }))
+      unmatched.push_back(fmt::format("--rename '{}' matches no tensor", escape_name(rule.expression())));
+    for (std::string& name : names) name = rule.apply(name);
   }
   return unmatched;
 }

@@ -179,19 +179,6 @@ pack() { expect "$1" st-pack "${@:2}" --force -o o.safetensors; }
   [ -f out.bin/model.safetensors ]
 }
 
-@test "names of memory are kept, and that other loaders don't know them is said" {
-  mkdir m
-  printf '{"architectures":["MixtralForCausalLM"],"model_type":"mixtral"}' > m/config.json
-  two m/model.safetensors model.layers.0.mlp.experts.gate_up_proj model.norm.weight
-  expect 0 st-pack -n m -o out
-  has stderr "1 of 2 tensors have names that transformers 5 uses in memory"
-  expect 0 st-pack m -o out
-  has stderr "1 of 2 tensors have names that transformers 5 uses in memory, such as 'model.layers.0.mlp.experts.gate_up_proj'"
-  two m/model.safetensors model.layers.0.block_sparse_moe.gate.weight model.norm.weight
-  expect 0 st-pack m -o out --force
-  [[ $stderr != *"in memory"* ]]
-}
-
 @test "the file of a run of one process packs like any torch file, with the config beside it" {
   mkdir -p actor/huggingface
   torch actor/model_world_size_1_rank_0.pt '{"a.weight": t(2, 3)}'

@@ -6,11 +6,13 @@ _st_pack() {
     --part) mapfile -t COMPREPLY < <(compgen -W "auto" -- "$word"); return ;;
     --fingerprint) mapfile -t COMPREPLY < <(compgen -W "time content" -- "$word"); return ;;
     --from) mapfile -t COMPREPLY < <(compgen -W "zero dcp" -- "$word"); return ;;
+    --names) mapfile -t COMPREPLY < <(compgen -W "auto published as-is" -- "$word"); return ;;
+    --experts) mapfile -t COMPREPLY < <(compgen -W "split stack" -- "$word"); return ;;
     --color) mapfile -t COMPREPLY < <(compgen -W "auto always never" -- "$word"); return ;;
   esac
   if [[ $word == -* ]]; then
     mapfile -t COMPREPLY < <(compgen -W "--output --max-shard-size --metadata --weights-only --force --verify --from --key --base --adapter --salvage --part --fingerprint --dtype --select
-      --exclude --rename --names-from --dry-run --json --null --threads --progress --no-progress --color --quiet --verbose
+      --exclude --rename --names --experts --names-from --dry-run --json --null --threads --progress --no-progress --color --quiet --verbose
       --help --version" -- "$word")
   else
     mapfile -t COMPREPLY < <(compgen -f -- "$word")

@@ -16,6 +16,8 @@ complete -c st-pack -l dtype -x -a "bf16 f16 f32 f64 f8_e4m3 f8_e5m2" -d "cast t
 complete -c st-pack -l select -x -d "only tensors with matching names"
 complete -c st-pack -l exclude -x -d "skip tensors with matching names"
 complete -c st-pack -l rename -x -d "rename tensors, as sed -E does"
+complete -c st-pack -l names -x -a "auto published as-is" -d "names of memory become published ones"
+complete -c st-pack -l experts -x -a "split stack" -d "experts one by one, or stacked as in memory"
 complete -c st-pack -l names-from -r -d "only the tensors that a file names"
 complete -c st-pack -s n -l dry-run -d "print the plan and change nothing"
 complete -c st-pack -l json -d "print one JSON document"

@@ -15,6 +15,16 @@ const std::vector<Tensor> kTensors = {{"a.weight", Dtype::kF32, {2, 3}, 0, 0, 24
                                       {"ids", Dtype::kI64, {2}, 0, 32, 16},
                                       {"scale", Dtype::kF8E8M0, {4}, 0, 48, 4}};
 
+// All steps by which tensors get their type and name.
+std::vector<PackedTensor> select_tensors(const std::vector<Tensor>& tensors, const Selection& selection,
+                                         const std::vector<std::string>& dropped,
+                                         const ListedNames& listed = {}) {
+  std::vector<PackedTensor> packed = choose_tensors(tensors, selection, dropped, listed);
+  cast_tensors(packed, selection, listed);
+  rename_tensors(packed, selection.rename);
+  return packed;
+}
+
 std::vector<std::string> names_of(const Selection& selection, const std::vector<std::string>& dropped = {}) {
   std::vector<std::string> names;
   for (const PackedTensor& tensor : select_tensors(kTensors, selection, dropped))
@@ -95,7 +105,7 @@ TEST_CASE("select: names count as the file has them and without what a wrapper a
   CHECK(error_of([&] { take(named); }) == ErrorKind::kMalformed);
   cast.dtype_of = {{Glob("module.a.bias"), Dtype::kF16}};
   CHECK(select_tensors(kTensors, cast, {}, listed)[1].output.dtype == Dtype::kF16);
-  CHECK(unmatched_rules({"a.weight", "a.bias"}, cast, listed).empty());
+  CHECK(unmatched_globs({"a.weight", "a.bias"}, cast, listed).empty());
 }
 
 TEST_CASE("select: globs and rules that match nothing are named") {
@@ -105,11 +115,24 @@ TEST_CASE("select: globs and rules that match nothing are named") {
   selection.dtype_of = {{Glob("*bias"), Dtype::kF16}, {Glob("x*"), Dtype::kF64}};
   selection.rename = {Rename("s/^a/b/"), Rename("s/^b/c/"), Rename("s/ids/w/"), Rename("s/c/c/")};
   const std::vector<std::string> names = {"a.weight", "a.bias", "ids"};
-  CHECK(unmatched_rules(names, selection) ==
-        std::vector<std::string>{"--select 'z*' matches no tensor", "--exclude 'y*' matches no tensor",
-                                 "--dtype 'x*=f64' matches no tensor",
-                                 "--rename 's/ids/w/' matches no tensor"});
-  CHECK(unmatched_rules(names, {}).empty());
+  CHECK(unmatched_globs(names, selection) == std::vector<std::string>{"--select 'z*' matches no tensor",
+                                                                      "--exclude 'y*' matches no tensor",
+                                                                      "--dtype 'x*=f64' matches no tensor"});
+  CHECK(unmatched_globs(names, {}).empty());
+  CHECK(unmatched_renames({"a.weight", "a.bias", "id"}, selection.rename) ==
+        std::vector<std::string>{"--rename 's/ids/w/' matches no tensor"});
+}
+
+TEST_CASE("select: a tensor made of others has one type") {
+  const Tensor made = {"ab", Dtype::kF32, {8}, 0, 0, 32};
+  std::vector<PackedTensor> tensors = {{&made, {"ab", Dtype::kF32, {8}, 32}, {&kTensors[0], &kTensors[1]}}};
+  Selection one, both;
+  one.dtype_of = {{Glob("a.bias"), Dtype::kF16}};
+  both.dtype_of = {{Glob("a.*"), Dtype::kF16}};
+  CHECK(error_of([&] { cast_tensors(tensors, one); }) == ErrorKind::kRefused);
+  cast_tensors(tensors, both);
+  CHECK(tensors[0].output.dtype == Dtype::kF16);
+  CHECK(tensors[0].output.size == 16);
 }
 
 TEST_CASE("select: a tensor without a name is refused, and no rule of --rename blamed") {

@@ -12,7 +12,7 @@ ST_PACK = Command(
     "st_pack",
     operands="inputs",
     flags="weights_only force verify salvage dry_run null quiet verbose",
-    values="output max_shard_size from_ key base part fingerprint names_from threads",
+    values="output max_shard_size from_ key base part fingerprint names experts names_from threads",
     lists="metadata adapter dtype select exclude rename",
     files="output base adapter names_from",
 )
@@ -40,6 +40,8 @@ def st_pack(
     select: Strings = (),
     exclude: Strings = (),
     rename: Strings = (),
+    names: Optional[Literal["auto", "published", "as-is"]] = None,
+    experts: Optional[Literal["split", "stack"]] = None,
     names_from: Optional[StrPath] = None,
     # Common
     dry_run: bool = False,
@@ -72,6 +74,8 @@ def st_pack(
       select          only tensors with matching names
       exclude         skip tensors with matching names
       rename          rename tensors, as sed -E does
+      names           names of memory become published ones (default: auto)
+      experts         experts one by one, or stacked as in memory
       names_from      only the tensors that FILE names, one per line
 
     Common:
