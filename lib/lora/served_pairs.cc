@@ -41,13 +41,17 @@ class PairFinder {
       missing_.push_back(&place);
       return;
     }
-    if (!place.fits)
+    const ServedTensor* const stored = base_.tensor(place.name);
+    const bool is_made = stored != nullptr && stored->is_made;
+    // The shape of a part of a tensor is for its class to say.
+    if (!place.fits && !is_made)
       throw malformed(fmt::format("{}: its delta is {}, but '{}' in the base is {}", escape_name(module.name),
                                   matrix_text(module), escape_name(place.name), shape_text(place.shape)));
     if (!place.parameter.ends_with(kWeight)) return add_stack(module, place);
-    const ServedTensor* const stored = base_.tensor(place.name);
-    pairs_.layers.push_back({stored == nullptr ? base_.absent(place.name) : *stored,
-                             factors_of(module, module.name, module.rank), module.is_embedding});
+    ServedTensor tensor = stored == nullptr ? base_.absent(place.name) : *stored;
+    if (is_made) tensor.memory = place.parameter;
+    pairs_.layers.push_back(
+        {std::move(tensor), factors_of(module, module.name, module.rank), module.is_embedding});
   }
 
   [[nodiscard]] ServedBase::Part part_of(const LoraModule& module, const PlaceInBase& place) const {
