@@ -167,7 +167,9 @@ void require_found(const Input& input, const Prepared& prepared, const Selection
 void note_ranks(PackPlan& plan, const Input& input, const PackOptions& options) {
   if (!input.weights.from_ranks) return;
   const std::string_view needed = input.is_adapter() ? "adapter_config.json" : "config.json";
-  if (plan.kind == OutputKind::kFolder && !options.weights_only && !input.folder->has(needed))
+  const bool is_made = std::any_of(options.texts.begin(), options.texts.end(),
+                                   [needed](const TextOutput& text) { return text.name == needed; });
+  if (plan.kind == OutputKind::kFolder && !options.weights_only && !input.folder->has(needed) && !is_made)
     plan.notes.push_back(fmt::format("no {} in the checkpoint or above it: --base DIR adds one", needed));
   const std::string* const dtype = input.config ? input.config->dtype() : nullptr;
   const bool masters = std::any_of(plan.weights.begin(), plan.weights.end(), [](const WeightsOutput& file) {

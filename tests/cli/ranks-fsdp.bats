@@ -71,6 +71,7 @@ RUNS=$FIXTURES/fsdp-ranks
   expect 4 lora-extract run -o x
   has stderr "--alpha"
   expect 0 lora-extract run -o c --alpha 6
+  [[ $stderr != *"--base DIR"* ]]
   cmp a/adapter_model.safetensors c/adapter_model.safetensors
   expect 0 st-pack run -o base --exclude '*lora_*'
   ! ls base | grep -i adapter
