@@ -42,14 +42,32 @@ const Tensor* MergeBase::find_or_tied(const std::string& name) {
   return find(kept);
 }
 
+namespace {
+
+// No names if it is not a stack of matrices. Those of one expert follow one another there, gate and up.
+StackedParts stack_of(const Parameter& one) {
+  const std::size_t parts = one.made_of.size();
+  if (parts < 2 || one.values.shape.size() != 3) return {};
+  const std::size_t experts = static_cast<std::size_t>(one.values.shape[0]);
+  const bool is_stack = experts > 0 && parts % experts == 0 &&
+                        std::all_of(one.made_of.begin(), one.made_of.end(),
+                                    [](const Tensor* part) { return part->shape.size() == 2; });
+  StackedParts stack{one.values.shape, {}};
+  for (std::size_t i = 0; is_stack && i < parts; ++i) {
+    const std::size_t expert = i / (parts / experts), kind = i % (parts / experts);
+    stack.names.push_back(one.made_of[kind * experts + expert]->name);
+  }
+  return stack;
+}
+
+}  // namespace
+
 const StackedParts* MergeBase::parts_of(const std::string& parameter) {
   if (!stacks_) {
     stacks_.emplace();
     for (const Parameter& one : parameters_of(input_, input_).base) {
-      if (one.pieces.size() < 2 || one.shape.size() != 3) continue;
-      StackedParts& stack = (*stacks_)[one.name];
-      stack.shape = one.shape;
-      for (const TensorPiece& piece : one.pieces) stack.names.push_back(piece.tensor->name);
+      if (StackedParts stack = stack_of(one); !stack.names.empty())
+        stacks_->emplace(one.name, std::move(stack));
     }
   }
   const auto at = stacks_->find(parameter);

@@ -51,33 +51,25 @@ void require_finite(std::span<const float> values, const Tensor& tensor, const W
       .in_file(escape_name(weights.files[tensor.source].name));
 }
 
-// The elements of pieces, one after the other. Throws kMalformed for values that are not finite.
-void read_floats(const Weights& weights, const std::vector<TensorPiece>& pieces, std::span<float> out) {
+// Elements of a tensor from number `first` on. Throws kMalformed for values that are not finite.
+void read_floats(const Weights& weights, const Tensor& tensor, std::uint64_t first, std::span<float> values) {
   thread_local std::vector<std::byte> bytes;
   CastReport report;
-  for (const TensorPiece& piece : pieces) {
-    const Tensor& tensor = *piece.tensor;
-    const std::uint64_t element = bits(tensor.dtype) / 8;
-    const std::span<float> values = out.first(static_cast<std::size_t>(piece.count));
-    bytes.resize(values.size() * static_cast<std::size_t>(element));
-    weights.read(tensor, piece.first * element, bytes);
-    if (fits_float(tensor.dtype))
-      decode(tensor.dtype, bytes, values);
-    else
-      cast(tensor.dtype, Dtype::kF32, bytes, std::as_writable_bytes(values), report);
-    require_finite(values, tensor, weights);
-    out = out.subspan(values.size());
-  }
+  const std::uint64_t element = bits(tensor.dtype) / 8;
+  bytes.resize(values.size() * static_cast<std::size_t>(element));
+  weights.read(tensor, first * element, bytes);
+  if (fits_float(tensor.dtype))
+    decode(tensor.dtype, bytes, values);
+  else
+    cast(tensor.dtype, Dtype::kF32, bytes, std::as_writable_bytes(values), report);
+  require_finite(values, tensor, weights);
 }
 
-void read_bytes(const Weights& weights, const std::vector<TensorPiece>& pieces, std::vector<std::byte>& out) {
-  out.clear();
-  for (const TensorPiece& piece : pieces) {
-    const std::uint64_t width = bits(piece.tensor->dtype);
-    const std::size_t at = out.size();
-    out.resize(at + static_cast<std::size_t>(piece.count * width / 8));
-    weights.read(*piece.tensor, piece.first * width / 8, std::span(out).subspan(at));
-  }
+void read_bytes(const Weights& weights, const Tensor& tensor, std::uint64_t first, std::uint64_t count,
+                std::vector<std::byte>& out) {
+  const std::uint64_t width = bits(tensor.dtype);
+  out.resize(static_cast<std::size_t>(count * width / 8));
+  weights.read(tensor, first * width / 8, out);
 }
 
 // Rounds values to `dtype` and back.
@@ -144,17 +136,15 @@ class Extractor {
   // Of types that are not plain floats by bytes, of others by value: the same numbers in another type are no change.
   bool same_values(const PairTensor& pair) const {
     const Dtype a = pair.base->dtype, b = pair.tuned->dtype;
-    if (pair.base_pieces.size() == 1 && pair.tuned_pieces.size() == 1 &&
-        pair.base->shape != pair.tuned->shape)
-      return false;
+    if (pair.base_values.shape != pair.tuned_values.shape) return false;
     if (a != b && (!is_plain_float(a) || !is_plain_float(b))) return false;
     std::vector<std::byte> left, right;
     std::vector<double> x, y;
     for (std::uint64_t at = 0; at < pair.count; at += kPiece) {
       check_interrupt();
       const std::uint64_t count = std::min(kPiece, pair.count - at);
-      read_bytes(base_, slice(pair.base_pieces, at, count), left);
-      read_bytes(tuned_, slice(pair.tuned_pieces, at, count), right);
+      read_bytes(base_, pair.base_values, at, count, left);
+      read_bytes(tuned_, pair.tuned_values, at, count, right);
       if (a == b && left == right) continue;
       if (a == b) return false;
       x.resize(static_cast<std::size_t>(count));
@@ -179,10 +169,10 @@ class Extractor {
       const std::span<float> values = delta.subspan(static_cast<std::size_t>(at), size);
       thread_local std::vector<float> other;
       other.resize(size);
-      read_floats(tuned_, slice(pair.tuned_pieces, at, size), values);
+      read_floats(tuned_, pair.tuned_values, at, values);
       if (!tuned.empty())
         std::copy(values.begin(), values.end(), tuned.begin() + static_cast<std::ptrdiff_t>(at));
-      read_floats(base_, slice(pair.base_pieces, at, size), other);
+      read_floats(base_, pair.base_values, at, other);
       for (std::size_t k = 0; k < size; ++k) values[k] -= other[k];
     });
   }

@@ -224,7 +224,7 @@ class Assembly {
       result_.lost.push_back(pair.name);
       return;
     }
-    Tensor tensor = *pair.tuned;
+    Tensor tensor = pair.tuned_values;
     const bool layer = pair.kind == PairKind::kBias && targets_.contains(pair.module);
     tensor.name = "base_model.model." + (layer ? pair.module + ".base_layer.bias" : pair.parameter);
     tensors_.push_back(std::move(tensor));

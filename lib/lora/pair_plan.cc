@@ -23,6 +23,7 @@
 #include "model/name_table.h"
 #include "tensor/format.h"
 #include "weights/layout.h"
+#include "weights/views.h"
 
 namespace mu {
 namespace {
@@ -45,7 +46,7 @@ constexpr std::uint64_t kMostExperts = 1U << 14;
 
 // Experts in one parameter: those of a container, or of a three-dimensional linear layer (GraniteMoe, JetMoe).
 bool is_stack(const Parameter& parameter) {
-  if (parameter.shape.size() != 3 || parameter.shape[0] > kMostExperts) return false;
+  if (parameter.values.shape.size() != 3 || parameter.values.shape[0] > kMostExperts) return false;
   const std::string_view leaf = last_component(parameter.name);
   if (leaf == "weight") {
     const std::string_view layer =
@@ -160,12 +161,13 @@ class Planner {
     PairTensor pair;
     pair.name = parameter.file_name;
     pair.parameter = parameter.name;
-    pair.tuned_pieces = parameter.pieces;
-    pair.tuned = parameter.pieces.front().tensor;
-    for (const TensorPiece& piece : parameter.pieces) pair.count += piece.count;
+    pair.tuned = parameter.made_of.front();
+    pair.tuned_tensors = parameter.made_of.size();
+    pair.tuned_values = parameter.values;
+    pair.count = parameter.values.element_count();
     if (old != nullptr) {
-      pair.base_pieces = old->pieces;
-      pair.base = old->pieces.front().tensor;
+      pair.base = old->made_of.front();
+      pair.base_values = old->values;
       seen_.insert(old);
     }
     const std::string leaf(last_component(parameter.name));
@@ -175,8 +177,8 @@ class Planner {
     if (!classify(pair, parameter, old, leaf)) return;
     if (is_matrix(pair) && is_stack(parameter)) return add_experts(pair, parameter);
     if (is_matrix(pair)) {
-      pair.rows = parameter.shape[0];
-      pair.columns = parameter.shape[1];
+      pair.rows = parameter.values.shape[0];
+      pair.columns = parameter.values.shape[1];
       pair.by_parameter = pair.kind == PairKind::kLinear && is_parameter(pair.module);
     }
     plan_.tensors.push_back(std::move(pair));
@@ -198,25 +200,25 @@ class Planner {
   }
 
   void add_experts(PairTensor pair, const Parameter& parameter) {
-    const std::vector<std::uint64_t>& shape = parameter.shape;
+    const std::vector<std::uint64_t>& shape = parameter.values.shape;
     const std::string container = pair.module.substr(0, pair.module.rfind('.') + 1);
     const auto gate_up = tuned_by_name_.find(container + "gate_up_proj"),
                down = tuned_by_name_.find(container + "down_proj");
     pair.transposed =
         gate_up != tuned_by_name_.end() && down != tuned_by_name_.end() &&
-        has_transposed_experts(gate_up->second->shape, down->second->shape,
+        has_transposed_experts(gate_up->second->values.shape, down->second->values.shape,
                                tuned_.config ? std::string_view(tuned_.config->model_type) : "");
     pair.in_stack = true;
     pair.rows = shape[1];
     pair.columns = shape[2];
     pair.count = pair.rows * pair.columns;
     const std::string module = pair.module;
-    const std::vector<TensorPiece> base = std::move(pair.base_pieces), tuned = std::move(pair.tuned_pieces);
+    const Tensor base = std::move(pair.base_values), tuned = std::move(pair.tuned_values);
     for (std::uint64_t expert = 0; expert < shape[0]; ++expert) {
       pair.module = fmt::format("{}[{}]", module, expert);
       pair.first = expert * pair.count;
-      pair.base_pieces = slice(base, pair.first, pair.count);
-      pair.tuned_pieces = slice(tuned, pair.first, pair.count);
+      pair.base_values = select(base, 0, expert);
+      pair.tuned_values = select(tuned, 0, expert);
       plan_.tensors.push_back(pair);
     }
   }
@@ -224,7 +226,7 @@ class Planner {
   // A parameter that one model has alone: left out with a note if that is known or wanted, else an error.
   void add_leftover(const Parameter& parameter, const std::optional<ModelConfig>& config,
                     std::string_view side) {
-    const std::optional<Leftover> known = leftover_of(parameter.name, parameter.shape, config);
+    const std::optional<Leftover> known = leftover_of(parameter.name, parameter.values.shape, config);
     const bool is_new_head = known == Leftover::kHead && side != "the base";
     const std::string module = parameter.name.substr(0, parameter.name.rfind('.'));
     const bool excluded = matches_any(o_.excludes, module) || matches_any(o_.excludes, parameter.name) ||
@@ -257,7 +259,7 @@ class Planner {
   // False if the parameter has no place in the plan.
   bool classify(PairTensor& pair, const Parameter& parameter, const Parameter* old, const std::string& leaf) {
     using Embeddings = PairOptions::Embeddings;
-    const std::vector<std::uint64_t>& shape = parameter.shape;
+    const std::vector<std::uint64_t>& shape = parameter.values.shape;
     const bool matrix =
         !parameter.is_opaque && (is_stack(parameter) || (leaf == "weight" && shape.size() == 2));
     for (const Tensor* side : {pair.base, pair.tuned}) {
@@ -275,21 +277,21 @@ class Planner {
       return true;
     }
     const bool words = has_vocabulary(pair.module);
-    if (old->shape != shape) {
-      const bool grown =
-          matrix && words && shape.size() == 2 && old->shape.size() == 2 && old->shape[1] == shape[1];
+    const std::vector<std::uint64_t>& before = old->values.shape;
+    if (before != shape) {
+      const bool grown = matrix && words && shape.size() == 2 && before.size() == 2 && before[1] == shape[1];
       // What is left out may differ in shape; that it changed is reported.
       pair.extended = true;
       if (!grown && matches_any(o_.excludes, pair.module)) return true;
       if (!grown) {
         unlike_.push_back(fmt::format("'{}' is {} in the base and {} in the tuned model",
-                                      escape_name(pair.name), shape_text(old->shape), shape_text(shape)));
+                                      escape_name(pair.name), shape_text(before), shape_text(shape)));
         return false;
       }
       if (o_.embeddings == Embeddings::kUnsaid || o_.embeddings == Embeddings::kLora)
         throw malformed(
             fmt::format("'{}' has {} rows in the base and {} in the tuned model: the vocabulary changed",
-                        escape_name(pair.name), old->shape[0], shape[0]))
+                        escape_name(pair.name), before[0], shape[0]))
             .in_file(escape_name(tuned_.name))
             .hint("--embeddings full stores embeddings whole, --embeddings skip leaves their changes out");
     }

@@ -29,9 +29,11 @@ struct PairTensor {
   std::string parameter;  // the same in memory, which PEFT knows; mostly equal to `name`
   std::string module;     // without ".weight" and the like; for one expert of a stack "….gate_up_proj[3]"
   PairKind kind = PairKind::kOther;
-  const Tensor* base = nullptr;  // the first of `base_pieces`; null: new in the tuned model
+  // The first of the tensors that it is made of in each model, and how many these are there.
+  const Tensor* base = nullptr;  // null: new in the tuned model
   const Tensor* tuned = nullptr;
-  std::vector<TensorPiece> base_pieces, tuned_pieces;
+  std::size_t tuned_tensors = 1;
+  Tensor base_values, tuned_values;     // views of them
   std::uint64_t first = 0, count = 0;   // range of elements in the parameter: all, or one expert's
   std::uint64_t rows = 0, columns = 0;  // of a matrix, as stored
   bool in_stack = false;                // one of the experts of a three-dimensional parameter
@@ -46,7 +48,7 @@ inline bool is_matrix(const PairTensor& pair) {
 
 // True if it is one tensor of the tuned model, whole.
 inline bool is_one_tensor(const PairTensor& pair) {
-  return pair.tuned_pieces.size() == 1 && pair.count == pair.tuned->element_count();
+  return pair.tuned_tensors == 1 && pair.count == pair.tuned->element_count();
 }
 
 // The features of a matrix as its layer sees them.

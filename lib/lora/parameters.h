@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The parameters of a model as PEFT finds them: those of the model class in memory, whatever its files call them
-// and however they keep them. Experts that lie in one tensor each become one stack; a matrix that a file joins and
-// the class keeps apart becomes several. Nothing is read: a parameter is a list of pieces of tensors.
+// and however they keep them (model/renaming.h).
 #pragma once
 
 #include <cstdint>
@@ -14,24 +13,14 @@
 
 namespace mu {
 
-// A run of elements, row-major.
-struct TensorPiece {
-  const Tensor* tensor = nullptr;
-  std::uint64_t first = 0, count = 0;
-};
-
 struct Parameter {
-  std::string name;       // in memory: "model.layers.0.mlp.experts.gate_up_proj"
-  std::string file_name;  // its tensor's in the file; of a parameter made of several, `name`
-  std::vector<std::uint64_t> shape;
-  std::vector<TensorPiece> pieces;  // whose elements, one after the other, are the parameter's
-  // Its class makes the values in a way that is not a matter of names: only comparing makes sense.
+  std::string name;                    // in memory: "model.layers.0.mlp.experts.gate_up_proj"
+  std::string file_name;               // its tensor's in the file; of a parameter made of several, `name`
+  Tensor values;                       // a view of the tensors that it is made of
+  std::vector<const Tensor*> made_of;  // one at least
+  // Its class makes the values in a way that is not a matter of order: only comparing makes sense.
   bool is_opaque = false;
 };
-
-// The pieces of the elements [first, first + count).
-std::vector<TensorPiece> slice(const std::vector<TensorPiece>& pieces, std::uint64_t first,
-                               std::uint64_t count);
 
 // The parameters of two models, in the order of their tensors. Names of files become memory's if both sides can be
 // told apart, each by its own config (that of the other if it has none); else all names stay as they are. Throws
