@@ -21,7 +21,7 @@ programs: setup build/release/build.ninja ## the programs alone: a third less to
 
 # With the local Hub that tests and the demo publish to, and what compares patterns with Python's.
 with-hub: programs
-	@cmake --build --preset release --target test_hub regex_probe
+	@cmake --build --preset release --target test_hub regex_probe renaming_probe
 
 build/%/build.ninja: CMakePresets.json | setup
 	@echo "configuring build/$*"

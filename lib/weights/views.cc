@@ -68,7 +68,13 @@ Box box_of(std::uint32_t source, std::uint64_t offset, const Shape& shape) {
   return {source, offset, Shape(shape.size(), 0), shape, row_major_strides(shape)};
 }
 
-View view_of(const Tensor& tensor, bool as_source = false) {
+// Of its boxes those that meet [from, to) of dimension `dim`, if that is given: a stack may have thousands.
+struct Wanted {
+  std::size_t dim;
+  std::uint64_t from, to;
+};
+
+View view_of(const Tensor& tensor, bool as_source = false, std::optional<Wanted> wanted = {}) {
   View view;
   view.element = whole_bytes(tensor);
   view.shape = view.element == 0 ? shape_in_bytes(tensor) : tensor.shape;
@@ -77,7 +83,12 @@ View view_of(const Tensor& tensor, bool as_source = false) {
   if (!as_source && is_one_run(tensor)) {
     view.boxes = {box_of(tensor.source, tensor.offset, view.shape)};
   } else if (!as_source && is_boxes_alone(*tensor.layout, view.shape)) {
-    view.boxes = tensor.layout->boxes;
+    const auto meets = [&](const Box& box) {
+      return !wanted || (box.begin[wanted->dim] < wanted->to &&
+                         box.begin[wanted->dim] + box.size[wanted->dim] > wanted->from);
+    };
+    std::copy_if(tensor.layout->boxes.begin(), tensor.layout->boxes.end(), std::back_inserter(view.boxes),
+                 meets);
   } else {
     view.boxes = {box_of(0, 0, view.shape)};
     view.tensors = {tensor};
@@ -164,13 +175,14 @@ View cut_view(const Tensor& tensor, std::size_t dim, std::uint64_t begin, std::u
   check_dimension(tensor, dim);
   const std::optional<std::uint64_t> end = checked_add(begin, count);
   if (!end || *end > tensor.shape[dim]) refuse(tensor, fmt::format("ends before {}", begin));
-  View view = view_of(tensor);
-  const bool bytes = whole_bytes(tensor) == 0 && dim + 1 == tensor.shape.size() && tensor.size > 0 &&
-                     count != tensor.shape[dim];
-  if (bytes)
-    cut(view, dim, in_bytes(tensor, begin), in_bytes(tensor, count));
-  else
-    cut(view, dim, begin, count == tensor.shape[dim] ? view.shape[dim] : count);
+  const bool bytes = whole_bytes(tensor) == 0 && dim + 1 == tensor.shape.size() && tensor.size > 0;
+  if (bytes && count == tensor.shape[dim]) return view_of(tensor);
+  if (bytes) {
+    begin = in_bytes(tensor, begin);
+    count = in_bytes(tensor, count);
+  }
+  View view = view_of(tensor, false, Wanted{dim, begin, begin + count});
+  cut(view, dim, begin, count);
   return view;
 }
 

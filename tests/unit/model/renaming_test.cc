@@ -7,7 +7,7 @@
 
 #include "base/natural.h"
 #include "testing.h"
-#include "weights/layout.h"
+#include "weights/gather.h"
 
 using namespace mu;
 using namespace mu::testing;
@@ -32,8 +32,8 @@ class Model {
     return *this;
   }
 
-  [[nodiscard]] Renaming published() const { return to_published(tensors_, *names_, config_); }
-  [[nodiscard]] Renaming memory() const { return to_memory(tensors_, *names_, config_); }
+  Renaming published() const { return to_published(tensors_, *names_, config_); }
+  Renaming memory() const { return to_memory(tensors_, *names_, config_); }
   // The same model under the names that a renaming gave.
   [[nodiscard]] Model renamed(const Renaming& renaming) const {
     Model other = *this;
@@ -61,6 +61,18 @@ const Tensor& find(const Renaming& renaming, std::string_view name) {
   }
   FAIL("there is no " << name);
   return renaming.items.front().tensor;
+}
+
+// The message of the error that `action` ends with, which is kMalformed; empty if it does not.
+template <typename Action>
+std::string fault_of(Action action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    CHECK(error.kind() == ErrorKind::kMalformed);
+    return error.message();
+  }
+  return "";
 }
 
 Model mixtral() {
@@ -123,4 +135,103 @@ TEST_CASE("renaming: the way back gives the same tensors") {
   CHECK(back.items.size() == 5);
   CHECK(back.changed == 10);
   CHECK(back.items[2].from == std::vector<std::size_t>{4, 5, 6, 7, 8, 9});
+}
+
+TEST_CASE("renaming: names of the published side, in vectors") {
+  Model qwen("Qwen2_5_VLForConditionalGeneration");
+  qwen.add("lm_head.weight", {2, 2})
+      .add("model.language_model.layers.10.x", {2})
+      .add("model.language_model.layers.2.x", {2});
+  qwen.add("model.visual.blocks.0.x", {2});
+  CHECK(names_of(qwen.published()) == std::vector<std::string>{"lm_head.weight", "model.layers.2.x",
+                                                               "model.layers.10.x", "visual.blocks.0.x"});
+  CHECK(qwen.published().changed == 3);
+  Model llava("LlavaForConditionalGeneration");
+  llava.add("lm_head.weight", {2, 2}).add("model.vision_tower.x", {2}).add("score.weight", {2});
+  CHECK(names_of(llava.published()) ==
+        std::vector<std::string>{"language_model.lm_head.weight", "vision_tower.x", "score.weight"});
+}
+
+TEST_CASE("renaming: rules that wait for a name see the whole model, and numbers are shifted") {
+  Model kimi("Kimi_K25ForConditionalGeneration");
+  const std::string blocks = "model.vision_tower.layers.0.";
+  for (const std::string_view leaf : {"norm1.weight", "norm2.weight"})
+    kimi.add(blocks + std::string(leaf), {2});
+  const std::vector<std::string> both = names_of(kimi.published());
+  CHECK(both[0].ends_with("blocks.0.norm0.weight"));
+  CHECK(both[1].ends_with("blocks.0.norm1.weight"));
+  Model half("Kimi_K25ForConditionalGeneration");
+  half.add(blocks + "norm2.weight", {2});
+  CHECK(names_of(half.published())[0].ends_with("blocks.0.norm2.weight"));
+  Model inkling("Inkling2ForCausalLM");
+  inkling.add("model.layers.3.attention_input.query", {2});
+  CHECK(names_of(inkling.published())[0].find("attn_res.attn_queries.2") != std::string::npos);
+}
+
+TEST_CASE("renaming: rows of rotary embeddings change places by the heads of the config") {
+  Model model("GradiumPhononTTSModel", R"(, "num_attention_heads": 2)");
+  // Queries, keys and values of 8 rows each, in pairs of neighbours; in memory, in halves of a head.
+  model.add("layers.0.self_attn.in_proj.weight", {24, 1});
+  const Renaming renaming = model.memory();
+  REQUIRE(renaming.items.size() == 3);
+  const auto rows = [](const Tensor& tensor) {
+    std::vector<std::uint16_t> values(tensor.element_count());
+    const auto read = [](std::uint32_t, std::uint64_t offset, std::span<std::byte> out) {
+      for (std::size_t i = 0; i < out.size(); i += 2) {
+        out[i] = static_cast<std::byte>((offset + i) / 2);
+        out[i + 1] = std::byte{0};
+      }
+    };
+    const std::span<std::byte> bytes = std::as_writable_bytes(std::span(values));
+    tensor.layout ? gather(tensor, 0, bytes, read) : read(0, tensor.offset, bytes);
+    return values;
+  };
+  using Rows = std::vector<std::uint16_t>;
+  CHECK(rows(renaming.items[0].tensor) == Rows{0, 2, 1, 3, 4, 6, 5, 7});
+  CHECK(rows(renaming.items[1].tensor) == Rows{8, 10, 9, 11, 12, 14, 13, 15});
+  CHECK(rows(renaming.items[2].tensor) == Rows{16, 17, 18, 19, 20, 21, 22, 23});
+  const Renaming back = model.renamed(renaming).published();
+  REQUIRE(back.items.size() == 1);
+  Rows all(24);
+  for (std::size_t i = 0; i < all.size(); ++i) all[i] = static_cast<std::uint16_t>(i);
+  CHECK(rows(back.items[0].tensor) == all);
+  Model headless("GradiumPhononTTSModel");
+  headless.add("layers.0.self_attn.in_proj.weight", {24, 1});
+  CHECK(fault_of([&] { headless.memory(); }).find("num_attention_heads") != std::string::npos);
+}
+
+TEST_CASE("renaming: what does not fit is refused, by name") {
+  const std::string experts = "model.layers.0.block_sparse_moe.experts.";
+  const auto published = [&](std::initializer_list<std::pair<const char*, Shape>> parts) {
+    Model model("MixtralForCausalLM");
+    for (const auto& [name, shape] : parts) model.add(experts + name, shape);
+    return fault_of([&] { model.memory(); });
+  };
+  const Shape up = {5, 4};
+  CHECK(published({{"0.w1.weight", up}, {"0.w3.weight", up}, {"1.w1.weight", up}, {"1.w3.weight", up}}) ==
+        "");
+  const std::string stack = "'model.layers.0.mlp.experts.gate_up_proj'";
+  const std::string no_up = published({{"0.w1.weight", up}, {"1.w1.weight", up}});
+  CHECK(no_up.find(stack + ": 2 of its parts are there, but only 0 match") == 0);
+  CHECK(published({{"0.w1.weight", up}, {"0.w3.weight", up}, {"1.w3.weight", up}}).find(stack) == 0);
+  CHECK(published({{"0.w2.weight", up}, {"2.w2.weight", up}}).find("its part 1 is missing") !=
+        std::string::npos);
+  CHECK(published({{"1.w2.weight", up}, {"2.w2.weight", up}}).find("its part 0 is missing") !=
+        std::string::npos);
+  CHECK(published({{"0.w2.weight", up}, {"1.w2.weight", {4, 4}}}).find("'" + experts + "1.w2.weight'") !=
+        std::string::npos);
+  CHECK(published({{"0.w1.weight", up}, {"0.w3.weight", up}, {"0.w2.weight", up}, {"1.w2.weight", up}})
+            .find("has 1 expert, ") != std::string::npos);
+  const auto memory = [](const Shape& shape) {
+    Model model("MixtralForCausalLM");
+    model.add("model.layers.0.mlp.experts.gate_up_proj", shape);
+    return fault_of([&] { model.published(); });
+  };
+  CHECK(memory({3, 5, 4}).find("5 elements don't divide into 2 parts") != std::string::npos);
+  CHECK(memory({3}).find("2 dimensions or more") != std::string::npos);
+  CHECK(memory({0, 4, 4}).find("0 experts") != std::string::npos);
+  CHECK(memory({std::uint64_t{1} << 40, 2, 0}).find("experts") != std::string::npos);
+  Model twice = mixtral();
+  twice.add("model.layers.0.block_sparse_moe.gate.weight", {3, 4});
+  CHECK(fault_of([&] { twice.published(); }).find("would both be") != std::string::npos);
 }
