@@ -193,3 +193,23 @@ for n in ("a.weight", "b.weight", "c.weight"):
   wrong "dangerous to load" "$f f.model[1]['x'] = Call('os.system', 'id')"
   expect 4 st-pack run -o x --salvage
 }
+
+@test "ShardedTensors: shards say where they lie" {
+  local sharded='f = fsdp()
+def shard(r, offsets, sizes, count=1, whole=(5, 3)):
+  S = DISTRIBUTED + "_shard."
+  cls = named(S + "sharded_tensor.api.ShardedTensor")
+  local = data(S + "sharded_tensor.shard.Shard", tensor=Tensor(box(values("a.weight", (5, 3)), "F32", (5, 3), offsets, sizes), "F32", sizes), metadata=data(S + "metadata.ShardMetadata", shard_offsets=list(offsets), shard_sizes=list(sizes)))
+  call = f.model[r]["a.weight"]
+  f.model[r]["a.weight"] = Call(call.callee, call.args[0], cls, [cls] + call.args[2][1:], ([local] * count, data(S + "sharded_tensor.metadata.ShardedTensorMetadata", size=size(whole)), None, None, False))
+shard(0, (0, 0), (5, 1))
+'
+  whole "${sharded}shard(1, (0, 1), (5, 2))"
+  wrong "hold 10 of 15 values [DC-CHUNK]" "${sharded}shard(1, (0, 2), (5, 1))"
+  wrong "overlap [DC-CHUNK]" "${sharded}shard(1, (0, 0), (5, 3))"
+  wrong "a shard leaves its shape [FS-MESH]" "${sharded}shard(1, (0, 1), (5, 2)); f.model[1]['a.weight'].args[3][0][0].metadata.shard_offsets = [2**62, 1]"
+  wrong "no offsets and sizes" "${sharded}shard(1, (0, 1), (5, 2)); f.model[1]['a.weight'].args[3][0][0].metadata.shard_sizes = [5]"
+  wrong "its metadata are of another shape [FS-MESH]" "${sharded}shard(1, (0, 1), (5, 2), whole=(5, 4))"
+  wrong "more than 64 shards in one file [FS-MESH]" "${sharded}shard(1, (0, 1), (5, 2), count=65)"
+  wrong "[FS-PIECE]" "${sharded}shard(1, (0, 1), (5, 2)); f.model[1]['a.weight'].args[3][0][0].tensor.shape = (2, 5)"
+}
