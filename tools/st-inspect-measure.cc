@@ -140,10 +140,14 @@ std::string unread_text(const std::vector<const Tensor*>& tensors) {
 
 // With `parts`, what they say; else what is read now.
 int measure_with(const Options& o, const Input& input, const std::vector<const Tensor*>& tensors,
-                 const CombinedParts* parts) {
+                 const CombinedParts* parts, const Input* base) {
   const bool loadable = input.weights.findings.first_up_to(Level::kLoads) == nullptr;
   Findings findings = check_input(input);
   Measured measured;
+  if (base != nullptr && !is_refused(input)) {
+    measured.in_base = check_adapter(input, *base);
+    findings = findings.without("AD-RANK");  // which is judged for each module now
+  }
   bool failed = false;
   if (o.stats && loadable) {
     measured.total = print_stats(o, input, tensors, findings, measured, parts);
@@ -162,14 +166,18 @@ int measure_with(const Options& o, const Input& input, const std::vector<const T
     if (!o.common.json) print_hashes(input, tensors, *measured.hashes);
   }
   if (o.common.json) {
-    out(input_json(input, gather_facts(input), findings, tensors, measured, o.paths.size() == 1 ? 2 : 0));
+    Findings all = findings;
+    if (measured.in_base) all.add_all(measured.in_base->findings);
+    out(input_json(input, gather_facts(input), all, tensors, measured, o.paths.size() == 1 ? 2 : 0));
   } else if (o.check) {
     out(safety_text(input));
     // "sound" would be the wrong last word on a pickle that runs code.
     if (safety_exit_code(input) == 0 || !findings.list().empty()) out(check_text(input, findings, o.level));
+    if (measured.in_base) out(adapter_check_text(*measured.in_base));
   }
   if (o.check)
     if (const int checked = check_exit_code(input, findings, o.level)) return checked;
+  if (measured.in_base && !is_applied(*measured.in_base)) return 1;
   if (!o.check && !o.common.json) warn_of_danger(input);  // a report has it already
   if (is_refused(input)) return 4;
   if (failed) return 1;
@@ -186,9 +194,10 @@ void warn_of_danger(const Input& input) {
   for (const Component& component : input.components) warn_of_danger(component.input);
 }
 
-int measure(const InspectOptions& options, const Input& input, const std::vector<const Tensor*>& tensors) {
+int measure(const InspectOptions& options, const Input& input, const std::vector<const Tensor*>& tensors,
+            const Input* base) {
   if (options.check) require_equal_copies(input.weights, options.common.thread_count());
-  return measure_with(options, input, tensors, nullptr);
+  return measure_with(options, input, tensors, nullptr, base);
 }
 
 int measure_part(const InspectOptions& o, const Input& input, const std::vector<const Tensor*>& tensors) {
@@ -221,7 +230,7 @@ int combine(InspectOptions o) {
   require_loadable(input);
   const std::vector<const Tensor*> tensors = choose_tensors(input.weights, o.globs, o.sort_key);
   parts.require_whole(input.weights, tensors);
-  return measure_with(o, input, tensors, &parts);
+  return measure_with(o, input, tensors, &parts, nullptr);
 }
 
 }  // namespace mu

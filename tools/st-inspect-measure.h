@@ -12,8 +12,9 @@ namespace mu {
 // Warns on stderr, for views that don't show it, that loading the file would run code.
 void warn_of_danger(const Input& input);
 
-// --stats, --hash, --check and --json, in any combination. The exit code.
-int measure(const InspectOptions& options, const Input& input, const std::vector<const Tensor*>& tensors);
+// --stats, --hash, --check and --json, in any combination; `base` is that of --base, or null. The exit code.
+int measure(const InspectOptions& options, const Input& input, const std::vector<const Tensor*>& tensors,
+            const Input* base);
 
 // --part: the numbers of one part.
 int measure_part(const InspectOptions& options, const Input& input,

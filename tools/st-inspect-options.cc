@@ -78,6 +78,8 @@ void derive(InspectOptions& o) {
   if (o.combine && (views_of(o) > (o.stats || o.hash || o.check ? 1 : 0) || o.sort || !o.filters.empty()))
     throw usage("--combine takes no other view, --sort or --filter")
         .hint("give them to the runs with --part");
+  if (o.base && (!o.check || o.combine)) throw usage("--base needs --check, and excludes --combine");
+  if (o.base && *o.base == "-") throw usage("--base can't be standard input");
   if (o.diff && o.paths.size() != 2)
     throw usage(fmt::format("--diff compares two inputs, not {}", o.paths.size()));
   if (!o.diff && (!o.maps.empty() || o.rtol || o.atol || o.ignore_dtype))
@@ -104,6 +106,7 @@ InspectOptions parse_inspect_options(int argc, char** argv) {
   app.flag("--hash", o.hash, "SHA-256 of files, tensors and content");
   app.optional_value("--check", "LEVEL", "spec", o.check, "check against loads, spec (default) or hub",
                      {"loads", "spec", "hub"});
+  app.value("--base", "BASE", o.base, "with --check: what an adapter changes in BASE");
   app.flag("--diff", o.diff, "compare two inputs");
   app.group("Selection");
   app.list("--filter", "GLOB", o.filters, "only tensors with matching names (repeatable)");

@@ -23,7 +23,7 @@ struct InspectOptions {
   std::vector<std::string> paths, filters, maps;
   bool tensors = false, names = false, header = false, stats = false, hash = false, diff = false,
        ignore_dtype = false, names_as_is = false, combine = false;
-  std::optional<std::string> tree, metadata, check, print, sort, fail_on, rtol, atol;
+  std::optional<std::string> tree, metadata, check, base, print, sort, fail_on, rtol, atol;
   CommonOptions common;
   std::optional<Part> part;
   // Derived.

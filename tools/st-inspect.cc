@@ -14,6 +14,9 @@
 #include "inspect/report.h"
 #include "inspect/safety.h"
 #include "inspect/slice.h"
+#include "model/prepare.h"
+#include "os/file.h"
+#include "os/folder.h"
 #include "remote.h"
 #include "st-inspect-measure.h"
 #include "st-inspect-options.h"
@@ -24,6 +27,8 @@ namespace {
 using namespace mu;
 
 using Options = InspectOptions;
+
+constexpr std::uint64_t kMaxConfig = 16U << 20;  // bytes: real ones have some KB; bounds memory
 
 double tolerance_of(const std::optional<std::string>& text, std::string_view option) {
   if (!text) return 0;
@@ -77,7 +82,20 @@ StreamData stdin_data(const Options& o) {
   return o.stats || o.hash || o.print ? StreamData::kSpool : StreamData::kCount;
 }
 
-int inspect(const Options& o, const std::string& path) {
+// The model of --base, with the names that loaders see. Only headers are read, and its config, which lies beside a
+// file.
+Input open_base(const std::string& path) {
+  Input base = open_operand(path, StreamData::kLeave);
+  require_loadable(base);
+  require_model(base, "--base takes the model that the adapter is for");
+  const std::string config = join_path(parent_of(path), "config.json");
+  if (!base.folder && exists(config))
+    in_file(config, [&] { base.config = parse_model_config(read_whole_file(config, kMaxConfig)); });
+  prepare_model(base, {});
+  return base;
+}
+
+int inspect(const Options& o, const std::string& path, const Input* base) {
   const Input input =
       open_operand(path, stdin_data(o),
                    {.everything = o.tree.has_value(), .components = FolderOptions::Components::kBeside});
@@ -96,7 +114,7 @@ int inspect(const Options& o, const std::string& path) {
   } else if (o.names) {
     print_names(tensors, o.common.null);
   } else if (o.stats || o.hash || o.check || o.common.json) {
-    return measure(o, input, tensors);
+    return measure(o, input, tensors, base);
   } else if (o.tensors) {
     print_tensors(input, tensors);
   } else if (o.tree) {
@@ -122,6 +140,9 @@ int main(int argc, char** argv) {
     const Options o = parse_inspect_options(argc, argv);
     if (o.diff) return diff(o);
     if (o.combine) return combine(o);
-    return for_each_operand(o.paths, [&o](const std::string& path) { return inspect(o, path); });
+    std::optional<Input> base;
+    if (o.base) base = open_base(*o.base);
+    return for_each_operand(
+        o.paths, [&](const std::string& path) { return inspect(o, path, base ? &*base : nullptr); });
   });
 }

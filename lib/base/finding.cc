@@ -30,6 +30,13 @@ void Findings::add_all(const Findings& other) {
   for (const auto& [rule, count] : other.counts_) counts_[rule] += count - std::min(count, kKept);
 }
 
+Findings Findings::without(std::string_view rule) const {
+  Findings rest = *this;
+  std::erase_if(rest.list_, [rule](const Finding& finding) { return finding.rule == rule; });
+  rest.counts_.erase(rule);
+  return rest;
+}
+
 std::uint64_t Findings::count(std::string_view rule) const {
   const auto found = counts_.find(rule);
   return found == counts_.end() ? 0 : found->second;

@@ -38,6 +38,9 @@ class Findings {
   void add(Finding finding);
   void add_all(const Findings& other);
 
+  // All but those of a rule.
+  [[nodiscard]] Findings without(std::string_view rule) const;
+
   [[nodiscard]] const std::vector<Finding>& list() const { return list_; }
   // How many of a rule there were, the dropped ones included.
   [[nodiscard]] std::uint64_t count(std::string_view rule) const;

@@ -183,13 +183,11 @@ Findings check_input(const Input& input) {
   return findings;
 }
 
-std::string check_text(const Input& input, const Findings& findings, Level level) {
+std::string findings_text(const Findings& findings, Level level, const std::string& name) {
   std::string text;
-  std::uint64_t shown = 0;
   std::map<std::string_view, std::uint64_t> per_rule;
   for (const Finding& finding : findings.list()) {
     if (finding.level > level) continue;
-    ++shown;
     ++per_rule[finding.rule];
     const std::string place = finding.offset ? fmt::format("byte {}: ", *finding.offset) : "";
     const char* const severity = finding.level == Level::kLoads ? "fatal"
@@ -200,11 +198,15 @@ std::string check_text(const Input& input, const Findings& findings, Level level
   }
   for (const auto& [rule, count] : per_rule) {
     if (findings.count(rule) > count)
-      text += fmt::format("{}: {} more of {}\n", escape_name(input.name),
+      text += fmt::format("{}: {} more of {}\n", escape_name(name),
                           group_digits(findings.count(rule) - count), rule);
   }
-  const std::string who = escape_name(input.name);
-  if (shown == 0) return fmt::format("{}: sound, level {}\n", who, level_name(level));
+  return text;
+}
+
+std::string check_text(const Input& input, const Findings& findings, Level level) {
+  const std::string who = escape_name(input.name), text = findings_text(findings, level, input.name);
+  if (text.empty()) return fmt::format("{}: sound, level {}\n", who, level_name(level));
   const std::optional<Level> reached = level_reached(findings);
   return text + (reached ? fmt::format("{}: reaches level {}\n", who, level_name(*reached))
                          : fmt::format("{}: the reference library refuses it\n", who));

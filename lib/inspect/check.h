@@ -13,7 +13,10 @@ namespace mu {
 // completeness (MD-*, level hub). Reads small files of the folder, but no tensors.
 Findings check_input(const Input& input);
 
-// One line for each finding that breaks `level` or a weaker level, then one line with the verdict.
+// One line for each finding that breaks `level` or a weaker level; `name` is that of the input.
+std::string findings_text(const Findings& findings, Level level, const std::string& name);
+
+// The same lines, then one with the verdict.
 std::string check_text(const Input& input, const Findings& findings, Level level);
 
 // The verdict that all views share: true if the reference library refuses to open the input or a component of it,

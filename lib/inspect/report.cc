@@ -155,6 +155,7 @@ std::string input_json(const Input& input, const InputFacts& facts, const Findin
   json.end_array().key("notes").begin_array();
   for (const std::string& note : facts.notes) json.value(note);
   json.end_array();
+  if (measured.in_base) write_adapter_check(json, *measured.in_base);
   write_object(json, input);
   write_pickles(json, input);
   if (measured.total) {

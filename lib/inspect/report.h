@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "inspect/check_adapter.h"
 #include "inspect/facts.h"
 #include "inspect/measure.h"
 
@@ -16,6 +17,7 @@ struct Measured {
   std::vector<std::string> stats;  // stats_json() of each tensor
   std::optional<TensorStats> total;
   std::optional<Hashes> hashes;
+  std::optional<AdapterCheck> in_base;
 };
 
 // Statistics of one tensor as a JSON object on one line.

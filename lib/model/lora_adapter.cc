@@ -46,7 +46,7 @@ bool is_of_all_experts(std::string_view module) {
   return module.ends_with(".experts");
 }
 
-void check_module(LoraModule& module, const LoraConfig& config) {
+void check_module(const LoraModule& module, const LoraConfig& config) {
   const std::string kind = module.is_embedding ? "lora_embedding_" : "lora_";
   if (module.a == nullptr || module.b == nullptr)
     fail(module, fmt::format("has {}{} but no {}{}", kind, module.a == nullptr ? "B" : "A", kind,
@@ -64,21 +64,26 @@ void check_module(LoraModule& module, const LoraConfig& config) {
     fail(module,
          fmt::format("lora_A has {} rows but lora_B has {} columns: the slice of one rank, or a torn file",
                      a[0], b[1]));
-  module.rank = a[0];
   if (module.magnitude != nullptr && module.magnitude->element_count() != b[0])
     fail(module, "its magnitude vector does not have one value for each row of lora_B");
   if (module.bias != nullptr && module.bias->element_count() != b[0])
     fail(module, "its bias does not have one value for each row of lora_B");
   if (config.use_dora && module.magnitude == nullptr && !module.is_embedding)
     fail(module, "has no magnitude vector, although use_dora is set");
-  module.scale = config.scale_of(module.name);
   // Those of a stack of experts have a rank for each expert: merge.h. Servers want no target_parameters beside them.
   if (config.rank == 0 || config.has_parameter_in(module.name) || is_of_all_experts(module.name)) return;
   const double rank = config.rank_of(module.name);
   if (static_cast<double>(module.rank) != rank)
     fail(module,
          fmt::format("has rank {}, but adapter_config.json says {}: PEFT can't load it", module.rank, rank));
-  module.is_target = config.covers(module.name, module.is_embedding);
+}
+
+// What follows from the config.
+void settle_module(LoraModule& module, const LoraConfig& config) {
+  if (module.a != nullptr && !module.a->shape.empty()) module.rank = module.a->shape[0];
+  module.scale = config.scale_of(module.name);
+  if (config.rank > 0 && !config.has_parameter_in(module.name))
+    module.is_target = config.covers(module.name, module.is_embedding);
 }
 
 ReplacedRows read_rows(const LoraConfig& config, const std::string& module, const Tensor& tensor) {
@@ -114,9 +119,8 @@ void add_factor(AdapterContent& content, std::unordered_map<std::string, std::si
   *slot = &tensor;
 }
 
-}  // namespace
-
-AdapterContent sort_adapter(const std::vector<Tensor>& tensors, const LoraConfig& config) {
+// Half a pair of factors leaves a null.
+AdapterContent gather_content(const std::vector<Tensor>& tensors, const LoraConfig& config) {
   AdapterContent content;
   std::unordered_map<std::string, std::size_t> place;
   for (const Tensor& tensor : tensors) {
@@ -143,7 +147,15 @@ AdapterContent sort_adapter(const std::vector<Tensor>& tensors, const LoraConfig
         break;
     }
   }
-  for (LoraModule& module : content.modules) check_module(module, config);
+  for (LoraModule& module : content.modules) settle_module(module, config);
+  return content;
+}
+
+}  // namespace
+
+AdapterContent sort_adapter(const std::vector<Tensor>& tensors, const LoraConfig& config) {
+  AdapterContent content = gather_content(tensors, config);
+  for (const LoraModule& module : content.modules) check_module(module, config);
   if (!content.modules.empty() && content.replaced.empty() && content.rows.empty() &&
       std::none_of(content.modules.begin(), content.modules.end(),
                    [](const LoraModule& module) { return module.is_target; }))
@@ -203,6 +215,13 @@ std::string weights_in(const std::string& path) {
   throw Error(ErrorKind::kIo, "is not a folder with an adapter_config.json").in_file(escape_name(path));
 }
 
+// Takes the config from its text, of PEFT's form or MLX's, and gives the tensors PEFT's names.
+void settle_form(Adapter& adapter, const std::string& config_path, std::string text) {
+  const bool is_mlx = in_file(config_path, [&] { return is_mlx_config(text); });
+  if (is_mlx) in_file(adapter.name, [&] { text = adopt_mlx_adapter(text, adapter.weights); });
+  in_file(config_path, [&] { adapter.config = parse_lora_config(std::move(text)); });
+}
+
 }  // namespace
 
 Adapter open_adapter(const std::string& path) {
@@ -211,18 +230,37 @@ Adapter open_adapter(const std::string& path) {
   const std::string config = join_path(path, "adapter_config.json");
   if (!is_folder(path) || !exists(config)) refuse(path);
   std::string text = read_whole_file(config, kMaxConfig);
-  const bool is_mlx = in_file(config, [&] { return is_mlx_config(text); });
-  if (!is_mlx) in_file(config, [&] { adapter.config = parse_lora_config(text); });
   Input input = open_input(path, StreamData::kCount);
   require_sound(input);
   require_state_dicts(input, false);
   require_no_placeholders(Placeholders(input.weights.tensors), input.name);
   adapter.weights = std::move(input.weights);
-  if (is_mlx)
-    in_file(path, [&] { adapter.config = parse_lora_config(adopt_mlx_adapter(text, adapter.weights)); });
+  settle_form(adapter, config, std::move(text));
   settle_spellings(adapter.weights);
   in_file(adapter.weights.files.front().name, [&] {
     static_cast<AdapterContent&>(adapter) = sort_adapter(adapter.weights.tensors, adapter.config);
+  });
+  return adapter;
+}
+
+Adapter read_adapter(const Input& input) {
+  Adapter adapter;
+  adapter.name = input.name;
+  adapter.weights = input.weights;
+  refuse_pipeline_adapter(adapter.weights);
+  const std::string config =
+      join_path(input.folder ? input.folder->path : parent_of(input.name), "adapter_config.json");
+  if (exists(config)) settle_form(adapter, config, read_whole_file(config, kMaxConfig));
+  const bool holds_any =
+      std::any_of(adapter.weights.tensors.begin(), adapter.weights.tensors.end(), [](const Tensor& tensor) {
+        const AdapterPiece piece = parse_adapter_name(tensor.name).piece;
+        return piece == AdapterPiece::kFactor || piece == AdapterPiece::kTokens;
+      });
+  if (!holds_any && adapter.config.text.empty())
+    throw malformed("is not an adapter").in_file(escape_name(input.name));
+  settle_spellings(adapter.weights);
+  in_file(adapter.weights.files.front().name, [&] {
+    static_cast<AdapterContent&>(adapter) = gather_content(adapter.weights.tensors, adapter.config);
   });
   return adapter;
 }

@@ -77,6 +77,11 @@ std::string stack_of(const LoraModule& module, const LoraConfig& config);
 // other nor the config.
 Adapter open_adapter(const std::string& path);
 
+// The adapter in an input that is open: a folder, or a file with its config beside it (without one, config.rank is 0).
+// Faults of its factors are for the caller to find; half a pair leaves a null. Throws kMalformed for what is not an
+// adapter, and for kinds that are not supported.
+Adapter read_adapter(const Input& input);
+
 // Sorts tensors, which must have the names that PEFT saves; the result borrows them. Throws kMalformed.
 AdapterContent sort_adapter(const std::vector<Tensor>& tensors, const LoraConfig& config);
 

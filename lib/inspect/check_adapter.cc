@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: Apache-2.0
+// The finder of model/ says where each module is in the base; here it is judged. A module that has a finding changes
+// nothing, or can't be loaded. What st-pack can merge must pass, so tensors that the adapter holds whole may be new in
+// the base (a head for a task), or have other numbers of rows (a vocabulary that grew).
+#include "inspect/check_adapter.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iterator>
+#include <unordered_set>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "inspect/check.h"
+#include "inspect/untouched.h"
+#include "model/adapter_in_base.h"
+#include "model/families.h"
+#include "model/lora_adapter.h"
+#include "tensor/format.h"
+
+namespace mu {
+namespace {
+
+using Shape = std::vector<std::uint64_t>;
+
+std::string_view way_name(NamesInBase::Way way) {
+  switch (way) {
+    case NamesInBase::Way::kAsIs:
+      return "as-is";
+    case NamesInBase::Way::kPublished:
+      return "published";
+    case NamesInBase::Way::kMemory:
+      return "memory";
+    case NamesInBase::Way::kText:
+      return "text";
+    case NamesInBase::Way::kWithout:
+      return "without";
+    case NamesInBase::Way::kWith:
+      return "with";
+  }
+  return "";
+}
+
+// True if every value is 0; stops at the first that is not. A sign alone is no value.
+bool is_zero(const Weights& weights, const Tensor& tensor) {
+  constexpr std::uint64_t kFirst = 64U << 10, kPiece = 1U << 20;  // bytes: most tensors show at once
+  const std::uint64_t width = bits(tensor.dtype) < 8 ? 1 : bits(tensor.dtype) / 8;
+  std::vector<std::byte> bytes;
+  for (std::uint64_t at = 0; at < tensor.size; at += bytes.size()) {
+    bytes.resize(static_cast<std::size_t>(std::min(at == 0 ? kFirst : kPiece, tensor.size - at)));
+    weights.read(tensor, at, bytes);
+    for (std::size_t i = 0; i < bytes.size(); ++i) {
+      const bool has_sign = i % width == width - 1 && is_floating(tensor.dtype);
+      if ((bytes[i] & std::byte(has_sign ? 0x7F : 0xFF)) != std::byte{0}) return false;
+    }
+  }
+  return true;
+}
+
+std::string quoted(const std::string& name) {
+  return "'" + escape_name(name) + "'";
+}
+
+bool has_vocabulary(const JsonValue& config, std::uint64_t rows) {
+  if (config.find_u64("vocab_size") == rows) return true;
+  return std::any_of(config.members().begin(), config.members().end(), [&](const JsonValue::Member& member) {
+    return member.value.is_object() && member.key.ends_with("_config") && has_vocabulary(member.value, rows);
+  });
+}
+
+class Check {
+ public:
+  Check(const Input& input, const Input& base)
+      : adapter_(read_adapter(input)),
+        base_(base),
+        found_(find_in_base(adapter_, adapter_.config, base)),
+        tensors_(tensors_by_name(base.weights)) {
+    check_.adapter = input.name;
+    check_.base = base.name;
+    check_.way = found_.names.way();
+  }
+
+  AdapterCheck run() {
+    if (std::string note = found_.names.note(); !note.empty()) add_note("", std::move(note));
+    if (adapter_.config.rank == 0)
+      add_note("", "there is no adapter_config.json: ranks and lora_alpha can't be judged");
+    std::vector<std::size_t> applied;
+    for (std::size_t i = 0; i < adapter_.modules.size(); ++i) {
+      if (!adapter_.modules[i].is_target) continue;
+      ++check_.modules;
+      if (check_module(adapter_.modules[i], found_.modules[i])) applied.push_back(i);
+    }
+    check_.changed = applied.size();
+    for (std::size_t i = 0; i < adapter_.rows.size(); ++i) check_rows(adapter_.rows[i], found_.rows[i]);
+    for (std::size_t i = 0; i < adapter_.replaced.size(); ++i)
+      check_whole(adapter_.replaced[i], found_.replaced[i]);
+    check_saved_modules();
+    check_effect(applied);
+    note_left_out();
+    return std::move(check_);
+  }
+
+ private:
+  void found(std::string_view rule, const std::string& module, const std::string& message) {
+    check_.findings.add({rule, Level::kSpec, false, escape_name(module) + ": " + message,
+                         adapter_.weights.files.front().name});
+  }
+  void add_note(std::string rule, std::string message) {
+    check_.notes.push_back({std::move(rule), std::move(message)});
+  }
+
+  void found_missing(const std::string& module, const PlaceInBase& place) {
+    std::string message = "the base has no tensor " + quoted(place.name);
+    if (found_.is_ambiguous)
+      message = "the base has several models that this adapter fits, so that it is applied to none";
+    std::vector<std::string> candidates;
+    for (const std::string& name : place.candidates) candidates.push_back(quoted(name));
+    if (!candidates.empty()) message += "; it has " + join(candidates, ", ");
+    found("AD-NAMES", module, message);
+  }
+
+  // True if it changes the base.
+  bool check_module(const LoraModule& module, const PlaceInBase& place) {
+    const std::string rank = rank_fault(module, place);
+    if (!rank.empty()) found("AD-RANK", module.name, rank);
+    if (place.is_missing()) {
+      found_missing(module.name, place);
+      return false;
+    }
+    std::string shape = shape_fault(module, place);
+    if (shape.empty()) shape = bias_fault(module, place);
+    if (!shape.empty()) found("AD-SHAPE", module.name, shape);
+    if (!shape.empty() || !rank.empty()) return false;
+    if (changed_.insert(place.name).second) check_.parameters += parameters_of(module, place);
+    return true;
+  }
+
+  // Of the tensors of the base that get the delta.
+  static std::uint64_t parameters_of(const LoraModule& module, const PlaceInBase& place) {
+    if (place.shape.empty()) return module.b->shape[0] * module.a->shape[1];
+    std::uint64_t count = 1;
+    for (const std::uint64_t size : place.shape) count *= size;
+    return count;
+  }
+
+  [[nodiscard]] std::string rank_fault(const LoraModule& module, const PlaceInBase& place) const {
+    const std::string kind = module.is_embedding ? "lora_embedding_" : "lora_";
+    if (module.a == nullptr || module.b == nullptr)
+      return fmt::format("has {0}{1} but no {0}{2}", kind, module.a == nullptr ? "B" : "A",
+                         module.a == nullptr ? "A" : "B");
+    const Shape &a = module.a->shape, &b = module.b->shape;
+    if (a.size() < 2 || b.size() < 2) return "";  // a fault of shape
+    if (a[0] != b[1]) return fmt::format("{0}A has {1} rows, but {0}B has {2} columns", kind, a[0], b[1]);
+    const LoraConfig& config = adapter_.config;
+    if (config.rank == 0) return "";
+    const bool is_stack = !place.parameter.ends_with(".weight");
+    const auto stated = static_cast<std::uint64_t>(config.rank_of(is_stack ? place.parameter : module.name));
+    // A stack has a rank for each expert.
+    const std::uint64_t experts = !is_stack                 ? 1
+                                  : place.shape.size() == 3 ? place.shape[0]
+                                                            : std::max<std::uint64_t>(a[0] / stated, 1);
+    if (experts == 0 || a[0] % experts != 0) return "";  // a fault of shape
+    if (a[0] / experts == stated) return "";
+    return fmt::format("has rank {}, but adapter_config.json says {}", a[0] / experts, stated);
+  }
+
+  static std::string shape_fault(const LoraModule& module, const PlaceInBase& place) {
+    if (module.a == nullptr || module.b == nullptr) return "";
+    const Shape &a = module.a->shape, &b = module.b->shape;
+    if (a.size() < 2 || a.size() != b.size()) return "its factors are not matrices";
+    if (module.a->element_count() == 0 || module.b->element_count() == 0)
+      return "an empty factor, as ZeRO stage 3 leaves it";
+    if (!place.fits)
+      return fmt::format("its factors {} and {} don't fit {}, which is {}", shape_text(a), shape_text(b),
+                         quoted(place.name), shape_text(place.shape));
+    if (module.magnitude != nullptr && module.magnitude->element_count() != b[0])
+      return "its magnitude vector does not have one value for each row of lora_B";
+    return "";
+  }
+
+  // Of lora_bias, which needs a bias in the base.
+  [[nodiscard]] std::string bias_fault(const LoraModule& module, const PlaceInBase& place) const {
+    if (module.bias == nullptr || !place.parameter.ends_with(".weight")) return "";
+    const std::string name = found_.names(module.name + ".bias");
+    const auto bias = tensors_.find(name);
+    if (bias == tensors_.end()) return "has a bias, but the base has no tensor " + quoted(name);
+    return bias->second->element_count() == module.bias->element_count()
+               ? ""
+               : "its bias and " + quoted(name) + " differ in length";
+  }
+
+  void check_rows(const ReplacedRows& rows, const PlaceInBase& place) {
+    if (place.is_missing()) return found_missing(rows.module, place);
+    const Shape& w = place.tensors.front()->shape;
+    if (w.size() != 2 || w[1] != rows.rows->shape[1])
+      return found("AD-SHAPE", rows.module,
+                   fmt::format("its trained rows have {} columns, but {} is {}", rows.rows->shape[1],
+                               quoted(place.name), shape_text(w)));
+    for (const std::uint64_t id : rows.ids) {
+      if (id >= w[0])
+        return found("AD-SHAPE", rows.module,
+                     fmt::format("a row was trained for token {}, but the base has {}", id, w[0]));
+    }
+    ++check_.rows;
+    if (!changed_.contains(place.name)) check_.parameters += rows.rows->element_count();
+  }
+
+  void check_whole(const ReplacedTensor& whole, const PlaceInBase& place) {
+    if (place.is_missing()) {
+      ++check_.added;
+      return add_note("", escape_name(whole.name) + " is not in the base: it is added");
+    }
+    const Shape &w = place.tensors.front()->shape, &own = whole.tensor->shape;
+    const bool rows_differ = !w.empty() && w.size() == own.size() && w[0] != own[0] &&
+                             std::equal(w.begin() + 1, w.end(), own.begin() + 1);
+    const bool may_differ = rows_differ && ((base_.config && has_vocabulary(base_.config->root, w[0])) ||
+                                            is_head_of_task(adapter_.config.task_type, whole.name));
+    if (w != own && !may_differ)
+      return found(
+          "AD-SHAPE", whole.name,
+          fmt::format("the tensor is {}, but {} is {}", shape_text(own), quoted(place.name), shape_text(w)));
+    if (rows_differ)
+      add_note("", fmt::format("{} has {} rows, in the base {}: they are resized", escape_name(whole.name),
+                               own[0], w[0]));
+    ++check_.whole;
+    if (changed_.insert(place.name).second) check_.parameters += whole.tensor->element_count();
+  }
+
+  // PEFT loads no adapter that lacks a module which it was trained with.
+  void check_saved_modules() {
+    for (const std::string& key : adapter_.config.modules_to_save) {
+      const auto is_of = [&](std::string_view tensor) {
+        const std::string_view module = saved_module(tensor.substr(0, tensor.rfind('.')), key);
+        return module == key || module.ends_with("." + key);
+      };
+      const auto& whole = adapter_.replaced;
+      if (std::any_of(whole.begin(), whole.end(), [&](const ReplacedTensor& one) { return is_of(one.name); }))
+        continue;
+      const std::string own = found_.names(key + ".weight");
+      const std::vector<Tensor>& tensors = base_.weights.tensors;
+      const auto lacking = std::find_if(tensors.begin(), tensors.end(), [&](const Tensor& tensor) {
+        return tensor.name == own || is_of(tensor.name);
+      });
+      if (lacking != tensors.end())
+        found("AD-NAMES", key,
+              fmt::format("modules_to_save names it and the base has {}, but the adapter lacks it: PEFT does "
+                          "not load such an adapter",
+                          quoted(lacking->name)));
+    }
+  }
+
+  // A delta that is not zero; DoRA's magnitudes and biases change something by themselves.
+  [[nodiscard]] bool has_effect(const LoraModule& module) const {
+    if (module.magnitude != nullptr) return true;
+    if (module.bias != nullptr && !is_zero(adapter_.weights, *module.bias)) return true;
+    return !is_zero(adapter_.weights, *module.b) && !is_zero(adapter_.weights, *module.a);
+  }
+
+  void check_effect(const std::vector<std::size_t>& applied) {
+    const std::string all = "all modules";
+    if (check_.modules == 0 && !adapter_.modules.empty())
+      found("AD-NOOP", all, "target_modules of adapter_config.json names none of them: PEFT applies nothing");
+    if (applied.empty()) return;
+    const std::vector<LoraModule>& modules = adapter_.modules;
+    const auto is_scaled = [&](std::size_t i) {
+      const std::string& parameter = found_.modules[i].parameter;
+      return modules[i].magnitude != nullptr ||
+             adapter_.config.alpha_of(parameter.ends_with(".weight") ? modules[i].name : parameter) != 0;
+    };
+    std::vector<std::size_t> scaled;
+    std::copy_if(applied.begin(), applied.end(), std::back_inserter(scaled), is_scaled);
+    if (scaled.empty() && adapter_.config.rank > 0) {
+      found("AD-NOOP", all,
+            "lora_alpha is 0, so that their factors do nothing; lora-extract --alpha N sets it");
+    } else if (check_.rows + check_.whole == 0 &&
+               std::none_of(scaled.begin(), scaled.end(),
+                            [&](std::size_t i) { return has_effect(modules[i]); })) {
+      found("AD-NOOP", all,
+            "each has an lora_A or lora_B that is zero: the adapter was not trained, or was emptied");
+    } else {
+      return;
+    }
+    check_.changed = 0;
+    check_.parameters = 0;
+  }
+
+  void note_left_out() {
+    const std::uint64_t count = adapter_.modules.size() - check_.modules;
+    if (count > 0 && check_.modules > 0)
+      add_note("",
+               fmt::format("{} of the adapter left out: target_modules don't name them, and PEFT applies no "
+                           "other",
+                           plural(count, "module")));
+    const Untouched untouched = find_untouched(adapter_, adapter_.config, found_, base_);
+    if (untouched.missing == 0 || check_.changed == 0) return;
+    add_note("AD-PARTIAL",
+             fmt::format(
+                 "the config is for {} of the base, but the adapter has nothing for {} of them, such as {}",
+                 plural(untouched.covered, "module"), untouched.missing, quoted(untouched.first)));
+  }
+
+  const Adapter adapter_;
+  const Input& base_;
+  const AdapterInBase found_;
+  const TensorsByName tensors_;              // of the base
+  std::unordered_set<std::string> changed_;  // names in the base
+  AdapterCheck check_;
+};
+
+bool changes_anything(const AdapterCheck& check) {
+  return check.changed + check.rows + check.whole + check.added > 0;
+}
+
+std::string verdict(const AdapterCheck& check) {
+  const std::string base = escape_name(check.base);
+  if (!changes_anything(check)) {
+    const bool unmatched = check.modules > 0 && check.findings.count("AD-NAMES") >= check.modules;
+    return unmatched ? fmt::format("matches nothing in {}: a server would serve the base unchanged", base)
+                     : fmt::format("changes nothing in {}", base);
+  }
+  std::vector<std::string> parts;
+  if (check.modules > 0)
+    parts.push_back(check.changed == check.modules
+                        ? plural(check.modules, "module")
+                        : fmt::format("{} of {}", check.changed, plural(check.modules, "module")));
+  if (check.rows > 0) parts.push_back("rows of " + plural(check.rows, "embedding"));
+  if (check.whole > 0) parts.push_back(plural(check.whole, "whole tensor"));
+  if (parts.empty()) return fmt::format("adds {} to {}", plural(check.added, "tensor"), base);
+  return fmt::format("changes {} of {}: {} {}", join(parts, ", "), base, group_digits(check.parameters),
+                     check.parameters == 1 ? "parameter" : "parameters");
+}
+
+}  // namespace
+
+bool is_applied(const AdapterCheck& check) {
+  return check.findings.list().empty() && changes_anything(check);
+}
+
+AdapterCheck check_adapter(const Input& adapter, const Input& base) {
+  return Check(adapter, base).run();
+}
+
+std::string adapter_check_text(const AdapterCheck& check) {
+  const std::string who = escape_name(check.adapter);
+  std::string text = findings_text(check.findings, Level::kSpec, check.adapter);
+  for (const AdapterCheck::Note& note : check.notes)
+    text += fmt::format("{}: {} [{}note]\n", who, note.message, note.rule.empty() ? "" : note.rule + " ");
+  return text + fmt::format("{}: {}\n", who, verdict(check));
+}
+
+void write_adapter_check(JsonWriter& json, const AdapterCheck& check) {
+  json.key("base").begin_object().member("path", check.base).member("names", way_name(check.way));
+  json.member("modules", check.modules)
+      .member("changed_modules", check.changed)
+      .member("changed_parameters", check.parameters)
+      .member("changed_rows", check.rows)
+      .member("replaced_tensors", check.whole)
+      .member("added_tensors", check.added);
+  json.key("notes").begin_array();
+  for (const AdapterCheck::Note& note : check.notes) {
+    json.begin_object();
+    if (!note.rule.empty()) json.member("rule", note.rule);
+    json.member("message", note.message).end_object();
+  }
+  json.end_array().end_object();
+}
+
+}  // namespace mu
