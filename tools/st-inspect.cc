@@ -88,6 +88,9 @@ Input open_base(const std::string& path) {
   Input base = open_operand(path, StreamData::kLeave);
   require_loadable(base);
   require_model(base, "--base takes the model that the adapter is for");
+  for (const WeightsFile& file : base.weights.files) {
+    if (!file.read_only.empty()) throw malformed(std::string(file.read_only)).in_file(escape_name(file.name));
+  }
   const std::string config = join_path(parent_of(path), "config.json");
   if (!base.folder && exists(config))
     in_file(config, [&] { base.config = parse_model_config(read_whole_file(config, kMaxConfig)); });

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <unordered_map>
 #include <unordered_set>
 
 #include "base/error.h"
@@ -85,6 +86,14 @@ class Check {
     if (std::string note = found_.names.note(); !note.empty()) add_note("", std::move(note));
     if (adapter_.config.rank == 0)
       add_note("", "there is no adapter_config.json: ranks and lora_alpha can't be judged");
+    for (std::size_t i = 0; i < adapter_.replaced.size(); ++i)
+      check_whole(adapter_.replaced[i], found_.replaced[i]);
+    // Saved beside factors of embeddings: the base's own, but for a vocabulary that grew.
+    for (std::size_t i = 0; i < adapter_.layers.size(); ++i) {
+      const PlaceInBase& place = found_.layers[i];
+      if (!place.is_missing() && place.shape != adapter_.layers[i].tensor->shape)
+        check_whole(adapter_.layers[i], place);
+    }
     std::vector<std::size_t> applied;
     for (std::size_t i = 0; i < adapter_.modules.size(); ++i) {
       if (!adapter_.modules[i].is_target) continue;
@@ -93,8 +102,6 @@ class Check {
     }
     check_.changed = applied.size();
     for (std::size_t i = 0; i < adapter_.rows.size(); ++i) check_rows(adapter_.rows[i], found_.rows[i]);
-    for (std::size_t i = 0; i < adapter_.replaced.size(); ++i)
-      check_whole(adapter_.replaced[i], found_.replaced[i]);
     check_saved_modules();
     check_effect(applied);
     note_left_out();
@@ -128,7 +135,7 @@ class Check {
       found_missing(module.name, place);
       return false;
     }
-    std::string shape = shape_fault(module, place);
+    std::string shape = shape_fault(module, place, shape_of(*place.tensors.front(), place.shape));
     if (shape.empty()) shape = bias_fault(module, place);
     if (!shape.empty()) found("AD-SHAPE", module.name, shape);
     if (!shape.empty() || !rank.empty()) return false;
@@ -165,15 +172,23 @@ class Check {
     return fmt::format("has rank {}, but adapter_config.json says {}", a[0] / experts, stated);
   }
 
-  static std::string shape_fault(const LoraModule& module, const PlaceInBase& place) {
+  // Of a tensor of the base, or what the adapter makes of it.
+  [[nodiscard]] const Shape& shape_of(const Tensor& tensor, const Shape& own) const {
+    const auto resized = resized_.find(&tensor);
+    return resized == resized_.end() ? own : resized->second;
+  }
+
+  static std::string shape_fault(const LoraModule& module, const PlaceInBase& place, const Shape& w) {
     if (module.a == nullptr || module.b == nullptr) return "";
     const Shape &a = module.a->shape, &b = module.b->shape;
     if (a.size() < 2 || a.size() != b.size()) return "its factors are not matrices";
     if (module.a->element_count() == 0 || module.b->element_count() == 0)
       return "an empty factor, as ZeRO stage 3 leaves it";
-    if (!place.fits)
+    const std::size_t out = module.is_embedding ? 1 : 0;
+    const bool fits = w == place.shape ? place.fits : w.size() == 2 && w[out] == b[0] && w[1 - out] == a[1];
+    if (!fits)
       return fmt::format("its factors {} and {} don't fit {}, which is {}", shape_text(a), shape_text(b),
-                         quoted(place.name), shape_text(place.shape));
+                         quoted(place.name), shape_text(w));
     if (module.magnitude != nullptr && module.magnitude->element_count() != b[0])
       return "its magnitude vector does not have one value for each row of lora_B";
     return "";
@@ -192,13 +207,13 @@ class Check {
 
   void check_rows(const ReplacedRows& rows, const PlaceInBase& place) {
     if (place.is_missing()) return found_missing(rows.module, place);
-    const Shape& w = place.tensors.front()->shape;
-    if (w.size() != 2 || w[1] != rows.rows->shape[1])
+    const Shape& w = shape_of(*place.tensors.front(), place.shape);
+    if (!w.empty() && (w.size() != 2 || w[1] != rows.rows->shape[1]))
       return found("AD-SHAPE", rows.module,
                    fmt::format("its trained rows have {} columns, but {} is {}", rows.rows->shape[1],
                                quoted(place.name), shape_text(w)));
     for (const std::uint64_t id : rows.ids) {
-      if (id >= w[0])
+      if (!w.empty() && id >= w[0])
         return found("AD-SHAPE", rows.module,
                      fmt::format("a row was trained for token {}, but the base has {}", id, w[0]));
     }
@@ -220,9 +235,11 @@ class Check {
       return found(
           "AD-SHAPE", whole.name,
           fmt::format("the tensor is {}, but {} is {}", shape_text(own), quoted(place.name), shape_text(w)));
-    if (rows_differ)
+    if (rows_differ) {
+      resized_[place.tensors.front()] = own;
       add_note("", fmt::format("{} has {} rows, in the base {}: they are resized", escape_name(whole.name),
                                own[0], w[0]));
+    }
     ++check_.whole;
     if (changed_.insert(place.name).second) check_.parameters += whole.tensor->element_count();
   }
@@ -265,12 +282,12 @@ class Check {
     const std::vector<LoraModule>& modules = adapter_.modules;
     const auto is_scaled = [&](std::size_t i) {
       const std::string& parameter = found_.modules[i].parameter;
-      return modules[i].magnitude != nullptr ||
+      return modules[i].magnitude != nullptr || adapter_.config.rank == 0 ||
              adapter_.config.alpha_of(parameter.ends_with(".weight") ? modules[i].name : parameter) != 0;
     };
     std::vector<std::size_t> scaled;
     std::copy_if(applied.begin(), applied.end(), std::back_inserter(scaled), is_scaled);
-    if (scaled.empty() && adapter_.config.rank > 0) {
+    if (scaled.empty()) {
       found("AD-NOOP", all,
             "lora_alpha is 0, so that their factors do nothing; lora-extract --alpha N sets it");
     } else if (check_.rows + check_.whole == 0 &&
@@ -303,7 +320,8 @@ class Check {
   const Adapter adapter_;
   const Input& base_;
   const AdapterInBase found_;
-  const TensorsByName tensors_;              // of the base
+  const TensorsByName tensors_;  // of the base
+  std::unordered_map<const Tensor*, Shape> resized_;
   std::unordered_set<std::string> changed_;  // names in the base
   AdapterCheck check_;
 };

@@ -252,6 +252,7 @@ class Finder {
       found.rows.push_back(look(found.names, rows.module + ".weight"));
     for (const ReplacedTensor& whole : adapter_.replaced)
       found.replaced.push_back(look(found.names, whole.name));
+    for (const ReplacedTensor& layer : adapter_.layers) found.layers.push_back(look(found.names, layer.name));
   }
 
   [[nodiscard]] std::vector<std::string> candidates(const LoraModule& module,

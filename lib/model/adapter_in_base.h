@@ -40,7 +40,7 @@ struct PlaceInBase {
 struct AdapterInBase {
   NamesInBase names;
   // In the order of the adapter's lists of the same names.
-  std::vector<PlaceInBase> modules, rows, replaced;
+  std::vector<PlaceInBase> modules, rows, replaced, layers;
   // Several places in the base fit the text model that was trained; none was chosen.
   bool is_ambiguous = false;
 };

@@ -82,7 +82,7 @@ void check_module(const LoraModule& module, const LoraConfig& config) {
 void settle_module(LoraModule& module, const LoraConfig& config) {
   if (module.a != nullptr && !module.a->shape.empty()) module.rank = module.a->shape[0];
   module.scale = config.scale_of(module.name);
-  if (config.rank > 0 && !config.has_parameter_in(module.name))
+  if (config.rank > 0 && !config.has_parameter_in(module.name) && !is_of_all_experts(module.name))
     module.is_target = config.covers(module.name, module.is_embedding);
 }
 

@@ -8,7 +8,7 @@ _st_inspect() {
     --fail-on) mapfile -t COMPREPLY < <(compgen -W "nan inf nan,inf" -- "$word"); return ;;
   esac
   if [[ $word == -* ]]; then
-    mapfile -t COMPREPLY < <(compgen -W "--tensors --names --tree --header --metadata --print --stats --hash --check --diff
+    mapfile -t COMPREPLY < <(compgen -W "--tensors --names --tree --header --metadata --print --stats --hash --check --base --diff
       --filter --sort --fail-on --part --combine --dry-run --map --rtol --atol --ignore-dtype --json --null --threads --progress --no-progress --color
       --quiet --verbose --help --version" -- "$word")
   else

@@ -13,8 +13,9 @@ ST_INSPECT = Command(
     operands="paths",
     flags="tensors header stats hash diff combine ignore_dtype dry_run null quiet verbose",
     maybe="names tree metadata check",
-    values="print sort fail_on part rtol atol threads",
+    values="print base sort fail_on part rtol atol threads",
     lists="filter map",
+    files="base",
     views="names header metadata tree",
     several="diff combine",
 )
@@ -32,6 +33,7 @@ def st_inspect(
     stats: bool = False,
     hash: bool = False,
     check: Union[bool, Literal["loads", "spec", "hub"]] = False,
+    base: Optional[StrPath] = None,
     diff: bool = False,
     # Selection
     filter: Strings = (),
@@ -66,6 +68,7 @@ def st_inspect(
       stats         min, max, mean, std, zeros, NaN, Inf
       hash          SHA-256 of files, tensors and content
       check         check against loads, spec (default) or hub
+      base          with check: what an adapter changes in BASE
       diff          compare two inputs
 
     Selection:
