@@ -8,15 +8,13 @@ experts=model.layers.0.mlp.experts
 
 setup() {
   start
-  floats="$BATS_TEST_DIRNAME/floats.py"
   llama
 }
 
-write() { python3 "$floats" "$@"; }
 
 # model FOLDER CONFIG TENSOR...
 model() {
-  write "$1/model.safetensors" "${@:3}"
+  floats "$1/model.safetensors" "${@:3}"
   echo "$2" > "$1/config.json"
 }
 llama() {
@@ -27,7 +25,7 @@ llama() {
 # adapter CONFIG TENSOR...: of rank 2 and alpha 4, for q_proj and v_proj unless CONFIG says otherwise.
 adapter() {
   rm -rf ad
-  write ad/adapter_model.safetensors "${@:2}"
+  floats ad/adapter_model.safetensors "${@:2}"
   python3 -c 'import json, sys
 print(json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "v_proj"], **json.loads(sys.argv[1])}))' "$1" > ad/adapter_config.json
 }

@@ -131,6 +131,24 @@ PY
   has stderr "without encryption"
 }
 
+@test "whether a base on the hub takes an adapter: its headers are read, no tensor" {
+  published base
+  expect 0 st-inspect --check --base hf://ada/tiny "$FIXTURES/lora-adapter"
+  has output "changes 6 modules of hf://ada/tiny: 7,168 parameters"
+  [ "$(hub_count 'e["route"] == "info"')" = 1 ]
+  [ "$(hub_count 'e["port"] == "storage"')" = 1 ]
+  no_leak
+  expect 0 st-inspect --check --base hf://ada/tiny/model.safetensors "$FIXTURES/lora-adapter"
+  expect 0 hub-push -q "$FIXTURES/lora-adapter" ada/tiny-lora
+  expect 0 st-inspect --check --base "$FIXTURES/base" hf://ada/tiny-lora hf://ada/tiny-lora/adapter_model.safetensors
+  [ "$(grep -c "changes 6 modules" <<< "$output")" = 2 ]
+  [[ $output != *"no adapter_config.json"* ]]
+  expect 4 st-inspect --check --base hf://ada/tiny hf://ada/tiny
+  expect 6 st-inspect --check --base hf://ada/none "$FIXTURES/lora-adapter"
+  hub_fault storage-get truncate '"times":-1'
+  expect 75 st-inspect --check --base hf://ada/tiny "$FIXTURES/lora-adapter"
+}
+
 @test "gated, unknown and wrongly named" {
   published base
   hub_fault resolve status '"status":403,"code":"GatedRepo","message":"Access to model ada/tiny is restricted"'
