@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+// Tensors are sorted by what their names say: factors by module and slot, rows, whole tensors. The config then says
+// of each module its scale and whether it is a target. What is to be merged must be whole and fit together, which
+// sort_adapter() checks; read_adapter() leaves faults to a caller that reports them one by one.
 #include "model/lora_adapter.h"
 
 #include <fmt/format.h>
