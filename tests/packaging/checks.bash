@@ -51,22 +51,18 @@ hub DEMO_HUB
 hub README_HUB # README shows what a Hub says that has nothing yet
 export DEMO_HUB
 
-# keep FOLDER TAR: that folder as an archive in the cache, which is never there in part.
-keep() { mkdir -p "$cache" && tar -cf "$2.new.$$" -C "$1" . && mv "$2.new.$$" "$2"; }
-
-# deb_licences DEB: the terms of all that its programs are built from are in it.
-deb_licences() {
-  local names name
-  names=$(dpkg-deb --fsys-tarfile "$1" | tar -t) || return
-  for name in $(awk '!/^ *(#|$)/ && $4 == "programs" {print $1}' "$root/tools/packaging/portable/libraries.txt") "${@:2}"; do
-    grep -qxF "./usr/share/doc/modelutils/licences/$name.txt" <<< "$names" || { echo "$1: the licence of $name is missing"; return 1; }
-  done
-}
-
-# sources TREE: the demo, README and the fixtures, below TREE/src.
-sources() {
-  mkdir -p "$1/src/tests/cli" && cp "$root/README.md" "$1/src/" && cp "$root/tests/cli/recipes.py" "$1/src/tests/cli/" &&
-    cp -r "$root/tests/demo" "$root/tests/fixtures" "$1/src/tests/"
+# unpacked TREE TAR COMMAND...: TAR of the cache in TREE, and below TREE/src the demo, README and the fixtures. If TAR is not
+# there, the command first makes the folder $work/new, which is kept as TAR, never in part.
+unpacked() {
+  local tree=$1 tar=$cache/$2
+  shift 2
+  if [ ! -f "$tar" ]; then
+    rm -rf "$work/new"
+    "$@" && mkdir -p "$cache" && tar -cf "$tar.new.$$" -C "$work/new" . && mv "$tar.new.$$" "$tar" || return
+  fi
+  mkdir -p "$tree/src/tests/cli" && tar -xf "$tar" -C "$tree" &&
+    cp "$root/README.md" "$tree/src/" && cp "$root/tests/cli/recipes.py" "$tree/src/tests/cli/" &&
+    cp -r "$root/tests/demo" "$root/tests/fixtures" "$tree/src/tests/"
 }
 
 # For bash -e inside a Debian where the wheel is installed: the demo, and the five minutes of README.
