@@ -44,6 +44,16 @@ def hub():
 
 
 @pytest.fixture(scope="session")
+def offline(tmp_path_factory):
+    """Runs code without a network, as `python -c` does."""
+    from offline import Offline
+
+    offline = Offline(tmp_path_factory.mktemp("offline"))
+    yield offline
+    offline.stop()
+
+
+@pytest.fixture(scope="session")
 def trainers():
     """Starts training runs."""
     from trainer_fixture import Trainers

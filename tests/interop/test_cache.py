@@ -28,14 +28,6 @@ def push(folder, repo, cache, *options):
     return pathlib.Path(done.stdout.strip().removeprefix("file://"))
 
 
-def python_offline(code, cache):
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(cache), "HF_HOME": str(cache.parent / "hf")}
-    done = subprocess.run(["unshare", "-n", sys.executable, "-c", code] if os.geteuid() == 0 else [sys.executable, "-c", code],
-                          env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def git_tree(files):
     """The id of a tree: {path: (size, hash)} with SHA-256 for files in LFS. Independent of our C++."""
     entries = {}
@@ -71,17 +63,17 @@ def layout(repo, commit):
     return found
 
 
-def test_a_full_model_loads_by_name_without_a_network(cache):
+def test_a_full_model_loads_by_name_without_a_network(cache, offline):
     push(FIXTURES / "base", "ada/tiny", cache)
-    assert "LlamaForCausalLM" in python_offline(
+    assert "LlamaForCausalLM" in offline.run(
         "from transformers import AutoModelForCausalLM, AutoTokenizer\n"
-        "print(type(AutoModelForCausalLM.from_pretrained('ada/tiny')).__name__, AutoTokenizer.from_pretrained('ada/tiny')('a').input_ids)", cache)
+        "print(type(AutoModelForCausalLM.from_pretrained('ada/tiny')).__name__, AutoTokenizer.from_pretrained('ada/tiny')('a').input_ids)", cache.parent, cache)
     assert not scan_cache_dir(cache).warnings
     listing = subprocess.run([pathlib.Path(sys.executable).with_name("hf"), "cache", "ls", "--cache-dir", cache], capture_output=True, text=True)
     assert listing.returncode == 0 and "ada/tiny" in listing.stdout
 
 
-def test_an_adapter_loads_by_name_on_its_base_without_a_network(cache, tmp_path):
+def test_an_adapter_loads_by_name_on_its_base_without_a_network(cache, tmp_path, offline):
     adapter = tmp_path / "adapter"
     shutil.copytree(FIXTURES / "lora-run/checkpoint-40", adapter)
     document = json.loads((adapter / "adapter_config.json").read_text())
@@ -89,8 +81,8 @@ def test_an_adapter_loads_by_name_on_its_base_without_a_network(cache, tmp_path)
     (adapter / "adapter_config.json").write_text(json.dumps(document))
     push(FIXTURES / "base", "ada/base", cache)
     push(adapter, "ada/adapter", cache)
-    assert "PeftModel" in python_offline(
-        "from peft import AutoPeftModelForCausalLM\nprint(type(AutoPeftModelForCausalLM.from_pretrained('ada/adapter')).__mro__)", cache)
+    assert "PeftModel" in offline.run(
+        "from peft import AutoPeftModelForCausalLM\nprint(type(AutoPeftModelForCausalLM.from_pretrained('ada/adapter')).__mro__)", tmp_path, cache)
     assert not scan_cache_dir(cache).warnings
 
 

@@ -156,17 +156,19 @@ def test_evaluation_results_are_read_as_eval_results(tmp_path, run):
     assert found == {("arc_easy", "acc"): 0.25, ("gsm8k", "exact_match"): 1e-05}
 
 
-def run_snippet(text, where, cache):
-    code = re.search(r"```python\n(.*?)```", text, re.DOTALL).group(1)
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(cache), "HF_HOME": str(cache), "CUDA_VISIBLE_DEVICES": ""}
-    result = subprocess.run([sys.executable, "-c", code], cwd=where, env=environment, capture_output=True)
-    assert result.returncode == 0, result.stderr.decode()
-    assert result.stdout.strip() != b"" or "decode" in code
-    return result.stdout.decode()
+@pytest.fixture
+def run_snippet(offline):
+    def call(text, where, cache):
+        code = re.search(r"```python\n(.*?)```", text, re.DOTALL).group(1)
+        said = offline.run(code, where, cache)
+        assert said.strip() != "" or "decode" in code
+        return said
+
+    return call
 
 
 @pytest.mark.parametrize("chat", [True, False])
-def test_the_snippet_of_a_full_model_runs_offline(fixtures, tmp_path, run, chat):
+def test_the_snippet_of_a_full_model_runs_offline(fixtures, tmp_path, run, run_snippet, chat):
     shutil.copytree(fixtures / "full-run/checkpoint-40", tmp_path / "model")
     if not chat:
         (tmp_path / "model/chat_template.jinja").unlink()
@@ -175,14 +177,14 @@ def test_the_snippet_of_a_full_model_runs_offline(fixtures, tmp_path, run, chat)
     run_snippet(text, tmp_path, tmp_path / "cache")
 
 
-def test_the_snippet_of_a_run_runs_offline(fixtures, tmp_path, run):
+def test_the_snippet_of_a_run_runs_offline(fixtures, tmp_path, run, run_snippet):
     shutil.copytree(fixtures / "full-run", tmp_path / "full-run")
     text = run("card-gen", tmp_path / "full-run").stdout.decode()
     assert "# full-run\n" in text
     run_snippet(text, tmp_path, tmp_path / "cache")
 
 
-def test_the_snippet_of_an_adapter_runs_offline(fixtures, tmp_path, run):
+def test_the_snippet_of_an_adapter_runs_offline(fixtures, tmp_path, run, run_snippet):
     shutil.copytree(fixtures / "lora-run/checkpoint-40", tmp_path / "adapter")
     repo = tmp_path / "cache/models--owner--base"
     commit = "0123456789abcdef0123456789abcdef01234567"
@@ -193,7 +195,7 @@ def test_the_snippet_of_an_adapter_runs_offline(fixtures, tmp_path, run):
     run_snippet(text, tmp_path, tmp_path / "cache")
 
 
-def test_the_snippets_of_an_encoder_decoder_run_offline(fixtures, tmp_path, run):
+def test_the_snippets_of_an_encoder_decoder_run_offline(fixtures, tmp_path, run, run_snippet):
     from peft import LoraConfig, get_peft_model
     from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
 
@@ -251,7 +253,7 @@ def tiny(kind, **more):
     (("BertConfig", "BertForMaskedLM"), {}, "fill-mask"),
     (("BertConfig", "BertModel"), {}, "feature-extraction"),
 ])
-def test_the_snippets_of_other_tasks_run_offline(fixtures, tmp_path, run, kind, more, task):
+def test_the_snippets_of_other_tasks_run_offline(fixtures, tmp_path, run, run_snippet, kind, more, task):
     shutil.copytree(fixtures / "base", tmp_path / "model")
     (tmp_path / "model/model.safetensors").unlink()
     tiny(kind, **more).save_pretrained(tmp_path / "model")
@@ -266,7 +268,7 @@ def test_the_snippets_of_other_tasks_run_offline(fixtures, tmp_path, run, kind, 
     run_snippet(text, tmp_path, tmp_path / "cache")
 
 
-def test_the_snippet_of_a_reward_adapter_runs_offline(fixtures, tmp_path, run):
+def test_the_snippet_of_a_reward_adapter_runs_offline(fixtures, tmp_path, run, run_snippet):
     from peft import LoraConfig, get_peft_model
 
     repo = tmp_path / "cache/models--owner--base"

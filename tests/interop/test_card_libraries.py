@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cards of folders that sentence-transformers, diffusers, timm and SetFit save: right library, task and facts, and code that runs."""
 import json
-import os
 import pathlib
 import re
-import subprocess
-import sys
 
 import diffusers_tasks
 import pytest
@@ -20,12 +17,12 @@ def card_of(run, folder, *options):
     return ModelCard(run("card-gen", folder, *options).stdout.decode())
 
 
-def run_code(card, where):
-    code = re.search(r"```python\n(.*?)```", card.text, re.DOTALL)[1]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
-    result = subprocess.run([sys.executable, "-c", code], cwd=where, env=environment, capture_output=True)
-    assert result.returncode == 0, result.stderr.decode()
-    return result.stdout.decode()
+@pytest.fixture
+def run_code(offline):
+    def call(card, where):
+        return offline.run(re.search(r"```python\n(.*?)```", card.text, re.DOTALL)[1], where, where / "cache")
+
+    return call
 
 
 def bert(path, cls=transformers.BertModel, **more):
@@ -41,7 +38,7 @@ def bert(path, cls=transformers.BertModel, **more):
 
 
 @pytest.mark.parametrize("prompts", [{}, {"query": "query: ", "document": "text: "}])
-def test_a_sentence_transformer(tmp_path, run, prompts):
+def test_a_sentence_transformer(tmp_path, run, run_code, prompts):
     st = pytest.importorskip("sentence_transformers")
     from sentence_transformers import models
 
@@ -59,7 +56,7 @@ def test_a_sentence_transformer(tmp_path, run, prompts):
 
 
 @pytest.mark.full
-def test_cross_and_sparse_encoders(tmp_path, run):
+def test_cross_and_sparse_encoders(tmp_path, run, run_code):
     st = pytest.importorskip("sentence_transformers")
     from sentence_transformers.sparse_encoder import models
 
@@ -92,7 +89,7 @@ def test_the_library_writes_the_same_about_its_model(tmp_path, run):
     assert set(theirs.data.tags) <= set(ours.data.tags)
 
 
-def test_setfit(tmp_path, run):
+def test_setfit(tmp_path, run, run_code):
     setfit = pytest.importorskip("setfit")
     from sentence_transformers import SentenceTransformer, models
     from sklearn.linear_model import LogisticRegression
@@ -118,7 +115,7 @@ def test_the_table_of_diffusers_tasks_is_that_of_diffusers():
         assert TABLE.read_text() == diffusers_tasks.table(found, version)
 
 
-def test_a_pipeline_of_diffusers(tmp_path, run):
+def test_a_pipeline_of_diffusers(tmp_path, run, offline):
     diffusers = pytest.importorskip("diffusers")
     unet = diffusers.UNet2DModel(sample_size=8, in_channels=3, out_channels=3, block_out_channels=(32, 64), layers_per_block=1, norm_num_groups=8,
                                  down_block_types=("DownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "UpBlock2D"))
@@ -128,11 +125,11 @@ def test_a_pipeline_of_diffusers(tmp_path, run):
     assert "- Pipeline: `DDPMPipeline`" in card.text and f"- Diffusers {diffusers.__version__}" in card.text
     code = re.search(r"```python\n(.*?)```", card.text, re.DOTALL)[1].replace(', device_map="cuda"', "").replace("bfloat16", "float32")
     code = code.replace("pipe()", "pipe(num_inference_steps=1)")
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    offline.run(code, tmp_path, tmp_path / "cache")
     assert (tmp_path / "image.png").exists()
 
 
-def test_timm(tmp_path, run):
+def test_timm(tmp_path, run, run_code):
     timm = pytest.importorskip("timm")
     model = timm.create_model("resnet10t", pretrained=False, num_classes=3)
     timm.models.save_for_hf(model, str(tmp_path / "out"), model_config={"label_names": ["a", "b", "c"]})

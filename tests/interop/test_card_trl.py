@@ -289,18 +289,15 @@ def train(base, out, cache, lora="full", script=TRAIN):
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(cache), "HF_HOME": str(cache), "CUDA_VISIBLE_DEVICES": ""}
     result = subprocess.run([sys.executable, "-c", script, str(base), str(out), lora], env=environment, capture_output=True)
     assert result.returncode == 0, result.stderr.decode()
-    return environment
 
 
-def run_code(text, where, environment):
-    code = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
-    result = subprocess.run([sys.executable, "-c", code], cwd=where, env=environment, capture_output=True)
-    assert result.returncode == 0, result.stderr.decode()
+def code_of(text):
+    return re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
 
 
 @pytest.mark.parametrize("lora", ["full", "lora"])
-def test_a_run_of_trls_own_trainer(fixtures, tmp_path, run, cache, lora):
-    environment = train("owner/base", tmp_path / "out", cache, lora)
+def test_a_run_of_trls_own_trainer(fixtures, tmp_path, run, offline, cache, lora):
+    train("owner/base", tmp_path / "out", cache, lora)
     readme = tmp_path / "out/README.md"
     before = readme.read_text()
     assert 'model="None"' in before
@@ -313,7 +310,7 @@ def test_a_run_of_trls_own_trainer(fixtures, tmp_path, run, cache, lora):
     assert theirs["bibliography"] == ours["bibliography"]
     assert "None" not in after and "licence:" not in after
     assert ("lora" in ours["tags"]) == (lora == "lora")
-    run_code(after, tmp_path, environment)  # TRL's quick start, which now names the folder
+    offline.run(code_of(after), tmp_path, cache)  # TRL's quick start, which now names the folder
     run("card-gen", "-i", tmp_path / "out")
     assert readme.read_text() == after
     lint = run("card-gen", "--lint", readme).stdout
@@ -363,7 +360,7 @@ def test_a_local_base_is_never_shown_and_dead_links_are_mended(fixtures, tmp_pat
 
 
 def test_a_run_of_transformers_own_trainer(tmp_path, run, cache):
-    environment = train("owner/base", tmp_path / "out", cache, script=TRANSFORMERS)
+    train("owner/base", tmp_path / "out", cache, script=TRANSFORMERS)
     readme = tmp_path / "out/README.md"
     before = readme.read_text()
     theirs = facts_of(before)
@@ -386,4 +383,4 @@ def test_a_run_of_transformers_own_trainer(tmp_path, run, cache):
     assert [line for line in after.splitlines() if line in set(kept)] == [line for line in kept if line not in hollow]
     assert "model-index" in ModelCard(after).data.to_dict() or "results: []" in after
     run("card-gen", "--check", tmp_path / "out")
-    run_code(after, tmp_path, environment)
+    offline.run(code_of(after), tmp_path, cache)
