@@ -120,7 +120,7 @@ asan: setup build/asan/build.ninja ## the same tests with address and undefined 
 	@cmake --build --preset asan
 	@$(TESTS) build/asan
 
-tsan: setup build/tsan/build.ninja ## unit tests of os, weights, ckpt and hub with the thread sanitizer; ALL=1: all tests
+tsan: setup build/tsan/build.ninja ## the unit tests that start threads, with the thread sanitizer; ALL=1: all tests
 	@cmake --build --preset tsan --target $(if $(ALL),all,thread_tests)
 	@$(TESTS) build/tsan $(if $(ALL),,--threads)
 
