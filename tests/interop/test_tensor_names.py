@@ -8,6 +8,10 @@ import transformers
 import names_table
 
 TABLE = pathlib.Path(__file__).resolve().parents[2] / "lib/model/data/tensor_names.txt"
+# Experts in each spelling, joined projections, prefixes, scopes, groups, offsets.
+SAMPLE = ["MixtralForCausalLM", "Qwen2MoeForCausalLM", "PhimoeForCausalLM", "GraniteMoeForCausalLM", "JambaForCausalLM", "NemotronHForCausalLM", "LagunaForCausalLM",
+          "Qwen2_5_VLForConditionalGeneration", "LlavaForConditionalGeneration", "LlavaModel", "Gemma3ForConditionalGeneration", "InternVLForConditionalGeneration",
+          "GPTNeoXForCausalLM", "NomicBertModel", "ViTForImageClassification", "Inkling2ForCausalLM"]
 
 
 def words(text):
@@ -23,11 +27,7 @@ def table():
     return lines
 
 
-# Experts in each spelling, joined projections, prefixes, scopes, groups, offsets.
-@pytest.mark.parametrize("name", [
-    "MixtralForCausalLM", "Qwen2MoeForCausalLM", "PhimoeForCausalLM", "GraniteMoeForCausalLM", "JambaForCausalLM", "NemotronHForCausalLM", "LagunaForCausalLM",
-    "Qwen2_5_VLForConditionalGeneration", "LlavaForConditionalGeneration", "LlavaModel", "Gemma3ForConditionalGeneration", "InternVLForConditionalGeneration",
-    "GPTNeoXForCausalLM", "NomicBertModel", "ViTForImageClassification", "Inkling2ForCausalLM"])
+@pytest.mark.parametrize("name", SAMPLE)
 def test_a_class_is_as_the_library_has_it(table, name):
     entry = names_table.describe(getattr(transformers, name))
     kind, rules, side, auto = table["class"][name]
