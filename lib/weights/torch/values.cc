@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "weights/torch/values.h"
 
+#include <span>
+#include <string>
+
 namespace mu {
 
 PickleId attribute_in(const Pickle& pickle, PickleId state, std::string_view name) {
