@@ -23,6 +23,7 @@
 #include "model/placeholders.h"
 #include "os/interrupt.h"
 #include "pack/casts.h"
+#include "pack/sharding.h"
 #include "weights/layout.h"
 #include "weights/npy.h"
 #include "weights/shards.h"
@@ -61,10 +62,7 @@ Metadata planned_metadata(const PackPlan& plan, const PackOptions& options, cons
 // shard: loaders of quantised weights read them there.
 void plan_shards(PackPlan& plan, std::vector<PackedTensor> tensors, const PackOptions& options,
                  const Input& input, const std::string& stem) {
-  std::vector<std::uint64_t> sizes;
-  sizes.reserve(tensors.size());
-  for (const PackedTensor& tensor : tensors) sizes.push_back(tensor.output.size);
-  std::vector<std::vector<std::size_t>> shards = split_into_shards(sizes, options.max_shard_size);
+  std::vector<std::vector<std::size_t>> shards = shards_of(tensors, options.max_shard_size);
   if (shards.empty()) shards.emplace_back();
   Metadata metadata = planned_metadata(plan, options, input);
   if (shards.size() == 1) {
