@@ -11,7 +11,7 @@ in the order of the state dict. Libraries are imported once; ranks are forks of 
     fsdp1, fsdp1mesh                    FullyShardedDataParallel, whose entries are ShardedTensors, or DTensors with a mesh
     accelerate                          fsdp2 under the names of accelerate's files
     lora                                fsdp2 of an adapter of peft; WORLD-lora.peft is what peft saves of it
-    partial                             a DTensor that was never reduced"""
+    partial, stages, experts            what can't be made whole: a DTensor that was never reduced, a pipeline, expert parallelism"""
 import contextlib
 import copy
 import json
@@ -148,7 +148,16 @@ def partial(rank, world, out):
     save(rank, world, out, {"summed": summed}, {"summed": summed.full_tensor()})
 
 
+def stages(rank, world, out):
+    save(rank, world, out, {f"layers.{rank}.weight": torch.ones(2)}, {"unknown": torch.ones(1)})
+
+
+def experts(rank, world, out):
+    save(rank, world, out, {"layers.0.experts.weight": torch.full((2,), rank)}, {"unknown": torch.ones(1)})
+
+
 CASES = {
+    "stages": stages, "experts": experts,
     "fsdp2": fsdp2, "hsdp": hsdp, "tp": tp, "dim1": dim1, "boxes": boxes, "fsdp1": fsdp1, "lora": lora, "partial": partial,
     "hsdptp": lambda *a: tp(*a, replicas=2),
     "fsdp1mesh": lambda *a: fsdp1(*a, mesh=True),

@@ -22,7 +22,7 @@ WHOLE = {
     8: ["fsdp2", "hsdp", "tp", "hsdptp", "boxes"],
 }
 ADAPTERS = [(2, "lora"), (8, "lora")]
-SUMMED = [(2, "partial")]
+REFUSED = [(2, "partial"), (2, "stages"), (2, "experts")]
 EACH = [(world, case) for world, cases in WHOLE.items() for case in cases]
 
 
@@ -30,7 +30,7 @@ EACH = [(world, case) for world, cases in WHOLE.items() for case in cases]
 def made(tmp_path_factory):
     """made(world, case): the folder of a case, one of all that were written together."""
     out = tmp_path_factory.mktemp("fsdp")
-    jobs = [f"{world}:" + ",".join(cases + [case for other, case in ADAPTERS + SUMMED if other == world]) for world, cases in WHOLE.items()]
+    jobs = [f"{world}:" + ",".join(cases + [case for other, case in ADAPTERS + REFUSED if other == world]) for world, cases in WHOLE.items()]
     result = subprocess.run([sys.executable, RUNS, out, *jobs], capture_output=True, text=True, timeout=600, env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
     return lambda world, case: out / f"{world}-{case}"
@@ -115,5 +115,7 @@ def test_ranks_that_do_not_belong_together_are_refused(made, tmp_path, run):
     shutil.copy(made(2, "dim1") / second, other)
     refused(other, second)
     refused(made(2, "partial"), "summed", "Partial")
+    refused(made(2, "stages"), "layers.1.weight", "pipeline")
+    assert b"expert parallelism" in run("st-pack", made(2, "experts"), "-o", tmp_path / "out.safetensors", code=4).stderr
     run("st-pack", made(2, "fsdp2") / second, "-o", tmp_path / "out.safetensors", code=4)
     assert not (tmp_path / "out.safetensors").exists()

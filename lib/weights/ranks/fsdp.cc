@@ -213,7 +213,7 @@ class FsdpReader {
     std::vector<bool> seen(tensors_.size(), false);
     for (const NamedNode& node : file.nodes()) {
       const auto known = index_.find(node.name);
-      if (known == index_.end()) throw mixed(node.name, "rank 0's file has no such tensor");
+      if (known == index_.end()) throw mixed(node.name, "rank 0's file has no such tensor").hint(kPipeline);
       seen[known->second] = true;
       RankTensor tensor = file.read(node);
       count(tensor);
@@ -222,7 +222,8 @@ class FsdpReader {
     const auto missing = std::find(seen.begin(), seen.end(), false);
     if (missing != seen.end())
       throw mixed(tensors_[static_cast<std::size_t>(missing - seen.begin())].tensor.name,
-                  "it is in rank 0's file and not here");
+                  "it is in rank 0's file and not here")
+          .hint(kPipeline);
   }
 
   // Memory has a ceiling, whatever the files say. It holds the pieces of 500 ranks with 5,000 tensors.
@@ -233,6 +234,10 @@ class FsdpReader {
   void count(const RankTensor& tensor) {
     count(std::max<std::size_t>(1, tensor.pieces) * (kNumbersOfPiece + 3 * tensor.shape.size()));
   }
+
+  static constexpr std::string_view kPipeline =
+      "if these are the stages of a pipeline, each with its own layers, save the whole model in the training "
+      "program";
 
   static Error mixed(std::string_view name, std::string_view why) {
     return rule_error("FS-MIX", fmt::format("{}: files of two runs are mixed", why))
