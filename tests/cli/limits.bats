@@ -41,6 +41,27 @@ PY
   expect 0 bash -c 'ulimit -v 262144; st-inspect --stats --hash out'
 }
 
+@test "a hundred thousand experts are split and stacked in the memory that their list takes" {
+  no_sanitizer
+  mkdir in
+  python3 - <<'PY'
+import json, struct
+layers, experts, tensors, at = 50, 667, {}, 0
+json.dump({"architectures": ["Qwen3MoeForCausalLM"], "num_experts": experts}, open("in/config.json", "w"))
+for layer in range(layers):
+    for name, shape in (("gate_up_proj", [experts, 2, 1]), ("down_proj", [experts, 1, 1])):
+        size = 2 * experts * shape[1]
+        tensors[f"model.layers.{layer}.mlp.experts.{name}"] = {"dtype": "BF16", "shape": shape, "data_offsets": [at, at + size]}
+        at += size
+text = json.dumps(tensors).encode()
+open("in/model.safetensors", "wb").write(struct.pack("<Q", len(text)) + text + bytes(i % 251 for i in range(at)))
+PY
+  expect 0 bash -c 'ulimit -v 400000; st-pack -j 1 in -o out'
+  has stderr "(100 -> 100050)"
+  expect 0 bash -c 'ulimit -v 400000; st-pack -q -j 1 out -o back --experts stack'
+  expect 0 st-inspect --diff in back
+}
+
 @test "a limit on the size of files is an error, no signal; nothing is left" {
   cp -r "$FIXTURES/base" in
   expect 7 bash -c 'ulimit -f 8; st-pack in -o out'
