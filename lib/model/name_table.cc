@@ -62,6 +62,7 @@ NameRule rule_of(std::string_view number) {
                                       : Kind::kRename;
   rule.match = words(fields[1]);
   rule.to = words(fields[2]);
+  if (rule.to.empty()) rule.to.emplace_back();  // what matches is taken away
   for (std::size_t i = 3; i < fields.size(); ++i) {
     const auto [key, value] = pair_of(fields[i]);
     if (key == "scope") {

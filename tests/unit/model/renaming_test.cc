@@ -152,6 +152,12 @@ TEST_CASE("renaming: names of the published side, in vectors") {
         std::vector<std::string>{"language_model.lm_head.weight", "vision_tower.x", "score.weight"});
 }
 
+TEST_CASE("renaming: a rule may take a part of a name away") {
+  Model model("RfDetrForObjectDetection");
+  model.add("model.backbone.backbone.embeddings.cls_token", {1, 1, 4});
+  CHECK(model.published().items.size() == 1);
+}
+
 TEST_CASE("renaming: rules that wait for a name see the whole model, and numbers are shifted") {
   Model kimi("Kimi_K25ForConditionalGeneration");
   const std::string blocks = "model.vision_tower.layers.0.";
