@@ -29,7 +29,7 @@ def model_of(name):
     config.architectures = [name]
     for part in [config, *[getattr(config, key, None) for key in getattr(config, "sub_configs", {})]]:
         for key, value in (("num_attention_heads", 2), ("split_ngram_parts", 4)):
-            if key in vars(part or object):
+            if isinstance(vars(part or object).get(key), int):
                 setattr(part, key, value)
     return model
 
