@@ -70,6 +70,7 @@ struct PairResult {
   std::uint64_t noise = 0;            // of `modules`, those in which nothing is above the noise
   std::string_view kernel;
   std::vector<std::string> notes;
+  SeenNamesOfPair seen{};
   std::optional<ServedForm> form{};  // for a server
 };
 

@@ -98,6 +98,7 @@ class Assembly {
     tuned.choice.stem = "adapter_model";
     result_.input = std::move(tuned);
     result_.notes = plan_.notes;
+    result_.seen = plan_.seen;
     if (!config.target_parameters.empty())
       result_.notes.push_back("factors of experts in one tensor are stored as PEFT 0.20 and later read them");
     note_small();

@@ -76,11 +76,8 @@ class Planner {
     plan_.task_type = task_type();
     const ParametersOfPair parameters = parameters_of(base_, tuned_);
     plan_.names = parameters.names;
-    if (parameters.renamed > 0)
-      plan_.notes.push_back(
-          fmt::format("{} of the tuned model {} the names of the model class in the adapter, not "
-                      "those of the files",
-                      plural(parameters.renamed, "tensor"), parameters.renamed == 1 ? "has" : "have"));
+    plan_.seen = parameters.seen;
+    note_names();
     for (const Parameter& parameter : parameters.base) base_by_name_.emplace(parameter.name, &parameter);
     for (const Parameter& parameter : parameters.tuned) tuned_by_name_.emplace(parameter.name, &parameter);
     std::vector<std::string> base_names;
@@ -102,6 +99,21 @@ class Planner {
   }
 
  private:
+  void note_names() {
+    const SeenNames &base = plan_.seen.base, &tuned = plan_.seen.tuned;
+    const auto add = [&](std::uint64_t count, std::string_view side, std::string_view what) {
+      if (count > 0)
+        plan_.notes.push_back(fmt::format("{} of the {} {} {}", plural(count, "tensor"), side,
+                                          count == 1 ? "has" : "have", what));
+    };
+    add(tuned.published, "tuned model",
+        "the names of the model class in the adapter, not those of the files");
+    if (tuned.published == 0)
+      add(base.published, "base", "published names, the tuned model those of the model class in memory");
+    add(base.older, "base", "older names, taken for today's");
+    add(tuned.older, "tuned model", "older names, taken for today's");
+  }
+
   static bool is_dropped(const std::vector<TiedName>& ties, const std::string& name) {
     return std::any_of(ties.begin(), ties.end(),
                        [&name](const TiedName& pair) { return pair.dropped == name; });

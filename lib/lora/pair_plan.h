@@ -77,6 +77,7 @@ struct PairPlan {
   bool conv1d = false;
   std::string task_type;
   std::vector<std::string> notes;
+  SeenNamesOfPair seen;
   std::shared_ptr<const TensorNames> names;  // of the tuned model's class; null if it renames nothing
 };
 

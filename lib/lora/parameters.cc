@@ -2,6 +2,7 @@
 #include "lora/parameters.h"
 
 #include "base/in_file.h"
+#include "model/older_names.h"
 #include "model/renaming.h"
 
 namespace mu {
@@ -45,6 +46,20 @@ std::vector<Parameter> in_memory(const Input& input, const Side& side) {
   return list;
 }
 
+// Counts what was renamed, and gives what still has an older name today's.
+SeenNames count_names(std::vector<Parameter>& parameters) {
+  SeenNames seen;
+  for (Parameter& parameter : parameters) {
+    std::string today = without_older_name(parameter.name);
+    if (parameter.name != parameter.made_of.front()->name)
+      ++seen.published;
+    else if (parameter.name != today)
+      ++seen.older;
+    parameter.name = std::move(today);
+  }
+  return seen;
+}
+
 }  // namespace
 
 ParametersOfPair parameters_of(const Input& base, const Input& tuned) {
@@ -57,8 +72,7 @@ ParametersOfPair parameters_of(const Input& base, const Input& tuned) {
   pair.base = parameters(base, old_side);
   pair.tuned = parameters(tuned, new_side);
   if (known) pair.names = new_side.names;
-  for (const Parameter& parameter : pair.tuned)
-    pair.renamed += parameter.name == parameter.made_of.front()->name ? 0 : 1;
+  pair.seen = {count_names(pair.base), count_names(pair.tuned)};
   return pair;
 }
 

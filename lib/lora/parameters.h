@@ -22,12 +22,23 @@ struct Parameter {
   bool is_opaque = false;
 };
 
+// Tensors of one model that were seen under other names than its files have.
+struct SeenNames {
+  std::uint64_t published = 0,
+                older = 0;  // names of files, and those of older libraries (model/older_names.h)
+};
+
+struct SeenNamesOfPair {
+  SeenNames base, tuned;
+  [[nodiscard]] bool any() const { return base.published + base.older + tuned.published + tuned.older > 0; }
+};
+
 // The parameters of two models, in the order of their tensors. Names of files become memory's if both sides can be
 // told apart, each by its own config (that of the other if it has none); else all names stay as they are. Throws
 // kMalformed, naming it, when a part of a stack is missing.
 struct ParametersOfPair {
   std::vector<Parameter> base, tuned;
-  std::uint64_t renamed = 0;                 // tensors of the tuned model whose names are not memory's
+  SeenNamesOfPair seen;
   std::shared_ptr<const TensorNames> names;  // of the tuned model's class; null if it renames nothing
 };
 ParametersOfPair parameters_of(const Input& base, const Input& tuned);

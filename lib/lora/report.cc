@@ -149,6 +149,22 @@ std::vector<std::string> pair_notes(const PairResult& result) {
   return lines;
 }
 
+namespace {
+
+void write_names(JsonWriter& json, const SeenNamesOfPair& seen) {
+  if (!seen.any()) return;
+  json.key("names").begin_object();
+  for (const auto& [key, side] : {std::pair("base", &seen.base), std::pair("tuned", &seen.tuned)})
+    json.key(key)
+        .begin_object()
+        .member("published", side->published)
+        .member("older", side->older)
+        .end_object();
+  json.end_object();
+}
+
+}  // namespace
+
 std::string pair_json(const PairResult& result, const std::string& base, const std::string& tuned,
                       const std::string& out, bool done,
                       const std::vector<std::pair<std::string, std::uint64_t>>& files) {
@@ -163,6 +179,7 @@ std::string pair_json(const PairResult& result, const std::string& base, const s
       .member("alpha", result.config.alpha)
       .member("kernel", result.kernel)
       .member("unchanged", result.unchanged);
+  write_names(json, result.seen);
   json.key("modules").begin_array();
   for (const ModuleReport& module : result.modules) {
     json.begin_object().member("name", module.name).key("shape").numbers({module.m, module.n});
@@ -192,7 +209,9 @@ std::string pair_plan_json(const PairPlan& plan, const std::vector<std::size_t>&
   std::string text;
   JsonWriter json(text);
   begin_document(json, "pair").member("base", base).member("tuned", tuned).member("output", out);
-  json.member("done", false).key("modules").begin_array();
+  json.member("done", false);
+  write_names(json, plan.seen);
+  json.key("modules").begin_array();
   for (const std::size_t unit : units) {
     const PairTensor& pair = plan.tensors[unit];
     if (!is_matrix(pair)) continue;

@@ -194,3 +194,45 @@ PY
   expect 2 st-inspect --diff --names published a a
   expect 7 st-inspect --names as-is
 }
+
+@test "lora-extract finds one adapter between two models, whatever the names on either side" {
+  local from=$FIXTURES/names/MixtralForCausalLM
+  for side in published merged; do
+    mkdir $side
+    cp "$from/memory/config.json" $side
+    cp "$from/$side.safetensors" $side/model.safetensors
+  done
+  expect 0 lora-extract --base "$from/memory" --tuned merged --rank 2 -o one --json
+  has output '"names": {'
+  expect 0 lora-extract --base published --tuned merged --rank 2 -o two
+  expect 0 lora-extract --base published/model.safetensors --tuned merged --rank 2 -o three
+  cmp one/adapter_model.safetensors two/adapter_model.safetensors
+  cmp one/adapter_model.safetensors three/adapter_model.safetensors
+  cmp <(st-inspect --names --sort name one) <(st-inspect --names --sort name "$from/adapter")
+  expect 0 lora-extract --base merged --tuned "$from/memory" --rank 2 -o back
+  has stderr "of the base have published names, the tuned model those of the model class in memory"
+  cmp <(st-inspect --names one) <(st-inspect --names back)
+  # Older names.
+  for side in a b; do config $side BertModel bert; done
+  floats a/model.safetensors encoder.layer.0.attention.self.query.weight:3x3:0 encoder.layer.0.output.LayerNorm.gamma:3:1
+  floats b/model.safetensors encoder.layer.0.attention.self.query.weight:3x3:1 encoder.layer.0.output.LayerNorm.weight:3:1
+  expect 0 lora-extract --base a --tuned b --rank 1 -o older
+  has stderr "1 tensor of the base has older names, taken for today's"
+  expect 0 lora-extract --base b --tuned a --rank 1 -o newer
+}
+
+@test "an adapter merged into either side is what PEFT publishes" {
+  for class in MixtralForCausalLM LlavaForConditionalGeneration; do
+    local from=$FIXTURES/names/$class
+    mkdir -p $class/published
+    cp "$from/memory/config.json" $class/published
+    cp "$from/published.safetensors" $class/published/model.safetensors
+    expect 0 st-pack "$from/memory" --adapter "$from/adapter" -o $class/a
+    expect 0 st-pack $class/published --adapter "$from/adapter" -o $class/b
+    cmp $class/a/model.safetensors $class/b/model.safetensors
+    # One unit in the last place of the largest value.
+    expect 0 st-inspect --diff --names as-is --atol 1.2e-7 $class/a "$from/merged.safetensors"
+    expect 0 st-pack "$from/memory" --adapter "$from/adapter" --names as-is -o $class/c
+    expect 0 st-inspect --diff $class/a $class/c
+  done
+}
