@@ -11,7 +11,6 @@ setup() {
   llama
 }
 
-
 # model FOLDER CONFIG TENSOR...
 model() {
   floats "$1/model.safetensors" "${@:3}"
