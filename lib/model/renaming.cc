@@ -31,7 +31,11 @@ struct Group {
 class Renamer {
  public:
   Renamer(const std::vector<Tensor>& tensors, const TensorNames& names, const ModelConfig& config, bool saves)
-      : tensors_(tensors), config_(config), saves_(saves), pass_(names, saves) {}
+      : tensors_(tensors),
+        config_(config),
+        rules_(saves ? names.name_class().save : names.name_class().load),
+        saves_(saves),
+        pass_(names, saves) {}
 
   Renaming run() {
     std::vector<std::size_t> order(tensors_.size());
@@ -46,6 +50,9 @@ class Renamer {
                        [](const Group& a, const Group& b) { return a.first < b.first; });
     }
     for (Group& group : groups_) finish(group);
+    if (!saves_) {
+      for (const Group& group : groups_) check_other_stacks(group);
+    }
     return std::move(result_);
   }
 
@@ -78,7 +85,8 @@ class Renamer {
     return &a == &b || (a.match == b.match && a.to == b.to);
   }
 
-  // The layers of a model have as many experts each, in all their stacks.
+  // The stacks of a layer have as many experts each, and as many as the config says: whole experts that are missing at
+  // the end of every list show nowhere else.
   void check_experts() const {
     std::map<std::string, std::pair<std::size_t, std::string>> counts;  // by container: experts, and whose
     for (const Group& group : groups_) {
@@ -90,6 +98,44 @@ class Renamer {
       if (!fresh && at->second.first != count)
         throw malformed(fmt::format("'{}' has {}, '{}' has {}", escape_name(at->second.second),
                                     plural(at->second.first, "expert"), escape_name(group.name), count));
+      check_count(group, count);
+    }
+  }
+
+  void check_count(const Group& group, std::size_t count) const {
+    // Towers count their experts in places of their own.
+    if (group.rule->is_scoped && !group.rule->scope.empty() && group.rule->scope != "language_model") return;
+    const JsonValue* const text = config_.root.find("text_config");
+    std::optional<std::uint64_t> fewest;
+    for (const std::string_view key : {"num_experts", "num_local_experts", "n_routed_experts"}) {
+      std::optional<std::uint64_t> stated = config_.root.find_u64(key);
+      if (!stated && text != nullptr) stated = text->find_u64(key);
+      if (stated) fewest = std::min(fewest.value_or(*stated), *stated);
+    }
+    if (fewest && count < *fewest)
+      throw malformed(fmt::format("'{}' has {}, but config.json says {}", escape_name(group.name),
+                                  plural(count, "expert"), *fewest));
+  }
+
+  // What the class has beside the stack, its other half, must be there.
+  void check_other_stacks(const Group& group) const {
+    const auto container_of = [](const std::string& target) {
+      return target.substr(0, target.rfind('.') + 1);
+    };
+    if (group.rule == nullptr || !stacks_experts(*group.rule) || group.rule->to.size() != 1) return;
+    const std::string& own = group.rule->to.front();
+    const std::size_t at = group.name.rfind(own);
+    if (at == std::string::npos) return;
+    for (const NameRule& rule : rules_) {
+      const std::string& other = rule.to.front();
+      if (!stacks_experts(rule) || rule.scope != group.rule->scope ||
+          container_of(other) != container_of(own))
+        continue;
+      std::string name = group.name;
+      name.replace(at, own.size(), other);
+      if (!places_.contains(name))
+        throw malformed(fmt::format("no tensor matches '{}': '{}' is there without '{}'",
+                                    join(rule.match, "' or '"), escape_name(group.name), escape_name(name)));
     }
   }
 
@@ -145,6 +191,7 @@ class Renamer {
 
   const std::vector<Tensor>& tensors_;
   const ModelConfig& config_;
+  const std::vector<NameRule>& rules_;
   bool saves_;
   NamePass pass_;
   std::vector<Group> groups_;

@@ -206,6 +206,20 @@ TEST_CASE("renaming: rows of rotary embeddings change places by the heads of the
   CHECK(fault_of([&] { headless.memory(); }).find("num_attention_heads") != std::string::npos);
 }
 
+TEST_CASE("renaming: experts that are missing at the end are counted by the config") {
+  const auto fault = [](std::string_view config) {
+    Model model("MixtralForCausalLM", config);
+    for (const char* part : {"0.w1", "0.w2", "0.w3", "1.w1", "1.w2", "1.w3"})
+      model.add("model.layers.0.block_sparse_moe.experts." + std::string(part) + ".weight", {4, 4});
+    return fault_of([&] { model.memory(); });
+  };
+  CHECK(fault(R"(, "num_local_experts": 2)") == "");
+  CHECK(fault(R"(, "num_local_experts": 3)").find("has 2 experts, but config.json says 3") !=
+        std::string::npos);
+  CHECK(fault(R"(, "text_config": {"num_experts": 3})").find("config.json says 3") != std::string::npos);
+  CHECK(fault(R"(, "num_experts": [3, 3])") == "");
+}
+
 TEST_CASE("renaming: what does not fit is refused, by name") {
   const std::string experts = "model.layers.0.block_sparse_moe.experts.";
   const auto published = [&](std::initializer_list<std::pair<const char*, Shape>> parts) {
@@ -214,10 +228,15 @@ TEST_CASE("renaming: what does not fit is refused, by name") {
     return fault_of([&] { model.memory(); });
   };
   const Shape up = {5, 4};
-  CHECK(published({{"0.w1.weight", up}, {"0.w3.weight", up}, {"1.w1.weight", up}, {"1.w3.weight", up}}) ==
-        "");
+  CHECK(published({{"0.w1.weight", up}, {"0.w3.weight", up}, {"0.w2.weight", up}}) == "");
+  CHECK(published({{"0.w1.weight", up}, {"0.w3.weight", up}})
+            .find("'model.layers.0.mlp.experts.gate_up_proj' is there without "
+                  "'model.layers.0.mlp.experts.down_proj'") != std::string::npos);
+  CHECK(published({{"0.w2.weight", up}}).find(".experts.*.w1.weight' or '.experts.*.w3.weight'") !=
+        std::string::npos);
   const std::string stack = "'model.layers.0.mlp.experts.gate_up_proj'";
-  const std::string no_up = published({{"0.w1.weight", up}, {"1.w1.weight", up}});
+  const std::string no_up =
+      published({{"0.w1.weight", up}, {"1.w1.weight", up}, {"0.w2.weight", up}, {"1.w2.weight", up}});
   CHECK(no_up.find(stack + ": 2 of its parts are there, but only 0 match") == 0);
   CHECK(published({{"0.w1.weight", up}, {"0.w3.weight", up}, {"1.w3.weight", up}}).find(stack) == 0);
   CHECK(published({{"0.w2.weight", up}, {"2.w2.weight", up}}).find("its part 1 is missing") !=
