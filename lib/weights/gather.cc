@@ -5,7 +5,7 @@
 //
 // A local range of a dense box is one read. Otherwise it is cut into at most 2·dims - 1 sub-boxes, and each
 // is read with the dimensions sorted by their stride in the source: the innermost ones that fit a window, and
-// of whose bytes enough are wanted, are one read; the outer ones are looped over.
+// that have little between what is wanted, are one read; the outer ones are looped over.
 #include "weights/gather.h"
 
 #include <algorithm>
@@ -19,6 +19,7 @@ namespace mu {
 namespace {
 
 constexpr std::uint64_t kWindow = 1U << 20;  // bytes of the source read at once
+constexpr std::uint64_t kGap = 4096;         // bytes that are read in the time that a read of its own takes
 constexpr std::uint64_t kUsefulPart = 32;    // one wanted byte in so many still beats a read of its own
 
 using Read = std::function<void(std::uint64_t offset, std::span<std::byte> out)>;
@@ -69,25 +70,29 @@ std::uint64_t span_of(std::span<const Side> sides, std::size_t element) {
   return span;
 }
 
-// A buffer that the next one of the same thread takes over. What is read into it may be gathered in turn, so that
+// A buffer that a later one of the same thread takes over. What is read into it may be gathered in turn, so that
 // several are in use at once.
 class Buffer {
  public:
-  explicit Buffer(std::uint64_t size) {
-    bytes_.swap(spare());
-    bytes_.resize(static_cast<std::size_t>(size));
+  explicit Buffer(std::uint64_t size) : size_(static_cast<std::size_t>(size)) {
+    if (!spares().empty()) {
+      bytes_ = std::move(spares().back());
+      spares().pop_back();
+    }
+    if (bytes_.size() < size_) bytes_.resize(size_);
   }
-  ~Buffer() { bytes_.swap(spare()); }
+  ~Buffer() { spares().push_back(std::move(bytes_)); }
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
 
-  [[nodiscard]] std::span<std::byte> bytes() { return bytes_; }
+  [[nodiscard]] std::span<std::byte> bytes() { return std::span(bytes_).first(size_); }
 
  private:
-  static std::vector<std::byte>& spare() {
-    thread_local std::vector<std::byte> spare;
-    return spare;
+  static std::vector<std::vector<std::byte>>& spares() {
+    thread_local std::vector<std::vector<std::byte>> spares;
+    return spares;
   }
+  std::size_t size_;
   std::vector<std::byte> bytes_;
 };
 
@@ -99,27 +104,43 @@ void read_window(std::span<const Side> sides, std::uint64_t offset, std::byte* t
   scatter(sides, window.bytes().data(), to, element);
 }
 
+// Which dimensions of a sub-box are read at once: `steps` of dimension `outer` with all that are inside it.
+struct Joined {
+  std::size_t outer;
+  std::uint64_t steps;
+};
+
+// From the innermost dimension outwards: what lies between two steps is read along where that costs less than
+// another read, as far as the window reaches.
+Joined join_reads(std::span<const Side> sides, std::size_t element) {
+  Joined joined{sides.size(), 1};
+  std::uint64_t span = element, wanted = element;
+  while (joined.outer > 0) {
+    const Side& side = sides[joined.outer - 1];
+    const std::uint64_t gap = side.from > span ? side.from - span : 0;
+    if ((gap > kGap && gap / kUsefulPart > wanted) || span > kWindow) break;
+    const std::uint64_t fitting = side.from == 0 ? side.count : (kWindow - span) / side.from + 1;
+    joined = {joined.outer - 1, std::min(side.count, fitting)};
+    if (fitting < side.count) break;
+    span += (side.count - 1) * side.from;
+    wanted *= side.from == 0 ? 1 : side.count;
+  }
+  return joined;
+}
+
 // Reads a sub-box whose first element lies at `offset`.
-void read_sides(std::span<Side> sides, std::uint64_t offset, std::byte* to, std::size_t element,
-                const Read& read) {
-  std::uint64_t wanted = element;
-  for (const Side& side : sides) wanted *= side.from == 0 ? 1 : side.count;
-  const std::uint64_t span = span_of(sides, element);
-  if (sides.empty() || (span <= kWindow && span / kUsefulPart <= wanted))
-    return read_window(sides, offset, to, element, read);
-  // Too wide: goes along the outermost dimension, as many steps at once as fit the window if that is worth it.
+void read_sides(std::span<Side> sides, Joined joined, std::uint64_t offset, std::byte* to,
+                std::size_t element, const Read& read) {
+  if (sides.empty()) return read_window(sides, offset, to, element, read);
   const Side outer = sides.front();
-  const std::uint64_t inner_span = span_of(sides.subspan(1), element);
-  const bool worth_it = inner_span <= kWindow / 2 && outer.from / kUsefulPart <= wanted / outer.count;
-  if (!worth_it) {
+  if (joined.outer > 0) {
+    --joined.outer;
     for (std::uint64_t i = 0; i < outer.count; ++i)
-      read_sides(sides.subspan(1), offset + i * outer.from, to + i * outer.to, element, read);
+      read_sides(sides.subspan(1), joined, offset + i * outer.from, to + i * outer.to, element, read);
     return;
   }
-  const std::uint64_t step =
-      std::max<std::uint64_t>(1, (kWindow - inner_span) / std::max<std::uint64_t>(1, outer.from));
-  for (std::uint64_t i = 0; i < outer.count; i += step) {
-    sides.front().count = std::min(step, outer.count - i);
+  for (std::uint64_t i = 0; i < outer.count; i += joined.steps) {
+    sides.front().count = std::min(joined.steps, outer.count - i);
     read_window(sides, offset + i * outer.from, to + i * outer.to, element, read);
   }
   sides.front() = outer;
@@ -149,31 +170,23 @@ class BoxReader {
 
   // Fills what of elements [first, last) of the tensor lies in this box.
   void read(std::uint64_t first, std::uint64_t last, std::span<std::byte> out) const {
-    std::uint64_t low = 0, high = runs_;  // the first run that ends after `first`
+    const std::uint64_t at_once = run_ * element_ > kWindow / 4 ? 1 : kWindow / (run_ * element_);
+    std::uint64_t low = run_at(first + 1 > run_ ? first + 1 - run_ : 0, 0, runs_);  // ends after `first`
+    const std::uint64_t high = run_at(last, low, runs_);
     while (low < high) {
-      const std::uint64_t middle = low + (high - low) / 2;
-      (start_of(middle) + run_ > first ? high : low) = middle + (start_of(middle) + run_ > first ? 0 : 1);
-    }
-    while (low < runs_ && start_of(low) < last) {
-      const std::uint64_t start = start_of(low);
-      const std::uint64_t from = std::max(first, start), to = std::min(last, start + run_);
-      const std::span<std::byte> target = out.subspan(static_cast<std::size_t>((from - first) * element_),
-                                                      static_cast<std::size_t>((to - from) * element_));
-      std::uint64_t next = low + 1;
-      if (!dense_ || run_ * element_ > kWindow / 4) {
-        read_local(low * run_ + from - start, low * run_ + to - start, target);
+      const std::uint64_t next = std::min(high, low + at_once);
+      const std::uint64_t start = start_of(low), from = std::max(first, start);
+      const std::uint64_t last_start = start_of(next - 1), to = std::min(last, last_start + run_);
+      const std::uint64_t local = low * run_ + from - start;
+      const std::uint64_t local_end = (next - 1) * run_ + to - last_start;
+      if (next == low + 1) {
+        read_local(local, local_end,
+                   out.subspan(static_cast<std::size_t>((from - first) * element_),
+                               static_cast<std::size_t>((to - from) * element_)));
       } else {
-        // Short runs of a dense box: several with one read.
-        while (next < runs_ && start_of(next) < last && (next - low + 1) * run_ * element_ <= kWindow) ++next;
-        Buffer local((next - low) * run_ * element_);
-        read_local(low * run_, next * run_, local.bytes());
-        for (std::uint64_t run = low; run < next; ++run) {
-          const std::uint64_t begin = std::max(first, start_of(run));
-          const std::uint64_t end = std::min(last, start_of(run) + run_);
-          const std::uint64_t skip = (run - low) * run_ + begin - start_of(run);
-          std::memcpy(out.data() + (begin - first) * element_, local.bytes().data() + skip * element_,
-                      static_cast<std::size_t>((end - begin) * element_));
-        }
+        Buffer runs((local_end - local) * element_);
+        read_local(local, local_end, runs.bytes());
+        spread(low, next, first, last, runs.bytes().data(), out.data());
       }
       low = next;
     }
@@ -190,6 +203,36 @@ class BoxReader {
       run /= box_.size[i];
     }
     return at;
+  }
+
+  // The first of runs [low, high) that begins at this element of the tensor or after it.
+  std::uint64_t run_at(std::uint64_t element, std::uint64_t low, std::uint64_t high) const {
+    while (low < high) {
+      const std::uint64_t middle = low + (high - low) / 2;
+      if (start_of(middle) < element)
+        low = middle + 1;
+      else
+        high = middle;
+    }
+    return low;
+  }
+
+  // Copies what of runs [run, next) lies in elements [first, last) of the tensor to its place.
+  void spread(std::uint64_t run, std::uint64_t next, std::uint64_t first, std::uint64_t last,
+              const std::byte* from, std::byte* out) const {
+    // Runs that differ in their innermost index follow one another at one distance.
+    const std::uint64_t row = box_.size[cut_ - 1], distance = tensor_strides_[cut_ - 1];
+    std::uint64_t start = start_of(run);
+    for (std::uint64_t in_row = run % row; run < next; ++run, ++in_row, start += distance) {
+      if (in_row == row) {
+        in_row = 0;
+        start = start_of(run);
+      }
+      const std::uint64_t begin = std::max(first, start), end = std::min(last, start + run_);
+      const auto size = static_cast<std::size_t>((end - begin) * element_);
+      std::memcpy(out + (begin - first) * element_, from, size);
+      from += size;
+    }
   }
 
   // Elements [first, last) of the box, counted row-major.
@@ -220,7 +263,7 @@ class BoxReader {
     }
     std::stable_sort(sides.begin(), sides.end(),
                      [](const Side& a, const Side& b) { return a.from > b.from; });
-    read_sides(sides, offset, to, element_, read_);
+    read_sides(sides, join_reads(sides, element_), offset, to, element_, read_);
   }
 
   const Box& box_;

@@ -71,6 +71,79 @@ TEST_CASE("gather: a large transposed tensor, wider than any window") {
   CHECK(same);
 }
 
+namespace {
+
+// Values of u16 in one file; how often it was read, and how many bytes.
+struct Counted {
+  std::vector<std::uint16_t> file;
+  std::uint64_t reads = 0, bytes = 0;
+
+  explicit Counted(std::size_t count) : file(count) {
+    for (std::size_t i = 0; i < count; ++i) file[i] = static_cast<std::uint16_t>(i * 31);
+  }
+
+  // Reads a tensor of these boxes, in stretches of `step` bytes.
+  std::vector<std::uint16_t> read(const Shape& shape, std::vector<Box> boxes, std::size_t step = 1U << 20) {
+    Layout layout;
+    layout.shape = shape;
+    layout.boxes = std::move(boxes);
+    Tensor tensor{"t", Dtype::kU16, shape, 0, 0, 2 * element_count(shape).value()};
+    tensor.layout = std::make_shared<Layout>(std::move(layout));
+    std::vector<std::uint16_t> out(element_count(shape).value());
+    const std::span<std::byte> all = std::as_writable_bytes(std::span(out));
+    reads = bytes = 0;
+    for (std::size_t at = 0; at < all.size(); at += step)
+      gather(tensor, at, all.subspan(at, std::min(step, all.size() - at)),
+             [&](std::uint32_t, std::uint64_t offset, std::span<std::byte> part) {
+               REQUIRE(offset + part.size() <= 2 * file.size());
+               std::memcpy(part.data(), reinterpret_cast<const char*>(file.data()) + offset, part.size());
+               ++reads;
+               bytes += part.size();
+             });
+    return out;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("gather: what lies a little apart is one read, what lies far apart is read alone") {
+  // One of many columns: an expert's part of a factor.
+  constexpr std::uint64_t kRows = 4000, kNear = 500, kFar = 3000, kColumn = 7;
+  for (const std::uint64_t columns : {kNear, kFar}) {
+    Counted counted(kRows * columns);
+    for (const std::size_t step : {1U << 20, 1000U}) {
+      const std::vector<std::uint16_t> got =
+          counted.read({kRows}, {{0, 2 * kColumn, {0}, {kRows}, {columns}}}, step);
+      bool same = true;
+      for (std::uint64_t row = 0; row < kRows; ++row)
+        same = same && got[row] == counted.file[row * columns + kColumn];
+      CHECK(same);
+      CHECK(counted.reads == (columns == kFar ? kRows : step == 1000 ? 8 : 4));
+      CHECK(counted.bytes <= 2 * counted.file.size());
+    }
+  }
+}
+
+TEST_CASE("gather: transposed pieces beside one another, whose rows are short runs") {
+  constexpr std::uint64_t kRows = 700, kColumns = 6;
+  Counted counted(2 * kRows * kColumns);
+  const std::uint64_t second = 2 * kRows * kColumns;  // bytes
+  for (const std::size_t step : {1U << 20, 998U, 2U}) {
+    const std::vector<std::uint16_t> got =
+        counted.read({kRows, 2 * kColumns},
+                     {{0, 0, {0, 0}, {kRows, kColumns}, {1, kRows}},
+                      {0, second, {0, kColumns}, {kRows, kColumns}, {1, kRows}}},
+                     step);
+    bool same = true;
+    for (std::uint64_t row = 0; row < kRows; ++row) {
+      for (std::uint64_t c = 0; c < 2 * kColumns; ++c)
+        same = same && got[row * 2 * kColumns + c] == counted.file[c * kRows + row];
+    }
+    CHECK(same);
+    if (step > 1000) CHECK(counted.reads == 2);
+  }
+}
+
 TEST_CASE("tiling: overlaps and holes") {
   const auto error = [](const Shape& shape, const std::vector<Box>& boxes) {
     return error_of([&] { check_tiling("t", shape, boxes); });
