@@ -91,6 +91,15 @@ RUNS=$FIXTURES/fsdp-ranks
   expect 0 st-inspect --diff one.safetensors run.expected.safetensors
   expect 0 st-pack run -o out
   expect 0 st-inspect --diff out run.expected.safetensors
+  # In the folder of a role, beside the state of a data loader.
+  mkdir -p step/actor/huggingface && mv run/* step/actor && cp "$FIXTURES/torch/legacy.pt" step/data.pt
+  echo '{"model_type": "llama"}' > step/actor/huggingface/config.json
+  expect 0 st-pack step -o above
+  expect 0 st-inspect --diff above run.expected.safetensors
+  cmp above/config.json step/actor/huggingface/config.json
+  cp -r step/actor step/critic
+  expect 4 st-pack step -o no
+  has stderr "2 folders hold rank files: actor, critic"
 }
 
 @test "every spelling, made by hand" {
@@ -180,6 +189,13 @@ for n in ("a.weight", "b.weight", "c.weight"):
   wrong "it is cut in dimension 2 but has 2 [FS-MESH]" "$f f.spec(0).placements[0].dim = 2"
   wrong "its split factor is 0 [FS-MESH]" "$f f.spec(0).placements = (placement('_StridedShard', dim=0, split_factor=0),)"
   wrong "no dimensions of its mesh make a split factor of 3 [FS-MESH]" "$f f.spec(0).placements = (placement('_StridedShard', dim=0, split_factor=3),)"
+  # The order in which dimensions of the mesh cut.
+  local order="f = fsdp((2, 2))
+def order(*dims):
+  for r in range(4): f.spec(r).shard_order = (Call(DISTRIBUTED + 'tensor._dtensor_spec.ShardOrderEntry', 0, dims),)
+"
+  whole "${order}order(1)"
+  wrong "cut it in an order that is not read [FS-MESH]" "${order}order(1, 0)"
   wrong "its coordinate 2 lies outside" "$f f.mesh(0)._coordinate_on_dim = (2,)"
   wrong "[FS-MESH]" "$f f.mesh(0)._coordinate_on_dim = (0, 0)"
   wrong "does not say where this rank stands [FS-MESH]" "$f del f.mesh(0)._coordinate_on_dim"

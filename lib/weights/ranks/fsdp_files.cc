@@ -68,6 +68,10 @@ bool is_fsdp_folder(const std::string& folder) {
   return std::any_of(sets.begin(), sets.end(), [](const auto& set) { return set.first.first != 1; });
 }
 
+bool has_fsdp_files(const std::string& folder) {
+  return !model_sets(list_folder(folder)).empty();
+}
+
 FsdpFiles list_fsdp_files(const std::string& folder) {
   const std::vector<FolderEntry> entries = list_folder(folder);
   const Sets sets = model_sets(entries);

@@ -15,6 +15,8 @@ inline constexpr std::string_view kOnlyRank = "model_world_size_1_rank_0.pt";
 
 // True for a folder that holds such files, whole or not; kOnlyRank is not one of them.
 bool is_fsdp_folder(const std::string& folder);
+// The same, and kOnlyRank is one: in a folder below the one that was asked for, it is not just a torch file.
+bool has_fsdp_files(const std::string& folder);
 
 struct FsdpFiles {
   std::vector<std::string> model;  // names, by rank: those of ranks 0 to N - 1

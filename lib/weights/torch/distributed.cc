@@ -14,6 +14,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/checked.h"
 #include "base/error.h"
 #include "base/text.h"
@@ -117,6 +119,24 @@ Placement read_placement(const Pickle& p, PickleId id) {
   throw no_sense(fmt::format("its placement '{}' is unknown", escape_name(pickle_kind_text(p, id))));
 }
 
+// From torch 2.10 on a spec may say that plain Shards cut in another order than that of the mesh. No trainer does.
+void require_usual_order(const Pickle& p, PickleId spec, std::span<const Placement> placements) {
+  if (std::any_of(placements.begin(), placements.end(), [](const Placement& placement) {
+        return placement.kind == Placement::Kind::kStridedShard;
+      }))
+    return;
+  const std::span<const PickleId> entries = items_of(p, pickle_attribute(p, spec, "shard_order"));
+  if (entries.size() > placements.size()) throw no_sense("its order of shards has too many entries");
+  for (const PickleId entry : entries) {
+    if (p.kind(entry) != PickleKind::kCall) continue;
+    const std::span<const PickleId> fields = items_of(p, p.call(entry).args);  // a named tuple
+    const std::optional<std::vector<std::uint64_t>> dims =
+        fields.size() == 2 ? pickle_shape(p, fields[1]) : std::nullopt;
+    if (dims && !std::is_sorted(dims->begin(), dims->end()))
+      throw no_sense("the dimensions of its mesh cut it in an order that is not read");
+  }
+}
+
 // Offsets and sizes of a shard, which lies in the tensor.
 Region read_shard_region(const Pickle& p, PickleId metadata, const std::vector<std::uint64_t>& shape) {
   const std::optional<std::vector<std::uint64_t>> offsets =
@@ -211,6 +231,7 @@ void DistributedReader::read_dtensor(DistributedTensor& tensor, PickleId state) 
     throw no_sense(fmt::format("it has {} on a mesh of {}", plural(placements.size(), "placement"),
                                plural(tensor.mesh->sizes.size(), "dimension")));
   for (const PickleId placement : placements) tensor.placements.push_back(read_placement(p_, placement));
+  require_usual_order(p_, spec, tensor.placements);
   // A named tuple: shape, strides, dtype.
   if (const PickleId meta = pickle_attribute(p_, spec, "tensor_meta");
       meta != kNoNode && p_.kind(meta) == PickleKind::kCall) {
