@@ -152,6 +152,8 @@ std::optional<RankState> rank_state_of(const std::string& path, const FolderOpti
   const std::optional<RankState> ranks = find_rank_state(path);
   if (options.from == From::kAny) return ranks;
   const bool zero = options.from == From::kZero;
+  if (ranks && ranks->kind == RankState::Kind::kFsdp)
+    list_fsdp_files(ranks->path);  // flat parameters are named
   if (!ranks || ranks->kind == RankState::Kind::kFsdp || (ranks->kind == RankState::Kind::kZero) != zero)
     throw malformed(fmt::format("this folder has no rank files of {}",
                                 zero ? "DeepSpeed" : "a torch distributed checkpoint"))

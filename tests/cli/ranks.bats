@@ -295,6 +295,7 @@ for r in range(3): d.metadata[f"__{r}.metadata"] = data(CHECKPOINT + "metadata.M
   named Megatron mp_rank_00_001/model_optim_rng.pt
   named Megatron model_optim_rng.pt
   named Megatron iter_0000010/x latest_checkpointed_iteration.txt
+  named "no weights in this folder" global_step_10/actor/x latest_checkpointed_iteration.txt  # verl, which has the same tracker
   named NeMo context/x weights/y
   named NeMo model.nemo
   named FS-TORN model_world_size_2_rank_0.pt model_world_size_2_rank_1.pt

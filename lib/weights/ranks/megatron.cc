@@ -69,6 +69,10 @@ Error megatron_error(const std::string& folder) {
 }
 
 void refuse_megatron(const std::string& folder, const std::vector<FolderEntry>& entries) {
+  // verl keeps the same tracker, beside the folders of its steps, however it trains.
+  const bool is_verl = std::any_of(entries.begin(), entries.end(), [](const FolderEntry& entry) {
+    return glob_matches("global_step_[0-9]*", entry.name);
+  });
   for (const FolderEntry& entry : entries) {
     const std::string& name = entry.name;
     const bool is_folder = entry.kind == FolderEntry::Kind::kFolder;
@@ -81,7 +85,7 @@ void refuse_megatron(const std::string& folder, const std::vector<FolderEntry>& 
       refuse_classic(folder, fmt::format("Megatron, cut over {} parallel ranks ({})", parallelism_of(name),
                                          escape_name(name)));
     if (is_megatron_file(name)) refuse_classic(folder, "Megatron");
-    if (name == "latest_checkpointed_iteration.txt" || (is_folder && name == "dist_ckpt") ||
+    if ((name == "latest_checkpointed_iteration.txt" && !is_verl) || (is_folder && name == "dist_ckpt") ||
         (is_folder && name == "model" && has_folder(join_path(folder, name), "dist_ckpt")))
       throw megatron_error(is_folder ? join_path(folder, name) : folder);
   }
