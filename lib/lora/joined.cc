@@ -2,25 +2,13 @@
 #include "lora/joined.h"
 
 #include <algorithm>
-#include <charconv>
 #include <vector>
 
-#include "base/text.h"
+#include "model/conversions.h"
 #include "model/name_table.h"
 
 namespace mu {
 namespace {
-
-// Of an expert: the last number in its name.
-std::optional<std::uint64_t> number_in(std::string_view name) {
-  std::optional<std::uint64_t> number;
-  for (const std::string_view part : split(name, '.')) {
-    std::uint64_t value = 0;
-    if (is_digits(part) && std::from_chars(part.data(), part.data() + part.size(), value).ec == std::errc())
-      number = value;
-  }
-  return number;
-}
 
 // Whether the conversion puts equal parts one after the other: the experts, and of each the matrices in order.
 bool is_in_order(const std::vector<NameOperation>& operations) {
@@ -44,7 +32,7 @@ std::optional<std::uint64_t> begin_in(const std::vector<std::uint64_t>& whole, s
   std::vector<std::uint64_t> one = whole;  // of an expert, or of the only one
   std::uint64_t expert = 0;
   if (renamed.conversion->operations.front().name == "MergeModulelist") {
-    const std::optional<std::uint64_t> number = number_in(name);
+    const std::optional<std::uint64_t> number = expert_in(name);
     if (one.size() != 3 || !number || *number >= one[0]) return std::nullopt;
     expert = *number;
     one.erase(one.begin());

@@ -191,16 +191,9 @@ class Step {
 
   // Experts are numbered from 0, without a gap.
   void check_numbers(const Patterned& source) const {
-    const std::vector<std::string_view> first = split(source.tensors.front().name, '.'),
-                                        last = split(source.tensors.back().name, '.');
-    for (std::size_t i = 0; i < std::min(first.size(), last.size()); ++i) {
-      if (first[i] == last[i]) continue;
-      for (std::size_t k = 0; k < source.tensors.size(); ++k) {
-        const std::vector<std::string_view> name = split(source.tensors[k].name, '.');
-        if (i >= name.size() || name[i] != std::to_string(k))
-          throw malformed(fmt::format("'{}': its part {} is missing", escape_name(name_), k));
-      }
-      return;
+    for (std::size_t k = 0; k < source.tensors.size(); ++k) {
+      if (expert_in(source.tensors[k].name) != k)
+        throw malformed(fmt::format("'{}': its part {} is missing", escape_name(name_), k));
     }
   }
 
@@ -347,6 +340,16 @@ std::optional<std::vector<Patterned>> convert(const NameRule& rule, std::vector<
 bool stacks_experts(const NameRule& rule) {
   return !rule.operations.empty() && (rule.operations.front().name == "MergeModulelist" ||
                                       rule.operations.front().name == "ErnieFuseAndSplitTextVisionExperts");
+}
+
+std::optional<std::uint64_t> expert_in(std::string_view name) {
+  std::optional<std::uint64_t> number;
+  for (const std::string_view part : split(name, '.')) {
+    std::uint64_t value = 0;
+    if (is_digits(part) && std::from_chars(part.data(), part.data() + part.size(), value).ec == std::errc())
+      number = value;
+  }
+  return number;
 }
 
 }  // namespace mu

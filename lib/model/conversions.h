@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -30,5 +31,8 @@ std::optional<std::vector<Patterned>> convert(const NameRule& rule, std::vector<
 
 // True if the conversion stacks the experts of a layer.
 bool stacks_experts(const NameRule& rule);
+
+// Of the published name of an expert ("….experts.3.w1.weight"): the last number in it. Nothing if it has none.
+std::optional<std::uint64_t> expert_in(std::string_view name);
 
 }  // namespace mu

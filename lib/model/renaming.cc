@@ -107,7 +107,8 @@ class Renamer {
     if (group.rule->is_scoped && !group.rule->scope.empty() && group.rule->scope != "language_model") return;
     const JsonValue* const text = config_.root.find("text_config");
     std::optional<std::uint64_t> fewest;
-    for (const std::string_view key : {"num_experts", "num_local_experts", "n_routed_experts"}) {
+    for (const std::string_view key :
+         {"num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"}) {
       std::optional<std::uint64_t> stated = config_.root.find_u64(key);
       if (!stated && text != nullptr) stated = text->find_u64(key);
       if (stated) fewest = std::min(fewest.value_or(*stated), *stated);

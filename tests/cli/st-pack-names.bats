@@ -160,6 +160,11 @@ PY
     has stderr "--names as-is"
     expect 4 st-pack in -o new --experts split
   done
+  # The classes of a type have several rules.
+  echo '{"model_type":"mixtral"}' > in/config.json
+  expect 0 st-pack in -o out --force
+  expect 4 st-pack in -o new --names published
+  has stderr "no config.json names its class"
   rm in/config.json
   expect 4 st-pack in -o new --names published
   [ ! -e new ]
@@ -213,8 +218,13 @@ PY
     expect 4 st-pack in -o new --experts stack --exclude $lost
     has stderr "model.layers.${lost:13:1}.mlp.experts"
   done
-  # All of one kind in a layer.
+  # All of one kind in a layer, a whole stack, an expert, all experts but one.
   expect 4 st-pack in -o new --experts stack --exclude 'model.layers.0.*.w3.weight'
+  expect 4 st-pack in -o new --experts stack --exclude 'model.layers.0.*.w2.weight'
+  has stderr "is there without 'model.layers.0.mlp.experts.down_proj'"
+  for expert in 0 2; do expect 4 st-pack in -o new --experts stack --exclude "*.experts.$expert.*"; done
+  has stderr "'model.layers.0.mlp.experts.gate_up_proj' has 2 experts, but config.json says 3"
+  expect 4 st-pack in -o new --experts stack --select '*.experts.1.*'
   [ ! -e new ]
   expect 0 st-pack in -o new --experts stack --exclude 'model.layers.0.*'
 }

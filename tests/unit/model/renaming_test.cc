@@ -243,6 +243,8 @@ TEST_CASE("renaming: what does not fit is refused, by name") {
         std::string::npos);
   CHECK(published({{"1.w2.weight", up}, {"2.w2.weight", up}}).find("its part 0 is missing") !=
         std::string::npos);
+  // One alone is not taken for the first.
+  CHECK(published({{"1.w2.weight", up}}).find("its part 0 is missing") != std::string::npos);
   CHECK(published({{"0.w2.weight", up}, {"1.w2.weight", {4, 4}}}).find("'" + experts + "1.w2.weight'") !=
         std::string::npos);
   CHECK(published({{"0.w1.weight", up}, {"0.w3.weight", up}, {"0.w2.weight", up}, {"1.w2.weight", up}})
