@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Names as they stand are tried first. Only if tensors are left over, the side of each input is asked for, and what has
-// memory's names is renamed; the result is taken if it leaves fewer over. Older names are a matter of single tensors:
-// one that the other side lacks is looked up under today's name.
+// Names as they stand are tried first. Only if tensors are left over, they are tried without what wrappers added, and
+// published: the side of each input is asked for, and what has memory's names is renamed. Of these the names that leave
+// fewest tensors over are taken. Older names are a matter of single tensors: one that the other side lacks is looked up
+// under today's name.
 
 #include "inspect/compared_names.h"
 
@@ -16,6 +17,7 @@
 #include "model/older_names.h"
 #include "model/renaming.h"
 #include "model/tensor_names.h"
+#include "model/wrappers.h"
 #include "os/interrupt.h"
 
 namespace mu {
@@ -39,12 +41,32 @@ ComparedSide as_they_stand(const Input& input, const std::vector<Rename>& map) {
   return side;
 }
 
-// Names of one of the two that the other lacks.
-std::size_t left_over(const ComparedSide& a, const ComparedSide& b) {
-  const Names in_a = names_of(a), in_b = names_of(b);
-  std::size_t both = 0;
-  for (const std::string_view name : in_a) both += in_b.contains(name) ? 1 : 0;
-  return in_a.size() + in_b.size() - 2 * both;
+// Tensors of the files that have no counterpart on the other side. A stack of experts counts once, so that it does not
+// matter in how many it is seen.
+std::size_t left_over(const ComparedSide& side, const Names& there) {
+  Names names;
+  for (const ComparedTensor& one : side.tensors) {
+    if (!there.contains(one.name)) names.insert(one.made_of.begin(), one.made_of.end());
+  }
+  return names.size();
+}
+
+std::size_t left_over(const ComparedNames& names) {
+  return left_over(names.a, names_of(names.b)) + left_over(names.b, names_of(names.a));
+}
+
+std::vector<Tensor> tensors_of(const ComparedSide& side) {
+  return {side.tensors.begin(), side.tensors.end()};
+}
+
+ComparedSide without_wrappers(ComparedSide side, const Input& input) {
+  std::vector<std::string> names =
+      plan_wrapper_removal(tensors_of(side), {.of_adapter = input.is_adapter()}).names;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    side.wrapped += side.tensors[i].name == names[i] ? 0 : 1;
+    side.tensors[i].name = std::move(names[i]);
+  }
+  return side;
 }
 
 Renaming renamed_or_hint(const std::vector<Tensor>& tensors, const TensorNames& names,
@@ -56,18 +78,18 @@ Renaming renamed_or_hint(const std::vector<Tensor>& tensors, const TensorNames& 
   }
 }
 
-// The side as files have it, if its names are memory's.
-std::optional<ComparedSide> published(const ComparedSide& side, const Input& input, const Input& other) {
+// The side as files have it: renamed, if its names are memory's.
+ComparedSide published(const ComparedSide& side, const Input& input, const Input& other) {
   const std::optional<ModelConfig>& config = input.config ? input.config : other.config;
-  if (!config || input.quantization || input.is_adapter()) return std::nullopt;
+  if (!config || input.quantization || input.is_adapter()) return side;
   const std::shared_ptr<const TensorNames> names = TensorNames::of(*config);
-  if (names == nullptr) return std::nullopt;
-  std::vector<Tensor> tensors;
-  for (const ComparedTensor& one : side.tensors) tensors.push_back(one);
-  if (!names->side_of(tensors).is_memory()) return std::nullopt;
+  if (names == nullptr) return side;
+  const std::vector<Tensor> tensors = tensors_of(side);
+  if (!names->side_of(tensors).is_memory()) return side;
   Renaming renaming = renamed_or_hint(tensors, *names, *config);
   ComparedSide result;
   result.renamed = renaming.changed;
+  result.wrapped = side.wrapped;
   for (Renaming::Item& item : renaming.items) {
     ComparedTensor one{std::move(item.tensor), {}};
     for (const std::size_t from : item.from) one.made_of.push_back(side.tensors[from].made_of.front());
@@ -99,13 +121,17 @@ void add_text(std::vector<std::string>& texts, std::uint64_t count, std::string_
 
 ComparedNames compared_names(const Input& a, const Input& b, const std::vector<Rename>& map, bool as_is) {
   ComparedNames names{as_they_stand(a, map), as_they_stand(b, {})};
-  const std::size_t over = left_over(names.a, names.b);
+  std::size_t over = left_over(names);
   if (as_is || over == 0) return names;
-  std::optional<ComparedSide> new_a = published(names.a, a, b), new_b = published(names.b, b, a);
-  if ((new_a || new_b) && left_over(new_a ? *new_a : names.a, new_b ? *new_b : names.b) < over) {
-    if (new_a) names.a = std::move(*new_a);
-    if (new_b) names.b = std::move(*new_b);
-  }
+  const auto consider = [&](ComparedNames others) {
+    const std::size_t left = left_over(others);
+    if (left >= over) return;
+    over = left;
+    names = std::move(others);
+  };
+  const ComparedNames plain{without_wrappers(names.a, a), without_wrappers(names.b, b)};
+  consider(plain);
+  consider({published(plain.a, a, b), published(plain.b, b, a)});
   see_older_names(names.a, names.b);
   see_older_names(names.b, names.a);
   return names;
@@ -115,6 +141,7 @@ std::string seen_through_text(const ComparedNames& names) {
   if (!names.is_seen_through()) return "";
   std::vector<std::string> texts;
   for (const auto& [name, side] : {std::pair("A", &names.a), std::pair("B", &names.b)}) {
+    add_text(texts, side->wrapped, name, "names of wrappers");
     add_text(texts, side->renamed, name, "memory's names");
     add_text(texts, side->older, name, "older names");
   }

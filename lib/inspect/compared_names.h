@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Under which names the tensors of two inputs are compared. A model has other names in memory than in its files, and
-// files of older libraries have others again; experts that lie in one stack in memory are one tensor each in files.
-// Where fewer tensors of the two are left without a counterpart that way, both are seen as published files.
+// Under which names the tensors of two inputs are compared. A model has other names in memory than in its files, files
+// of older libraries have others again, and wrappers of a training add to names; experts that lie in one stack in memory
+// are one tensor each in files. Where fewer tensors of the two are left without a counterpart that way, both are seen as
+// published files.
 #pragma once
 
 #include <cstddef>
@@ -22,13 +23,15 @@ struct ComparedTensor : Tensor {
 
 struct ComparedSide {
   std::vector<ComparedTensor> tensors;
+  std::uint64_t wrapped = 0;  // names that wrappers added to (model/wrappers.h)
   std::uint64_t renamed = 0;  // tensors with memory's names, seen under published ones
   std::uint64_t older = 0;    // names of older libraries, seen under today's
+  [[nodiscard]] std::uint64_t seen_through() const { return wrapped + renamed + older; }
 };
 
 struct ComparedNames {
   ComparedSide a, b;
-  [[nodiscard]] bool is_seen_through() const { return a.renamed + a.older + b.renamed + b.older > 0; }
+  [[nodiscard]] bool is_seen_through() const { return a.seen_through() + b.seen_through() > 0; }
 };
 
 // `map` renames the tensors of A first. Each side's names are told apart by its own config, by that of the other if

@@ -211,7 +211,12 @@ constexpr std::array<std::string_view, 6> kKindNames = {"only_in_a", "only_in_b"
 void write_names(JsonWriter& json, const ComparedNames& names) {
   json.key("names").begin_object().member("compared", "published");
   for (const auto& [key, side] : {std::pair("a", &names.a), std::pair("b", &names.b)})
-    json.key(key).begin_object().member("memory", side->renamed).member("older", side->older).end_object();
+    json.key(key)
+        .begin_object()
+        .member("memory", side->renamed)
+        .member("older", side->older)
+        .member("wrapped", side->wrapped)
+        .end_object();
   json.end_object();
 }
 

@@ -112,7 +112,7 @@ adapter() {
   python3 - <<PY
 import json
 d = json.loads('''$output''')
-assert d["same"] and d["names"] == {"compared": "published", "a": {"memory": 3, "older": 0}, "b": {"memory": 0, "older": 0}}
+assert d["same"] and d["names"] == {"compared": "published", "a": {"memory": 3, "older": 0, "wrapped": 0}, "b": {"memory": 0, "older": 0, "wrapped": 0}}
 w3 = next(t for t in d["tensors"] if t["name"].endswith("experts.1.w3.weight"))
 assert w3["a"]["made_of"] == ["model.layers.0.mlp.experts.gate_up_proj"] and w3["a"]["shape"] == [2, 3] and "made_of" not in w3["b"]
 PY
@@ -122,6 +122,32 @@ PY
   [ -z "$stderr" ]
   expect 0 st-inspect --diff --json b b
   [[ $output != *made_of* && $output != *'"names"'* ]]
+}
+
+@test "what wrappers added to names is seen through, together with memory's names" {
+  mixtral a memory 1
+  mixtral b published 1
+  mkdir c
+  cp a/config.json c
+  st-pack -q a -o c.safetensors --names as-is --rename 's/^/module._orig_mod./'
+  mv c.safetensors c/model.safetensors
+  expect 0 st-inspect --diff c b
+  has stderr "4 tensors of A have names of wrappers, 3 tensors of A have memory's names: compared under published names"
+  expect 0 st-inspect --diff b c
+  expect 0 st-inspect --diff a c
+  has stderr "4 tensors of B have names of wrappers"
+  expect 0 st-inspect --diff c c
+  [ -z "$stderr" ]
+  expect 1 st-inspect --diff --names as-is a c
+  has output "+ module._orig_mod.model.layers.0.mlp.gate.weight"
+}
+
+@test "a part of the files is found in the whole model in memory" {
+  mixtral a memory 1
+  config b MixtralForCausalLM mixtral
+  floats b/model.safetensors model.layers.0.block_sparse_moe.experts.1.w3.weight:2x3:1
+  expect 1 st-inspect --diff a b
+  has output "7 only in A, 0 only in B, 0 in shape, 0 in dtype, 0 in values, 1 equal, under published names"
 }
 
 @test "what differs in a part of a stack is named" {
