@@ -25,8 +25,7 @@ Class class_of(const ModelConfig& config, const TensorNames* names) {
   if (names != nullptr) return names->name_class().is_automatic ? Class::kRenames : Class::kUntold;
   if (!config.architectures.empty())
     return is_plain_class(config.architectures.front()) ? Class::kPlain : Class::kUnknown;
-  if (config.model_type.empty()) return Class::kNone;
-  return is_plain_type(config.model_type) ? Class::kPlain : Class::kUnknown;
+  return is_plain_type(config.model_type) ? Class::kPlain : Class::kNone;
 }
 
 bool converts_values(const NameClass& one) {

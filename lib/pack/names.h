@@ -34,7 +34,7 @@ struct NamesOptions {
 // What the decision goes by.
 struct NameFacts {
   enum class Class : std::uint8_t {
-    kNone,     // no config names one
+    kNone,     // no config names one, and the model type does not tell
     kOwnCode,  // it comes with its own code (auto_map)
     kUnknown,  // this transformers has no such class
     kPlain,    // its names are the same on both sides
