@@ -31,6 +31,10 @@ def model_of(name):
         for key, value in (("num_attention_heads", 2), ("split_ngram_parts", 4)):
             if isinstance(vars(part or object).get(key), int):
                 setattr(part, key, value)
+        # Experts are a dimension, too, and the config says how many.
+        for key in ("num_experts", "num_local_experts", "n_routed_experts"):
+            if isinstance(vars(part or object).get(key), int):
+                setattr(part, key, min(vars(part)[key], MOST))
     return model
 
 
