@@ -32,7 +32,7 @@ def model_of(name):
             if isinstance(vars(part or object).get(key), int):
                 setattr(part, key, value)
         # Experts are a dimension, too, and the config says how many.
-        for key in ("num_experts", "num_local_experts", "n_routed_experts"):
+        for key in ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"):
             if isinstance(vars(part or object).get(key), int):
                 setattr(part, key, min(vars(part)[key], MOST))
     return model
