@@ -194,6 +194,7 @@ void serve_extraction(Extraction& extraction, Server server, const Input& base) 
   extraction.config_text = std::move(served.config_text);
   extraction.config = parse_lora_config(extraction.config_text);
   extraction.modules = sort_adapter(weights.tensors, extraction.config).modules;
+  for (std::size_t i = 0; i < extraction.modules.size(); ++i) extraction.modules[i].rank = served.ranks[i];
   extraction.form = std::move(served.form);
 }
 

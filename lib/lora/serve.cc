@@ -67,7 +67,8 @@ class Plan {
     if (server_ == Server::kSglang) make_uniform(pairs_, config_, base_, values_, result_.form);
     for (const ServedPair& pair : pairs_) add_tensors(pair);
     add_others();
-    for (const ServedPair& pair : pairs_) result_.form.rank = std::max(result_.form.rank, pair.factors.rank);
+    for (const ServedPair& pair : pairs_) result_.ranks.push_back(pair.factors.rank);
+    for (const std::uint64_t rank : result_.ranks) result_.form.rank = std::max(result_.form.rank, rank);
     result_.config_text = served_config(server_, config_, pairs_, base_);
     if (server_ == Server::kVllm) require_rank();
     note_changes();
@@ -90,12 +91,15 @@ class Plan {
     if (!content_.rows.empty() || !config_.trainable_tokens.empty())
       what.emplace_back("trained rows of embeddings (trainable_token_indices)");
     std::set<std::string> whole;
-    for (const std::string& module : config_.modules_to_save) {
-      if (!is_kept_whole(module)) whole.insert(escape_name(module));
-    }
     for (const ReplacedTensor& tensor : content_.replaced) {
       const std::string module = tensor.name.substr(0, tensor.name.rfind('.'));
       if (!is_kept_whole(module.substr(module.rfind('.') + 1))) whole.insert(escape_name(module));
+    }
+    for (const std::string& module : config_.modules_to_save) {
+      const bool is_named = std::any_of(whole.begin(), whole.end(), [&](const std::string& one) {
+        return one == module || one.ends_with("." + module);
+      });
+      if (!is_named && !is_kept_whole(module)) whole.insert(escape_name(module));
     }
     if (!whole.empty())
       what.push_back(fmt::format("modules that are stored whole ({})",
@@ -137,7 +141,7 @@ class Plan {
                                      escape_name(tensor.memory)));
       const std::string module = without_weight(server_ == Server::kPeft ? tensor.memory : tensor.published);
       if (!base_.is_of_language_model(tensor.memory)) towers.push_back(escape_name(module));
-      pairs_.push_back({module, module, layer.factors, layer.is_embedding});
+      pairs_.push_back({module, module, layer.factors, layer.own});
     }
     if (server_ == Server::kVllm && !towers.empty())
       result_.form.notes.push_back(fmt::format(
@@ -207,7 +211,9 @@ class Plan {
     };
     for (const LayerPair& layer : pairs.layers) {
       const std::string kind = kind_of(layer.tensor.memory);
-      if (only_zeros.try_emplace(kind, true).first->second) note(kind, values_.is_zero(layer.factors));
+      const bool has_more = layer.own->bias != nullptr || layer.own->magnitude != nullptr;
+      if (only_zeros.try_emplace(kind, true).first->second)
+        note(kind, !has_more && values_.is_zero(layer.factors));
     }
     for (const auto& [name, container] : pairs.containers) {
       for (const StackPairs& one : container)
@@ -231,12 +237,16 @@ class Plan {
     const std::string name =
         std::string(kPrefix) +
         (server_ == Server::kPeft ? name_for_peft(base_.names(), pair.module) : pair.module);
-    for (const bool is_a : {true, false}) {
-      Tensor tensor = is_a ? pair.factors.a : pair.factors.b;
-      tensor.name = name + (pair.is_embedding ? ".lora_embedding_" : ".lora_") + (is_a ? "A" : "B") +
-                    (pair.is_embedding ? "" : ".weight");
+    const bool is_embedding = pair.own != nullptr && pair.own->is_embedding;
+    const auto add = [&](Tensor tensor, const std::string& slot) {
+      tensor.name = name + "." + slot;
       result_.tensors.push_back(std::move(tensor));
-    }
+    };
+    add(pair.factors.a, is_embedding ? "lora_embedding_A" : "lora_A.weight");
+    add(pair.factors.b, is_embedding ? "lora_embedding_B" : "lora_B.weight");
+    if (pair.own == nullptr) return;  // what follows is only in layers, and refused for servers
+    if (pair.own->bias != nullptr) add(*pair.own->bias, "lora_B.bias");
+    if (pair.own->magnitude != nullptr) add(*pair.own->magnitude, "lora_magnitude_vector");
   }
 
   // What is no factor. Servers get a classifier's head alone; PEFT anything that it saves.

@@ -18,6 +18,8 @@ struct ServedAdapter {
   ServedForm form;
   std::vector<Tensor> tensors;  // views of the adapter's, under the names that PEFT would give them
   std::string config_text;      // adapter_config.json
+  // Of each pair of factors, in the order of their tensors; of experts, that of one.
+  std::vector<std::uint64_t> ranks;
 };
 
 // Plans the form for a server. `weights` are those whose tensors `content` borrows; they are read only where it must be

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "lora/server.h"
 #include "tensor/format.h"
 
 namespace mu {
@@ -42,16 +43,16 @@ class PairFinder {
       return;
     }
     const ServedTensor* const stored = base_.tensor(place.name);
-    const bool is_made = stored != nullptr && stored->is_made;
+    const bool is_layer = place.parameter.ends_with(kWeight);
+    const bool is_made = is_layer && stored != nullptr && stored->is_made;
     // The shape of a part of a tensor is for its class to say.
     if (!place.fits && !is_made)
       throw malformed(fmt::format("{}: its delta is {}, but '{}' in the base is {}", escape_name(module.name),
                                   matrix_text(module), escape_name(place.name), shape_text(place.shape)));
-    if (!place.parameter.ends_with(kWeight)) return add_stack(module, place);
+    if (!is_layer) return add_stack(module, place);
     ServedTensor tensor = stored == nullptr ? base_.absent(place.name) : *stored;
     if (is_made) tensor.memory = place.parameter;
-    pairs_.layers.push_back(
-        {std::move(tensor), factors_of(module, module.name, module.rank), module.is_embedding});
+    pairs_.layers.push_back({std::move(tensor), factors_of(module, module.name, module.rank), &module});
   }
 
   [[nodiscard]] ServedBase::Part part_of(const LoraModule& module, const PlaceInBase& place) const {
@@ -76,7 +77,16 @@ class PairFinder {
     return *std::find_if(all.begin(), all.end(), [&](const StackPairs& one) { return one.stack == &stack; });
   }
 
+  // Factors of experts are taken apart or joined, which magnitudes and biases are not.
+  static void require_plain(const LoraModule& module) {
+    if (module.magnitude != nullptr)
+      throw not_served(escape_name(module.name) + ": DoRA of experts has no other form");
+    if (module.bias != nullptr)
+      throw not_served(escape_name(module.name) + ": a bias of experts has no other form");
+  }
+
   void add_part(const LoraModule& module, const ServedBase::Part& part) {
+    require_plain(module);
     const ExpertStack& stack = *part.stack;
     const std::uint64_t out = stack.out / stack.leaves.size();
     if (module.b->shape[0] != out || module.a->shape[1] != stack.in)
@@ -87,6 +97,7 @@ class PairFinder {
   }
 
   void add_stack(const LoraModule& module, const PlaceInBase& place) {
+    require_plain(module);
     const ExpertStack* stack = base_.stack(place.name);
     if (stack == nullptr) stack = base_.stack(place.tensors.front()->name);
     const std::uint64_t rows = module.a->shape[0];
@@ -127,8 +138,9 @@ class PairFinder {
     const std::size_t all =
         static_cast<std::size_t>(std::count_if(adapter_.modules.begin(), adapter_.modules.end(),
                                                [](const LoraModule& module) { return module.is_target; }));
-    throw malformed(fmt::format("the base lacks {} of {} of the adapter: {}", missing_.size(),
-                                plural(all, "module"), names))
+    throw malformed(fmt::format("the base lacks {} of {} of the adapter{}: {}", missing_.size(),
+                                plural(all, "module"),
+                                found_.is_ambiguous ? ", which more than one model in it fits" : "", names))
         .hint(config_.base_model.empty() ? "is it the base this adapter was trained on?"
                                          : "the adapter was trained on " + escape_name(config_.base_model));
   }

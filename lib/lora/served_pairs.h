@@ -29,13 +29,13 @@ struct ServedPair {
   std::string module;   // "model.layers.0.self_attn.q_proj", "model.layers.0.mlp.experts.base_layer"
   std::string matched;  // what patterns of ranks are for: the module, or of all experts their parameter
   FactorPair factors;
-  bool is_embedding = false;
+  const LoraModule* own = nullptr;  // of a layer: the module of the adapter that it is made of
 };
 
 struct LayerPair {
   ServedTensor tensor;
   FactorPair factors;
-  bool is_embedding = false;
+  const LoraModule* own = nullptr;
 };
 
 // What there is for one stack: factors of all experts, or of single ones by number and leaf.

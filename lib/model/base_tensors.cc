@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/base_tensors.h"
 
+#include <charconv>
+
 #include "base/text.h"
 #include "model/quantised.h"
 
@@ -12,6 +14,15 @@ std::string numbered(std::string name, std::size_t expert) {
   for (std::size_t at = name.find('*'); at != std::string::npos; at = name.find('*', at))
     name.replace(at, 1, std::to_string(expert));
   return name;
+}
+
+// Whether the last number in the name of an expert's module is one of those that a stack has.
+bool has_expert(std::string_view parameter, std::uint64_t experts) {
+  std::uint64_t number = experts;
+  for (const std::string_view part : split(parameter, '.')) {
+    if (is_digits(part) && std::from_chars(part.begin(), part.end(), number).ec != std::errc()) return false;
+  }
+  return number < experts;
 }
 
 bool stacks(const NameRule& rule) {
@@ -57,6 +68,8 @@ BaseTensors::Found BaseTensors::find(const NamesInBase& names, const std::string
     // The module of one expert, which is a slice of a stack.
     const RenamedTensor renamed = names.table()->load(parameter);
     if (renamed.conversion == nullptr || !stacks(*renamed.conversion)) return found;
+    if (!has_expert(parameter, found.shape[0]))
+      return {.name = std::move(found.name), .tensors = {}, .shape = {}};
     const std::uint64_t joined = renamed.conversion->match.size();
     found.shape = {found.shape[1] / joined, found.shape[2]};
   } else if (names.table() != nullptr && found.name.find('*') != std::string::npos) {

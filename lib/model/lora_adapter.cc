@@ -238,6 +238,7 @@ Adapter open_adapter(const std::string& path) {
   require_state_dicts(input, false);
   require_no_placeholders(Placeholders(input.weights.tensors), input.name);
   adapter.weights = std::move(input.weights);
+  refuse_pipeline_adapter(adapter.weights);
   settle_form(adapter, config, std::move(text));
   settle_spellings(adapter.weights);
   in_file(adapter.weights.files.front().name, [&] {

@@ -257,6 +257,27 @@ assert (config["r"], config["lora_alpha"], config["rank_pattern"], config["targe
   has output BF16
 }
 
+@test "peft: magnitudes of DoRA and biases go with their factors, servers and experts refuse them" {
+  cp -r "$RUN" dora
+  edit dora/adapter_model.safetensors '
+for k in [k for k in t if k.endswith("lora_B.weight")]:
+    rows = t[k][1][0]
+    t[k.replace("lora_B.weight", "lora_magnitude_vector")] = ["F32", [rows], struct.pack(f"<{rows}f", *range(rows))]
+    t[k.replace("lora_B.weight", "lora_B.bias")] = ["F32", [rows], struct.pack(f"<{rows}f", *range(rows))]'
+  config dora 'c.update(use_dora=True, lora_bias=True)'
+  expect 0 lora-extract -q dora --for peft --base "$FIXTURES/base" -o out
+  check 'assert t("out") == t("dora") and len(t("out")) == 2 * len(t(RUN))'
+  expect 4 lora-extract dora --for vllm --base "$FIXTURES/base" -o no
+  has stderr "vLLM does not apply DoRA (use_dora), biases of lora_B (lora_bias)"
+  expect 0 lora-extract -q "$PAIR" --for vllm --base "$MOE" -o single
+  edit single/adapter_model.safetensors 't = {k: v for k, v in t.items() if "experts" in k}
+for k in [k for k in t if k.endswith("lora_B.weight")]:
+    t[k.replace("lora_B.weight", "lora_magnitude_vector")] = ["F32", [t[k][1][0]], b"\0" * 4 * t[k][1][0]]'
+  config single 'c.update(use_dora=True)'
+  expect 4 lora-extract single --for peft --base "$MOE" -o no
+  has stderr "DoRA of experts has no other form"
+}
+
 @test "with --tuned the form is that of what was found" {
   expect 0 lora-extract --base "$FIXTURES/pair/base" --tuned "$FIXTURES/pair/tuned" --rank 4 --for sglang --json -o out
   python3 -c 'import json, sys; assert json.load(sys.stdin)["for"]["server"] == "sglang"' <<< "$output"
@@ -277,6 +298,16 @@ for layer in range(2):
   cmp out/adapter_model.safetensors want/adapter_model.safetensors
   expect 0 lora-extract -q out --for peft --base memory -o back
   check 'assert t("back") == t(PAIR)'
+  # A stack whose rows are not those of the factors.
+  cp -r "$PAIR" wide
+  edit wide/adapter_model.safetensors '
+for k, v in t.items():
+    if "base_layer.lora_B" in k:
+        v[1:] = [8, 6], b"\0" * 192'
+  for server in peft vllm sglang; do
+    expect 4 lora-extract wide --for $server --base memory -o no
+    has stderr "its delta is 8 x 4, but 'model.layers.0.mlp.experts.gate_up_proj' in the base is [3, 6, 4]"
+  done
   # GPT-OSS as it is published, with one half of the experts adapted: E 3, H 32, I 32.
   mkdir gpt-oss
   safetensors gpt-oss/model.safetensors "{$(tensor model.layers.0.mlp.experts.gate_up_proj_blocks U8 '[3,64,1,16]' 0 3072),$(tensor model.layers.0.mlp.experts.gate_up_proj_scales U8 '[3,64,1]' 3072 3264),$(tensor model.layers.0.mlp.experts.down_proj_blocks U8 '[3,32,1,16]' 3264 4800),$(tensor model.layers.0.mlp.experts.down_proj_scales U8 '[3,32,1]' 4800 4896)}" 4896

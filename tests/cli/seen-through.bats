@@ -59,7 +59,10 @@ adapter() {
 
 @test "factors of an expert that the stack does not have, or of another shape, are refused" {
   mixtral base memory 1
-  for module in experts.2.w3:3:2:5 experts.0.w3:3:3:5 experts.0.w1:2:2:5; do
+  adapter '' model.layers.0.block_sparse_moe.experts.2.w3:3:2:5
+  expect 4 st-pack base --adapter ad -o out
+  has stderr "experts.2.w3: the base has no tensor"
+  for module in experts.0.w3:3:3:5 experts.0.w1:2:2:5; do
     adapter '' model.layers.0.block_sparse_moe.$module
     expect 4 st-pack base --adapter ad -o out
     has stderr "but the tensor is [2, 4, 3]"
@@ -82,7 +85,7 @@ adapter() {
   adapter '' model.layers.0.q_proj:3:3:1 model.layers.0.k_proj:3:2:1
   floats base/model.safetensors $language.q_proj.weight:3x3:0 $language.k_proj.weight:2x3:0 $tower.q_proj.weight:3x3:0 $tower.k_proj.weight:3x3:0
   expect 0 st-pack base --adapter ad -o out
-  has stderr "merged into the language model of the base"
+  has stderr "goes into the language model of the base"
   [ "$(floats out | grep ' 1$' | cut -d' ' -f1 | sort | paste -sd' ')" = "$language.k_proj.weight $language.q_proj.weight" ]
   # The tower has the same shapes.
   floats base/model.safetensors $language.q_proj.weight:3x3:0 $language.k_proj.weight:2x3:0 $tower.q_proj.weight:3x3:0 $tower.k_proj.weight:2x3:0
