@@ -171,8 +171,10 @@ int measure_with(const Options& o, const Input& input, const std::vector<const T
     out(input_json(input, gather_facts(input), all, tensors, measured, o.paths.size() == 1 ? 2 : 0));
   } else if (o.check) {
     out(safety_text(input));
-    // "sound" would be the wrong last word on a pickle that runs code.
-    if (safety_exit_code(input) == 0 || !findings.list().empty()) out(check_text(input, findings, o.level));
+    // "sound" would be the wrong word on a pickle that runs code, and on an adapter that its base does not take.
+    const bool may_be_sound =
+        safety_exit_code(input) == 0 && (!measured.in_base || is_applied(*measured.in_base));
+    if (may_be_sound || !findings.list().empty()) out(check_text(input, findings, o.level));
     if (measured.in_base) out(adapter_check_text(*measured.in_base));
   }
   if (o.check)

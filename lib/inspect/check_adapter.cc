@@ -18,6 +18,7 @@
 #include "model/adapter_in_base.h"
 #include "model/families.h"
 #include "model/lora_adapter.h"
+#include "os/interrupt.h"
 #include "tensor/format.h"
 
 namespace mu {
@@ -100,10 +101,11 @@ class Check {
       ++check_.modules;
       if (check_module(adapter_.modules[i], found_.modules[i])) applied.push_back(i);
     }
-    check_.changed = applied.size();
+    const std::vector<std::size_t> scaled = with_scale(applied);
+    count_effect(scaled);
     for (std::size_t i = 0; i < adapter_.rows.size(); ++i) check_rows(adapter_.rows[i], found_.rows[i]);
     check_saved_modules();
-    check_effect(applied);
+    check_effect(applied.size(), scaled.size());
     note_left_out();
     return std::move(check_);
   }
@@ -127,7 +129,7 @@ class Check {
     found("AD-NAMES", module, message);
   }
 
-  // True if it changes the base.
+  // True if nothing is wrong with it.
   bool check_module(const LoraModule& module, const PlaceInBase& place) {
     const std::string rank = rank_fault(module, place);
     if (!rank.empty()) found("AD-RANK", module.name, rank);
@@ -138,9 +140,7 @@ class Check {
     std::string shape = shape_fault(module, place, shape_of(*place.tensors.front(), place.shape));
     if (shape.empty()) shape = bias_fault(module, place);
     if (!shape.empty()) found("AD-SHAPE", module.name, shape);
-    if (!shape.empty() || !rank.empty()) return false;
-    if (changed_.insert(place.name).second) check_.parameters += parameters_of(module, place);
-    return true;
+    return shape.empty() && rank.empty();
   }
 
   // Of the tensors of the base that get the delta.
@@ -274,32 +274,51 @@ class Check {
     return !is_zero(adapter_.weights, *module.b) && !is_zero(adapter_.weights, *module.a);
   }
 
-  void check_effect(const std::vector<std::size_t>& applied) {
+  // Of these modules those whose alpha is not 0, or which DoRA changes without one.
+  [[nodiscard]] std::vector<std::size_t> with_scale(const std::vector<std::size_t>& modules) const {
+    std::vector<std::size_t> scaled;
+    std::copy_if(modules.begin(), modules.end(), std::back_inserter(scaled), [&](std::size_t i) {
+      const LoraModule& module = adapter_.modules[i];
+      const std::string& parameter = found_.modules[i].parameter;
+      return module.magnitude != nullptr || adapter_.config.rank == 0 ||
+             adapter_.config.alpha_of(parameter.ends_with(".weight") ? module.name : parameter) != 0;
+    });
+    return scaled;
+  }
+
+  void count_effect(const std::vector<std::size_t>& modules) {
+    for (const std::size_t i : modules) {
+      check_interrupt();
+      const LoraModule& module = adapter_.modules[i];
+      if (!has_effect(module)) continue;
+      ++check_.changed;
+      const PlaceInBase& place = found_.modules[i];
+      // The experts of a stack are apart, and tied layers are one.
+      const bool is_part = place.shape.size() == 2 && place.tensors.front()->shape.size() == 3;
+      if (changed_.insert(is_part ? place.parameter : place.tensors.front()->name).second)
+        check_.parameters += parameters_of(module, place);
+    }
+  }
+
+  void check_effect(std::size_t applied, std::size_t scaled) {
     const std::string all = "all modules";
     if (check_.modules == 0 && !adapter_.modules.empty())
       found("AD-NOOP", all, "target_modules of adapter_config.json names none of them: PEFT applies nothing");
-    if (applied.empty()) return;
-    const std::vector<LoraModule>& modules = adapter_.modules;
-    const auto is_scaled = [&](std::size_t i) {
-      const std::string& parameter = found_.modules[i].parameter;
-      return modules[i].magnitude != nullptr || adapter_.config.rank == 0 ||
-             adapter_.config.alpha_of(parameter.ends_with(".weight") ? modules[i].name : parameter) != 0;
-    };
-    std::vector<std::size_t> scaled;
-    std::copy_if(applied.begin(), applied.end(), std::back_inserter(scaled), is_scaled);
-    if (scaled.empty()) {
+    if (applied == 0) return;
+    if (scaled == 0 && adapter_.config.alpha != 0)
+      found("AD-NOOP", all,
+            "alpha_pattern of adapter_config.json gives each the alpha 0: their factors do nothing");
+    else if (scaled == 0)
       found("AD-NOOP", all,
             "lora_alpha is 0, so that their factors do nothing; lora-extract --alpha N sets it");
-    } else if (check_.rows + check_.whole == 0 &&
-               std::none_of(scaled.begin(), scaled.end(),
-                            [&](std::size_t i) { return has_effect(modules[i]); })) {
+    else if (check_.changed == 0 && check_.rows + check_.whole == 0)
       found("AD-NOOP", all,
-            "each has an lora_A or lora_B that is zero: the adapter was not trained, or was emptied");
-    } else {
-      return;
-    }
-    check_.changed = 0;
-    check_.parameters = 0;
+            "each has a lora_A or lora_B that is zero: the adapter was not trained, or was emptied");
+    else if (check_.changed < applied)
+      add_note("", fmt::format("{} nothing: lora_A, lora_B or the alpha is zero",
+                               applied - check_.changed == 1
+                                   ? "1 module changes"
+                                   : fmt::format("{} modules change", applied - check_.changed)));
   }
 
   void note_left_out() {

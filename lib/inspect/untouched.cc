@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "inspect/untouched.h"
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <set>
@@ -65,18 +66,40 @@ class Search {
     for (const std::string& target : parameters_) {
       if (ends_in(name, target)) return name;
     }
+    if (!name.ends_with(kWeight) || becomes_expert_parameter(model_type_, leaf_of(name))) return "";
+    return layer(name, tensor);
+  }
+
+  // The same for what is a layer, as the matrix of a single expert once was.
+  [[nodiscard]] std::string layer(const std::string& name, const Tensor& tensor) const {
     if (!name.ends_with(kWeight) || tensor.shape.size() < 2) return "";
     std::string module = name.substr(0, name.size() - kWeight.size());
-    const std::string_view leaf = std::string_view(module).substr(module.rfind('.') + 1);
-    if (becomes_expert_parameter(model_type_, leaf)) return "";
-    return config_.covers(module, is_embedding_layer(leaf)) ? module : "";
+    return config_.covers(module, is_embedding_layer(leaf_of(name))) ? module : "";
   }
 
  private:
+  static std::string_view leaf_of(std::string_view name) {
+    const std::string_view module = name.substr(0, name.size() - kWeight.size());
+    return module.substr(module.rfind('.') + 1);
+  }
+
   const LoraConfig& config_;
   std::string model_type_;
   std::vector<std::string> parameters_;
 };
+
+// Whether several tensors of files become one parameter, of which this is one.
+bool is_part(const TensorNames* table, const Tensor& tensor) {
+  return table != nullptr && table->load(tensor.name).conversion != nullptr;
+}
+
+// Whether the adapter has factors of single experts, as PEFT saved them when these were layers.
+bool has_single_experts(const AdapterInBase& found, const TensorNames* table) {
+  return std::any_of(found.modules.begin(), found.modules.end(), [&](const PlaceInBase& place) {
+    return place.tensors.size() == 1 && place.parameter.ends_with(kWeight) &&
+           is_part(table, *place.tensors.front());
+  });
+}
 
 }  // namespace
 
@@ -94,12 +117,14 @@ Untouched find_untouched(const AdapterContent& adapter, const LoraConfig& config
   const Search search(config, base);
   const std::shared_ptr<const TensorNames> table =
       found.names.way() == NamesInBase::Way::kAsIs ? rules_of_files(base) : found.names.table();
+  const bool has_singles = has_single_experts(found, table.get());
   std::set<std::string> covered;
   try {
     for (const Tensor& tensor : base.weights.tensors) {
       const std::optional<std::string> name = name_in_adapter(found.names, table.get(), tensor.name);
       if (!name) continue;
-      std::string module = search.covered_by(*name, tensor);
+      std::string module = has_singles && is_part(table.get(), tensor) ? search.layer(tensor.name, tensor)
+                                                                       : search.covered_by(*name, tensor);
       if (module.empty() || !covered.insert(module).second) continue;
       ++result.covered;
       if (touched.contains(&tensor) || names.contains(module)) continue;

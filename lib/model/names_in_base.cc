@@ -44,7 +44,7 @@ std::string NamesInBase::note() const {
     case Way::kPublished:
       return "names in the adapter are those of the model in memory, the base has those of files";
     case Way::kText:
-      return "the adapter of a text model is merged into the language model of the base";
+      return "the adapter is of a text model, and goes into the language model of the base";
     case Way::kWithout:
       return fmt::format("names in the adapter begin with '{}', names in the base don't",
                          escape_name(prefix_));

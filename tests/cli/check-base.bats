@@ -100,10 +100,14 @@ ad: changes 2 modules of base: 24 parameters" ]
 @test "an adapter that does nothing" {
   # shellcheck disable=SC2046
   adapter '{}' $(pair $attn.q_proj 4 4 2 1 0) $(pair $attn.v_proj 2 4 2 0 1)
-  check 1 "each has an lora_A or lora_B that is zero" "[AD-NOOP spec error]" "ad: changes nothing in base"
+  check 1 "each has a lora_A or lora_B that is zero" "[AD-NOOP spec error]" "ad: changes nothing in base"
   # shellcheck disable=SC2046
   adapter '{}' $(pair $attn.q_proj 4 4 2 1 -0) $(pair $attn.v_proj 2 4)
-  check 0 "changes 2 modules"
+  check 0 "changes 1 of 2 modules of base: 8 parameters" "ad: 1 module changes nothing: lora_A, lora_B or the alpha is zero [note]"
+  # shellcheck disable=SC2046
+  adapter '{"alpha_pattern": {"q_proj": 0, "v_proj": 0}}' $(pair $attn.q_proj 4 4) $(pair $attn.v_proj 2 4)
+  check 1 "alpha_pattern of adapter_config.json gives each the alpha 0" "[AD-NOOP spec error]"
+  lacks "sound"
   # shellcheck disable=SC2046
   adapter '{"lora_alpha": 0}' $(pair $attn.q_proj 4 4)
   check 1 "lora_alpha is 0" "[AD-NOOP"
@@ -170,14 +174,21 @@ ad: changes 2 modules of base: 24 parameters" ]
     # Single experts, as earlier versions saved them.
     # shellcheck disable=SC2046
     adapter '{"target_modules": ["w1", "w3"]}' $(for w in w1 w3; do pair model.layers.0.block_sparse_moe.experts.2.$w 4 4; done)
-    check 0 "changes 2 modules of base"
+    check 0 "changes 2 modules of base: 32 parameters"
+    # shellcheck disable=SC2046
+    adapter '{"target_modules": ["w1", "w3"]}' $(pair model.layers.0.block_sparse_moe.experts.3.w1 4 4)
+    check 1 "model.layers.0.block_sparse_moe.experts.3.w1: the base has no tensor" "[AD-NAMES spec error]"
   done
+  # The base of the last round has its experts apart.
+  # shellcheck disable=SC2046
+  adapter '{"target_modules": ["w1", "w3"]}' $(pair model.layers.0.block_sparse_moe.experts.2.w1 4 4)
+  check 0 "the config is for 6 modules of the base, but the adapter has nothing for 5 of them, such as 'model.layers.0.block_sparse_moe.experts.0.w1' [AD-PARTIAL note]"
   rm -rf base
   model base '{"architectures": ["LlavaForConditionalGeneration"], "text_config": {}}' language_model.$attn.q_proj.weight:4x4:0 \
     vision_tower.layers.0.self_attn.q_proj.weight:4x3:0
   # shellcheck disable=SC2046
   adapter '{}' $(pair $attn.q_proj 4 4)
-  check 0 "the adapter of a text model is merged into the language model of the base [note]" "changes 1 module"
+  check 0 "the adapter is of a text model, and goes into the language model of the base [note]" "changes 1 module"
   # The same shape in both: nobody knows.
   model base '{"architectures": ["LlavaForConditionalGeneration"], "text_config": {}}' language_model.$attn.q_proj.weight:4x4:0 \
     vision_tower.layers.0.self_attn.q_proj.weight:4x4:0
