@@ -46,14 +46,13 @@ bool has_weights(const Folder& folder) {
 std::optional<Weights> open_weights_of(CardFacts& facts, const Folder& folder) {
   std::optional<Weights> weights;
   try_to(facts, "parameters", [&] {
-    if (!has_weights(folder)) {
-      const std::optional<RankState> ranks = find_rank_state(folder.path);
-      if (ranks) weights = open_rank_state(*ranks, "", false);
-      if (ranks)
-        facts.notes.emplace_back(
-            "the weights are the partitions of the ranks of a run, which no library loads; st-pack puts them "
-            "together");
-      if (!ranks) throw malformed("no weights in this folder").in_file(escape_name(folder.path));
+    const std::optional<RankState> ranks =
+        has_whole_weights(folder) ? std::nullopt : find_rank_state(folder.path);
+    if (ranks) {
+      weights = open_rank_state(*ranks, "", false);
+      facts.notes.emplace_back(
+          "the weights are the partitions of the ranks of a run, which no library loads; st-pack puts them "
+          "together");
       return;
     }
     const WeightsChoice choice = choose_weights(folder);

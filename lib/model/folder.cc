@@ -12,7 +12,6 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "os/folder.h"
-#include "weights/ranks/fsdp_files.h"
 
 namespace mu {
 namespace {
@@ -68,7 +67,6 @@ std::optional<WeightsChoice> choose_torch(const Folder& folder) {
 WeightsChoice choose_other_format(const Folder& folder) {
   if (std::optional<WeightsChoice> torch = choose_torch(folder)) return std::move(*torch);
   if (folder.has("adapter_model.bin")) return {{"adapter_model.bin"}, false, true, "adapter_model"};
-  if (folder.has(kOnlyRank)) return {{std::string(kOnlyRank)}, false, false, "model"};
   std::vector<std::string> found;
   for (const FolderFile& file : folder.files) {
     const bool readable = file.role == FileRole::kTorchWeights || file.name.ends_with(".gguf");
@@ -136,6 +134,16 @@ std::optional<ShardName> parse_shard_name(std::string_view name) {
   const std::optional<std::uint64_t> count = digits(stem.substr(of + 4));
   if (!number || !count) return std::nullopt;
   return ShardName{stem.substr(0, dash), *number, *count};
+}
+
+bool has_whole_weights(const Folder& folder) {
+  return std::any_of(folder.files.begin(), folder.files.end(), [](const FolderFile& file) {
+    if (file.is_folder) return false;
+    if (file.role == FileRole::kTorchWeights)
+      return file.name == "pytorch_model_fsdp.bin" || file.name.starts_with("adapter_model") ||
+             (file.name.starts_with("pytorch_model") && !file.name.starts_with("pytorch_model_fsdp"));
+    return file.role == FileRole::kWeights || file.role == FileRole::kWeightsIndex;
+  });
 }
 
 WeightsChoice choose_weights(const Folder& folder) {

@@ -41,6 +41,9 @@ struct WeightsChoice {
   std::string stem;  // "model", "adapter_model": how the weights are named when written again
 };
 
+// Whether a loader would find weights in it. Other torch files may be anything.
+bool has_whole_weights(const Folder& folder);
+
 // Chooses in the order of loaders: model.safetensors, its index, the same of diffusion_pytorch_model,
 // adapter_model.safetensors, the only other set there is; without safetensors, or where they are a variant
 // (model.fp16.safetensors), pytorch_model.bin, its index, the same of diffusion_pytorch_model, adapter_model.bin,

@@ -59,17 +59,6 @@ Weights open_choice(const Folder& folder, const WeightsChoice& choice, const std
   return open_files(paths, key);
 }
 
-// Whether a loader would find weights in it. Other torch files may be anything.
-bool has_whole_weights(const Folder& folder) {
-  return std::any_of(folder.files.begin(), folder.files.end(), [](const FolderFile& file) {
-    if (file.is_folder) return false;
-    if (file.role == FileRole::kTorchWeights)
-      return file.name == "pytorch_model_fsdp.bin" || file.name.starts_with("adapter_model") ||
-             (file.name.starts_with("pytorch_model") && !file.name.starts_with("pytorch_model_fsdp"));
-    return file.role == FileRole::kWeights || file.role == FileRole::kWeightsIndex;
-  });
-}
-
 bool has_config(const std::string& folder) {
   return exists(join_path(folder, "config.json")) || exists(join_path(folder, "adapter_config.json"));
 }
@@ -193,12 +182,7 @@ void open_folder_weights(Input& input, const FolderOptions& options) {
     }
   }
   require_key_used(input, options.key);
-  if (!options.base.empty()) {
-    input.folder = scan_base(options.base);
-  } else if (const std::string beside = join_path(path, "huggingface");
-             input.choice.names.front() == kOnlyRank && !has_config(path) && is_folder(beside)) {
-    input.folder = scan_folder(beside);
-  }
+  if (!options.base.empty()) input.folder = scan_base(options.base);
 }
 
 std::optional<QuantSettings> read_quant_settings(Input& input) {

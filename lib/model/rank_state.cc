@@ -35,7 +35,7 @@ std::optional<RankState> find_rank_state(const std::string& folder) {
       distributed.push_back({path, Kind::kDcp});
     } else if (is_zero_folder(path)) {
       tags.push_back({path, Kind::kZero});
-    } else if (has_fsdp_files(path)) {
+    } else if (is_fsdp_folder(path)) {
       roles.push_back({path, Kind::kFsdp});
     }
   }

@@ -100,6 +100,12 @@ RUNS=$FIXTURES/fsdp-ranks
   cp -r step/actor step/critic
   expect 4 st-pack step -o no
   has stderr "2 folders hold rank files: actor, critic"
+  # An adapter run.
+  save <<< 'fsdp((1,), {f"base_model.model.q_proj.{n}.weight": (2, 2) for n in ("base_layer", "lora_A.default", "lora_B.default")})'
+  expect 4 st-pack run -o no
+  has stderr "lora-extract --alpha N"
+  expect 0 lora-extract run -o adapter --alpha 4
+  [ "$(st-inspect --names adapter | wc -l)" = 2 ]
 }
 
 @test "every spelling, made by hand" {

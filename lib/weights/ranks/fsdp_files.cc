@@ -64,11 +64,6 @@ void require_all(const std::map<std::uint64_t, std::string>& files, std::uint64_
 }  // namespace
 
 bool is_fsdp_folder(const std::string& folder) {
-  const Sets sets = model_sets(list_folder(folder));
-  return std::any_of(sets.begin(), sets.end(), [](const auto& set) { return set.first.first != 1; });
-}
-
-bool has_fsdp_files(const std::string& folder) {
   return !model_sets(list_folder(folder)).empty();
 }
 

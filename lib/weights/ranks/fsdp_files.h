@@ -10,13 +10,8 @@
 
 namespace mu {
 
-// The file of a run of one process, which holds whole tensors as any torch file does (verl and its forks).
-inline constexpr std::string_view kOnlyRank = "model_world_size_1_rank_0.pt";
-
-// True for a folder that holds such files, whole or not; kOnlyRank is not one of them.
+// True for a folder that holds such files, whole or not.
 bool is_fsdp_folder(const std::string& folder);
-// The same, and kOnlyRank is one: in a folder below the one that was asked for, it is not just a torch file.
-bool has_fsdp_files(const std::string& folder);
 
 struct FsdpFiles {
   std::vector<std::string> model;  // names, by rank: those of ranks 0 to N - 1
