@@ -97,6 +97,23 @@ std::vector<FoundTensor> work(const LoraExtractOptions& o, const Input& base, co
   return factorise(base, tuned, plan, units, options);
 }
 
+// Adds what the units are to what was found.
+void find_rest(const LoraExtractOptions& o, const Input& base, const Input& tuned, const PairPlan& plan,
+               std::vector<std::size_t> units, const PairRunOptions& options,
+               std::vector<FoundTensor>& found) {
+  const auto add = [&](const std::vector<std::size_t>& some) {
+    std::vector<FoundTensor> more = work(o, base, tuned, plan, some, options);
+    for (const std::size_t unit : some) found[unit] = std::move(more[unit]);
+  };
+  if (!o.server) return add(units);
+  // What the server does not apply shows without a factorisation.
+  const auto matrices = std::stable_partition(
+      units.begin(), units.end(), [&](std::size_t unit) { return !is_matrix(plan.tensors[unit]); });
+  add({units.begin(), matrices});
+  require_servable(plan, found, *o.server);
+  add({matrices, units.end()});
+}
+
 int extract_part(const LoraExtractOptions& o, const PartsFolder& parts, const Input& base, const Input& tuned,
                  const PairPlan& plan, const std::vector<std::size_t>& units, const PairRunOptions& options) {
   const std::vector<Part> there = parts.find(o.force);
@@ -171,8 +188,7 @@ int extract_pair_mode(const LoraExtractOptions& o) {
   std::erase_if(units, [&](std::size_t unit) { return found[unit].done; });
   if (units.size() < all)
     print_note(fmt::format("{} of {} taken from parts", all - units.size(), plural(all, "tensor")));
-  std::vector<FoundTensor> more = work(o, base, tuned, plan, units, options);
-  for (const std::size_t unit : units) found[unit] = std::move(more[unit]);
+  find_rest(o, base, tuned, plan, std::move(units), options, found);
   PairResult result = assemble_pair(std::move(tuned), plan, std::move(found), options);
   if (holds_nothing(result)) {
     if (o.common.json) out(pair_json(result, *o.base, *o.tuned, o.output, false, {}));

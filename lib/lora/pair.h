@@ -87,6 +87,10 @@ std::vector<FoundTensor> factorise(const Input& base, const Input& tuned, const 
 PairResult assemble_pair(Input tuned, const PairPlan& plan, std::vector<FoundTensor> found,
                          const PairRunOptions& options);
 
+// Throws kMalformed for a tensor that is stored whole and that the server does not apply. Such tensors can be compared
+// before the long work on matrices begins.
+void require_servable(const PairPlan& plan, const std::vector<FoundTensor>& found, Server server);
+
 // Gives the adapter the form for a server that has this base (serve.h), and returns its config.
 std::string serve_pair(PairResult& result, Server server, const Input& base);
 

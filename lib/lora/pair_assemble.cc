@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <set>
 
+#include "base/error.h"
 #include "base/text.h"
 #include "lora/extract.h"
 #include "lora/made_config.h"
@@ -274,6 +275,17 @@ class Assembly {
 PairResult assemble_pair(Input tuned, const PairPlan& plan, std::vector<FoundTensor> found,
                          const PairRunOptions& options) {
   return Assembly(plan, std::move(found), options).run(std::move(tuned));
+}
+
+void require_servable(const PairPlan& plan, const std::vector<FoundTensor>& found, Server server) {
+  for (std::size_t i = 0; i < plan.tensors.size(); ++i) {
+    const PairTensor& pair = plan.tensors[i];
+    const bool is_whole = pair.kind == PairKind::kFull || pair.kind == PairKind::kBias;
+    if (!is_whole || !found[i].changed || takes_whole(server, pair.module)) continue;
+    throw malformed(fmt::format("{}: {} does not apply {}", escape_name(pair.name), server_name(server),
+                                pair.kind == PairKind::kBias ? "biases" : "modules that are stored whole"))
+        .hint("leave it out of the adapter, or serve the tuned model itself");
+  }
 }
 
 std::string serve_pair(PairResult& result, Server server, const Input& base) {

@@ -93,24 +93,19 @@ class Plan {
     std::set<std::string> whole;
     for (const ReplacedTensor& tensor : content_.replaced) {
       const std::string module = tensor.name.substr(0, tensor.name.rfind('.'));
-      if (!is_kept_whole(module.substr(module.rfind('.') + 1))) whole.insert(escape_name(module));
+      if (!takes_whole(server_, module)) whole.insert(escape_name(module));
     }
     for (const std::string& module : config_.modules_to_save) {
       const bool is_named = std::any_of(whole.begin(), whole.end(), [&](const std::string& one) {
         return one == module || one.ends_with("." + module);
       });
-      if (!is_named && !is_kept_whole(module)) whole.insert(escape_name(module));
+      if (!is_named && !takes_whole(server_, module)) whole.insert(escape_name(module));
     }
     if (!whole.empty())
       what.push_back(fmt::format("modules that are stored whole ({})",
                                  join(std::vector<std::string>(whole.begin(), whole.end()), ", ")));
     if (!what.empty()) throw not_served(fmt::format("{} does not apply {}", name, join(what, ", ")));
     refuse_initialisation();
-  }
-
-  // A classifier's head, which vLLM takes whole.
-  [[nodiscard]] bool is_kept_whole(std::string_view module) const {
-    return server_ == Server::kVllm && (module == "score" || module == "classifier");
   }
 
   // Some ways to begin training change the base, and the adapter is relative to that.

@@ -199,7 +199,7 @@ ServedBase::Part ServedBase::part(const std::string& module) const {
   const std::optional<PartName> part = parse_part(module);
   if (!part) return {};
   for (const auto& [memory, stack] : stacks_) {
-    if (stack.published != part->container || part->expert >= stack.experts) continue;
+    if (stack.published != part->container || part->expert >= stack.experts || !stack.is_divisible) continue;
     const auto leaf = std::find(stack.leaves.begin(), stack.leaves.end(), part->leaf);
     if (leaf != stack.leaves.end())
       return {&stack, part->expert, static_cast<std::size_t>(leaf - stack.leaves.begin())};

@@ -10,6 +10,11 @@ std::optional<Server> parse_server(std::string_view name) {
   return std::nullopt;
 }
 
+bool takes_whole(Server server, std::string_view module) {
+  const std::string_view last = module.substr(module.rfind('.') + 1);
+  return server == Server::kPeft || (server == Server::kVllm && (last == "score" || last == "classifier"));
+}
+
 Error not_served(std::string what) {
   return malformed(std::move(what)).hint("st-pack BASE --adapter ADAPTER merges it into the base");
 }

@@ -17,6 +17,9 @@ enum class Server : std::uint8_t { kPeft, kVllm, kSglang };
 std::optional<Server> parse_server(std::string_view name);
 std::string_view server_name(Server server);  // "vLLM"
 
+// Whether it applies a module that the adapter holds whole: PEFT any, vLLM the head of a classifier.
+bool takes_whole(Server server, std::string_view module);
+
 // What was done to the adapter.
 struct ServedForm {
   Server server = Server::kPeft;

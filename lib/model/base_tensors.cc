@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/base_tensors.h"
 
-#include <charconv>
-
-#include "base/text.h"
+#include "model/conversions.h"
 #include "model/quantised.h"
 
 namespace mu {
@@ -16,17 +14,9 @@ std::string numbered(std::string name, std::size_t expert) {
   return name;
 }
 
-// Whether the last number in the name of an expert's module is one of those that a stack has.
-bool has_expert(std::string_view parameter, std::uint64_t experts) {
-  std::uint64_t number = experts;
-  for (const std::string_view part : split(parameter, '.')) {
-    if (is_digits(part) && std::from_chars(part.begin(), part.end(), number).ec != std::errc()) return false;
-  }
-  return number < experts;
-}
-
+// Whether the stack of a layer is all that a rule makes.
 bool stacks(const NameRule& rule) {
-  return rule.to.size() == 1 && !rule.operations.empty() && rule.operations.front().name == "MergeModulelist";
+  return rule.to.size() == 1 && stacks_experts(rule);
 }
 
 }  // namespace
@@ -68,7 +58,8 @@ BaseTensors::Found BaseTensors::find(const NamesInBase& names, const std::string
     // The module of one expert, which is a slice of a stack.
     const RenamedTensor renamed = names.table()->load(parameter);
     if (renamed.conversion == nullptr || !stacks(*renamed.conversion)) return found;
-    if (!has_expert(parameter, found.shape[0]))
+    const std::optional<std::uint64_t> expert = expert_in(parameter);
+    if (!expert || *expert >= found.shape[0])
       return {.name = std::move(found.name), .tensors = {}, .shape = {}};
     const std::uint64_t joined = renamed.conversion->match.size();
     found.shape = {found.shape[1] / joined, found.shape[2]};

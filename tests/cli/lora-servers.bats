@@ -284,6 +284,13 @@ for k in [k for k in t if k.endswith("lora_B.weight")]:
   check 'assert c("out")["r"] == 4 and len({k.split(".lora_")[0] for k in t("out")}) == 14'
 }
 
+@test "with --tuned what the server does not apply is refused before the factorisation" {
+  expect 4 lora-extract --base "$FIXTURES/pair/base" --tuned "$FIXTURES/pair/tuned" --full-modules '*norm*' --for vllm -o no
+  has stderr "norm.weight: vLLM does not apply modules that are stored whole; leave it out of the adapter"
+  expect 0 lora-extract -q --base "$FIXTURES/pair/base" --tuned "$FIXTURES/pair/tuned" --full-modules '*norm*' --for peft -o out
+  expect 0 lora-extract -q --base "$FIXTURES/pair/base" --tuned "$FIXTURES/pair/tuned" --full-modules 'model.layers.0.*norm*' --for vllm -o none
+}
+
 @test "a base under the names of memory, and one in few bits, are as good as the published one" {
   cp -r "$MOE" memory
   edit memory/model.safetensors '
@@ -324,6 +331,15 @@ assert new["model.layers.0.mlp.experts.lora_A.weight"][0] == [6, 32] and new["mo
 assert c("served")["target_modules"] == ["experts"]'
   expect 4 lora-extract half --for sglang --base gpt-oss -o no
   has stderr "SGLang takes factors of single experts, and these can't be taken apart"
+  # Factors of single experts have no place in stacks that have gate and up row by row.
+  edit half/adapter_model.safetensors '
+m = "base_model.model.model.layers.0.mlp.experts.0.gate_proj."
+t = {m + "lora_A.weight": ["F32", [2, 32], b"\0" * 256], m + "lora_B.weight": ["F32", [32, 2], b"\0" * 256]}'
+  config half 'c.update(target_modules=["gate_proj"], target_parameters=None)'
+  for server in peft vllm; do
+    expect 4 lora-extract half --for $server --base gpt-oss -o no
+    has stderr "the base lacks 1 of 1 module of the adapter: model.layers.0.mlp.experts.0.gate_proj.weight"
+  done
 }
 
 @test "which parameter of the experts a single pair is for: by target_parameters, by shape, or refused" {
