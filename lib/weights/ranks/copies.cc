@@ -73,16 +73,15 @@ void require_equal_copies(const Weights& weights, unsigned threads) {
       if (are_equal(weights, piece_of(tensor, kept_box(tensor, copy)), piece_of(tensor, copy))) continue;
       Error error =
           rule_error("FS-MIX",
-                     fmt::format("its copy of '{}' is not that of {}: files of two steps or runs are "
-                                 "mixed",
+                     fmt::format("its copy of '{}' is not that of {}: files of two steps or runs "
+                                 "are mixed",
                                  escape_name(tensor.name),
                                  escape_name(base_name(weights.files[kept_box(tensor, copy).source].name))))
               .in_file(escape_name(weights.files[copy.source].name));
       if (tensor.name.find("expert") != std::string::npos)
         error.hint(
-            "with expert parallelism each rank has other experts under the same names: save the whole model "
-            "in "
-            "the training program");
+            "with expert parallelism each rank has other experts under the same names: save the whole "
+            "model in the training program");
       throw error;
     }
   });
