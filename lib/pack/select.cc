@@ -82,7 +82,7 @@ void check_collisions(const std::vector<PackedTensor>& packed) {
     if (tensor.output.name.empty()) {
       const std::string& input = tensor.sources().front()->name;
       if (input.empty())
-        throw refused("a tensor of the input has an empty name").hint("--rename 's/^$/NAME/' gives it one");
+        throw refused("a tensor of the input has an empty name").hint("st-pack(1) shows how to give it one");
       throw refused(fmt::format("--rename leaves '{}' without a name", escape_name(input)));
     }
     if (tensor.output.name == "__metadata__") throw refused("a tensor can't be called '__metadata__'");
