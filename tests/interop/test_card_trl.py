@@ -359,7 +359,7 @@ def test_a_local_base_is_never_shown_and_dead_links_are_mended(fixtures, tmp_pat
     assert facts["base"] == ["owner/base"] and "base_model:adapter:owner/base" in facts["tags"] and facts["datasets"] == ["owner/data"]
 
 
-def test_a_run_of_transformers_own_trainer(tmp_path, run, cache):
+def test_a_run_of_transformers_own_trainer(tmp_path, run, offline, cache):
     train("owner/base", tmp_path / "out", cache, script=TRANSFORMERS)
     readme = tmp_path / "out/README.md"
     before = readme.read_text()
