@@ -337,6 +337,18 @@ std::optional<std::vector<Patterned>> convert(const NameRule& rule, std::vector<
   return list;
 }
 
+std::size_t copies_of(const NameRule& rule, const Tensor& tensor, std::size_t made) {
+  if (rule.operations.empty() || rule.operations.front().name != "Chunk") return 1;
+  if (rule.operations.back().name == "PermuteForRope") return made;
+  std::size_t dim = 0;
+  for (const auto& [name, value] : rule.operations.front().values) {
+    if (name == "dim") std::from_chars(value.data(), value.data() + value.size(), dim);
+  }
+  const auto end = tensor.shape.begin() + static_cast<std::ptrdiff_t>(std::min(dim, tensor.shape.size()));
+  if (std::all_of(tensor.shape.begin(), end, [](std::uint64_t size) { return size == 1; })) return 1;
+  return rule.operations.size() == 1 ? made : std::min(rule.to.size(), made);
+}
+
 bool stacks_experts(const NameRule& rule) {
   return !rule.operations.empty() && (rule.operations.front().name == "MergeModulelist" ||
                                       rule.operations.front().name == "ErnieFuseAndSplitTextVisionExperts");

@@ -29,6 +29,10 @@ struct Patterned {
 std::optional<std::vector<Patterned>> convert(const NameRule& rule, std::vector<Patterned> sources,
                                               const ModelConfig& config, std::string_view name);
 
+// What transformers makes by `rule` of one tensor are views of that tensor, or of copies of its chunks, where these are
+// not one run of rows. Into how many such copies `made` of them fall, one after the other; 1: all are views.
+std::size_t copies_of(const NameRule& rule, const Tensor& tensor, std::size_t made);
+
 // True if the conversion stacks the experts of a layer.
 bool stacks_experts(const NameRule& rule);
 

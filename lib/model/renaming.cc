@@ -154,12 +154,19 @@ class Renamer {
       return;
     }
     const std::size_t prefix = beginning_of(group.name, *made);
-    for (Patterned& one : *made) {
+    const std::size_t copies = copies_of(*group.rule, first.tensors.front(), made->size());
+    std::map<std::size_t, std::size_t> blocks;  // by the copy, or the tensor, that results are views of
+    for (std::size_t i = 0; i < made->size(); ++i) {
+      Patterned& one = (*made)[i];
       std::string name = prefix == std::string::npos ? one.pattern
                                                      : full_name_.substr(0, prefix) + one.pattern +
                                                            full_name_.substr(prefix + length_);
       if (saves_) name = pass_.finish(name);
+      const std::size_t viewed = copies > 1 ? i * copies / made->size() : one.from.front().front();
+      const bool is_view = one.from.front().size() == 1;
       emit(std::move(one.tensors.front()), std::move(name), std::move(one.from.front()));
+      std::size_t& own = result_.items.back().block;
+      if (is_view) own = blocks.try_emplace(viewed, own).first->second;
     }
   }
 
@@ -187,7 +194,8 @@ class Renamer {
       for (const std::size_t i : from) result_.changed += changed_.insert(i).second ? 1 : 0;
     }
     tensor.name = std::move(name);
-    result_.items.push_back({std::move(tensor), std::move(from)});
+    result_.items.push_back(
+        {.tensor = std::move(tensor), .from = std::move(from), .block = result_.items.size()});
   }
 
   const std::vector<Tensor>& tensors_;

@@ -24,6 +24,9 @@ struct Renaming {
     std::vector<std::size_t> from;
     // It should be made of its tensor in a way that is not known here: name and values are still the given ones.
     bool is_opaque = false;
+    // Items with the same number share memory in transformers: they are views of one tensor, or of one copy of it.
+    // huggingface_hub does not divide them among shards.
+    std::size_t block = 0;
   };
   std::vector<Item> items;
   std::size_t changed = 0;  // how many of the given tensors have another name now, or became parts of others

@@ -204,19 +204,6 @@ bool is_same_place(const Tensor& one, const Tensor& other) {
          one.layout == other.layout && one.shape == other.shape;
 }
 
-// Whether an expert comes out of the same stack as the one before it, and as the same matrix. To transformers they share
-// a storage, which huggingface_hub does not divide among shards.
-bool is_of_one_stack(const PackedTensor& before, const TensorSpec& output,
-                     const std::vector<const Tensor*>& sources) {
-  if (sources.size() != 1 || before.made_of != sources || output.shape != before.output.shape ||
-      output.shape.size() + 1 != sources.front()->shape.size())
-    return false;
-  const std::vector<std::string_view> one = split(before.output.name, '.'), other = split(output.name, '.');
-  return std::equal(
-      one.begin(), one.end(), other.begin(), other.end(),
-      [](std::string_view a, std::string_view b) { return a == b || (is_digits(a) && is_digits(b)); });
-}
-
 // The list under its new names. Tensors that are neither cut nor joined stay those of the input.
 std::vector<PackedTensor> packed_from(const std::vector<PackedTensor>& chosen, Renaming renaming,
                                       MadeTensors& made) {
@@ -232,8 +219,7 @@ std::vector<PackedTensor> packed_from(const std::vector<PackedTensor>& chosen, R
       for (const std::size_t from : item.from) sources.push_back(chosen[from].input);
       input = &list->emplace_back(std::move(item.tensor));
     }
-    const bool stays = !named.empty() && is_of_one_stack(named.back(), output, sources);
-    named.push_back({input, std::move(output), std::move(sources), stays});
+    named.push_back({input, std::move(output), std::move(sources), item.block});
   }
   made = list;
   return named;

@@ -34,7 +34,7 @@ struct PackedTensor {
   const Tensor* input;  // what is read: borrowed from the input's list, or made of others in it (names.h)
   TensorSpec output;
   std::vector<const Tensor*> made_of{};  // those of the input's list; empty: `input` itself
-  bool stays_with_previous = false;      // in one shard
+  std::optional<std::size_t> block{};    // tensors with the same number stay in one shard
 
   [[nodiscard]] std::span<const Tensor* const> sources() const {
     return made_of.empty() ? std::span(&input, 1) : std::span(made_of);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which tensors lie in one shard: the rule of huggingface_hub, for which experts of one stack are one piece.
+// Which tensors lie in one shard: the rule of huggingface_hub, for which views of one tensor (experts of a stack) are
+// one piece.
 #pragma once
 
 #include <cstddef>

@@ -124,6 +124,27 @@ TEST_CASE("renaming: experts are split, in the order of save_pretrained") {
   CHECK(up.size == 40);
 }
 
+TEST_CASE("renaming: what transformers keeps in one memory is one block") {
+  const auto blocks = [](const Renaming& renaming) {
+    std::vector<std::size_t> list;
+    for (const Renaming::Item& item : renaming.items) list.push_back(item.block);
+    return list;
+  };
+  // Gates and ups are chunks of a stack, which are copied; the experts of each are views of the copy.
+  Model mixtral("MixtralForCausalLM");
+  mixtral.add("model.layers.0.mlp.experts.gate_up_proj", {2, 6, 4}).add("model.norm.weight", {4});
+  CHECK(blocks(mixtral.published()) == std::vector<std::size_t>{0, 0, 2, 2, 4});
+  // A stack of one expert is one run of rows: both chunks are views of it.
+  Model one("MixtralForCausalLM");
+  one.add("model.layers.0.mlp.experts.gate_up_proj", {1, 6, 4});
+  CHECK(blocks(one.published()) == std::vector<std::size_t>{0, 0});
+  // Experts of text and vision are counted through, gates before ups, and lie in two memories.
+  Model ernie("Ernie4_5_VLMoeForConditionalGeneration");
+  for (const char* kind : {"text", "vision"})
+    ernie.add(fmt::format("model.language_model.layers.1.mlp.{}_moe.experts.gate_up_proj", kind), {2, 6, 4});
+  CHECK(blocks(ernie.published()) == std::vector<std::size_t>{0, 0, 2, 2, 0, 0, 2, 2});
+}
+
 TEST_CASE("renaming: the way back gives the same tensors") {
   const Model model = mixtral();
   const Renaming back = model.renamed(model.published()).memory();
