@@ -15,11 +15,11 @@ bool is_in_order(const std::vector<NameOperation>& operations) {
   const bool stacks = !operations.empty() && operations.front().name == "MergeModulelist";
   return !operations.empty() &&
          std::all_of(operations.begin(), operations.end(), [&](const NameOperation& operation) {
-           const std::string_view dim = operation.values.empty() ? "" : operation.values.front().second;
-           return operation.values.size() == 1 &&
-                  (operation.name == "MergeModulelist"
-                       ? dim == "0"
-                       : operation.name == "Concatenate" && dim == (stacks ? "1" : "0"));
+           if (operation.values.size() != 1) return false;
+           const std::string& dim = operation.values.front().second;
+           return operation.name == "MergeModulelist"
+                      ? dim == "0"
+                      : operation.name == "Concatenate" && dim == (stacks ? "1" : "0");
          });
 }
 
