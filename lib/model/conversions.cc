@@ -36,7 +36,7 @@ class Step {
     if (name == "Concatenate") return concatenate_all(std::move(list));
     if (name == "SplitModulelist") return split_list(list);
     if (name == "MergeModulelist") return merge_list(list);
-    if (name == "Transpose") return turn(std::move(list));
+    if (name == "Transpose") return turn(list);
     if (name == "Interleave") return interleave_one(one_of(list));
     if (name == "PermuteForRope") return permute(std::move(list));
     if (name == "Split") return split_sizes(one_of(list));
@@ -46,7 +46,7 @@ class Step {
   }
 
  private:
-  [[noreturn]] void fail(std::string_view what, std::string_view why) const {
+  [[noreturn]] static void fail(std::string_view what, std::string_view why) {
     throw malformed(fmt::format("'{}' {}", escape_name(what), why));
   }
 
@@ -197,7 +197,7 @@ class Step {
     }
   }
 
-  List turn(List list) const {
+  List turn(const List& list) const {
     Patterned source = one_of(list);
     source.pattern = rule_.to.size() == 1 ? rule_.to.front() : rule_.match.front();
     // With check_dims, values are turned only where files and class differ; what lies in the file is what counts.
