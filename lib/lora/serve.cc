@@ -167,7 +167,7 @@ class Plan {
   }
 
   // vLLM stacks the experts of a projection, which therefore have one rank.
-  void refuse_ranks(const StackPairs& pairs) const {
+  static void refuse_ranks(const StackPairs& pairs) {
     std::map<std::size_t, std::uint64_t> ranks;
     for (const auto& [place, pair] : pairs.parts) {
       const std::uint64_t rank = ranks.emplace(place.second, pair.rank).first->second;

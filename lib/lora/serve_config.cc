@@ -112,8 +112,8 @@ class PatternWriter {
     for (const auto& [name, value] : values_) {
       if (patterns.find(name, budget).value_or(general_) == value) continue;
       const std::string pattern = patterns_for(name).front();
-      const bool alike = std::all_of(values_.begin(), values_.end(), [&](const auto& other) {
-        return patterns_for(other.first).front() != pattern || other.second == value;
+      const bool alike = std::all_of(values_.begin(), values_.end(), [&, own = value](const auto& other) {
+        return patterns_for(other.first).front() != pattern || other.second == own;
       });
       exceptions.emplace_back(
           alike && pattern.find('.') != std::string::npos ? pattern : escaped_for_python(name), value);

@@ -39,7 +39,7 @@ ServedValues::ServedValues(const Weights& weights) {
   weights_ = std::move(files);
 }
 
-Tensor ServedValues::zeros(const Tensor& like, std::vector<std::uint64_t> shape) const {
+Tensor ServedValues::zeros(const Tensor& like, std::vector<std::uint64_t> shape) {
   return computed(like, std::move(shape), [](std::uint64_t, std::span<std::byte> out) {
     std::fill(out.begin(), out.end(), std::byte{0});
   });

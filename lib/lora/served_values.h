@@ -18,7 +18,7 @@ class ServedValues {
   explicit ServedValues(const Weights& weights);
 
   // Computed while they are read.
-  [[nodiscard]] Tensor zeros(const Tensor& like, std::vector<std::uint64_t> shape) const;
+  [[nodiscard]] static Tensor zeros(const Tensor& like, std::vector<std::uint64_t> shape);
   [[nodiscard]] Tensor times(const Tensor& tensor, double factor) const;  // in fp32, rounded once
   // Rank 0 or more zeros at the end of the rank of A and of B.
   [[nodiscard]] FactorPair padded(const FactorPair& pair, std::uint64_t rank) const;
