@@ -58,7 +58,7 @@ Tensor ServedValues::times(const Tensor& tensor, double factor) const {
                   });
 }
 
-FactorPair ServedValues::padded(const FactorPair& pair, std::uint64_t rank) const {
+FactorPair ServedValues::padded(const FactorPair& pair, std::uint64_t rank) {
   if (pair.rank == rank) return pair;
   const std::uint64_t more = rank - pair.rank;
   const std::array<Tensor, 2> a = {pair.a, zeros(pair.a, {more, pair.a.shape[1]})};
@@ -66,7 +66,7 @@ FactorPair ServedValues::padded(const FactorPair& pair, std::uint64_t rank) cons
   return {concatenate(a, 0), concatenate(b, 1), rank, pair.alpha};
 }
 
-FactorPair ServedValues::zero_pair(const FactorPair& like, std::uint64_t in, std::uint64_t out) const {
+FactorPair ServedValues::zero_pair(const FactorPair& like, std::uint64_t in, std::uint64_t out) {
   return {zeros(like.a, {like.rank, in}), zeros(like.b, {out, like.rank}), like.rank, like.alpha};
 }
 

@@ -21,8 +21,8 @@ class ServedValues {
   [[nodiscard]] static Tensor zeros(const Tensor& like, std::vector<std::uint64_t> shape);
   [[nodiscard]] Tensor times(const Tensor& tensor, double factor) const;  // in fp32, rounded once
   // Rank 0 or more zeros at the end of the rank of A and of B.
-  [[nodiscard]] FactorPair padded(const FactorPair& pair, std::uint64_t rank) const;
-  [[nodiscard]] FactorPair zero_pair(const FactorPair& like, std::uint64_t in, std::uint64_t out) const;
+  [[nodiscard]] static FactorPair padded(const FactorPair& pair, std::uint64_t rank);
+  [[nodiscard]] static FactorPair zero_pair(const FactorPair& like, std::uint64_t in, std::uint64_t out);
 
   // These read.
   [[nodiscard]] bool is_zero(const Tensor& tensor) const;

@@ -91,13 +91,13 @@ class Step {
     return pattern;
   }
 
-  std::uint64_t size_of(const Tensor& tensor, std::size_t dim) const {
+  static std::uint64_t size_of(const Tensor& tensor, std::size_t dim) {
     if (dim < tensor.shape.size()) return tensor.shape[dim];
     fail(tensor.name, fmt::format("is {}: that of its class has {}", shape_text(tensor.shape),
                                   plural(dim + 1, "dimension") + " or more"));
   }
 
-  std::uint64_t part_of(const Tensor& tensor, std::size_t dim, std::uint64_t parts) const {
+  static std::uint64_t part_of(const Tensor& tensor, std::size_t dim, std::uint64_t parts) {
     const std::uint64_t size = size_of(tensor, dim);
     if (parts > 0 && size > 0 && size % parts == 0) return size / parts;
     fail(tensor.name, fmt::format("is {}: {} don't divide into {}", shape_text(tensor.shape),
