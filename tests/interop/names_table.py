@@ -25,32 +25,28 @@ transformers.utils.logging.set_verbosity_error()
 SPARSE = {"first_k_dense_replace": 1, "decoder_sparse_step": 1}
 
 
-def model_classes():
-    """Every model class of the library that a config.json can name, with its config class, by name."""
-    classes = {}
+def all_classes():
+    """Every model class of the library, with its name."""
     for name in sorted(dir(transformers)):
-        if name.startswith("_") or name.startswith("Auto") or name.endswith(("Config", "PreTrainedModel", "PretrainedModel")):
-            continue
         try:
-            cls = getattr(transformers, name)
+            cls = None if name.startswith("_") else getattr(transformers, name)
         except Exception:  # needs a library that is not here
             continue
         if isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel) and getattr(cls, "config_class", None) is not None:
-            classes[name] = cls
-    return classes
+            yield name, cls
+
+
+def model_classes():
+    """Those that a config.json can name, by name."""
+    others = ("PreTrainedModel", "PretrainedModel")
+    return {name: cls for name, cls in all_classes() if not name.startswith("Auto") and not name.endswith(others)}
 
 
 def plain_classes(renaming):
     """By model type, all other classes: what they save and what they have in memory goes by the same names."""
     plain = {}
-    for name in dir(transformers):
-        if name in renaming or name.startswith("_") or name.endswith("PreTrainedModel"):
-            continue
-        try:
-            cls = getattr(transformers, name)
-        except Exception:  # needs a library that is not here
-            continue
-        if isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel) and getattr(cls, "config_class", None) is not None:
+    for name, cls in all_classes():
+        if name not in renaming and not name.endswith("PreTrainedModel"):
             plain.setdefault(cls.config_class.model_type, []).append(name)
     return {kind: sorted(plain[kind]) for kind in sorted(plain)}
 

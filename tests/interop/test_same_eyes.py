@@ -12,7 +12,7 @@ import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 
-from test_lora_families import config_of, tune
+from test_lora_families import random_model, tune
 from test_lora_merge import assert_merged
 
 BIN = pathlib.Path(os.environ["BIN_DIR"])
@@ -39,11 +39,7 @@ def in_memory(model, folder):
 
 def make(name, path):
     """The model, and its folders under both kinds of names."""
-    cls = getattr(transformers, name)
-    torch.manual_seed(3)
-    model = cls(config_of(cls)).eval()
-    for parameter in model.parameters():
-        parameter.data += torch.randn_like(parameter) * 0.02
+    model = random_model(name)
     model.save_pretrained(path / "published")
     in_memory(model, path / "memory")
     return model
