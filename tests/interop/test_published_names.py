@@ -174,7 +174,9 @@ def shapes(tensors):
     return {name: list(tensor.shape) for name, tensor in tensors.items()}
 
 
-CLASSES = [line.split("\t")[1] for line in TABLE.read_text().splitlines() if line.startswith("class\t") and line.endswith("\tauto")]
+# Of those whose names are the same on both sides ("-") every tensor stays where it is.
+CLASSES = [line.split("\t")[1] for line in TABLE.read_text().splitlines() if line.startswith("class\t") and line.endswith("\tauto") and "\t-\t" not in line]
+SAME = [line.split("\t")[1] for line in TABLE.read_text().splitlines() if line.startswith("class\t") and line.endswith("\t-\tauto")]
 
 
 # Classes whose published files transformers itself loads under other names than the model has.
@@ -207,3 +209,19 @@ def test_every_class_is_written_as_the_library_writes_it(tmp_path, run, name):
         assert name in ONE_WAY or stacked == {"model.safetensors": shapes(memory)}
     else:
         run("st-pack", "-n", source, "-o", out, "--experts", "stack", code=4)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", SAME)
+def test_a_class_with_the_same_names_on_both_sides_is_kept(tmp_path, run, name):
+    config = names_table.config_of(getattr(transformers, name))
+    with torch.device("meta"):
+        model = getattr(transformers, name)(config)
+    model.config.architectures = [name]
+    memory = saved(model)
+    source, out = hollow(tmp_path / "memory", model.config, memory), tmp_path / "out"
+    total = sum(map(size, memory.values()))
+    kept = planned(run, source, "-o", out, "--max-shard-size", max(total // 4, 1), "--names", "as-is")
+    for names in ("auto", "published"):
+        assert planned(run, source, "-o", out, "--max-shard-size", max(total // 4, 1), "--names", names) == kept
+    assert {key for file in kept.values() for key in file} == core_model_loading.revert_weight_conversion(model, dict(memory)).keys()
