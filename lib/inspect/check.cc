@@ -14,6 +14,7 @@
 #include "os/far.h"
 #include "os/file.h"
 #include "os/folder.h"
+#include "weights/contents.h"
 #include "weights/sniff.h"
 
 namespace mu {
@@ -130,8 +131,8 @@ class FolderCheck {
       // Every view comes here, so little is read; of a model on another machine nothing but headers.
       constexpr std::uint64_t kLooked = 64U << 10;  // bytes
       const bool differ =
-          !is_far_name(folder_.path) &&
-          !equal_bytes(input_.weights, *tensors.at(pair.dropped), *tensors.at(pair.kept), kLooked);
+          !is_far_name(folder_.path) && !equal_bytes(input_.weights, *tensors.at(pair.dropped),
+                                                     input_.weights, *tensors.at(pair.kept), kLooked);
       found("MD-TIED", true,
             differ ? fmt::format("ties '{}' to '{}', but their values differ: loaders keep them apart",
                                  escape_name(pair.dropped), escape_name(pair.kept))

@@ -20,6 +20,7 @@
 #include "model/lora_adapter.h"
 #include "os/interrupt.h"
 #include "tensor/format.h"
+#include "weights/contents.h"
 
 namespace mu {
 namespace {
@@ -42,22 +43,6 @@ std::string_view way_name(NamesInBase::Way way) {
       return "with";
   }
   return "";
-}
-
-// True if every value is 0; stops at the first that is not. A sign alone is no value.
-bool is_zero(const Weights& weights, const Tensor& tensor) {
-  constexpr std::uint64_t kFirst = 64U << 10, kPiece = 1U << 20;  // bytes: most tensors show at once
-  const std::uint64_t width = bits(tensor.dtype) < 8 ? 1 : bits(tensor.dtype) / 8;
-  std::vector<std::byte> bytes;
-  for (std::uint64_t at = 0; at < tensor.size; at += bytes.size()) {
-    bytes.resize(static_cast<std::size_t>(std::min(at == 0 ? kFirst : kPiece, tensor.size - at)));
-    weights.read(tensor, at, bytes);
-    for (std::size_t i = 0; i < bytes.size(); ++i) {
-      const bool has_sign = i % width == width - 1 && is_floating(tensor.dtype);
-      if ((bytes[i] & std::byte(has_sign ? 0x7F : 0xFF)) != std::byte{0}) return false;
-    }
-  }
-  return true;
 }
 
 std::string quoted(const std::string& name) {

@@ -12,7 +12,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <map>
 
 #include "base/error.h"
@@ -24,6 +23,7 @@
 #include "os/threads.h"
 #include "tensor/decode.h"
 #include "tensor/format.h"
+#include "weights/contents.h"
 #include "weights/layout.h"
 
 namespace mu {
@@ -59,11 +59,11 @@ std::span<std::byte> room(std::vector<std::byte>& buffer, Dtype dtype, std::uint
   return std::span(buffer).first(size);
 }
 
-// Reads two tensors of the same shape side by side, until `on_pieces` returns false.
-template <typename OnPieces>
-void walk_pieces(const Weights& wa, const Tensor& a, const Weights& wb, const Tensor& b, OnPieces on_pieces) {
-  thread_local std::vector<std::byte> a_buffer;
-  thread_local std::vector<std::byte> b_buffer;
+// Reads two tensors of the same shape side by side.
+void compare_values(const Weights& wa, const Weights& wb, Tolerance tolerance, TensorDiff& diff) {
+  const Tensor& a = *diff.a;
+  const Tensor& b = *diff.b;
+  thread_local std::vector<std::byte> a_buffer, b_buffer;
   const std::uint64_t count = a.element_count();
   for (std::uint64_t done = 0; done < count; done += kPieceElements) {
     const std::uint64_t elements = std::min(kPieceElements, count - done);
@@ -71,22 +71,8 @@ void walk_pieces(const Weights& wa, const Tensor& a, const Weights& wb, const Te
     const std::span<std::byte> right = room(b_buffer, b.dtype, elements);
     wa.read(a, done * bits(a.dtype) / 8, left);
     wb.read(b, done * bits(b.dtype) / 8, right);
-    if (!on_pieces(left, right)) return;
+    merge_comparison(diff.comparison, compare_pieces(a.dtype, left, b.dtype, right, tolerance));
   }
-}
-
-// Compares tensors of equal size whose values can't be decoded.
-bool same_bytes(const Weights& wa, const Tensor& a, const Weights& wb, const Tensor& b) {
-  constexpr std::uint64_t kPiece = 1U << 20;  // bytes
-  std::vector<std::byte> left, right;
-  for (std::uint64_t at = 0; at < a.size; at += kPiece) {
-    left.resize(static_cast<std::size_t>(std::min(kPiece, a.size - at)));
-    right.resize(left.size());
-    wa.read(a, at, left);
-    wb.read(b, at, right);
-    if (left != right) return false;
-  }
-  return true;
 }
 
 void compare_tensors(const Weights& wa, const Weights& wb, const DiffOptions& options, TensorDiff& diff) {
@@ -98,20 +84,13 @@ void compare_tensors(const Weights& wa, const Weights& wb, const DiffOptions& op
   }
   if (a.dtype == Dtype::kForeign || b.dtype == Dtype::kForeign) {
     diff.kind = type_text(a) != type_text(b) || a.size != b.size ? DiffKind::kDtype
-                : same_bytes(wa, a, wb, b)                       ? DiffKind::kEqual
+                : equal_bytes(wa, a, wb, b)                      ? DiffKind::kEqual
                                                                  : DiffKind::kValues;
     return;
   }
-  bool equal = a.dtype == b.dtype;
-  const bool known = equal && !a.layout && !b.layout && a.offset == b.offset && a.size == b.size &&
-                     options.same_files.contains({a.source, b.source});
-  if (equal && !known) {
-    walk_pieces(wa, a, wb, b, [&equal](std::span<const std::byte> left, std::span<const std::byte> right) {
-      equal = left.size() == right.size() && std::memcmp(left.data(), right.data(), left.size()) == 0;
-      return equal;
-    });
-  }
-  if (equal) {
+  const bool known = a.dtype == b.dtype && !a.layout && !b.layout && a.offset == b.offset &&
+                     a.size == b.size && options.same_files.contains({a.source, b.source});
+  if (known || equal_bytes(wa, a, wb, b)) {
     diff.kind = DiffKind::kEqual;
     return;
   }
@@ -121,10 +100,7 @@ void compare_tensors(const Weights& wa, const Weights& wb, const DiffOptions& op
     diff.kind = a.dtype == b.dtype ? DiffKind::kValues : DiffKind::kDtype;
     return;
   }
-  walk_pieces(wa, a, wb, b, [&](std::span<const std::byte> left, std::span<const std::byte> right) {
-    merge_comparison(diff.comparison, compare_pieces(a.dtype, left, b.dtype, right, options.tolerance));
-    return true;
-  });
+  compare_values(wa, wb, options.tolerance, diff);
   if (diff.comparison.outside > 0) {
     diff.kind = DiffKind::kValues;
   } else {

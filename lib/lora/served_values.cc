@@ -5,17 +5,14 @@
 #include <array>
 #include <cstddef>
 
-#include "model/tied.h"
-#include "os/interrupt.h"
 #include "tensor/cast.h"
 #include "tensor/decode.h"
+#include "weights/contents.h"
 #include "weights/layout.h"
 #include "weights/views.h"
 
 namespace mu {
 namespace {
-
-constexpr std::uint64_t kPiece = 1U << 18;  // bytes
 
 Tensor computed(const Tensor& like, std::vector<std::uint64_t> shape,
                 std::function<void(std::uint64_t, std::span<std::byte>)> compute) {
@@ -71,16 +68,7 @@ FactorPair ServedValues::zero_pair(const FactorPair& like, std::uint64_t in, std
 }
 
 bool ServedValues::is_zero(const Tensor& tensor) const {
-  std::vector<std::byte> buffer;
-  for (std::uint64_t at = 0; at < tensor.size; at += kPiece) {
-    check_interrupt();
-    buffer.resize(static_cast<std::size_t>(std::min(kPiece, tensor.size - at)));
-    weights_->read(tensor, at, buffer);
-    std::vector<double> values(value_count(tensor.dtype, buffer.size()));
-    decode(tensor.dtype, buffer, std::span(values));
-    if (std::any_of(values.begin(), values.end(), [](double value) { return value != 0; })) return false;
-  }
-  return true;
+  return mu::is_zero(*weights_, tensor);
 }
 
 bool ServedValues::is_zero(const FactorPair& pair) const {
@@ -88,7 +76,7 @@ bool ServedValues::is_zero(const FactorPair& pair) const {
 }
 
 bool ServedValues::are_equal(const Tensor& a, const Tensor& b) const {
-  return equal_bytes(*weights_, a, b);
+  return equal_bytes(*weights_, a, *weights_, b);
 }
 
 }  // namespace mu

@@ -10,11 +10,11 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cstring>
 #include <set>
 #include <tuple>
 
 #include "base/text.h"
+#include "weights/contents.h"
 #include "weights/layout.h"
 
 namespace mu {
@@ -280,7 +280,7 @@ FoundTies find_tied(const std::optional<ModelConfig>& config, const Weights& wei
     const Tensor *const a = names.at(pair.dropped), *const b = names.at(pair.kept);
     const auto left = group_of.find(a), right = group_of.find(b);
     const bool same = left != group_of.end() && right != group_of.end() && left->second == right->second;
-    if (same || equal_bytes(weights, *a, *b)) {
+    if (same || equal_bytes(weights, *a, weights, *b)) {
       result.tied.push_back({pair.dropped, pair.kept, same});
       dropped.insert(pair.dropped);
     } else {
@@ -309,21 +309,6 @@ FoundTies find_tied(const std::optional<ModelConfig>& config, const Weights& wei
         fmt::format("{} more storages are shared by names that nothing ties: each name is written",
                     group_digits(untied - kShown)));
   return result;
-}
-
-bool equal_bytes(const Weights& weights, const Tensor& a, const Tensor& b, std::uint64_t limit) {
-  if (a.dtype != b.dtype || a.shape != b.shape || a.size != b.size) return false;
-  constexpr std::uint64_t kPiece = 1U << 20;
-  std::vector<std::byte> left(static_cast<std::size_t>(std::min(kPiece, a.size)));
-  std::vector<std::byte> right(left.size());
-  const std::uint64_t end = std::min(a.size, limit);
-  for (std::uint64_t at = 0; at < end; at += kPiece) {
-    const auto size = static_cast<std::size_t>(std::min(kPiece, end - at));
-    weights.read(a, at, std::span(left).first(size));
-    weights.read(b, at, std::span(right).first(size));
-    if (std::memcmp(left.data(), right.data(), size) != 0) return false;
-  }
-  return true;
 }
 
 }  // namespace mu

@@ -69,7 +69,4 @@ struct FoundTies {
 // that no rule ties, and tied names whose bytes differ, are named in the notes.
 FoundTies find_tied(const std::optional<ModelConfig>& config, const Weights& weights);
 
-// True when two tensors have the same dtype, shape and bytes. Reads both, up to `limit` bytes.
-bool equal_bytes(const Weights& weights, const Tensor& a, const Tensor& b, std::uint64_t limit = UINT64_MAX);
-
 }  // namespace mu

@@ -10,8 +10,8 @@
 
 #include "base/text.h"
 #include "os/folder.h"
-#include "os/interrupt.h"
 #include "os/threads.h"
+#include "weights/contents.h"
 #include "weights/ranks/rank_file.h"
 
 namespace mu {
@@ -44,20 +44,6 @@ Box kept_box(const Tensor& tensor, const Box& copy) {
                            [](const Box& a, const Box& b) { return a.begin < b.begin; });
 }
 
-bool are_equal(const Weights& weights, const Tensor& a, const Tensor& b) {
-  constexpr std::uint64_t kPiece = 1U << 20;  // bytes
-  std::vector<std::byte> one, other;
-  for (std::uint64_t at = 0; at < a.size; at += kPiece) {
-    check_interrupt();
-    one.resize(static_cast<std::size_t>(std::min(kPiece, a.size - at)));
-    other.resize(one.size());
-    weights.read(a, at, one);
-    weights.read(b, at, other);
-    if (one != other) return false;
-  }
-  return true;
-}
-
 }  // namespace
 
 void require_equal_copies(const Weights& weights, unsigned threads) {
@@ -70,7 +56,8 @@ void require_equal_copies(const Weights& weights, unsigned threads) {
     const Tensor& tensor = copies[i].tensor;
     if (!places.contains({tensor.source, tensor.offset})) return;
     for (const Box& copy : copies[i].boxes) {
-      if (are_equal(weights, piece_of(tensor, kept_box(tensor, copy)), piece_of(tensor, copy))) continue;
+      if (equal_bytes(weights, piece_of(tensor, kept_box(tensor, copy)), weights, piece_of(tensor, copy)))
+        continue;
       Error error =
           rule_error("FS-MIX",
                      fmt::format("its copy of '{}' is not that of {}: files of two steps or runs "

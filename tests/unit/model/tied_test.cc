@@ -5,7 +5,6 @@
 
 #include "model/input.h"
 #include "testing.h"
-#include "weights/open/open.h"
 
 using namespace mu;
 using namespace mu::testing;
@@ -256,28 +255,4 @@ TEST_CASE("tied: every rule of every class ends") {
   }
   const Ties ties(all, names);
   for (const TiedName& pair : ties.pairs()) CHECK(pair.dropped != pair.kept);
-}
-
-TEST_CASE("tied: other dtypes, shapes and bytes are other tensors") {
-  const TempFolder folder;
-  std::string file = safetensors(
-      R"({"model.embed_tokens.weight":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"lm_head.weight":{"dtype":"U8","shape":[2,2],"data_offsets":[4,8]}})",
-      8);
-  put(folder / "f", file);
-  const Weights weights = open_weights(folder / "f");
-  CHECK_FALSE(equal_bytes(weights, weights.tensors[0], weights.tensors[1]));
-  CHECK(equal_bytes(weights, weights.tensors[0], weights.tensors[0]));
-  // Beyond one piece of reading, a difference in the very last byte.
-  constexpr std::size_t kSize = (2U << 20) + 5;
-  const std::string range = std::to_string(kSize);
-  file = safetensors(R"({"a":{"dtype":"U8","shape":[)" + range + R"(],"data_offsets":[0,)" + range +
-                         R"(]},"b":{"dtype":"U8","shape":[)" + range + R"(],"data_offsets":[)" + range + "," +
-                         std::to_string(2 * kSize) + "]}}",
-                     2 * kSize);
-  for (const bool same : {true, false}) {
-    if (!same) file.back() = 'x';
-    put(folder / "g", file);
-    const Weights large = open_weights(folder / "g");
-    CHECK(equal_bytes(large, large.tensors[0], large.tensors[1]) == same);
-  }
 }
