@@ -14,6 +14,7 @@
 
 #include "base/bytes.h"
 #include "weights/archive/inflate.h"
+#include "weights/stretch.h"
 
 namespace mu {
 namespace {
@@ -310,23 +311,6 @@ bool may_hold(const Box& box, const std::vector<std::uint64_t>& strides, std::ui
   return begin < last && end >= first;
 }
 
-// A part of runs that follow one another.
-std::vector<ByteRange> part_of(const std::vector<ByteRange>& ranges, std::uint64_t at, std::uint64_t size) {
-  std::vector<ByteRange> part;
-  for (const ByteRange& range : ranges) {
-    if (size == 0) break;
-    if (at >= range.size) {
-      at -= range.size;
-      continue;
-    }
-    const std::uint64_t taken = std::min(size, range.size - at);
-    part.push_back({range.source, range.offset + at, taken});
-    at = 0;
-    size -= taken;
-  }
-  return part;
-}
-
 }  // namespace
 
 void gather(const Tensor& tensor, std::uint64_t at, std::span<std::byte> out, const ReadSource& read_source) {
@@ -400,8 +384,10 @@ std::vector<ByteRange> byte_ranges(const Tensor& tensor) {
     if (of_tensors.empty()) {
       ranges.push_back({box->source, box->offset, count * element});
     } else {
-      const std::vector<ByteRange> part = part_of(of_tensors[box->source], box->offset, count * element);
-      ranges.insert(ranges.end(), part.begin(), part.end());
+      for_stretch(of_tensors[box->source], &ByteRange::size, box->offset, count * element,
+                  [&ranges](const ByteRange& range, std::uint64_t from, std::uint64_t size) {
+                    ranges.push_back({range.source, range.offset + from, size});
+                  });
     }
     next = start + count;
   }

@@ -10,6 +10,7 @@
 #include "base/checked.h"
 #include "base/text.h"
 #include "weights/ranks/rank_file.h"
+#include "weights/stretch.h"
 
 namespace mu {
 namespace {
@@ -31,17 +32,10 @@ std::uint64_t count_of(std::span<const FlatRun> runs) {
 
 std::vector<FlatRun> stretch_of(std::span<const FlatRun> runs, std::uint64_t from, std::uint64_t count) {
   std::vector<FlatRun> out;
-  for (const FlatRun& run : runs) {
-    if (count == 0) break;
-    if (from >= run.count) {
-      from -= run.count;
-      continue;
-    }
-    const std::uint64_t here = std::min(count, run.count - from);
-    out.push_back({run.dtype, run.source, run.offset + from * (bits(run.dtype) / 8), here});
-    count -= here;
-    from = 0;
-  }
+  for_stretch(runs, &FlatRun::count, from, count,
+              [&out](const FlatRun& run, std::uint64_t first, std::uint64_t size) {
+                out.push_back({run.dtype, run.source, run.offset + first * (bits(run.dtype) / 8), size});
+              });
   return out;
 }
 
