@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # st-inspect on the files of FSDP's ranks, and files of ranks that are poisoned. Such folders packed: ranks-fsdp.bats.
 load helper
+load ranks
 
 ranks="$FIXTURES/fsdp-ranks"
 
@@ -55,8 +56,11 @@ assert piece == {"dtype": "BF16", "bytes": 60, "placements": "(Shard(0), Shard(1
 
 @test "the folder of the ranks: the whole model, and what is wrong with it" {
   expect 0 st-inspect "$ranks/tp-4"
-  has output "FSDP, 4 ranks, mesh of 2 x 2"
+  has output "FSDP, 4 ranks, mesh of 2 x 2, placed (Shard(0)), "
+  has output "(_StridedShard(0, 2), Shard(0))"
   grep -qE 'q_proj.weight +bf16 +\[12, 12\] +288 B' <<< "$output"
+  expect 0 st-inspect --json "$ranks/hsdp-4"
+  has output '"origin": "FSDP, 4 ranks, mesh of 2 x 2, placed (Replicate(), Shard(0))"'
   expect 0 st-inspect --check "$ranks/hsdp-4"
   cp -r "$ranks/hsdp-4" mixed
   python3 - <<< '
@@ -77,6 +81,15 @@ with zipfile.ZipFile(name, "w") as z:
   rm torn/model_world_size_3_rank_1.pt
   expect 4 st-inspect torn
   has stderr "rank 1"
+}
+
+@test "of the meshes of a folder, the one with the most dimensions is shown" {
+  whole 'f = fsdp((2, 2, 2))
+for r in range(8):
+  spec = f.spec(r, "c.weight")
+  spec.mesh, spec.placements = device_mesh((4, 2), r, "2.13"), spec.placements[1:]'
+  expect 0 st-inspect run
+  has output "FSDP, 8 ranks, mesh of 2 x 2 x 2, placed (Replicate(), Replicate(), Shard(0)), (Replicate(), Shard(0))"
 }
 
 @test "a pickle that is poisoned anywhere is refused, and nothing of it is run" {

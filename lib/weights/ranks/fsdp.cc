@@ -271,19 +271,18 @@ class FsdpReader {
     std::stable_sort(whole.boxes.begin(), whole.boxes.end(),
                      [&](const Box& a, const Box& b) { return region_of(a) < region_of(b); });
     std::vector<Box> kept, copies;
-    std::size_t first_count = 0, count = 0;
-    for (std::size_t i = 0; i < whole.boxes.size(); ++i) {
-      const bool is_copy = !kept.empty() && region_of(kept.back()) == region_of(whole.boxes[i]);
-      count = is_copy ? count + 1 : 1;
-      (is_copy ? copies : kept).push_back(std::move(whole.boxes[i]));
-      const bool is_last =
-          i + 1 == whole.boxes.size() || region_of(kept.back()) != region_of(whole.boxes[i + 1]);
-      if (!is_last) continue;
-      if (first_count == 0) first_count = count;
-      if (count != first_count)
+    std::ptrdiff_t copies_of_first = 0;
+    for (auto first = whole.boxes.begin(); first != whole.boxes.end();) {
+      const auto last = std::find_if(first, whole.boxes.end(),
+                                     [&](const Box& box) { return region_of(box) != region_of(*first); });
+      if (kept.empty()) copies_of_first = last - first;
+      if (last - first != copies_of_first)
         throw rule_error("FS-COUNT",
                          fmt::format("tensor '{}': of one piece there are {} copies, of another {}",
-                                     escape_name(tensor.name), first_count, count));
+                                     escape_name(tensor.name), copies_of_first, last - first));
+      kept.push_back(std::move(*first));
+      std::move(first + 1, last, std::back_inserter(copies));
+      first = last;
     }
     whole.boxes = {};
     const bool is_opaque = whole.kept == Kept::kPlain && kept.empty();
@@ -367,11 +366,19 @@ class FsdpReader {
   }
 
   void describe() {
-    std::string mesh;
+    constexpr std::size_t kShown = 3;
+    std::vector<std::uint64_t> mesh;      // the one with the most dimensions: others are parts of it
+    std::vector<std::string> placements;  // each once
     for (const RankTensor& tensor : tensors_) {
-      if (tensor.mesh.size() > 1) mesh = fmt::format(", mesh of {}", fmt::join(tensor.mesh, " x "));
+      if (tensor.mesh.size() > std::max<std::size_t>(mesh.size(), 1)) mesh = tensor.mesh;
+      if (tensor.kept != Kept::kDTensor || placements.size() > kShown) continue;
+      std::string text = placements_text(tensor.placements);
+      if (std::find(placements.begin(), placements.end(), text) == placements.end())
+        placements.push_back(placements.size() < kShown ? std::move(text) : "…");
     }
-    found_.origin = fmt::format("FSDP, {}{}", plural(names_.model.size(), "rank"), mesh);
+    found_.origin = fmt::format("FSDP, {}", plural(names_.model.size(), "rank"));
+    if (!mesh.empty()) found_.origin += fmt::format(", mesh of {}", fmt::join(mesh, " x "));
+    if (!placements.empty()) found_.origin += ", placed " + join(placements, ", ");
   }
 
   std::string folder_;
