@@ -20,6 +20,7 @@
 #include "weights/ranks/zero_files.h"
 
 namespace mu {
+
 std::optional<RankState> find_rank_state(const std::string& folder) {
   using Kind = RankState::Kind;
   if (is_megatron_folder(folder)) throw megatron_error(folder);

@@ -3,7 +3,7 @@
 // its layout does not count so, or changes bytes on the way (another order, deflated, computed), the whole tensor
 // becomes the source of one box (Layout::tensors), so that any tensors can be joined.
 //
-// Elements that are no whole bytes (F4, blocks of GGUF) are seen as bytes: the last dimension counts bytes then.
+// Elements that are not whole bytes (F4, blocks of GGUF) are seen as bytes: the last dimension counts bytes then.
 #include "weights/views.h"
 
 #include <fmt/format.h>

@@ -78,7 +78,7 @@ FsdpFiles list_fsdp_files(const std::string& folder) {
                                    escape_name(files.begin()->second)))
           .hint("save with SHARDED_STATE_DICT or FULL_STATE_DICT");
   }
-  if (sets.empty()) throw rule_error("FS-COUNT", "there are no files of ranks");
+  if (sets.empty()) throw rule_error("FS-COUNT", "the files of the ranks are gone");
   if (sets.size() > 1)
     throw rule_error("FS-COUNT", fmt::format("files of two saves are here: {} and {}",
                                              escape_name(sets.begin()->second.begin()->second),

@@ -16,8 +16,7 @@ bool is_fsdp_folder(const std::string& folder);
 struct FsdpFiles {
   std::vector<std::string> model;  // names, by rank: those of ranks 0 to N - 1
   bool are_counted = false;        // N stands in the names, or in fsdp_config.json
-  // Files beside them that tell the step, of whatever ranks there are: extra_state_*, optim_*, in the order of
-  // their names. Those of each kind are together.
+  // Files beside them that tell the step, of whatever ranks there are, in the order of their names.
   std::vector<std::string> extra_states, optimizers;
 };
 

@@ -24,8 +24,6 @@
 namespace mu {
 namespace {
 
-constexpr std::uint64_t kMaxRanks = 1'000'000;  // more than any cluster has
-
 constexpr std::size_t kMaxMeshes = 1000;  // of one file; runs have one for each kind of parallelism
 constexpr std::size_t kMaxShards = 64;    // of one tensor in one file; torch has one
 

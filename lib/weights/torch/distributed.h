@@ -19,6 +19,8 @@
 
 namespace mu {
 
+inline constexpr std::uint64_t kMaxRanks = 1'000'000;  // more than any cluster has
+
 // How processes are arranged.
 struct DeviceMesh {
   std::vector<std::uint64_t> sizes;  // of its dimensions
@@ -43,7 +45,8 @@ struct DistributedTensor {
 // True for a node that is such a tensor.
 bool is_distributed_tensor(const Pickle& pickle, PickleId id);
 
-// True for a tensor that read_torch_tensor() made of one of which the file holds only a part: a foreign type.
+// True for what read_torch_tensor() makes of such a node if the file holds only a part of the tensor: it has a foreign
+// type.
 bool is_distributed_type(const Tensor& tensor);
 
 // The shape of a piece's own tensor and its dtype, checked against what the whole says. Throws kMalformed [FS-PIECE]

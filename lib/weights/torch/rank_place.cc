@@ -18,8 +18,6 @@
 namespace mu {
 namespace {
 
-constexpr std::uint64_t kMaxRanks = 1'000'000;  // more than any cluster has
-
 // The node of the tensor with the ranks: of the mesh itself up to torch 2.9, later of the whole run.
 PickleId ranks_tensor(const Pickle& p, PickleId mesh) {
   const PickleId tensor = pickle_attribute(p, mesh, "mesh");

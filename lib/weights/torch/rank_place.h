@@ -9,8 +9,8 @@
 
 namespace mu {
 
-// Which of how many processes wrote a file, as its meshes and process groups say. Throws kMalformed when a mesh's
-// tensor is none.
+// Which of how many processes wrote a file, as its meshes and process groups say. Throws kMalformed when the
+// ranks of a mesh can't be read.
 RankPlace find_rank_place(const Pickle& pickle, TorchStorages& storages, const InputFile& file);
 
 }  // namespace mu

@@ -22,7 +22,7 @@ PickleId pickle_attribute(const Pickle& pickle, PickleId object, std::string_vie
 // torch.Size((2, 3)), or a plain tuple or list of up to 64 non-negative numbers.
 std::optional<std::vector<std::uint64_t>> pickle_shape(const Pickle& pickle, PickleId id);
 
-// A number from 0.
+// An integer that is not negative.
 std::optional<std::uint64_t> pickle_number(const Pickle& pickle, PickleId id);
 
 // A dtype of torch by its name, "torch.bfloat16".
