@@ -32,7 +32,7 @@ std::optional<std::uint64_t> begin_in(const std::vector<std::uint64_t>& whole, s
   std::vector<std::uint64_t> one = whole;  // of an expert, or of the only one
   std::uint64_t expert = 0;
   if (renamed.conversion->operations.front().name == "MergeModulelist") {
-    const std::optional<std::uint64_t> number = expert_in(name);
+    const std::optional<std::uint64_t> number = last_number_in(name);
     if (one.size() != 3 || !number || *number >= one[0]) return std::nullopt;
     expert = *number;
     one.erase(one.begin());

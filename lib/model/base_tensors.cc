@@ -58,7 +58,7 @@ BaseTensors::Found BaseTensors::find(const NamesInBase& names, const std::string
     // The module of one expert, which is a slice of a stack.
     const RenamedTensor renamed = names.table()->load(parameter);
     if (renamed.conversion == nullptr || !stacks(*renamed.conversion)) return found;
-    const std::optional<std::uint64_t> expert = expert_in(parameter);
+    const std::optional<std::uint64_t> expert = last_number_in(parameter);
     if (!expert || *expert >= found.shape[0])
       return {.name = std::move(found.name), .tensors = {}, .shape = {}};
     const std::uint64_t joined = renamed.conversion->match.size();

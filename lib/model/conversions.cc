@@ -23,6 +23,21 @@ constexpr std::uint64_t kMostExperts = 1U << 16;
 
 using List = std::vector<Patterned>;
 
+// What the operation has under the key; empty, or 0, if it has nothing.
+std::string_view value_of(const NameOperation& operation, std::string_view key) {
+  for (const auto& [name, value] : operation.values) {
+    if (name == key) return value;
+  }
+  return {};
+}
+
+std::size_t number_of(const NameOperation& operation, std::string_view key) {
+  std::size_t number = 0;
+  const std::string_view text = value_of(operation, key);
+  std::from_chars(text.data(), text.data() + text.size(), number);
+  return number;
+}
+
 // One operation with what it works on.
 class Step {
  public:
@@ -50,19 +65,8 @@ class Step {
     throw malformed(fmt::format("'{}' {}", escape_name(what), why));
   }
 
-  std::string_view value(std::string_view key) const {
-    for (const auto& [name, value] : operation_.values) {
-      if (name == key) return value;
-    }
-    return {};
-  }
-
-  std::size_t number(std::string_view key) const {
-    std::size_t result = 0;
-    const std::string_view text = value(key);
-    std::from_chars(text.data(), text.data() + text.size(), result);
-    return result;
-  }
+  std::string_view value(std::string_view key) const { return value_of(operation_, key); }
+  std::size_t number(std::string_view key) const { return number_of(operation_, key); }
 
   bool is_set(std::string_view key) const { return value(key) == "1"; }
 
@@ -192,7 +196,7 @@ class Step {
   // Experts are numbered from 0, without a gap.
   void check_numbers(const Patterned& source) const {
     for (std::size_t k = 0; k < source.tensors.size(); ++k) {
-      if (expert_in(source.tensors[k].name) != k)
+      if (last_number_in(source.tensors[k].name) != k)
         throw malformed(fmt::format("'{}': its part {} is missing", escape_name(name_), k));
     }
   }
@@ -340,10 +344,7 @@ std::optional<std::vector<Patterned>> convert(const NameRule& rule, std::vector<
 std::size_t copies_of(const NameRule& rule, const Tensor& tensor, std::size_t made) {
   if (rule.operations.empty() || rule.operations.front().name != "Chunk") return 1;
   if (rule.operations.back().name == "PermuteForRope") return made;
-  std::size_t dim = 0;
-  for (const auto& [name, value] : rule.operations.front().values) {
-    if (name == "dim") std::from_chars(value.data(), value.data() + value.size(), dim);
-  }
+  const std::size_t dim = number_of(rule.operations.front(), "dim");
   const auto end = tensor.shape.begin() + static_cast<std::ptrdiff_t>(std::min(dim, tensor.shape.size()));
   if (std::all_of(tensor.shape.begin(), end, [](std::uint64_t size) { return size == 1; })) return 1;
   return rule.operations.size() == 1 ? made : std::min(rule.to.size(), made);
@@ -354,7 +355,7 @@ bool stacks_experts(const NameRule& rule) {
                                       rule.operations.front().name == "ErnieFuseAndSplitTextVisionExperts");
 }
 
-std::optional<std::uint64_t> expert_in(std::string_view name) {
+std::optional<std::uint64_t> last_number_in(std::string_view name) {
   std::optional<std::uint64_t> number;
   for (const std::string_view part : split(name, '.')) {
     std::uint64_t value = 0;

@@ -28,6 +28,30 @@ struct Group {
   std::vector<Patterned> sources;  // without a rule one, of one tensor
 };
 
+// How many experts the stack of that name has at least, by the config: by what it says of the layer alone, else of the
+// whole model, else of its text model. A class may have several of the keys.
+std::optional<std::uint64_t> stated_experts(const JsonValue& config, std::string_view stack) {
+  const std::string layer = std::to_string(last_number_in(stack).value_or(0));
+  std::vector<const JsonValue*> sections;
+  for (const JsonValue* section : {&config, config.find("text_config")}) {
+    if (section == nullptr) continue;
+    if (const JsonValue* const layers = section->find("per_layer_config"); layers != nullptr)
+      sections.push_back(layers->find(layer));
+    sections.push_back(section);
+  }
+  std::optional<std::uint64_t> fewest;
+  for (const std::string_view key :
+       {"num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"}) {
+    for (const JsonValue* section : sections) {
+      const std::optional<std::uint64_t> stated = section == nullptr ? std::nullopt : section->find_u64(key);
+      if (!stated) continue;
+      fewest = std::min(fewest.value_or(*stated), *stated);
+      break;
+    }
+  }
+  return fewest;
+}
+
 class Renamer {
  public:
   Renamer(const std::vector<Tensor>& tensors, const TensorNames& names, const ModelConfig& config, bool saves)
@@ -86,8 +110,9 @@ class Renamer {
   }
 
   // The stacks of a layer have as many experts each, and as many as the config says: whole experts that are missing at
-  // the end of every list show nowhere else.
+  // the end of every list show nowhere else. LongCat's experts that do nothing have rows in gate_up_proj alone.
   void check_experts() const {
+    const std::uint64_t idle = config_.root.find_u64("zero_expert_num").value_or(0);
     std::map<std::string, std::pair<std::size_t, std::string>> counts;  // by container: experts, and whose
     for (const Group& group : groups_) {
       if (group.rule == nullptr || !stacks_experts(*group.rule)) continue;
@@ -95,8 +120,8 @@ class Renamer {
       for (const Patterned& source : group.sources) count = std::max(count, source.tensors.size());
       const std::string container = group.name.substr(0, group.name.rfind('.'));
       const auto [at, fresh] = counts.try_emplace(container, count, group.name);
-      // LongCat's experts that do nothing have rows in gate_up_proj alone.
-      if (!fresh && at->second.first != count && config_.root.find("zero_expert_num") == nullptr)
+      const std::uint64_t difference = std::max(at->second.first, count) - std::min(at->second.first, count);
+      if (difference != 0 && difference != idle)
         throw malformed(fmt::format("'{}' has {}, '{}' has {}", escape_name(at->second.second),
                                     plural(at->second.first, "expert"), escape_name(group.name), count));
       check_count(group, count);
@@ -106,17 +131,10 @@ class Renamer {
   void check_count(const Group& group, std::size_t count) const {
     // Towers count their experts in places of their own.
     if (group.rule->is_scoped && !group.rule->scope.empty() && group.rule->scope != "language_model") return;
-    const JsonValue* const text = config_.root.find("text_config");
-    std::optional<std::uint64_t> fewest;
-    for (const std::string_view key :
-         {"num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"}) {
-      std::optional<std::uint64_t> stated = config_.root.find_u64(key);
-      if (!stated && text != nullptr) stated = text->find_u64(key);
-      if (stated) fewest = std::min(fewest.value_or(*stated), *stated);
-    }
-    if (fewest && count < *fewest)
+    const std::optional<std::uint64_t> stated = stated_experts(config_.root, group.name);
+    if (stated && count < *stated)
       throw malformed(fmt::format("'{}' has {}, but config.json says {}", escape_name(group.name),
-                                  plural(count, "expert"), *fewest));
+                                  plural(count, "expert"), *stated));
   }
 
   // What the class has beside the stack, its other half, must be there.
@@ -143,25 +161,25 @@ class Renamer {
 
   void finish(Group& group) {
     if (group.rule == nullptr) {
-      keep(group.sources.front(), std::move(group.name));
+      Patterned& one = group.sources.front();
+      emit(std::move(one.tensors.front()), std::move(group.name), std::move(one.from.front()));
       return;
     }
-    // What is known of the group is needed if there is no way to convert it.
-    const Patterned first = group.sources.front();
+    const Tensor first = group.sources.front().tensors.front();
+    std::vector<std::size_t> first_from = group.sources.front().from.front();
     std::optional<std::vector<Patterned>> made =
         convert(*group.rule, std::move(group.sources), config_, group.name);
     if (!made) {
-      keep(first, std::string(first.tensors.front().name), true);
+      emit(first, first.name, std::move(first_from));
+      result_.items.back().is_opaque = true;
       return;
     }
-    const std::size_t prefix = beginning_of(group.name, *made);
-    const std::size_t copies = copies_of(*group.rule, first.tensors.front(), made->size());
+    const std::optional<Frame> frame = frame_of(group.name, *made);
+    const std::size_t copies = copies_of(*group.rule, first, made->size());
     std::map<std::size_t, std::size_t> blocks;  // by the copy, or the tensor, that results are views of
     for (std::size_t i = 0; i < made->size(); ++i) {
       Patterned& one = (*made)[i];
-      std::string name = prefix == std::string::npos ? one.pattern
-                                                     : full_name_.substr(0, prefix) + one.pattern +
-                                                           full_name_.substr(prefix + length_);
+      std::string name = frame ? frame->before + one.pattern + frame->behind : one.pattern;
       if (saves_) name = pass_.finish(name);
       const std::size_t viewed = copies > 1 ? i * copies / made->size() : one.from.front().front();
       const bool is_view = one.from.front().size() == 1;
@@ -171,21 +189,19 @@ class Renamer {
     }
   }
 
-  // Where in the group's name, whose "*" is 0 then, one of the targets is; the others are put in its place.
-  std::size_t beginning_of(const std::string& name, const std::vector<Patterned>& made) {
-    full_name_ = name;
-    for (std::size_t at = full_name_.find("*."); at != std::string::npos; at = full_name_.find("*.", at + 2))
-      full_name_[at] = '0';
-    for (const Patterned& one : made) {
-      length_ = one.pattern.size();
-      if (const std::size_t at = full_name_.find(one.pattern); at != std::string::npos) return at;
-    }
-    return std::string::npos;
-  }
+  // What is before and behind one of the targets in the group's name; each of them is put there in turn.
+  struct Frame {
+    std::string before, behind;
+  };
 
-  void keep(const Patterned& one, std::string name, bool is_opaque = false) {
-    emit(one.tensors.front(), std::move(name), one.from.front());
-    result_.items.back().is_opaque = is_opaque;
+  static std::optional<Frame> frame_of(std::string name, const std::vector<Patterned>& made) {
+    for (std::size_t at = name.find("*."); at != std::string::npos; at = name.find("*.", at + 2))
+      name[at] = '0';
+    for (const Patterned& one : made) {
+      if (const std::size_t at = name.find(one.pattern); at != std::string::npos)
+        return Frame{name.substr(0, at), name.substr(at + one.pattern.size())};
+    }
+    return std::nullopt;
   }
 
   void emit(Tensor tensor, std::string name, std::vector<std::size_t> from) {
@@ -208,8 +224,6 @@ class Renamer {
   std::unordered_map<std::string, std::size_t> places_;  // groups by name
   std::unordered_map<std::string, std::size_t> names_;   // of the result, and the first tensor of each
   std::unordered_set<std::size_t> changed_;
-  std::string full_name_;
-  std::size_t length_ = 0;
   Renaming result_;
 };
 

@@ -239,6 +239,35 @@ TEST_CASE("renaming: experts that are missing at the end are counted by the conf
         std::string::npos);
   CHECK(fault(R"(, "text_config": {"num_experts": 3})").find("config.json says 3") != std::string::npos);
   CHECK(fault(R"(, "num_experts": [3, 3])") == "");
+  // A layer may have fewer than the others.
+  CHECK(fault(R"(, "num_local_experts": 3, "per_layer_config": {"0": {"num_local_experts": 2}})") == "");
+  CHECK(fault(R"(, "num_local_experts": 3, "per_layer_config": {"1": {"num_local_experts": 2}})")
+            .find("config.json says 3") != std::string::npos);
+  CHECK(fault(R"(, "num_local_experts": 2, "per_layer_config": {"0": {"num_local_experts": 3}})")
+            .find("config.json says 3") != std::string::npos);
+}
+
+TEST_CASE("renaming: experts that do nothing have rows in one of the stacks") {
+  const auto fault = [](int gates, std::string_view config) {
+    Model model("LongcatFlashForCausalLM", config);
+    const auto add = [&](int expert, const char* part) {
+      model.add(fmt::format("model.layers.0.mlp.experts.{}.{}_proj.weight", expert, part), {4, 4});
+    };
+    for (int i = 0; i < gates; ++i) {
+      add(i, "gate");
+      add(i, "up");
+    }
+    for (int i = 0; i < 2; ++i) add(i, "down");
+    return fault_of([&] { model.memory(); });
+  };
+  constexpr std::string_view kTwoOfFour = R"(, "n_routed_experts": 2, "zero_expert_num": 2)";
+  CHECK(fault(4, kTwoOfFour) == "");
+  CHECK(fault(2, kTwoOfFour) == "");
+  CHECK(fault(3, kTwoOfFour).find("has 3") != std::string::npos);
+  CHECK(fault(5, kTwoOfFour).find("has 5") != std::string::npos);
+  CHECK(fault(4, R"(, "n_routed_experts": 2, "zero_expert_num": null)").find("has 4") != std::string::npos);
+  CHECK(fault(4, R"(, "n_routed_experts": 3, "zero_expert_num": 2)").find("config.json says 3") !=
+        std::string::npos);
 }
 
 TEST_CASE("renaming: what does not fit is refused, by name") {
