@@ -267,19 +267,22 @@ NameSide TensorNames::side_of(std::string_view name) const {
 
 TensorNames::Counts TensorNames::side_of(const std::vector<Tensor>& tensors) const {
   Counts counts;
+  const auto add = [](std::size_t& count, std::string& first, const std::string& name) {
+    if (count++ == 0) first = name;
+  };
   for (const Tensor& tensor : tensors) {
     switch (class_.is_automatic ? side_of(tensor.name) : NameSide::kNeutral) {
       case NameSide::kNeutral:
         ++counts.neutral;
         break;
       case NameSide::kMemory:
-        ++counts.memory;
+        add(counts.memory, counts.a_memory, tensor.name);
         break;
       case NameSide::kPublished:
-        ++counts.published;
+        add(counts.published, counts.a_published, tensor.name);
         break;
       case NameSide::kForeign:
-        ++counts.foreign;
+        add(counts.foreign, counts.a_foreign, tensor.name);
         break;
     }
   }

@@ -60,6 +60,7 @@ class TensorNames {
   [[nodiscard]] NameSide side_of(std::string_view name) const;
   struct Counts {
     std::size_t neutral = 0, memory = 0, published = 0, foreign = 0;
+    std::string a_memory{}, a_published{}, a_foreign{};  // the first name of each kind
     // Exactly one side, or nothing that a rule would change.
     [[nodiscard]] bool is_memory() const { return memory > 0 && published == 0 && foreign == 0; }
     [[nodiscard]] bool is_published() const { return memory == 0 && foreign == 0; }

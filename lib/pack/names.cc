@@ -33,28 +33,6 @@ bool converts_values(const NameClass& one) {
                      [](const NameRule& rule) { return rule.kind == NameRule::Kind::kConvert; });
 }
 
-void count_sides(NameFacts& facts, const std::vector<Tensor>& tensors, const TensorNames& names) {
-  const auto note = [](std::size_t& count, std::string& example, const std::string& name) {
-    if (count++ == 0) example = name;
-  };
-  for (const Tensor& tensor : tensors) {
-    switch (names.side_of(tensor.name)) {
-      case NameSide::kMemory:
-        note(facts.counts.memory, facts.memory, tensor.name);
-        break;
-      case NameSide::kPublished:
-        note(facts.counts.published, facts.published, tensor.name);
-        break;
-      case NameSide::kForeign:
-        note(facts.counts.foreign, facts.foreign, tensor.name);
-        break;
-      case NameSide::kNeutral:
-        ++facts.counts.neutral;
-        break;
-    }
-  }
-}
-
 // Whether tensors of an adapter are among them; a bias alone may be anybody's.
 bool holds_adapter(const std::vector<Tensor>& tensors) {
   return std::any_of(tensors.begin(), tensors.end(), [](const Tensor& tensor) {
@@ -99,7 +77,7 @@ std::string left_text(const NameFacts& facts) {
   if (counts.foreign > 0)
     return fmt::format(
         "{} that belong{} to neither memory nor files, such as {}: all names are left as they are",
-        plural(counts.foreign, "name"), counts.foreign == 1 ? "s" : "", quoted(facts.foreign));
+        plural(counts.foreign, "name"), counts.foreign == 1 ? "s" : "", quoted(counts.a_foreign));
   return "";
 }
 
@@ -107,16 +85,15 @@ std::string left_text(const NameFacts& facts) {
 Error mixed(const NameFacts& facts, std::string_view demand) {
   const TensorNames::Counts& counts = facts.counts;
   if (counts.memory > 0 && counts.published > 0)
-    return malformed(
-        fmt::format("{} needs names of one kind, but {} are those of memory, such as {}, and {} published, "
-                    "such as {}",
-                    demand, counts.memory, quoted(facts.memory), counts.published, quoted(facts.published)));
+    return malformed(fmt::format(
+        "{} needs names of one kind, not memory's ({}, such as {}) beside published ones ({}, such as {})",
+        demand, counts.memory, quoted(counts.a_memory), counts.published, quoted(counts.a_published)));
   return malformed(fmt::format(
       "{} needs names that {} knows, but {} belong{} to neither memory nor files, such as {}", demand,
-      facts.name, plural(counts.foreign, "name"), counts.foreign == 1 ? "s" : "", quoted(facts.foreign)));
+      facts.name, plural(counts.foreign, "name"), counts.foreign == 1 ? "s" : "", quoted(counts.a_foreign)));
 }
 
-// An input that no name of is changed for another reason than its names.
+// Of an input whose names stay, whatever they are.
 std::optional<NameDecision> kept_whatever_the_names(const NamesOptions& options, const NameFacts& facts) {
   const bool would_change = facts.counts.memory > 0;
   if (!options.looks()) return NameDecision();
@@ -155,7 +132,7 @@ NameFacts name_facts(const Input& input, const TensorNames* names) {
   facts.name = config->architectures.empty() ? config->model_type : config->architectures.front();
   if (facts.of != Class::kRenames) return facts;
   facts.converts = converts_values(names->name_class());
-  count_sides(facts, input.weights.tensors, *names);
+  facts.counts = names->side_of(input.weights.tensors);
   facts.is_adapter = facts.is_adapter || (facts.counts.memory > 0 && holds_adapter(input.weights.tensors));
   return facts;
 }

@@ -47,7 +47,6 @@ struct NameFacts {
   bool is_adapter = false;    // an adapter, or tensors of one are among the names
   bool is_quantised = false;  // its configs say so
   TensorNames::Counts counts{};
-  std::string memory{}, published{}, foreign{};  // a name of each kind that there is
 };
 
 // Looks at all names of an input, without wrappers. `names` are those of its class; null: it has none to rename.

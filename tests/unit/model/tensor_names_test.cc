@@ -85,6 +85,9 @@ TEST_CASE("tensor names: which side a name and a file are on") {
       llava->side_of(tensors({"language_model.model.norm.weight", "lm_head.weight"}));
   CHECK_FALSE(mixed.is_memory());
   CHECK_FALSE(mixed.is_published());
+  CHECK(mixed.a_memory == "lm_head.weight");
+  CHECK(mixed.a_published == "language_model.model.norm.weight");
+  CHECK(mixed.a_foreign.empty());
 }
 
 TEST_CASE("tensor names: classes that rename nothing, and those that nobody knows") {

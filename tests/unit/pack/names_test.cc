@@ -35,14 +35,7 @@ Outcome outcome(Mode mode, std::optional<Experts> experts, const NameFacts& fact
 
 // Of a whole model, unless the test says otherwise.
 NameFacts facts_of(Class of, TensorNames::Counts counts = {}) {
-  return {.of = of,
-          .name = "X",
-          .converts = true,
-          .is_whole = true,
-          .counts = counts,
-          .memory = "m",
-          .published = "p",
-          .foreign = "f"};
+  return {.of = of, .name = "X", .converts = true, .is_whole = true, .counts = std::move(counts)};
 }
 
 const Outcome kKept = {NameChange::kNone, {}, false};
@@ -52,13 +45,14 @@ const Outcome kMemoryNames = {NameChange::kToMemory, {}, false};
 const Outcome kMalformed = {{}, ErrorKind::kMalformed, false};
 const Outcome kRefused = {{}, ErrorKind::kRefused, false};
 
-constexpr TensorNames::Counts kMemorys = {.neutral = 2, .memory = 3, .published = 0, .foreign = 0};
-constexpr TensorNames::Counts kPublisheds = {.neutral = 2, .memory = 0, .published = 3, .foreign = 0};
-constexpr TensorNames::Counts kNeutrals = {.neutral = 2, .memory = 0, .published = 0, .foreign = 0};
-constexpr TensorNames::Counts kBoth = {.neutral = 2, .memory = 3, .published = 1, .foreign = 0};
-constexpr TensorNames::Counts kMemoryForeign = {.neutral = 2, .memory = 3, .published = 0, .foreign = 1};
-constexpr TensorNames::Counts kPublishedForeign = {.neutral = 2, .memory = 0, .published = 3, .foreign = 1};
-constexpr TensorNames::Counts kForeigns = {.neutral = 2, .memory = 0, .published = 0, .foreign = 1};
+const TensorNames::Counts kMemorys = {.neutral = 2, .memory = 3, .published = 0, .foreign = 0};
+const TensorNames::Counts kPublisheds = {.neutral = 2, .memory = 0, .published = 3, .foreign = 0};
+const TensorNames::Counts kNeutrals = {.neutral = 2, .memory = 0, .published = 0, .foreign = 0};
+const TensorNames::Counts kBoth = {.neutral = 2, .memory = 3, .published = 1, .foreign = 0};
+const TensorNames::Counts kMemoryForeign = {.neutral = 2, .memory = 3, .published = 0, .foreign = 1};
+const TensorNames::Counts kPublishedForeign = {
+    .neutral = 2, .memory = 0, .published = 3, .foreign = 1, .a_foreign = "f"};
+const TensorNames::Counts kForeigns = {.neutral = 2, .memory = 0, .published = 0, .foreign = 1};
 
 }  // namespace
 
