@@ -344,8 +344,7 @@ class Planner {
         .in_file(escape_name(tuned_.name))
         .hint(
             "is it the base this model was tuned from? --full-modules GLOB stores new modules whole, "
-            "--exclude "
-            "GLOB leaves out what the adapter can do without");
+            "--exclude GLOB leaves out what the adapter can do without");
   }
 
   const Input& base_;

@@ -42,7 +42,7 @@ const Tensor** slot_of(LoraModule& module, std::string_view leaf) {
   throw malformed(fmt::format("{}: {}", escape_name(module.name), why));
 }
 
-// "A.experts" is no layer, but holds those of its experts.
+// Of all experts of a layer together ("A.experts"): no single layer has that name.
 bool is_of_all_experts(std::string_view module) {
   constexpr std::string_view kLayer = ".base_layer";
   while (module.ends_with(kLayer)) module.remove_suffix(kLayer.size());

@@ -298,7 +298,7 @@ std::vector<PackedTensor> plan_tensors(PackPlan& plan, const Input& input, const
   require_packable(tensors, input);
   require_alpha(tensors, input);
   if (plan.kind != OutputKind::kNpy || options.names.demands()) {  // a .npy file holds no name
-    plan.names = name_tensors(tensors, input, options.names, made);
+    plan.names = in_file(input.name, [&] { return name_tensors(tensors, input, options.names, made); });
     if (plan.names && !plan.names->line.empty()) plan.announced.push_back(plan.names->line);
   }
   cast_tensors(tensors, selection, prepared.listed);

@@ -223,7 +223,7 @@ PY
   expect 4 st-pack in -o new --experts stack --exclude 'model.layers.0.*.w2.weight'
   has stderr "is there without 'model.layers.0.mlp.experts.down_proj'"
   for expert in 0 2; do expect 4 st-pack in -o new --experts stack --exclude "*.experts.$expert.*"; done
-  has stderr "'model.layers.0.mlp.experts.gate_up_proj' has 2 experts, but config.json says 3"
+  has stderr "in: 'model.layers.0.mlp.experts.gate_up_proj' has 2 experts, but config.json says 3"
   expect 4 st-pack in -o new --experts stack --select '*.experts.1.*'
   [ ! -e new ]
   expect 0 st-pack in -o new --experts stack --exclude 'model.layers.0.*'
