@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lora/joined.h"
 
-#include <algorithm>
 #include <vector>
 
 #include "model/conversions.h"
@@ -11,16 +10,11 @@ namespace mu {
 namespace {
 
 // Whether the conversion puts equal parts one after the other: the experts, and of each the matrices in order.
-bool is_in_order(const std::vector<NameOperation>& operations) {
-  const bool stacks = !operations.empty() && operations.front().name == "MergeModulelist";
-  return !operations.empty() &&
-         std::all_of(operations.begin(), operations.end(), [&](const NameOperation& operation) {
-           if (operation.values.size() != 1) return false;
-           const std::string& dim = operation.values.front().second;
-           return operation.name == "MergeModulelist"
-                      ? dim == "0"
-                      : operation.name == "Concatenate" && dim == (stacks ? "1" : "0");
-         });
+bool is_in_order(const NameRule& rule) {
+  if (makes_one_stack(rule)) return true;
+  if (rule.operations.size() != 1) return false;
+  const NameOperation& only = rule.operations.front();
+  return only.name == "Concatenate" && only.values.size() == 1 && only.values.front().second == "0";
 }
 
 }  // namespace
@@ -28,10 +22,10 @@ bool is_in_order(const std::vector<NameOperation>& operations) {
 std::optional<std::uint64_t> begin_in(const std::vector<std::uint64_t>& whole, std::string_view name,
                                       const RenamedTensor& renamed, std::uint64_t rows,
                                       std::uint64_t columns) {
-  if (renamed.conversion == nullptr || !is_in_order(renamed.conversion->operations)) return std::nullopt;
+  if (renamed.conversion == nullptr || !is_in_order(*renamed.conversion)) return std::nullopt;
   std::vector<std::uint64_t> one = whole;  // of an expert, or of the only one
   std::uint64_t expert = 0;
-  if (renamed.conversion->operations.front().name == "MergeModulelist") {
+  if (stacks_experts(*renamed.conversion)) {
     const std::optional<std::uint64_t> number = last_number_in(name);
     if (one.size() != 3 || !number || *number >= one[0]) return std::nullopt;
     expert = *number;

@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "base/text.h"
+#include "model/conversions.h"
 #include "model/families.h"
 #include "model/quantised.h"
 #include "model/renaming.h"
@@ -36,16 +37,6 @@ std::optional<PartName> parse_part(std::string_view module) {
   if (!is_digits(number) || std::from_chars(number.begin(), number.end(), part.expert).ec != std::errc())
     return std::nullopt;
   return part;
-}
-
-// Whether a rule stacks matrices of experts, with nothing done to their values.
-bool stacks(const NameRule& rule) {
-  const std::vector<NameOperation>& steps = rule.operations;
-  const auto is = [&](std::size_t at, std::string_view name, std::string_view dim) {
-    return steps[at].name == name && steps[at].values.size() == 1 && steps[at].values[0].second == dim;
-  };
-  if (rule.to.size() != 1 || steps.empty() || !is(0, "MergeModulelist", "0")) return false;
-  return steps.size() == 1 ? rule.match.size() == 1 : steps.size() == 2 && is(1, "Concatenate", "1");
 }
 
 // What servers call the parts of an expert whose stack is published as it is.
@@ -128,7 +119,8 @@ void ServedBase::add(const Tensor& tensor) {
 
 void ServedBase::add_part(ServedTensor& one, const RenamedTensor& renamed) {
   one.is_made = true;
-  if (!one.published.ends_with(kWeight) || !stacks(*renamed.conversion) || one.shape.size() != 2) return;
+  if (!one.published.ends_with(kWeight) || !makes_one_stack(*renamed.conversion) || one.shape.size() != 2)
+    return;
   const std::optional<PartName> part =
       parse_part(std::string_view(one.published).substr(0, one.published.size() - kWeight.size()));
   if (!part) return;

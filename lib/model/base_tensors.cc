@@ -14,11 +14,6 @@ std::string numbered(std::string name, std::size_t expert) {
   return name;
 }
 
-// Whether the stack of a layer is all that a rule makes.
-bool stacks(const NameRule& rule) {
-  return rule.to.size() == 1 && stacks_experts(rule);
-}
-
 }  // namespace
 
 BaseTensors::BaseTensors(const Input& base)
@@ -57,7 +52,7 @@ BaseTensors::Found BaseTensors::find(const NamesInBase& names, const std::string
     if (names.way() != NamesInBase::Way::kMemory || found.shape.size() != 3) return found;
     // The module of one expert, which is a slice of a stack.
     const RenamedTensor renamed = names.table()->load(parameter);
-    if (renamed.conversion == nullptr || !stacks(*renamed.conversion)) return found;
+    if (renamed.conversion == nullptr || !makes_one_stack(*renamed.conversion)) return found;
     const std::optional<std::uint64_t> expert = last_number_in(parameter);
     if (!expert || *expert >= found.shape[0])
       return {.name = std::move(found.name), .tensors = {}, .shape = {}};
@@ -75,7 +70,7 @@ void BaseTensors::find_parts(const NamesInBase& names, Found& found) const {
   if (found.tensors.empty()) return;
   const NameRule* const rule = names.table()->load(numbered(found.name, 0)).conversion;
   const std::vector<std::uint64_t> one = shape_of(*found.tensors.front());
-  if (rule != nullptr && stacks(*rule) && one.size() == 2)
+  if (rule != nullptr && makes_one_stack(*rule) && one.size() == 2)
     found.shape = {found.tensors.size(), one[0] * rule->match.size(), one[1]};
 }
 

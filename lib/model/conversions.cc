@@ -355,6 +355,15 @@ bool stacks_experts(const NameRule& rule) {
                                       rule.operations.front().name == "ErnieFuseAndSplitTextVisionExperts");
 }
 
+bool makes_one_stack(const NameRule& rule) {
+  const std::vector<NameOperation>& steps = rule.operations;
+  const auto is = [&](std::size_t at, std::string_view name, std::string_view dim) {
+    return steps[at].name == name && steps[at].values.size() == 1 && steps[at].values[0].second == dim;
+  };
+  if (rule.to.size() != 1 || steps.empty() || !is(0, "MergeModulelist", "0")) return false;
+  return steps.size() == 1 ? rule.match.size() == 1 : steps.size() == 2 && is(1, "Concatenate", "1");
+}
+
 std::optional<std::uint64_t> last_number_in(std::string_view name) {
   std::optional<std::uint64_t> number;
   for (const std::string_view part : split(name, '.')) {

@@ -36,6 +36,10 @@ std::size_t copies_of(const NameRule& rule, const Tensor& tensor, std::size_t ma
 // True if the conversion stacks the experts of a layer.
 bool stacks_experts(const NameRule& rule);
 
+// True if it makes one stack of them and changes no values: the experts in order, of each the matrices that match, one
+// below the other.
+bool makes_one_stack(const NameRule& rule);
+
 // The last component that is a number: of a published name of an expert ("layers.0.mlp.experts.3.w1.weight") that of
 // the expert, of the name of a stack that of the layer. Nothing if there is none.
 std::optional<std::uint64_t> last_number_in(std::string_view name);
