@@ -18,6 +18,7 @@
 #include "model/adapter_in_base.h"
 #include "model/families.h"
 #include "model/lora_adapter.h"
+#include "model/module_path.h"
 #include "os/interrupt.h"
 #include "tensor/format.h"
 #include "weights/contents.h"
@@ -234,7 +235,7 @@ class Check {
     for (const std::string& key : adapter_.config.modules_to_save) {
       const auto is_of = [&](std::string_view tensor) {
         const std::string_view module = saved_module(tensor.substr(0, tensor.rfind('.')), key);
-        return module == key || module.ends_with("." + key);
+        return ends_in_path(module, key);
       };
       const auto& whole = adapter_.replaced;
       if (std::any_of(whole.begin(), whole.end(), [&](const ReplacedTensor& one) { return is_of(one.name); }))

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "model/module_path.h"
 #include "model/name_table.h"
 
 namespace mu {
@@ -46,11 +47,6 @@ std::optional<std::string> name_in_adapter(const NamesInBase& names, const Tenso
   return name;
 }
 
-bool ends_in(std::string_view path, std::string_view target) {
-  return path == target || (path.size() > target.size() && path.ends_with(target) &&
-                            path[path.size() - target.size() - 1] == '.');
-}
-
 class Search {
  public:
   Search(const LoraConfig& config, const Input& base) : config_(config) {
@@ -64,7 +60,7 @@ class Search {
   // The module or parameter of that tensor, if the config names it; else empty.
   [[nodiscard]] std::string covered_by(const std::string& name, const Tensor& tensor) const {
     for (const std::string& target : parameters_) {
-      if (ends_in(name, target)) return name;
+      if (ends_in_path(name, target)) return name;
     }
     if (!name.ends_with(kWeight) || becomes_expert_parameter(model_type_, leaf_of(name))) return "";
     return layer(name, tensor);
@@ -79,8 +75,7 @@ class Search {
 
  private:
   static std::string_view leaf_of(std::string_view name) {
-    const std::string_view module = name.substr(0, name.size() - kWeight.size());
-    return module.substr(module.rfind('.') + 1);
+    return last_component(name.substr(0, name.size() - kWeight.size()));
   }
 
   const LoraConfig& config_;

@@ -138,7 +138,7 @@ std::vector<ModuleComparison> compare_modules(const Adapter& a, const Adapter& b
   return list;
 }
 
-// A tensor of an adapter that is no factor.
+// A tensor of an adapter that is not a factor.
 struct TensorOf {
   const Tensor* tensor = nullptr;
   std::uint64_t first = 0, count = 0;  // elements: all, or one trained row

@@ -48,13 +48,6 @@ std::string find_config(const Input& input, const std::string& adapter) {
   return {};
 }
 
-bool has_factors(const Weights& weights) {
-  return std::any_of(weights.tensors.begin(), weights.tensors.end(), [](const Tensor& tensor) {
-    const AdapterPiece piece = parse_adapter_name(tensor.name).piece;
-    return piece == AdapterPiece::kFactor || piece == AdapterPiece::kTokens;
-  });
-}
-
 void require_finite(const Weights& weights) {
   std::vector<std::byte> buffer;
   for (const Tensor& tensor : weights.tensors) {
@@ -147,7 +140,7 @@ Extraction extract_adapter(const std::string& path, const ExtractOptions& option
   in_file(input.name, [&] {
     // The ranks of a LoRA run lose their base when they are opened.
     const bool bare = place != path || (input.weights.from_ranks && input.is_adapter());
-    if (!has_factors(input.weights) && config.modules_to_save.empty())
+    if (!holds_factors(input.weights.tensors) && config.modules_to_save.empty())
       throw malformed("holds no LoRA tensors").hint("--base and --tuned find an adapter between two models");
     AdapterChoice choice = keep_adapter(input.weights, bare ? "" : options.adapter, config.bias);
     if (choice.base_tensors > 0)

@@ -7,15 +7,9 @@
 
 #include "base/text.h"
 #include "lora/served_names.h"
+#include "model/module_path.h"
 
 namespace mu {
-namespace {
-
-std::string last_component(const std::string& module) {
-  return module.substr(module.rfind('.') + 1);
-}
-
-}  // namespace
 
 LoraConfig make_config(const std::vector<LoraModule>& modules, const std::vector<ReplacedTensor>& replaced,
                        const std::vector<std::string>& base_modules, double alpha) {
@@ -41,13 +35,13 @@ LoraConfig make_config(const std::vector<LoraModule>& modules, const std::vector
     config.rank_pattern.add(escaped_for_python(name), static_cast<double>(rank));
   std::set<std::string> shared;  // last components that non-targets have too
   for (const std::string& module : base_modules) {
-    if (!names.contains(module)) shared.insert(last_component(module));
+    if (!names.contains(module)) shared.emplace(last_component(module));
     // PEFT looks at the modules around layers too: "0" of "merger.mlp.0" would take "blocks.0".
     const std::vector<std::string_view> parts = split(module, '.');
     shared.insert(parts.begin(), parts.end() - 1);
   }
   for (const std::string& name : names) {
-    const std::string last = last_component(name);
+    const std::string last(last_component(name));
     targets.insert(!base_modules.empty() && !shared.contains(last) ? last : name);
   }
   config.target_modules.assign(targets.begin(), targets.end());
@@ -57,7 +51,7 @@ LoraConfig make_config(const std::vector<LoraModule>& modules, const std::vector
     if (tensor.name.ends_with(".bias") && names.contains(module)) {
       config.bias = config.bias == "all" ? "all" : "lora_only";
     } else {
-      saved.insert(last_component(module));
+      saved.emplace(last_component(module));
     }
   }
   config.modules_to_save.assign(saved.begin(), saved.end());

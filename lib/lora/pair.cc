@@ -133,7 +133,7 @@ class Extractor {
     if (o_.on_bytes) o_.on_bytes(size_of(pair, pair.tuned));
   }
 
-  // Of types that are not plain floats by bytes, of others by value: the same numbers in another type are no change.
+  // Of types that are not plain floats by bytes, of others by value: the same numbers in another type are not a change.
   bool same_values(const PairTensor& pair) const {
     const Dtype a = pair.base->dtype, b = pair.tuned->dtype;
     if (pair.base_values.shape != pair.tuned_values.shape) return false;

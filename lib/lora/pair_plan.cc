@@ -20,6 +20,7 @@
 #include "base/text.h"
 #include "lora/leftover.h"
 #include "model/families.h"
+#include "model/module_path.h"
 #include "model/name_table.h"
 #include "tensor/format.h"
 #include "weights/layout.h"
@@ -27,10 +28,6 @@
 
 namespace mu {
 namespace {
-
-std::string_view last_component(std::string_view name) {
-  return name.substr(name.rfind('.') + 1);
-}
 
 bool is_embedding(std::string_view module) {
   return is_embedding_layer(last_component(module));
@@ -196,7 +193,7 @@ class Planner {
     plan_.tensors.push_back(std::move(pair));
   }
 
-  // Routers of experts are no linear layers, and PEFT turns the names of some layers into those of experts.
+  // Routers of experts are not linear layers, and PEFT turns the names of some layers into those of experts.
   bool is_parameter(const std::string& module) {
     const std::string_view leaf = last_component(module);
     if (tuned_.config) {

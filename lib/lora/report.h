@@ -30,7 +30,7 @@ std::string pair_text(const PairResult& result, bool spectra);
 // What is lost, and what is stored whole: one line each, with the first names.
 std::vector<std::string> pair_notes(const PairResult& result);
 
-// Rows of a comparison: distance, cosine, angles, ranks; of tensors that are no factors the distance alone.
+// Rows of a comparison: distance, cosine, angles, ranks; of tensors that are not factors the distance alone.
 std::string comparison_text(const AdapterComparison& found);
 std::string comparison_json(const AdapterComparison& found, const std::string& a, const std::string& b);
 // Rows of a resized adapter: ranks and what was lost.

@@ -16,16 +16,13 @@
 #include "base/text.h"
 #include "lora/made_config.h"
 #include "lora/served_names.h"
+#include "model/module_path.h"
 #include "model/name_table.h"
 
 namespace mu {
 namespace {
 
 constexpr std::string_view kWeight = ".weight";
-
-std::string last_component(std::string_view name) {
-  return std::string(name.substr(name.rfind('.') + 1));
-}
 
 std::string number_text(double value) {
   std::string text;
@@ -50,7 +47,7 @@ std::string list_text(const std::vector<std::string>& values) {
 std::vector<std::string> patterns_for(const std::string& name) {
   const std::size_t last = name.rfind('.'),
                     before = last == std::string::npos ? last : name.rfind('.', last - 1);
-  const std::string leaf = last_component(name);
+  const std::string leaf(last_component(name));
   if (before == std::string::npos) return {leaf, name};
   if (!is_digits(std::string_view(name).substr(before + 1, last - before - 1))) {
     // A parameter of experts is matched by the module that holds it, too.
@@ -58,8 +55,8 @@ std::vector<std::string> patterns_for(const std::string& name) {
     return {owner == "experts" ? owner + "." + leaf : leaf, escaped_for_python(name)};
   }
   const std::string container = name.substr(0, before);
-  return {last_component(container) + ".\\d+." + leaf, escaped_for_python(container) + ".\\d+." + leaf,
-          escaped_for_python(name)};
+  return {std::string(last_component(container)) + ".\\d+." + leaf,
+          escaped_for_python(container) + ".\\d+." + leaf, escaped_for_python(name)};
 }
 
 // The values of names, as patterns for all that differ from `general`.
@@ -198,7 +195,7 @@ class ConfigWriter {
     for (const ServedPair& pair : pairs_) {
       std::string module = pair.module;
       while (module.ends_with(kLayer)) module.resize(module.size() - kLayer.size());
-      leaves.insert(last_component(module));
+      leaves.emplace(last_component(module));
     }
     const std::vector<std::string> sorted(leaves.begin(), leaves.end());
     if (!is_list("target_modules") || config_.target_modules != sorted)
@@ -241,14 +238,13 @@ class ConfigWriter {
   // A router, or a layer whose name PEFT takes for one of experts.
   [[nodiscard]] bool is_parameter(const std::string& module) const {
     const std::string name = module + std::string(kWeight);
-    return std::any_of(
-               config_.target_parameters.begin(), config_.target_parameters.end(),
-               [&](const std::string& target) { return name == target || name.ends_with("." + target); }) ||
+    return std::any_of(config_.target_parameters.begin(), config_.target_parameters.end(),
+                       [&](const std::string& target) { return ends_in_path(name, target); }) ||
            becomes_expert_parameter(base_.model_type(), last_component(module)) || is_router(module);
   }
 
   [[nodiscard]] bool is_router(const std::string& module) const {
-    const std::string leaf = last_component(module);
+    const std::string_view leaf = last_component(module);
     return (leaf == "router" || leaf == "gate") &&
            !base_.stacks_in(module.substr(0, module.size() - leaf.size()) + "experts").empty();
   }
@@ -278,12 +274,11 @@ class ConfigWriter {
 
   // Whether the list has names that no module ends in, as those of single experts, or of the module that holds them.
   [[nodiscard]] bool names_more(const std::set<std::string>& modules) const {
-    return std::any_of(config_.target_modules.begin(), config_.target_modules.end(),
-                       [&](const std::string& target) {
-                         return std::none_of(modules.begin(), modules.end(), [&](const std::string& module) {
-                           return module == target || module.ends_with("." + target);
-                         });
-                       });
+    return std::any_of(
+        config_.target_modules.begin(), config_.target_modules.end(), [&](const std::string& target) {
+          return std::none_of(modules.begin(), modules.end(),
+                              [&](const std::string& module) { return ends_in_path(module, target); });
+        });
   }
 
   [[nodiscard]] std::vector<std::string> target_modules(const std::set<std::string>& modules) const {
@@ -297,7 +292,7 @@ class ConfigWriter {
     std::set<std::string> named;
     for (const ServedTensor& tensor : base_.tensors()) {
       for (const std::string& target : config_.target_parameters) {
-        if (tensor.memory == target || tensor.memory.ends_with("." + target)) named.insert(tensor.memory);
+        if (ends_in_path(tensor.memory, target)) named.insert(tensor.memory);
       }
     }
     return named;

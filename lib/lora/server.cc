@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lora/server.h"
 
+#include "model/module_path.h"
+
 namespace mu {
 
 std::optional<Server> parse_server(std::string_view name) {
@@ -11,7 +13,7 @@ std::optional<Server> parse_server(std::string_view name) {
 }
 
 bool takes_whole(Server server, std::string_view module) {
-  const std::string_view last = module.substr(module.rfind('.') + 1);
+  const std::string_view last = last_component(module);
   return server == Server::kPeft || (server == Server::kVllm && (last == "score" || last == "classifier"));
 }
 

@@ -157,6 +157,13 @@ AdapterName parse_adapter_name(std::string_view text) {
   return name;
 }
 
+bool holds_factors(const std::vector<Tensor>& tensors) {
+  return std::any_of(tensors.begin(), tensors.end(), [](const Tensor& tensor) {
+    const AdapterPiece piece = parse_adapter_name(tensor.name).piece;
+    return piece == AdapterPiece::kFactor || piece == AdapterPiece::kTokens;
+  });
+}
+
 bool holds_only_adapter(const Weights& weights) {
   return !weights.tensors.empty() &&
          std::all_of(weights.tensors.begin(), weights.tensors.end(),

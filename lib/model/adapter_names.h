@@ -55,6 +55,9 @@ AdapterChoice keep_adapter(Weights& weights, const std::string& adapter, std::st
 // have them where the vocabulary was resized.
 void settle_spellings(Weights& weights);
 
+// True when the name of any tensor is that of a factor, or of trained rows.
+bool holds_factors(const std::vector<Tensor>& tensors);
+
 // True when all names are those of an adapter.
 bool holds_only_adapter(const Weights& weights);
 

@@ -17,6 +17,7 @@
 #include "model/adapter_names.h"
 #include "model/families.h"
 #include "model/folder.h"
+#include "model/module_path.h"
 #include "model/placeholders.h"
 #include "os/file.h"
 #include "os/folder.h"
@@ -177,13 +178,12 @@ std::string target_parameter_of(const std::string& module, const LoraConfig& con
   std::vector<std::string> paths;  // in the order of registration
   const std::vector<std::string>& targets = config.target_parameters;
   const auto add = [&](const std::string& path) {
-    const bool is_target = std::any_of(targets.begin(), targets.end(), [&](const std::string& target) {
-      return path == target || path.ends_with("." + target);
-    });
+    const bool is_target = std::any_of(targets.begin(), targets.end(),
+                                       [&](const std::string& target) { return ends_in_path(path, target); });
     if (is_target && std::find(paths.begin(), paths.end(), path) == paths.end()) paths.push_back(path);
   };
   for (const std::string_view parameter : kExpertParameters) add(container + "." + std::string(parameter));
-  for (const std::string& target : targets) add(container + "." + target.substr(target.rfind('.') + 1));
+  for (const std::string& target : targets) add(container + "." + std::string(last_component(target)));
   return depth < paths.size() ? paths[paths.size() - 1 - depth] : "";
 }
 
@@ -255,12 +255,7 @@ Adapter read_adapter(const Input& input) {
   const std::string config =
       join_path(input.folder ? input.folder->path : parent_of(input.name), "adapter_config.json");
   if (exists(config)) settle_form(adapter, config, read_whole_file(config, kMaxConfig));
-  const bool holds_any =
-      std::any_of(adapter.weights.tensors.begin(), adapter.weights.tensors.end(), [](const Tensor& tensor) {
-        const AdapterPiece piece = parse_adapter_name(tensor.name).piece;
-        return piece == AdapterPiece::kFactor || piece == AdapterPiece::kTokens;
-      });
-  if (!holds_any && adapter.config.text.empty())
+  if (!holds_factors(adapter.weights.tensors) && adapter.config.text.empty())
     throw malformed("is not an adapter").in_file(escape_name(input.name));
   settle_spellings(adapter.weights);
   in_file(adapter.weights.files.front().name, [&] {

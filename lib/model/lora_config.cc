@@ -78,8 +78,11 @@ const std::vector<std::uint64_t>* LoraConfig::tokens_of(std::string_view module)
 }
 
 double LoraConfig::scale_of(std::string_view module) const {
-  const double r = rank_of(module);
-  return alpha_of(module) / (use_rslora ? std::sqrt(r) : r);
+  return lora_scale(alpha_of(module), rank_of(module), use_rslora);
+}
+
+double lora_scale(double alpha, double rank, bool use_rslora) {
+  return alpha / (use_rslora ? std::sqrt(rank) : rank);
 }
 
 std::string_view saved_module(std::string_view module, std::string_view key) {

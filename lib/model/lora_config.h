@@ -30,9 +30,11 @@ struct LoraConfig : AdapterPatterns {
 
   // The ids of the trained rows of an embedding, or null.
   [[nodiscard]] const std::vector<std::uint64_t>* tokens_of(std::string_view module) const;
-  // alpha / r, or alpha / sqrt(r) for rsLoRA.
-  [[nodiscard]] double scale_of(std::string_view module) const;
+  [[nodiscard]] double scale_of(std::string_view module) const;  // of its deltas
 };
+
+// alpha / r, or alpha / sqrt(r) for rsLoRA.
+double lora_scale(double alpha, double rank, bool use_rslora);
 
 // The outermost module, of this one and those around it, that `key` of modules_to_save names: one whose path ends so
 // (_set_trainable in PEFT). Empty if it names none.
