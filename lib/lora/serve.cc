@@ -20,6 +20,7 @@
 #include "lora/served_names.h"
 #include "lora/served_pairs.h"
 #include "model/families.h"
+#include "model/module_path.h"
 #include "tensor/format.h"
 
 namespace mu {
@@ -96,9 +97,8 @@ class Plan {
       if (!takes_whole(server_, module)) whole.insert(escape_name(module));
     }
     for (const std::string& module : config_.modules_to_save) {
-      const bool is_named = std::any_of(whole.begin(), whole.end(), [&](const std::string& one) {
-        return one == module || one.ends_with("." + module);
-      });
+      const bool is_named = std::any_of(whole.begin(), whole.end(),
+                                        [&](const std::string& one) { return ends_in_path(one, module); });
       if (!is_named && !takes_whole(server_, module)) whole.insert(escape_name(module));
     }
     if (!whole.empty())
@@ -148,8 +148,7 @@ class Plan {
     if (server_ == Server::kPeft || (server_ == Server::kVllm && takes_stacks()))
       return add_stacks(name, container);
     refuse_experts(container);
-    for (ServedPair& pair : split_experts(container, values_, result_.form.zeros))
-      pairs_.push_back(std::move(pair));
+    for (ServedPair& pair : split_experts(container, result_.form.zeros)) pairs_.push_back(std::move(pair));
   }
 
   [[nodiscard]] bool takes_stacks() const {
@@ -197,7 +196,7 @@ class Plan {
     }
   }
 
-  // Pairs of zeros that a server needed: all of one kind are, or none is dropped.
+  // Drops the pairs of zeros that a server needed, where all pairs of their kind are zeros.
   void drop_zeros(PairsInBase& pairs) {
     std::map<std::string, bool>
         only_zeros;  // by the last component of a layer, or by the parameter of experts
@@ -224,8 +223,7 @@ class Plan {
   }
 
   static std::string kind_of(const std::string& tensor) {
-    const std::string module = without_weight(tensor);
-    return module.substr(module.rfind('.') + 1);
+    return std::string(last_component(without_weight(tensor)));
   }
 
   void add_tensors(const ServedPair& pair) {
@@ -244,7 +242,7 @@ class Plan {
     if (pair.own->magnitude != nullptr) add(*pair.own->magnitude, "lora_magnitude_vector");
   }
 
-  // What is no factor. Servers get a classifier's head alone; PEFT anything that it saves.
+  // Tensors other than factors. Servers get the head of a classifier at most, PEFT all that it saves.
   void add_others() {
     for (const ReplacedTensor& tensor : content_.replaced) add_other(*tensor.tensor, tensor.name);
     for (const ReplacedRows& rows : content_.rows) add_other(*rows.rows, rows.module + std::string(kWeight));

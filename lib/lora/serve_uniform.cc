@@ -46,8 +46,7 @@ void refuse_unseen(const ServedPair& pair, const ServedBase& base) {
     throw not_served(escape_name(pair.module) + ": SGLang applies only layers, embed_tokens and lm_head");
 }
 
-void add_partners(std::vector<ServedPair>& pairs, const ServedBase& base, const ServedValues& values,
-                  std::uint64_t& zeros) {
+void add_partners(std::vector<ServedPair>& pairs, const ServedBase& base, std::uint64_t& zeros) {
   std::set<std::string> modules;
   for (const ServedPair& pair : pairs) modules.insert(pair.module);
   const std::size_t count = pairs.size();
@@ -67,24 +66,18 @@ void add_partners(std::vector<ServedPair>& pairs, const ServedBase& base, const 
           continue;
         }
         modules.insert(module);
-        pairs.push_back(
-            {module, module, values.zero_pair(pairs[i].factors, tensor->shape[1], tensor->shape[0])});
+        pairs.push_back({module, module, zero_pair(pairs[i].factors, tensor->shape[1], tensor->shape[0])});
         ++zeros;
       }
     }
   }
 }
 
-double scale_of(const FactorPair& pair, bool use_rslora) {
-  const auto rank = static_cast<double>(pair.rank);
-  return pair.alpha / (use_rslora ? std::sqrt(rank) : rank);
-}
-
 // The scale that most modules have; of several, the largest.
 double common_scale(const std::vector<ServedPair>& pairs, bool use_rslora) {
   std::map<double, std::size_t> counts;
   for (const ServedPair& pair : pairs) {
-    if (const double scale = scale_of(pair.factors, use_rslora); scale != 0) ++counts[scale];
+    if (const double scale = pair.factors.scale(use_rslora); scale != 0) ++counts[scale];
   }
   const auto most = std::max_element(counts.begin(), counts.end(),
                                      [](const auto& a, const auto& b) { return a.second <= b.second; });
@@ -100,15 +93,15 @@ void make_uniform(std::vector<ServedPair>& pairs, const LoraConfig& config, cons
   std::uint64_t rank = 0;
   for (const ServedPair& pair : pairs) rank = std::max(rank, pair.factors.rank);
   for (ServedPair& pair : pairs) {
-    const double scale = scale_of(pair.factors, config.use_rslora);
+    const double scale = pair.factors.scale(config.use_rslora);
     if (std::abs(scale - common) > 1e-12 * std::abs(common)) {
       pair.factors.b = values.times(pair.factors.b, scale / common);
       ++form.scaled;
     }
-    pair.factors = values.padded(pair.factors, rank);
+    pair.factors = padded(pair.factors, rank);
     pair.factors.alpha = common * static_cast<double>(rank);
   }
-  add_partners(pairs, base, values, form.zeros);
+  add_partners(pairs, base, form.zeros);
 }
 
 }  // namespace mu

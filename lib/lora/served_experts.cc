@@ -29,11 +29,6 @@ const FactorPair* like_of(const std::vector<StackPairs>& container, const StackP
   return nearest;
 }
 
-double scale_of(const FactorPair& pair, bool use_rslora) {
-  const auto rank = static_cast<double>(pair.rank);
-  return pair.alpha / (use_rslora ? std::sqrt(rank) : rank);
-}
-
 class Joiner {
  public:
   Joiner(const StackPairs& pairs, const ServedValues& values, bool use_rslora, std::uint64_t& scaled)
@@ -43,7 +38,7 @@ class Joiner {
       const FactorPair& first = parts_.empty() ? pair : first_;
       if (parts_.empty()) first_ = pair;
       FactorPair part = pair;
-      const double wanted = scale_of(first, use_rslora), scale = scale_of(pair, use_rslora);
+      const double wanted = first.scale(use_rslora), scale = pair.scale(use_rslora);
       if (scale != wanted && wanted != 0) {
         part.b = values.times(pair.b, scale / wanted);
         ++scaled;
@@ -96,9 +91,9 @@ class Joiner {
 
   [[nodiscard]] Tensor shared_a(std::uint64_t expert, std::uint64_t rank) const {
     for (std::size_t leaf = 0; leaf < stack_.leaves.size(); ++leaf) {
-      if (const FactorPair* const pair = find(expert, leaf)) return values_.padded(*pair, rank).a;
+      if (const FactorPair* const pair = find(expert, leaf)) return padded(*pair, rank).a;
     }
-    return values_.zeros(first_.a, {rank, stack_.in});
+    return zeros(first_.a, {rank, stack_.in});
   }
 
   [[nodiscard]] Tensor joined_a(std::uint64_t expert) const {
@@ -106,8 +101,8 @@ class Joiner {
     for (std::size_t leaf = 0; leaf < stack_.leaves.size(); ++leaf) {
       if (ranks_[leaf] == 0) continue;
       const FactorPair* const pair = find(expert, leaf);
-      rows.push_back(pair == nullptr ? values_.zeros(first_.a, {ranks_[leaf], stack_.in})
-                                     : values_.padded(*pair, ranks_[leaf]).a);
+      rows.push_back(pair == nullptr ? zeros(first_.a, {ranks_[leaf], stack_.in})
+                                     : padded(*pair, ranks_[leaf]).a);
     }
     return concatenate(rows, 0);
   }
@@ -122,13 +117,13 @@ class Joiner {
       const std::uint64_t own = shares_ ? rank : ranks_[leaf];
       std::vector<Tensor> columns;
       const auto add_zeros = [&](std::uint64_t count) {
-        if (count > 0) columns.push_back(values_.zeros(first_.b, {out, count}));
+        if (count > 0) columns.push_back(zeros(first_.b, {out, count}));
       };
       add_zeros(shares_ ? 0 : before);
       if (pair == nullptr)
         add_zeros(own);
       else
-        columns.push_back(values_.padded(*pair, own).b);
+        columns.push_back(padded(*pair, own).b);
       if (!shares_) add_zeros(rank - before - own);
       leaves.push_back(concatenate(columns, 1));
       before += own;
@@ -155,8 +150,7 @@ FactorPair part_of(const FactorPair& whole, const ExpertStack& stack, std::uint6
           select(reshape(rows, {out, rank, stack.experts}), 2, expert), rank, whole.alpha};
 }
 
-std::vector<ServedPair> split_experts(const std::vector<StackPairs>& container, const ServedValues& values,
-                                      std::uint64_t& zeros) {
+std::vector<ServedPair> split_experts(const std::vector<StackPairs>& container, std::uint64_t& zeros) {
   std::vector<ServedPair> list;
   for (const StackPairs& pairs : container) {
     const ExpertStack& stack = *pairs.stack;
@@ -170,8 +164,7 @@ std::vector<ServedPair> split_experts(const std::vector<StackPairs>& container, 
         } else if (pairs.whole) {
           list.push_back({module, module, part_of(*pairs.whole, stack, expert, leaf)});
         } else {
-          list.push_back(
-              {module, module, values.zero_pair(*like, stack.in, stack.out / stack.leaves.size())});
+          list.push_back({module, module, zero_pair(*like, stack.in, stack.out / stack.leaves.size())});
           ++zeros;
         }
       }
@@ -186,10 +179,7 @@ FactorPair join_experts(const StackPairs& pairs, const std::vector<StackPairs>& 
   Joiner joiner(pairs, values, use_rslora, scaled);
   if (!joiner.has_only_zeros()) return joiner.run();
   const ExpertStack& stack = *pairs.stack;
-  const FactorPair& like = *like_of(container, pairs, 0);
-  const std::uint64_t width = like.rank * stack.experts;
-  return {values.zeros(like.a, {width, stack.in}), values.zeros(like.b, {stack.out, width}), like.rank,
-          like.alpha};
+  return zero_pair(*like_of(container, pairs, 0), stack.in, stack.out, stack.experts);
 }
 
 bool has_only_zeros(const StackPairs& pairs, const ServedValues& values) {

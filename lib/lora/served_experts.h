@@ -16,8 +16,7 @@ FactorPair part_of(const FactorPair& whole, const ExpertStack& stack, std::uint6
 
 // A pair for every expert and leaf of a container: those that the adapter lacks are zeros of the rank of their kind.
 // `zeros` counts them. The stacks must be divisible.
-std::vector<ServedPair> split_experts(const std::vector<StackPairs>& container, const ServedValues& values,
-                                      std::uint64_t& zeros);
+std::vector<ServedPair> split_experts(const std::vector<StackPairs>& container, std::uint64_t& zeros);
 
 // One pair for all experts. Leaves with the same A share it; else the rank is the sum of theirs, and B is block diagonal.
 // Smaller ranks are padded, and what has another scale than the rest is multiplied, which `scaled` counts. Without any
@@ -25,7 +24,7 @@ std::vector<ServedPair> split_experts(const std::vector<StackPairs>& container, 
 FactorPair join_experts(const StackPairs& pairs, const std::vector<StackPairs>& container,
                         const ServedValues& values, bool use_rslora, std::uint64_t& scaled);
 
-// Whether there is nothing but pairs of zeros, as servers need them. Reads.
+// Whether it holds nothing but pairs of zeros, as servers need them. Reads.
 bool has_only_zeros(const StackPairs& pairs, const ServedValues& values);
 
 }  // namespace mu

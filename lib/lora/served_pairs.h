@@ -22,6 +22,10 @@ struct FactorPair {
   Tensor a, b;
   std::uint64_t rank = 0;
   double alpha = 0;
+
+  [[nodiscard]] double scale(bool use_rslora) const {
+    return lora_scale(alpha, static_cast<double>(rank), use_rslora);
+  }
 };
 
 // A pair under the name of a module.

@@ -30,16 +30,29 @@ Tensor computed(const Tensor& like, std::vector<std::uint64_t> shape,
 
 }  // namespace
 
+Tensor zeros(const Tensor& like, std::vector<std::uint64_t> shape) {
+  return computed(like, std::move(shape), [](std::uint64_t, std::span<std::byte> out) {
+    std::fill(out.begin(), out.end(), std::byte{0});
+  });
+}
+
+FactorPair zero_pair(const FactorPair& like, std::uint64_t in, std::uint64_t out, std::uint64_t experts) {
+  const std::uint64_t width = like.rank * experts;
+  return {zeros(like.a, {width, in}), zeros(like.b, {out, width}), like.rank, like.alpha};
+}
+
+FactorPair padded(const FactorPair& pair, std::uint64_t rank) {
+  if (pair.rank == rank) return pair;
+  const std::uint64_t more = rank - pair.rank;
+  const std::array<Tensor, 2> a = {pair.a, zeros(pair.a, {more, pair.a.shape[1]})};
+  const std::array<Tensor, 2> b = {pair.b, zeros(pair.b, {pair.b.shape[0], more})};
+  return {concatenate(a, 0), concatenate(b, 1), rank, pair.alpha};
+}
+
 ServedValues::ServedValues(const Weights& weights) {
   auto files = std::make_shared<Weights>();
   files->files = weights.files;
   weights_ = std::move(files);
-}
-
-Tensor ServedValues::zeros(const Tensor& like, std::vector<std::uint64_t> shape) {
-  return computed(like, std::move(shape), [](std::uint64_t, std::span<std::byte> out) {
-    std::fill(out.begin(), out.end(), std::byte{0});
-  });
 }
 
 Tensor ServedValues::times(const Tensor& tensor, double factor) const {
@@ -55,24 +68,8 @@ Tensor ServedValues::times(const Tensor& tensor, double factor) const {
                   });
 }
 
-FactorPair ServedValues::padded(const FactorPair& pair, std::uint64_t rank) {
-  if (pair.rank == rank) return pair;
-  const std::uint64_t more = rank - pair.rank;
-  const std::array<Tensor, 2> a = {pair.a, zeros(pair.a, {more, pair.a.shape[1]})};
-  const std::array<Tensor, 2> b = {pair.b, zeros(pair.b, {pair.b.shape[0], more})};
-  return {concatenate(a, 0), concatenate(b, 1), rank, pair.alpha};
-}
-
-FactorPair ServedValues::zero_pair(const FactorPair& like, std::uint64_t in, std::uint64_t out) {
-  return {zeros(like.a, {like.rank, in}), zeros(like.b, {out, like.rank}), like.rank, like.alpha};
-}
-
-bool ServedValues::is_zero(const Tensor& tensor) const {
-  return mu::is_zero(*weights_, tensor);
-}
-
 bool ServedValues::is_zero(const FactorPair& pair) const {
-  return is_zero(pair.b) && is_zero(pair.a);
+  return mu::is_zero(*weights_, pair.b) && mu::is_zero(*weights_, pair.a);
 }
 
 bool ServedValues::are_equal(const Tensor& a, const Tensor& b) const {

@@ -12,22 +12,23 @@
 
 namespace mu {
 
+// Zeros of the type of `like`.
+Tensor zeros(const Tensor& like, std::vector<std::uint64_t> shape);
+// Zeros of the rank, alpha and types of `like`; with `experts` one pair for all of them.
+FactorPair zero_pair(const FactorPair& like, std::uint64_t in, std::uint64_t out, std::uint64_t experts = 1);
+// The pair with rows of zeros below A, and columns of zeros beside B, up to that rank.
+FactorPair padded(const FactorPair& pair, std::uint64_t rank);
+
+// What needs the values of the adapter.
 class ServedValues {
  public:
   // Keeps the files of `weights` open.
   explicit ServedValues(const Weights& weights);
 
-  // Computed while they are read.
-  [[nodiscard]] static Tensor zeros(const Tensor& like, std::vector<std::uint64_t> shape);
-  [[nodiscard]] Tensor times(const Tensor& tensor, double factor) const;  // in fp32, rounded once
-  // Rank 0 or more zeros at the end of the rank of A and of B.
-  [[nodiscard]] static FactorPair padded(const FactorPair& pair, std::uint64_t rank);
-  [[nodiscard]] static FactorPair zero_pair(const FactorPair& like, std::uint64_t in, std::uint64_t out);
-
-  // These read.
-  [[nodiscard]] bool is_zero(const Tensor& tensor) const;
-  [[nodiscard]] bool is_zero(
-      const FactorPair& pair) const;  // both factors: training never leaves such a pair
+  // Computed while it is read: in fp32, rounded once.
+  [[nodiscard]] Tensor times(const Tensor& tensor, double factor) const;
+  // These read. Both factors are zeros: training never leaves such a pair.
+  [[nodiscard]] bool is_zero(const FactorPair& pair) const;
   [[nodiscard]] bool are_equal(const Tensor& a, const Tensor& b) const;
 
  private:
