@@ -112,8 +112,9 @@ class Plan {
   void refuse_initialisation() const {
     if (config_.initialisation.empty() || config_.initialisation.starts_with("lora_ga")) return;
     throw malformed(
-        fmt::format("the run began with {}, which changes the base: {} would apply the adapter to another",
-                    escape_name(config_.initialisation), server_name(server_)))
+        fmt::format(
+            "the run began with {}, which changes the base: {} would apply the adapter to the unchanged one",
+            escape_name(config_.initialisation), server_name(server_)))
         .hint("save it with PEFT's path_initial_model_for_weight_conversion");
   }
 
