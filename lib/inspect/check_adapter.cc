@@ -124,6 +124,7 @@ class Check {
       return false;
     }
     std::string shape = shape_fault(module, place, shape_of(*place.tensors.front(), place.shape));
+    if (shape.empty()) shape = magnitude_fault(module);
     if (shape.empty()) shape = bias_fault(module, place);
     if (!shape.empty()) found("AD-SHAPE", module.name, shape);
     return shape.empty() && rank.empty();
@@ -175,9 +176,19 @@ class Check {
     if (!fits)
       return fmt::format("its factors {} and {} don't fit {}, which is {}", shape_text(a), shape_text(b),
                          quoted(place.name), shape_text(w));
-    if (module.magnitude != nullptr && module.magnitude->element_count() != b[0])
-      return "its magnitude vector does not have one value for each row of lora_B";
     return "";
+  }
+
+  // Of DoRA. PEFT makes up a vector that is missing, and the result is another.
+  [[nodiscard]] std::string magnitude_fault(const LoraModule& module) const {
+    if (module.a == nullptr || module.b == nullptr) return "";  // a fault of rank
+    if (module.magnitude == nullptr)
+      return adapter_.config.use_dora && !module.is_embedding
+                 ? "has no magnitude vector, although use_dora is set"
+                 : "";
+    return module.magnitude->element_count() == module.b->shape[0]
+               ? ""
+               : "its magnitude vector does not have one value for each row of lora_B";
   }
 
   // Of lora_bias, which needs a bias in the base.

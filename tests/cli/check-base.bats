@@ -75,6 +75,9 @@ ad: changes 2 modules of base: 24 parameters" ]
   adapter '{"use_dora": true}' $(pair $attn.q_proj 4 4) ${m}$attn.q_proj.lora_magnitude_vector:3:1
   check 1 "its magnitude vector does not have one value for each row of lora_B [AD-SHAPE"
   # shellcheck disable=SC2046
+  adapter '{"use_dora": true}' $(pair $attn.q_proj 4 4)
+  check 1 "$attn.q_proj: has no magnitude vector, although use_dora is set [AD-SHAPE"
+  # shellcheck disable=SC2046
   adapter '{"modules_to_save": ["norm"]}' $(pair $attn.q_proj 4 4) ${m}model.norm.weight:5:1
   check 1 "model.norm.weight: the tensor is [5], but 'model.norm.weight' is [4] [AD-SHAPE"
   # shellcheck disable=SC2046
