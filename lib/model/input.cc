@@ -141,9 +141,9 @@ std::optional<RankState> rank_state_of(const std::string& path, const FolderOpti
   const std::optional<RankState> ranks = find_rank_state(path);
   if (options.from == From::kAny) return ranks;
   const bool zero = options.from == From::kZero;
-  if (ranks && ranks->kind == RankState::Kind::kFsdp)
-    list_fsdp_files(ranks->path);  // flat parameters are named
-  if (!ranks || ranks->kind == RankState::Kind::kFsdp || (ranks->kind == RankState::Kind::kZero) != zero)
+  const bool fsdp = ranks && ranks->kind == RankState::Kind::kFsdp;
+  if (fsdp) list_fsdp_files(ranks->path);  // of flat parameters it says more than what follows
+  if (!ranks || fsdp || (ranks->kind == RankState::Kind::kZero) != zero)
     throw malformed(fmt::format("this folder has no rank files of {}",
                                 zero ? "DeepSpeed" : "a torch distributed checkpoint"))
         .in_file(escape_name(path));

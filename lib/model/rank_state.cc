@@ -91,8 +91,15 @@ Weights open_rank_state(const RankState& state, const std::string& key, bool eve
         add_optimizer(weights, [&] { return open_dcp(optimizer, {"", true}); });
       return weights;
     }
-    case RankState::Kind::kFsdp:
-      return open_fsdp(state.path);
+    case RankState::Kind::kFsdp: {
+      Weights weights = open_fsdp(state.path);
+      const std::vector<std::string> optimizers =
+          everything ? list_fsdp_files(state.path).optimizers : std::vector<std::string>();
+      if (!optimizers.empty())
+        weights.from_ranks->not_listed =
+            fmt::format("name the file of one rank to see its part ({})", escape_name(optimizers.front()));
+      return weights;
+    }
     case RankState::Kind::kDcpPieces:
       break;
   }

@@ -54,6 +54,14 @@ assert piece == {"dtype": "BF16", "bytes": 60, "placements": "(Shard(0), Shard(1
   done
 }
 
+@test "the tree of a folder lists the model and says where the optimizer is" {
+  expect 0 st-inspect --tree "$ranks/fsdp2-2-optim"
+  has output "embed_tokens"
+  has stderr "the optimizer is not listed: name the file of one rank to see its part (optim_world_size_2_rank_0.pt)"
+  expect 0 st-inspect --tree "$ranks/fsdp2-3"
+  [ -z "$stderr" ]
+}
+
 @test "the folder of the ranks: the whole model, and what is wrong with it" {
   expect 0 st-inspect "$ranks/tp-4"
   has output "FSDP, 4 ranks, mesh of 2 x 2, placed (Shard(0)), "
