@@ -140,8 +140,7 @@ class Joiner {
   std::vector<std::uint64_t> ranks_;  // of each leaf
 };
 
-}  // namespace
-
+// Of one expert and leaf: rows of A; of B the rows of the leaf, and the columns of the expert.
 FactorPair part_of(const FactorPair& whole, const ExpertStack& stack, std::uint64_t expert,
                    std::size_t leaf) {
   const std::uint64_t out = stack.out / stack.leaves.size(), rank = whole.rank;
@@ -149,6 +148,8 @@ FactorPair part_of(const FactorPair& whole, const ExpertStack& stack, std::uint6
   return {slice(whole.a, 0, expert * rank, rank),
           select(reshape(rows, {out, rank, stack.experts}), 2, expert), rank, whole.alpha};
 }
+
+}  // namespace
 
 std::vector<ServedPair> split_experts(const std::vector<StackPairs>& container, std::uint64_t& zeros) {
   std::vector<ServedPair> list;

@@ -11,9 +11,6 @@
 
 namespace mu {
 
-// Those of one expert and leaf: rows of A; of B the rows of the leaf, and the columns of the expert.
-FactorPair part_of(const FactorPair& whole, const ExpertStack& stack, std::uint64_t expert, std::size_t leaf);
-
 // A pair for every expert and leaf of a container: those that the adapter lacks are zeros of the rank of their kind.
 // `zeros` counts them. The stacks must be divisible.
 std::vector<ServedPair> split_experts(const std::vector<StackPairs>& container, std::uint64_t& zeros);
