@@ -56,6 +56,15 @@ std::string_view parallelism_of(std::string_view rank_folder) {
                 "Megatron-Bridge: AutoBridge.export_ckpt");
 }
 
+// The folder of a save says more than the marker above it.
+void refuse_iterations(const std::string& folder, const std::vector<FolderEntry>& entries) {
+  for (const FolderEntry& entry : entries) {
+    if (entry.kind != FolderEntry::Kind::kFolder || !glob_matches("iter_[0-9]*", entry.name)) continue;
+    const std::string path = join_path(folder, entry.name);
+    refuse_megatron(path, list_folder(path));
+  }
+}
+
 }  // namespace
 
 bool is_megatron_folder(const std::string& path) {
@@ -86,8 +95,10 @@ void refuse_megatron(const std::string& folder, const std::vector<FolderEntry>& 
                                          escape_name(name)));
     if (is_megatron_file(name)) refuse_classic(folder, "Megatron");
     if ((name == "latest_checkpointed_iteration.txt" && !is_verl) || (is_folder && name == "dist_ckpt") ||
-        (is_folder && name == "model" && has_folder(join_path(folder, name), "dist_ckpt")))
+        (is_folder && name == "model" && has_folder(join_path(folder, name), "dist_ckpt"))) {
+      refuse_iterations(folder, entries);
       throw megatron_error(is_folder ? join_path(folder, name) : folder);
+    }
   }
 }
 
