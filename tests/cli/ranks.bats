@@ -278,8 +278,8 @@ for r in range(3): d.metadata[f"__{r}.metadata"] = data(CHECKPOINT + "metadata.M
   refused_as iter "export it with Megatron-Bridge"
   refused_as iter/iter_0000010 "export it with Megatron-Bridge"
   # Older saves, below the same marker, are not what Megatron-Bridge reads.
-  mkdir -p older/iter_0000010 && touch older/latest_checkpointed_iteration.txt && cp -r old/mp_rank_00_001_000 older/iter_0000010
-  refused_as older "load it with Megatron-LM, save it with --ckpt-format torch_dist"
+  mkdir -p runs/iter_0000010 && touch runs/latest_checkpointed_iteration.txt && cp -r old/mp_rank_00_001_000 runs/iter_0000010
+  refused_as runs "load it with Megatron-LM, save it with --ckpt-format torch_dist"
   refused_as old "cut over tensor, pipeline and expert parallel ranks (mp_rank_00_001_000)" "--ckpt-format torch_dist"
   for name in layer_00-model_00-model_states.pt layer_0_expert_1_mp_rank_00_model_states.pt model_optim_rng.pt; do
     cp "$FIXTURES"/torch/legacy.pt $name
