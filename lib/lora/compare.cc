@@ -219,7 +219,7 @@ Tensor made_tensor(const Tensor& old, std::vector<std::uint64_t> shape, std::vec
   cast(Dtype::kF32, tensor.dtype, std::as_bytes(std::span(values)), bytes, report);
   auto layout = std::make_shared<Layout>();
   layout->compute = [bytes = std::make_shared<const std::vector<std::byte>>(std::move(bytes))](
-                        std::uint64_t at, std::span<std::byte> out) {
+                        const Sources&, std::uint64_t at, std::span<std::byte> out) {
     std::copy_n(bytes->begin() + static_cast<std::ptrdiff_t>(at), out.size(), out.begin());
   };
   tensor.layout = std::move(layout);

@@ -148,7 +148,7 @@ void MergeBase::note(std::string text) {
     result.notes.push_back(std::move(text));
 }
 
-void compute_tensor(Tensor& tensor, std::function<void(std::uint64_t, std::span<std::byte>)> compute) {
+void compute_tensor(Tensor& tensor, Compute compute) {
   auto layout = std::make_shared<Layout>();
   layout->compute = std::move(compute);
   tensor.layout = std::move(layout);

@@ -13,6 +13,7 @@
 
 #include "model/lora_adapter.h"
 #include "model/tied.h"
+#include "weights/computed.h"
 
 namespace mu {
 
@@ -80,6 +81,6 @@ class MergeBase {
 };
 
 // Lets the values of a tensor be computed when they are read.
-void compute_tensor(Tensor& tensor, std::function<void(std::uint64_t, std::span<std::byte>)> compute);
+void compute_tensor(Tensor& tensor, Compute compute);
 
 }  // namespace mu

@@ -19,7 +19,7 @@
 #include "lora/served_names.h"
 #include "model/families.h"
 #include "tensor/cast.h"
-#include "weights/layout.h"
+#include "weights/computed.h"
 
 namespace mu {
 namespace {
@@ -203,21 +203,16 @@ class Assembly {
   void add_tensor(const PairTensor& pair, const std::string& name, Dtype dtype,
                   const std::vector<std::uint64_t>& shape,
                   std::function<void(std::size_t, std::span<float>)> read) {
-    Tensor tensor{.name = name,
-                  .dtype = dtype,
-                  .shape = shape,
-                  .source = pair.tuned->source,
-                  .offset = 0,
-                  .size = shape[0] * shape[1] * bits(dtype) / 8};
-    auto layout = std::make_shared<Layout>();
-    layout->compute = [read = std::move(read), dtype](std::uint64_t at, std::span<std::byte> out) {
-      const std::size_t element = bits(dtype) / 8;
-      std::vector<float> values(out.size() / element);
-      read(static_cast<std::size_t>(at) / element, values);
-      CastReport report;
-      cast(Dtype::kF32, dtype, std::as_bytes(std::span(values)), out, report);
-    };
-    tensor.layout = std::move(layout);
+    Tensor tensor =
+        computed(name, dtype, shape, {},
+                 [read = std::move(read), dtype](const Sources&, std::uint64_t at, std::span<std::byte> out) {
+                   const std::size_t element = bits(dtype) / 8;
+                   std::vector<float> values(out.size() / element);
+                   read(static_cast<std::size_t>(at) / element, values);
+                   CastReport report;
+                   cast(Dtype::kF32, dtype, std::as_bytes(std::span(values)), out, report);
+                 });
+    tensor.source = pair.tuned->source;
     tensors_.push_back(std::move(tensor));
   }
 

@@ -54,7 +54,7 @@ class Plan {
         config_(config),
         base_input_(base),
         base_(base),
-        values_(weights) {}
+        weights_(weights) {}
 
   ServedAdapter run() {
     result_.form.server = server_;
@@ -65,7 +65,7 @@ class Plan {
     note_skipped();
     add_layers(pairs.layers);
     for (const auto& [name, container] : pairs.containers) add_experts(name, container);
-    if (server_ == Server::kSglang) make_uniform(pairs_, config_, base_, values_, result_.form);
+    if (server_ == Server::kSglang) make_uniform(pairs_, config_, base_, result_.form);
     for (const ServedPair& pair : pairs_) add_tensors(pair);
     add_others();
     for (const ServedPair& pair : pairs_) result_.ranks.push_back(pair.factors.rank);
@@ -193,7 +193,7 @@ class Plan {
       for (std::size_t deeper = i + 1; deeper < kept.size(); ++deeper) wrapper += ".base_layer";
       const std::string& memory = pairs.stack->memory;
       pairs_.push_back({wrapper, module + memory.substr(memory.rfind('.')),
-                        join_experts(pairs, container, values_, config_.use_rslora, result_.form.scaled)});
+                        join_experts(pairs, container, weights_, config_.use_rslora, result_.form.scaled)});
     }
   }
 
@@ -208,11 +208,11 @@ class Plan {
       const std::string kind = kind_of(layer.tensor.memory);
       const bool has_more = layer.own->bias != nullptr || layer.own->magnitude != nullptr;
       if (only_zeros.try_emplace(kind, true).first->second)
-        note(kind, !has_more && values_.is_zero(layer.factors));
+        note(kind, !has_more && is_zero(weights_, layer.factors));
     }
     for (const auto& [name, container] : pairs.containers) {
       for (const StackPairs& one : container)
-        note(one.stack->memory.substr(name.size()), has_only_zeros(one, values_));
+        note(one.stack->memory.substr(name.size()), has_only_zeros(one, weights_));
     }
     std::erase_if(pairs.layers,
                   [&](const LayerPair& layer) { return only_zeros[kind_of(layer.tensor.memory)]; });
@@ -306,7 +306,7 @@ class Plan {
   const LoraConfig& config_;
   const Input& base_input_;
   ServedBase base_;
-  ServedValues values_;
+  const Weights& weights_;
   AdapterInBase found_;
   std::vector<ServedPair> pairs_;
   ServedAdapter result_;

@@ -87,7 +87,7 @@ double common_scale(const std::vector<ServedPair>& pairs, bool use_rslora) {
 }  // namespace
 
 void make_uniform(std::vector<ServedPair>& pairs, const LoraConfig& config, const ServedBase& base,
-                  const ServedValues& values, ServedForm& form) {
+                  ServedForm& form) {
   for (const ServedPair& pair : pairs) refuse_unseen(pair, base);
   const double common = common_scale(pairs, config.use_rslora);
   std::uint64_t rank = 0;
@@ -95,7 +95,7 @@ void make_uniform(std::vector<ServedPair>& pairs, const LoraConfig& config, cons
   for (ServedPair& pair : pairs) {
     const double scale = pair.factors.scale(config.use_rslora);
     if (std::abs(scale - common) > 1e-12 * std::abs(common)) {
-      pair.factors.b = values.times(pair.factors.b, scale / common);
+      pair.factors.b = times(pair.factors.b, scale / common);
       ++form.scaled;
     }
     pair.factors = padded(pair.factors, rank);

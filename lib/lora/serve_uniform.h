@@ -14,6 +14,6 @@ namespace mu {
 // Adds pairs of zeros, and pads and multiplies factors; `form` counts them. Throws kMalformed for modules that
 // SGLang does not apply or takes for others.
 void make_uniform(std::vector<ServedPair>& pairs, const LoraConfig& config, const ServedBase& base,
-                  const ServedValues& values, ServedForm& form);
+                  ServedForm& form);
 
 }  // namespace mu

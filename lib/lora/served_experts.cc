@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "weights/contents.h"
 #include "weights/views.h"
 
 namespace mu {
@@ -31,16 +32,16 @@ const FactorPair* like_of(const std::vector<StackPairs>& container, const StackP
 
 class Joiner {
  public:
-  Joiner(const StackPairs& pairs, const ServedValues& values, bool use_rslora, std::uint64_t& scaled)
-      : stack_(*pairs.stack), values_(values), use_rslora_(use_rslora) {
+  Joiner(const StackPairs& pairs, const Weights& weights, bool use_rslora, std::uint64_t& scaled)
+      : stack_(*pairs.stack), weights_(weights), use_rslora_(use_rslora) {
     for (const auto& [place, pair] : pairs.parts) {
-      if (values.is_zero(pair)) continue;
+      if (is_zero(weights, pair)) continue;
       const FactorPair& first = parts_.empty() ? pair : first_;
       if (parts_.empty()) first_ = pair;
       FactorPair part = pair;
       const double wanted = first.scale(use_rslora), scale = pair.scale(use_rslora);
       if (scale != wanted && wanted != 0) {
-        part.b = values.times(pair.b, scale / wanted);
+        part.b = times(pair.b, scale / wanted);
         ++scaled;
       }
       parts_.emplace(place, std::move(part));
@@ -82,7 +83,7 @@ class Joiner {
       for (std::size_t leaf = 0; leaf < stack_.leaves.size(); ++leaf) {
         const FactorPair* const pair = find(expert, leaf);
         if (pair == nullptr) continue;
-        if (first != nullptr && !values_.are_equal(first->a, pair->a)) return false;
+        if (first != nullptr && !equal_bytes(weights_, first->a, weights_, pair->a)) return false;
         first = pair;
       }
     }
@@ -132,7 +133,7 @@ class Joiner {
   }
 
   const ExpertStack& stack_;
-  const ServedValues& values_;
+  const Weights& weights_;
   bool use_rslora_;
   std::map<std::pair<std::uint64_t, std::size_t>, FactorPair> parts_;  // none of zeros
   FactorPair first_;
@@ -175,18 +176,18 @@ std::vector<ServedPair> split_experts(const std::vector<StackPairs>& container, 
 }
 
 FactorPair join_experts(const StackPairs& pairs, const std::vector<StackPairs>& container,
-                        const ServedValues& values, bool use_rslora, std::uint64_t& scaled) {
+                        const Weights& weights, bool use_rslora, std::uint64_t& scaled) {
   if (pairs.whole) return *pairs.whole;
-  Joiner joiner(pairs, values, use_rslora, scaled);
+  Joiner joiner(pairs, weights, use_rslora, scaled);
   if (!joiner.has_only_zeros()) return joiner.run();
   const ExpertStack& stack = *pairs.stack;
   return zero_pair(*like_of(container, pairs, 0), stack.in, stack.out, stack.experts);
 }
 
-bool has_only_zeros(const StackPairs& pairs, const ServedValues& values) {
-  if (pairs.whole && !values.is_zero(*pairs.whole)) return false;
+bool has_only_zeros(const StackPairs& pairs, const Weights& weights) {
+  if (pairs.whole && !is_zero(weights, *pairs.whole)) return false;
   return std::all_of(pairs.parts.begin(), pairs.parts.end(),
-                     [&](const auto& part) { return values.is_zero(part.second); });
+                     [&](const auto& part) { return is_zero(weights, part.second); });
 }
 
 }  // namespace mu

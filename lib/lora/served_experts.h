@@ -19,9 +19,9 @@ std::vector<ServedPair> split_experts(const std::vector<StackPairs>& container, 
 // Smaller ranks are padded, and what has another scale than the rest is multiplied, which `scaled` counts. Without any
 // factors, zeros of the rank that the other stacks of the container have.
 FactorPair join_experts(const StackPairs& pairs, const std::vector<StackPairs>& container,
-                        const ServedValues& values, bool use_rslora, std::uint64_t& scaled);
+                        const Weights& weights, bool use_rslora, std::uint64_t& scaled);
 
 // Whether it holds nothing but pairs of zeros, as servers need them. Reads.
-bool has_only_zeros(const StackPairs& pairs, const ServedValues& values);
+bool has_only_zeros(const StackPairs& pairs, const Weights& weights);
 
 }  // namespace mu

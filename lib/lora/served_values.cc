@@ -7,33 +7,17 @@
 
 #include "tensor/cast.h"
 #include "tensor/decode.h"
+#include "weights/computed.h"
 #include "weights/contents.h"
-#include "weights/layout.h"
 #include "weights/views.h"
 
 namespace mu {
-namespace {
-
-Tensor computed(const Tensor& like, std::vector<std::uint64_t> shape,
-                std::function<void(std::uint64_t, std::span<std::byte>)> compute) {
-  auto layout = std::make_shared<Layout>();
-  layout->compute = std::move(compute);
-  const std::uint64_t count = element_count(shape).value_or(0);
-  return {.name = like.name,
-          .dtype = like.dtype,
-          .shape = std::move(shape),
-          .source = like.source,
-          .offset = 0,
-          .size = count * bits(like.dtype) / 8,
-          .layout = std::move(layout)};
-}
-
-}  // namespace
 
 Tensor zeros(const Tensor& like, std::vector<std::uint64_t> shape) {
-  return computed(like, std::move(shape), [](std::uint64_t, std::span<std::byte> out) {
-    std::fill(out.begin(), out.end(), std::byte{0});
-  });
+  return computed(like.name, like.dtype, std::move(shape), {like},
+                  [](const Sources&, std::uint64_t, std::span<std::byte> out) {
+                    std::fill(out.begin(), out.end(), std::byte{0});
+                  });
 }
 
 FactorPair zero_pair(const FactorPair& like, std::uint64_t in, std::uint64_t out, std::uint64_t experts) {
@@ -49,31 +33,21 @@ FactorPair padded(const FactorPair& pair, std::uint64_t rank) {
   return {concatenate(a, 0), concatenate(b, 1), rank, pair.alpha};
 }
 
-ServedValues::ServedValues(const Weights& weights) {
-  auto files = std::make_shared<Weights>();
-  files->files = weights.files;
-  weights_ = std::move(files);
-}
-
-Tensor ServedValues::times(const Tensor& tensor, double factor) const {
-  return computed(tensor, tensor.shape,
-                  [weights = weights_, tensor, factor = static_cast<float>(factor)](
-                      std::uint64_t at, std::span<std::byte> out) {
-                    weights->read(tensor, at, out);
-                    std::vector<float> values(value_count(tensor.dtype, out.size()));
-                    decode(tensor.dtype, out, std::span(values));
+Tensor times(const Tensor& tensor, double factor) {
+  return computed(tensor.name, tensor.dtype, tensor.shape, {tensor},
+                  [dtype = tensor.dtype, factor = static_cast<float>(factor)](
+                      const Sources& sources, std::uint64_t at, std::span<std::byte> out) {
+                    sources.read(0, at, out);
+                    std::vector<float> values(value_count(dtype, out.size()));
+                    decode(dtype, out, std::span(values));
                     for (float& value : values) value *= factor;
                     CastReport report;
-                    cast(Dtype::kF32, tensor.dtype, std::as_bytes(std::span(values)), out, report);
+                    cast(Dtype::kF32, dtype, std::as_bytes(std::span(values)), out, report);
                   });
 }
 
-bool ServedValues::is_zero(const FactorPair& pair) const {
-  return mu::is_zero(*weights_, pair.b) && mu::is_zero(*weights_, pair.a);
-}
-
-bool ServedValues::are_equal(const Tensor& a, const Tensor& b) const {
-  return equal_bytes(*weights_, a, *weights_, b);
+bool is_zero(const Weights& weights, const FactorPair& pair) {
+  return is_zero(weights, pair.b) && is_zero(weights, pair.a);
 }
 
 }  // namespace mu

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The few tensors of an adapter for a server that are not views of tensors that are there: zeros, and products with a
-// number. And the few questions about values that decide its form.
+// number. And a question about values that decides its form.
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <vector>
 
 #include "lora/served_pairs.h"
@@ -19,20 +18,10 @@ FactorPair zero_pair(const FactorPair& like, std::uint64_t in, std::uint64_t out
 // The pair with rows of zeros below A, and columns of zeros beside B, up to that rank.
 FactorPair padded(const FactorPair& pair, std::uint64_t rank);
 
-// What needs the values of the adapter.
-class ServedValues {
- public:
-  // Keeps the files of `weights` open.
-  explicit ServedValues(const Weights& weights);
+// Computed while it is read: in fp32, rounded once.
+Tensor times(const Tensor& tensor, double factor);
 
-  // Computed while it is read: in fp32, rounded once.
-  [[nodiscard]] Tensor times(const Tensor& tensor, double factor) const;
-  // These read. Both factors are zeros: training never leaves such a pair.
-  [[nodiscard]] bool is_zero(const FactorPair& pair) const;
-  [[nodiscard]] bool are_equal(const Tensor& a, const Tensor& b) const;
-
- private:
-  std::shared_ptr<const Weights> weights_;
-};
+// This reads. Both factors are zeros: training never leaves such a pair.
+bool is_zero(const Weights& weights, const FactorPair& pair);
 
 }  // namespace mu

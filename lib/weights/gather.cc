@@ -313,6 +313,12 @@ bool may_hold(const Box& box, const std::vector<std::uint64_t>& strides, std::ui
 
 }  // namespace
 
+void Sources::read(std::size_t which, std::uint64_t at, std::span<std::byte> out) const {
+  const Tensor& tensor = tensors_[which];
+  if (tensor.layout) return gather(tensor, at, out, read_);
+  read_(tensor.source, tensor.offset + at, out);
+}
+
 void gather(const Tensor& tensor, std::uint64_t at, std::span<std::byte> out, const ReadSource& read_source) {
   const Layout& layout = *tensor.layout;
   const std::size_t element = element_bytes(tensor);
@@ -327,7 +333,7 @@ void gather(const Tensor& tensor, std::uint64_t at, std::span<std::byte> out, co
     std::memcpy(out.data(), whole.data() + (at - begin), out.size());
     return;
   }
-  if (layout.compute) return layout.compute(at, out);
+  if (layout.compute) return layout.compute(Sources(layout.tensors, read_source), at, out);
   const std::uint64_t first = at / element, last = first + out.size() / element;
   const std::vector<std::uint64_t> strides = row_major_strides(layout.shape);
   for (const Box& box : layout.boxes) {
@@ -335,9 +341,7 @@ void gather(const Tensor& tensor, std::uint64_t at, std::span<std::byte> out, co
     const Read read = [&](std::uint64_t offset, std::span<std::byte> bytes) {
       if (layout.inflated) return layout.inflated->read_at(offset, bytes);
       if (layout.tensors.empty()) return read_source(box.source, offset, bytes);
-      const Tensor& from = layout.tensors[box.source];
-      if (from.layout) return gather(from, offset, bytes, read_source);
-      read_source(from.source, from.offset + offset, bytes);
+      Sources(layout.tensors, read_source).read(box.source, offset, bytes);
     };
     BoxReader(box, layout.shape, element, read).read(first, last, out);
   }

@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <span>
+#include <vector>
 
 #include "weights/layout.h"
 
@@ -12,6 +13,22 @@ namespace mu {
 
 // Fills `out` from byte `offset` of file `source`.
 using ReadSource = std::function<void(std::uint32_t source, std::uint64_t offset, std::span<std::byte> out)>;
+
+// What a computed tensor is made of: Layout::tensors, and where their bytes come from.
+class Sources {
+ public:
+  // Borrows both.
+  Sources(const std::vector<Tensor>& tensors, const ReadSource& read) : tensors_(tensors), read_(read) {}
+
+  [[nodiscard]] const Tensor& operator[](std::size_t which) const { return tensors_[which]; }
+
+  // Fills `out` from byte `at` of a source.
+  void read(std::size_t which, std::uint64_t at, std::span<std::byte> out) const;
+
+ private:
+  const std::vector<Tensor>& tensors_;
+  const ReadSource& read_;
+};
 
 // Fills `out` from byte `at` of the tensor. Thread safe when `read` is.
 void gather(const Tensor& tensor, std::uint64_t at, std::span<std::byte> out, const ReadSource& read);

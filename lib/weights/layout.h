@@ -19,6 +19,7 @@
 namespace mu {
 
 class InflatedMember;
+class Sources;  // weights/gather.h
 
 // A part of the tensor and where its elements lie. Vectors have one entry per dimension of Layout::shape.
 struct Box {
@@ -41,11 +42,12 @@ struct Layout {
   bool conjugate = false;    // complex values are stored conjugated (torch's conj bit)
   bool negate = false;       // values are stored negated (torch's neg bit)
   std::shared_ptr<InflatedMember> inflated{};  // offsets count in this, not in the file
-  std::vector<Tensor>
-      tensors{};  // sources of the boxes are these, whose bytes are read as theirs; empty: files
-  // For a tensor that is made from others as it is read: fills `out` from byte `at`. Thread safe. The rest of
-  // the layout, and the tensor's source and offset, only say where it came from.
-  std::function<void(std::uint64_t at, std::span<std::byte> out)> compute{};
+  // Sources of the boxes are these, whose bytes are read as theirs; empty: files. Of a computed tensor, what it is
+  // made of.
+  std::vector<Tensor> tensors{};
+  // For a tensor that is made from others as it is read: fills `out` from byte `at`, whole elements. Thread safe. The
+  // rest of the layout, and the tensor's source and offset, only say where it came from.
+  std::function<void(const Sources& sources, std::uint64_t at, std::span<std::byte> out)> compute{};
 };
 
 // A run of bytes in one file.

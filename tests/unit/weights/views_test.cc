@@ -130,7 +130,7 @@ class Files {
 
   static std::shared_ptr<const Layout> computed(const Array& array) {
     Layout layout;
-    layout.compute = [values = array.values](std::uint64_t from, std::span<std::byte> out) {
+    layout.compute = [values = array.values](const Sources&, std::uint64_t from, std::span<std::byte> out) {
       REQUIRE(from + out.size() <= 2 * values.size());
       std::memcpy(out.data(), reinterpret_cast<const char*>(values.data()) + from, out.size());
     };

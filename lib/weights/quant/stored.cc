@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "weights/quant/stored.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "tensor/cast.h"
+
+namespace mu {
+
+const Tensor* StoredWeight::find(std::string_view ending) const {
+  const auto found = std::find_if(companions.begin(), companions.end(), [&](const Tensor* tensor) {
+    return tensor->name.size() == module.size() + ending.size() && tensor->name.starts_with(module) &&
+           tensor->name.ends_with(ending);
+  });
+  return found == companions.end() ? nullptr : *found;
+}
+
+const Tensor& StoredWeight::require(std::string_view ending) const {
+  const Tensor* const tensor = find(ending);
+  if (tensor == nullptr)
+    throw malformed(fmt::format("'{}' is quantised, but '{}' is missing", escape_name(weight->name),
+                                escape_name(module + std::string(ending))));
+  return *tensor;
+}
+
+Tensor plain_tensor(PlainWeight weight, Dtype target) {
+  const auto element = static_cast<std::uint64_t>(bits(target) / 8);
+  return computed(std::move(weight.name), target, std::move(weight.shape), std::move(weight.sources),
+                  [values = std::move(weight.values), target, element](
+                      const Sources& sources, std::uint64_t at, std::span<std::byte> out) {
+                    thread_local std::vector<float> plain;
+                    plain.resize(out.size() / element);
+                    values(sources, at / element, plain);
+                    CastReport report;
+                    cast(Dtype::kF32, target, std::as_bytes(std::span(plain)), out, report);
+                  });
+}
+
+}  // namespace mu
