@@ -51,6 +51,9 @@ struct QuantContext {
 // made plain here; the message names the tensor, the caller adds the file.
 using MakePlain = PlainWeight(const StoredWeight&, const QuantContext&);
 
+// A method whose settings are read once, for the weights of one set.
+using PlainOf = std::function<PlainWeight(const StoredWeight&)>;
+
 // The tensor of type `target`, in the place of `stored`: its values are rounded to it once.
 Tensor plain_tensor(PlainWeight weight, Dtype target);
 
