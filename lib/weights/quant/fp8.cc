@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "weights/quant/fp8.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <utility>
+
+#include "base/checked.h"
+#include "base/error.h"
+#include "base/text.h"
+#include "tensor/format.h"
+#include "weights/quant/scaled.h"
+
+namespace mu {
+namespace {
+
+struct Block {
+  std::uint64_t rows, columns;
+};
+
+// What Transformers takes when the config says nothing.
+constexpr Block kUsualBlock = {128, 128};
+constexpr std::uint64_t kPairsBlock = 32;  // E2M1 values that share a scale
+
+struct BlockSetting {
+  std::optional<Block> block;  // nothing: null, the grid alone says it
+  bool given = false;
+};
+
+BlockSetting block_setting(const JsonValue& settings) {
+  const JsonValue* const value = settings.find("weight_block_size");
+  if (value == nullptr) return {kUsualBlock, false};
+  if (value->kind() == JsonValue::Kind::kNull) return {std::nullopt, true};
+  const std::vector<JsonValue>& items = value->items();
+  const std::uint64_t rows = items.size() == 2 ? items[0].as_u64().value_or(0) : 0;
+  const std::uint64_t columns = items.size() == 2 ? items[1].as_u64().value_or(0) : 0;
+  if (rows == 0 || columns == 0)
+    throw malformed("the weight_block_size of quantization_config is not two whole numbers above 0");
+  return {Block{rows, columns}, true};
+}
+
+// The scales, whose names differ from publisher to publisher.
+const Tensor& scales_of(const StoredWeight& stored) {
+  const std::string leaf =
+      stored.weight->name.substr(std::min(stored.module.size(), stored.weight->name.size()));
+  const std::array<std::string, 3> endings = {leaf + "_scale_inv", ".scale", ".qscale_weight"};
+  const Tensor* scales = nullptr;
+  for (const std::string& ending : endings) {
+    const Tensor* const found = stored.find(ending);
+    if (found == nullptr) continue;
+    if (scales != nullptr)
+      throw malformed(fmt::format("'{}' has two scales: '{}' and '{}'", escape_name(stored.weight->name),
+                                  escape_name(scales->name), escape_name(found->name)));
+    scales = found;
+  }
+  return scales != nullptr ? *scales : stored.require(endings.front());
+}
+
+bool is_single(const Tensor& scales) {
+  return scales.shape.empty() || scales.shape == Shape{1};
+}
+
+std::optional<ScaleGrid> grid_of(const Shape& shape, const Tensor& scales, const BlockSetting& setting) {
+  if (is_single(scales)) return single_scale(shape);
+  if (setting.block) {
+    if (const auto grid = blocks_of(shape, scales.shape, setting.block->rows, setting.block->columns))
+      return grid;
+  }
+  const bool channels = !shape.empty() && !scales.shape.empty() && scales.shape.back() == 1 &&
+                        scales.shape.size() == shape.size() &&
+                        scales.shape[shape.size() - 2] == shape[shape.size() - 2];
+  // Without a setting Transformers takes any grid that divides the weight.
+  if (!setting.block || !setting.given || channels) return divided_by(shape, scales.shape);
+  return std::nullopt;
+}
+
+[[noreturn]] void throw_misfit(const Tensor& weight, const Shape& shape, const Tensor& scales,
+                               const BlockSetting& setting) {
+  const std::string block =
+      setting.block ? fmt::format(" in blocks of {}x{}", setting.block->rows, setting.block->columns) : "";
+  throw malformed(fmt::format("the scales '{}' {} don't fit '{}' {}{}", escape_name(scales.name),
+                              shape_text(scales.shape), escape_name(weight.name), shape_text(shape), block));
+}
+
+}  // namespace
+
+PlainWeight plain_fp8(const StoredWeight& stored, const QuantContext& context) {
+  const Tensor& weight = *stored.weight;
+  const bool pairs = weight.dtype == Dtype::kI8;
+  if (!pairs && !is_float8(weight.dtype))
+    throw malformed(fmt::format("'{}' is {}, not F8_E4M3", escape_name(weight.name), name(weight.dtype)));
+  const Tensor& scales = scales_of(stored);
+  if (!can_be_scales(scales.dtype))
+    throw malformed(fmt::format("the scales '{}' are {}", escape_name(scales.name), name(scales.dtype)));
+  Shape shape = weight.shape;
+  if (shape.size() < 2)
+    throw malformed(
+        fmt::format("'{}' {} is quantised, but not a matrix", escape_name(weight.name), shape_text(shape)));
+  BlockSetting setting = block_setting(context.settings);
+  if (pairs) {
+    const std::optional<std::uint64_t> columns = checked_mul(shape.back(), 2);
+    if (!columns) throw malformed(fmt::format("'{}' has too many columns", escape_name(weight.name)));
+    shape.back() = *columns;
+    setting = {Block{1, kPairsBlock}, true};
+  }
+  const std::optional<ScaleGrid> grid = grid_of(shape, scales, setting);
+  if (!grid) throw_misfit(weight, shape, scales, setting);
+  return plain_scaled({.name = weight.name,
+                       .shape = std::move(shape),
+                       .coding = pairs ? Dtype::kF4 : weight.dtype,
+                       .values = weight,
+                       .scales = scales,
+                       .grid = *grid});
+}
+
+}  // namespace mu
