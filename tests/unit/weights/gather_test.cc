@@ -157,3 +157,29 @@ TEST_CASE("tiling: overlaps and holes") {
   CHECK(error({4, 6}, {box({0, 0}, {4, 3}), box({1, 2}, {4 - 1, 4})}) == ErrorKind::kMalformed);
   CHECK(error({4}, {box({0}, {3}), box({2}, {1})}) == ErrorKind::kMalformed);
 }
+
+TEST_CASE("gather: rows and columns exchanged, elements of every size, sides that squares don't fit") {
+  std::mt19937 random(3);
+  for (const Dtype dtype : {Dtype::kU8, Dtype::kF16, Dtype::kI32, Dtype::kF64}) {
+    const std::size_t element = bits(dtype) / 8;
+    for (const std::uint64_t rows : {1, 16, 37, 128}) {
+      for (const std::uint64_t columns : {1, 15, 32, 53}) {
+        std::vector<std::byte> file(rows * columns * element);
+        for (std::byte& byte : file) byte = static_cast<std::byte>(random());
+        Layout layout;
+        layout.shape = {columns, rows};
+        layout.boxes = {{0, 0, {0, 0}, layout.shape, {1, columns}}};
+        const Tensor tensor{"t", dtype, layout.shape, 0, 0, file.size(), std::make_shared<Layout>(layout)};
+        std::vector<std::byte> out(file.size());
+        gather(tensor, 0, out, [&](std::uint32_t, std::uint64_t offset, std::span<std::byte> bytes) {
+          std::copy_n(file.begin() + static_cast<std::ptrdiff_t>(offset), bytes.size(), bytes.begin());
+        });
+        for (std::uint64_t c = 0; c < columns; ++c) {
+          for (std::uint64_t r = 0; r < rows; ++r)
+            REQUIRE(std::memcmp(&out[(c * rows + r) * element], &file[(r * columns + c) * element],
+                                element) == 0);
+        }
+      }
+    }
+  }
+}
