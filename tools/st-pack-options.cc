@@ -29,6 +29,14 @@ Dtype target_dtype(std::string_view text) {
       fmt::format("--dtype takes bf16, f16, f32, f64, f8_e4m3 or f8_e5m2, not '{}'", escape_name(text)));
 }
 
+Dtype plain_dtype(std::string_view text) {
+  const std::optional<Dtype> dtype = parse_user_dtype(text);
+  for (const Dtype allowed : {Dtype::kBF16, Dtype::kF16, Dtype::kF32}) {
+    if (dtype == allowed) return allowed;
+  }
+  throw usage(fmt::format("--dequantize takes bf16, f16 or f32, not '{}'", escape_name(text)));
+}
+
 std::set<std::string> read_names(const std::string& path, bool null) {
   std::set<std::string> names;
   constexpr std::uint64_t kLimit = 1U << 30;  // bytes
@@ -56,7 +64,7 @@ NamesOptions names_options(std::string_view names, const std::optional<std::stri
 
 StPackOptions parse_pack_options(int argc, char** argv) {
   StPackOptions o;
-  std::optional<std::string> part, fingerprint, names, experts;
+  std::optional<std::string> part, fingerprint, names, experts, dequantize;
   App app(kText);
   app.operands(o.inputs);
   app.group("Output");
@@ -77,6 +85,8 @@ StPackOptions parse_pack_options(int argc, char** argv) {
             {"time", "content"});
   app.group("Tensors");
   app.list("--dtype", "[GLOB=]TYPE", o.dtypes, "cast to bf16 f16 f32 f64 f8_e4m3 f8_e5m2 (repeatable)");
+  app.optional_value("--dequantize", "TYPE", "", dequantize,
+                     "make quantised weights plain, in bf16, f16 or f32");
   app.list("--select", "GLOB", o.select, "only tensors with matching names (repeatable)");
   app.list("--exclude", "GLOB", o.exclude, "skip tensors with matching names (repeatable)");
   app.list("--rename", "s/ERE/NEW/", o.rename, "rename tensors, as sed -E does (repeatable)");
@@ -90,6 +100,8 @@ StPackOptions parse_pack_options(int argc, char** argv) {
   if (o.inputs.empty()) throw usage("name an INPUT").hint("see st-pack --help");
   if (!o.output || o.output->empty()) throw usage("name the output with -o OUT").hint("see st-pack --help");
   if (part) o.part = parse_part_option(*part);
+  o.dequantize = dequantize.has_value();
+  if (dequantize && !dequantize->empty()) o.plain_dtype = plain_dtype(*dequantize);
   o.names = names_options(names.value_or("auto"), experts);
   if (fingerprint) o.known_by = parse_known_by(*fingerprint);
   const OutputKind kind = output_kind(*o.output);

@@ -21,6 +21,8 @@ struct StPackOptions {
   std::optional<Part> part;
   KnownBy known_by = KnownBy::kTime;
   std::vector<std::string> dtypes, select, exclude, rename, metadata, adapters;
+  bool dequantize = false;             // also where --adapter needs it
+  std::optional<Dtype> plain_dtype{};  // nothing: the config's
   bool weights_only = false, verify = false, force = false, salvage = false;
   CommonOptions common;
 };

@@ -5,6 +5,8 @@
 // plan (-n), write one part of it, or write all of it, with the parts that are finished.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "base/text.h"
 #include "cli/console.h"
@@ -64,6 +66,8 @@ PackPlan make_plan(const Options& o, const PackOptions& options, const std::vect
                         .threads = o.common.thread_count(),
                         .find_ties = true,
                         .selects = true,
+                        .make_plain = o.dequantize || !adapters.empty(),
+                        .plain_dtype = o.plain_dtype,
                         .change = {},
                         .warn = [](const std::string& text) { print_warning(text); }};
   if (!adapters.empty())
@@ -76,6 +80,11 @@ PackPlan make_plan(const Options& o, const PackOptions& options, const std::vect
   std::vector<Prepared> components;
   for (Component& component : input.components)
     components.push_back(component.input.has_weights ? prepare_model(component.input, how) : Prepared());
+  if (o.dequantize && !prepared.plain &&
+      std::none_of(components.begin(), components.end(), [](const Prepared& one) { return one.plain; }))
+    throw refused("nothing in it is quantised")
+        .in_file(escape_name(input.name))
+        .hint("leave out --dequantize; --dtype casts plain tensors");
   for (const Finding& finding : input.folder_findings.list()) {
     if (finding.rule == "MD-COMPONENT") print_warning(escape_name(finding.file) + ": " + finding.message);
   }

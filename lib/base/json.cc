@@ -231,6 +231,28 @@ std::string replace_json(std::string_view text, const JsonValue& value, std::str
   return out;
 }
 
+// What stands between two members is spaces and a comma, so that each is cut from the end of the one before to its own
+// end; the first, to the beginning of the next one's key.
+std::string without_json_key(std::string_view text, const JsonValue& object, std::string_view key) {
+  std::string out;
+  std::size_t from = 0;  // of what is kept
+  std::size_t before = object.begin() + 1;
+  bool is_first = true;
+  for (const JsonValue::Member& member : object.members()) {
+    if (member.key == key) {
+      out += text.substr(from, before - from);
+      from = member.value.end();
+      const std::size_t next = text.find_first_not_of(" \t\r\n", from);
+      if (is_first && text[next] == ',') from = next + 1;
+      before = from;
+    } else {
+      is_first = false;
+      before = member.value.end();
+    }
+  }
+  return out.append(text.substr(from));
+}
+
 std::optional<bool> JsonValue::as_bool() const {
   if (kind_ != Kind::kBool) return std::nullopt;
   return truth_;

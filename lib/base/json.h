@@ -77,4 +77,8 @@ JsonDocument parse_json(std::string_view text, const JsonLimits& limits = {});
 // `text` with the bytes of `value` replaced by `json`; `value` must come from parsing the same text.
 std::string replace_json(std::string_view text, const JsonValue& value, std::string_view json);
 
+// `text` without the members of `object` that have this key, the spaces before each included; `object` must come from
+// parsing the same text.
+std::string without_json_key(std::string_view text, const JsonValue& object, std::string_view key);
+
 }  // namespace mu

@@ -113,8 +113,9 @@ std::string edited_config(std::string text, double alpha, const ExtractOptions& 
   std::vector<ConfigEdit> edits;
   if (options.alpha && alpha == 0) edits.push_back({{"lora_alpha"}, fmt::format("{}", *options.alpha)});
   if (!options.base_id.empty()) {
-    edits.push_back({{"base_model_name_or_path"}, ""});
-    append_json_string_ascii(edits.back().json, options.base_id);
+    std::string base;
+    append_json_string_ascii(base, options.base_id);
+    edits.push_back({{"base_model_name_or_path"}, std::move(base)});
   }
   return with_config_edits(std::move(text), edits);
 }

@@ -104,15 +104,19 @@ std::string with_config_edits(std::string text, const std::vector<ConfigEdit>& e
     for (std::size_t i = 0; i + 1 < edit.path.size() && place != nullptr; ++i)
       place = place->find(edit.path[i]);
     if (place == nullptr || !place->is_object() || edit.path.empty()) continue;
+    if (!edit.json) {
+      text = without_json_key(text, *place, edit.path.back());
+      continue;
+    }
     if (const JsonValue* const old = place->find(edit.path.back())) {
-      text = replace_json(text, *old, edit.json);
+      text = replace_json(text, *old, *edit.json);
       continue;
     }
     std::string key;
     append_json_string(key, edit.path.back());
     const std::string indent(2 * edit.path.size(), ' ');
     const std::string end = place->members().empty() ? "\n" + indent.substr(2) : ",";
-    text.insert(place->begin() + 1, fmt::format("\n{}{}: {}{}", indent, key, edit.json, end));
+    text.insert(place->begin() + 1, fmt::format("\n{}{}: {}{}", indent, key, *edit.json, end));
   }
   return text;
 }

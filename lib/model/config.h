@@ -35,13 +35,13 @@ std::vector<std::string> stated_dtypes(const ModelConfig& config);
 // and in sub-configs; everything else stays byte for byte.
 std::string with_dtype(const ModelConfig& config, std::string_view torch_name);
 
-// A value that a change of the model sets in its config.
+// A value that a change of the model sets in its config, or takes out of it.
 struct ConfigEdit {
-  std::vector<std::string> path;  // {"text_config", "vocab_size"}
-  std::string json;
+  std::vector<std::string> path;    // {"text_config", "vocab_size"}
+  std::optional<std::string> json;  // nothing: the key goes
 };
 
-// The text of a config with these values: replaced where a key is there, else added to its object. Everything
+// The text of a config with these values: replaced where a key is there, else added to its object; or removed. Everything
 // else stays byte for byte. An object on the path that is missing is left out.
 std::string with_config_edits(std::string text, const std::vector<ConfigEdit>& edits);
 

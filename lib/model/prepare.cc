@@ -34,6 +34,10 @@ Prepared prepare_model(Input& input, const PrepareOptions& options) {
     if (finding.level == Level::kSpec && options.warn)
       options.warn(fmt::format("{}: {} [{}]", escape_name(finding.file), finding.message, finding.rule));
   }
+  if (options.make_plain && is_quantised(input)) {
+    prepared.plain = make_plain(input, plan_plain(input, options.plain_dtype));
+    prepared.config = prepared.plain->config;
+  }
   if (options.find_ties) {
     FoundTies found = find_tied(input.config, input.weights);
     prepared.tied = std::move(found.tied);
@@ -43,7 +47,7 @@ Prepared prepare_model(Input& input, const PrepareOptions& options) {
     ModelChange change = options.change(input, prepared.tied);
     prepared.tied = std::move(change.tied);
     prepared.unties = change.unties;
-    prepared.config = std::move(change.config);
+    std::move(change.config.begin(), change.config.end(), std::back_inserter(prepared.config));
     for (std::string& note : change.notes) prepared.notes.push_back(std::move(note));
   }
   return prepared;

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "model/dequantise.h"
 #include "model/input.h"
 #include "model/tied.h"
 #include "model/wrappers.h"
@@ -32,17 +33,22 @@ struct PrepareOptions {
   bool find_ties = false;         // reads the tensors that the config ties
   bool selects = false;           // the caller takes some of the tensors, and looks for placeholders then
   bool leading_wrappers = true;   // remove what leads all names, too (wrappers.h)
+  // What becomes of a quantised model: it stays as it is, or is made plain (dequantise.h), in this type or in the one
+  // that its config names.
+  bool make_plain = false;
+  std::optional<Dtype> plain_dtype{};
   std::function<ModelChange(Input&, const std::vector<TiedName>&)> change{};  // called last; may be empty
   // Gets what the format does not allow, as soon as it is found; may be empty.
   std::function<void(const std::string&)> warn{};
 };
 
 struct Prepared {
-  std::vector<std::string> notes;    // what was done and left out, a sentence each
-  std::vector<TiedName> tied;        // names whose bytes repeat another tensor's
-  bool unties = false;               // embeddings that the config ties are no longer the same
-  std::vector<ConfigEdit> config{};  // other values that the config gets
-  ListedNames listed{};              // names that tensors have in their files, where a wrapper was removed
+  std::vector<std::string> notes;      // what was done and left out, a sentence each
+  std::vector<TiedName> tied;          // names whose bytes repeat another tensor's
+  bool unties = false;                 // embeddings that the config ties are no longer the same
+  std::vector<ConfigEdit> config{};    // other values that the config gets
+  std::optional<PlainChange> plain{};  // it was quantised, and is plain now
+  ListedNames listed{};                // names that tensors have in their files, where a wrapper was removed
 };
 
 // Changes the input's list of tensors; reads no more of them than the options say. Throws kMalformed for

@@ -269,7 +269,7 @@ std::optional<QuantSettings> settings_at(std::string_view key, const JsonValue& 
   const bool mlx = key == "quantization" && value.find("bits") != nullptr;
   if (key != "quantization_config" && key != "compression_config" && !mlx) return std::nullopt;
   const std::string* const method = value.find_string("quant_method");
-  QuantSettings settings{"config.json", std::string(key), "", false};
+  QuantSettings settings{"config.json", std::string(key), "", false, value};
   if (method != nullptr) {
     settings.method = *method;
   } else if (mlx) {
@@ -303,7 +303,7 @@ std::optional<QuantSettings> modelopt_settings(const JsonValue& document) {
   const JsonValue* const settings = document.find("quantization");
   if (settings == nullptr || !settings->is_object()) return std::nullopt;
   return QuantSettings{"hf_quant_config.json", "quantization", "modelopt",
-                       settings->find_string("quant_algo") != nullptr};
+                       settings->find_string("quant_algo") != nullptr, *settings};
 }
 
 }  // namespace mu

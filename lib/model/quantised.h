@@ -52,6 +52,7 @@ struct QuantSettings {
   std::string method;  // quant_method, or what stands for it; empty: not given
   // Whether this method stores scales or tables beside every weight, as far as this is known.
   bool stores_scales = false;
+  JsonValue json{};  // the whole object
 };
 
 // What config.json says: a quantization_config (compression_config and MLX's quantization, too), at the top or

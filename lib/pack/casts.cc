@@ -15,7 +15,7 @@ namespace {
 Error refusal(const Input& input, const std::string& message) {
   return refused(message)
       .in_file(escape_name(input.name))
-      .hint("cast other tensors by name, with --dtype 'GLOB=TYPE'");
+      .hint("--dequantize makes quantised weights plain; --dtype 'GLOB=TYPE' casts other tensors");
 }
 
 std::string ruin_text(const Tensor& tensor, QuantRole role, const std::string& cast) {

@@ -107,7 +107,7 @@ std::optional<NameDecision> kept_whatever_the_names(const NamesOptions& options,
     if (options.demands())
       throw refused(fmt::format("{} needs plain weights, but config.json says that these are quantised",
                                 demand_of(options)))
-          .hint("dequantize them first, or leave names as they are with --names as-is");
+          .hint("make them plain with --dequantize, or leave names as they are with --names as-is");
     return NameDecision{.left = would_change ? "memory's names of quantised weights: left as they are" : ""};
   }
   if (const std::string fault = fault_of_class(facts); !fault.empty()) {

@@ -109,6 +109,7 @@ std::string pack_fingerprint(const PackPlan& plan, const Input& input, KnownBy b
   for (const Component& component : input.components) {
     if (component.input.has_weights) fingerprint.add(component.input.weights, by);
   }
+  if (!plan.recipe.empty()) fingerprint.add(plan.recipe);
   if (!recipe.empty()) fingerprint.add(recipe);
   return fingerprint.finish();
 }

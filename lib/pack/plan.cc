@@ -51,20 +51,28 @@ WeightsOutput make_output(std::string name, const Weights& from, std::vector<Pac
   return out;
 }
 
-// Names that repeat others are recorded, but not beside names that save_pretrained writes, which records none.
-Metadata planned_metadata(const PackPlan& plan, const PackOptions& options, const Input& input) {
+// Names that repeat others are recorded, but not beside names that save_pretrained writes, which records none. What
+// headers say of quantised weights goes with them.
+Metadata planned_metadata(const PackPlan& plan, const PackOptions& options, const Input& input,
+                          const Prepared& prepared) {
   const bool changed = plan.names && plan.names->change != NameChange::kNone;
+  MetadataChanges changes;
+  if (prepared.plain) {
+    for (const std::string& key : prepared.plain->metadata) changes.emplace_back(key, std::nullopt);
+  }
+  changes.insert(changes.end(), options.metadata.begin(), options.metadata.end());
   return output_metadata(input.weights, changed ? std::vector<TiedName>() : plan.dropped,
-                         options.selection.rename, options.metadata);
+                         options.selection.rename, changes);
 }
 
 // As huggingface_hub does it, the index holds the metadata too, without the format. Unlike there, so does each
 // shard: loaders of quantised weights read them there.
 void plan_shards(PackPlan& plan, std::vector<PackedTensor> tensors, const PackOptions& options,
-                 const Input& input, const std::string& stem) {
+                 const Input& input, const Prepared& prepared) {
+  const std::string& stem = input.choice.stem;
   std::vector<std::vector<std::size_t>> shards = shards_of(tensors, options.max_shard_size);
   if (shards.empty()) shards.emplace_back();
-  Metadata metadata = planned_metadata(plan, options, input);
+  Metadata metadata = planned_metadata(plan, options, input, prepared);
   if (shards.size() == 1) {
     plan.weights.push_back(make_output(shard_name(stem, 1, 1), input.weights, std::move(tensors), metadata));
     return;
@@ -112,14 +120,18 @@ void plan_config(PackPlan& plan, const Input& input, const PackOptions& options,
     return file.name == "config.json" && file.taken;
   });
   if (config == plan.files.end() || !input.config) return;
-  const std::optional<Dtype> dtype = config_dtype(plan, options);
+  std::optional<Dtype> dtype = config_dtype(plan, options);
+  if (prepared.plain && !dtype) dtype = prepared.plain->dtype;
   std::string text = dtype ? with_dtype(*input.config, torch_name(*dtype)) : input.config->text;
+  if (prepared.plain && stated_dtypes(*input.config).empty())
+    text = with_config_edits(std::move(text), {{{"dtype"}, fmt::format("\"{}\"", torch_name(*dtype))}});
   if (prepared.unties) text = with_untied_embeddings(parse_model_config(std::move(text)));
   text = with_config_edits(std::move(text), prepared.config);
   if (text == input.config->text) return;
   config->reason = dtype ? fmt::format("config, its dtype set to {}", torch_name(*dtype)) : "config";
   if (prepared.unties) config->reason += ", tie_word_embeddings set to false";
-  for (const ConfigEdit& edit : prepared.config) config->reason += ", " + join(edit.path, ".") + " set";
+  for (const ConfigEdit& edit : prepared.config)
+    config->reason += fmt::format(", {} {}", join(edit.path, "."), edit.json ? "set" : "removed");
   config->size = text.size();
   plan.texts.insert(plan.texts.begin(), {config->name, std::move(text)});
 }
@@ -318,11 +330,11 @@ void plan_weights(PackPlan& plan, const Input& input, const Prepared& prepared, 
   if (plan.kind == OutputKind::kNpy) {
     plan_npy(plan, input.weights, std::move(tensors));
   } else if (plan.kind == OutputKind::kFolder) {
-    plan_shards(plan, std::move(tensors), options, input, input.choice.stem);
+    plan_shards(plan, std::move(tensors), options, input, prepared);
     plan_config(plan, input, options, prepared);
   } else {
     plan.weights.push_back(
-        make_output("", input.weights, std::move(tensors), planned_metadata(plan, options, input)));
+        make_output("", input.weights, std::move(tensors), planned_metadata(plan, options, input, prepared)));
   }
   for (WeightsOutput& file : plan.weights) file.made = made;
 }
@@ -346,6 +358,10 @@ PackPlan plan_one(const Input& input, const Prepared& prepared, const PackOption
   PackPlan plan;
   plan.kind = kind;
   plan.notes = prepared.notes;
+  if (prepared.plain) {
+    plan.announced.push_back(prepared.plain->line);
+    plan.recipe = prepared.plain->recipe;
+  }
   if (kind == OutputKind::kFolder) {
     scope.weights_only = options.weights_only;
     plan.files = gather_files(input, scope, plan.notes);
@@ -386,6 +402,7 @@ void add_component(PackPlan& plan, const std::string& folder, PackPlan part) {
   for (const std::string& warning : part.warnings) plan.warnings.push_back(place + warning);
   for (const std::string& line : part.announced) plan.announced.push_back(place + line);
   if (part.names) plan.component_names.emplace_back(folder, std::move(*part.names));
+  plan.recipe += part.recipe;
   plan.total_bytes += part.total_bytes;
 }
 

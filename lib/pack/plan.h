@@ -69,7 +69,9 @@ struct PackPlan {
   std::vector<std::string> announced{};  // what is done with names, before anything is written
   std::optional<NamesReport> names{};    // of the model in the folder itself; absent: as they are, unseen
   std::vector<std::pair<std::string, NamesReport>> component_names{};  // by folder
-  std::uint64_t total_bytes = 0;                                       // to be written
+  std::string
+      recipe{};  // what decides the values that are computed, beside the files of weights; empty: none are
+  std::uint64_t total_bytes = 0;  // to be written
   std::optional<PlannedPart> part{};
 
   [[nodiscard]] std::uint64_t tensor_count() const;

@@ -11,7 +11,7 @@ _st_pack() {
     --color) mapfile -t COMPREPLY < <(compgen -W "auto always never" -- "$word"); return ;;
   esac
   if [[ $word == -* ]]; then
-    mapfile -t COMPREPLY < <(compgen -W "--output --max-shard-size --metadata --weights-only --force --verify --from --key --base --adapter --salvage --part --fingerprint --dtype --select
+    mapfile -t COMPREPLY < <(compgen -W "--output --max-shard-size --metadata --weights-only --force --verify --from --key --base --adapter --salvage --part --fingerprint --dtype --dequantize --select
       --exclude --rename --names --experts --names-from --dry-run --json --null --threads --progress --no-progress --color --quiet --verbose
       --help --version" -- "$word")
   else

@@ -133,3 +133,18 @@ TEST_CASE("json_write: layout") {
         "{\n  \"a\": 1,\n  \"b\": [\n    \"x\",\n    0.5\n  ],\n  \"c\": {},\n  \"n\": \"NaN\",\n  \"s\": "
         "[2, 3]\n}");
 }
+
+TEST_CASE("json: members go with what separates them from others") {
+  const auto without = [](std::string_view text, std::string_view key) {
+    return without_json_key(text, parse_json(text).root, key);
+  };
+  CHECK(without("{\n  \"a\": 1,\n  \"b\": [2],\n  \"c\": 3\n}\n", "a") ==
+        "{\n  \"b\": [2],\n  \"c\": 3\n}\n");
+  CHECK(without("{\n  \"a\": 1,\n  \"b\": [2],\n  \"c\": 3\n}\n", "b") == "{\n  \"a\": 1,\n  \"c\": 3\n}\n");
+  CHECK(without("{\n  \"a\": 1,\n  \"b\": [2],\n  \"c\": 3\n}\n", "c") ==
+        "{\n  \"a\": 1,\n  \"b\": [2]\n}\n");
+  CHECK(without(R"({"a":{"a":1}})", "a") == "{}");
+  CHECK(without(R"({"a": 1, "a": 2})", "a") == "{}");
+  CHECK(without(R"({"a": 1, "a": 2, "b": 3, "a": 4})", "a") == R"({ "b": 3})");
+  CHECK(without(R"({"x\"a": 1, "b": 3})", "a") == R"({"x\"a": 1, "b": 3})");
+}

@@ -126,4 +126,7 @@ TEST_CASE("config: values are replaced and added, the rest stays") {
   CHECK(with_config_edits(R"({"t": {"v": 1}, "v": 1})", {{{"t", "v"}, "2"}}) == R"({"t": {"v": 2}, "v": 1})");
   CHECK(with_config_edits(R"({"t": {}})", {{{"t", "v"}, "2"}}) == "{\"t\": {\n    \"v\": 2\n  }}");
   CHECK(with_config_edits(R"({"t": 3})", {{{"t", "v"}, "2"}, {{"u", "v"}, "2"}}) == R"({"t": 3})");
+  CHECK(with_config_edits(R"({"t": {"v": 1, "w": 2}, "v": 1})", {{{"t", "v"}, std::nullopt}}) ==
+        R"({"t": { "w": 2}, "v": 1})");
+  CHECK(with_config_edits(R"({"t": {"v": 1}})", {{{"u", "v"}, std::nullopt}}) == R"({"t": {"v": 1}})");
 }

@@ -12,6 +12,7 @@ ST_PACK = Command(
     "st_pack",
     operands="inputs",
     flags="weights_only force verify salvage dry_run null quiet verbose",
+    maybe="dequantize",
     values="output max_shard_size from_ key base part fingerprint names experts names_from threads",
     lists="metadata adapter dtype select exclude rename",
     files="output base adapter names_from",
@@ -37,6 +38,7 @@ def st_pack(
     fingerprint: Optional[Literal["time", "content"]] = None,
     # Tensors
     dtype: Pairs = (),
+    dequantize: Union[bool, str] = False,
     select: Strings = (),
     exclude: Strings = (),
     rename: Strings = (),
@@ -71,6 +73,7 @@ def st_pack(
 
     Tensors:
       dtype           cast to bf16 f16 f32 f64 f8_e4m3 f8_e5m2
+      dequantize      make quantised weights plain, in bf16, f16 or f32
       select          only tensors with matching names
       exclude         skip tensors with matching names
       rename          rename tensors, as sed -E does

@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tensors are grouped by the module that their names come down to (quantised.h). The method is what the config says;
+// files without one tell it by marks that no other method leaves. The method makes a plain tensor of each group, and
+// what is left over must be known to be of no use.
+#include "model/dequantise.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "base/error.h"
+#include "base/in_file.h"
+#include "base/json_write.h"
+#include "base/sizes.h"
+#include "base/text.h"
+#include "os/interrupt.h"
+
+namespace mu {
+namespace {
+
+struct Method {
+  std::string_view name;
+  std::vector<QuantFamily> families;  // how its tensors may be spelled
+  PlainOf (*open)(const QuantContext&);
+};
+
+template <MakePlain kMake>
+PlainOf each(const QuantContext& context) {
+  return [context](const StoredWeight& stored) { return kMake(stored, context); };
+}
+
+// A row for each method that can be made plain.
+const std::vector<Method>& methods() {
+  static const std::vector<Method> kMethods = {};
+  return kMethods;
+}
+
+std::string quoted(std::string_view name) {
+  return "'" + escape_name(name) + "'";
+}
+
+std::string_view family_text(QuantFamily family) {
+  switch (family) {
+    case QuantFamily::kPacked:
+      return "compressed-tensors packs it";
+    case QuantFamily::kGptq:
+      return "GPTQ and AWQ do";
+    case QuantFamily::kBitsandbytes:
+      return "bitsandbytes does";
+    case QuantFamily::kTorchao:
+      return "torchao does";
+    case QuantFamily::kBlocks:
+      return "gpt-oss does";
+    case QuantFamily::kComfy:
+      return "ComfyUI does";
+    case QuantFamily::kNone:
+    case QuantFamily::kScaled:
+      break;
+  }
+  return "a value beside a scale";
+}
+
+// Tells the method of files without a config. What is called weight_scale may be anybody's.
+std::string_view method_by_marks(const Input& input, const std::vector<QuantPart>& parts) {
+  const std::vector<Tensor>& tensors = input.weights.tensors;
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    switch (parts[i].family) {
+      case QuantFamily::kBitsandbytes:
+        return "bitsandbytes";
+      case QuantFamily::kTorchao:
+        return "torchao";
+      case QuantFamily::kBlocks:
+        return "mxfp4";
+      case QuantFamily::kComfy:
+        return "comfy";
+      default:
+        break;
+    }
+    if (tensors[i].name.ends_with("weight_scale_inv")) return "fp8";
+  }
+  return input.weights.merged_metadata().contains("_quantization_metadata") ? "comfy" : "";
+}
+
+class Planner {
+ public:
+  Planner(const Input& input, std::optional<Dtype> target)
+      : input_(input), tensors_(input.weights.tensors), parts_(quant_parts(tensors_)) {
+    plan_.target = target.value_or(stated_target());
+  }
+
+  PlainModel run() {
+    group();
+    const Method& method = find_method();
+    plan_.method = method.name;
+    require_family(method);
+    const QuantContext context{input_.weights, settings(), plan_.target};
+    const PlainOf make = method.open(context);
+    for (const auto& [at, stored] : stored_) {
+      check_interrupt();
+      plan_.weights.push_back({at, plain_tensor(make(stored), plan_.target), bytes_of(stored)});
+    }
+    find_gone();
+    require_names();
+    return std::move(plan_);
+  }
+
+ private:
+  [[nodiscard]] Dtype stated_target() const {
+    if (const ModelConfig* const config = input_.class_config()) {
+      for (const std::string& text : stated_dtypes(*config)) {
+        const std::optional<Dtype> dtype = parse_user_dtype(text);
+        if (dtype == Dtype::kBF16 || dtype == Dtype::kF16 || dtype == Dtype::kF32) return *dtype;
+      }
+    }
+    return Dtype::kBF16;
+  }
+
+  [[nodiscard]] const JsonValue& settings() const {
+    static const JsonValue kNone;
+    return input_.quantization ? input_.quantization->json : kNone;
+  }
+
+  [[nodiscard]] Error refusal(const std::string& message) const {
+    return refused(message).in_file(escape_name(input_.name));
+  }
+
+  // Gathers what belongs to each weight. A tensor of fp8 without a scale is for the method to judge.
+  void group() {
+    std::map<std::string_view, std::vector<const Tensor*>> companions;
+    for (std::size_t i = 0; i < tensors_.size(); ++i) {
+      const QuantPart& part = parts_[i];
+      if (part.role == QuantRole::kScale || part.role == QuantRole::kMarker)
+        companions[part.module].push_back(&tensors_[i]);
+    }
+    for (std::size_t i = 0; i < tensors_.size(); ++i) {
+      const QuantPart& part = parts_[i];
+      if (part.role == QuantRole::kWeight) {
+        const auto found = companions.find(part.module);
+        stored_.emplace_back(i, StoredWeight{part.module, &tensors_[i], {}});
+        if (found != companions.end()) stored_.back().second.companions = found->second;
+      } else if (part.role == QuantRole::kPlain && is_float8(tensors_[i].dtype)) {
+        std::string_view module = tensors_[i].name;
+        if (module.ends_with(".weight")) module.remove_suffix(7);
+        unscaled_.emplace_back(i, StoredWeight{std::string(module), &tensors_[i], {}});
+      }
+    }
+  }
+
+  const Method& find_method() {
+    const std::string_view by_marks = method_by_marks(input_, parts_);
+    const bool is_given = input_.quantization && !input_.quantization->method.empty();
+    if (stored_.empty() && unscaled_.empty() && by_marks.empty())
+      throw refusal(is_given ? fmt::format("{} has a {}, but all tensors are plain",
+                                           input_.quantization->file, escape_name(input_.quantization->place))
+                             : "nothing in it is quantised")
+          .hint("leave out --dequantize; --dtype casts plain tensors");
+    const std::string_view name = is_given ? std::string_view(input_.quantization->method) : by_marks;
+    if (name.empty())
+      throw refusal(fmt::format("{} is quantised, but no quantization_config says how",
+                                quoted((stored_.empty() ? unscaled_ : stored_).front().second.weight->name)));
+    const auto found = std::find_if(methods().begin(), methods().end(),
+                                    [name](const Method& method) { return method.name == name; });
+    if (found == methods().end())
+      throw refusal(fmt::format("the quant_method {} can't be made plain here", quoted(name)))
+          .hint("its own library can, in Python");
+    add_unscaled(*found);
+    return *found;
+  }
+
+  // Files of ComfyUI have fp8 tensors that are numbers as they stand, others only those that the config leaves alone.
+  void add_unscaled(const Method& method) {
+    for (auto& one : unscaled_) {
+      if (method.name == "comfy" || (method.name == "fp8" && !is_left_alone(one.second.module)))
+        stored_.push_back(std::move(one));
+    }
+    std::sort(stored_.begin(), stored_.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  }
+
+  // modules_to_not_convert names modules, or parts of their paths.
+  [[nodiscard]] bool is_left_alone(std::string_view module) const {
+    const std::string path = fmt::format(".{}.", module);
+    const std::vector<std::string> names = texts_of(settings().find("modules_to_not_convert"));
+    return std::any_of(names.begin(), names.end(), [&path](const std::string& name) {
+      return path.find(fmt::format(".{}.", name)) != std::string::npos;
+    });
+  }
+
+  // The config must speak of what lies in the files.
+  void require_family(const Method& method) const {
+    for (const auto& [at, stored] : stored_) {
+      const QuantFamily family = parts_[at].family;
+      if (family == QuantFamily::kNone ||
+          std::find(method.families.begin(), method.families.end(), family) != method.families.end())
+        continue;
+      throw refusal(fmt::format("{} says {}, but {} is stored as {}",
+                                input_.quantization ? input_.quantization->file : "what else is in it",
+                                quoted(method.name), quoted(stored.weight->name), family_text(family)));
+    }
+  }
+
+  [[nodiscard]] static std::uint64_t bytes_of(const StoredWeight& stored) {
+    std::uint64_t bytes = stored.weight->size;
+    for (const Tensor* const one : stored.companions) bytes += one->size;
+    return bytes;
+  }
+
+  // Companions of weights go with them. Scales of activations and caches mean nothing to plain weights.
+  void find_gone() {
+    std::set<const Tensor*> used;
+    for (const auto& [at, stored] : stored_) used.insert(stored.companions.begin(), stored.companions.end());
+    for (std::size_t i = 0; i < tensors_.size(); ++i) {
+      const QuantRole role = parts_[i].role;
+      const bool is_left_over = role == QuantRole::kScale && !used.contains(&tensors_[i]);
+      if (used.contains(&tensors_[i]) || role == QuantRole::kMarker || is_of_activations(tensors_[i].name))
+        plan_.gone.push_back(i);
+      else if (is_left_over)
+        throw malformed(fmt::format("{} belongs to quantised weights, but there are none beside it",
+                                    quoted(tensors_[i].name)))
+            .in_file(escape_name(input_.weights.files[tensors_[i].source].name));
+    }
+  }
+
+  [[nodiscard]] static bool is_of_activations(std::string_view name) {
+    constexpr std::array<std::string_view, 9> kEndings = {
+        ".k_scale",     ".v_scale",      ".q_scale",    ".input_scale",     ".input_global_scale",
+        ".scale_input", ".output_scale", ".prob_scale", ".input_zero_point"};
+    return std::any_of(kEndings.begin(), kEndings.end(),
+                       [name](std::string_view ending) { return name.ends_with(ending); });
+  }
+
+  // A plain tensor may not stand beside another one of its name.
+  void require_names() const {
+    std::set<std::size_t> replaced(plan_.gone.begin(), plan_.gone.end());
+    for (const PlainModel::Weight& one : plan_.weights) replaced.insert(one.stored);
+    std::set<std::string_view> names;
+    for (std::size_t i = 0; i < tensors_.size(); ++i) {
+      if (!replaced.contains(i)) names.insert(tensors_[i].name);
+    }
+    for (const PlainModel::Weight& one : plan_.weights) {
+      if (names.insert(one.plain.name).second) continue;
+      throw malformed(fmt::format("{} would be {} when plain, and there is another tensor of that name",
+                                  quoted(tensors_[one.stored].name), quoted(one.plain.name)))
+          .in_file(escape_name(input_.weights.files[tensors_[one.stored].source].name));
+    }
+  }
+
+  const Input& input_;
+  const std::vector<Tensor>& tensors_;
+  std::vector<QuantPart> parts_;
+  std::vector<std::pair<std::size_t, StoredWeight>> stored_, unscaled_;  // with the index of the weight
+  PlainModel plan_;
+};
+
+}  // namespace
+
+std::uint64_t PlainModel::stored_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const Weight& one : weights) bytes += one.stored_bytes;
+  return bytes;
+}
+
+std::uint64_t PlainModel::plain_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const Weight& one : weights) bytes += one.plain.size;
+  return bytes;
+}
+
+bool is_quantised(const Input& input) {
+  if (input.quantization) return true;
+  const std::vector<QuantPart> parts = quant_parts(input.weights.tensors);
+  return std::any_of(parts.begin(), parts.end(),
+                     [](const QuantPart& part) { return part.role == QuantRole::kWeight; });
+}
+
+PlainModel plan_plain(const Input& input, std::optional<Dtype> target) {
+  return Planner(input, target).run();
+}
+
+namespace {
+
+// Every place of the config that says how weights are quantised.
+void find_settings(const JsonValue& object, std::vector<std::string> path, std::vector<ConfigEdit>& edits) {
+  for (const JsonValue::Member& member : object.members()) {
+    if (!member.value.is_object()) continue;
+    path.push_back(member.key);
+    if (member.key == "quantization_config" || member.key == "compression_config")
+      edits.push_back({path, std::nullopt});
+    else
+      find_settings(member.value, path, edits);
+    path.pop_back();
+  }
+}
+
+}  // namespace
+
+PlainChange make_plain(Input& input, PlainModel plan) {
+  PlainChange change;
+  change.line = fmt::format("{} stored by {} made plain in {}, {} -> {}",
+                            plural(plan.weights.size(), "weight"), plan.method, short_name(plan.target),
+                            format_size(plan.stored_bytes()), format_size(plan.plain_bytes()));
+  change.dtype = plan.target;
+  change.recipe = fmt::format("plain 1 {} {}", plan.method, short_name(plan.target));
+  if (const ModelConfig* const config = input.class_config()) {
+    find_settings(config->root, {}, change.config);
+    change.recipe += config->text;
+  }
+  change.metadata = {"tensor_names", "_quantization_metadata"};
+  std::vector<Tensor>& tensors = input.weights.tensors;
+  for (PlainModel::Weight& one : plan.weights) {
+    change.metadata.push_back(one.plain.name);  // torchao's
+    tensors[one.stored] = std::move(one.plain);
+  }
+  std::vector<Tensor> left;
+  left.reserve(tensors.size() - plan.gone.size());
+  auto gone = plan.gone.begin();
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    if (gone != plan.gone.end() && *gone == i)
+      ++gone;
+    else
+      left.push_back(std::move(tensors[i]));
+  }
+  tensors = std::move(left);
+  input.quantization.reset();
+  return change;
+}
+
+}  // namespace mu
