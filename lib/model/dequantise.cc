@@ -18,6 +18,7 @@
 #include "base/sizes.h"
 #include "base/text.h"
 #include "os/interrupt.h"
+#include "weights/quant/fp8.h"
 
 namespace mu {
 namespace {
@@ -35,7 +36,9 @@ PlainOf each(const QuantContext& context) {
 
 // A row for each method that can be made plain.
 const std::vector<Method>& methods() {
-  static const std::vector<Method> kMethods = {};
+  static const std::vector<Method> kMethods = {
+      {"fp8", {QuantFamily::kScaled}, each<plain_fp8>},
+  };
   return kMethods;
 }
 
