@@ -94,21 +94,6 @@ inline std::uint32_t e8m0_to_f32(std::uint8_t v) {
   return v == 0 ? 0x00400000U : std::uint32_t{v} << 23;  // 2^-127 is subnormal
 }
 
-// The same as f8_to_f32 gives for these two, free of branches.
-inline std::uint32_t e4m3_to_f32(std::uint8_t v) {
-  const std::uint32_t a = v & 0x7FU;
-  const std::uint32_t normal = (a << 20) + 0x3C000000U;
-  const std::uint32_t tiny =
-      std::bit_cast<std::uint32_t>(static_cast<float>(static_cast<std::int32_t>(a)) * 0x1p-9F);
-  const std::uint32_t result = (a < 8 ? tiny : normal) | (static_cast<std::uint32_t>(v & 0x80U) << 24);
-  return a == 0x7F ? 0x7FC00000U : result;
-}
-
-inline std::uint32_t e5m2_to_f32(std::uint8_t v) {
-  const std::uint32_t result = f16_to_f32(static_cast<std::uint16_t>(std::uint32_t{v} << 8));
-  return (v & 0x7FU) > 0x7CU ? 0x7FC00000U : result;
-}
-
 // Any 8-bit format to float; used to fill tables.
 constexpr float f8_to_f32(const Float8& format, std::uint8_t v) {
   const float nan = std::bit_cast<float>(0x7FC00000U);

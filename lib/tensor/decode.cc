@@ -61,16 +61,6 @@ void decode_half(Dtype dtype, std::span<const std::byte> in, std::span<double> o
   }
 }
 
-MU_SIMD void decode_e4m3(const std::byte* in, float* out, std::size_t count) {
-  for (std::size_t i = 0; i < count; ++i)
-    out[i] = std::bit_cast<float>(e4m3_to_f32(std::to_integer<std::uint8_t>(in[i])));
-}
-
-MU_SIMD void decode_e5m2(const std::byte* in, float* out, std::size_t count) {
-  for (std::size_t i = 0; i < count; ++i)
-    out[i] = std::bit_cast<float>(e5m2_to_f32(std::to_integer<std::uint8_t>(in[i])));
-}
-
 template <typename Out>
 void decode_any(Dtype dtype, std::span<const std::byte> in, std::span<Out> out) {
   switch (dtype) {
@@ -151,8 +141,6 @@ std::size_t value_count(Dtype dtype, std::size_t bytes) {
 }
 
 void decode(Dtype dtype, std::span<const std::byte> in, std::span<float> out) {
-  if (dtype == Dtype::kF8E4M3) return decode_e4m3(in.data(), out.data(), out.size());
-  if (dtype == Dtype::kF8E5M2) return decode_e5m2(in.data(), out.data(), out.size());
   decode_any(dtype, in, out);
 }
 void decode(Dtype dtype, std::span<const std::byte> in, std::span<double> out) {
