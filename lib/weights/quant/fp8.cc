@@ -75,24 +75,18 @@ std::optional<ScaleGrid> grid_of(const Shape& shape, const Tensor& scales, const
   return std::nullopt;
 }
 
-[[noreturn]] void throw_misfit(const Tensor& weight, const Shape& shape, const Tensor& scales,
-                               const BlockSetting& setting) {
-  const std::string block =
-      setting.block ? fmt::format(" in blocks of {}x{}", setting.block->rows, setting.block->columns) : "";
-  throw malformed(fmt::format("the scales '{}' {} don't fit '{}' {}{}", escape_name(scales.name),
-                              shape_text(scales.shape), escape_name(weight.name), shape_text(shape), block));
+std::string text(const BlockSetting& setting) {
+  return setting.block ? fmt::format("in blocks of {}x{}", setting.block->rows, setting.block->columns) : "";
 }
 
 }  // namespace
 
 PlainWeight plain_fp8(const StoredWeight& stored, const QuantContext& context) {
   const Tensor& weight = *stored.weight;
+  require_type(weight, {Dtype::kF8E4M3, Dtype::kF8E5M2, Dtype::kI8});
   const bool pairs = weight.dtype == Dtype::kI8;
-  if (!pairs && !is_float8(weight.dtype))
-    throw malformed(fmt::format("'{}' is {}, not F8_E4M3", escape_name(weight.name), name(weight.dtype)));
   const Tensor& scales = scales_of(stored);
-  if (!can_be_scales(scales.dtype))
-    throw malformed(fmt::format("the scales '{}' are {}", escape_name(scales.name), name(scales.dtype)));
+  require_type(scales, {Dtype::kF32, Dtype::kBF16, Dtype::kF16, Dtype::kF8E8M0, Dtype::kU8});
   Shape shape = weight.shape;
   if (shape.size() < 2)
     throw malformed(
@@ -105,7 +99,7 @@ PlainWeight plain_fp8(const StoredWeight& stored, const QuantContext& context) {
     setting = {Block{1, kPairsBlock}, true};
   }
   const std::optional<ScaleGrid> grid = grid_of(shape, scales, setting);
-  if (!grid) throw_misfit(weight, shape, scales, setting);
+  if (!grid) throw misfit(scales, weight, shape, text(setting));
   return plain_scaled({.name = weight.name,
                        .shape = std::move(shape),
                        .coding = pairs ? Dtype::kF4 : weight.dtype,

@@ -1,11 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "weights/quant/scaled.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <array>
+#include <limits>
 #include <utility>
 
+#include "base/text.h"
 #include "tensor/decode.h"
+#include "tensor/format.h"
 #include "tensor/simd.h"
+#include "weights/layout.h"
+#include "weights/quant/e2m1.h"
 #include "weights/quant/floats.h"
 
 namespace mu {
@@ -93,17 +101,10 @@ class Piece {
 
 void read_values(const Sources& sources, Dtype coding, std::uint64_t first, std::span<float> out) {
   if (coding != Dtype::kF4) return decode(coding, read_bytes(sources, 0, first, out.size()), out);
-  const std::uint64_t end = first + out.size();
-  std::span<const std::byte> bytes =
-      read_bytes(sources, 0, first / 2, static_cast<std::size_t>((end + 1) / 2 - first / 2));
-  if (first % 2 == 1) {
-    std::array<float, 2> pair{};
-    decode(coding, bytes.first(1), pair);
-    out[0] = pair[1];
-    out = out.subspan(1);
-    bytes = bytes.subspan(1);
-  }
-  decode(coding, bytes, out);
+  constexpr std::array<float, 1> kNone = {1.0F};
+  const std::uint64_t begin = first / 2, end = (first + out.size() + 1) / 2;
+  kE2m1.read(read_bytes(sources, 0, begin, static_cast<std::size_t>(end - begin)), first, kNone,
+             std::numeric_limits<std::uint64_t>::max(), out);
 }
 
 // What is known of a weight when its values are made.
@@ -178,9 +179,18 @@ std::optional<ScaleGrid> divided_by(const Shape& weight, const Shape& scales) {
   return blocks_of(weight, scales, plane.rows / grid.rows, plane.columns / grid.columns);
 }
 
-bool can_be_scales(Dtype dtype) {
-  return dtype == Dtype::kF32 || dtype == Dtype::kF16 || dtype == Dtype::kBF16 || dtype == Dtype::kF8E8M0 ||
-         dtype == Dtype::kU8;
+void require_type(const Tensor& tensor, std::initializer_list<Dtype> types) {
+  if (std::find(types.begin(), types.end(), tensor.dtype) != types.end()) return;
+  std::string wanted;
+  for (const Dtype type : types) wanted += (wanted.empty() ? "" : ", ") + std::string(name(type));
+  throw malformed(fmt::format("'{}' is {}; it should be {}{}", escape_name(tensor.name), type_name(tensor),
+                              types.size() > 1 ? "one of " : "", wanted));
+}
+
+Error misfit(const Tensor& scales, const Tensor& weight, const Shape& shape, std::string_view why) {
+  return malformed(fmt::format("'{}' {} does not fit '{}' {}{}{}", escape_name(scales.name),
+                               shape_text(scales.shape), escape_name(weight.name), shape_text(shape),
+                               why.empty() ? "" : " ", why));
 }
 
 PlainWeight plain_scaled(ScaledWeight weight) {

@@ -4,10 +4,13 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "base/error.h"
 #include "weights/quant/stored.h"
 
 namespace mu {
@@ -31,14 +34,16 @@ std::optional<ScaleGrid> blocks_of(const Shape& weight, const Shape& scales, std
 // The block is what a grid leaves that divides the weight's last two dimensions.
 std::optional<ScaleGrid> divided_by(const Shape& weight, const Shape& scales);
 
-// True for a tensor that can be scales: F32, F16, BF16, E8M0, or U8 that holds exponents.
-bool can_be_scales(Dtype dtype);
+// Throws kMalformed unless a tensor is of one of the types.
+void require_type(const Tensor& tensor, std::initializer_list<Dtype> types);
+// "'x.weight_scale' [3, 1] does not fit 'x.weight' [64, 160] in blocks of 128x128", kMalformed.
+Error misfit(const Tensor& scales, const Tensor& weight, const Shape& shape, std::string_view why = {});
 
 struct ScaledWeight {
   std::string name;  // of the plain tensor
   Shape shape;
   Dtype coding;  // of the values: an 8-bit float, I8, or F4 for two to a byte, the first in the low half
-  Tensor values, scales;
+  Tensor values, scales;                // scales of U8 are exponents
   std::optional<Tensor> zero_points{};  // subtracted before; one beside each scale
   ScaleGrid grid;
   // What a value less its zero point, and what the product with the scale are rounded to.
