@@ -45,6 +45,17 @@ inline std::uint32_t f16_to_f32(std::uint16_t h) {
   return sign | result;
 }
 
+// To f16 and back in one step.
+inline std::uint32_t round_to_f16(std::uint32_t u) {
+  const std::uint32_t a = u & 0x7FFFFFFFU;
+  const std::uint32_t tiny = std::bit_cast<std::uint32_t>(std::bit_cast<float>(a) + 0.5F - 0.5F);
+  const std::uint32_t normal = (a + 0xFFFU + ((a >> 13) & 1U)) & 0xFFFFE000U;
+  std::uint32_t result = a < 0x38800000U ? tiny : normal;
+  result = a >= 0x477FF000U ? 0x7F800000U : result;
+  result = a > 0x7F800000U ? 0x7FC00000U : result;
+  return (u & 0x80000000U) | result;
+}
+
 // What distinguishes the four 8-bit formats.
 struct Float8 {
   int bias;

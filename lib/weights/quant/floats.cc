@@ -18,7 +18,7 @@ MU_SIMD void round_bf16(float* values, std::size_t count) {
 
 MU_SIMD void round_f16(float* values, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i)
-    values[i] = std::bit_cast<float>(f16_to_f32(f32_to_f16(std::bit_cast<std::uint32_t>(values[i]))));
+    values[i] = std::bit_cast<float>(round_to_f16(std::bit_cast<std::uint32_t>(values[i])));
 }
 
 }  // namespace
