@@ -364,6 +364,18 @@ bool makes_one_stack(const NameRule& rule) {
   return steps.size() == 1 ? rule.match.size() == 1 : steps.size() == 2 && is(1, "Concatenate", "1");
 }
 
+std::optional<std::uint64_t> experts_of(const NameRule& rule, const std::vector<Patterned>& sources) {
+  if (stacks_experts(rule)) {
+    std::size_t most = 0;
+    for (const Patterned& source : sources) most = std::max(most, source.tensors.size());
+    return most;
+  }
+  if (rule.operations.empty() || rule.operations.back().name != "SplitModulelist") return std::nullopt;
+  const Tensor& stack = sources.front().tensors.front();
+  const std::size_t dim = number_of(rule.operations.back(), "dim");
+  return dim < stack.shape.size() ? std::optional(stack.shape[dim]) : std::nullopt;
+}
+
 std::optional<std::uint64_t> last_number_in(std::string_view name) {
   std::optional<std::uint64_t> number;
   for (const std::string_view part : split(name, '.')) {

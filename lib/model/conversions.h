@@ -40,6 +40,9 @@ bool stacks_experts(const NameRule& rule);
 // below the other.
 bool makes_one_stack(const NameRule& rule);
 
+// How many experts the conversion stacks of these tensors, or splits from them; nothing if it does neither.
+std::optional<std::uint64_t> experts_of(const NameRule& rule, const std::vector<Patterned>& sources);
+
 // The last component that is a number: of a published name of an expert ("layers.0.mlp.experts.3.w1.weight") that of
 // the expert, of the name of a stack that of the layer. Nothing if there is none.
 std::optional<std::uint64_t> last_number_in(std::string_view name);

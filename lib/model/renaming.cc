@@ -68,8 +68,8 @@ class Renamer {
       return natural_less(tensors_[a].name, tensors_[b].name);
     });
     for (const std::size_t i : order) add(i);
+    check_experts();
     if (!saves_) {
-      check_experts();
       std::stable_sort(groups_.begin(), groups_.end(),
                        [](const Group& a, const Group& b) { return a.first < b.first; });
     }
@@ -113,27 +113,28 @@ class Renamer {
   // the end of every list show nowhere else. LongCat's experts that do nothing have rows in gate_up_proj alone.
   void check_experts() const {
     const std::uint64_t idle = config_.root.find_u64("zero_expert_num").value_or(0);
-    std::map<std::string, std::pair<std::size_t, std::string>> counts;  // by container: experts, and whose
+    std::map<std::string, std::pair<std::uint64_t, std::string>> counts;  // by container: experts, and whose
     for (const Group& group : groups_) {
-      if (group.rule == nullptr || !stacks_experts(*group.rule)) continue;
-      std::size_t count = 0;
-      for (const Patterned& source : group.sources) count = std::max(count, source.tensors.size());
-      const std::string container = group.name.substr(0, group.name.rfind('.'));
-      const auto [at, fresh] = counts.try_emplace(container, count, group.name);
-      const std::uint64_t difference = std::max(at->second.first, count) - std::min(at->second.first, count);
+      if (group.rule == nullptr) continue;
+      const std::optional<std::uint64_t> count = experts_of(*group.rule, group.sources);
+      if (!count) continue;
+      const std::string& stack = saves_ ? group.sources.front().tensors.front().name : group.name;
+      const auto [at, fresh] = counts.try_emplace(stack.substr(0, stack.rfind('.')), *count, stack);
+      const std::uint64_t difference =
+          std::max(at->second.first, *count) - std::min(at->second.first, *count);
       if (difference != 0 && difference != idle)
         throw malformed(fmt::format("'{}' has {}, '{}' has {}", escape_name(at->second.second),
-                                    plural(at->second.first, "expert"), escape_name(group.name), count));
-      check_count(group, count);
+                                    plural(at->second.first, "expert"), escape_name(stack), *count));
+      check_count(*group.rule, stack, *count);
     }
   }
 
-  void check_count(const Group& group, std::size_t count) const {
+  void check_count(const NameRule& rule, const std::string& stack, std::uint64_t count) const {
     // Towers count their experts in places of their own.
-    if (group.rule->is_scoped && !group.rule->scope.empty() && group.rule->scope != "language_model") return;
-    const std::optional<std::uint64_t> stated = stated_experts(config_.root, group.name);
+    if (rule.is_scoped && !rule.scope.empty() && rule.scope != "language_model") return;
+    const std::optional<std::uint64_t> stated = stated_experts(config_.root, stack);
     if (stated && count < *stated)
-      throw malformed(fmt::format("'{}' has {}, but config.json says {}", escape_name(group.name),
+      throw malformed(fmt::format("'{}' has {}, but config.json says {}", escape_name(stack),
                                   plural(count, "expert"), *stated));
   }
 

@@ -247,6 +247,23 @@ TEST_CASE("renaming: experts that are missing at the end are counted by the conf
             .find("config.json says 3") != std::string::npos);
 }
 
+TEST_CASE("renaming: stacks that lack experts are not split") {
+  const auto fault = [](const Shape& gate_up, const Shape& down, std::string_view config = "") {
+    Model model("MixtralForCausalLM", config);
+    model.add("model.layers.0.mlp.experts.gate_up_proj", gate_up);
+    model.add("model.layers.0.mlp.experts.down_proj", down);
+    return fault_of([&] { model.published(); });
+  };
+  CHECK(fault({3, 10, 4}, {3, 4, 5}) == "");
+  CHECK(fault({3, 10, 4}, {3, 4, 5}, R"(, "num_local_experts": 3)") == "");
+  CHECK(fault({3, 10, 4}, {2, 4, 5}) ==
+        "'model.layers.0.mlp.experts.down_proj' has 2 experts, 'model.layers.0.mlp.experts.gate_up_proj' has "
+        "3");
+  CHECK(fault({10, 4}, {3, 4, 5}).find("has 10") != std::string::npos);
+  CHECK(fault({2, 10, 4}, {2, 4, 5}, R"(, "num_local_experts": 3)").find("but config.json says 3") !=
+        std::string::npos);
+}
+
 TEST_CASE("renaming: experts that do nothing have rows in one of the stacks") {
   const auto fault = [](int gates, std::string_view config) {
     Model model("LongcatFlashForCausalLM", config);
