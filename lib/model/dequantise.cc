@@ -18,7 +18,9 @@
 #include "base/sizes.h"
 #include "base/text.h"
 #include "os/interrupt.h"
+#include "weights/quant/comfy.h"
 #include "weights/quant/fp8.h"
+#include "weights/quant/torchao.h"
 
 namespace mu {
 namespace {
@@ -38,6 +40,8 @@ PlainOf each(const QuantContext& context) {
 const std::vector<Method>& methods() {
   static const std::vector<Method> kMethods = {
       {"fp8", {QuantFamily::kScaled}, each<plain_fp8>},
+      {"torchao", {QuantFamily::kTorchao}, each<plain_torchao>},
+      {"comfy", {QuantFamily::kComfy, QuantFamily::kScaled}, plain_comfy},
   };
   return kMethods;
 }
@@ -314,7 +318,6 @@ PlainChange make_plain(Input& input, PlainModel plan) {
   change.metadata = {"tensor_names", "_quantization_metadata"};
   std::vector<Tensor>& tensors = input.weights.tensors;
   for (PlainModel::Weight& one : plan.weights) {
-    change.metadata.push_back(one.plain.name);  // torchao's
     tensors[one.stored] = std::move(one.plain);
   }
   std::vector<Tensor> left;
@@ -327,6 +330,9 @@ PlainChange make_plain(Input& input, PlainModel plan) {
       left.push_back(std::move(tensors[i]));
   }
   tensors = std::move(left);
+  if (plan.method == "torchao") {  // says of every tensor what it is
+    for (const Tensor& tensor : tensors) change.metadata.push_back(tensor.name);
+  }
   input.quantization.reset();
   return change;
 }
