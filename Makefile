@@ -125,7 +125,7 @@ tsan: setup build/tsan/build.ninja ## the unit tests that start threads, with th
 	@$(TESTS) build/tsan $(if $(ALL),,--threads)
 
 FUZZ_SECONDS ?= 60
-FUZZERS := adapter card dcp gguf index numpy pickle ranks regex safetensors state torch zip
+FUZZERS := adapter card dcp gguf index numpy pickle quant ranks regex safetensors state torch zip
 fuzz: setup ## feed mutated input to every reader, FUZZ_SECONDS (60) each; needs clang
 	@.ci/setup clang libclang-rt-dev
 	@[ -f build/fuzz/build.ninja ] || cmake --preset fuzz > /dev/null
