@@ -36,7 +36,8 @@ std::string file_of(std::string_view header, std::string_view data) {
 void read_all(const Weights& weights) {
   for (std::size_t i = 0; i < std::min(kTensors, weights.tensors.size()); ++i) {
     const Tensor& tensor = weights.tensors[i];
-    std::vector<std::byte> buffer(static_cast<std::size_t>(std::min<std::uint64_t>(kValues * 4, tensor.size)));
+    std::vector<std::byte> buffer(
+        static_cast<std::size_t>(std::min<std::uint64_t>(kValues * 4, tensor.size)));
     const std::uint64_t left = tensor.size - buffer.size();
     weights.read(tensor, left, buffer);
     weights.read(tensor, std::min<std::uint64_t>(left, tensor.size / 24 * 4), buffer);
@@ -57,7 +58,8 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
       const std::string file = mu::file_of(text.substr(header + 1, values - header - 1), bytes);
       mu::Input input;
       input.name = "input";
-      mu::add_any(input.weights, mu::fuzzing::as_file(reinterpret_cast<const std::uint8_t*>(file.data()), file.size()), {});
+      mu::add_any(input.weights,
+                  mu::fuzzing::as_file(reinterpret_cast<const std::uint8_t*>(file.data()), file.size()), {});
       if (header != 0) {
         input.config = mu::parse_model_config(std::string(text.substr(0, header)));
         input.quantization = mu::quant_settings(input.config->root);
