@@ -108,7 +108,9 @@ class Planner {
     const PlainOf make = method.open(context);
     for (const auto& [at, stored] : stored_) {
       check_interrupt();
-      plan_.weights.push_back({at, plain_tensor(make(stored), plan_.target), bytes_of(stored)});
+      const std::string& file = input_.weights.files[stored.weight->source].name;
+      plan_.weights.push_back(
+          {at, in_file(file, [&] { return plain_tensor(make(stored), plan_.target); }), bytes_of(stored)});
     }
     find_gone();
     require_names();

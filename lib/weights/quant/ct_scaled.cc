@@ -12,6 +12,10 @@
 namespace mu {
 namespace {
 
+const Tensor& scales_of(const StoredWeight& stored) {
+  return only_scales(stored, {".weight_scale"}, ".weight_scale_inv");
+}
+
 std::optional<ScaleGrid> grid_of(const Shape& weight, const Shape& scales, const CtArgs& args) {
   const std::uint64_t columns = weight.empty() ? 1 : std::max<std::uint64_t>(weight.back(), 1);
   switch (args.strategy) {
@@ -57,7 +61,7 @@ void refuse_what_only_older_versions_had(const StoredWeight& stored) {
 
 PlainWeight plain_ct(const StoredWeight& stored, const CtArgs& args) {
   const Tensor& weight = *stored.weight;
-  const Tensor& scales = stored.require(".weight_scale");
+  const Tensor& scales = scales_of(stored);
   refuse_what_only_older_versions_had(stored);
   const std::optional<ScaleGrid> grid = grid_of(weight.shape, scales.shape, args);
   if (!grid) throw misfit(scales, weight, weight.shape, text(args));
@@ -81,13 +85,13 @@ PlainWeight plain_ct(const StoredWeight& stored, const CtArgs& args) {
 
 PlainWeight plain_ct_float(const StoredWeight& stored, const QuantContext&, const CtArgs& args) {
   require_type(*stored.weight, {Dtype::kF8E4M3, Dtype::kF8E5M2});
-  require_type(stored.require(".weight_scale"), {Dtype::kF32, Dtype::kBF16, Dtype::kF16, Dtype::kU8});
+  require_type(scales_of(stored), {Dtype::kF32, Dtype::kBF16, Dtype::kF16, Dtype::kU8});
   return plain_ct(stored, args);
 }
 
 PlainWeight plain_ct_int(const StoredWeight& stored, const QuantContext&, const CtArgs& args) {
   require_type(*stored.weight, {Dtype::kI8});
-  require_type(stored.require(".weight_scale"), {Dtype::kF32, Dtype::kBF16, Dtype::kF16});
+  require_type(scales_of(stored), {Dtype::kF32, Dtype::kBF16, Dtype::kF16});
   return plain_ct(stored, args);
 }
 

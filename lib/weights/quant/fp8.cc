@@ -36,25 +36,17 @@ BlockSetting block_setting(const JsonValue& settings) {
   const std::uint64_t rows = items.size() == 2 ? items[0].as_u64().value_or(0) : 0;
   const std::uint64_t columns = items.size() == 2 ? items[1].as_u64().value_or(0) : 0;
   if (rows == 0 || columns == 0)
-    throw malformed("the weight_block_size of quantization_config is not two whole numbers above 0");
+    throw malformed("weight_block_size of quantization_config is not two whole numbers above 0")
+        .in_file("config.json");
   return {Block{rows, columns}, true};
 }
 
-// The scales, whose names differ from publisher to publisher.
+// Publishers call them differently.
 const Tensor& scales_of(const StoredWeight& stored) {
   const std::string leaf =
-      stored.weight->name.substr(std::min(stored.module.size(), stored.weight->name.size()));
-  const std::array<std::string, 3> endings = {leaf + "_scale_inv", ".scale", ".qscale_weight"};
-  const Tensor* scales = nullptr;
-  for (const std::string& ending : endings) {
-    const Tensor* const found = stored.find(ending);
-    if (found == nullptr) continue;
-    if (scales != nullptr)
-      throw malformed(fmt::format("'{}' has two scales: '{}' and '{}'", escape_name(stored.weight->name),
-                                  escape_name(scales->name), escape_name(found->name)));
-    scales = found;
-  }
-  return scales != nullptr ? *scales : stored.require(endings.front());
+      stored.weight->name.substr(std::min(stored.module.size(), stored.weight->name.size())) + "_scale";
+  const std::string inverse = leaf + "_inv";
+  return only_scales(stored, {std::string_view(inverse), ".scale", ".qscale_weight"}, leaf);
 }
 
 bool is_single(const Tensor& scales) {

@@ -179,6 +179,27 @@ std::optional<ScaleGrid> divided_by(const Shape& weight, const Shape& scales) {
   return blocks_of(weight, scales, plane.rows / grid.rows, plane.columns / grid.columns);
 }
 
+const Tensor& only_scales(const StoredWeight& stored, std::initializer_list<std::string_view> endings,
+                          std::string_view of_another_method) {
+  const Tensor* scales = nullptr;
+  const Tensor* const foreign = stored.find(of_another_method);
+  const auto take = [&](const Tensor* found) {
+    if (found == nullptr) return;
+    if (scales != nullptr)
+      throw malformed(fmt::format("'{}' has two scales: '{}' and '{}'", escape_name(stored.weight->name),
+                                  escape_name(scales->name), escape_name(found->name)));
+    scales = found;
+  };
+  for (const std::string_view ending : endings) take(stored.find(ending));
+  if (scales == nullptr && foreign != nullptr)
+    throw refused(
+        fmt::format("by the config, '{}' should have '{}', but it has '{}', which is another method's",
+                    escape_name(stored.weight->name),
+                    escape_name(stored.module + std::string(*endings.begin())), escape_name(foreign->name)));
+  take(foreign);
+  return scales != nullptr ? *scales : stored.require(*endings.begin());
+}
+
 void require_type(const Tensor& tensor, std::initializer_list<Dtype> types) {
   if (std::find(types.begin(), types.end(), tensor.dtype) != types.end()) return;
   std::string wanted;

@@ -34,6 +34,11 @@ std::optional<ScaleGrid> blocks_of(const Shape& weight, const Shape& scales, std
 // The block is what a grid leaves that divides the weight's last two dimensions.
 std::optional<ScaleGrid> divided_by(const Shape& weight, const Shape& scales);
 
+// The scales of a weight: the only companion with one of the `endings`. Throws kMalformed if there is none or two, or one
+// beside what another method calls scales; kRefused if there are only those.
+const Tensor& only_scales(const StoredWeight& stored, std::initializer_list<std::string_view> endings,
+                          std::string_view of_another_method);
+
 // Throws kMalformed unless a tensor is of one of the types.
 void require_type(const Tensor& tensor, std::initializer_list<Dtype> types);
 // "'x.weight_scale' [3, 1] does not fit 'x.weight' [64, 160] in blocks of 128x128", kMalformed.

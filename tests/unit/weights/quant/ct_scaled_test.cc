@@ -103,6 +103,11 @@ TEST_CASE("ct_scaled: what doesn't fit is malformed, what isn't known refused") 
   CHECK(kind(scales("[2,1]", two), plain_ct_int, {.strategy = CtStrategy::kBlock}) == ErrorKind::kMalformed);
   CHECK(kind(scales("[2,1]", two), plain_ct_float, kRows) == ErrorKind::kMalformed);
   CHECK(kind(model_of("I8", kIntegers, {}), plain_ct_int, kRows) == ErrorKind::kMalformed);
+  CHECK(kind(model_of("I8", kIntegers, {{"weight_scale_inv", "BF16", "[2,1]", two}}), plain_ct_int, kRows) ==
+        ErrorKind::kRefused);
+  CHECK(kind(model_of("I8", kIntegers,
+                      {{"weight_scale", "BF16", "[2,1]", two}, {"weight_scale_inv", "BF16", "[2,1]", two}}),
+             plain_ct_int, kRows) == ErrorKind::kMalformed);
   CtArgs asymmetric = kRows;
   asymmetric.symmetric = false;
   CHECK(kind(scales("[2,1]", two), plain_ct_int, asymmetric) == ErrorKind::kMalformed);

@@ -100,12 +100,15 @@ TEST_CASE("fp8: what doesn't fit is malformed") {
   CHECK(kind({scales(kScale, "F32", "[3,1]", 12), data.substr(0, 20), R"({"weight_block_size":null})"}) ==
         ErrorKind::kMalformed);
   CHECK(kind({scales(kScale, "I32", "[1,1]", 4), data.substr(0, 12)}) == ErrorKind::kMalformed);
-  CHECK(kind({scales("x.weight_scale", "F32", "[1,1]", 4), data.substr(0, 12)}) == ErrorKind::kMalformed);
+  CHECK(kind({scales("x.size", "F32", "[1,1]", 4), data.substr(0, 12)}) == ErrorKind::kMalformed);
+  CHECK(kind({scales("x.weight_scale", "F32", "[1,1]", 4), data.substr(0, 12)}) == ErrorKind::kRefused);
   CHECK(kind({scales(kScale, "F32", "[1,1]", 4), data.substr(0, 12), R"({"weight_block_size":[0,128]})"}) ==
         ErrorKind::kMalformed);
   CHECK(kind({weight_of("[8]", R"("x.weight_scale_inv":{"dtype":"F32","shape":[],"data_offsets":[8,12]})"),
               data.substr(0, 12)}) == ErrorKind::kMalformed);
-  CHECK(kind({scales(kScale, "F32", "[1,1]", 4) +
-                  R"(,"x.scale":{"dtype":"F32","shape":[1,1],"data_offsets":[12,16]})",
-              data.substr(0, 16)}) == ErrorKind::kMalformed);
+  for (const std::string_view second : {"x.scale", "x.weight_scale"}) {
+    CHECK(kind({scales(kScale, "F32", "[1,1]", 4) +
+                    fmt::format(R"(,"{}":{{"dtype":"F32","shape":[1,1],"data_offsets":[12,16]}})", second),
+                data.substr(0, 16)}) == ErrorKind::kMalformed);
+  }
 }
