@@ -18,8 +18,11 @@
 #include "base/sizes.h"
 #include "base/text.h"
 #include "os/interrupt.h"
+#include "weights/quant/awq.h"
 #include "weights/quant/comfy.h"
+#include "weights/quant/compressed.h"
 #include "weights/quant/fp8.h"
+#include "weights/quant/gptq.h"
 #include "weights/quant/torchao.h"
 
 namespace mu {
@@ -40,8 +43,11 @@ PlainOf each(const QuantContext& context) {
 const std::vector<Method>& methods() {
   static const std::vector<Method> kMethods = {
       {"fp8", {QuantFamily::kScaled}, each<plain_fp8>},
-      {"torchao", {QuantFamily::kTorchao}, each<plain_torchao>},
+      {"awq", {QuantFamily::kGptq}, plain_awq},
       {"comfy", {QuantFamily::kComfy, QuantFamily::kScaled}, plain_comfy},
+      {"compressed-tensors", {QuantFamily::kPacked, QuantFamily::kScaled}, plain_compressed},
+      {"gptq", {QuantFamily::kGptq}, plain_gptq},
+      {"torchao", {QuantFamily::kTorchao}, each<plain_torchao>},
   };
   return kMethods;
 }
