@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "weights/quant/floats.h"
+
 namespace mu {
 
 void NibbleTable::read_run(const std::byte* packed, bool second, float scale, std::span<float> out) const {
@@ -29,6 +31,13 @@ void NibbleTable::read(std::span<const std::byte> packed, std::uint64_t first, s
     out = out.subspan(here);
     first += here;
   }
+}
+
+void read_nibbles(const Sources& sources, std::size_t which, const NibbleTable& table, std::uint64_t first,
+                  std::span<const float> scales, std::uint64_t block, std::span<float> out) {
+  const std::uint64_t begin = first / 2, end = (first + out.size() + 1) / 2;
+  table.read(read_bytes(sources, which, begin, static_cast<std::size_t>(end - begin)), first, scales, block,
+             out);
 }
 
 }  // namespace mu

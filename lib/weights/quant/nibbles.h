@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <span>
 
+#include "weights/gather.h"
+
 namespace mu {
 
 enum class NibbleOrder : std::uint8_t { kLowFirst, kHighFirst };
@@ -32,5 +34,10 @@ class NibbleTable {
   std::array<Pair, 256>
       pairs_{};  // of each byte: one load for two values, which is faster than looking up each
 };
+
+// Fills `out` with elements [first, first + out.size()) of a source of bytes that hold two each. `scales` begins with
+// the block of `first`.
+void read_nibbles(const Sources& sources, std::size_t which, const NibbleTable& table, std::uint64_t first,
+                  std::span<const float> scales, std::uint64_t block, std::span<float> out);
 
 }  // namespace mu
