@@ -29,15 +29,20 @@ QuantModel row(std::string_view scales = R"("dtype":"F8_E4M3","shape":[1,2])",
       std::string(16, '\xa3') + std::string(bytes) + "\0\0\x80\x40"s};
 }
 
-std::optional<ErrorKind> kind(Make make, const QuantModel& model, const CtArgs& args) {
+std::optional<ErrorKind> kind(Make* make, const QuantModel& model, const CtArgs& args) {
   return error_of([&] { make(model.stored("x", ".weight_packed"), model.context(), args); });
 }
 
 }  // namespace
 
 TEST_CASE("compressed-tensors' fp4: models have the bytes of the reference, in any stretches") {
+  struct Row {
+    const char* name;
+    Make* make;
+    CtArgs args;
+  };
   for (const auto& [name, make, args] :
-       {std::tuple{"ct-nvfp4", plain_ct_nvfp4, kNvfp4}, {"ct-mxfp4", plain_ct_mxfp4, kMxfp4}}) {
+       {Row{"ct-nvfp4", plain_ct_nvfp4, kNvfp4}, Row{"ct-mxfp4", plain_ct_mxfp4, kMxfp4}}) {
     CAPTURE(name);
     const QuantModel model(name);
     const auto with_args = [make = make, args = args](const StoredWeight& stored,
