@@ -19,9 +19,11 @@
 #include "base/text.h"
 #include "os/interrupt.h"
 #include "weights/quant/awq.h"
+#include "weights/quant/bitsandbytes.h"
 #include "weights/quant/comfy.h"
 #include "weights/quant/compressed.h"
 #include "weights/quant/fp8.h"
+#include "weights/quant/gpt_oss.h"
 #include "weights/quant/gptq.h"
 #include "weights/quant/torchao.h"
 
@@ -44,6 +46,8 @@ const std::vector<Method>& methods() {
   static const std::vector<Method> kMethods = {
       {"fp8", {QuantFamily::kScaled}, each<plain_fp8>},
       {"awq", {QuantFamily::kGptq}, plain_awq},
+      {"mxfp4", {QuantFamily::kBlocks}, each<plain_gpt_oss>},
+      {"bitsandbytes", {QuantFamily::kBitsandbytes}, each<plain_bitsandbytes>},
       {"comfy", {QuantFamily::kComfy, QuantFamily::kScaled}, plain_comfy},
       {"compressed-tensors", {QuantFamily::kPacked, QuantFamily::kScaled}, plain_compressed},
       {"gptq", {QuantFamily::kGptq}, plain_gptq},
