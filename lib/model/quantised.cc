@@ -133,11 +133,14 @@ class PartFinder {
     guesses_.reserve(tensors.size());
     for (const Tensor& tensor : tensors) {
       const Ending* const ending = ending_of(tensor.name);
-      // bitsandbytes packs values into any type (bnb_4bit_quant_storage).
+      std::string_view own = tensor.name;
+      // bitsandbytes packs values into any type (bnb_4bit_quant_storage), and names what is beside them after them.
       if (ending != nullptr && ending->family == QuantFamily::kBitsandbytes && ending->text != ".SCB" &&
-          ending->role == QuantRole::kScale)
-        packed_.insert(std::string_view(tensor.name).substr(0, tensor.name.size() - ending->text.size()));
-      guesses_.push_back({ending, reduce(tensor.name)});
+          ending->role == QuantRole::kScale) {
+        own.remove_suffix(ending->text.size());
+        packed_.insert(own);
+      }
+      guesses_.push_back({ending, reduce(own)});
     }
   }
 

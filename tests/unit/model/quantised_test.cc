@@ -45,6 +45,20 @@ TEST_CASE("quantised: a long name of a scale costs no more than its length") {
   check_rows(rows);
 }
 
+TEST_CASE("quantised: all companions of a bitsandbytes weight belong to its module") {
+  for (const std::string weight : {"a.weight", "a.experts.up_proj"}) {
+    std::vector<Tensor> tensors{{weight, Dtype::kU8, {8, 1}, 0, 0, 0}};
+    for (const char* const ending :
+         {".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map", ".quant_state.bitsandbytes__nf4"})
+      tensors.push_back({weight + ending, Dtype::kU8, {4}, 0, 0, 0});
+    const std::vector<QuantPart> parts = quant_parts(tensors);
+    for (const QuantPart& part : parts) {
+      CHECK(part.module == parts[0].module);
+      CHECK(part.has_partner);
+    }
+  }
+}
+
 TEST_CASE("quantised: weights and companions by library") {
   check_rows({{"a.weight", Dtype::kF8E4M3, kWeight, F::kScaled},
               {"a.weight_scale_inv", Dtype::kF32, kScale, F::kScaled},
