@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "base/regex.h"
 #include "base/text.h"
+#include "weights/quant/ct_fp4.h"
 #include "weights/quant/ct_packed.h"
 #include "weights/quant/ct_scaled.h"
 #include "weights/quant/settings.h"
@@ -32,8 +33,10 @@ struct Format {
 };
 
 constexpr std::string_view kWeight = ".weight", kPacked = ".weight_packed";
-constexpr std::array<Format, 4> kFormats = {{
+constexpr std::array<Format, 6> kFormats = {{
     {"pack-quantized", kPacked, plain_ct_packed},
+    {"nvfp4-pack-quantized", kPacked, plain_ct_nvfp4},
+    {"mxfp4-pack-quantized", kPacked, plain_ct_mxfp4},
     {"int-quantized", kWeight, plain_ct_int},
     {"float-quantized", kWeight, plain_ct_float},
     {"mxfp8-quantized", kWeight, plain_ct_float},
