@@ -4,6 +4,7 @@ the config, each member of the JSON of bitsandbytes and torchao, types, shapes a
 missing or too many. Of all these changes every EVERYth is tried (1: all). st-pack --dequantize and st-inspect must end within 5 s of CPU
 time and 300 MB, with an exit code of the contract and at most one line on stderr; what was refused leaves nothing. Prints what fails;
 exits 1 then, and keeps it in FOLDER/failed."""
+import collections
 import copy
 import json
 import math
@@ -34,6 +35,11 @@ class Model:
         self.metadata = header.pop("__metadata__", {})
         self.tensors = {name: (t["dtype"], t["shape"], raw[8 + size + t["data_offsets"][0]:8 + size + t["data_offsets"][1]]) for name, t in header.items()}
         self.config = json.loads((folder / "config.json").read_text())
+
+    def copy(self):
+        new = copy.copy(self)
+        new.metadata, new.tensors, new.config = dict(self.metadata), dict(self.tensors), copy.deepcopy(self.config)
+        return new
 
     def write(self, folder):
         shutil.rmtree(folder, ignore_errors=True)
@@ -139,12 +145,16 @@ def run(arguments, err):
     return os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
 
 
+ENDS = collections.Counter()  # of st-pack, by exit code
+
+
 def faults(place):
     """What is wrong with how the programs end on the model in place/m."""
     model, out, err = place / "m", place / "out" / "plain", place / "err"
     for command, codes in ((["st-pack", "-q", model, "-o", out, "--dequantize", "-j", "1"], (0, 4, 5)), (["st-inspect", "--check=hub", model], (0, 1, 4)),
                            (["st-inspect", "--json", "--stats", model], (0, 4, 5))):
         code, seconds, megabytes = run([str(word) for word in command], err)
+        ENDS[code] += command[0] == "st-pack"
         message = err.read_bytes()
         left = sorted(os.listdir(out.parent))
         if code not in codes or len(message.splitlines()) > 1 or (code > 1 and not message) or seconds > SECONDS or megabytes > MEGABYTES or left != (["plain"] if code == 0 else []) and command[0] == "st-pack":
@@ -162,15 +172,14 @@ def main():
             tried += 1
             if tried % every:
                 continue
-            model = Model.__new__(Model)
-            model.metadata, model.tensors, model.config = dict(original.metadata), dict(original.tensors), copy.deepcopy(original.config)
+            model = original.copy()
             change(model)
             model.write(place / "m")
             for fault in faults(place):
                 print(f"{fixture.name}: {what}: {fault}", flush=True)
                 failed += 1
                 shutil.copytree(place / "m", place / "failed" / str(failed))
-    print(f"{tried} changes", file=sys.stderr)
+    print(f"{tried} changes; st-pack ended with {dict(sorted(ENDS.items()))}", file=sys.stderr)
     sys.exit(failed > 0)
 
 
