@@ -281,8 +281,9 @@ def gptq(bits, form):
         z = unpacked(qzeros.long() + ones, bits).reshape(groups, r)
         plain = (scales[index.long()] * (q - z[index.long()]).to(scales.dtype)).T.contiguous().to(target)
         settings = {"quant_method": "gptq", "bits": bits, "group_size": -1 if groups == 1 else size, "desc_act": how == "index", "sym": False} | ({"checkpoint_format": form} if form else {})
-        tensors = {"qweight": qweight, "qzeros": qzeros, "scales": scales} | ({} if how == "absent" else {"g_idx": index}) | {"bias": random.normal((r,), torch.float16)}
-        return Stored({f"{X}.{name}": tensor for name, tensor in tensors.items()}, settings, {f"{X}.weight": plain})
+        bias = random.normal((r,), torch.float16)
+        tensors = {"qweight": qweight, "qzeros": qzeros, "scales": scales, "bias": bias} | ({} if how == "absent" else {"g_idx": index})
+        return Stored({f"{X}.{name}": tensor for name, tensor in tensors.items()}, settings, {f"{X}.weight": plain, f"{X}.bias": bias})
     return make
 
 

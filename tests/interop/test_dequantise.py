@@ -5,7 +5,10 @@ import json
 
 import pytest
 import torch
-from quantised_models import FLOATS, LAYOUTS, Random, Stored
+from quantised_models import E4M3, FLOATS, LAYOUTS, Random  # first: where the libraries are
+
+from compressed_tensors.entrypoints.convert.converters.ct_dequantizer import CompressedTensorsDequantizer
+from compressed_tensors.utils.match import match_name
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -67,3 +70,66 @@ def test_real_files(run, fixtures, tmp_path):
         ours, wanted = load_file(out / "model.safetensors"), json.loads((folder / "plain.json").read_text())
         assert {name: (str(tensor.dtype)[6:], list(tensor.shape), hashlib.sha256(bits(tensor)).hexdigest()) for name, tensor in ours.items()} == {
             name: (of["dtype"], of["shape"], of["sha256"]) for name, of in wanted.items()}, folder.name
+
+
+FORMATS = {
+    "float-quantized": {"num_bits": 8, "type": "float", "strategy": "channel", "symmetric": True},
+    "int-quantized": {"num_bits": 8, "type": "int", "strategy": "channel", "symmetric": True},
+    "pack-quantized": {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 32, "symmetric": True},
+    "mxfp4-pack-quantized": {"num_bits": 4, "type": "float", "strategy": "group", "group_size": 32, "symmetric": True, "scale_dtype": "torch.uint8"},
+}
+# Name: for each group its format and targets, then what is ignored.
+GROUPS = {
+    "one": ([("float-quantized", ["Linear"])], []),
+    "by-name": ([("pack-quantized", ["m.0.up", "m.1.up"]), ("float-quantized", ["Linear"])], ["lm_head"]),
+    "by-regex": ([("int-quantized", [r"re:m\.\d\.(up|q)$"]), ("pack-quantized", ["re:.*down"])], [r"re:m\.0\.q"]),
+    "regex-matches-from-the-start": ([("float-quantized", ["re:m.0"]), ("pack-quantized", ["re:m.1"])], ["re:up", "q"]),
+    "mixed": ([("mxfp4-pack-quantized", ["re:.*down"]), ("float-quantized", ["re:.*(up|q)"])], ["m.1.q"]),
+    "first-wins": ([("pack-quantized", ["re:.*"]), ("pack-quantized", ["Linear"])], ["m.1.down"]),
+}
+
+
+@pytest.mark.parametrize("case", GROUPS)
+def test_groups(run, tmp_path, case):
+    """Which group a module belongs to, and which modules none."""
+    groups, ignored = GROUPS[case]
+    random, folder = Random(len(case)), tmp_path / "in"
+    of = [target_group(name, groups, ignored) for name in MODULES]
+    tensors = {"m.0.norm.weight": random.normal((64,), torch.bfloat16), "m.0.k_scale": torch.tensor(1.0)}
+    for name, form in zip(MODULES, of):
+        tensors |= {f"{name}.{part}": tensor for part, tensor in one_of(form, random).items()}
+    names = [form for form, _ in groups]
+    settings = {"quant_method": "compressed-tensors", "format": names[0] if len(set(names)) == 1 else "mixed-precision", "quantization_status": "compressed", "ignore": ignored,
+                "config_groups": {f"group_{i}": {"targets": targets, "weights": {"dynamic": False, "group_size": None} | FORMATS[form],
+                                              # The library guesses the format again, and without this takes int-quantized for packed.
+                                              "input_activations": {"num_bits": 8, "type": "int", "strategy": "token", "dynamic": True} if form == "int-quantized" else None, "format": form} for i, (form, targets) in enumerate(groups)}}
+    folder.mkdir()
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps({"dtype": "bfloat16", "quantization_config": settings}))
+    theirs = CompressedTensorsDequantizer(str(folder)).process(dict(tensors))
+    run("st-pack", folder, "--dequantize", "-o", tmp_path / "out")
+    ours = load_file(tmp_path / "out/model.safetensors")
+    assert ours.keys() == theirs.keys()
+    for name, tensor in theirs.items():
+        same(ours[name], tensor)
+
+
+MODULES = [f"m.{i}.{name}" for i in (0, 1) for name in ("up", "down", "q")] + ["lm_head"]
+
+
+def target_group(module, groups, ignored):
+    """The format of the group that takes the module, as the library finds it; None: it stays as it is."""
+    if any(match_name(module, name) for name in ignored):
+        return None
+    return next((form for form, targets in groups if "Linear" in targets or any(match_name(module, target) for target in targets)), None)
+
+
+def one_of(form, random):
+    if form is None:
+        return {"weight": random.normal((24, 64), torch.bfloat16)}
+    scale = random.scales((24, 2 if "pack" in form else 1), torch.uint8 if "mxfp4" in form else torch.bfloat16)
+    if form == "pack-quantized":
+        return {"weight_packed": random.bits((24, 8), torch.int32), "weight_scale": scale, "weight_shape": torch.tensor([24, 64])}
+    if form == "mxfp4-pack-quantized":
+        return {"weight_packed": random.bits((24, 32), torch.uint8), "weight_scale": scale}
+    return {"weight": random.bits((24, 64), E4M3 if form == "float-quantized" else torch.int8), "weight_scale": scale}
