@@ -224,7 +224,7 @@ class Compressed {
   Modules ignore_;
   std::string format_;
   std::vector<Group> groups_;
-  RegexBudget budget_{RegexBudget::kSecond * 4};
+  RegexBudget budget_{60 * RegexBudget::kSecond};  // a hundred thousand modules times hundreds of patterns
 };
 
 }  // namespace

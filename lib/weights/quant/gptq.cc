@@ -98,7 +98,7 @@ class Gptq {
   Form form_;
   bool first_version_ = true;
   std::vector<Override> overrides_;
-  RegexBudget budget_;
+  RegexBudget budget_{60 * RegexBudget::kSecond};  // a hundred thousand modules times hundreds of patterns
 };
 
 }  // namespace
