@@ -115,7 +115,7 @@ class Planner {
     plan_.method = method.name;
     require_family(method);
     const QuantContext context{input_.weights, settings(), plan_.target};
-    const PlainOf make = method.open(context);
+    const PlainOf make = in_file(input_.name, [&] { return method.open(context); });
     for (const auto& [at, stored] : stored_) {
       check_interrupt();
       const std::string& file = input_.weights.files[stored.weight->source].name;

@@ -53,7 +53,7 @@ class Modules {
     for (const std::string& text : texts) {
       constexpr std::string_view kPattern = "re:";
       if (text.starts_with(kPattern))
-        patterns_.emplace_back(text.substr(kPattern.size()), text);
+        patterns_.emplace_back(text.substr(kPattern.size()), text).check();
       else
         names_.insert(text);
     }
@@ -179,6 +179,7 @@ class Compressed {
     if (const std::optional<std::string> entry = ignore_.find(module, budget_))
       throw refused(fmt::format("'{}' is stored quantised, and the config's ignore has '{}'", weight,
                                 escape_name(*entry)));
+    std::string_view other;  // a format that the tensor is not named for
     for (const Group& group : groups_) {
       if (!is_target(group, module)) continue;
       const std::string_view name = format_of(group, stored);
@@ -187,9 +188,12 @@ class Compressed {
       if (format == kFormats.end())
         throw refused(fmt::format("'{}' is stored in the format {}, which can't be made plain", weight,
                                   escape_name(name)));
-      if (stored.weight->name == module + std::string(format->weight))
-        return format->make(stored, context_, group.args);
+      if (stored.weight->name == module + std::string(format->weight)) return make(stored, group, *format);
+      other = name;
     }
+    if (!other.empty())
+      throw refused(fmt::format("'{}' is stored quantised, but not as the config says: in the format {}",
+                                weight, other));
     throw refused(fmt::format("'{}' is stored quantised, and no group of the config is for it", weight));
   }
 
@@ -203,6 +207,14 @@ class Compressed {
     const std::string* const format = group.value.find_string("format");
     groups_.push_back({Modules(group.value.find("targets"), "targets"), format != nullptr ? *format : format_,
                        read_args(*weights)});
+  }
+
+  PlainWeight make(const StoredWeight& stored, const Group& group, const Format& format) const {
+    const Tensor* const zeros = stored.find(".weight_zero_point");
+    if (zeros != nullptr && group.args.symmetric)
+      throw refused(fmt::format("the config says that '{}' has no zero points, and '{}' has some",
+                                escape_name(stored.weight->name), escape_name(zeros->name)));
+    return format.make(stored, context_, group.args);
   }
 
   [[nodiscard]] bool is_target(const Group& group, const std::string& module) {

@@ -187,7 +187,7 @@ std::uint64_t groups_of(const Tensor& weight, const CtArgs& args, std::uint64_t 
         fmt::format("'{}' is packed in blocks, which can't be made plain", escape_name(weight.name)));
   const std::uint64_t size = args.group_size.value_or(columns);
   if (size == 0 || columns % size != 0)
-    throw malformed(fmt::format("'{}' has {}, which are not groups of {}, as its config says",
+    throw malformed(fmt::format("'{}' has {}, which don't divide into groups of {}, as the config says",
                                 escape_name(weight.name), plural(columns, "column"), size));
   return columns / size;
 }

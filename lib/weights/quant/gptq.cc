@@ -33,8 +33,9 @@ class Gptq {
     for (const JsonValue::Member& member : dynamic->members()) {
       const std::string_view key = member.key;
       const bool marked = key.starts_with("-:") || key.starts_with("+:");
-      overrides_.push_back(
-          {Regex(std::string(marked ? key.substr(2) : key)), key.starts_with("-:"), &member.value});
+      const Regex pattern(std::string(marked ? key.substr(2) : key), member.key);
+      pattern.check();
+      overrides_.push_back({pattern, key.starts_with("-:"), &member.value});
     }
   }
 

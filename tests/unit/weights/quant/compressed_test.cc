@@ -149,8 +149,18 @@ TEST_CASE("compressed-tensors: what can't be made plain is refused by name") {
   CHECK(refused(settings("\"g\":" + group(R"("num_bits":9)"))));
   CHECK(refused(settings("\"g\":" + group(R"("num_bits":4,"type":"float")"))));
   CHECK(refused(settings("\"g\":" + group(R"("strategy":"token")"))));
+  CHECK(refused(settings("\"g\":" + group(kFourBits, R"("Linear")", "int-quantized"))));
   CHECK_FALSE(refused(settings("\"g\":" + group(kFourBits),
                                R"(,"transform_config":{},"sparsity_config":{"format":"dense"})")));
+}
+
+TEST_CASE("compressed-tensors: zero points beside a weight that has none by the config are refused") {
+  Row row;
+  row.more = "," + entry("x.weight_zero_point", "I32", "[1,2]", 32, 40);
+  row.data += std::string(8, '\0');
+  CHECK(kind(row) == ErrorKind::kRefused);
+  row.config = settings("\"g\":" + group(std::string(kFourBits) + R"(,"symmetric":false)"));
+  CHECK(row.model().floats(plain(row.model()))[0] == 0);
 }
 
 TEST_CASE("compressed-tensors: settings that make no sense are malformed") {
