@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Blocks and scales are read transposed, with all experts one below the other: row k of the plain tensor needs row
 // k / 2 of the bytes and row k / 32 of the scales. One row of bytes is spread over all that is stored of an expert,
-// which would be read again for every few rows; so many rows are read at once and kept for all threads.
+// which would be read again for every few rows; so many rows are read at once (strips.h).
 #include "weights/quant/gpt_oss.h"
 
 #include <fmt/format.h>
@@ -16,7 +16,7 @@
 #include "tensor/format.h"
 #include "tensor/simd.h"
 #include "weights/quant/e2m1.h"
-#include "weights/quant/shared_pieces.h"
+#include "weights/quant/strips.h"
 #include "weights/views.h"
 
 namespace mu {
@@ -40,28 +40,21 @@ MU_SIMD void expand(const std::byte* packed, const std::byte* scales, unsigned s
   }
 }
 
-struct Experts {
-  explicit Experts(const std::vector<Tensor>& sources)
-      : columns(sources[0].shape[2]), blocks(0, sources[0]), scales(1, sources[1]) {}
-
-  void fill(const Sources& sources, std::uint64_t first, std::span<float> out) {
-    thread_local std::vector<std::byte> packed, exponents;
-    while (!out.empty()) {
-      const std::uint64_t row = first / columns, column = first % columns;
-      const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), columns - column));
-      packed.resize(count);
-      exponents.resize(count);
-      blocks.read(sources, row / 2 * columns + column, packed);
-      scales.read(sources, row / kBlock * columns + column, exponents);
-      expand(packed.data(), exponents.data(), row % 2 == 0 ? 0 : 4, count, out.data());
-      out = out.subspan(count);
-      first += count;
-    }
+// Elements [first, first + out.size()) of all experts, in rows of `columns`. A unit of the strips is what shares a row of scales.
+void fill(Strips& strips, std::uint64_t columns, const Sources& sources, std::uint64_t first,
+          std::span<float> out) {
+  while (!out.empty()) {
+    const std::uint64_t row = first / columns, column = first % columns;
+    const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), columns - column));
+    const std::shared_ptr<const Strips::Strip> strip = strips.around(sources, row / kBlock);
+    const std::uint64_t in_strip = row - strip->first * kBlock;
+    expand(strip->bytes[0].data() + in_strip / 2 * columns + column,
+           strip->bytes[1].data() + in_strip / kBlock * columns + column, row % 2 == 0 ? 0 : 4, count,
+           out.data());
+    out = out.subspan(count);
+    first += count;
   }
-
-  std::uint64_t columns;
-  SharedPieces blocks, scales;
-};
+}
 
 }  // namespace
 
@@ -84,17 +77,21 @@ PlainWeight plain_gpt_oss(const StoredWeight& stored, const QuantContext&) {
     throw malformed(fmt::format("the scales '{}' {} don't fit '{}' {}", escape_name(scales.name),
                                 shape_text(scales.shape), escape_name(blocks.name), shape_text(shape)));
   const std::optional<std::uint64_t> inputs = checked_mul(shape[2], kBlock);
-  if (!inputs)
-    throw malformed(fmt::format("'{}' {} is too large", escape_name(blocks.name), shape_text(shape)));
+  if (!inputs || shape[1] > Strips::kLargestUnit / (kBlock / 2 + 1))
+    throw malformed(
+        fmt::format("'{}' {} is larger than any model needs", escape_name(blocks.name), shape_text(shape)));
   std::vector<Tensor> sources{transpose(reshape(blocks, {shape[0], shape[1], *inputs / 2}), 1, 2),
                               transpose(scales, 1, 2)};
-  auto experts = std::make_shared<Experts>(sources);
-  return {plain,
-          {shape[0], *inputs, shape[1]},
-          std::move(sources),
-          [experts = std::move(experts)](const Sources& from, std::uint64_t first, std::span<float> out) {
-            experts->fill(from, first, out);
-          }};
+  const std::uint64_t columns = shape[1];
+  auto strips = std::make_shared<Strips>(shape[0] * shape[2],
+                                         std::vector<std::uint64_t>{kBlock / 2 * columns, columns});
+  return {
+      plain,
+      {shape[0], *inputs, columns},
+      std::move(sources),
+      [strips = std::move(strips), columns](const Sources& from, std::uint64_t first, std::span<float> out) {
+        fill(*strips, columns, from, first, out);
+      }};
 }
 
 }  // namespace mu

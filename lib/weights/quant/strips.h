@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Weights that are stored the other way round, [in, out], while their plain tensors are [out, in]. A row of the plain
-// tensor is a column of what is stored, so that a few rows are spread over all of it, and each stretch would cost a pass over
-// the whole. So a strip of many rows is read at once and kept as long as a thread is working on it.
+// Weights that are stored the other way round than their plain tensors: [in, out] instead of [out, in] by GPTQ and AWQ,
+// [out, in] instead of [in, out] by gpt-oss. A row of the plain tensor is a column of what is stored, so that a few rows
+// are spread over all of it, and each stretch would cost a pass over the whole. So a strip of many rows is read at once and kept as long as a thread is working on it.
 #pragma once
 
 #include <cstddef>
