@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/sizes.h"
 #include "base/text.h"
+#include "cli/console.h"
 #include "cli/part.h"
 #include "os/file.h"
 #include "pack/output_kind.h"
@@ -64,7 +65,7 @@ NamesOptions names_options(std::string_view names, const std::optional<std::stri
 
 StPackOptions parse_pack_options(int argc, char** argv) {
   StPackOptions o;
-  std::optional<std::string> part, fingerprint, names, experts, dequantize;
+  std::optional<std::string> part, fingerprint, names, experts, dequantize, quantize;
   App app(kText);
   app.operands(o.inputs);
   app.group("Output");
@@ -87,6 +88,8 @@ StPackOptions parse_pack_options(int argc, char** argv) {
   app.list("--dtype", "[GLOB=]TYPE", o.dtypes, "cast to bf16 f16 f32 f64 f8_e4m3 f8_e5m2 (repeatable)");
   app.optional_value("--dequantize", "TYPE", "", dequantize,
                      "make quantised weights plain, in bf16, f16 or f32");
+  app.value("--quantize", "SCHEME", quantize, "fp8-dynamic, fp8-block, fp8, mxfp4, mxfp4a16 or nvfp4");
+  app.list("--keep", "GLOB", o.keep, "modules that --quantize leaves as they are (repeatable)");
   app.list("--select", "GLOB", o.select, "only tensors with matching names (repeatable)");
   app.list("--exclude", "GLOB", o.exclude, "skip tensors with matching names (repeatable)");
   app.list("--rename", "s/ERE/NEW/", o.rename, "rename tensors, as sed -E does (repeatable)");
@@ -102,6 +105,9 @@ StPackOptions parse_pack_options(int argc, char** argv) {
   if (part) o.part = parse_part_option(*part);
   o.dequantize = dequantize.has_value();
   if (dequantize && !dequantize->empty()) o.plain_dtype = plain_dtype(*dequantize);
+  if (quantize) o.quantize = parse_quant_scheme(*quantize);
+  if (!quantize && !o.keep.empty()) throw usage("--keep is for --quantize");
+  if (quantize && experts == "stack") throw usage("--quantize splits experts, which --experts stack stacks");
   o.names = names_options(names.value_or("auto"), experts);
   if (fingerprint) o.known_by = parse_known_by(*fingerprint);
   const OutputKind kind = output_kind(*o.output);
@@ -137,6 +143,10 @@ PackOptions pack_options(const StPackOptions& o, OutputKind kind) {
     throw usage("--max-shard-size needs a folder as output");
   if (o.verify && kind == OutputKind::kStream) throw usage("--verify can't read standard output again");
   pack.names = o.names;
+  if (o.quantize) {
+    pack.quantize = QuantizeOptions{.scheme = *o.quantize, .measure = console().verbose > 0 || o.common.json};
+    for (const std::string& glob : o.keep) pack.quantize->keep.emplace_back(glob);
+  }
   pack.weights_only = o.weights_only;
   return pack;
 }

@@ -20,7 +20,8 @@ struct StPackOptions {
   NamesOptions names{.mode = NamesOptions::Mode::kAuto, .experts = {}};
   std::optional<Part> part;
   KnownBy known_by = KnownBy::kTime;
-  std::vector<std::string> dtypes, select, exclude, rename, metadata, adapters;
+  std::vector<std::string> dtypes, select, exclude, rename, metadata, adapters, keep;
+  std::optional<QuantScheme> quantize{};
   bool dequantize = false;             // also where --adapter needs it
   std::optional<Dtype> plain_dtype{};  // nothing: the config's
   bool weights_only = false, verify = false, force = false, salvage = false;

@@ -15,6 +15,7 @@
 #include "os/folder.h"
 #include "pack/output_kind.h"
 #include "pack/part.h"
+#include "pack/quant_report.h"
 #include "pack/report.h"
 #include "st-pack-adapter.h"
 #include "st-pack-options.h"
@@ -44,7 +45,8 @@ void require_top_model(const Options& o, const Input& input, OutputKind kind) {
                                                      {"--rename", !o.rename.empty()},
                                                      {"--names-from", o.names_from.has_value()},
                                                      {"--experts", o.names.experts.has_value()},
-                                                     {"--adapter", !o.adapters.empty()}};
+                                                     {"--adapter", !o.adapters.empty()},
+                                                     {"--quantize", o.quantize.has_value()}};
   for (const auto& [option, is_given] : given) {
     if (is_given)
       throw usage(
@@ -98,6 +100,9 @@ void report(const Options& o, const PackPlan& plan, const Input& input, const Wr
   if (!stream) {
     const std::string lines = plan_text(plan, *o.output, replacement);
     for (const std::string_view line : split(trim(lines), '\n')) print_detail(line);
+  }
+  if (plan.quantize) {
+    for (const std::string& line : error_lines(*plan.quantize)) print_detail(line);
   }
   for (const std::string& note : plan.notes) print_note(note);
   print_losses(result);

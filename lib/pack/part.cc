@@ -120,6 +120,7 @@ PackPlan plan_part(const PackPlan& plan, const Part& part, const std::string& fi
   own.kind = plan.kind;
   own.announced = plan.announced;
   own.names = plan.names;
+  own.quantize = plan.quantize;
   own.component_names = plan.component_names;
   for (const std::size_t unit : units_of(part, shard_costs(plan))) {
     own.weights.push_back(plan.weights[unit]);

@@ -127,11 +127,13 @@ void plan_config(PackPlan& plan, const Input& input, const PackOptions& options,
     text = with_config_edits(std::move(text), {{{"dtype"}, fmt::format("\"{}\"", torch_name(*dtype))}});
   if (prepared.unties) text = with_untied_embeddings(parse_model_config(std::move(text)));
   text = with_config_edits(std::move(text), prepared.config);
+  if (plan.quantize) text = with_config_edits(std::move(text), {quantize_edit(*plan.quantize)});
   if (text == input.config->text) return;
   config->reason = dtype ? fmt::format("config, its dtype set to {}", torch_name(*dtype)) : "config";
   if (prepared.unties) config->reason += ", tie_word_embeddings set to false";
   for (const ConfigEdit& edit : prepared.config)
     config->reason += fmt::format(", {} {}", join(edit.path, "."), edit.json ? "set" : "removed");
+  if (plan.quantize) config->reason += ", quantization_config set";
   config->size = text.size();
   plan.texts.insert(plan.texts.begin(), {config->name, std::move(text)});
 }
@@ -234,10 +236,26 @@ void warn_of_left_weights(PackPlan& plan) {
   }
 }
 
+// What is written is quantised, under its last names.
+void plan_quantize(PackPlan& plan, const Input& input, const PackOptions& options,
+                   std::vector<PackedTensor>& tensors, std::vector<MadeTensors>& made) {
+  if (plan.kind == OutputKind::kNpy) throw usage("--quantize writes no .npy file");
+  QuantizeContext context{input, options.names, {}};
+  for (const TiedName& pair : plan.dropped)
+    context.tied.push_back(rename_all(options.selection.rename, pair.dropped));
+  for (const TiedName& pair :
+       Ties(input.config, input.weights).names_to_untie().value_or(std::vector<TiedName>()))
+    context.tied.push_back(rename_all(options.selection.rename, pair.dropped));
+  plan.quantize = quantise_tensors(tensors, *options.quantize, context, made);
+  plan.recipe += quantize_recipe(*options.quantize);
+  for (std::string& warning : unmatched_keeps(*plan.quantize, options.quantize->keep))
+    plan.warnings.push_back(std::move(warning));
+}
+
 // The tensors to be written, in the order of work: what is chosen, under the names of the model's class, cast, and
 // renamed as the user says. Adapters are merged before (model/prepare.h); their names are those of the base.
 std::vector<PackedTensor> plan_tensors(PackPlan& plan, const Input& input, const Prepared& prepared,
-                                       const PackOptions& options, MadeTensors& made) {
+                                       const PackOptions& options, std::vector<MadeTensors>& made) {
   const Selection& selection = options.selection;
   // A repeated tensor may be dropped only if the one that it repeats is written.
   std::copy_if(prepared.tied.begin(), prepared.tied.end(), std::back_inserter(plan.dropped),
@@ -249,7 +267,9 @@ std::vector<PackedTensor> plan_tensors(PackPlan& plan, const Input& input, const
       choose_tensors(input.weights.tensors, selection, dropped, prepared.listed);
   require_writable_tensors(tensors, input);
   if (plan.kind != OutputKind::kNpy || options.names.demands()) {  // a .npy file holds no name
-    plan.names = in_file(input.name, [&] { return name_tensors(tensors, input, options.names, made); });
+    MadeTensors named;
+    plan.names = in_file(input.name, [&] { return name_tensors(tensors, input, options.names, named); });
+    if (named) made.push_back(std::move(named));
     if (plan.names && !plan.names->line.empty()) plan.announced.push_back(plan.names->line);
   }
   cast_tensors(tensors, selection, prepared.listed);
@@ -259,12 +279,13 @@ std::vector<PackedTensor> plan_tensors(PackPlan& plan, const Input& input, const
   for (std::string& warning : unmatched_renames(std::move(names), selection.rename))
     plan.warnings.push_back(std::move(warning));
   rename_tensors(tensors, selection.rename);
+  if (options.quantize) plan_quantize(plan, input, options, tensors, made);
   return tensors;
 }
 
 void plan_weights(PackPlan& plan, const Input& input, const Prepared& prepared, const PackOptions& options) {
   require_found(input, prepared, options.selection);
-  MadeTensors made;
+  std::vector<MadeTensors> made;
   std::vector<PackedTensor> tensors = plan_tensors(plan, input, prepared, options, made);
   if (plan.kind == OutputKind::kNpy) {
     plan_npy(plan, input.weights, std::move(tensors));
@@ -276,6 +297,10 @@ void plan_weights(PackPlan& plan, const Input& input, const Prepared& prepared, 
         make_output("", input.weights, std::move(tensors), planned_metadata(plan, options, input, prepared)));
   }
   for (WeightsOutput& file : plan.weights) file.made = made;
+  const auto is_config = [](const TextOutput& text) { return text.name == "config.json"; };
+  if (plan.quantize && std::none_of(plan.texts.begin(), plan.texts.end(), is_config))
+    plan.notes.push_back(
+        "no config.json is written: loaders need the quantization_config that --json shows in theirs");
 }
 
 std::uint64_t planned_bytes(const PackPlan& plan) {

@@ -15,6 +15,7 @@
 #include "pack/gather.h"
 #include "pack/metadata.h"
 #include "pack/names.h"
+#include "pack/quantise.h"
 #include "pack/select.h"
 
 namespace mu {
@@ -30,6 +31,7 @@ inline constexpr std::uint64_t kDefaultShardSize = 5'000'000'000;  // bytes; hug
 struct PackOptions {
   Selection selection;
   NamesOptions names{};
+  std::optional<QuantizeOptions> quantize{};         // of the model in the folder itself
   std::uint64_t max_shard_size = kDefaultShardSize;  // 0: no limit
   MetadataChanges metadata;                          // --metadata
   bool weights_only = false;
@@ -46,7 +48,7 @@ struct WeightsOutput {
   std::string prefix;                 // length and header
   std::vector<PackedTensor> tensors;  // in file order
   std::uint64_t size = 0;             // bytes of the whole file
-  MadeTensors made{};                 // some of the tensors are borrowed from this
+  std::vector<MadeTensors> made{};    // some of the tensors are borrowed from these
 
   // What a tensor of it is called in messages: that of a component begins with the folder.
   [[nodiscard]] std::string label(const PackedTensor& tensor) const;
@@ -71,6 +73,7 @@ struct PackPlan {
   std::vector<std::pair<std::string, NamesReport>> component_names{};  // by folder
   std::string
       recipe{};  // what decides the values that are computed, beside the files of weights; empty: none are
+  std::optional<QuantizePlan> quantize{};
   std::uint64_t total_bytes = 0;  // to be written
   std::optional<PlannedPart> part{};
 

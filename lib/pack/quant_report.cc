@@ -30,12 +30,13 @@ std::vector<Folded> folded(const std::vector<QuantizePlan::Left>& left) {
   for (const QuantizePlan::Left& one : left) {
     const std::pair<std::string, std::string> key(without_numbers(one.name), one.reason);
     const auto [row, is_new] = row_of.try_emplace(key, rows.size());
-    if (is_new) rows.push_back({key.first, one.reason});
+    if (is_new) rows.push_back({one.name, one.reason});
     ++rows[row->second].count;
     rows[row->second].bytes += one.bytes;
   }
   for (Folded& row : rows) {
     if (row.count == 1) continue;
+    row.name = without_numbers(row.name);
     row.reason += fmt::format(" ×{}", group_digits(row.count));
   }
   return rows;

@@ -17,6 +17,7 @@
 #include "base/in_file.h"
 #include "base/natural.h"
 #include "base/text.h"
+#include "model/fingerprint.h"
 #include "model/quantised.h"
 #include "os/interrupt.h"
 #include "pack/quant_left.h"
@@ -273,6 +274,20 @@ QuantizePlan quantise_tensors(std::vector<PackedTensor>& tensors, const Quantize
     refuse_quantised(context.input);
     return Quantiser(tensors, options, context).run(made);
   });
+}
+
+ConfigEdit quantize_edit(const QuantizePlan& plan) {
+  std::string json;
+  for (const char c : plan.config)
+    json += c == '\n' ? std::string("\n  ") : std::string(1, c);  // one level deeper
+  return {{"quantization_config"}, std::move(json)};
+}
+
+std::string quantize_recipe(const QuantizeOptions& options) {
+  Fingerprint recipe("quantize 1");
+  recipe.add(facts_of(options.scheme).name);
+  for (const Glob& glob : options.keep) recipe.add(glob.pattern());
+  return recipe.finish();
 }
 
 std::vector<std::string> unmatched_keeps(const QuantizePlan& plan, const std::vector<Glob>& keep) {

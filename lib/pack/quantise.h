@@ -55,6 +55,12 @@ struct QuantizeContext {
 QuantizePlan quantise_tensors(std::vector<PackedTensor>& tensors, const QuantizeOptions& options,
                               const QuantizeContext& context, std::vector<MadeTensors>& made);
 
+// What the config gets.
+ConfigEdit quantize_edit(const QuantizePlan& plan);
+
+// For the fingerprint of parts: what decides the bytes.
+std::string quantize_recipe(const QuantizeOptions& options);
+
 // Those of --keep that match no module of the plan.
 std::vector<std::string> unmatched_keeps(const QuantizePlan& plan, const std::vector<Glob>& keep);
 

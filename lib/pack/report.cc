@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "cli/console.h"
 #include "cli/table.h"
+#include "pack/quant_report.h"
 
 namespace mu {
 namespace {
@@ -18,7 +19,8 @@ namespace {
 // "F32 ×19, BF16 ×2 from F32".
 std::string dtype_summary(const WeightsOutput& file) {
   std::map<std::pair<Dtype, Dtype>, std::uint64_t> counts;
-  for (const PackedTensor& tensor : file.tensors) ++counts[{tensor.output.dtype, tensor.input->dtype}];
+  for (const PackedTensor& tensor : file.tensors)
+    ++counts[{tensor.output.dtype, tensor.sources().front()->dtype}];
   std::vector<std::string> parts;
   for (const auto& [types, count] : counts) {
     const std::string from =
@@ -70,7 +72,7 @@ void write_names(JsonWriter& json, const PackPlan& plan) {
 void write_tensor(JsonWriter& json, const PackedTensor& tensor) {
   const std::span<const Tensor* const> sources = tensor.sources();
   json.begin_object().member("name", tensor.output.name).member("from", sources.front()->name);
-  json.member("dtype", name(tensor.output.dtype)).member("from_dtype", name(tensor.input->dtype));
+  json.member("dtype", name(tensor.output.dtype)).member("from_dtype", name(sources.front()->dtype));
   json.key("shape").numbers(tensor.output.shape).member("bytes", tensor.output.size);
   if (sources.size() > 1) {
     json.key("made_of").begin_array();
@@ -112,6 +114,7 @@ std::string plan_text(const PackPlan& plan, const std::string& out,
       table.row({"leave", escape_name(file.name), file.name.ends_with('/') ? "" : format_size(file.size),
                  file.reason});
   }
+  if (plan.quantize) add_rows(table, *plan.quantize);
   for (const TiedName& pair : plan.dropped) {
     table.row({"drop", escape_name(pair.dropped), "",
                fmt::format("repeats {}, {}", escape_name(pair.kept),
@@ -170,6 +173,7 @@ std::string plan_json(const PackPlan& plan, const Input& input, const std::strin
     json.begin_object().member("dropped", pair.dropped).member("kept", pair.kept).end_object();
   json.end_array();
   write_names(json, plan);
+  if (plan.quantize) write_quantize(json, *plan.quantize, result != nullptr);
   if (replacement) {
     for (const auto& [key, names] :
          {std::pair("replaced", &replacement->replaced), std::pair("kept", &replacement->kept)}) {

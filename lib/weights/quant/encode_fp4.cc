@@ -5,7 +5,7 @@
 //
 // MXFP4: the scale is a power of two, made of the bits of the largest magnitude: from 1.75 * 2^k on, it is that of
 // 2^(k + 1). Code = E2M1(clamp(D(w / scale))).
-// NVFP4: g = D(448 * 6 / the largest magnitude of the set), s = e4m3(g * D(largest / 6)), code = E2M1(clamp(w / (s / g))).
+// NVFP4: g = D(448 * 6 * D(1 / the largest magnitude of the set)), s = e4m3(g * D(largest / 6)), code = E2M1(clamp(w / (s / g))).
 #include "weights/quant/encode_fp4.h"
 
 #include <fmt/format.h>
@@ -123,7 +123,7 @@ Scaled mx_scale(float largest, const Tensor& weight) {
 // The scale that a set shares, by its largest magnitude and the type that holds all of its weights.
 float nv_global(float largest, Dtype dtype) {
   return with_rounding(dtype, [&](auto type) {
-    const float scale = type.round(2688.0F / std::max(largest, type.kTiny));
+    const float scale = type.round(2688.0F * type.round(1.0F / std::max(largest, type.kTiny)));
     return scale <= std::numeric_limits<float>::max() ? scale : 1.0F;
   });
 }
