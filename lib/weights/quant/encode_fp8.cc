@@ -4,7 +4,7 @@
 // one pass and kept for a while (MagnitudeCache). A row is a block of 1 x columns.
 //
 // llm-compressor: s = D(largest / 448), code = e4m3(clamp(D(w / s))), where D rounds to the weight's own type.
-// transformers: S = 448 / largest, code = e4m3(clamp(w * S)), and 1 / S is stored.
+// transformers: S = 448 * (1 / largest), code = e4m3(clamp(w * S)), and 1 / S is stored.
 #include "weights/quant/encode_fp8.h"
 
 #include <fmt/format.h>
@@ -156,7 +156,7 @@ class Fp8Weight {
 
   // What weights are multiplied by, in transformers' dialect.
   [[nodiscard]] float factor(float largest) const {
-    const float factor = largest > 0 ? kLargest / largest : 1.0F;
+    const float factor = largest > 0 ? kLargest * (1.0F / largest) : 1.0F;  // as torch divides a number
     if (factor <= std::numeric_limits<float>::max()) return factor;
     throw refused(fmt::format("'{}' has a block of values so small that no scale in fp32 fits them",
                               escape_name(weight_.name)))
