@@ -76,7 +76,7 @@ StPackOptions parse_pack_options(int argc, char** argv) {
   app.flag("--force", o.force, "replace what exists");
   app.flag("--verify", o.verify, "read the output again and compare it");
   app.value("--from", "zero|dcp", o.from, "use the ranks' files even beside whole weights", {"zero", "dcp"});
-  app.value("--key", "PATH", o.key, "where the model is in a torch or distributed checkpoint");
+  app.value("--key", "PATH", o.key, "where the model is in the tree of a checkpoint");
   app.value("--base", "DIR", o.base, "take config, tokenizer and lost weights from DIR");
   app.list("--adapter", "DIR[:SCALE]", o.adapters, "merge this LoRA adapter (repeatable)");
   app.flag("--salvage", o.salvage, "take the tensors out of a dangerous pickle");
@@ -88,8 +88,8 @@ StPackOptions parse_pack_options(int argc, char** argv) {
   app.list("--dtype", "[GLOB=]TYPE", o.dtypes, "cast to bf16 f16 f32 f64 f8_e4m3 f8_e5m2 (repeatable)");
   app.optional_value("--dequantize", "TYPE", "", dequantize,
                      "make quantised weights plain, in bf16, f16 or f32");
-  app.value("--quantize", "SCHEME", quantize, "fp8-dynamic, fp8-block, fp8, mxfp4, mxfp4a16 or nvfp4");
-  app.list("--keep", "GLOB", o.keep, "modules that --quantize leaves as they are (repeatable)");
+  app.value("--quantize", "SCHEME", quantize, "to fp8[-dynamic|-block], mxfp4[a16] or nvfp4");
+  app.list("--keep", "GLOB", o.keep, "quantize all but these modules (repeatable)");
   app.list("--select", "GLOB", o.select, "only tensors with matching names (repeatable)");
   app.list("--exclude", "GLOB", o.exclude, "skip tensors with matching names (repeatable)");
   app.list("--rename", "s/ERE/NEW/", o.rename, "rename tensors, as sed -E does (repeatable)");

@@ -3,6 +3,7 @@ _st_pack() {
   local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
   case $previous in
     --dtype) mapfile -t COMPREPLY < <(compgen -W "bf16 f16 f32 f64 f8_e4m3 f8_e5m2" -- "$word"); return ;;
+    --quantize) mapfile -t COMPREPLY < <(compgen -W "fp8-dynamic fp8-block fp8 mxfp4 mxfp4a16 nvfp4" -- "$word"); return ;;
     --part) mapfile -t COMPREPLY < <(compgen -W "auto" -- "$word"); return ;;
     --fingerprint) mapfile -t COMPREPLY < <(compgen -W "time content" -- "$word"); return ;;
     --from) mapfile -t COMPREPLY < <(compgen -W "zero dcp" -- "$word"); return ;;
@@ -11,7 +12,7 @@ _st_pack() {
     --color) mapfile -t COMPREPLY < <(compgen -W "auto always never" -- "$word"); return ;;
   esac
   if [[ $word == -* ]]; then
-    mapfile -t COMPREPLY < <(compgen -W "--output --max-shard-size --metadata --weights-only --force --verify --from --key --base --adapter --salvage --part --fingerprint --dtype --dequantize --select
+    mapfile -t COMPREPLY < <(compgen -W "--output --max-shard-size --metadata --weights-only --force --verify --from --key --base --adapter --salvage --part --fingerprint --dtype --dequantize --quantize --keep --select
       --exclude --rename --names --experts --names-from --dry-run --json --null --threads --progress --no-progress --color --quiet --verbose
       --help --version" -- "$word")
   else
