@@ -60,6 +60,7 @@ class Fp8Weight {
  public:
   Fp8Weight(const PlainModule& module, Fp8Scales scales, std::shared_ptr<MagnitudeCache> cache)
       : weight_(module.weight), scales_(scales), cache_(std::move(cache)), error_(module.error) {
+    number_ = cache_->number_of_weight();
     rows_ = weight_.shape[0];
     columns_ = weight_.shape[1];
     element_ = bits(weight_.dtype) / 8;
@@ -129,7 +130,7 @@ class Fp8Weight {
   }
 
   [[nodiscard]] MagnitudeCache::Values magnitudes(const Sources& sources, std::uint64_t strip) const {
-    return cache_->get(this, strip, [&] { return find_magnitudes(sources, strip); });
+    return cache_->get(number_, strip, [&] { return find_magnitudes(sources, strip); });
   }
 
   [[nodiscard]] std::vector<float> find_magnitudes(const Sources& sources, std::uint64_t strip) const {
@@ -197,6 +198,7 @@ class Fp8Weight {
   Fp8Scales scales_;
   std::shared_ptr<MagnitudeCache> cache_;
   std::shared_ptr<QuantError> error_;
+  std::uint64_t number_ = 0;  // in the cache
   std::uint64_t rows_ = 0, columns_ = 0, element_ = 0;
   std::uint64_t block_rows_ = 0, block_columns_ = 0, strip_rows_ = 0;
   std::uint64_t across_ = 0;  // blocks side by side

@@ -44,7 +44,7 @@ void MagnitudeCache::keep(const Key& key, std::size_t count) {
   }
 }
 
-MagnitudeCache::Values MagnitudeCache::get(const void* weight, std::uint64_t strip,
+MagnitudeCache::Values MagnitudeCache::get(std::uint64_t weight, std::uint64_t strip,
                                            const std::function<std::vector<float>()>& find) {
   const Key key(weight, strip);
   const std::shared_ptr<Entry> found = entry(key);

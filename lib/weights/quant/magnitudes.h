@@ -3,6 +3,7 @@
 // longer than memory allows.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -25,19 +26,22 @@ class MagnitudeCache {
  public:
   using Values = std::shared_ptr<const std::vector<float>>;
 
+  std::uint64_t number_of_weight() { return next_++; }  // of another one each time
+
   // `find` runs in one thread at a time for a strip; if it throws, so does this, and the next caller tries again.
-  Values get(const void* weight, std::uint64_t strip, const std::function<std::vector<float>()>& find);
+  Values get(std::uint64_t weight, std::uint64_t strip, const std::function<std::vector<float>()>& find);
 
  private:
   struct Entry {
     std::mutex mutex;
     Values values;
   };
-  using Key = std::pair<const void*, std::uint64_t>;
+  using Key = std::pair<std::uint64_t, std::uint64_t>;
 
   std::shared_ptr<Entry> entry(const Key& key);
   void keep(const Key& key, std::size_t count);
 
+  std::atomic<std::uint64_t> next_ = 0;
   std::mutex mutex_;
   std::map<Key, std::shared_ptr<Entry>> entries_;
   std::deque<std::pair<Key, std::size_t>> order_;  // with the number of values

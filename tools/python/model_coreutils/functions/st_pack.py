@@ -13,8 +13,8 @@ ST_PACK = Command(
     operands="inputs",
     flags="weights_only force verify salvage dry_run null quiet verbose",
     maybe="dequantize",
-    values="output max_shard_size from_ key base part fingerprint names experts names_from threads",
-    lists="metadata adapter dtype select exclude rename",
+    values="output max_shard_size from_ key base part fingerprint quantize names experts names_from threads",
+    lists="metadata adapter dtype keep select exclude rename",
     files="output base adapter names_from",
 )
 
@@ -39,6 +39,8 @@ def st_pack(
     # Tensors
     dtype: Pairs = (),
     dequantize: Union[bool, str] = False,
+    quantize: Optional[str] = None,
+    keep: Strings = (),
     select: Strings = (),
     exclude: Strings = (),
     rename: Strings = (),
@@ -62,7 +64,7 @@ def st_pack(
       force           replace what exists
       verify          read the output again and compare it
       from_           use the ranks' files even beside whole weights
-      key             where the model is in a torch or distributed checkpoint
+      key             where the model is in the tree of a checkpoint
       base            take config, tokenizer and lost weights from DIR
       adapter         merge this LoRA adapter
       salvage         take the tensors out of a dangerous pickle
@@ -74,6 +76,8 @@ def st_pack(
     Tensors:
       dtype           cast to bf16 f16 f32 f64 f8_e4m3 f8_e5m2
       dequantize      make quantised weights plain, in bf16, f16 or f32
+      quantize        to fp8[-dynamic|-block], mxfp4[a16] or nvfp4
+      keep            quantize all but these modules
       select          only tensors with matching names
       exclude         skip tensors with matching names
       rename          rename tensors, as sed -E does
