@@ -73,14 +73,22 @@ class Gptq {
 
   void read_version() {
     const JsonValue& settings = context_.settings;
-    const std::string* format = settings.find_string("format");
-    if (format == nullptr) format = settings.find_string("checkpoint_format");
     if (settings.find_true("is_marlin_format"))
       throw refused("GPTQ weights in the format marlin can't be made plain");
-    if (format == nullptr) return;
-    first_version_ = *format == "gptq";
-    if (!first_version_ && *format != "gptq_v2")
-      throw refused(fmt::format("GPTQ weights in the format {} can't be made plain", escape_name(*format)));
+    std::string format;
+    for (const std::string_view key : {"format", "checkpoint_format"}) {
+      const std::string* const text = settings.find_string(key);
+      if (text == nullptr) continue;
+      const std::string lower = lower_ascii(*text);
+      if (!format.empty() && format != lower)
+        throw refused(fmt::format("the config says that GPTQ's format is {}, and that it is {}",
+                                  escape_name(format), escape_name(lower)));
+      format = lower;
+    }
+    if (format.empty()) return;
+    first_version_ = format == "gptq";
+    if (!first_version_ && format != "gptq_v2")
+      throw refused(fmt::format("GPTQ weights in the format {} can't be made plain", escape_name(format)));
   }
 
   // The first pattern that a name begins with decides (dynamic_get of gptqmodel).

@@ -144,8 +144,8 @@ TEST_CASE("gptq: other widths and forms are refused, tensors that don't fit are 
   CHECK(changed([](Small&) {}) == std::nullopt);
   for (const std::string_view settings :
        {R"({"bits":3})", R"({"bits":5})", R"({"bits":4,"checkpoint_format":"marlin"})",
-        R"({"bits":4,"is_marlin_format":true})",
-        R"({"bits":4,"format":"gptq_p","checkpoint_format":"gptq"})"})
+        R"({"bits":4,"is_marlin_format":true})", R"({"bits":4,"format":"gptq_p"})",
+        R"({"bits":4,"format":"gptq_v2","checkpoint_format":"gptq"})"})
     CHECK(changed([&](Small& s) { s.settings = settings; }) == ErrorKind::kRefused);
   CHECK(changed([](Small& s) { s.scales = entry("x.scales", "I32", "[2,8]", 72, 136); }) ==
         ErrorKind::kRefused);
