@@ -18,6 +18,7 @@
 #include <unordered_set>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace mu {
 namespace {
@@ -135,7 +136,7 @@ class JsonBuilder : public nlohmann::json_sax<nlohmann::json> {
     const std::size_t detail = what.rfind("; ");
     const std::size_t at = position > 0 ? position - 1 : 0;
     if (error.id == 406) throw syntax_error(at, "a number is out of range");
-    throw syntax_error(at, what.substr(detail == std::string_view::npos ? 0 : detail + 2));
+    throw syntax_error(at, escape_name(what.substr(detail == std::string_view::npos ? 0 : detail + 2)));
   }
 
  private:

@@ -137,8 +137,8 @@ QuantState read_state(const Tensor& tensor, std::string_view type, bool nested, 
   JsonDocument document;
   try {
     document = parse_json(text, {.depth = 8, .values = 256});
-  } catch (Error& error) {
-    throw error.at(fmt::format("the quant_state '{}'", escape_name(tensor.name)));
+  } catch (const Error& error) {
+    throw malformed(fmt::format("the quant_state '{}': {}", escape_name(tensor.name), error.what()));
   }
   const StateReader reader(tensor, document.root);
   reader.require_type(type);

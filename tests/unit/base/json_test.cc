@@ -148,3 +148,14 @@ TEST_CASE("json: members go with what separates them from others") {
   CHECK(without(R"({"a": 1, "a": 2, "b": 3, "a": 4})", "a") == R"({ "b": 3})");
   CHECK(without(R"({"x\"a": 1, "b": 3})", "a") == R"({"x\"a": 1, "b": 3})");
 }
+
+TEST_CASE("json: an error shows no bytes that are not text") {
+  for (const std::string_view text : {"\xff", "{\"a\": \"\x1b[31m\xff\"}", "[1, \xe2\x80\xae]"}) {
+    try {
+      parse_json(text);
+      FAIL("parsed");
+    } catch (const Error& error) {
+      for (const char c : std::string_view(error.what())) CHECK((c >= ' ' && c <= '~'));
+    }
+  }
+}

@@ -192,6 +192,18 @@ TEST_CASE("bitsandbytes: a quant_state that is torn or that nothing can be is ma
   }
 }
 
+TEST_CASE("bitsandbytes: an error of the JSON names the tensor") {
+  const QuantModel model = plain_file("\xff").model();
+  try {
+    plain_bitsandbytes(model.stored("x"), model.context());
+    FAIL("made plain");
+  } catch (const Error& error) {
+    CHECK(std::string_view(error.what()) ==
+          "the quant_state 'x.weight.quant_state.bitsandbytes__nf4': byte 0: not valid JSON: last read: "
+          "'\\xff'");
+  }
+}
+
 TEST_CASE("bitsandbytes: tensors that are missing, or have another type or size, are malformed") {
   const auto with = [](std::string_view name, std::string_view from, std::string_view to) {
     File file = plain_file();
