@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/in_file.h"
+#include "base/sizes.h"
 #include "base/text.h"
 #include "os/folder.h"
 
@@ -56,6 +57,38 @@ ModelChange merge_into(Input& base, const std::vector<AdapterUse>& uses, const s
                               result.replaced > 0 ? fmt::format(", {} replaced", result.replaced) : ""));
   for (std::string& note : result.notes) lines.push_back(std::move(note));
   return {std::move(lines), std::move(result.tied), result.unties, std::move(result.config)};
+}
+
+namespace {
+
+// The models that the adapters name as their base, each once; empty: none does.
+std::string named_bases(const std::vector<AdapterUse>& uses) {
+  std::vector<std::string> names;
+  for (const AdapterUse& use : uses) {
+    const std::string& name = use.adapter->config.base_model;
+    const std::string shown = "'" + escape_name(name) + "'";
+    if (!name.empty() && std::find(names.begin(), names.end(), shown) == names.end()) names.push_back(shown);
+  }
+  return join(names, ", ");
+}
+
+}  // namespace
+
+void describe_plain_base(PlainChange& change, const std::vector<AdapterUse>& uses, const std::string& base) {
+  change.line = fmt::format("is quantised ({}): merged into the dequantised weights ({} in {}, {} -> {})",
+                            scheme_text(change.facts), group_digits(change.facts.weights),
+                            short_name(change.facts.dtype), format_size(change.facts.stored_bytes),
+                            format_size(change.facts.plain_bytes));
+  const std::string names = named_bases(uses);
+  change.advice =
+      fmt::format("to merge into weights from before quantisation, name their folder in the place of {}{}",
+                  escape_name(base), names.empty() ? "" : "; adapter_config.json names the base " + names);
+}
+
+std::string advice_on_base(const std::vector<AdapterUse>& uses) {
+  const std::string names = named_bases(uses);
+  return "merge into the weights from before quantisation" +
+         (names.empty() ? "" : "; adapter_config.json names the base " + names);
 }
 
 std::string adapter_recipe(const std::vector<AdapterUse>& uses, KnownBy by) {

@@ -77,7 +77,9 @@ PackPlan make_plan(const Options& o, const PackOptions& options, const std::vect
       require_no_placeholders(Placeholders(base.weights.tensors), base.name);
       return merge_into(base, adapters, tied, options.selection.dtype.has_value());
     };
-  const Prepared prepared = input.has_weights ? prepare_model(input, how) : Prepared();
+  if (!adapters.empty()) how.instead = advice_on_base(adapters);
+  Prepared prepared = input.has_weights ? prepare_model(input, how) : Prepared();
+  if (prepared.plain && !adapters.empty()) describe_plain_base(*prepared.plain, adapters, input.name);
   how.change = {};
   std::vector<Prepared> components;
   for (Component& component : input.components)

@@ -301,30 +301,71 @@ PlainModel plan_plain(const Input& input, std::optional<Dtype> target) {
 
 namespace {
 
-// Every place of the config that says how weights are quantised.
-void find_settings(const JsonValue& object, std::vector<std::string> path, std::vector<ConfigEdit>& edits) {
+using Path = std::vector<std::string>;
+
+// Every object of the config that says how its weights are quantised.
+void find_settings(const JsonValue& object, Path path, std::vector<Path>& found) {
   for (const JsonValue::Member& member : object.members()) {
     if (!member.value.is_object()) continue;
     path.push_back(member.key);
     if (member.key == "quantization_config" || member.key == "compression_config")
-      edits.push_back({path, std::nullopt});
+      found.push_back(path);
     else
-      find_settings(member.value, path, edits);
+      find_settings(member.value, path, found);
     path.pop_back();
   }
 }
 
+const JsonValue* find_path(const JsonValue& root, const Path& path) {
+  const JsonValue* place = &root;
+  for (const std::string& key : path) place = place == nullptr ? nullptr : place->find(key);
+  return place;
+}
+
+// quantization_config goes. The dtype is set where it stands for the quantised model: at the top, in text_config, or
+// beside quantization_config. Towers that stayed plain may have their own.
+std::vector<ConfigEdit> config_edits(const JsonValue& root, Dtype dtype) {
+  std::vector<Path> settings;
+  find_settings(root, {}, settings);
+  std::set<Path> objects = {{}, {"text_config"}};
+  std::vector<ConfigEdit> edits;
+  for (Path& path : settings) {
+    objects.emplace(path.begin(), path.end() - 1);
+    edits.push_back({std::move(path), std::nullopt});
+  }
+  const std::string value = fmt::format("\"{}\"", torch_name(dtype));
+  bool is_stated = false;
+  for (const Path& object : objects) {
+    for (const char* const key : {"dtype", "torch_dtype"}) {
+      Path path = object;
+      path.emplace_back(key);
+      const JsonValue* const stated = find_path(root, path);
+      if (stated == nullptr || stated->is_object()) continue;
+      is_stated = true;
+      const std::string* const text = stated->as_string();
+      if (text == nullptr || *text != torch_name(dtype)) edits.push_back({std::move(path), value});
+    }
+  }
+  // diffusers' classes take no argument of that name.
+  if (!is_stated && root.find("_class_name") == nullptr) edits.push_back({{"dtype"}, value});
+  return edits;
+}
+
 }  // namespace
+
+std::string scheme_text(const PlainFacts& facts) {
+  return facts.format.empty() ? facts.method : facts.method + " " + facts.format;
+}
 
 PlainChange make_plain(Input& input, PlainModel plan) {
   PlainChange change;
-  change.line = fmt::format("{} stored by {} made plain in {}, {} -> {}",
-                            plural(plan.weights.size(), "weight"), plan.method, short_name(plan.target),
-                            format_size(plan.stored_bytes()), format_size(plan.plain_bytes()));
-  change.dtype = plan.target;
+  change.facts = {plan.method, "", plan.target, plan.weights.size(), plan.stored_bytes(), plan.plain_bytes()};
+  change.line = fmt::format("is quantised ({}): {} dequantised to {}, {} -> {}", scheme_text(change.facts),
+                            plural(change.facts.weights, "weight"), short_name(plan.target),
+                            format_size(change.facts.stored_bytes), format_size(change.facts.plain_bytes));
   change.recipe = fmt::format("plain 1 {} {}", plan.method, short_name(plan.target));
   if (const ModelConfig* const config = input.class_config()) {
-    find_settings(config->root, {}, change.config);
+    change.config = config_edits(config->root, plan.target);
     change.recipe += config->text;
   }
   change.metadata = {"tensor_names", "_quantization_metadata"};

@@ -39,14 +39,25 @@ bool is_quantised(const Input& input);
 // don't fit. Reads small tensors.
 PlainModel plan_plain(const Input& input, std::optional<Dtype> target);
 
+// What was done, in numbers.
+struct PlainFacts {
+  std::string method, format;  // "bitsandbytes", "nf4"; the format is empty where the method has one
+  Dtype dtype = Dtype::kBF16;
+  std::uint64_t weights = 0, stored_bytes = 0, plain_bytes = 0;
+};
+
 // What else changes with the tensors.
 struct PlainChange {
-  std::string line;                   // what was done, a sentence without a full stop
-  Dtype dtype = Dtype::kBF16;         // what the config says from now on
-  std::vector<ConfigEdit> config;     // quantization_config goes
+  PlainFacts facts;
+  std::string line;                   // the same as a sentence about the input, which it begins after
+  std::string advice{};               // what else the user may have wanted; empty: nothing
+  std::vector<ConfigEdit> config;     // quantization_config goes, and dtype is set
   std::vector<std::string> metadata;  // keys of headers that go
   std::string recipe;                 // what decides the values, beside the files of weights
 };
+
+// "bitsandbytes nf4".
+std::string scheme_text(const PlainFacts& facts);
 
 // Replaces the tensors, and forgets that the input was quantised.
 PlainChange make_plain(Input& input, PlainModel plan);

@@ -7,12 +7,25 @@
 #include <iterator>
 #include <utility>
 
+#include "base/error.h"
 #include "base/text.h"
 #include "model/placeholders.h"
 #include "model/rank_state.h"
 #include "weights/ranks/copies.h"
 
 namespace mu {
+namespace {
+
+PlainModel plan_or_advise(const Input& input, const PrepareOptions& options) {
+  try {
+    return plan_plain(input, options.plain_dtype);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kRefused || options.instead.empty()) throw;
+    throw refused(error.message()).in_file(error.file()).hint(options.instead);
+  }
+}
+
+}  // namespace
 
 Prepared prepare_model(Input& input, const PrepareOptions& options) {
   require_sound(input);
@@ -35,7 +48,7 @@ Prepared prepare_model(Input& input, const PrepareOptions& options) {
       options.warn(fmt::format("{}: {} [{}]", escape_name(finding.file), finding.message, finding.rule));
   }
   if (options.make_plain && is_quantised(input)) {
-    prepared.plain = make_plain(input, plan_plain(input, options.plain_dtype));
+    prepared.plain = make_plain(input, plan_or_advise(input, options));
     prepared.config = prepared.plain->config;
   }
   if (options.find_ties) {

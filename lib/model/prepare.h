@@ -37,6 +37,7 @@ struct PrepareOptions {
   // that its config names.
   bool make_plain = false;
   std::optional<Dtype> plain_dtype{};
+  std::string instead{};  // what the user can do where it can't be made plain; empty: what the refusal says
   std::function<ModelChange(Input&, const std::vector<TiedName>&)> change{};  // called last; may be empty
   // Gets what the format does not allow, as soon as it is found; may be empty.
   std::function<void(const std::string&)> warn{};

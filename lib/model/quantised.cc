@@ -309,4 +309,12 @@ std::optional<QuantSettings> modelopt_settings(const JsonValue& document) {
                        settings->find_string("quant_algo") != nullptr, *settings};
 }
 
+bool is_quantisation_file(std::string_view name) {
+  // AutoGPTQ, AutoAWQ, ModelOpt, AutoRound, llm-compressor.
+  constexpr std::array<std::string_view, 5> kNames = {"quantize_config.json", "quant_config.json",
+                                                      "hf_quant_config.json", "quantization_config.json",
+                                                      "recipe.yaml"};
+  return is_one_of(name, kNames);
+}
+
 }  // namespace mu

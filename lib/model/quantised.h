@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/json.h"
@@ -60,5 +61,8 @@ struct QuantSettings {
 std::optional<QuantSettings> quant_settings(const JsonValue& config);
 // What ModelOpt's hf_quant_config.json says.
 std::optional<QuantSettings> modelopt_settings(const JsonValue& document);
+
+// Whether a file of a model folder says how weights were quantised, and means nothing beside plain ones.
+bool is_quantisation_file(std::string_view name);
 
 }  // namespace mu

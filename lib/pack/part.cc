@@ -119,6 +119,7 @@ PackPlan plan_part(const PackPlan& plan, const Part& part, const std::string& fi
   own.part = PlannedPart{part, fingerprint};
   own.kind = plan.kind;
   own.announced = plan.announced;
+  own.plain = plan.plain;
   own.names = plan.names;
   own.quantize = plan.quantize;
   own.component_names = plan.component_names;

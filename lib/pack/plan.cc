@@ -120,13 +120,10 @@ void plan_config(PackPlan& plan, const Input& input, const PackOptions& options,
     return file.name == "config.json" && file.taken;
   });
   if (config == plan.files.end() || !input.config) return;
-  std::optional<Dtype> dtype = config_dtype(plan, options);
-  if (prepared.plain && !dtype) dtype = prepared.plain->dtype;
-  std::string text = dtype ? with_dtype(*input.config, torch_name(*dtype)) : input.config->text;
-  if (prepared.plain && stated_dtypes(*input.config).empty())
-    text = with_config_edits(std::move(text), {{{"dtype"}, fmt::format("\"{}\"", torch_name(*dtype))}});
+  const std::optional<Dtype> dtype = config_dtype(plan, options);
+  std::string text = with_config_edits(input.config->text, prepared.config);
+  if (dtype) text = with_dtype(parse_model_config(std::move(text)), torch_name(*dtype));
   if (prepared.unties) text = with_untied_embeddings(parse_model_config(std::move(text)));
-  text = with_config_edits(std::move(text), prepared.config);
   if (plan.quantize) text = with_config_edits(std::move(text), {quantize_edit(*plan.quantize)});
   if (text == input.config->text) return;
   config->reason = dtype ? fmt::format("config, its dtype set to {}", torch_name(*dtype)) : "config";
@@ -316,19 +313,34 @@ std::uint64_t planned_bytes(const PackPlan& plan) {
   return bytes;
 }
 
+void note_plain(PackPlan& plan, const PlainChange& change, const std::string& name) {
+  plan.plain.emplace_back("", change.facts);
+  plan.recipe = change.recipe;
+  plan.announced.push_back(name.empty() ? change.line : escape_name(name) + " " + change.line);
+  if (!change.advice.empty()) plan.announced.push_back(change.advice);
+}
+
+// Files that say how weights were stored are wrong beside plain ones.
+void leave_settings(PackPlan& plan) {
+  for (GatheredFile& file : plan.files) {
+    if (!file.taken || !is_quantisation_file(file.name)) continue;
+    file.taken = false;
+    file.reason = "describes the quantised weights";
+    plan.notes.push_back(fmt::format("{} is left behind: it {}", escape_name(file.name), file.reason));
+  }
+}
+
 // The plan for one folder or file, without the components that it names.
 PackPlan plan_one(const Input& input, const Prepared& prepared, const PackOptions& options, OutputKind kind,
                   GatherScope scope) {
   PackPlan plan;
   plan.kind = kind;
   plan.notes = prepared.notes;
-  if (prepared.plain) {
-    plan.announced.push_back(prepared.plain->line);
-    plan.recipe = prepared.plain->recipe;
-  }
+  if (prepared.plain) note_plain(plan, *prepared.plain, scope.is_component ? "" : input.name);
   if (kind == OutputKind::kFolder) {
     scope.weights_only = options.weights_only;
     plan.files = gather_files(input, scope, plan.notes);
+    if (prepared.plain) leave_settings(plan);
     apply_options(plan, options);
     warn_of_left_weights(plan);
     require_working_adapter(plan, input);
@@ -365,6 +377,7 @@ void add_component(PackPlan& plan, const std::string& folder, PackPlan part) {
   for (const std::string& note : part.notes) plan.notes.push_back(place + note);
   for (const std::string& warning : part.warnings) plan.warnings.push_back(place + warning);
   for (const std::string& line : part.announced) plan.announced.push_back(place + line);
+  for (const auto& [path, facts] : part.plain) plan.plain.emplace_back(folder, facts);
   if (part.names) plan.component_names.emplace_back(folder, std::move(*part.names));
   plan.recipe += part.recipe;
   plan.total_bytes += part.total_bytes;

@@ -71,6 +71,8 @@ struct PackPlan {
   std::vector<std::string> announced{};  // what is done with names, before anything is written
   std::optional<NamesReport> names{};    // of the model in the folder itself; absent: as they are, unseen
   std::vector<std::pair<std::string, NamesReport>> component_names{};  // by folder
+  std::vector<std::pair<std::string, PlainFacts>>
+      plain{};  // what was dequantised, by folder; "": the input itself
   std::string
       recipe{};  // what decides the values that are computed, beside the files of weights; empty: none are
   std::optional<QuantizePlan> quantize{};

@@ -69,6 +69,32 @@ void write_names(JsonWriter& json, const PackPlan& plan) {
   json.end_array();
 }
 
+void write_facts(JsonWriter& json, const PlainFacts& facts) {
+  json.member("method", facts.method).member("format", facts.format).member("dtype", name(facts.dtype));
+  json.member("weights", facts.weights);
+  json.member("bytes_before", facts.stored_bytes).member("bytes_after", facts.plain_bytes);
+}
+
+// What was quantised: the model in the folder itself, and those in folders below.
+void write_plain(JsonWriter& json, const PackPlan& plan) {
+  const auto is_top = [](const auto& one) { return one.first.empty(); };
+  for (const auto& [folder, facts] : plan.plain) {
+    if (!folder.empty()) continue;
+    json.key("dequantized").begin_object();
+    write_facts(json, facts);
+    json.end_object();
+  }
+  if (std::all_of(plan.plain.begin(), plan.plain.end(), is_top)) return;
+  json.key("dequantized_of_folders").begin_array();
+  for (const auto& [folder, facts] : plan.plain) {
+    if (folder.empty()) continue;
+    json.begin_object().member("folder", folder);
+    write_facts(json, facts);
+    json.end_object();
+  }
+  json.end_array();
+}
+
 void write_tensor(JsonWriter& json, const PackedTensor& tensor) {
   const std::span<const Tensor* const> sources = tensor.sources();
   json.begin_object().member("name", tensor.output.name).member("from", sources.front()->name);
@@ -173,6 +199,7 @@ std::string plan_json(const PackPlan& plan, const Input& input, const std::strin
     json.begin_object().member("dropped", pair.dropped).member("kept", pair.kept).end_object();
   json.end_array();
   write_names(json, plan);
+  write_plain(json, plan);
   if (plan.quantize) write_quantize(json, *plan.quantize, result != nullptr);
   if (replacement) {
     for (const auto& [key, names] :
