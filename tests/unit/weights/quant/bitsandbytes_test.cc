@@ -177,7 +177,8 @@ TEST_CASE("bitsandbytes: a quant_state that is torn or that nothing can be is ma
                                  {"[2,33]", "[18446744073709551615]"},
                                  {"[2,33]", "[2,33,1,1,1,1,1,1,1]"},
                                  {"{", "[{"}}) {
-    CAPTURE(to);
+    const std::string changed = to;
+    CAPTURE(changed);
     CHECK(kind(plain_file(replaced(kState, from, to))) == ErrorKind::kMalformed);
   }
   CHECK_FALSE(kind(nested_file()));
@@ -187,7 +188,8 @@ TEST_CASE("bitsandbytes: a quant_state that is torn or that nothing can be is ma
                                  {"nested_offset\":0.5", "nested_offset\":NaN"},
                                  {"nested_offset\":0.5", "nested_offset\":1e300"},
                                  {"nested_offset", "offset"}}) {
-    CAPTURE(to);
+    const std::string changed = to;
+    CAPTURE(changed);
     CHECK(kind(nested_file(replaced(kNestedState, from, to))) == ErrorKind::kMalformed);
   }
 }

@@ -37,17 +37,15 @@ std::optional<ErrorKind> kind(Make* make, const QuantModel& model, const CtArgs&
 
 TEST_CASE("compressed-tensors' fp4: models have the bytes of the reference, in any stretches") {
   struct Row {
-    const char* name;
+    std::string name;
     Make* make;
     CtArgs args;
   };
-  for (const auto& [name, make, args] :
-       {Row{"ct-nvfp4", plain_ct_nvfp4, kNvfp4}, Row{"ct-mxfp4", plain_ct_mxfp4, kMxfp4}}) {
-    CAPTURE(name);
-    const QuantModel model(name);
-    const auto with_args = [make = make, args = args](const StoredWeight& stored,
-                                                      const QuantContext& context) {
-      return make(stored, context, args);
+  for (const Row& row : {Row{"ct-nvfp4", plain_ct_nvfp4, kNvfp4}, Row{"ct-mxfp4", plain_ct_mxfp4, kMxfp4}}) {
+    CAPTURE(row.name);
+    const QuantModel model(row.name);
+    const auto with_args = [&row](const StoredWeight& stored, const QuantContext& context) {
+      return row.make(stored, context, row.args);
     };
     model.check_fixture(with_args, ".weight_packed");
     const PlainWeight weight =
