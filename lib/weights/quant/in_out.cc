@@ -167,8 +167,9 @@ PlainWeight plain_in_out(const InOutWeight& weight, const QuantContext& context)
     unit_bytes.push_back(w.groups * kWordBytes);
   }
   if (std::accumulate(unit_bytes.begin(), unit_bytes.end(), std::uint64_t{0}) > Strips::kLargestUnit)
-    throw malformed(fmt::format("'{}' is {}, in {}: more than any model needs", escape_name(weight.codes->name),
-                                shape_text(weight.codes->shape), plural(w.groups, "group")));
+    throw malformed(fmt::format("'{}' is {}, in {}: more than any model needs",
+                                escape_name(weight.codes->name), shape_text(weight.codes->shape),
+                                plural(w.groups, "group")));
   w.strips = std::make_shared<Strips>(units, std::move(unit_bytes));
   if (weight.index != nullptr) {
     if (!check_group_index(context.weights, *weight.index, w.inputs, w.groups))
