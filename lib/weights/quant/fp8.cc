@@ -49,22 +49,32 @@ const Tensor& scales_of(const StoredWeight& stored) {
   return only_scales(stored, {std::string_view(inverse), ".scale", ".qscale_weight"}, leaf);
 }
 
-bool is_single(const Tensor& scales) {
-  return scales.shape.empty() || scales.shape == Shape{1};
+// Transformers joins the gate and up projections of experts with the blocks that each had alone.
+std::optional<ScaleGrid> joined_grid(const Shape& shape, const Shape& scales, const Block& block) {
+  if (shape.size() != 3 || scales.size() != 3 || shape[1] % 2 != 0 || scales[1] % 2 != 0) return std::nullopt;
+  const std::optional<std::uint64_t> planes = checked_mul(shape[0], 2);
+  if (!planes || scales[0] != shape[0]) return std::nullopt;
+  return blocks_of({*planes, shape[1] / 2, shape[2]}, {*planes, scales[1] / 2, scales[2]}, block.rows,
+                   block.columns);
 }
 
-std::optional<ScaleGrid> grid_of(const Shape& shape, const Tensor& scales, const BlockSetting& setting) {
-  if (is_single(scales)) return single_scale(shape);
+bool is_by_row(const Shape& shape, const Shape& scales) {
+  return scales.size() == shape.size() && scales.back() == 1 &&
+         scales[shape.size() - 2] == shape[shape.size() - 2];
+}
+
+std::optional<ScaleGrid> grid_of(const Tensor& weight, const Shape& scales, const BlockSetting& setting) {
+  const Shape& shape = weight.shape;
+  if (scales.empty() || scales == Shape{1}) return single_scale(shape);
   if (setting.block) {
-    if (const auto grid = blocks_of(shape, scales.shape, setting.block->rows, setting.block->columns))
-      return grid;
+    if (weight.name.ends_with("gate_up_proj")) {
+      if (const auto grid = joined_grid(shape, scales, *setting.block)) return grid;
+    }
+    if (const auto grid = blocks_of(shape, scales, setting.block->rows, setting.block->columns)) return grid;
   }
-  const bool channels = !shape.empty() && !scales.shape.empty() && scales.shape.back() == 1 &&
-                        scales.shape.size() == shape.size() &&
-                        scales.shape[shape.size() - 2] == shape[shape.size() - 2];
-  // Without a setting Transformers takes any grid that divides the weight.
-  if (!setting.block || !setting.given || channels) return divided_by(shape, scales.shape);
-  return std::nullopt;
+  // Transformers takes any grid that divides the weight, which hides an error where the config says the block.
+  const bool is_said = setting.block && setting.given;
+  return is_said && !is_by_row(shape, scales) ? std::nullopt : divided_by(shape, scales);
 }
 
 std::string text(const BlockSetting& setting) {
@@ -88,9 +98,10 @@ PlainWeight plain_fp8(const StoredWeight& stored, const QuantContext& context) {
     const std::optional<std::uint64_t> columns = checked_mul(shape.back(), 2);
     if (!columns) throw malformed(fmt::format("'{}' has too many columns", escape_name(weight.name)));
     shape.back() = *columns;
-    setting = {Block{1, kPairsBlock}, true};
+    setting.block = {1, kPairsBlock};
   }
-  const std::optional<ScaleGrid> grid = grid_of(shape, scales, setting);
+  const std::optional<ScaleGrid> grid =
+      pairs ? blocks_of(shape, scales.shape, 1, kPairsBlock) : grid_of(weight, scales.shape, setting);
   if (!grid) throw misfit(scales, weight, shape, text(setting));
   return plain_scaled({.name = weight.name,
                        .shape = std::move(shape),

@@ -31,7 +31,12 @@ Plane plane_of(const Shape& shape) {
   return {shape.size() < 2 ? 1 : shape[shape.size() - 2], shape.empty() ? 1 : shape.back()};
 }
 
-// Calls step(values, scales) for each run of values that share a scale; `scales` begins with that of the first value,
+bool same_planes(const Shape& weight, const Shape& scales) {
+  return weight.size() >= 2 && scales.size() == weight.size() &&
+         std::equal(weight.begin(), weight.end() - 2, scales.begin());
+}
+
+// Calls step(value, scale) for each value, run by run of those that share a scale; `scales` begins with that of the first value,
 // which is value `into` of its block.
 template <typename Step>
 void for_blocks(float* values, std::uint64_t count, const float* scales, std::uint64_t into,
@@ -149,15 +154,6 @@ ScaleGrid single_scale(const Shape& weight) {
   return {
       rows, plane.columns, 1, 1, std::max<std::uint64_t>(rows, 1), std::max<std::uint64_t>(plane.columns, 1)};
 }
-
-namespace {
-
-bool same_planes(const Shape& weight, const Shape& scales) {
-  return weight.size() >= 2 && scales.size() == weight.size() &&
-         std::equal(weight.begin(), weight.end() - 2, scales.begin());
-}
-
-}  // namespace
 
 std::optional<ScaleGrid> blocks_of(const Shape& weight, const Shape& scales, std::uint64_t block_rows,
                                    std::uint64_t block_columns) {
