@@ -22,9 +22,7 @@ struct RoundedBF16 {
 struct RoundedF16 {
   static constexpr int kMantissa = 10;
   static constexpr float kEpsilon = 0x1p-10F, kTiny = 0x1p-14F;
-  static float round(float x) {
-    return std::bit_cast<float>(round_to_f16(std::bit_cast<std::uint32_t>(x)));
-  }
+  static float round(float x) { return std::bit_cast<float>(round_to_f16(std::bit_cast<std::uint32_t>(x))); }
 };
 
 struct RoundedF32 {
