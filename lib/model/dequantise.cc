@@ -32,7 +32,8 @@ namespace {
 
 struct Method {
   std::string_view name;
-  std::vector<QuantFamily> families;  // how its tensors may be spelled
+  std::vector<QuantFamily> families;         // how its tensors may be spelled
+  std::vector<std::string_view> companions;  // endings of what it reads beside a weight
   PlainOf (*open)(const QuantContext&);
 };
 
@@ -44,14 +45,21 @@ PlainOf each(const QuantContext& context) {
 // A row for each method that can be made plain.
 const std::vector<Method>& methods() {
   static const std::vector<Method> kMethods = {
-      {"fp8", {QuantFamily::kScaled}, each<plain_fp8>},
-      {"awq", {QuantFamily::kGptq}, plain_awq},
-      {"mxfp4", {QuantFamily::kBlocks}, each<plain_gpt_oss>},
-      {"bitsandbytes", {QuantFamily::kBitsandbytes}, each<plain_bitsandbytes>},
-      {"comfy", {QuantFamily::kComfy, QuantFamily::kScaled}, plain_comfy},
-      {"compressed-tensors", {QuantFamily::kPacked, QuantFamily::kScaled}, plain_compressed},
-      {"gptq", {QuantFamily::kGptq}, plain_gptq},
-      {"torchao", {QuantFamily::kTorchao}, each<plain_torchao>},
+      {"fp8", {QuantFamily::kScaled}, {"_scale_inv", ".scale", ".qscale_weight"}, each<plain_fp8>},
+      {"awq", {QuantFamily::kGptq}, {".qzeros", ".scales"}, plain_awq},
+      {"mxfp4", {QuantFamily::kBlocks}, {"_scales"}, each<plain_gpt_oss>},
+      {"bitsandbytes",
+       {QuantFamily::kBitsandbytes},
+       {".SCB", ".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map",
+        ".quant_state.bitsandbytes__nf4", ".quant_state.bitsandbytes__fp4"},
+       each<plain_bitsandbytes>},
+      {"comfy", {QuantFamily::kComfy, QuantFamily::kScaled}, {".scale_weight", ".weight_scale"}, plain_comfy},
+      {"compressed-tensors",
+       {QuantFamily::kPacked, QuantFamily::kScaled},
+       {".weight_scale", ".weight_zero_point", ".weight_shape", ".weight_g_idx", ".weight_global_scale"},
+       plain_compressed},
+      {"gptq", {QuantFamily::kGptq}, {".qzeros", ".scales", ".g_idx"}, plain_gptq},
+      {"torchao", {QuantFamily::kTorchao}, {"._weight_scale", "._weight_zero_point"}, each<plain_torchao>},
   };
   return kMethods;
 }
@@ -122,7 +130,9 @@ class Planner {
       plan_.weights.push_back(
           {at, in_file(file, [&] { return plain_tensor(make(stored), plan_.target); }), bytes_of(stored)});
     }
+    require_companions(method);
     find_gone();
+    require_scaled();
     require_names();
     return std::move(plan_);
   }
@@ -199,10 +209,13 @@ class Planner {
     std::sort(stored_.begin(), stored_.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   }
 
-  // modules_to_not_convert names modules, or parts of their paths.
+  // Configs name modules, or parts of their paths.
   [[nodiscard]] bool is_left_alone(std::string_view module) const {
     const std::string path = fmt::format(".{}.", module);
-    const std::vector<std::string> names = texts_of(settings().find("modules_to_not_convert"));
+    std::vector<std::string> names;
+    for (const std::string_view key : {"modules_to_not_convert", "ignore", "llm_int8_skip_modules"}) {
+      for (std::string& name : texts_of(settings().find(key))) names.push_back(std::move(name));
+    }
     return std::any_of(names.begin(), names.end(), [&path](const std::string& name) {
       return path.find(fmt::format(".{}.", name)) != std::string::npos;
     });
@@ -227,6 +240,42 @@ class Planner {
     return bytes;
   }
 
+  // What the method does not read could change the values.
+  void require_companions(const Method& method) const {
+    for (const auto& [at, stored] : stored_) {
+      for (const Tensor* const one : stored.companions) {
+        const bool is_read =
+            std::any_of(method.companions.begin(), method.companions.end(),
+                        [one](std::string_view ending) { return one->name.ends_with(ending); });
+        if (is_read || is_of_activations(one->name) || role_of(*one) == QuantRole::kMarker) continue;
+        throw refused(fmt::format("{} belongs to {}, which can't be made plain with that", quoted(one->name),
+                                  quoted(stored.weight->name)))
+            .in_file(escape_name(input_.weights.files[one->source].name));
+      }
+    }
+  }
+
+  [[nodiscard]] QuantRole role_of(const Tensor& tensor) const {
+    return parts_[static_cast<std::size_t>(&tensor - tensors_.data())].role;
+  }
+
+  // What stays has values that stand for themselves: few bits without a scale have lost it.
+  void require_scaled() const {
+    for (std::size_t i = 0; i < tensors_.size(); ++i) {
+      const Tensor& tensor = tensors_[i];
+      const bool is_weight = tensor.name.ends_with(".weight") || tensor.name.ends_with("_blocks") ||
+                             tensor.name.ends_with("_scales");
+      const bool is_small = is_float8(tensor.dtype) || (is_integer(tensor.dtype) && bits(tensor.dtype) == 8);
+      if (parts_[i].role != QuantRole::kPlain || !is_weight || !is_small || tensor.shape.size() < 2) continue;
+      if (std::ranges::binary_search(stored_, i, {}, [](const auto& one) { return one.first; }) ||
+          is_left_alone(tensor.name.substr(0, tensor.name.rfind('.'))))
+        continue;
+      throw malformed(fmt::format("{} is {}, and nothing beside it says what its values are times",
+                                  quoted(tensor.name), name(tensor.dtype)))
+          .in_file(escape_name(input_.weights.files[tensor.source].name));
+    }
+  }
+
   // Companions of weights go with them. Scales of activations and caches mean nothing to plain weights.
   void find_gone() {
     std::set<const Tensor*> used;
@@ -244,9 +293,10 @@ class Planner {
   }
 
   [[nodiscard]] static bool is_of_activations(std::string_view name) {
-    constexpr std::array<std::string_view, 9> kEndings = {
-        ".k_scale",     ".v_scale",      ".q_scale",    ".input_scale",     ".input_global_scale",
-        ".scale_input", ".output_scale", ".prob_scale", ".input_zero_point"};
+    constexpr std::array<std::string_view, 11> kEndings = {
+        ".k_scale",         ".v_scale",     ".q_scale",      ".input_scale", ".input_global_scale",
+        "activation_scale", ".scale_input", ".output_scale", ".prob_scale",  ".input_zero_point",
+        ".qscale_act"};
     return std::any_of(kEndings.begin(), kEndings.end(),
                        [name](std::string_view ending) { return name.ends_with(ending); });
   }
