@@ -124,8 +124,9 @@ class Planner {
     require_family(method);
     const QuantContext context{input_.weights, settings(), plan_.target};
     const PlainOf make = in_file(input_.name, [&] { return method.open(context); });
-    for (const auto& [at, stored] : stored_) {
+    for (const auto& [at, one] : stored_) {
       check_interrupt();
+      const StoredWeight& stored = one;  // clang 14 captures no bindings
       const std::string& file = input_.weights.files[stored.weight->source].name;
       plan_.weights.push_back(
           {at, in_file(file, [&] { return plain_tensor(make(stored), plan_.target); }), bytes_of(stored)});
