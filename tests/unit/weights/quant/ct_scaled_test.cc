@@ -2,6 +2,7 @@
 #include "weights/quant/ct_scaled.h"
 
 #include <cmath>
+#include <tuple>
 
 #include "weights/quant/fixture.h"
 
@@ -111,6 +112,12 @@ TEST_CASE("ct_scaled: what doesn't fit is malformed, what isn't known refused") 
   CtArgs asymmetric = kRows;
   asymmetric.symmetric = false;
   CHECK(kind(scales("[2,1]", two), plain_ct_int, asymmetric) == ErrorKind::kMalformed);
+  for (const auto& [dtype, shape, data] : {std::tuple("I8", "[2]", "\1\1"s), std::tuple("I8", "[1,1]", "\1"s),
+                                           std::tuple("BF16", "[2,1]", "\1\1\1\1"s)}) {
+    CHECK(kind(model_of("I8", kIntegers,
+                        {{"weight_scale", "BF16", "[2,1]", two}, {"weight_zero_point", dtype, shape, data}}),
+               plain_ct_int, asymmetric) == ErrorKind::kMalformed);
+  }
   CHECK(kind(model_of("I8", kIntegers,
                       {{"weight_scale", "BF16", "[2,1]", two}, {"weight_g_idx", "I8", "[4]", two}}),
              plain_ct_int, kRows) == ErrorKind::kRefused);
