@@ -99,28 +99,26 @@ void plan_shards(PackPlan& plan, std::vector<PackedTensor> tensors, const PackOp
   plan.texts.push_back({index_name(stem), write_shard_index(index_metadata, weight_map)});
 }
 
-// The dtype that the config should name after packing: the one asked for or, if some tensors were cast, the
+// The dtype that the config should name after packing: the one asked for or, if some tensors are cast, the
 // only floating dtype that is left.
-std::optional<Dtype> config_dtype(const PackPlan& plan, const PackOptions& options) {
-  if (options.selection.dtype) return options.selection.dtype;
+std::optional<Dtype> config_dtype(const std::vector<PackedTensor>& tensors, const Selection& selection) {
+  if (selection.dtype) return selection.dtype;
   std::set<Dtype> floating;
   bool cast = false;
-  for (const WeightsOutput& file : plan.weights) {
-    for (const PackedTensor& tensor : file.tensors) {
-      cast = cast || tensor.output.dtype != tensor.input->dtype;
-      if (is_floating(tensor.output.dtype)) floating.insert(tensor.output.dtype);
-    }
+  for (const PackedTensor& tensor : tensors) {
+    cast = cast || tensor.output.dtype != tensor.input->dtype;
+    if (is_floating(tensor.output.dtype)) floating.insert(tensor.output.dtype);
   }
   if (!cast || floating.size() != 1) return std::nullopt;
   return *floating.begin();
 }
 
-void plan_config(PackPlan& plan, const Input& input, const PackOptions& options, const Prepared& prepared) {
+void plan_config(PackPlan& plan, const Input& input, const Prepared& prepared) {
   const auto config = std::find_if(plan.files.begin(), plan.files.end(), [](const GatheredFile& file) {
     return file.name == "config.json" && file.taken;
   });
   if (config == plan.files.end() || !input.config) return;
-  const std::optional<Dtype> dtype = config_dtype(plan, options);
+  const std::optional<Dtype> dtype = plan.dtype;
   std::string text = with_config_edits(input.config->text, prepared.config);
   if (dtype) text = with_dtype(parse_model_config(std::move(text)), torch_name(*dtype));
   if (prepared.unties) text = with_untied_embeddings(parse_model_config(std::move(text)));
@@ -276,6 +274,7 @@ std::vector<PackedTensor> plan_tensors(PackPlan& plan, const Input& input, const
   for (std::string& warning : unmatched_renames(std::move(names), selection.rename))
     plan.warnings.push_back(std::move(warning));
   rename_tensors(tensors, selection.rename);
+  plan.dtype = config_dtype(tensors, selection);
   if (options.quantize) plan_quantize(plan, input, options, tensors, made);
   return tensors;
 }
@@ -288,7 +287,7 @@ void plan_weights(PackPlan& plan, const Input& input, const Prepared& prepared, 
     plan_npy(plan, input.weights, std::move(tensors));
   } else if (plan.kind == OutputKind::kFolder) {
     plan_shards(plan, std::move(tensors), options, input, prepared);
-    plan_config(plan, input, options, prepared);
+    plan_config(plan, input, prepared);
   } else {
     plan.weights.push_back(
         make_output("", input.weights, std::move(tensors), planned_metadata(plan, options, input, prepared)));

@@ -75,6 +75,7 @@ struct PackPlan {
       plain{};  // what was dequantised, by folder; "": the input itself
   std::string
       recipe{};  // what decides the values that are computed, beside the files of weights; empty: none are
+  std::optional<Dtype> dtype{};  // that the config gets
   std::optional<QuantizePlan> quantize{};
   std::uint64_t total_bytes = 0;  // to be written
   std::optional<PlannedPart> part{};

@@ -161,7 +161,8 @@ class Quantiser {
     const std::string_view module = module_of(weight.name);
     if (module.empty()) {
       if (weight.shape.size() > 1)
-        plan_.left.push_back({weight.name, "no weight of a module", weight.size, false});
+        plan_.left.push_back(
+            {weight.name, is_expert_stack(weight) ? "--keep" : "no weight of a module", weight.size, false});
       return;
     }
     const std::string reason = reason_to_stay(weight, options_, model_type_);
@@ -272,7 +273,9 @@ QuantizePlan quantise_tensors(std::vector<PackedTensor>& tensors, const Quantize
                               const QuantizeContext& context, std::vector<MadeTensors>& made) {
   return in_file(context.input.name, [&] {
     refuse_quantised(context.input);
-    return Quantiser(tensors, options, context).run(made);
+    QuantizePlan plan = Quantiser(tensors, options, context).run(made);
+    require_own_names(tensors);
+    return plan;
   });
 }
 

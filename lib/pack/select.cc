@@ -76,7 +76,9 @@ void check_names_exist(const std::vector<Tensor>& tensors, const std::set<std::s
                               count == 1 ? "is" : "are", join(unknown, ", "), count > 3 ? ", …" : ""));
 }
 
-void check_collisions(const std::vector<PackedTensor>& packed) {
+}  // namespace
+
+void require_own_names(const std::vector<PackedTensor>& packed) {
   std::unordered_map<std::string_view, const Tensor*> taken;
   for (const PackedTensor& tensor : packed) {
     if (tensor.output.name.empty()) {
@@ -94,8 +96,6 @@ void check_collisions(const std::vector<PackedTensor>& packed) {
                               escape_name(input->name)));
   }
 }
-
-}  // namespace
 
 bool is_selected(const Selection& selection, const std::string& name, const ListedNames& listed) {
   const std::string& in_file = listed_name(name, listed);
@@ -132,7 +132,7 @@ void cast_tensors(std::vector<PackedTensor>& tensors, const Selection& selection
 
 void rename_tensors(std::vector<PackedTensor>& tensors, const std::vector<Rename>& rules) {
   for (PackedTensor& tensor : tensors) tensor.output.name = rename_all(rules, tensor.output.name);
-  check_collisions(tensors);
+  require_own_names(tensors);
 }
 
 std::vector<std::string> unmatched_globs(const std::vector<std::string>& names, const Selection& selection,

@@ -55,6 +55,9 @@ std::vector<PackedTensor> choose_tensors(const std::vector<Tensor>& tensors, con
 void cast_tensors(std::vector<PackedTensor>& tensors, const Selection& selection,
                   const ListedNames& listed = {});
 
+// Throws kRefused if two tensors have one name, or one has none.
+void require_own_names(const std::vector<PackedTensor>& packed);
+
 // Applies --rename. Throws kRefused if two tensors would get one name or a name is empty.
 void rename_tensors(std::vector<PackedTensor>& tensors, const std::vector<Rename>& rules);
 

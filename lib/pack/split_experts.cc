@@ -17,15 +17,17 @@ namespace {
 
 constexpr std::string_view kGateUp = "gate_up_proj", kDown = "down_proj", kWeight = ".weight";
 
+constexpr std::uint64_t kMostExperts = 1U << 16;  // many more than any model has
+
 // A stack: its container ("model.layers.0.mlp.experts.") and which of the two it is.
 struct Stack {
   std::string container;
   bool is_gate_up;
 };
 
-std::optional<Stack> stack_of(const PackedTensor& tensor) {
-  if (tensor.output.shape.size() != 3 || !is_floating(tensor.output.dtype)) return std::nullopt;
-  std::string_view name = tensor.output.name;
+std::optional<Stack> stack_of(const TensorSpec& tensor) {
+  if (tensor.shape.size() != 3 || !is_floating(tensor.dtype) || tensor.size == 0) return std::nullopt;
+  std::string_view name = tensor.name;
   if (name.ends_with(kWeight)) name.remove_suffix(kWeight.size());
   for (const std::string_view last : {kGateUp, kDown}) {
     if (!name.ends_with(last)) continue;
@@ -98,14 +100,21 @@ void add_views(const PackedTensor& stack, const std::vector<std::string>& names,
 
 }  // namespace
 
+bool is_expert_stack(const TensorSpec& tensor) {
+  return stack_of(tensor).has_value();
+}
+
 void split_experts(std::vector<PackedTensor>& tensors, const std::vector<Glob>& keep, bool as_is,
                    std::string_view model_type, std::vector<MadeTensors>& made) {
   std::map<std::string, Pair> pairs;
   std::map<const PackedTensor*, std::vector<std::string>> names;  // of those that are split
   std::size_t count = 0;
   for (const PackedTensor& tensor : tensors) {
-    const std::optional<Stack> stack = stack_of(tensor);
-    if (!stack || tensor.output.size == 0) continue;
+    const std::optional<Stack> stack = stack_of(tensor.output);
+    if (!stack) continue;
+    if (tensor.output.shape[0] > kMostExperts)
+      throw malformed(fmt::format("'{}' {} is no stack of experts", escape_name(tensor.output.name),
+                                  shape_text(tensor.output.shape)));
     std::vector<std::string> parts = split_names(*stack, tensor.output.shape[0]);
     if (std::all_of(parts.begin(), parts.end(),
                     [&](const std::string& name) { return matches_any(keep, name); }))

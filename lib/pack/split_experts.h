@@ -13,6 +13,9 @@
 
 namespace mu {
 
+// Whether it is such a stack, by its name and dimensions.
+bool is_expert_stack(const TensorSpec& tensor);
+
 // Replaces the stacks in the list by views; one of which `keep` matches every expert stays whole. `as_is` forbids it.
 // Throws kRefused for that, and for stacks whose matrices are transposed (gpt-oss, Llama 4); kMalformed for shapes that
 // don't fit each other.

@@ -93,6 +93,21 @@ PY
   expect 0 st-inspect --diff parts "$quantized/ct-nvfp4/model.safetensors"
 }
 
+@test "after a cast, of all or by name" {
+  base ct-nvfp4
+  expect 0 st-pack base -o wide --dtype f32
+  expect 0 st-pack wide -o one --dtype bf16 --quantize nvfp4
+  expect 0 st-pack wide -o two --dtype '*=bf16' --quantize nvfp4
+  for out in one two; do
+    expect 0 st-inspect --diff $out "$quantized/ct-nvfp4/model.safetensors"
+    same_json $out/config.json "$quantized/ct-nvfp4/config.json"
+  done
+  # Scales have the type of the weights.
+  expect 0 st-pack wide -o three --quantize fp8-dynamic
+  expect 0 st-inspect -t three
+  grep -qP 'q_proj.weight_scale\tF32\t' <<< "$output"
+}
+
 @test "what is refused, and with which code" {
   base ct-mxfp4
   for scheme in NVFP4 FP8; do

@@ -115,6 +115,9 @@ TEST_CASE("quantise: what does not fit is refused by name, unless it is kept") {
   Model wide;
   wide.add("a.weight", {64, 64}, Dtype::kF64);
   CHECK(kind(wide, QuantScheme::kFp8Dynamic) == ErrorKind::kRefused);
+  Model twice;
+  twice.add("a.weight", {64, 64}).add("a.weight_packed", {64});
+  CHECK(kind(twice, QuantScheme::kMxfp4) == ErrorKind::kRefused);
   Model again;
   again.add("a.weight", {64, 64}, Dtype::kF8E4M3).add("a.weight_scale", {64, 1});
   CHECK(kind(again, QuantScheme::kFp8Dynamic) == ErrorKind::kRefused);
@@ -144,6 +147,7 @@ TEST_CASE("quantise: stacks of experts are taken apart first") {
   const QuantizePlan kept = model.plan(QuantScheme::kMxfp4, {"*.experts.*"}, NamesOptions::Mode::kAsIs);
   CHECK(kept.modules.size() == 1);
   CHECK(model.written()[0] == "l.mlp.experts.gate_up_proj");
+  CHECK(left_names(kept)[0] == "l.mlp.experts.down_proj: --keep");
 
   Model transposed;
   transposed.add("l.experts.gate_up_proj", {2, 32, 128}).add("l.experts.down_proj", {2, 64, 32});
@@ -151,6 +155,9 @@ TEST_CASE("quantise: stacks of experts are taken apart first") {
   Model torn;
   torn.add("l.experts.gate_up_proj", {2, 32, 128}).add("l.experts.down_proj", {3, 64, 32});
   CHECK(kind(torn, QuantScheme::kMxfp4) == ErrorKind::kMalformed);
+  Model crowd;
+  crowd.add("l.experts.down_proj", {1U << 20, 1, 1});
+  CHECK(kind(crowd, QuantScheme::kFp8Dynamic) == ErrorKind::kMalformed);
   Model llama4("llama4_text");
   llama4.add("l.feed_forward.experts.down_proj", {2, 64, 64});
   CHECK(kind(llama4, QuantScheme::kMxfp4) == ErrorKind::kRefused);

@@ -2,6 +2,7 @@
 #include "weights/quant/encode_fp4.h"
 #include "weights/quant/encode_fp8.h"
 
+#include "os/threads.h"
 #include "tensor/cast.h"
 #include "weights/quant/fixture.h"
 
@@ -185,6 +186,21 @@ TEST_CASE("encode: the error of a module is known once all of it was read") {
   CHECK(plain.error->result()->relative == doctest::Approx(0.06 / 6.06));
   plain.read(made[0], 16);
   CHECK(plain.error->result()->largest == doctest::Approx(0.06));
+}
+
+TEST_CASE(
+    "encode: a set's largest magnitude is the same for any number of threads, and a fault reaches all") {
+  for (const bool bad : {false, true}) {
+    std::vector<float> values(1U << 20, 0.5F);
+    values[900'000] = bad ? std::numeric_limits<float>::infinity() : -3.0F;
+    const Plain plain(Dtype::kF32, 64, 1U << 14, values);
+    const Made made = plain.nvfp4();
+    std::vector<std::string> scales(6);
+    const auto fault = error_of(
+        [&] { parallel_for(scales.size(), 6, [&](std::size_t i) { scales[i] = plain.read(made[2]); }); });
+    CHECK(fault == (bad ? std::optional(ErrorKind::kMalformed) : std::nullopt));
+    if (!bad) CHECK(scales == std::vector<std::string>(6, scales[0]));
+  }
 }
 
 TEST_CASE("encode: magnitudes are forgotten beyond a ceiling, and found again") {
