@@ -17,6 +17,8 @@
 #include "base/json_write.h"
 #include "base/sizes.h"
 #include "base/text.h"
+#include "model/families.h"
+#include "model/module_path.h"
 #include "os/interrupt.h"
 #include "weights/quant/awq.h"
 #include "weights/quant/bitsandbytes.h"
@@ -26,6 +28,7 @@
 #include "weights/quant/gpt_oss.h"
 #include "weights/quant/gptq.h"
 #include "weights/quant/torchao.h"
+#include "weights/views.h"
 
 namespace mu {
 namespace {
@@ -128,8 +131,9 @@ class Planner {
       check_interrupt();
       const StoredWeight& stored = one;  // clang 14 captures no bindings
       const std::string& file = input_.weights.files[stored.weight->source].name;
-      plan_.weights.push_back(
-          {at, in_file(file, [&] { return plain_tensor(make(stored), plan_.target); }), bytes_of(stored)});
+      Tensor plain = in_file(file, [&] { return plain_tensor(make(stored), plan_.target); });
+      if (is_turned(plain)) plain = transpose(plain, 0, 1);
+      plan_.weights.push_back({at, std::move(plain), bytes_of(stored)});
     }
     require_companions(method);
     find_gone();
@@ -139,6 +143,18 @@ class Planner {
   }
 
  private:
+  // These libraries put a linear layer, which holds [out, in], in the place of Conv1D, which holds [in, out].
+  [[nodiscard]] bool is_turned(const Tensor& plain) const {
+    const ModelConfig* const config = input_.class_config();
+    const bool replaces = plan_.method == "bitsandbytes" || plan_.method == "gptq";
+    constexpr std::string_view kWeight = ".weight";
+    std::string_view module = plain.name;
+    if (config == nullptr || !replaces || !is_conv1d_family(config->model_type) || !module.ends_with(kWeight))
+      return false;
+    module.remove_suffix(kWeight.size());
+    return plain.shape.size() == 2 && is_conv1d_layer(last_component(module));
+  }
+
   [[nodiscard]] Dtype stated_target() const {
     if (const ModelConfig* const config = input_.class_config()) {
       for (const std::string& text : stated_dtypes(*config)) {

@@ -103,3 +103,13 @@ uncast() {
   model '{}' x.weight:F8_E4M3:8,8 x.scale_weight:F32: scaled_fp8:F8_E4M3:2
   expect 0 st-inspect --check=hub m
 }
+
+@test "--dequantize: Conv1D of GPT-2, which bitsandbytes holds as linear layers, is turned back" {
+  local type
+  for type in gpt2 llama; do
+    model "{\"model_type\":\"$type\",\"quantization_config\":{\"quant_method\":\"bitsandbytes\",\"load_in_8bit\":true}}" \
+      h.0.attn.c_proj.weight:I8:2,3 h.0.attn.c_proj.SCB:F32:2
+    expect 0 st-pack m -o out --dequantize
+    [ "$(st-inspect -t out | awk '/c_proj/ { print $3 }')" = "$([ $type = gpt2 ] && echo 3,2 || echo 2,3)" ]
+  done
+}

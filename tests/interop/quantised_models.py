@@ -238,9 +238,9 @@ def bitsandbytes4(kind, nested):
             storage = torch.uint8
         packed, state = bnb.quantize_4bit(weight, blocksize=size, quant_type=kind, compress_statistics=nested, quant_storage=storage)
         parts = state.as_dict(packed=True)
-        if kind == "nf4" and shape[1] >= size:
+        if kind == "nf4" and shape[1] % size == 0:
             plain = bnb.dequantize_4bit(packed, state).to(target)
-        else:  # its kernel for CPUs is wrong for short rows and gives FP4 negative zeros, so this is the one that others are tested against
+        else:  # its kernel for CPUs is wrong for rows that don't end with a block, and gives FP4 negative zeros, so this is the one that others are tested against
             absmax = bnb.dequantize_blockwise(state.absmax, state.state2) + state.offset if nested else state.absmax
             with torch.compiler.set_stance("force_eager"):
                 plain = _dequantize_4bit_compute(packed.view(torch.uint8).flatten(), absmax, state.code, size, shape, state.dtype).to(target)

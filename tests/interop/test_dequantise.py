@@ -5,7 +5,7 @@ import json
 
 import pytest
 import torch
-from quantised_models import E4M3, FLOATS, LAYOUTS, Random  # first: where the libraries are
+from quantised_models import E4M3, FLOATS, LAYOUTS, Random, X  # first: where the libraries are
 
 from compressed_tensors.entrypoints.convert.converters.ct_dequantizer import CompressedTensorsDequantizer
 from compressed_tensors.utils.match import match_name
@@ -55,6 +55,19 @@ def test_values(run, tmp_path, layout):
             assert f.metadata() == {"format": "pt"}
         if stored.settings is not None:
             assert json.loads((out / "config.json").read_text()) == {"model_type": "llama", "dtype": str(target)[6:]}
+
+
+@pytest.mark.parametrize("layout", ["bnb-nf4", "bnb-int8", "gptq-4-gptq"])
+def test_conv1d(run, tmp_path, layout):
+    """GPT-2 stores [in, out]; libraries that put their own linear layers there store [out, in]."""
+    stored = LAYOUTS[layout](Random(3), torch.bfloat16)
+    plain = stored.plain[f"{X}.weight"]
+    stored.tensors = {name.replace(X, "h.0.attn.c_proj"): tensor for name, tensor in stored.tensors.items()}
+    write(tmp_path / "in", stored, Random(4))
+    config = tmp_path / "in/config.json"
+    config.write_text(config.read_text().replace("llama", "gpt2"))
+    run("st-pack", tmp_path / "in", "--dequantize=bf16", "-o", tmp_path / "out")
+    same(load_file(tmp_path / "out/model.safetensors")["h.0.attn.c_proj.weight"], plain.T.contiguous())
 
 
 def folders(fixtures):
