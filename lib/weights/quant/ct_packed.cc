@@ -79,8 +79,12 @@ void read_scales(const Sources& sources, const Packed& p, const Piece& piece, Bu
 // Zero points as they are stored, without the offset, which codes have, too.
 void read_zeros(const Sources& sources, const Packed& p, const Piece& piece, Buffers& buffers) {
   buffers.zeros.resize(piece.rows * piece.groups);
-  if (p.zeros == 0)
-    return std::fill(buffers.zeros.begin(), buffers.zeros.end(), static_cast<float>(1U << (p.bits - 1)));
+  const auto middle = static_cast<float>(1U << (p.bits - 1));
+  if (p.zeros == 0) return std::fill(buffers.zeros.begin(), buffers.zeros.end(), middle);
+  if (p.one_scale) {
+    read_floats(sources, p.zeros, 0, std::span(buffers.zeros).first(1));
+    return std::fill(buffers.zeros.begin(), buffers.zeros.end(), buffers.zeros.front() + middle);
+  }
   const std::uint64_t row = piece.row % p.rows, base = piece.row / p.rows * p.zero_words;
   const std::uint64_t first = row * p.bits / kWord, last = ((row + piece.rows) * p.bits - 1) / kWord;
   buffers.words.resize((last + 1 - first) * piece.groups);
@@ -211,16 +215,20 @@ PlainWeight plain_ct_packed(const StoredWeight& stored, const QuantContext& cont
   const Tensor& scales = stored.require(".weight_scale");
   Shape fits = shape;
   fits.back() = p.groups;
-  check_scales(scales, p.one_scale ? Shape{1} : fits);
+  if (p.one_scale) fits = scales.shape.empty() ? Shape{} : Shape{1};
+  check_scales(scales, fits);
   p.scale_type = scales.dtype;
   p.rounds = scales.dtype != context.target;
   std::vector<Tensor> sources{weight, scales};
   if (!args.symmetric) {
     const Tensor& zeros = stored.require(".weight_zero_point");
-    fits[fits.size() - 2] = p.zero_words = (p.rows * p.bits + kWord - 1) / kWord;
-    if (zeros.dtype != Dtype::kI32 || zeros.shape != fits || p.one_scale)
-      throw malformed(fmt::format("'{}' is {} {}, and should be I32 {}", escape_name(zeros.name),
-                                  name(zeros.dtype), shape_text(zeros.shape), shape_text(fits)));
+    p.zero_words = (p.rows * p.bits + kWord - 1) / kWord;
+    // One alone is not packed.
+    if (!p.one_scale) fits[fits.size() - 2] = p.zero_words;
+    const Dtype dtype = p.one_scale ? Dtype::kI8 : Dtype::kI32;
+    if (zeros.dtype != dtype || zeros.shape != fits)
+      throw malformed(fmt::format("'{}' is {} {}, and should be {} {}", escape_name(zeros.name),
+                                  name(zeros.dtype), shape_text(zeros.shape), name(dtype), shape_text(fits)));
     p.zeros = sources.size();
     sources.push_back(zeros);
   }

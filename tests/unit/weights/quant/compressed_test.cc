@@ -135,6 +135,18 @@ TEST_CASE(
   CHECK(at_zero() == -8);
 }
 
+TEST_CASE("compressed-tensors: one scale and one zero point, which is not packed") {
+  Row row;
+  row.scales = entry("x.weight_scale", "F32", "[1]", 12, 16) + "," + entry("pad", "U8", "[4]", 8, 12);
+  row.more = "," + entry("x.weight_zero_point", "I8", "[1]", 32, 33);
+  row.data += "\xfd";  // -3
+  row.config = settings("\"g\":" + group(R"("num_bits":4,"strategy":"tensor","symmetric":false)"));
+  CHECK(row.model().floats(plain(row.model())) ==
+        std::vector<float>{-10, -8, -6, -4, -2, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20});
+  row.more = "," + entry("x.weight_zero_point", "I8", "[]", 32, 33);
+  CHECK(kind(row) == ErrorKind::kMalformed);
+}
+
 TEST_CASE("compressed-tensors: what can't be made plain is refused by name") {
   const auto refused = [](const std::string& config) {
     Row row;
