@@ -12,6 +12,7 @@ import tempfile
 
 LAYERS, HIDDEN, INNER = 14, 2048, 5632
 GOALS = {"fp8": 5, "nf4": 3, "quantise": 4}
+PRESETS = {"fp8-dynamic": "FP8_DYNAMIC", "mxfp4": "MXFP4", "nvfp4": "NVFP4A16"}
 LIBRARIES = f"{sys.prefix}/quantisation"
 
 PEERS = {
@@ -32,7 +33,7 @@ for name, tensor in tensors.items():
 save_file(plain, {out!r}, {{"format": "pt"}})""",
     "quantise": """
 from llmcompressor.entrypoints.model_free import model_free_ptq
-model_free_ptq({model!r}, {out!r}, scheme="FP8_DYNAMIC", ignore=["lm_head", "model.embed_tokens"], device="cpu")""",
+model_free_ptq({model!r}, {out!r}, scheme={preset!r}, ignore=["lm_head", "model.embed_tokens"], device="cpu")""",
 }
 
 
@@ -69,12 +70,13 @@ def main(report):
     os.environ.update(PYTHONPATH=LIBRARIES, CUDA_VISIBLE_DEVICES="")
     fresh = lambda: subprocess.run(["rm", "-rf", out], check=True) and os.sync()
     try:
-        for kind, what in {"fp8": "st-pack --dequantize, fp8 block, CPU / compressed-tensors", "nf4": "st-pack --dequantize, NF4, CPU / bitsandbytes",
-                           "quantise": "st-pack --quantize fp8-dynamic, CPU / llm-compressor"}.items():
+        rows = [("fp8", "", "", "st-pack --dequantize, fp8 block, CPU / compressed-tensors"), ("nf4", "", "", "st-pack --dequantize, NF4, CPU / bitsandbytes"),
+                *(("quantise", scheme, preset, f"st-pack --quantize {scheme}, CPU / llm-compressor") for scheme, preset in PRESETS.items())]
+        for kind, scheme, preset, what in rows:
             subprocess.run([sys.executable, __file__, "--make", kind, model], check=True)
             bench.GOALS[what] = GOALS[kind]
-            ours = [bench.BIN / "st-pack", "-q", model, "-o", out, *(["--quantize", "fp8-dynamic"] if kind == "quantise" else ["--dequantize"])]
-            bench.compare(what, ours, [sys.executable, "-c", PEERS[kind].format(model=str(model), out=str(out))], fresh, pairs=3, cpu=True)
+            ours = [bench.BIN / "st-pack", "-q", model, "-o", out, *(["--quantize", scheme] if scheme else ["--dequantize"])]
+            bench.compare(what, ours, [sys.executable, "-c", PEERS[kind].format(model=str(model), out=str(out), preset=preset)], fresh, pairs=3, cpu=True)
             print(f"{'':48} peak of the peer: {bench.ROWS[-1]['peer_peak_mib']:.0f} MiB", flush=True)
             shutil.rmtree(model)
     finally:

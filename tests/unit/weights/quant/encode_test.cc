@@ -81,7 +81,8 @@ TEST_CASE("encode: fixtures have the bytes of llm-compressor, in stretches of an
   const Encode nv = [&](auto set, auto i) { return encode_nvfp4(set, i, shared); };
   const std::pair<std::string, Encode> fixtures[] = {
       {"ct-fp8-dynamic", rows}, {"ct-fp8-block", blocks}, {"ct-mxfp4", mx}, {"ct-nvfp4", nv}};
-  for (const auto& [name, encode] : fixtures) {
+  for (const auto& [fixture, encode] : fixtures) {
+    const std::string name = fixture;
     CAPTURE(name);
     const QuantModel model(name);
     const std::string base = name == "ct-fp8-block" ? "/../base-160.safetensors" : "/../base-96.safetensors";
@@ -210,6 +211,6 @@ TEST_CASE("encode: magnitudes are forgotten beyond a ceiling, and found again") 
     ++found;
     return std::vector<float>(1U << 20);
   };
-  for (std::uint64_t strip : {0, 0, 1, 2, 2, 0}) cache.get(0, strip, find);
+  for (const std::uint64_t strip : {0U, 0U, 1U, 2U, 2U, 0U}) cache.get(0, strip, find);
   CHECK(found == 4);
 }
