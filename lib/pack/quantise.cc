@@ -46,8 +46,10 @@ void refuse_quantised(const Input& input) {
     throw hint(refused(fmt::format("is quantised already: {} has a {}", input.quantization->file,
                                    escape_name(input.quantization->place))));
   const std::vector<QuantPart> parts = quant_parts(input.weights.tensors);
-  const auto found = std::find_if(parts.begin(), parts.end(),
-                                  [](const QuantPart& part) { return part.role != QuantRole::kPlain; });
+  // A scale without a weight is a parameter that happens to be called so.
+  const auto found = std::find_if(parts.begin(), parts.end(), [](const QuantPart& part) {
+    return part.role == QuantRole::kWeight || (part.role == QuantRole::kScale && part.has_partner);
+  });
   if (found == parts.end()) return;
   const Tensor& tensor = input.weights.tensors[static_cast<std::size_t>(found - parts.begin())];
   throw hint(refused(

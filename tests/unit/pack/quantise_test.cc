@@ -115,6 +115,9 @@ TEST_CASE("quantise: what does not fit is refused by name, unless it is kept") {
   Model wide;
   wide.add("a.weight", {64, 64}, Dtype::kF64);
   CHECK(kind(wide, QuantScheme::kFp8Dynamic) == ErrorKind::kRefused);
+  Model learned;
+  learned.add("a.weight", {64, 64}).add("a.scales", {64});
+  CHECK_FALSE(kind(learned, QuantScheme::kFp8Dynamic));
   Model twice;
   twice.add("a.weight", {64, 64}).add("a.weight_packed", {64});
   CHECK(kind(twice, QuantScheme::kMxfp4) == ErrorKind::kRefused);
