@@ -16,6 +16,7 @@
 #include "inspect/report.h"
 #include "inspect/safety.h"
 #include "remote.h"
+#include "st-inspect-plain.h"
 #include "weights/layout.h"
 #include "weights/open/open.h"
 #include "weights/ranks/copies.h"
@@ -202,8 +203,9 @@ int measure(const InspectOptions& options, const Input& input, const std::vector
   return measure_with(options, input, tensors, nullptr, base);
 }
 
-int measure_part(const InspectOptions& o, const Input& input, const std::vector<const Tensor*>& tensors) {
-  const MeasurePlan plan{input.name, o.filters, o.sort.value_or(""), o.stats, o.hash};
+int measure_part(const InspectOptions& o, const Input& input, const std::vector<const Tensor*>& tensors,
+                 std::optional<Dtype> plain) {
+  const MeasurePlan plan{input.name, o.filters, o.sort.value_or(""), o.stats, o.hash, plain};
   const PartUnits units = part_units(plan, *o.part, input.weights, tensors);
   if (o.common.dry_run) {
     out(part_text(units, input.weights, tensors));
@@ -225,11 +227,14 @@ int combine(InspectOptions o) {
   if (!plan.sort.empty()) o.sort = plan.sort;
   o.stats = plan.stats;
   o.hash = plan.hash;
+  o.dequantize = plan.plain.has_value();
+  o.plain_dtype = plan.plain;
   o.combine = false;
   derive(o);
-  const Input input =
+  Input input =
       open_operand(plan.path, StreamData::kLeave, {.components = FolderOptions::Components::kBeside});
   require_loadable(input);
+  if (o.dequantize) dequantize(o, input);
   const std::vector<const Tensor*> tensors = choose_tensors(input.weights, o.globs, o.sort_key);
   parts.require_whole(input.weights, tensors);
   return measure_with(o, input, tensors, &parts, nullptr);

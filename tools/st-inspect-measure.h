@@ -2,6 +2,7 @@
 // st-inspect --stats, --hash, --check and --json: the views that read the values, in parts too.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "model/input.h"
@@ -16,9 +17,9 @@ void warn_of_danger(const Input& input);
 int measure(const InspectOptions& options, const Input& input, const std::vector<const Tensor*>& tensors,
             const Input* base);
 
-// --part: the numbers of one part.
-int measure_part(const InspectOptions& options, const Input& input,
-                 const std::vector<const Tensor*>& tensors);
+// --part: the numbers of one part; `plain` is the type in which the tensors were made plain, if they were.
+int measure_part(const InspectOptions& options, const Input& input, const std::vector<const Tensor*>& tensors,
+                 std::optional<Dtype> plain);
 
 // --combine: what its operands, the parts, say about the whole.
 int combine(InspectOptions options);

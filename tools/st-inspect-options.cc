@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "cli/part.h"
+#include "model/dequantise.h"
 #include "net/libcurl_version.h"
 
 namespace mu {
@@ -75,10 +76,13 @@ void derive(InspectOptions& o) {
   if (o.part && (o.paths.size() != 1 || o.paths[0] == "-" || o.combine || o.check || !(o.stats || o.hash)))
     throw usage("--part needs one PATH and --stats or --hash");
   if (o.common.dry_run && !o.part) throw usage("-n needs --part");
-  if (o.combine && (views_of(o) > (o.stats || o.hash || o.check ? 1 : 0) || o.sort || !o.filters.empty()))
-    throw usage("--combine takes no other view, --sort or --filter")
+  if (o.combine &&
+      (views_of(o) > (o.stats || o.hash || o.check ? 1 : 0) || o.sort || !o.filters.empty() || o.dequantize))
+    throw usage("--combine takes no other view, --sort, --filter or --dequantize")
         .hint("give them to the runs with --part");
   if (o.base && (!o.check || o.combine)) throw usage("--base needs --check, and excludes --combine");
+  if (o.dequantize && (o.header || o.metadata || o.check))
+    throw usage("--dequantize has no meaning for --header, --metadata and --check");
   if (o.base && *o.base == "-") throw usage("--base can't be standard input");
   if (o.diff && o.paths.size() != 2)
     throw usage(fmt::format("--diff compares two inputs, not {}", o.paths.size()));
@@ -90,7 +94,7 @@ void derive(InspectOptions& o) {
 
 InspectOptions parse_inspect_options(int argc, char** argv) {
   InspectOptions o;
-  std::optional<std::string> names, part;
+  std::optional<std::string> names, part, dequantize;
   App app(kText);
   app.operands(o.paths);
   app.group("Views (default: an overview)");
@@ -115,6 +119,8 @@ InspectOptions parse_inspect_options(int argc, char** argv) {
   app.value("--fail-on", "nan,inf", o.fail_on, "exit 1 when --stats finds any");
   app.value("--part", "I/N|auto", part, "measure part I of N (--stats, --hash), as JSON");
   app.flag("--combine", o.combine, "join parts (PATHs) into what one run prints");
+  app.optional_value("--dequantize", "TYPE", "", dequantize,
+                     "show quantised weights plain, in bf16, f16 or f32");
   app.group("With --diff");
   app.list("--map", "s/ERE/NEW/", o.maps, "rename the first input's tensors (repeatable)");
   app.value("--rtol", "X", o.rtol, "relative tolerance (0), as in torch.allclose");
@@ -126,6 +132,8 @@ InspectOptions parse_inspect_options(int argc, char** argv) {
   app.parse(static_cast<int>(arguments.size()), arguments.data());
   set_names(o, names);
   if (o.paths.empty()) throw usage("name a PATH").hint("see st-inspect --help");
+  o.dequantize = dequantize.has_value();
+  if (dequantize && !dequantize->empty()) o.plain_dtype = parse_plain_dtype(*dequantize);
   if (part) o.part = parse_part_option(*part);
   derive(o);
   return o;

@@ -13,6 +13,7 @@
 #include "base/part.h"
 #include "cli/app.h"
 #include "inspect/listing.h"
+#include "tensor/dtype.h"
 
 namespace mu {
 
@@ -22,10 +23,11 @@ inline constexpr std::string_view kAllKeys = "*";
 struct InspectOptions {
   std::vector<std::string> paths, filters, maps;
   bool tensors = false, names = false, header = false, stats = false, hash = false, diff = false,
-       ignore_dtype = false, names_as_is = false, combine = false;
+       ignore_dtype = false, names_as_is = false, combine = false, dequantize = false;
   std::optional<std::string> tree, metadata, check, base, print, sort, fail_on, rtol, atol;
   CommonOptions common;
   std::optional<Part> part;
+  std::optional<Dtype> plain_dtype;  // of --dequantize; nothing: what the config says
   // Derived.
   std::vector<Glob> globs;
   SortKey sort_key = SortKey::kOffset;

@@ -20,6 +20,7 @@
 #include "remote.h"
 #include "st-inspect-measure.h"
 #include "st-inspect-options.h"
+#include "st-inspect-plain.h"
 #include "weights/open/open.h"
 
 namespace {
@@ -46,15 +47,16 @@ int diff(const Options& o) {
   options.ignore_dtype = o.ignore_dtype;
   options.names_as_is = o.names_as_is;
   const FolderOptions folder_options{.components = FolderOptions::Components::kBeside};
-  const Input a = open_operand(o.paths[0], StreamData::kSpool, folder_options);
+  Input a = open_operand(o.paths[0], StreamData::kSpool, folder_options);
   require_loadable(a);
-  const Input b = open_operand(o.paths[1], StreamData::kSpool, folder_options);
+  Input b = open_operand(o.paths[1], StreamData::kSpool, folder_options);
   require_loadable(b);
+  const PlainSides plain = prepare_sides(o, a, b);
   Progress progress("comparing", a.weights.total_bytes(), o.common.show_progress());
   options.same_files = same_files(a.weights, b.weights);
   const Diff result = diff_inputs(a, b, options, o.common.thread_count(), progress);
   if (const std::string seen = seen_through_text(result.names); !seen.empty()) print_note(seen);
-  out(o.common.json ? diff_json(a, b, result) : diff_text(result, out_width()));
+  out(o.common.json ? diff_json(a, b, plain, result) : diff_text(result, out_width()));
   warn_of_danger(a);
   warn_of_danger(b);
   return is_refused(a) || is_refused(b) ? 4 : result.same() ? 0 : 1;
@@ -78,8 +80,8 @@ void print_metadata(const Options& o, const Input& input) {
 }
 
 StreamData stdin_data(const Options& o) {
-  if (o.header || o.names) return StreamData::kLeave;
-  return o.stats || o.hash || o.print ? StreamData::kSpool : StreamData::kCount;
+  if (o.header || (o.names && !o.dequantize)) return StreamData::kLeave;
+  return o.stats || o.hash || o.print || o.dequantize ? StreamData::kSpool : StreamData::kCount;
 }
 
 // The model of --base, with the names that loaders see. Only headers are read, and its config, which lies beside a
@@ -99,12 +101,15 @@ Input open_base(const std::string& path) {
 }
 
 int inspect(const Options& o, const std::string& path, const Input* base) {
-  const Input input =
+  Input input =
       open_operand(path, stdin_data(o),
                    {.everything = o.tree.has_value(), .components = FolderOptions::Components::kBeside});
   if (!o.check) require_loadable(input);
+  std::optional<Dtype> plain;
+  if (o.dequantize) plain = dequantize(o, input);
+  if (o.print && !o.dequantize) prepare_print(o, input);
   const std::vector<const Tensor*> tensors = choose_tensors(input.weights, o.globs, o.sort_key);
-  if (o.part) return measure_part(o, input, tensors);
+  if (o.part) return measure_part(o, input, tensors, plain);
   if (o.print) {
     print_slice(input.weights, *o.print, o.common.json);
   } else if (o.header) {

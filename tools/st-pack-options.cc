@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "cli/console.h"
 #include "cli/part.h"
+#include "model/dequantise.h"
 #include "os/file.h"
 #include "pack/output_kind.h"
 
@@ -28,14 +29,6 @@ Dtype target_dtype(std::string_view text) {
   }
   throw usage(
       fmt::format("--dtype takes bf16, f16, f32, f64, f8_e4m3 or f8_e5m2, not '{}'", escape_name(text)));
-}
-
-Dtype plain_dtype(std::string_view text) {
-  const std::optional<Dtype> dtype = parse_user_dtype(text);
-  for (const Dtype allowed : {Dtype::kBF16, Dtype::kF16, Dtype::kF32}) {
-    if (dtype == allowed) return allowed;
-  }
-  throw usage(fmt::format("--dequantize takes bf16, f16 or f32, not '{}'", escape_name(text)));
 }
 
 std::set<std::string> read_names(const std::string& path, bool null) {
@@ -104,7 +97,7 @@ StPackOptions parse_pack_options(int argc, char** argv) {
   if (!o.output || o.output->empty()) throw usage("name the output with -o OUT").hint("see st-pack --help");
   if (part) o.part = parse_part_option(*part);
   o.dequantize = dequantize.has_value();
-  if (dequantize && !dequantize->empty()) o.plain_dtype = plain_dtype(*dequantize);
+  if (dequantize && !dequantize->empty()) o.plain_dtype = parse_plain_dtype(*dequantize);
   if (quantize) o.quantize = parse_quant_scheme(*quantize);
   if (!quantize && !o.keep.empty()) throw usage("--keep is for --quantize");
   if (quantize && experts == "stack") throw usage("--quantize splits experts, which --experts stack stacks");

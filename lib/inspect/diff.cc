@@ -196,6 +196,13 @@ void write_names(JsonWriter& json, const ComparedNames& names) {
   json.end_object();
 }
 
+void write_plain(JsonWriter& json, const PlainSides& plain) {
+  json.key("dequantized").begin_object();
+  if (plain.a) json.member("a", name(*plain.a));
+  if (plain.b) json.member("b", name(*plain.b));
+  json.end_object();
+}
+
 }  // namespace
 
 std::uint64_t Diff::count(DiffKind kind) const {
@@ -242,7 +249,7 @@ std::string diff_text(const Diff& diff, std::size_t width) {
              names);
 }
 
-std::string diff_json(const Input& a, const Input& b, const Diff& diff) {
+std::string diff_json(const Input& a, const Input& b, const PlainSides& plain, const Diff& diff) {
   std::string text;
   JsonWriter json(text);
   json.begin_object()
@@ -250,6 +257,7 @@ std::string diff_json(const Input& a, const Input& b, const Diff& diff) {
       .member("a", a.name)
       .member("b", b.name);
   json.member("same", diff.same());
+  if (plain.a || plain.b) write_plain(json, plain);
   if (diff.names.is_seen_through()) write_names(json, diff.names);
   json.key("tensors").begin_array();
   for (const TensorDiff& tensor : diff.tensors) {

@@ -11,6 +11,7 @@
 #include "base/rename.h"
 #include "cli/progress.h"
 #include "inspect/compared_names.h"
+#include "inspect/compared_plain.h"
 #include "model/input.h"
 #include "tensor/compare.h"
 
@@ -49,6 +50,6 @@ Diff diff_inputs(const Input& a, const Input& b, const DiffOptions& options, uns
 
 // One line for each tensor that differs, broken at `width` columns (0: never), and a summary.
 std::string diff_text(const Diff& diff, std::size_t width);
-std::string diff_json(const Input& a, const Input& b, const Diff& diff);
+std::string diff_json(const Input& a, const Input& b, const PlainSides& plain, const Diff& diff);
 
 }  // namespace mu

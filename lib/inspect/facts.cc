@@ -10,9 +10,11 @@
 #include "base/sizes.h"
 #include "base/text.h"
 #include "inspect/rank_pieces.h"
+#include "model/dequantise.h"
 #include "model/pickled.h"
 #include "model/placeholders.h"
 #include "model/tied.h"
+#include "os/far.h"
 #include "os/folder.h"
 #include "weights/layout.h"
 
@@ -155,6 +157,19 @@ void note_objects(const Input& input, std::vector<std::string>& notes) {
     notes.push_back(fmt::format("{} of the storages do not belong to any tensor", format_size(unreferenced)));
 }
 
+void note_quantised(const Input& input, InputFacts& facts) {
+  if (!facts.quantised) {
+    if (input.quantization && input.folder && !input.is_adapter())
+      facts.notes.push_back(fmt::format("{} has a {}, but no tensor is quantised", input.quantization->file,
+                                        escape_name(input.quantization->place)));
+    return;
+  }
+  facts.notes.emplace_back("quantised: parameters are counted as stored");
+  if (is_far_name(input.name)) return;  // trying reads small tensors
+  if (const std::string objection = plain_objection(input); !objection.empty())
+    facts.notes.push_back("st-pack --dequantize refuses: " + objection);
+}
+
 // The container, unless it is safetensors.
 std::string describe_container(const Input& input) {
   if (input.weights.files.empty()) return "";
@@ -194,7 +209,8 @@ InputFacts gather_facts(const Input& input) {
       facts.notes.push_back(
           fmt::format("{} is a recent dtype: older readers refuse the file", name(total.dtype)));
   }
-  if (input.quantization) facts.notes.push_back("quantised: parameters are counted as stored");
+  facts.quantised = sum_up_quantised(input);
+  note_quantised(input, facts);
   note_tied(input, facts.notes);
   note_objects(input, facts.notes);
   if (const std::optional<FromRanks>& ranks = input.weights.from_ranks)
@@ -202,6 +218,19 @@ InputFacts gather_facts(const Input& input) {
   if (const Placeholders placeholders(input.weights.tensors); placeholders.found())
     facts.notes.emplace_back(placeholders.text() + ": placeholders of ZeRO stage 3");
   return facts;
+}
+
+std::string quantisation_text(const QuantSummary& summary) {
+  std::string text = escape_name(summary.method.empty() ? "by an unknown method" : summary.method);
+  if (!summary.format.empty()) text += " " + escape_name(summary.format);
+  if (const std::optional<double> bits = summary.effective_bits())
+    text += fmt::format(", {:.2f} bits a weight", *bits);
+  text += fmt::format(" ({} of {})", group_digits(summary.modules.size()),
+                      summary.matrices == 1 ? "1 matrix" : group_digits(summary.matrices) + " matrices");
+  if (summary.plain_bytes > 0)
+    text += fmt::format("; plain in {}: {} parameters, {}", short_name(summary.target),
+                        group_digits(summary.plain_parameters), format_size(summary.plain_bytes));
+  return text;
 }
 
 std::optional<Level> level_reached(const Findings& findings) {

@@ -3,11 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "model/input.h"
+#include "model/quant_summary.h"
 
 namespace mu {
 
@@ -23,11 +25,15 @@ struct InputFacts {
   std::string description;         // one line for the user
   std::vector<DtypeTotal> dtypes;  // largest first
   std::uint64_t tensors = 0, elements = 0, bytes = 0;
-  std::uint64_t stored_bytes = 0;  // the same, with the pieces that the file of a rank has
+  std::uint64_t stored_bytes = 0;         // the same, with the pieces that the file of a rank has
+  std::optional<QuantSummary> quantised;  // nothing: all tensors are plain
   std::vector<std::string> notes;
 };
 
 InputFacts gather_facts(const Input& input);
+
+// "compressed-tensors nvfp4-pack-quantized, 4.50 bits a weight (14 of 16 matrices)".
+std::string quantisation_text(const QuantSummary& summary);
 
 // The strongest level that no finding breaks; nullopt if the reference library would not load the input.
 std::optional<Level> level_reached(const Findings& findings);

@@ -17,6 +17,7 @@
 #include "cli/console.h"
 #include "cli/table.h"
 #include "inspect/fold.h"
+#include "inspect/joined.h"
 #include "inspect/object.h"
 #include "inspect/rank_pieces.h"
 #include "inspect/safety.h"
@@ -184,8 +185,13 @@ std::string overview_text(const Input& input, const InputFacts& facts, const Fin
                                 format_size(facts.stored_bytes) + (has_pieces(input) ? " of them here," : ""),
                                 plural(facts.tensors, "tensor"), plural(input.weights.files.size(), "file")),
                     width);
+  const bool joins = facts.quantised && !has_pieces(input);
+  if (joins) text += paragraph("quantised: " + quantisation_text(*facts.quantised), width);
   if (facts.dtypes.size() > 1 && !has_pieces(input)) text += "\n" + dtype_table(facts, width);
-  if (!tensors.empty()) text += "\n" + groups_table(input, tensors, width);
+  if (!tensors.empty())
+    text +=
+        "\n" + (joins ? groups_table(input, join_quantised(input, *facts.quantised, tensors).tensors, width)
+                      : groups_table(input, tensors, width));
   const Metadata metadata = input.weights.merged_metadata();
   if (metadata.size() > (metadata.contains("format") ? 1U : 0U))
     text += fmt::format("\n  metadata: {} (--metadata shows them)\n", plural(metadata.size(), "key"));

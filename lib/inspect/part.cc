@@ -55,6 +55,7 @@ std::string fingerprint_of(const MeasurePlan& plan, const Weights& weights,
     fingerprint.add(type_name(*tensor));
     fingerprint.add(tensor->size);
   }
+  if (plan.plain) fingerprint.add(name(*plan.plain));
   return fingerprint.finish();
 }
 
@@ -131,6 +132,10 @@ MeasurePlan read_plan(const JsonValue& root) {
                    root.find("hashes") != nullptr};
   if (!plan.sort.empty() && !sort_key_of(plan.sort))
     throw malformed(fmt::format("tensors can't be sorted by '{}'", escape_name(plan.sort)));
+  if (const std::string* const plain = root.find_string("dequantize")) {
+    plan.plain = parse_dtype(*plain);
+    if (!plan.plain) throw malformed(fmt::format("'{}' is not a dtype", escape_name(*plain)));
+  }
   for (const JsonValue& filter : must_find(root, "filter").items()) {
     if (filter.as_string() == nullptr) throw malformed("a filter in the part is not text");
     plan.filters.push_back(*filter.as_string());
@@ -178,7 +183,9 @@ std::string measure_part(const MeasurePlan& plan, const Part& part, const Weight
   json.begin_object().member("schema", kSchema).member("path", plan.path).member("sort", plan.sort);
   json.key("filter").begin_array();
   for (const std::string& filter : plan.filters) json.value(filter);
-  json.end_array().member("plan", fingerprint_of(plan, weights, tensors));
+  json.end_array();
+  if (plan.plain) json.member("dequantize", name(*plan.plain));
+  json.member("plan", fingerprint_of(plan, weights, tensors));
   json.member("index", part.index).member("count", part.count);
   if (plan.stats) {
     std::vector<const Tensor*> chosen;

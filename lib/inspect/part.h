@@ -21,6 +21,7 @@ struct MeasurePlan {
   std::vector<std::string> filters;  // --filter
   std::string sort;                  // --sort; empty: not given
   bool stats = false, hash = false;
+  std::optional<Dtype> plain{};  // --dequantize, in this type
 };
 
 // The units of one part, ascending. A unit of hashing is a file of the set or, numbered after the files, a

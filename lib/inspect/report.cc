@@ -38,6 +38,16 @@ void write_model(JsonWriter& json, const Input& input) {
   }
 }
 
+void write_quantisation(JsonWriter& json, const InputFacts& facts) {
+  if (!facts.quantised) return;
+  const QuantSummary& summary = *facts.quantised;
+  if (summary.plain_bytes > 0)
+    json.member("logical_parameters", summary.plain_parameters).member("plain_bytes", summary.plain_bytes);
+  json.key("quantization").begin_object().member("method", summary.method).member("format", summary.format);
+  if (const std::optional<double> bits = summary.effective_bits()) json.member("effective_bits", *bits);
+  json.member("modules", std::uint64_t{summary.modules.size()}).end_object();
+}
+
 void write_stats(JsonWriter& json, const TensorStats& stats) {
   json.member("count", stats.count);
   if (stats.finite > 0)
@@ -130,6 +140,7 @@ std::string input_json(const Input& input, const InputFacts& facts, const Findin
   json.member("tensor_count", facts.tensors)
       .member("parameters", facts.elements)
       .member("bytes", facts.bytes);
+  write_quantisation(json, facts);
   json.key("dtypes").begin_array();
   for (const DtypeTotal& total : facts.dtypes) {
     json.begin_object()

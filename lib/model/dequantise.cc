@@ -19,6 +19,7 @@
 #include "base/text.h"
 #include "model/families.h"
 #include "model/module_path.h"
+#include "model/quant_summary.h"
 #include "os/interrupt.h"
 #include "weights/quant/awq.h"
 #include "weights/quant/bitsandbytes.h"
@@ -92,7 +93,8 @@ std::string_view family_text(QuantFamily family) {
   return "a value beside a scale";
 }
 
-// Tells the method of files without a config. What is called weight_scale may be anybody's.
+}  // namespace
+
 std::string_view method_by_marks(const Input& input, const std::vector<QuantPart>& parts) {
   const std::vector<Tensor>& tensors = input.weights.tensors;
   for (std::size_t i = 0; i < tensors.size(); ++i) {
@@ -113,20 +115,27 @@ std::string_view method_by_marks(const Input& input, const std::vector<QuantPart
   return input.weights.merged_metadata().contains("_quantization_metadata") ? "comfy" : "";
 }
 
+Dtype stated_plain_dtype(const Input& input) {
+  if (const ModelConfig* const config = input.class_config()) {
+    for (const std::string& text : stated_dtypes(*config)) {
+      const std::optional<Dtype> dtype = parse_user_dtype(text);
+      if (dtype == Dtype::kBF16 || dtype == Dtype::kF16 || dtype == Dtype::kF32) return *dtype;
+    }
+  }
+  return Dtype::kBF16;
+}
+
+namespace {
+
 class Planner {
  public:
   Planner(const Input& input, std::optional<Dtype> target)
       : input_(input), tensors_(input.weights.tensors), parts_(quant_parts(tensors_)) {
-    plan_.target = target.value_or(stated_target());
+    plan_.target = target.value_or(stated_plain_dtype(input));
   }
 
   PlainModel run() {
-    group();
-    const Method& method = find_method();
-    plan_.method = method.name;
-    require_family(method);
-    const QuantContext context{input_.weights, settings(), plan_.target};
-    const PlainOf make = in_file(input_.name, [&] { return method.open(context); });
+    const PlainOf make = open();
     for (const auto& [at, one] : stored_) {
       check_interrupt();
       const StoredWeight& stored = one;  // clang 14 captures no bindings
@@ -135,11 +144,16 @@ class Planner {
       if (is_turned(plain)) plain = transpose(plain, 0, 1);
       plan_.weights.push_back({at, std::move(plain), bytes_of(stored)});
     }
-    require_companions(method);
+    require_companions(*method_);
     find_gone();
     require_scaled();
     require_names();
     return std::move(plan_);
+  }
+
+  void try_first() {
+    const PlainOf make = open();
+    if (!stored_.empty()) make(stored_.front().second);
   }
 
  private:
@@ -155,14 +169,13 @@ class Planner {
     return plain.shape.size() == 2 && is_conv1d_layer(last_component(module));
   }
 
-  [[nodiscard]] Dtype stated_target() const {
-    if (const ModelConfig* const config = input_.class_config()) {
-      for (const std::string& text : stated_dtypes(*config)) {
-        const std::optional<Dtype> dtype = parse_user_dtype(text);
-        if (dtype == Dtype::kBF16 || dtype == Dtype::kF16 || dtype == Dtype::kF32) return *dtype;
-      }
-    }
-    return Dtype::kBF16;
+  PlainOf open() {
+    group();
+    method_ = &find_method();
+    plan_.method = method_->name;
+    require_family(*method_);
+    context_.emplace(QuantContext{input_.weights, settings(), plan_.target});
+    return in_file(input_.name, [&] { return method_->open(*context_); });
   }
 
   [[nodiscard]] const JsonValue& settings() const {
@@ -338,6 +351,8 @@ class Planner {
   const std::vector<Tensor>& tensors_;
   std::vector<QuantPart> parts_;
   std::vector<std::pair<std::size_t, StoredWeight>> stored_, unscaled_;  // with the index of the weight
+  const Method* method_ = nullptr;
+  std::optional<QuantContext> context_;
   PlainModel plan_;
 };
 
@@ -364,6 +379,23 @@ bool is_quantised(const Input& input) {
 
 PlainModel plan_plain(const Input& input, std::optional<Dtype> target) {
   return Planner(input, target).run();
+}
+
+Dtype parse_plain_dtype(std::string_view text) {
+  const std::optional<Dtype> dtype = parse_user_dtype(text);
+  for (const Dtype allowed : {Dtype::kBF16, Dtype::kF16, Dtype::kF32}) {
+    if (dtype == allowed) return allowed;
+  }
+  throw usage(fmt::format("--dequantize takes bf16, f16 or f32, not '{}'", escape_name(text)));
+}
+
+std::string plain_objection(const Input& input) {
+  try {
+    Planner(input, std::nullopt).try_first();
+  } catch (const Error& error) {
+    return error.message();
+  }
+  return "";
 }
 
 namespace {
@@ -426,7 +458,10 @@ std::string scheme_text(const PlainFacts& facts) {
 
 PlainChange make_plain(Input& input, PlainModel plan) {
   PlainChange change;
-  change.facts = {plan.method, "", plan.target, plan.weights.size(), plan.stored_bytes(), plan.plain_bytes()};
+  const std::optional<QuantSummary> summary = sum_up_quantised(input);
+  change.facts = {plan.method,         summary ? summary->format : "",
+                  plan.target,         plan.weights.size(),
+                  plan.stored_bytes(), plan.plain_bytes()};
   change.line = fmt::format("is quantised ({}): {} dequantised to {}, {} -> {}", scheme_text(change.facts),
                             plural(change.facts.weights, "weight"), short_name(plan.target),
                             format_size(change.facts.stored_bytes), format_size(change.facts.plain_bytes));

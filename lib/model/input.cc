@@ -23,6 +23,7 @@
 #include "model/placeholders.h"
 #include "model/rank_state.h"
 #include "model/tied.h"
+#include "os/far.h"
 #include "os/file.h"
 #include "os/folder.h"
 #include "weights/npy.h"
@@ -390,6 +391,7 @@ Input open_input(const std::string& path, StreamData stdin_data, const FolderOpt
     input.weights = input.choice.is_index ? open_sharded(path, options.key) : open_weights(path, options.key);
   }
   require_key_used(input, options.key);
+  if (!is_far_name(path)) read_beside(input, {path});  // of what lies elsewhere, only what is named
   return input;
 }
 
@@ -407,7 +409,7 @@ Input open_inputs(const std::vector<std::string>& operands, StreamData stdin_dat
   }
   if (paths.size() == 1 && arrays.empty()) {
     Input input = open_input(paths.front(), stdin_data, options);
-    if (!input.folder) read_beside(input, paths);
+    if (!input.folder && is_far_name(paths.front())) read_beside(input, paths);
     return input;
   }
   refuse_folder_options(options);

@@ -28,8 +28,8 @@ struct Input {
   std::optional<ModelConfig> config;
   std::optional<AdapterConfig> adapter;
   std::optional<TrainerState> state;
-  std::optional<ModelConfig> config_beside;   // of files to pack: the config.json in the folder of them all
-  std::optional<QuantSettings> quantization;  // the configs call the weights quantised; of files to pack, too
+  std::optional<ModelConfig> config_beside;   // of files: the config.json in the folder of them all
+  std::optional<QuantSettings> quantization;  // the configs call the weights quantised; of files, too
   // JSON files of the folder that could not be read (MD-JSON), folders that are named but not there
   // (MD-COMPONENT); level kHub.
   Findings folder_findings;

@@ -103,6 +103,9 @@ struct Reduced {
 
 // The module that a name comes down to.
 Reduced reduce(std::string_view name) {
+  // bitsandbytes writes what kind it is behind another dot.
+  if (const std::size_t state = name.rfind(".quant_state."); state != std::string_view::npos)
+    name = name.substr(0, state + std::string_view(".quant").size());
   const std::size_t dot = name.rfind('.');
   std::string_view parent = dot == std::string_view::npos ? "" : name.substr(0, dot);
   constexpr std::string_view kWeight = ".weight";

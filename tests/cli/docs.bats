@@ -93,6 +93,7 @@ recipes() {
     mkdir "$BATS_TEST_TMPDIR/${page##*/}"
     cd "$BATS_TEST_TMPDIR/${page##*/}"
     scene
+    cp -r "$FIXTURES/quantized/fp8-block" fp8
     [ "${page##*/}" = st-pack.1 ] || st-pack -q checkpoint-40 -o out
     [ "${page##*/}" = lora-extract.1 ] || lora-extract -q --base pair/base --tuned pair/tuned --rank auto -o found > /dev/null
     # Those that read from a hub find a model there.

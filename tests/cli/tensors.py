@@ -4,7 +4,7 @@ import json
 import struct
 import sys
 
-BYTES = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "I64": 8, "I32": 4, "U32": 4, "I8": 1, "U8": 1}
+BYTES = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "I64": 8, "I32": 4, "U32": 4, "I16": 2, "I8": 1, "U8": 1}
 header, at = {}, 0
 for text in sys.argv[2:]:
     name, dtype, shape = text.rsplit(":", 2)

@@ -9,7 +9,7 @@ _st_inspect() {
   esac
   if [[ $word == -* ]]; then
     mapfile -t COMPREPLY < <(compgen -W "--tensors --names --tree --header --metadata --print --stats --hash --check --base --diff
-      --filter --sort --fail-on --part --combine --dry-run --map --rtol --atol --ignore-dtype --json --null --threads --progress --no-progress --color
+      --filter --sort --dequantize --fail-on --part --combine --dry-run --map --rtol --atol --ignore-dtype --json --null --threads --progress --no-progress --color
       --quiet --verbose --help --version" -- "$word")
   else
     mapfile -t COMPREPLY < <(compgen -f -- "$word")

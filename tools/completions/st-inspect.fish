@@ -15,6 +15,7 @@ complete -c st-inspect -l sort -x -a "name size offset dtype" -d "name, size, of
 complete -c st-inspect -l part -x -a "auto" -d "measure part I of N"
 complete -c st-inspect -l combine -d "join parts into what one run prints"
 complete -c st-inspect -s n -l dry-run -d "print the part and read nothing else"
+complete -c st-inspect -l dequantize -d "quantised weights made plain: =bf16, =f16 or =f32"
 complete -c st-inspect -l fail-on -x -a "nan inf nan,inf" -d "exit 1 when --stats finds any"
 complete -c st-inspect -l map -x -d "rename the first input's tensors"
 complete -c st-inspect -l rtol -x -d "relative tolerance"

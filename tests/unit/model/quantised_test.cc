@@ -152,3 +152,10 @@ TEST_CASE("quantised: what a config says, at any depth") {
   CHECK(modelopt_settings(parse_json(R"({"quantization":{"quant_algo":"FP8"}})").root)->stores_scales);
   CHECK_FALSE(modelopt_settings(parse_json(R"({"producer":{}})").root).has_value());
 }
+
+TEST_CASE("quantised: what bitsandbytes says of a weight belongs to its module") {
+  const std::vector<Tensor> tensors = {{"a.weight", Dtype::kU8, {8, 1}, 0, 0, 0},
+                                       {"a.weight.absmax", Dtype::kF32, {1}, 0, 0, 0},
+                                       {"a.weight.quant_state.bitsandbytes__nf4", Dtype::kU8, {90}, 0, 0, 0}};
+  for (const QuantPart& part : quant_parts(tensors)) CHECK(part.module == "a");
+}

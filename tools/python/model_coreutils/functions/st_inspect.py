@@ -12,7 +12,7 @@ ST_INSPECT = Command(
     "st_inspect",
     operands="paths",
     flags="tensors header stats hash diff combine ignore_dtype dry_run null quiet verbose",
-    maybe="names tree metadata check",
+    maybe="names tree metadata check dequantize",
     values="print base sort fail_on part rtol atol threads",
     lists="filter map",
     files="base",
@@ -41,6 +41,7 @@ def st_inspect(
     fail_on: Optional[str] = None,
     part: Optional[str] = None,
     combine: bool = False,
+    dequantize: Union[bool, str] = False,
     # With --diff
     map: Strings = (),
     rtol: Optional[float] = None,
@@ -77,6 +78,7 @@ def st_inspect(
       fail_on       ok is False when stats finds any
       part          measure part I of N (stats, hash), as JSON
       combine       join parts (PATHs) into what one run prints
+      dequantize    show quantised weights plain, in bf16, f16 or f32
 
     With --diff:
       map           rename the first input's tensors
