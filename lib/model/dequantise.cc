@@ -93,40 +93,6 @@ std::string_view family_text(QuantFamily family) {
   return "a value beside a scale";
 }
 
-}  // namespace
-
-std::string_view method_by_marks(const Input& input, const std::vector<QuantPart>& parts) {
-  const std::vector<Tensor>& tensors = input.weights.tensors;
-  for (std::size_t i = 0; i < tensors.size(); ++i) {
-    switch (parts[i].family) {
-      case QuantFamily::kBitsandbytes:
-        return "bitsandbytes";
-      case QuantFamily::kTorchao:
-        return "torchao";
-      case QuantFamily::kBlocks:
-        return "mxfp4";
-      case QuantFamily::kComfy:
-        return "comfy";
-      default:
-        break;
-    }
-    if (tensors[i].name.ends_with("weight_scale_inv")) return "fp8";
-  }
-  return input.weights.merged_metadata().contains("_quantization_metadata") ? "comfy" : "";
-}
-
-Dtype stated_plain_dtype(const Input& input) {
-  if (const ModelConfig* const config = input.class_config()) {
-    for (const std::string& text : stated_dtypes(*config)) {
-      const std::optional<Dtype> dtype = parse_user_dtype(text);
-      if (dtype == Dtype::kBF16 || dtype == Dtype::kF16 || dtype == Dtype::kF32) return *dtype;
-    }
-  }
-  return Dtype::kBF16;
-}
-
-namespace {
-
 class Planner {
  public:
   Planner(const Input& input, std::optional<Dtype> target)

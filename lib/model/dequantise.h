@@ -34,13 +34,6 @@ struct PlainModel {
 // Whether configs or tensors say that weights are quantised.
 bool is_quantised(const Input& input);
 
-// The method of files whose config does not name one, by marks that no other leaves; empty: there are none. What is
-// called weight_scale may be anybody's.
-std::string_view method_by_marks(const Input& input, const std::vector<QuantPart>& parts);
-
-// The type that plain weights get unless another is asked for: the config's, else bf16.
-Dtype stated_plain_dtype(const Input& input);
-
 // What --dequantize= takes: bf16, f16 or f32. Throws kUsage for others.
 Dtype parse_plain_dtype(std::string_view text);
 

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "model/input.h"
@@ -38,6 +39,13 @@ struct QuantSummary {
   // Of the modules, all that belongs to them counted; nothing if it is not known.
   [[nodiscard]] std::optional<double> effective_bits() const;
 };
+
+// The method of files whose config does not name one, by marks that no other leaves; empty: there are none. What is
+// called weight_scale may be anybody's.
+std::string_view method_by_marks(const Input& input, const std::vector<QuantPart>& parts);
+
+// The type that plain weights get unless another is asked for: the config's, else bf16.
+Dtype stated_plain_dtype(const Input& input);
 
 // Nothing if no tensor is quantised. Throws nothing for what is torn, and reads at most some small tensors.
 std::optional<QuantSummary> sum_up_quantised(const Input& input);
