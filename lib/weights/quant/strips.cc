@@ -12,7 +12,7 @@
 namespace mu {
 namespace {
 
-constexpr std::uint64_t kStripBytes = 4U << 20;
+constexpr std::uint64_t kStripBytes = 8U << 20;  // a matrix of 4096 x 14336 in four strips
 
 }  // namespace
 

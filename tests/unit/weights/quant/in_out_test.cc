@@ -113,8 +113,8 @@ TEST_CASE("gptq: dynamic says otherwise for some modules") {
 }
 
 TEST_CASE("gptq: stretches of many strips are those of the whole") {
-  // 8 bits, 4096 inputs, 1500 outputs: 6 MiB.
-  constexpr std::size_t kRows = 1024, kOutputs = 1500, kGroups = 2;
+  // 8 bits, 4096 inputs, 2500 outputs: 10 MiB.
+  constexpr std::size_t kRows = 1024, kOutputs = 2500, kGroups = 2;
   std::mt19937 random(3);
   std::string codes(kRows * kOutputs * 4, '\0'), zeros(kGroups * kOutputs, '\0'), scales;
   for (char& c : codes) c = static_cast<char>(random());
@@ -122,8 +122,8 @@ TEST_CASE("gptq: stretches of many strips are those of the whole") {
   for (std::size_t i = 0; i < kGroups * kOutputs; ++i) scales += words({std::bit_cast<std::uint32_t>(1.0F)});
   const std::size_t a = codes.size(), b = a + zeros.size(), c = b + scales.size();
   const QuantModel model(
-      entry("x.qweight", "I32", "[1024,1500]", 0, a) + "," + entry("x.qzeros", "I32", "[2,375]", a, b) + "," +
-          entry("x.scales", "F32", "[2,1500]", b, c),
+      entry("x.qweight", "I32", "[1024,2500]", 0, a) + "," + entry("x.qzeros", "I32", "[2,625]", a, b) + "," +
+          entry("x.scales", "F32", "[2,2500]", b, c),
       codes + zeros + scales, R"({"bits":8,"group_size":2048,"checkpoint_format":"gptq_v2"})");
   const PlainWeight weight = plain(model);
   const std::string out = model.bytes(weight, Dtype::kF32, 300'001);
