@@ -12,7 +12,6 @@
 namespace mu {
 
 struct RoundedBF16 {
-  static constexpr int kMantissa = 7;
   static constexpr float kEpsilon = 0x1p-7F, kTiny = 0x1p-126F;
   static float round(float x) {
     return std::bit_cast<float>(bf16_to_f32(f32_to_bf16(std::bit_cast<std::uint32_t>(x))));
@@ -20,13 +19,11 @@ struct RoundedBF16 {
 };
 
 struct RoundedF16 {
-  static constexpr int kMantissa = 10;
   static constexpr float kEpsilon = 0x1p-10F, kTiny = 0x1p-14F;
   static float round(float x) { return std::bit_cast<float>(round_to_f16(std::bit_cast<std::uint32_t>(x))); }
 };
 
 struct RoundedF32 {
-  static constexpr int kMantissa = 23;
   static constexpr float kEpsilon = 0x1p-23F, kTiny = 0x1p-126F;
   static float round(float x) { return x; }
 };
