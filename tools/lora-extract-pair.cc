@@ -15,6 +15,7 @@
 #include "lora/low_rank.h"
 #include "lora/report.h"
 #include "model/hf_cache.h"
+#include "model/quant_summary.h"
 #include "os/folder.h"
 #include "os/stage.h"
 #include "pack/report.h"
@@ -23,13 +24,27 @@
 
 namespace mu {
 
-Input open_model(const std::string& path) {
+namespace {
+
+// `plain`: gets what decides the values of quantised weights that were made plain; null: they stay as they are.
+Input open_prepared(const std::string& path, std::string* plain) {
   if (path == "-") throw usage("--base and --tuned can't be standard input");
   Input input = open_input(path, StreamData::kCount);
-  const Prepared prepared = prepare_model(input, {});
+  const bool make_plain = plain != nullptr && sum_up_quantised(input).has_value();
+  const Prepared prepared = prepare_model(input, {.make_plain = make_plain});
   for (const std::string& note : prepared.notes) print_note(fmt::format("{}: {}", escape_name(path), note));
+  if (prepared.plain) {
+    print_note(fmt::format("{} {}", escape_name(path), prepared.plain->line));
+    *plain = prepared.plain->recipe;
+  }
   require_model(input, "merge it first: st-pack BASE --adapter DIR");
   return input;
+}
+
+}  // namespace
+
+Input open_model(const std::string& path) {
+  return open_prepared(path, nullptr);
 }
 
 namespace {
@@ -158,8 +173,9 @@ std::string kernel_of(const LoraExtractOptions& o, bool shared) {
 }  // namespace
 
 int extract_pair_mode(const LoraExtractOptions& o) {
-  const Input base = open_model(*o.base);
-  Input tuned = open_model(*o.tuned);
+  std::string plain_base, plain_tuned;
+  const Input base = open_prepared(*o.base, &plain_base);
+  Input tuned = open_prepared(*o.tuned, &plain_tuned);
   const PairPlan plan = plan_pair(base, tuned, with_ties(o.pair, base, tuned));
   const bool shared = o.part || exists(PartsFolder(o.output, "").path());
   PairRunOptions options{.rank = o.rank,
@@ -168,6 +184,7 @@ int extract_pair_mode(const LoraExtractOptions& o) {
                          .exact = o.exact,
                          .kernel = kernel_of(o, shared),
                          .base_id = o.base_id.empty() ? id_of(*o.base) : o.base_id,
+                         .plain = {plain_base, plain_tuned},
                          .threads = o.common.thread_count(),
                          .on_bytes = {}};
   std::vector<std::size_t> units(plan.tensors.size());

@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "lora/pair_plan.h"
@@ -32,6 +33,8 @@ struct PairRunOptions {
   bool exact = false;           // iterate until the error is optimal to one part in a million
   std::string kernel = "auto";
   std::string base_id;
+  std::pair<std::string, std::string>
+      plain{};  // of base and tuned: how quantised weights were made plain, or nothing
   unsigned threads = 1;
   std::function<void(std::uint64_t)> on_bytes;  // called with the bytes of each finished pair
 };

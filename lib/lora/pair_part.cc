@@ -131,6 +131,9 @@ std::string pair_fingerprint(const PairPlan& plan, const PairRunOptions& o, cons
   }
   fingerprint.add(base.weights, by);
   fingerprint.add(tuned.weights, by);
+  for (const std::string* const plain : {&o.plain.first, &o.plain.second}) {
+    if (!plain->empty()) fingerprint.add(*plain);
+  }
   return fingerprint.finish();
 }
 

@@ -65,9 +65,10 @@ class Planner {
   PairPlan plan() {
     for (const Input* side : {&base_, &tuned_}) {
       if (side->quantization)
-        throw malformed(side->quantization->file + " has a " + side->quantization->place +
-                        ": differences of quantised weights mean nothing")
-            .in_file(escape_name(side->name));
+        throw malformed(fmt::format("{} has a {}, but no tensor is quantised", side->quantization->file,
+                                    escape_name(side->quantization->place)))
+            .in_file(escape_name(side->name))
+            .hint("take it out of the config if the weights are plain");
     }
     plan_.conv1d = tuned_.config && is_conv1d_family(tuned_.config->model_type);
     plan_.task_type = task_type();
