@@ -164,6 +164,16 @@ bool holds_nothing(const PairResult& result) {
   return false;
 }
 
+// The exit code, having said how many modules miss the tolerance.
+int judge(const PairResult& result, double tolerance) {
+  const auto misses = std::count_if(result.modules.begin(), result.modules.end(),
+                                    [&](const ModuleReport& module) { return module.error > tolerance; });
+  if (misses > 0)
+    print_warning(fmt::format("{} above the tolerance of {:g}",
+                              plural(static_cast<std::uint64_t>(misses), "module"), tolerance));
+  return misses > 0 ? 1 : 0;
+}
+
 // Throws for a kernel that this machine can't run, so that a dry run refuses it, too.
 std::string kernel_of(const LoraExtractOptions& o, bool shared) {
   const std::string_view wanted = shared && o.kernel == "auto" ? Products::shared_name() : o.kernel;
@@ -225,13 +235,7 @@ int extract_pair_mode(const LoraExtractOptions& o) {
   print_lost(result);
   print_note(fmt::format("{}: {} of rank {}, kernel {}", escape_name(o.output),
                          plural(result.modules.size(), "module"), result.config.rank, result.kernel));
-  if (!o.tolerance) return 0;
-  const auto misses = std::count_if(result.modules.begin(), result.modules.end(),
-                                    [&](const ModuleReport& module) { return module.error > *o.tolerance; });
-  if (misses > 0)
-    print_warning(fmt::format("{} above the tolerance of {:g}",
-                              plural(static_cast<std::uint64_t>(misses), "module"), *o.tolerance));
-  return misses > 0 ? 1 : 0;
+  return o.tolerance ? judge(result, *o.tolerance) : 0;
 }
 
 }  // namespace mu
