@@ -29,7 +29,6 @@
 #include "weights/quant/gpt_oss.h"
 #include "weights/quant/gptq.h"
 #include "weights/quant/torchao.h"
-#include "weights/views.h"
 
 namespace mu {
 namespace {
@@ -107,7 +106,7 @@ class Planner {
       const StoredWeight& stored = one;  // clang 14 captures no bindings
       const std::string& file = input_.weights.files[stored.weight->source].name;
       Tensor plain = in_file(file, [&] { return plain_tensor(make(stored), plan_.target); });
-      if (is_turned(plain)) plain = transpose(plain, 0, 1);
+      if (is_turned(plain)) plain = turned(plain);
       plan_.weights.push_back({at, std::move(plain), bytes_of(stored)});
     }
     require_companions(*method_);

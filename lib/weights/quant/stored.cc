@@ -4,11 +4,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
+#include <memory>
 #include <utility>
 
 #include "base/error.h"
 #include "base/text.h"
 #include "tensor/cast.h"
+#include "weights/quant/strips.h"
+#include "weights/views.h"
 
 namespace mu {
 
@@ -39,6 +43,24 @@ Tensor plain_tensor(PlainWeight weight, Dtype target) {
                     CastReport report;
                     cast(Dtype::kF32, target, std::as_bytes(std::span(plain)), out, report);
                   });
+}
+
+Tensor turned(const Tensor& plain) {
+  const Tensor view = transpose(plain, 0, 1);
+  const std::uint64_t row = view.shape[1] * bits(view.dtype) / 8;
+  auto strips = std::make_shared<Strips>(view.shape[0], std::vector<std::uint64_t>{row});
+  return computed(
+      view.name, view.dtype, view.shape, {view},
+      [strips = std::move(strips), row](const Sources& sources, std::uint64_t at, std::span<std::byte> out) {
+        while (!out.empty()) {
+          const std::shared_ptr<const Strips::Strip> strip = strips->around(sources, at / row);
+          const std::uint64_t from = at - strip->first * row;
+          const std::size_t count = std::min<std::size_t>(out.size(), strip->count * row - from);
+          std::memcpy(out.data(), strip->bytes[0].data() + from, count);
+          out = out.subspan(count);
+          at += count;
+        }
+      });
 }
 
 }  // namespace mu

@@ -57,4 +57,7 @@ using PlainOf = std::function<PlainWeight(const StoredWeight&)>;
 // The tensor of type `target`, in the place of `stored`: its values are rounded to it once.
 Tensor plain_tensor(PlainWeight weight, Dtype target);
 
+// A plain matrix with rows and columns exchanged. Its values are made along rows, so many columns are read at once.
+Tensor turned(const Tensor& plain);
+
 }  // namespace mu

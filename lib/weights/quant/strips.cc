@@ -39,7 +39,7 @@ std::shared_ptr<Strips::Kept> Strips::find(std::uint64_t unit) {
 std::shared_ptr<const Strips::Strip> Strips::around(const Sources& sources, std::uint64_t unit) {
   thread_local std::shared_ptr<const Strip> in_use;
   const std::shared_ptr<Kept> strip = find(unit);
-  in_use = strip;
+  if (in_use != strip) in_use.reset();
   const std::lock_guard lock(strip->reading);
   if (!strip->read) {
     strip->bytes.resize(unit_bytes_.size());
@@ -51,6 +51,7 @@ std::shared_ptr<const Strips::Strip> Strips::around(const Sources& sources, std:
     }
     strip->read = true;
   }
+  in_use = strip;  // what was read may have been made of strips of its own
   return strip;
 }
 
