@@ -2,8 +2,8 @@
 // Eight values take as many bytes as one has bits. These become eight bytes in three steps, each of which moves the
 // upper half of every field away from the lower one: shifts and masks alone, whatever the width.
 //
-// Differences of codes are whole numbers below 256, which floats (and the 16-bit types) hold exactly; so is the product
-// of such a number with a 16-bit scale. A product with an f32 scale is rounded once.
+// Differences of codes are whole numbers below 256, which floats (and the 16-bit types) hold exactly; so is the
+// product of such a number with a 16-bit scale. A product with an f32 scale is rounded once.
 #include "weights/quant/codes.h"
 
 #include <algorithm>

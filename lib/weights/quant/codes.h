@@ -18,8 +18,8 @@ void unpack_codes(unsigned bits, const std::byte* packed, std::size_t count, std
 // The four bits of each word from bit `shift` on.
 void nibbles_of_words(const std::byte* words, std::size_t count, unsigned shift, std::uint8_t* codes);
 
-// Columns [first, first + out.size()) of a row. Column j has scale and zero point j / group, counted from the group that
-// `first` is in.
+// Columns [first, first + out.size()) of a row. Column j has scale and zero point j / group, counted from the group
+// that `first` is in.
 struct CodeGroups {
   std::uint64_t first = 0, group = 0;
   const float* scales = nullptr;

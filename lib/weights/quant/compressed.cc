@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Names, patterns and the order of groups are judged as match_quantizable_tensors of compressed_tensors/utils/match.py judges
-// them, formats as QuantizationScheme says them: the group's own, or that of the whole config.
+// Names, patterns and the order of groups are judged as match_quantizable_tensors of compressed_tensors/utils/match.py
+// judges them, formats as QuantizationScheme says them: the group's own, or that of the whole config.
 #include "weights/quant/compressed.h"
 
 #include <fmt/format.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A stretch of the plain tensor is cut into pieces: rows from and to the same column. Only the first and the last piece of a
-// stretch are parts of rows, so a piece has no more elements than the stretch, however long rows are.
+// A stretch of the plain tensor is cut into pieces: rows from and to the same column. Only the first and the last
+// piece of a stretch are parts of rows, so a piece has no more elements than the stretch, however long rows are.
 #include "weights/quant/ct_packed.h"
 
 #include <fmt/format.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// compressed-tensors' pack-quantized: whole numbers of 1 to 8 bits, row after row in 32-bit words (PackedQuantizationCompressor of
-// compressed_tensors 0.20; weight_g_idx as 0.10 read it).
+// compressed-tensors' pack-quantized: whole numbers of 1 to 8 bits, row after row in 32-bit words
+// (PackedQuantizationCompressor of compressed_tensors 0.20; weight_g_idx as 0.10 read it).
 #pragma once
 
 #include "weights/quant/ct_args.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The first version of the format stores zero points less one, taken from whole words, so that a zero point of 0 borrowed from its
-// neighbour. Adding it to the whole word undoes that.
+// The first version of the format stores zero points less one, taken from whole words, so that a zero point of 0
+// borrowed from its neighbour. Adding it to the whole word undoes that.
 #include "weights/quant/gptq.h"
 
 #include <fmt/format.h>

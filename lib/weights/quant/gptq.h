@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// GPTQ as AutoGPTQ and GPTQModel store it (BaseQuantLinear.dequantize_weight of gptqmodel 7): X.qweight, X.qzeros, X.scales and
-// X.g_idx.
+// GPTQ as AutoGPTQ and GPTQModel store it (BaseQuantLinear.dequantize_weight of gptqmodel 7): X.qweight, X.qzeros,
+// X.scales and X.g_idx.
 #pragma once
 
 #include "weights/quant/stored.h"

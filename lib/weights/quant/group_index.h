@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// g_idx: which group of scales each column of a weight is in, where quantisation took the columns in an order of its own
-// (act-order, desc_act).
+// g_idx: which group of scales each column of a weight is in, where quantisation took the columns in an order of its
+// own (act-order, desc_act).
 #pragma once
 
 #include <cstdint>
@@ -16,8 +16,8 @@ namespace mu {
 bool check_group_index(const Weights& weights, const Tensor& index, std::uint64_t columns,
                        std::uint64_t groups);
 
-// Fills `out` with the groups of columns from `first` on. Throws kMalformed for one that is not below `groups`: a file may
-// have changed since it was checked.
+// Fills `out` with the groups of columns from `first` on. Throws kMalformed for one that is not below `groups`: a file
+// may have changed since it was checked.
 void read_group_index(const Sources& sources, std::size_t which, std::uint64_t first, std::uint64_t groups,
                       std::span<std::uint32_t> out);
 

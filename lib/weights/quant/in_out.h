@@ -16,8 +16,8 @@ struct InOutWeight {
   std::string name{};            // of the plain tensor
   unsigned bits = 4;             // 2, 4 or 8
   std::uint64_t group_size = 0;  // rows of [in, out] that share a scale; 0: all
-  // The values of a word follow one another along the outputs (AWQ), else along the inputs. Zero points always lie along
-  // the outputs.
+  // The values of a word follow one another along the outputs (AWQ), else along the inputs. Zero points always lie
+  // along the outputs.
   bool along_outputs = false;
   std::array<unsigned, 16> places{};  // of the outputs of a word, counted in values from the lowest bit
   std::uint32_t added = 0;            // to each word of zero points, before it is taken apart

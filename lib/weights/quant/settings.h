@@ -10,7 +10,8 @@
 
 namespace mu {
 
-// A whole number of 1 or more; nothing where it is absent, null, or -1, by which libraries mean "all in one". Throws kMalformed.
+// A whole number of 1 or more; nothing where it is absent, null, or -1, by which libraries mean "all in one". Throws
+// kMalformed.
 std::optional<std::uint64_t> find_size(const JsonValue& settings, std::string_view key);
 
 }  // namespace mu

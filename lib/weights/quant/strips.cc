@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The threads that write a tensor take its stretches in order, so that most are in one strip, and the first of them reads
-// it for all. Each thread holds the strip that it used last, and nothing else does: what is no longer
-// needed is gone, and memory grows with threads, not with tensors.
+// The threads that write a tensor take its stretches in order, so that most are in one strip, and the first of them
+// reads it for all. Each thread holds the strip that it used last, and nothing else does: what is no longer needed is
+// gone, and memory grows with threads, not with tensors.
 #include "weights/quant/strips.h"
 
 #include <algorithm>

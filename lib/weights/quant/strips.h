@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Weights that are stored the other way round than their plain tensors: [in, out] instead of [out, in] by GPTQ and AWQ,
-// [out, in] instead of [in, out] by gpt-oss. A row of the plain tensor is a column of what is stored, so that a few rows
-// are spread over all of it, and each stretch would cost a pass over the whole. So a strip of many rows is read at once and kept as long as a thread is working on it.
+// Weights that are stored the other way round than their plain tensors: [in, out] instead of [out, in] by GPTQ and
+// AWQ, [out, in] instead of [in, out] by gpt-oss. A row of the plain tensor is a column of what is stored, so that a
+// few rows are spread over all of it, and each stretch would cost a pass over the whole. So a strip of many rows is
+// read at once and kept as long as a thread is working on it.
 #pragma once
 
 #include <cstddef>
@@ -19,8 +20,8 @@ class Strips {
   static constexpr std::uint64_t kLargestUnit = 8U << 20;  // bytes; more than any model needs
   static constexpr std::uint64_t kSpare = 8;               // bytes, which may be read
 
-  // Units are the fewest rows that have whole bytes of their own in each source. Unit u of source i is its bytes
-  // [u * unit_bytes[i], (u + 1) * unit_bytes[i]): a transposed view (weights/views.h). The last unit may have fewer rows.
+  // Units are the fewest rows that have whole bytes of their own in each source. Unit u of source i is its bytes [u *
+  // unit_bytes[i], (u + 1) * unit_bytes[i]): a transposed view (weights/views.h). The last unit may have fewer rows.
   Strips(std::uint64_t units, std::vector<std::uint64_t> unit_bytes);
 
   struct Strip {
