@@ -163,6 +163,11 @@ TEST_CASE("encode: a group of zeros, and weights near nothing, in NVFP4") {
   CHECK(zero.read(made[2]) == "\0\0\x80\x3f"s);  // 1: no scale fits
 }
 
+TEST_CASE("encode: the scale that a set of NVFP4 shares is rounded twice, as torch divides a number") {
+  const Plain plain(Dtype::kBF16, 1, 16, group(1.0390625F, 16));
+  CHECK(plain.read(plain.nvfp4()[2]) == "\0\0\x21\x45"s);  // 2576; 2688 / 1.0390625 is nearer to 2592
+}
+
 TEST_CASE("encode: NaN and infinity are found and named, whoever looks first") {
   for (const float bad : {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
     const Plain plain(Dtype::kBF16, 1, 32, group(bad));
