@@ -18,8 +18,9 @@ bool is_one_of(std::string_view part, const std::array<std::string_view, N>& par
 
 constexpr std::array<std::string_view, 7> kHeads = {"lm_head",    "score",     "classifier",         "v_head",
                                                     "qa_outputs", "embed_out", "classification_head"};
-constexpr std::array<std::string_view, 6> kEmbeddings = {"wte",        "wpe",    "tok_embeddings",
-                                                         "embeddings", "shared", "relative_attention_bias"};
+constexpr std::array<std::string_view, 4> kEmbeddings = {"wte", "wpe", "tok_embeddings", "embeddings"};
+// T5's, which are called so only as modules, not as what holds others.
+constexpr std::array<std::string_view, 2> kEmbeddingModules = {"shared", "relative_attention_bias"};
 // The containers in which a "gate" chooses experts.
 constexpr std::array<std::string_view, 5> kExpertContainers = {"mlp", "block_sparse_moe", "feed_forward",
                                                                "ffn", "moe"};
@@ -49,6 +50,7 @@ std::string_view left_plain_as(std::string_view module, std::string_view model_t
     if (is_router(parts, i)) return "router";
     if (parts[i] == "conv1d") return "convolution";
   }
+  if (is_one_of(parts.back(), kEmbeddingModules)) return "embedding";
   if (is_conv1d_family(model_type) && is_conv1d_layer(parts.back())) return "stored transposed";
   return "";
 }

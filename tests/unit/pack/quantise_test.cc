@@ -93,12 +93,13 @@ TEST_CASE("quantise: whole parts of names tell what stays") {
        {"lm_head", "model.embed_tokens", "transformer.wte", "score", "model.layers.0.mlp.gate",
         "model.layers.0.block_sparse_moe.gate", "model.layers.1.mlp.shared_expert_gate",
         "l.feed_forward.router", "model.visual.blocks.0.attn.qkv", "vision_tower.x.fc1",
-        "multi_modal_projector.linear_1", "l.linear_attn.conv1d", "v_head.summary", "a.q_norm"}) {
+        "multi_modal_projector.linear_1", "l.linear_attn.conv1d", "v_head.summary", "shared", "a.q_norm"}) {
     CAPTURE(module);
     CHECK_FALSE(left_plain_as(module, "llama").empty());
   }
-  for (const char* module : {"model.layers.0.mlp.gate_proj", "l.self_attn.gate", "l.mlp.experts.0.up_proj",
-                             "l.scores", "h.0.attn.c_attn", "l.router_proj", "l.visualizer"}) {
+  for (const char* module :
+       {"model.layers.0.mlp.gate_proj", "l.self_attn.gate", "l.mlp.experts.0.up_proj", "l.scores",
+        "h.0.attn.c_attn", "l.router_proj", "l.mlp.shared.up_proj", "l.visualizer"}) {
     CAPTURE(module);
     CHECK(left_plain_as(module, "llama").empty());
   }
