@@ -113,3 +113,9 @@ uncast() {
     [ "$(st-inspect -t out | awk '/c_proj/ { print $3 }')" = "$([ $type = gpt2 ] && echo 3,2 || echo 2,3)" ]
   done
 }
+
+@test "hostile: whatever a layout trusts is changed, one thing at a time" {
+  local every=41
+  ! ldd "$BIN_DIR/st-pack" | grep -qE 'asan|tsan' || every=211  # each run takes longer
+  expect 0 python3 "$BATS_TEST_DIRNAME/hostile_quantised.py" "$FIXTURES/quantized" "$BATS_TEST_TMPDIR/hostile" "$every"
+}
