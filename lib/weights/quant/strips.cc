@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The threads that write a tensor take its stretches in order, so that most are in one strip, and the first of them
 // reads it for all. Each thread holds the strip that it used last, and nothing else does: what is no longer needed is
-// gone, and memory grows with threads, not with tensors.
+// gone, and memory does not grow with tensors. The buffers of strips that are gone are used again: malloc would keep
+// some for each thread that ever read one.
 #include "weights/quant/strips.h"
 
 #include <algorithm>
@@ -14,7 +15,53 @@ namespace {
 
 constexpr std::uint64_t kStripBytes = 8U << 20;  // a matrix of 4096 x 14336 in four strips
 
+using Buffer = std::vector<std::byte>;
+
+class Spares {
+ public:
+  static Spares& all() {
+    static Spares spares;
+    return spares;
+  }
+
+  // One of this size.
+  Buffer take(std::size_t size) {
+    Buffer buffer;
+    {
+      const std::lock_guard lock(mutex_);
+      // The one that fits best, unless it is far too large: a strip has a large source and small ones.
+      auto best = buffers_.end();
+      for (auto i = buffers_.begin(); i != buffers_.end(); ++i) {
+        if (i->capacity() >= size && i->capacity() / 4 <= size &&
+            (best == buffers_.end() || i->capacity() < best->capacity()))
+          best = i;
+      }
+      if (best != buffers_.end()) {
+        buffer = std::move(*best);
+        buffers_.erase(best);
+      }
+    }
+    buffer.resize(size);
+    return buffer;
+  }
+
+  void give(Buffer buffer) {
+    constexpr std::size_t kMost = 4;
+    const std::lock_guard lock(mutex_);
+    buffers_.push_back(std::move(buffer));
+    if (buffers_.size() > kMost) buffers_.erase(buffers_.begin());
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<Buffer> buffers_;
+};
+
 }  // namespace
+
+Strips::Kept::~Kept() {
+  for (Buffer& buffer : bytes) Spares::all().give(std::move(buffer));
+}
 
 Strips::Strips(std::uint64_t units, std::vector<std::uint64_t> unit_bytes)
     : units_(units), unit_bytes_(std::move(unit_bytes)) {
@@ -45,7 +92,7 @@ std::shared_ptr<const Strips::Strip> Strips::around(const Sources& sources, std:
     strip->bytes.resize(unit_bytes_.size());
     for (std::size_t i = 0; i < unit_bytes_.size(); ++i) {
       const std::uint64_t begin = strip->first * unit_bytes_[i], size = strip->count * unit_bytes_[i];
-      strip->bytes[i].resize(size + kSpare);
+      strip->bytes[i] = Spares::all().take(static_cast<std::size_t>(size + kSpare));
       const std::uint64_t stored = std::min(size, sources[i].size - std::min(sources[i].size, begin));
       sources.read(i, begin, std::span(strip->bytes[i]).first(stored));
     }

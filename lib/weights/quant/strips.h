@@ -33,6 +33,10 @@ class Strips {
 
  private:
   struct Kept : Strip {
+    Kept() = default;
+    ~Kept();
+    Kept(const Kept&) = delete;
+    Kept& operator=(const Kept&) = delete;
     std::mutex reading;
     bool read = false;
   };
