@@ -46,7 +46,8 @@ PlainOf plain_awq(const QuantContext& context) {
     one.name = stored.module + ".weight";
     one.codes = stored.weight;
     one.scales = &stored.require(".scales");
-    if (!symmetric) one.zeros = &stored.require(".qzeros");
+    // Where they are stored, kernels read them, whatever the config says.
+    one.zeros = symmetric ? stored.find(".qzeros") : &stored.require(".qzeros");
     return plain_in_out(one, context);
   };
 }

@@ -204,6 +204,9 @@ PlainWeight plain_ct_packed(const StoredWeight& stored, const QuantContext& cont
     throw refused(fmt::format("'{}' is packed as {} of {} bits, and whole numbers of 1 to 8 bits are read",
                               escape_name(weight.name), args.is_float ? "floats" : "whole numbers",
                               args.num_bits));
+  if (const Tensor* const global = stored.find(".weight_global_scale"))
+    throw refused(fmt::format("'{}' belongs to packed whole numbers, which can't be made plain with that",
+                              escape_name(global->name)));
   Packed p;
   p.bits = static_cast<unsigned>(args.num_bits);
   Shape shape = plain_shape(stored, context, p.bits);

@@ -173,6 +173,10 @@ TEST_CASE("compressed-tensors: zero points beside a weight that has none by the 
   CHECK(kind(row) == ErrorKind::kRefused);
   row.config = settings("\"g\":" + group(std::string(kFourBits) + R"(,"symmetric":false)"));
   CHECK(row.model().floats(plain(row.model()))[0] == 0);
+  row.more =
+      "," + entry("x.weight_global_scale", "F32", "[1]", 32, 36) + "," + entry("pad", "U8", "[4]", 36, 40);
+  row.config = Row().config;
+  CHECK(kind(row) == ErrorKind::kRefused);
 }
 
 TEST_CASE("compressed-tensors: settings that make no sense are malformed") {

@@ -178,13 +178,15 @@ TEST_CASE(
   const PlainOf make = plain_awq(model.context());
   model.check_fixture([&](const StoredWeight& stored, const QuantContext&) { return make(stored); },
                       ".qweight");
-  const QuantModel word(entry("x.qweight", "I32", "[1,1]", 0, 4) + "," +
-                            entry("x.qzeros", "I32", "[1,1]", 4, 8) + "," +
-                            entry("x.scales", "F32", "[1,8]", 8, 40),
-                        words({0x76543210, 0, 0x3F800000, 0x3F800000, 0x3F800000, 0x3F800000, 0x3F800000,
-                               0x3F800000, 0x3F800000, 0x40000000}),
-                        R"({"bits":4,"group_size":1,"zero_point":true,"version":"GEMM"})");
-  CHECK(word.floats(plain(word, plain_awq)) == std::vector<float>{0, 4, 1, 5, 2, 6, 3, 14});
+  for (const std::string_view has_zeros : {"true", "false"}) {  // kernels read them, whatever the config says
+    const QuantModel word(
+        entry("x.qweight", "I32", "[1,1]", 0, 4) + "," + entry("x.qzeros", "I32", "[1,1]", 4, 8) + "," +
+            entry("x.scales", "F32", "[1,8]", 8, 40),
+        words({0x76543210, 0, 0x3F800000, 0x3F800000, 0x3F800000, 0x3F800000, 0x3F800000, 0x3F800000,
+               0x3F800000, 0x40000000}),
+        fmt::format(R"({{"bits":4,"group_size":1,"zero_point":{},"version":"GEMM"}})", has_zeros));
+    CHECK(word.floats(plain(word, plain_awq)) == std::vector<float>{0, 4, 1, 5, 2, 6, 3, 14});
+  }
 }
 
 TEST_CASE("awq: without zero points, and what is refused or malformed") {
