@@ -84,15 +84,15 @@ PackPlan make_plan(const Options& o, const PackOptions& options, const std::vect
   std::vector<Prepared> components;
   for (Component& component : input.components)
     components.push_back(component.input.has_weights ? prepare_model(component.input, how) : Prepared());
-  if (o.dequantize && !prepared.plain &&
-      std::none_of(components.begin(), components.end(), [](const Prepared& one) { return one.plain; }))
-    throw refused("nothing in it is quantised")
-        .in_file(escape_name(input.name))
-        .hint("leave out --dequantize; --dtype casts plain tensors");
   for (const Finding& finding : input.folder_findings.list()) {
     if (finding.rule == "MD-COMPONENT") print_warning(escape_name(finding.file) + ": " + finding.message);
   }
-  return plan_pack(input, prepared, options, kind, components);
+  PackPlan plan = plan_pack(input, prepared, options, kind, components);
+  if (o.dequantize && plan.plain.empty())
+    throw refused("nothing in it is quantised")
+        .in_file(escape_name(input.name))
+        .hint("leave out --dequantize; --dtype casts plain tensors");
+  return plan;
 }
 
 void report(const Options& o, const PackPlan& plan, const Input& input, const WriteResult& result,

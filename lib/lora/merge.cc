@@ -89,8 +89,10 @@ class Merger {
       auto merged = std::make_shared<MergedTensor>(base_.weights(), *base_.find(names.front()),
                                                    std::move(work.steps), std::move(work.rows));
       for (const std::string& one : names)
-        compute_tensor(*base_.find(one), [merged](const Sources&, std::uint64_t at,
-                                                  std::span<std::byte> out) { merged->read(at, out); });
+        compute_tensor(*base_.find(one),
+                       [merged](const Sources& sources, std::uint64_t at, std::span<std::byte> out) {
+                         merged->read(at, out, sources.losses());
+                       });
     }
     return std::move(base_.result);
   }

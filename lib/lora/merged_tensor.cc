@@ -100,11 +100,11 @@ MergedTensor::MergedTensor(const Weights& base, Tensor tensor, std::vector<Merge
 
 MergedTensor::~MergedTensor() = default;
 
-void MergedTensor::decode_base(std::uint64_t first, std::span<float> values) const {
+void MergedTensor::decode_base(std::uint64_t first, std::span<float> values, CastReport* losses) const {
   const std::uint64_t element = bits(tensor_.dtype) / 8;
   thread_local std::vector<std::byte> bytes;
   bytes.resize(values.size() * static_cast<std::size_t>(element));
-  base_.read(tensor_, first * element, bytes);
+  base_.read(tensor_, first * element, bytes, losses);
   CastReport report;
   if (fits_float(tensor_.dtype))
     decode(tensor_.dtype, bytes, values);
@@ -176,7 +176,7 @@ void MergedTensor::measure_magnitudes(const MergeStep& step, Factors& f) const {
   for (std::uint64_t at = 0; at < count; at += piece) {
     check_interrupt();
     values.resize(static_cast<std::size_t>(std::min(piece, count - at)));
-    decode_base(step.shape.begin + at, values);
+    decode_base(step.shape.begin + at, values, nullptr);
     f.add(at, values, step.scale);
     for (std::size_t i = 0; i < values.size(); ++i) {
       const std::uint64_t element = at + i;
@@ -235,12 +235,12 @@ void MergedTensor::replace_rows(std::uint64_t first, std::span<float> values) {
   }
 }
 
-void MergedTensor::read(std::uint64_t at, std::span<std::byte> out) {
+void MergedTensor::read(std::uint64_t at, std::span<std::byte> out, CastReport* losses) {
   const std::uint64_t element = bits(tensor_.dtype) / 8;
   thread_local std::vector<float> values;
   values.resize(out.size() / static_cast<std::size_t>(element));
   const std::uint64_t first = at / element;
-  decode_base(first, values);
+  decode_base(first, values, losses);
   add_steps(first, values);
   replace_rows(first, values);
   CastReport report;

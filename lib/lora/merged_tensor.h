@@ -50,9 +50,10 @@ class MergedTensor {
   MergedTensor(const Weights& base, Tensor tensor, std::vector<MergeStep> steps, std::vector<RowsStep> rows);
   ~MergedTensor();
 
-  // Fills `out` from byte `at`; both are at element boundaries. Thread safe. Throws kIo, and kMalformed for
+  // Fills `out` from byte `at`; both are at element boundaries. `losses`, which may be null, gets those of the base.
+  // Thread safe. Throws kIo, and kMalformed for
   // factors that hold NaN or infinity.
-  void read(std::uint64_t at, std::span<std::byte> out);
+  void read(std::uint64_t at, std::span<std::byte> out, CastReport* losses);
 
  private:
   struct Factors;
@@ -61,7 +62,7 @@ class MergedTensor {
   void measure_magnitudes(const MergeStep& step, Factors& factors) const;
   void add_steps(std::uint64_t first, std::span<float> values);
   void replace_rows(std::uint64_t first, std::span<float> values);
-  void decode_base(std::uint64_t first, std::span<float> values) const;
+  void decode_base(std::uint64_t first, std::span<float> values, CastReport* losses) const;
 
   const Weights& base_;
   Tensor tensor_;

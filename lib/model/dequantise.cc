@@ -19,8 +19,10 @@
 #include "base/text.h"
 #include "model/families.h"
 #include "model/module_path.h"
+#include "model/plain_config.h"
 #include "model/quant_summary.h"
 #include "os/interrupt.h"
+#include "weights/layout.h"
 #include "weights/quant/awq.h"
 #include "weights/quant/bitsandbytes.h"
 #include "weights/quant/comfy.h"
@@ -95,7 +97,10 @@ std::string_view family_text(QuantFamily family) {
 class Planner {
  public:
   Planner(const Input& input, std::optional<Dtype> target)
-      : input_(input), tensors_(input.weights.tensors), parts_(quant_parts(tensors_)) {
+      : input_(input),
+        tensors_(input.weights.tensors),
+        parts_(quant_parts(tensors_)),
+        left_alone_(settings()) {
     plan_.target = target.value_or(stated_plain_dtype(input));
   }
 
@@ -174,18 +179,30 @@ class Planner {
     }
   }
 
+  [[nodiscard]] Error nothing_quantised() const {
+    const auto foreign = std::find_if(tensors_.begin(), tensors_.end(),
+                                      [](const Tensor& tensor) { return tensor.dtype == Dtype::kForeign; });
+    if (foreign != tensors_.end())
+      return refusal(fmt::format("{} has type {}, which can't be made plain here", quoted(foreign->name),
+                                 escape_name(type_text(*foreign))))
+          .hint("save the model as safetensors first");
+    if (!input_.quantization)
+      return refusal("nothing in it is quantised")
+          .hint("leave out --dequantize; --dtype casts plain tensors");
+    return refusal(fmt::format("{} has a {}, but all tensors are plain", input_.quantization->file,
+                               escape_name(input_.quantization->place)))
+        .hint("take that out of the config if they are");
+  }
+
   const Method& find_method() {
     const std::string_view by_marks = method_by_marks(input_, parts_);
     const bool is_given = input_.quantization && !input_.quantization->method.empty();
-    if (stored_.empty() && unscaled_.empty() && by_marks.empty())
-      throw refusal(is_given ? fmt::format("{} has a {}, but all tensors are plain",
-                                           input_.quantization->file, escape_name(input_.quantization->place))
-                             : "nothing in it is quantised")
-          .hint("leave out --dequantize; --dtype casts plain tensors");
+    if (stored_.empty() && unscaled_.empty() && by_marks.empty()) throw nothing_quantised();
     const std::string_view name = is_given ? std::string_view(input_.quantization->method) : by_marks;
     if (name.empty())
       throw refusal(fmt::format("{} is quantised, but no quantization_config says how",
-                                quoted((stored_.empty() ? unscaled_ : stored_).front().second.weight->name)));
+                                quoted((stored_.empty() ? unscaled_ : stored_).front().second.weight->name)))
+          .hint("put the config.json of the model beside it");
     const auto found = std::find_if(methods().begin(), methods().end(),
                                     [name](const Method& method) { return method.name == name; });
     if (found == methods().end())
@@ -198,22 +215,10 @@ class Planner {
   // Files of ComfyUI have fp8 tensors that are numbers as they stand, others only those that the config leaves alone.
   void add_unscaled(const Method& method) {
     for (auto& one : unscaled_) {
-      if (method.name == "comfy" || (method.name == "fp8" && !is_left_alone(one.second.module)))
+      if (method.name == "comfy" || (method.name == "fp8" && !left_alone_.contains(one.second.module)))
         stored_.push_back(std::move(one));
     }
     std::sort(stored_.begin(), stored_.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-  }
-
-  // Configs name modules, or parts of their paths.
-  [[nodiscard]] bool is_left_alone(std::string_view module) const {
-    const std::string path = fmt::format(".{}.", module);
-    std::vector<std::string> names;
-    for (const std::string_view key : {"modules_to_not_convert", "ignore", "llm_int8_skip_modules"}) {
-      for (std::string& name : texts_of(settings().find(key))) names.push_back(std::move(name));
-    }
-    return std::any_of(names.begin(), names.end(), [&path](const std::string& name) {
-      return path.find(fmt::format(".{}.", name)) != std::string::npos;
-    });
   }
 
   // The config must speak of what lies in the files.
@@ -263,7 +268,7 @@ class Planner {
       const bool is_small = is_float8(tensor.dtype) || (is_integer(tensor.dtype) && bits(tensor.dtype) == 8);
       if (parts_[i].role != QuantRole::kPlain || !is_weight || !is_small || tensor.shape.size() < 2) continue;
       if (std::ranges::binary_search(stored_, i, {}, [](const auto& one) { return one.first; }) ||
-          is_left_alone(tensor.name.substr(0, tensor.name.rfind('.'))))
+          left_alone_.contains(tensor.name.substr(0, tensor.name.rfind('.'))))
         continue;
       throw malformed(fmt::format("{} is {}, and nothing beside it says what its values are times",
                                   quoted(tensor.name), name(tensor.dtype)))
@@ -315,6 +320,7 @@ class Planner {
   const Input& input_;
   const std::vector<Tensor>& tensors_;
   std::vector<QuantPart> parts_;
+  LeftAlone left_alone_;
   std::vector<std::pair<std::size_t, StoredWeight>> stored_, unscaled_;  // with the index of the weight
   const Method* method_ = nullptr;
   std::optional<QuantContext> context_;
@@ -363,60 +369,6 @@ std::string plain_objection(const Input& input) {
   return "";
 }
 
-namespace {
-
-using Path = std::vector<std::string>;
-
-// Every object of the config that says how its weights are quantised.
-void find_settings(const JsonValue& object, Path path, std::vector<Path>& found) {
-  for (const JsonValue::Member& member : object.members()) {
-    if (!member.value.is_object()) continue;
-    path.push_back(member.key);
-    if (member.key == "quantization_config" || member.key == "compression_config")
-      found.push_back(path);
-    else
-      find_settings(member.value, path, found);
-    path.pop_back();
-  }
-}
-
-const JsonValue* find_path(const JsonValue& root, const Path& path) {
-  const JsonValue* place = &root;
-  for (const std::string& key : path) place = place == nullptr ? nullptr : place->find(key);
-  return place;
-}
-
-// quantization_config goes. The dtype is set where it stands for the quantised model: at the top, in text_config, or
-// beside quantization_config. Towers that stayed plain may have their own.
-std::vector<ConfigEdit> config_edits(const JsonValue& root, Dtype dtype) {
-  std::vector<Path> settings;
-  find_settings(root, {}, settings);
-  std::set<Path> objects = {{}, {"text_config"}};
-  std::vector<ConfigEdit> edits;
-  for (Path& path : settings) {
-    objects.emplace(path.begin(), path.end() - 1);
-    edits.push_back({std::move(path), std::nullopt});
-  }
-  const std::string value = fmt::format("\"{}\"", torch_name(dtype));
-  bool is_stated = false;
-  for (const Path& object : objects) {
-    for (const char* const key : {"dtype", "torch_dtype"}) {
-      Path path = object;
-      path.emplace_back(key);
-      const JsonValue* const stated = find_path(root, path);
-      if (stated == nullptr || stated->is_object()) continue;
-      is_stated = true;
-      const std::string* const text = stated->as_string();
-      if (text == nullptr || *text != torch_name(dtype)) edits.push_back({std::move(path), value});
-    }
-  }
-  // diffusers' classes take no argument of that name.
-  if (!is_stated && root.find("_class_name") == nullptr) edits.push_back({{"dtype"}, value});
-  return edits;
-}
-
-}  // namespace
-
 std::string scheme_text(const PlainFacts& facts) {
   return facts.format.empty() ? facts.method : facts.method + " " + facts.format;
 }
@@ -432,7 +384,7 @@ PlainChange make_plain(Input& input, PlainModel plan) {
                             format_size(change.facts.stored_bytes), format_size(change.facts.plain_bytes));
   change.recipe = fmt::format("plain 1 {} {}", plan.method, short_name(plan.target));
   if (const ModelConfig* const config = input.class_config()) {
-    change.config = config_edits(config->root, plan.target);
+    change.config = plain_config_edits(config->root, plan.target);
     change.recipe += config->text;
   }
   change.metadata = {"tensor_names", "_quantization_metadata"};

@@ -21,7 +21,9 @@ PlainModel plan_or_advise(const Input& input, const PrepareOptions& options) {
     return plan_plain(input, options.plain_dtype);
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::kRefused || options.instead.empty()) throw;
-    throw refused(error.message()).in_file(error.file()).hint(options.instead);
+    throw refused(error.message())
+        .in_file(error.file())
+        .hint(error.hint().empty() ? options.instead : error.hint() + "; or " + options.instead);
   }
 }
 

@@ -347,16 +347,6 @@ std::string_view method_by_marks(const Input& input, const std::vector<QuantPart
   return input.weights.merged_metadata().contains("_quantization_metadata") ? "comfy" : "";
 }
 
-Dtype stated_plain_dtype(const Input& input) {
-  if (const ModelConfig* const config = input.class_config()) {
-    for (const std::string& text : stated_dtypes(*config)) {
-      const std::optional<Dtype> dtype = parse_user_dtype(text);
-      if (dtype == Dtype::kBF16 || dtype == Dtype::kF16 || dtype == Dtype::kF32) return *dtype;
-    }
-  }
-  return Dtype::kBF16;
-}
-
 double QuantModule::bits() const {
   return values == 0 ? 0 : 8.0 * static_cast<double>(bytes) / static_cast<double>(values);
 }

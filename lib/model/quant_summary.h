@@ -44,9 +44,6 @@ struct QuantSummary {
 // called weight_scale may be anybody's.
 std::string_view method_by_marks(const Input& input, const std::vector<QuantPart>& parts);
 
-// The type that plain weights get unless another is asked for: the config's, else bf16.
-Dtype stated_plain_dtype(const Input& input);
-
 // Nothing if no tensor is quantised. Throws nothing for what is torn, and reads at most some small tensors.
 std::optional<QuantSummary> sum_up_quantised(const Input& input);
 

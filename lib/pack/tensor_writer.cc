@@ -63,12 +63,12 @@ const InputFile* TensorWriter::whole_copy_of(const WeightsOutput& plan) {
 
 void TensorWriter::read_output(const WeightsOutput& plan, const PackedTensor& tensor, std::uint64_t at,
                                std::span<std::byte> out, CastReport& report) {
-  if (!is_cast(tensor)) return plan.from->read(*tensor.input, at, out);
+  if (!is_cast(tensor)) return plan.from->read(*tensor.input, at, out, &report);
   const std::uint64_t in_bits = bits(tensor.input->dtype);
   const std::uint64_t out_bits = bits(tensor.output.dtype);
   thread_local std::vector<std::byte> buffer;
   buffer.resize(out.size() * in_bits / out_bits);
-  plan.from->read(*tensor.input, at * in_bits / out_bits, buffer);
+  plan.from->read(*tensor.input, at * in_bits / out_bits, buffer, &report);
   cast(tensor.input->dtype, tensor.output.dtype, buffer, out, report);
 }
 

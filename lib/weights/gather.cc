@@ -369,11 +369,12 @@ bool may_hold(const Box& box, const std::vector<std::uint64_t>& strides, std::ui
 
 void Sources::read(std::size_t which, std::uint64_t at, std::span<std::byte> out) const {
   const Tensor& tensor = tensors_[which];
-  if (tensor.layout) return gather(tensor, at, out, read_);
+  if (tensor.layout) return gather(tensor, at, out, read_, losses_);
   read_(tensor.source, tensor.offset + at, out);
 }
 
-void gather(const Tensor& tensor, std::uint64_t at, std::span<std::byte> out, const ReadSource& read_source) {
+void gather(const Tensor& tensor, std::uint64_t at, std::span<std::byte> out, const ReadSource& read_source,
+            CastReport* losses) {
   const Layout& layout = *tensor.layout;
   const std::size_t element = element_bytes(tensor);
   if ((layout.boxes.empty() && !layout.compute) || element == 0)
@@ -383,11 +384,11 @@ void gather(const Tensor& tensor, std::uint64_t at, std::span<std::byte> out, co
     const std::uint64_t begin = at - at % element;
     const std::uint64_t end = std::min(tensor.size, (at + out.size() + element - 1) / element * element);
     std::vector<std::byte> whole(static_cast<std::size_t>(end - begin));
-    gather(tensor, begin, whole, read_source);
+    gather(tensor, begin, whole, read_source, losses);
     std::memcpy(out.data(), whole.data() + (at - begin), out.size());
     return;
   }
-  if (layout.compute) return layout.compute(Sources(layout.tensors, read_source), at, out);
+  if (layout.compute) return layout.compute(Sources(layout.tensors, read_source, losses), at, out);
   const std::uint64_t first = at / element, last = first + out.size() / element;
   const std::vector<std::uint64_t> strides = row_major_strides(layout.shape);
   for (const Box& box : layout.boxes) {
@@ -395,7 +396,7 @@ void gather(const Tensor& tensor, std::uint64_t at, std::span<std::byte> out, co
     const Read read = [&](std::uint64_t offset, std::span<std::byte> bytes) {
       if (layout.inflated) return layout.inflated->read_at(offset, bytes);
       if (layout.tensors.empty()) return read_source(box.source, offset, bytes);
-      Sources(layout.tensors, read_source).read(box.source, offset, bytes);
+      Sources(layout.tensors, read_source, losses).read(box.source, offset, bytes);
     };
     BoxReader(box, layout.shape, element, read).read(first, last, out);
   }

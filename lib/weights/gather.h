@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "tensor/cast.h"
 #include "weights/layout.h"
 
 namespace mu {
@@ -17,20 +18,26 @@ using ReadSource = std::function<void(std::uint32_t source, std::uint64_t offset
 // What a computed tensor is made of: Layout::tensors, and where their bytes come from.
 class Sources {
  public:
-  // Borrows both.
-  Sources(const std::vector<Tensor>& tensors, const ReadSource& read) : tensors_(tensors), read_(read) {}
+  // Borrows all. `losses` may be null.
+  Sources(const std::vector<Tensor>& tensors, const ReadSource& read, CastReport* losses = nullptr)
+      : tensors_(tensors), read_(read), losses_(losses) {}
 
   [[nodiscard]] const Tensor& operator[](std::size_t which) const { return tensors_[which]; }
 
   // Fills `out` from byte `at` of a source.
   void read(std::size_t which, std::uint64_t at, std::span<std::byte> out) const;
 
+  // Where to count values that are lost when they are rounded to the type of the computed tensor; null: nobody asks.
+  [[nodiscard]] CastReport* losses() const { return losses_; }
+
  private:
   const std::vector<Tensor>& tensors_;
   const ReadSource& read_;
+  CastReport* losses_;
 };
 
-// Fills `out` from byte `at` of the tensor. Thread safe when `read` is.
-void gather(const Tensor& tensor, std::uint64_t at, std::span<std::byte> out, const ReadSource& read);
+// Fills `out` from byte `at` of the tensor. Adds to `losses` what computed tensors lose. Thread safe when `read` is.
+void gather(const Tensor& tensor, std::uint64_t at, std::span<std::byte> out, const ReadSource& read,
+            CastReport* losses = nullptr);
 
 }  // namespace mu

@@ -28,13 +28,14 @@ Metadata Weights::merged_metadata() const {
   return merged;
 }
 
-void Weights::read(const Tensor& tensor, std::uint64_t at, std::span<std::byte> out) const {
+void Weights::read(const Tensor& tensor, std::uint64_t at, std::span<std::byte> out,
+                   CastReport* losses) const {
   const auto read_file = [this](std::uint32_t source, std::uint64_t offset, std::span<std::byte> bytes) {
     const WeightsFile& file = files[source];
     if (!file.file) throw malformed("the data of this stream were not kept").in_file(file.name);
     file.file->read_at(offset, bytes);
   };
-  if (tensor.layout) return gather(tensor, at, out, read_file);
+  if (tensor.layout) return gather(tensor, at, out, read_file, losses);
   read_file(tensor.source, tensor.offset + at, out);
 }
 

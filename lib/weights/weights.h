@@ -17,6 +17,7 @@
 
 #include "base/finding.h"
 #include "os/file.h"
+#include "tensor/cast.h"
 #include "tensor/tensor.h"
 #include "weights/index.h"
 #include "weights/layout.h"
@@ -70,8 +71,10 @@ struct Weights {
   // Keys of all files; where they differ the first file's value counts, then those of the index.
   [[nodiscard]] Metadata merged_metadata() const;
 
-  // Fills `out` from byte `at` of a tensor. Thread safe. Throws kIo.
-  void read(const Tensor& tensor, std::uint64_t at, std::span<std::byte> out) const;
+  // Fills `out` from byte `at` of a tensor. Adds to `losses` what is lost where its values are computed. Thread safe.
+  // Throws kIo.
+  void read(const Tensor& tensor, std::uint64_t at, std::span<std::byte> out,
+            CastReport* losses = nullptr) const;
 };
 
 // Adds the files and tensors of another set.

@@ -42,6 +42,7 @@ Tensor plain_tensor(PlainWeight weight, Dtype target) {
                     values(sources, at / element, plain);
                     CastReport report;
                     cast(Dtype::kF32, target, std::as_bytes(std::span(plain)), out, report);
+                    if (sources.losses() != nullptr) sources.losses()->add(report);
                   });
 }
 
