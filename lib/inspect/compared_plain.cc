@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "model/dequantise.h"
+#include "model/plain_config.h"
 #include "model/quant_summary.h"
 
 namespace mu {

@@ -18,6 +18,7 @@
 #include "base/checked.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "model/plain_config.h"
 #include "os/far.h"
 
 namespace mu {
