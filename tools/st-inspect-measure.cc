@@ -11,10 +11,13 @@
 #include "cli/console.h"
 #include "cli/table.h"
 #include "inspect/check.h"
+#include "inspect/check_scales.h"
 #include "inspect/listing.h"
 #include "inspect/part.h"
 #include "inspect/report.h"
 #include "inspect/safety.h"
+#include "model/dequantise.h"
+#include "os/far.h"
 #include "remote.h"
 #include "st-inspect-plain.h"
 #include "weights/layout.h"
@@ -139,11 +142,23 @@ std::string unread_text(const std::vector<const Tensor*>& tensors) {
                      escape_name(type_text(**first)));
 }
 
+// Scales are read where they are near.
+Findings findings_of_scales(const Options& o, const Input& input, const Findings& known) {
+  const bool near = !is_far_name(input.name);
+  Progress progress("reading scales", 0, o.common.show_progress());
+  if (!near && is_quantised(input))
+    print_note(escape_name(input.name) +
+               ": values of scales were not read, as the model is on another machine");
+  return check_scales(input, known, near, o.common.thread_count(), progress);
+}
+
 // With `parts`, what they say; else what is read now.
 int measure_with(const Options& o, const Input& input, const std::vector<const Tensor*>& tensors,
                  const CombinedParts* parts, const Input* base) {
   const bool loadable = input.weights.findings.first_up_to(Level::kLoads) == nullptr;
   Findings findings = check_input(input);
+  if (o.check && o.level == Level::kHub && loadable && !is_refused(input))
+    findings.add_all(findings_of_scales(o, input, findings));
   Measured measured;
   if (base != nullptr && !is_refused(input)) {
     measured.in_base = check_adapter(input, *base);

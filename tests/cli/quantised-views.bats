@@ -1,6 +1,6 @@
 # Quantised models as st-inspect shows them: how they are stored, in how many bits, what they are when plain.
 bats_require_minimum_version 1.5.0
-load helper
+load lora
 
 Q=$FIXTURES/quantized
 tensors() { python3 "$BATS_TEST_DIRNAME/tensors.py" "$@"; }
@@ -154,4 +154,49 @@ END
   model '{"quantization_config":{"quant_method":"hqq"}}' x.W_q:U8:8,8 x.W_scale:F32:8
   expect 1 st-inspect --diff m plain
   has stderr "A is compared as it is stored: the quant_method 'hqq' can't be made plain here"
+}
+
+# broken KIND PYTHON: the folder m is a copy of a fixture whose tensors t (name: [dtype, shape, bytes]) are changed.
+broken() {
+  rm -rf m && cp -r "$Q/$1" m && chmod -R u+w m && echo '{}' > m/tokenizer.json
+  edit m/model.safetensors "$2"
+}
+# finds KIND PYTHON TEXT: it is a finding of the scales.
+finds() {
+  broken "$1" "$2"
+  expect 1 st-inspect --check=hub m
+  has output "$3"
+  has output "[MD-QUANT-SCALES hub error]"
+}
+
+@test "--check=hub: real files are sound" {
+  for kind in "$Q"/*/; do
+    broken "$(basename "$kind")" ""
+    expect 0 st-inspect --check=hub m
+  done
+}
+
+@test "--check=hub: scales that don't fit, and scales of zero, NaN and infinity" {
+  local x=model.layers.0.mlp.up_proj
+  finds fp8-block "t['$x.weight_scale_inv'][1] = [1, 2]" "'$x.weight_scale_inv'"
+  finds ct-mxfp4 "t['$x.weight_scale'][1] = [2, 96]" "'$x.weight_scale'"
+  finds bnb-int8 "t['$x.SCB'] = ['F32', [95], bytes(4 * 95)]" "'$x.SCB'"
+  finds awq "t['$x.scales'][1] = [96, 2]" "'$x."
+  # Values.
+  finds fp8-block "t['$x.weight_scale_inv'][2] = bytes(8)" \
+    "1 scale of quantised weights holds zero, such as '$x.weight_scale_inv' (2 of 2 values)"
+  finds fp8-block "t['$x.weight_scale_inv'][2] = bytes.fromhex('0000c07f') + t['$x.weight_scale_inv'][2][4:]" "holds NaN, such as '$x.weight_scale_inv' (1 of 2 values)"
+  finds ct-fp8-dynamic "t['$x.weight_scale'][2] = bytes.fromhex('807f') + t['$x.weight_scale'][2][2:]" "holds infinity"
+  finds ct-nvfp4 "t['$x.weight_scale'][2] = b'\x7f' + t['$x.weight_scale'][2][1:]" "holds NaN"
+  finds ct-mxfp4 "t['$x.weight_scale'][2] = b'\xff' + t['$x.weight_scale'][2][1:]" "holds NaN, such as '$x.weight_scale'"
+  finds awq "t['$x.scales'][2] = bytes(2) + t['$x.scales'][2][2:]" "holds zero"
+  finds bnb-nf4 "t['$x.weight.nested_absmax'][2] = bytes.fromhex('0000807f')" "holds infinity"
+  # The overview reads no scales; zero does no harm to zeros, and is usual for bitsandbytes.
+  broken fp8-block "t['$x.weight_scale_inv'][2] = bytes(8)"
+  expect 0 st-inspect m
+  has output "  sound"
+  broken fp8-block "t['$x.weight_scale_inv'][2] = bytes(8); t['$x.weight'][2] = bytes(len(t['$x.weight'][2]))"
+  expect 0 st-inspect --check=hub m
+  broken bnb-int8 "t['$x.SCB'][2] = bytes(4) + t['$x.SCB'][2][4:]"
+  expect 0 st-inspect --check=hub m
 }
