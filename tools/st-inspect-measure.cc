@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+// One input is judged and measured: findings first, then what was asked for, as lines on the way or as one document at the
+// end. --combine goes the same way with numbers that parts have measured.
 #include "st-inspect-measure.h"
 
 #include <fmt/format.h>
