@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// One input is judged and measured: findings first, then what was asked for, as lines on the way or as one document at the
-// end. --combine goes the same way with numbers that parts have measured.
+// One input is judged and measured: findings come first, then what was asked for. Statistics and hashes are printed on the
+// way, a line for each tensor as soon as it is known; with --json they wait for the document at the end. The report of
+// --check comes last, and decides the exit code with what was found. --combine goes the same way, with numbers that
+// parts have measured in the place of tensors.
 #include "st-inspect-measure.h"
 
 #include <fmt/format.h>
