@@ -51,7 +51,10 @@ PlainSides make_sides_plain(Input& a, Input& b) {
   const std::optional<QuantSummary> in_a = sum_up_quantised(a), in_b = sum_up_quantised(b);
   PlainSides sides;
   if (!in_a && !in_b) return sides;
-  if (in_a && in_b && in_a->method == in_b->method && in_a->format == in_b->format) return sides;
+  const bool alike = in_a && in_b && in_a->method == in_b->method && in_a->format == in_b->format;
+  // A file alone, without the config that says how it is stored, is only like what is stored the same way.
+  const bool unknown = in_a && in_b && (in_a->method.empty() || in_b->method.empty());
+  if (alike || unknown) return sides;
   const std::optional<Dtype> target =
       in_a && in_b ? std::optional(stated_plain_dtype(a)) : main_type(in_a ? b : a);
   if (in_a) sides.a = make_side_plain(a, "A", *in_a, target, sides);
