@@ -278,10 +278,6 @@ class Merger {
 
 MergeResult merge_adapters(Input& base, const std::vector<AdapterUse>& uses,
                            const std::vector<TiedName>& tied, bool keep_dtypes) {
-  if (base.quantization)
-    throw malformed(base.quantization->file + " has a " + base.quantization->place +
-                    ": merge adapters into the weights from before quantisation")
-        .in_file(escape_name(base.name));
   if (base.weights.tensors.empty()) throw malformed("holds no tensors").in_file(escape_name(base.name));
   Merger merger(base, tied, keep_dtypes);
   for (const AdapterUse& use : uses) merger.apply(use);

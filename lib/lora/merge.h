@@ -14,9 +14,10 @@ namespace mu {
 
 // Adapters are applied in the order given. Whole tensors of an adapter get the dtype of those that they replace;
 // with `keep_dtypes` they keep their own, for a caller that casts all afterwards. `tied` are the pairs of
-// find_tied(base). Throws kMalformed if the base lacks the tensor of a module or has it in another shape, for
-// quantised weights and, while tensors are read, for factors that are not finite; kRefused for adapters that hold
-// a tensor whole with different values. Here only the descriptions of the tensors of `base` are read.
+// find_tied(base); a quantised base has been made plain. Throws kMalformed if the base lacks the tensor of a module
+// or has it in another shape or type and, while tensors are read, for factors that are not finite; kRefused for
+// adapters that hold a tensor whole with different values. Here only the descriptions of the tensors of `base` are
+// read.
 MergeResult merge_adapters(Input& base, const std::vector<AdapterUse>& uses,
                            const std::vector<TiedName>& tied, bool keep_dtypes = false);
 
