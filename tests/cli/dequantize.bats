@@ -61,6 +61,31 @@ adapter() {
   [ ! -e no.safetensors ]
 }
 
+@test "shards of torchao, each with the metadata of its own tensors" {
+  mkdir m && cp "$quantized/torchao-int8/config.json" m
+  python3 - "$quantized/torchao-int8/model.safetensors" <<'PY'
+import json, struct, sys
+data = open(sys.argv[1], "rb").read()
+begin = 8 + struct.unpack_from("<Q", data)[0]
+header = json.loads(data[8:begin])
+metadata, where = header.pop("__metadata__"), {}
+for shard, is_mine in (("1", lambda name: "mlp" in name), ("2", lambda name: "mlp" not in name)):
+    file, body, mine = f"model-0000{shard}-of-00002.safetensors", b"", {}
+    for name in filter(is_mine, header):
+        first, last = header[name]["data_offsets"]
+        mine[name] = header[name] | {"data_offsets": [len(body), len(body) + last - first]}
+        body += data[begin + first:begin + last]
+        where[name] = file
+    about = {key: value for key, value in metadata.items() if key != "tensor_names" and is_mine(key)}
+    mine["__metadata__"] = about | {"format": "pt", "tensor_names": json.dumps(list(filter(is_mine, json.loads(metadata["tensor_names"]))))}
+    text = json.dumps(mine).encode()
+    open(f"m/{file}", "wb").write(struct.pack("<Q", len(text)) + text + body)
+json.dump({"metadata": {}, "weight_map": where}, open("m/model.safetensors.index.json", "w"))
+PY
+  expect 0 st-pack m -o out --dequantize
+  plain "$quantized/torchao-int8" out/model.safetensors
+}
+
 @test "all options see the plain tensors" {
   local nf4=$quantized/bnb-nf4
   expect 0 st-pack "$nf4" -o out --dequantize -n
