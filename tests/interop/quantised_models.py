@@ -217,6 +217,12 @@ def mxfp4(random, target):
     return compressed(settings, {"weight_packed": random.bits((r, groups * 16), torch.uint8), "weight_scale": random.bits((r, groups), torch.uint8)}, target)
 
 
+def mxfp8(random, target):
+    r, groups = random.below(1, 60), random.below(1, 9)
+    settings = compressed_settings("mxfp8-quantized", {"num_bits": 8, "type": "float", "strategy": "group", "group_size": 32, "scale_dtype": "torch.uint8"})
+    return compressed(settings, {"weight": random.bits((r, groups * 32), E4M3), "weight_scale": random.bits((r, groups), torch.uint8)}, target)
+
+
 # --- gpt-oss ---
 
 def gpt_oss(random, target):
@@ -370,7 +376,7 @@ LAYOUTS = {
     **{f"ct-float-{s}": float_quantized(s) for s in ("channel", "tensor", "block")},
     **{f"ct-int-{s}-{'sym' if y else 'asym'}": int_quantized(s, y) for s in ("channel", "tensor", "group") for y in (True, False)},
     **{f"ct-pack-{b}-{'sym' if y else 'asym'}-{'group' if g else 'channel'}": pack_quantized(b, y, g) for b in range(1, 9) for y in (True, False) for g in (True, False)},
-    "ct-pack-by-index": pack_quantized_by_index, "ct-nvfp4": nvfp4, "ct-mxfp4": mxfp4, "gpt-oss": gpt_oss,
+    "ct-pack-by-index": pack_quantized_by_index, "ct-nvfp4": nvfp4, "ct-mxfp4": mxfp4, "ct-mxfp8": mxfp8, "gpt-oss": gpt_oss,
     **{f"bnb-{k}{'-nested' if n else ''}": bitsandbytes4(k, n) for k in ("nf4", "fp4") for n in (True, False)}, "bnb-int8": bitsandbytes8,
     **{f"gptq-{b}-{f}": gptq(b, f) for b in (2, 4, 8) for f in ("gptq", "gptq_v2", None)}, "awq": awq(True), "awq-symmetric": awq(False),
     **{f"torchao-{k}": torchao(k) for k in TORCHAO},

@@ -198,6 +198,8 @@ TEST_CASE("awq: without zero points, and what is refused or malformed") {
   CHECK(symmetric.floats(plain(symmetric, plain_awq)) == std::vector<float>{-8, -4, -7, -3, -6, -2, -5, -1});
   const auto kind = [](const QuantModel& made) { return error_of([&] { plain(made, plain_awq); }); };
   CHECK(kind(model(R"({"bits":4,"group_size":-1})")) == ErrorKind::kMalformed);  // no qzeros
+  CHECK(kind(model(R"({"bits":4,"group_size":2,"zero_point":false})")) ==
+        ErrorKind::kMalformed);  // half a group
   CHECK(kind(model(R"({"bits":4,"group_size":-1,"zero_point":false})", "[1]")) == ErrorKind::kMalformed);
   for (const std::string_view settings :
        {R"({"version":"gemv"})", R"({"version":"gemv_fast"})", R"({"format":"llm-awq"})",
