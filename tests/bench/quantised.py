@@ -81,7 +81,7 @@ def main(report):
             shutil.rmtree(model)
     finally:
         shutil.rmtree(folder)
-    found = json.loads(report.read_text())
+    found = json.loads(report.read_text()) if report.exists() else {"machine": bench.machine(), "rows": []}
     found["rows"] += bench.ROWS
     report.write_text(json.dumps(found, indent=1) + "\n")
 
