@@ -12,6 +12,7 @@
 #include "cli/part.h"
 #include "model/dequantise.h"
 #include "os/file.h"
+#include "os/folder.h"
 #include "pack/output_kind.h"
 
 namespace mu {
@@ -52,6 +53,15 @@ NamesOptions names_options(std::string_view names, const std::optional<std::stri
   if (options.mode == Mode::kPublished && *experts == "stack")
     throw usage("--experts stack writes names of memory, not those of --names published");
   return options;
+}
+
+// "--dequantize f16" makes an input of the type.
+void refuse_types_as_inputs(const std::vector<std::string>& inputs) {
+  for (const std::string& input : inputs) {
+    if (parse_user_dtype(input) && !exists(input))
+      throw usage(fmt::format("there is no file '{}'", escape_name(input)))
+          .hint(fmt::format("a type goes with an equals sign: --dequantize={}", escape_name(input)));
+  }
 }
 
 }  // namespace
@@ -97,7 +107,10 @@ StPackOptions parse_pack_options(int argc, char** argv) {
   if (!o.output || o.output->empty()) throw usage("name the output with -o OUT").hint("see st-pack --help");
   if (part) o.part = parse_part_option(*part);
   o.dequantize = dequantize.has_value();
-  if (dequantize && !dequantize->empty()) o.plain_dtype = parse_plain_dtype(*dequantize);
+  if (dequantize && !dequantize->empty())
+    o.plain_dtype = parse_plain_dtype(*dequantize);
+  else if (dequantize)
+    refuse_types_as_inputs(o.inputs);
   if (quantize) o.quantize = parse_quant_scheme(*quantize);
   if (!quantize && !o.keep.empty()) throw usage("--keep is for --quantize");
   if (quantize && experts == "stack") throw usage("--quantize splits experts, which --experts stack stacks");

@@ -157,7 +157,8 @@ class TensorCheck {
     }
     comfy = comfy || input_.weights.merged_metadata().contains("_quantization_metadata");
     const std::optional<QuantSettings>& settings = input_.quantization;
-    if (!settings) {
+    // Transformers reads no file of older libraries.
+    if (!settings || std::ranges::find(kOlderQuantFiles, settings->file) != kOlderQuantFiles.end()) {
       if (scaled.count > 0 && !comfy && input_.config)
         found(
             "MD-QUANT-CONFIG",

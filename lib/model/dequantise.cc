@@ -186,6 +186,11 @@ class Planner {
       return refusal(fmt::format("{} has type {}, which can't be made plain here", quoted(foreign->name),
                                  escape_name(type_text(*foreign))))
           .hint("save the model as safetensors first");
+    const auto sparse = std::find_if(tensors_.begin(), tensors_.end(),
+                                     [](const Tensor& tensor) { return tensor.name.ends_with(".bitmask"); });
+    if (sparse != tensors_.end())
+      return refusal(
+          fmt::format("{} belongs to a sparse weight, which can't be made plain here", quoted(sparse->name)));
     if (!input_.quantization)
       return refusal("nothing in it is quantised")
           .hint("leave out --dequantize; --dtype casts plain tensors");
@@ -197,7 +202,8 @@ class Planner {
   const Method& find_method() {
     const std::string_view by_marks = method_by_marks(input_, parts_);
     const bool is_given = input_.quantization && !input_.quantization->method.empty();
-    if (stored_.empty() && unscaled_.empty() && by_marks.empty()) throw nothing_quantised();
+    const bool is_plain = stored_.empty() && unscaled_.empty() && by_marks.empty();
+    if (is_plain && !is_given) throw nothing_quantised();
     const std::string_view name = is_given ? std::string_view(input_.quantization->method) : by_marks;
     if (name.empty())
       throw refusal(fmt::format("{} is quantised, but no quantization_config says how",
@@ -208,6 +214,7 @@ class Planner {
     if (found == methods().end())
       throw refusal(fmt::format("the quant_method {} can't be made plain here", quoted(name)))
           .hint("its own library can, in Python");
+    if (is_plain) throw nothing_quantised();
     add_unscaled(*found);
     return *found;
   }
@@ -293,10 +300,10 @@ class Planner {
   }
 
   [[nodiscard]] static bool is_of_activations(std::string_view name) {
-    constexpr std::array<std::string_view, 11> kEndings = {
-        ".k_scale",         ".v_scale",     ".q_scale",      ".input_scale", ".input_global_scale",
-        "activation_scale", ".scale_input", ".output_scale", ".prob_scale",  ".input_zero_point",
-        ".qscale_act"};
+    constexpr std::array<std::string_view, 14> kEndings = {
+        ".k_scale",         ".v_scale",      ".q_scale",      ".input_scale",      ".input_global_scale",
+        "activation_scale", ".scale_input",  ".output_scale", ".prob_scale",       ".input_zero_point",
+        ".k_zero_point",    ".v_zero_point", ".qscale_act",   ".output_zero_point"};
     return std::any_of(kEndings.begin(), kEndings.end(),
                        [name](std::string_view ending) { return name.ends_with(ending); });
   }
@@ -383,6 +390,7 @@ PlainChange make_plain(Input& input, PlainModel plan) {
                             plural(change.facts.weights, "weight"), short_name(plan.target),
                             format_size(change.facts.stored_bytes), format_size(change.facts.plain_bytes));
   change.recipe = fmt::format("plain 1 {} {}", plan.method, short_name(plan.target));
+  if (input.quantization) change.recipe += input.quantization->text;
   if (const ModelConfig* const config = input.class_config()) {
     change.config = plain_config_edits(config->root, plan.target);
     change.recipe += config->text;

@@ -186,13 +186,25 @@ void open_folder_weights(Input& input, const FolderOptions& options) {
   if (!options.base.empty()) input.folder = scan_base(options.base);
 }
 
-std::optional<QuantSettings> read_quant_settings(Input& input) {
+// What the JSON files of `input` say of the tensors.
+std::optional<QuantSettings> read_quant_settings(Input& input, const std::vector<Tensor>& tensors) {
   if (input.config) {
     if (std::optional<QuantSettings> settings = quant_settings(input.config->root)) return settings;
   }
-  const auto parse = [](const std::string& text) { return modelopt_settings(parse_json(text).root); };
-  return read_json(*input.folder, "hf_quant_config.json", input.folder_findings, parse)
-      .value_or(std::nullopt);
+  const auto read = [&input](std::string_view name, const auto& parse) {
+    return read_json(*input.folder, name, input.folder_findings, parse).value_or(std::nullopt);
+  };
+  const auto modelopt = [](const std::string& text) { return modelopt_settings(parse_json(text).root); };
+  if (std::optional<QuantSettings> settings = read("hf_quant_config.json", modelopt)) return settings;
+  // Such a file may also have been left beside weights that somebody made plain.
+  if (std::none_of(tensors.begin(), tensors.end(),
+                   [](const Tensor& tensor) { return tensor.name.ends_with(".qweight"); }))
+    return std::nullopt;
+  for (const std::string_view name : kOlderQuantFiles) {
+    const auto older = [name](const std::string& text) { return older_quant_settings(name, text); };
+    if (std::optional<QuantSettings> settings = read(name, older)) return settings;
+  }
+  return std::nullopt;
 }
 
 // Reads the small files beside the weights. The trainer state may lie in another folder.
@@ -201,7 +213,7 @@ void read_companions(Input& input, const Folder& with_state) {
   input.config = read_json(folder, "config.json", input.folder_findings, parse_model_config);
   input.adapter = read_json(folder, "adapter_config.json", input.folder_findings, parse_adapter_config);
   input.state = read_json(with_state, "trainer_state.json", input.folder_findings, parse_trainer_state);
-  input.quantization = read_quant_settings(input);
+  input.quantization = read_quant_settings(input, input.weights.tensors);
 }
 
 Component open_component(const Folder& above, const ComponentName& name) {
@@ -352,12 +364,14 @@ void read_beside(Input& input, const std::vector<std::string>& paths) {
   for (const std::string& path : folders) {
     Input beside;
     beside.folder = Folder{path, {}};
-    for (const std::string_view name : {"config.json", "hf_quant_config.json"}) {
+    std::vector<std::string_view> names = {"config.json", "hf_quant_config.json"};
+    names.insert(names.end(), kOlderQuantFiles.begin(), kOlderQuantFiles.end());
+    for (const std::string_view name : names) {
       if (exists(join_path(path, name)))
         beside.folder->files.push_back({std::string(name), false, 0, FileRole::kConfig});
     }
     beside.config = read_json(*beside.folder, "config.json", beside.folder_findings, parse_model_config);
-    if (!input.quantization) input.quantization = read_quant_settings(beside);
+    if (!input.quantization) input.quantization = read_quant_settings(beside, input.weights.tensors);
     if (folders.size() == 1) input.config_beside = std::move(beside.config);
   }
 }
@@ -415,9 +429,9 @@ Input open_inputs(const std::vector<std::string>& operands, StreamData stdin_dat
   refuse_folder_options(options);
   Input input;
   input.name = operands.front();
-  read_beside(input, paths);
   input.choice = {paths, false, false, "model"};
   input.weights = open_files(paths, options.key);
+  read_beside(input, paths);
   for (const auto& [name, path] : arrays) append_weights(input.weights, open_array(path, name));
   require_key_used(input, options.key);
   return input;

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 
 #include "base/text.h"
 
@@ -310,6 +311,14 @@ std::optional<QuantSettings> modelopt_settings(const JsonValue& document) {
   if (settings == nullptr || !settings->is_object()) return std::nullopt;
   return QuantSettings{"hf_quant_config.json", "quantization", "modelopt",
                        settings->find_string("quant_algo") != nullptr, *settings};
+}
+
+std::optional<QuantSettings> older_quant_settings(std::string_view file, const std::string& text) {
+  JsonValue document = parse_json(text).root;
+  if (document.find("bits") == nullptr && document.find("w_bit") == nullptr) return std::nullopt;
+  const std::string* const method = document.find_string("quant_method");
+  std::string name = method != nullptr ? *method : document.find("zero_point") != nullptr ? "awq" : "gptq";
+  return QuantSettings{std::string(file), "quantization", std::move(name), true, std::move(document), text};
 }
 
 bool is_quantisation_file(std::string_view name) {

@@ -4,6 +4,7 @@
 // every library spells them in its own way.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -46,6 +47,10 @@ struct QuantPart {
 // its name, or its name and a neighbour of few bits, say otherwise; so is an fp8 tensor without a scale.
 std::vector<QuantPart> quant_parts(const std::vector<Tensor>& tensors);
 
+// The files in which AutoGPTQ and AutoAWQ said how weights are stored when config.json did not yet.
+inline constexpr std::array<std::string_view, 2> kOlderQuantFiles = {"quantize_config.json",
+                                                                     "quant_config.json"};
+
 // That a config calls its weights quantised.
 struct QuantSettings {
   std::string file;    // "config.json"
@@ -53,7 +58,8 @@ struct QuantSettings {
   std::string method;  // quant_method, or what stands for it; empty: not given
   // Whether this method stores scales or tables beside every weight, as far as this is known.
   bool stores_scales = false;
-  JsonValue json{};  // the whole object
+  JsonValue json{};    // the whole object
+  std::string text{};  // of the file, where it is one of kOlderQuantFiles
 };
 
 // What config.json says: a quantization_config (compression_config and MLX's quantization, too), at the top or
@@ -61,6 +67,9 @@ struct QuantSettings {
 std::optional<QuantSettings> quant_settings(const JsonValue& config);
 // What ModelOpt's hf_quant_config.json says.
 std::optional<QuantSettings> modelopt_settings(const JsonValue& document);
+
+// What one of kOlderQuantFiles says. Throws kMalformed for text that is not JSON.
+std::optional<QuantSettings> older_quant_settings(std::string_view file, const std::string& text);
 
 // Whether a file of a model folder says how weights were quantised, and means nothing beside plain ones.
 bool is_quantisation_file(std::string_view name);

@@ -26,6 +26,7 @@ struct Rule {
 constexpr std::array kFiles = std::to_array<Rule>({
     {"config.json", FileRole::kConfig},
     {"quantize_config.json", FileRole::kConfig},
+    {"quant_config.json", FileRole::kConfig},
     {"hf_quant_config.json", FileRole::kConfig},
     {"recipe.yaml", FileRole::kConfig},
     {"modules.json", FileRole::kConfig},

@@ -86,6 +86,49 @@ PY
   plain "$quantized/torchao-int8" out/model.safetensors
 }
 
+@test "scales and zero points of activations and caches go" {
+  mkdir m
+  tensors m/model.safetensors x.k_proj.weight:I8:4,4 x.k_proj.weight_scale:F32:4,1 x.k_proj.input_scale:F32:1 x.k_proj.input_zero_point:I8:1 \
+    x.k_proj.output_scale:F32:1 x.k_proj.output_zero_point:I8:1 x.k_scale:F32:1 x.k_zero_point:I8:1 x.v_scale:F32:1 x.v_zero_point:I8:1 x.q_scale:F32:1
+  echo '{"quantization_config": {"quant_method": "compressed-tensors", "format": "int-quantized", "config_groups": {"group_0": {
+    "targets": ["Linear"], "weights": {"num_bits": 8, "type": "int", "strategy": "channel"}}}}}' > m/config.json
+  expect 0 st-pack m -o out --dequantize
+  [ "$(st-inspect -t out | cut -f1-3)" = "x.k_proj.weight	BF16	4,4" ]
+}
+
+@test "settings that AutoGPTQ and AutoAWQ kept in files of their own" {
+  local config='{"model_type":"llama","dtype":"bfloat16"}'
+  cp -r "$quantized/awq" m && chmod -R u+w m
+  config m 'del c["quantization_config"]'
+  echo '{"zero_point": true, "q_group_size": 32, "w_bit": 4, "version": "GEMM"}' > m/quant_config.json
+  expect 0 st-pack m -o out --dequantize
+  has stderr 'quant_config.json is left behind'
+  plain "$quantized/awq" out/model.safetensors
+  expect 0 st-pack m/model.safetensors -o one.safetensors --dequantize
+  plain "$quantized/awq" one.safetensors
+  # Transformers doesn't read it; a cast would ruin the weights all the same.
+  expect 1 st-inspect --check=hub m
+  has output MD-QUANT-CONFIG
+  expect 5 st-pack m -o no --dtype f32
+  has stderr 'quant_config.json has a quantization'
+  # Parts were made by other settings.
+  expect 0 st-pack m -o cut --dequantize --part 1/2
+  echo '{"zero_point": true, "q_group_size": 32, "w_bit": 4, "version": "gemm"}' > m/quant_config.json
+  expect 5 st-pack m -o cut --dequantize
+  has stderr 'another plan'
+  rm -r m && mkdir m && echo "$config" > m/config.json
+  tensors m/model.safetensors x.qweight:I32:8,8 x.qzeros:I32:2,1 x.scales:F16:2,8
+  echo '{"bits": 4, "group_size": 32, "desc_act": false, "sym": true, "model_file_base_name": "model"}' > m/quantize_config.json
+  expect 0 st-pack m -o gptq --dequantize
+  [ "$(st-inspect -t gptq | cut -f1-3)" = "x.weight	BF16	8,64" ]
+  echo '{"bits": 4, "group_size": 16}' > m/quantize_config.json
+  expect 4 st-pack m -o no --dequantize
+  has stderr "x.scales"
+  # Beside plain weights it says nothing.
+  cp m/quantize_config.json gptq
+  expect 0 st-pack gptq -o cast --dtype f32
+}
+
 @test "all options see the plain tensors" {
   local nf4=$quantized/bnb-nf4
   expect 0 st-pack "$nf4" -o out --dequantize -n
@@ -143,6 +186,16 @@ tokenizer.json" ]
   config m 'c["quantization_config"]["quant_method"] = "hqq"'
   expect 5 st-pack m -o out --dequantize
   has stderr "'hqq'"
+  # Also where its tensors are unknown here.
+  tensors m/model.safetensors x.W_q:U8:8,8 x.meta:U8:8
+  expect 5 st-pack m -o out --dequantize
+  has stderr "'hqq'"
+  rm m/model.safetensors
+  tensors m/model.safetensors x.compressed:F16:8 x.bitmask:U8:2,1 x.shape:I64:2
+  config m 'c["quantization_config"] = {"quant_method": "compressed-tensors", "config_groups": {}}'
+  expect 5 st-pack m -o out --dequantize
+  has stderr "'x.bitmask' belongs to a sparse weight"
+  rm -r m && cp -r "$quantized/bnb-nf4" m && chmod -R u+w m
   # Config and tensors disagree.
   config m 'c["quantization_config"]["quant_method"] = "fp8"'
   expect 5 st-pack m -o out --dequantize
@@ -161,6 +214,8 @@ tokenizer.json" ]
   has stderr 'q_proj.weight'
   [ ! -e out ]
   expect 2 st-pack m -o out --dequantize=f64
+  expect 2 st-pack m -o out --dequantize f16
+  has stderr "there is no file 'f16'; a type goes with an equals sign: --dequantize=f16"
 }
 
 @test "experts in stacks get published names when plain" {

@@ -28,7 +28,8 @@ void require_gemm(const JsonValue& settings) {
     version = backend;
   if (version != nullptr && lower_ascii(*version) != "gemm")
     throw refused(fmt::format("AWQ weights of the version {} can't be made plain", escape_name(*version)));
-  const std::uint64_t bits = find_size(settings, "bits").value_or(4);
+  const std::uint64_t bits =
+      find_size(settings, settings.find("w_bit") != nullptr ? "w_bit" : "bits").value_or(4);
   if (bits != 4) throw refused(fmt::format("AWQ weights of {} bits can't be made plain", bits));
 }
 
@@ -37,8 +38,10 @@ void require_gemm(const JsonValue& settings) {
 PlainOf plain_awq(const QuantContext& context) {
   require_gemm(context.settings);
   InOutWeight weight{.bits = 4, .group_size = 128, .along_outputs = true};
-  if (context.settings.find("group_size") != nullptr)
-    weight.group_size = find_size(context.settings, "group_size").value_or(0);
+  for (const std::string_view key : {"group_size", "q_group_size"}) {  // the latter in AutoAWQ's own file
+    if (context.settings.find(key) != nullptr)
+      weight.group_size = find_size(context.settings, key).value_or(0);
+  }
   std::copy(kPlaces.begin(), kPlaces.end(), weight.places.begin());
   const JsonValue* const has_zeros = context.settings.find("zero_point");
   const bool symmetric = has_zeros != nullptr && has_zeros->as_bool() == false;

@@ -54,7 +54,7 @@ Description read_description(const std::string& text, const std::string& paramet
   if (type == nullptr)
     throw malformed(fmt::format("the metadata of '{}' have no _type", escape_name(parameter)));
   if (*type != "Float8Tensor" && *type != "Int8Tensor" && *type != "IntxUnpackedToInt8Tensor")
-    throw refused(fmt::format("'{}' is a {} of torchao, which can't be made plain here",
+    throw refused(fmt::format("'{}' is stored by torchao as {}, which can't be made plain here",
                               escape_name(parameter), escape_name(*type)));
   const JsonValue* const data = root.find("_data");
   const JsonValue* const dtype = data == nullptr ? nullptr : data->find("dtype");
