@@ -43,9 +43,10 @@ const std::string* find_text(const Weights& weights, const Tensor& weight, const
 
 // What the metadata say of one parameter.
 struct Description {
-  std::string type;  // "Float8Tensor"
-  Dtype dtype;       // of the tensor that it stands for
-  Shape block;       // elements that share a scale, by dimension; empty: not said
+  std::string type;                  // "Float8Tensor"
+  Dtype dtype;                       // of the tensor that it stands for
+  Shape block;                       // elements that share a scale, by dimension; empty: not said
+  std::vector<std::string> tensors;  // that it is made of: "qdata", "scale"
 };
 
 Description read_description(const std::string& text, const std::string& parameter) {
@@ -59,7 +60,7 @@ Description read_description(const std::string& text, const std::string& paramet
   const JsonValue* const data = root.find("_data");
   const JsonValue* const dtype = data == nullptr ? nullptr : data->find("dtype");
   const std::string* const dtype_name = dtype == nullptr ? nullptr : dtype->find_string("_data");
-  Description description{*type, Dtype::kF32, {}};
+  Description description{*type, Dtype::kF32, {}, texts_of(root.find("_tensor_data_names"))};
   if (dtype_name != nullptr) description.dtype = parse_user_dtype(*dtype_name).value_or(Dtype::kBool);
   if (dtype_name == nullptr || (description.dtype != Dtype::kF32 && description.dtype != Dtype::kBF16 &&
                                 description.dtype != Dtype::kF16))
@@ -110,6 +111,9 @@ PlainWeight plain_torchao(const StoredWeight& stored, const QuantContext& contex
   const std::string prefix = weight.name.substr(std::min(stored.module.size(), weight.name.size()),
                                                 weight.name.size() - std::string_view("qdata").size() -
                                                     std::min(stored.module.size(), weight.name.size()));
+  for (const std::string& one : description.tensors) {
+    if (one != "qdata") static_cast<void>(stored.require(prefix + one));
+  }
   const Tensor& scales = stored.require(prefix + "scale");
   require_type(scales, {Dtype::kF32, Dtype::kBF16, Dtype::kF16});
   if (is_float)

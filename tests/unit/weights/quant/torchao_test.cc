@@ -73,6 +73,10 @@ TEST_CASE("torchao: other tensors are refused by name, what doesn't fit is malfo
   CHECK(kind(with("{")) == ErrorKind::kMalformed);
   CHECK(kind(with("{}")) == ErrorKind::kMalformed);
   CHECK(kind(with(R"({"_type":"Int8Tensor"})")) == ErrorKind::kMalformed);
+  // Zero points that the metadata count, and that are not there.
+  const std::string sound = description("Int8Tensor", "bfloat16", "[1,4]");
+  CHECK(kind(with(sound)) == std::nullopt);
+  CHECK(kind(with(std::string(sound).insert(sound.find("]}"), ",\"zero_point\""))) == ErrorKind::kMalformed);
   CHECK(kind(model_of(description("Int8Tensor", "bfloat16", "[1,4]"), kRowScales, kRowData, "y.weight")) ==
         ErrorKind::kMalformed);
   CHECK(kind(model_of(description("Int8Tensor", "bfloat16", "[1,4]"),
