@@ -49,7 +49,8 @@ const Tensor& scales_of(const StoredWeight& stored) {
   return only_scales(stored, {std::string_view(inverse), ".scale", ".qscale_weight"}, leaf);
 }
 
-// Transformers joins the gate and up projections of experts with the blocks that each had alone.
+// Transformers joins the gate and up projections of experts with the blocks that each had alone, which may be more than
+// those of both together.
 std::optional<ScaleGrid> joined_grid(const Shape& shape, const Shape& scales, const Block& block) {
   if (shape.size() != 3 || scales.size() != 3 || shape[1] % 2 != 0 || scales[1] % 2 != 0) return std::nullopt;
   const std::optional<std::uint64_t> planes = checked_mul(shape[0], 2);
@@ -67,10 +68,10 @@ std::optional<ScaleGrid> grid_of(const Tensor& weight, const Shape& scales, cons
   const Shape& shape = weight.shape;
   if (scales.empty() || scales == Shape{1}) return single_scale(shape);
   if (setting.block) {
+    if (const auto grid = blocks_of(shape, scales, setting.block->rows, setting.block->columns)) return grid;
     if (weight.name.ends_with("gate_up_proj")) {
       if (const auto grid = joined_grid(shape, scales, *setting.block)) return grid;
     }
-    if (const auto grid = blocks_of(shape, scales, setting.block->rows, setting.block->columns)) return grid;
   }
   // Transformers takes any grid that divides the weight, which hides an error where the config says the block.
   const bool is_said = setting.block && setting.given;

@@ -70,13 +70,20 @@ TEST_CASE("fp8: each expert has a grid of its own, and blocks are short at its e
   CHECK(plain(model, "") == std::vector<float>{2, 2, 2, 2, 4, 4, 8, 8, 8, 8, 16, 16});
 }
 
-TEST_CASE("fp8: gate and up of experts have blocks of their own") {
+TEST_CASE("fp8: gate and up of experts may have blocks of their own") {
   const std::string eight(8, '\x38');
   const QuantModel model(
       R"("x.gate_up_proj":{"dtype":"F8_E4M3","shape":[1,8,1],"data_offsets":[0,8]},"x.gate_up_proj_scale_inv":{"dtype":"F32","shape":[1,4,1],"data_offsets":[8,24]})",
       eight + "\0\0\0\x40\0\0\x80\x40\0\0\0\x41\0\0\x80\x41"s, R"({"weight_block_size":[3,3]})");
   CHECK(model.floats(plain_fp8(model.stored("x", ".gate_up_proj"), model.context(Dtype::kF32))) ==
         std::vector<float>{2, 2, 2, 4, 8, 8, 8, 16});
+  // As many either way: what the config says.
+  const std::string ten(10, '\x38');
+  const QuantModel as_said(
+      R"("x.gate_up_proj":{"dtype":"F8_E4M3","shape":[1,10,1],"data_offsets":[0,10]},"x.gate_up_proj_scale_inv":{"dtype":"F32","shape":[1,4,1],"data_offsets":[10,26]})",
+      ten + "\0\0\0\x40\0\0\x80\x40\0\0\0\x41\0\0\x80\x41"s, R"({"weight_block_size":[3,3]})");
+  CHECK(as_said.floats(plain_fp8(as_said.stored("x", ".gate_up_proj"), as_said.context(Dtype::kF32))) ==
+        std::vector<float>{2, 2, 2, 4, 4, 4, 8, 8, 8, 16});
 }
 
 TEST_CASE("fp8: pairs of E2M1 in I8 have a scale for 32 columns") {
