@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <set>
@@ -160,11 +161,15 @@ class Quantiser {
     check_interrupt();
     const TensorSpec& weight = tensors_[i].output;
     if (!is_floating(weight.dtype)) return;
+    if (std::vector<std::string> experts = expert_modules(weight); !experts.empty()) {
+      plan_.left.push_back({weight.name, "--keep", weight.size, false});  // else it would have been split
+      std::move(experts.begin(), experts.end(), std::back_inserter(plan_.plain));
+      return;
+    }
     const std::string_view module = module_of(weight.name);
     if (module.empty()) {
       if (weight.shape.size() > 1)
-        plan_.left.push_back(
-            {weight.name, is_expert_stack(weight) ? "--keep" : "no weight of a module", weight.size, false});
+        plan_.left.push_back({weight.name, "no weight of a module", weight.size, false});
       return;
     }
     const std::string reason = reason_to_stay(weight, options_, model_type_);
@@ -252,11 +257,11 @@ class Quantiser {
               [](const QuantizePlan::Left& a, const QuantizePlan::Left& b) {
                 return natural_less(a.name, b.name);
               });
-    std::vector<std::string> plain;
     for (const QuantizePlan::Left& left : plan_.left) {
-      if (left.is_matrix) plain.push_back(left.name);
+      if (left.is_matrix) plan_.plain.push_back(left.name);
     }
-    plan_.config = quantization_config(options_.scheme, plain);
+    std::sort(plan_.plain.begin(), plan_.plain.end(), natural_less);
+    plan_.config = quantization_config(options_.scheme, plan_.plain);
     for (const PackedTensor& tensor : tensors_) plan_.bytes += tensor.output.size;
   }
 
@@ -299,7 +304,9 @@ std::vector<std::string> unmatched_keeps(const QuantizePlan& plan, const std::ve
   std::vector<std::string> unmatched;
   for (const Glob& glob : keep) {
     const auto matches = [&](const auto& module) { return glob.matches(module.name); };
-    if (std::any_of(plan.left.begin(), plan.left.end(), matches) ||
+    if (std::any_of(plan.plain.begin(), plan.plain.end(),
+                    [&](const std::string& name) { return glob.matches(name); }) ||
+        std::any_of(plan.left.begin(), plan.left.end(), matches) ||
         std::any_of(plan.modules.begin(), plan.modules.end(), matches))
       continue;
     unmatched.push_back(fmt::format("--keep '{}' matches no module", escape_name(glob.pattern())));

@@ -38,6 +38,7 @@ struct QuantizePlan {
   QuantScheme scheme = QuantScheme::kFp8Dynamic;
   std::vector<Module> modules;                // quantised
   std::vector<Left> left;                     // what stays as it is, in natural order
+  std::vector<std::string> plain;             // modules with a matrix that stays, as the config names them
   std::uint64_t bytes_before = 0, bytes = 0;  // of all tensors
   std::string config;                         // the value of quantization_config
 };

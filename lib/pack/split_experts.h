@@ -13,12 +13,12 @@
 
 namespace mu {
 
-// Whether it is such a stack, by its name and dimensions.
-bool is_expert_stack(const TensorSpec& tensor);
+// The modules into which a stack falls; empty: it is none, by its name and dimensions.
+std::vector<std::string> expert_modules(const TensorSpec& tensor);
 
-// Replaces the stacks in the list by views; one of which `keep` matches every expert stays whole. `as_is` forbids it.
-// Throws kRefused for that, and for stacks whose matrices are transposed (gpt-oss, Llama 4); kMalformed for shapes that
-// don't fit each other.
+// Replaces the stacks in the list by views. Those of a container of which `keep` matches every expert stay whole where
+// they can't be split: their matrices are transposed (gpt-oss, Llama 4), their shapes don't fit each other, or names
+// must stay (`as_is`). Otherwise throws kRefused for the first and the last, kMalformed for such shapes.
 void split_experts(std::vector<PackedTensor>& tensors, const std::vector<Glob>& keep, bool as_is,
                    std::string_view model_type, std::vector<MadeTensors>& made);
 

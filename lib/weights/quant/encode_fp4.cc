@@ -100,8 +100,10 @@ MU_SIMD void pack(const std::uint8_t* codes, std::size_t bytes, std::byte* out) 
 }
 
 Error too_large(const Tensor& weight) {
+  const bool half = weight.dtype == Dtype::kF16;
   return refused(fmt::format("'{}' holds values too large for the scales of MXFP4", escape_name(weight.name)))
-      .hint("--keep leaves a module as it is, --dtype bf16 has room for them");
+      .hint(half ? "--keep leaves a module as it is; --dtype bf16 has room for them"
+                 : "--keep leaves a module as it is");
 }
 
 // The scale of a group by its largest magnitude, as an exponent: 2^(stored - 127).

@@ -152,10 +152,23 @@ TEST_CASE("quantise: stacks of experts are taken apart first") {
   CHECK(kept.modules.size() == 1);
   CHECK(model.written()[0] == "l.mlp.experts.gate_up_proj");
   CHECK(left_names(kept)[0] == "l.mlp.experts.down_proj: --keep");
+  CHECK(kept.config.find("l.mlp.experts.1.up_proj") != std::string::npos);  // what loaders ask for
+  // Both stacks are split or none.
+  const QuantizePlan half = model.plan(QuantScheme::kMxfp4, {"*.down_proj"});
+  CHECK(half.modules.size() == 5);
+  CHECK(left_names(half)[0] == "l.mlp.experts.0.down_proj: --keep");
+  CHECK(model.plan(QuantScheme::kMxfp4, {"*.experts.*"}).left.size() == 6);
+  CHECK(error_of([&] { model.plan(QuantScheme::kMxfp4, {"*.down_proj"}, NamesOptions::Mode::kAsIs); }) ==
+        ErrorKind::kRefused);
 
   Model transposed;
   transposed.add("l.experts.gate_up_proj", {2, 32, 128}).add("l.experts.down_proj", {2, 64, 32});
   CHECK(kind(transposed, QuantScheme::kMxfp4) == ErrorKind::kRefused);
+  CHECK(kind(transposed, QuantScheme::kMxfp4, {"*.gate_proj", "*.up_proj"}) == ErrorKind::kRefused);
+  transposed.add("b.weight", {32, 32});
+  const Names all = {"*.gate_proj", "*.up_proj", "*.down_proj"};
+  CHECK(unmatched_keeps(transposed.plan(QuantScheme::kMxfp4, all), {all.begin(), all.end()}).empty());
+  CHECK(transposed.written()[0] == "l.experts.gate_up_proj");
   Model torn;
   torn.add("l.experts.gate_up_proj", {2, 32, 128}).add("l.experts.down_proj", {3, 64, 32});
   CHECK(kind(torn, QuantScheme::kMxfp4) == ErrorKind::kMalformed);
