@@ -20,6 +20,7 @@
 #include "base/text.h"
 #include "model/fingerprint.h"
 #include "model/quantised.h"
+#include "model/tensor_names.h"
 #include "os/interrupt.h"
 #include "pack/quant_left.h"
 #include "pack/split_experts.h"
@@ -252,6 +253,24 @@ class Quantiser {
     for (const std::string& name : names) plan_.left.push_back({name, "tied to another tensor", 0, true});
   }
 
+  // transformers (5.23) looks for these names among those of its modules in memory, which may be called otherwise:
+  // "visual.blocks.0.attn.qkv" in files is "model.visual.blocks.0.attn.qkv" there. It does not look for embeddings, its
+  // routers are not linear layers, and in the dialect of fp8 it renames the list itself.
+  void add_names_of_memory() {
+    const ModelConfig* const config = context_.input.class_config();
+    if (config == nullptr || options_.scheme == QuantScheme::kFp8) return;
+    const std::shared_ptr<const TensorNames> names = TensorNames::of(*config);
+    if (!names) return;
+    for (const QuantizePlan::Left& left : plan_.left) {
+      const std::string weight = left.name + std::string(kWeight);
+      if (!left.is_matrix || left.reason == "embedding" || left.reason == "router" ||
+          names->side_of(weight) != NameSide::kPublished)
+        continue;
+      const RenamedTensor memory = names->load(weight);
+      if (memory.conversion == nullptr) plan_.plain.emplace_back(module_of(memory.name));
+    }
+  }
+
   void finish() {
     std::sort(plan_.left.begin(), plan_.left.end(),
               [](const QuantizePlan::Left& a, const QuantizePlan::Left& b) {
@@ -260,6 +279,7 @@ class Quantiser {
     for (const QuantizePlan::Left& left : plan_.left) {
       if (left.is_matrix) plan_.plain.push_back(left.name);
     }
+    add_names_of_memory();
     std::sort(plan_.plain.begin(), plan_.plain.end(), natural_less);
     plan_.config = quantization_config(options_.scheme, plan_.plain);
     for (const PackedTensor& tensor : tensors_) plan_.bytes += tensor.output.size;

@@ -10,7 +10,7 @@ from quantised_models import FLOATS  # first: where the libraries are
 from llmcompressor.entrypoints.model_free import model_free_ptq
 from loguru import logger
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, LlamaConfig, LlamaForCausalLM, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 from transformers.integrations.finegrained_fp8 import Fp8Quantize
 
 PRESETS = {"fp8-dynamic": "FP8_DYNAMIC", "fp8-block": "FP8_BLOCK", "mxfp4": "MXFP4", "mxfp4a16": "MXFP4A16", "nvfp4": "NVFP4A16"}
@@ -134,3 +134,15 @@ def test_transformers_loads_it(run, tmp_path, tied):
         assert settings.get("ignore", settings.get("modules_to_not_convert")) == ["lm_head", "model.embed_tokens"]
         error = (loaded(ids).logits.float() - logits).norm() / logits.norm()
         assert 0 < error < most, (scheme, error)
+
+
+def test_transformers_loads_a_model_with_vision(run, tmp_path):
+    """The tower, whose modules have other names in memory than in files, stays plain."""
+    torch.manual_seed(0)
+    text = {"vocab_size": 64, "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 4, "rope_scaling": {"type": "mrope", "mrope_section": [4, 6, 6]}}
+    vision = {"depth": 1, "hidden_size": 64, "intermediate_size": 128, "num_heads": 4, "out_hidden_size": 128, "fullatt_block_indexes": [0]}
+    Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=False)).bfloat16().save_pretrained(tmp_path / "base")
+    for scheme in ("fp8-dynamic", "nvfp4", "fp8"):
+        run("st-pack", tmp_path / "base", "-o", tmp_path / scheme, "--quantize", scheme)
+        _, info = AutoModelForImageTextToText.from_pretrained(tmp_path / scheme, dtype=torch.bfloat16, output_loading_info=True)
+        assert not any(info.values()), info

@@ -157,7 +157,7 @@ TEST_CASE("quantise: stacks of experts are taken apart first") {
   const QuantizePlan half = model.plan(QuantScheme::kMxfp4, {"*.down_proj"});
   CHECK(half.modules.size() == 5);
   CHECK(left_names(half)[0] == "l.mlp.experts.0.down_proj: --keep");
-  CHECK(model.plan(QuantScheme::kMxfp4, {"*.experts.*"}).left.size() == 6);
+  CHECK(model.plan(QuantScheme::kMxfp4, {"*.experts.*"}).left.size() == 7);
   CHECK(error_of([&] { model.plan(QuantScheme::kMxfp4, {"*.down_proj"}, NamesOptions::Mode::kAsIs); }) ==
         ErrorKind::kRefused);
 
@@ -178,6 +178,15 @@ TEST_CASE("quantise: stacks of experts are taken apart first") {
   Model llama4("llama4_text");
   llama4.add("l.feed_forward.experts.down_proj", {2, 64, 64});
   CHECK(kind(llama4, QuantScheme::kMxfp4) == ErrorKind::kRefused);
+}
+
+TEST_CASE("quantise: the config names what stays as transformers calls it in memory, too") {
+  Model model("qwen2_5_vl");
+  model.add("visual.blocks.0.attn.qkv.weight", {64, 64}).add("model.embed_tokens.weight", {64, 64});
+  model.add("model.layers.0.mlp.up_proj.weight", {128, 128});
+  CHECK(model.plan(QuantScheme::kFp8Dynamic).plain ==
+        Names{"lm_head", "model.embed_tokens", "model.visual.blocks.0.attn.qkv", "visual.blocks.0.attn.qkv"});
+  CHECK(model.plan(QuantScheme::kFp8).plain.size() == 3);
 }
 
 TEST_CASE("quantise: fused modules of NVFP4 read each other") {
