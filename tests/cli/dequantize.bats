@@ -201,6 +201,16 @@ tokenizer.json" ]
   expect 5 st-pack m -o out --dequantize
   has stderr "'fp8'"
   has stderr 'bitsandbytes'
+  # Of names alone, GPTQ and AWQ are one.
+  rm -rf g && mkdir g
+  tensors g/model.safetensors x.qweight:I32:8,16 x.qzeros:I32:2,2 x.scales:F16:2,16 x.g_idx:I32:64
+  echo '{"quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 32}}' > g/config.json
+  expect 5 st-pack g -o out --dequantize
+  has stderr "the config says AWQ, but 'x.qweight' [8, 16] and 'x.scales' [2, 16] are stored as GPTQ does"
+  tensors g/model.safetensors x.qweight:I32:64,2 x.qzeros:I32:2,2 x.scales:F16:2,16
+  sed -i 's/awq/gptq/' g/config.json
+  expect 5 st-pack g -o out --dequantize
+  has stderr "the config says GPTQ, but 'x.qweight' [64, 2] and 'x.scales' [2, 16] are stored as AWQ does"
   # Plain tensors under a config.
   st-pack -q "$quantized/bnb-nf4" -o p --dequantize
   cp m/config.json p

@@ -46,14 +46,15 @@ PlainOf plain_awq(const QuantContext& context) {
   const JsonValue* const has_zeros = context.settings.find("zero_point");
   const bool symmetric = has_zeros != nullptr && has_zeros->as_bool() == false;
   return [context, weight, symmetric](const StoredWeight& stored) {
-    const std::vector<std::uint64_t>& shape = stored.weight->shape;
-    if (weight.group_size != 0 && shape.size() == 2 && shape[0] % weight.group_size != 0)
-      throw malformed(fmt::format("'{}' is {}, and its rows are not whole groups of {}",
-                                  escape_name(stored.weight->name), shape_text(shape), weight.group_size));
     InOutWeight one = weight;
     one.name = stored.module + ".weight";
     one.codes = stored.weight;
     one.scales = &stored.require(".scales");
+    require_direction(one);
+    const std::vector<std::uint64_t>& shape = stored.weight->shape;
+    if (weight.group_size != 0 && shape.size() == 2 && shape[0] % weight.group_size != 0)
+      throw malformed(fmt::format("'{}' is {}, and its rows are not whole groups of {}",
+                                  escape_name(stored.weight->name), shape_text(shape), weight.group_size));
     // Where they are stored, kernels read them, whatever the config says.
     one.zeros = symmetric ? stored.find(".qzeros") : &stored.require(".qzeros");
     return plain_in_out(one, context);

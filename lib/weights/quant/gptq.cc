@@ -54,6 +54,7 @@ class Gptq {
     for (unsigned i = 0; i < 32 / weight.bits; ++i) weight.places[i] = i;
     // One in each of its values.
     if (first_version_) weight.added = 0xFFFFFFFFU / ((1U << weight.bits) - 1);
+    require_direction(weight);
     return plain_in_out(weight, context_);
   }
 

@@ -147,6 +147,24 @@ InOut sizes_of(const InOutWeight& weight) {
 
 }  // namespace
 
+void require_direction(const InOutWeight& weight) {
+  const Shape& codes = weight.codes->shape;
+  const Shape& scales = weight.scales->shape;
+  if (weight.bits != 4 || codes.size() != 2 || scales.size() != 2) return;
+  constexpr std::uint64_t kValues = 8;  // in a word
+  // Inputs and outputs, if words lay the other way than they should.
+  const std::optional<std::uint64_t> inputs = checked_mul(codes[0], weight.along_outputs ? kValues : 1);
+  const std::optional<std::uint64_t> outputs = checked_mul(codes[1], weight.along_outputs ? 1 : kValues);
+  if (!inputs || !outputs || *outputs == 0 || scales[1] != *outputs) return;
+  const std::uint64_t group =
+      weight.group_size == 0 ? std::max<std::uint64_t>(1, *inputs) : weight.group_size;
+  if (scales[0] != *inputs / group + (*inputs % group == 0 ? 0 : 1)) return;
+  throw refused(fmt::format("the config says {}, but '{}' {} and '{}' {} are stored as {} does",
+                            weight.along_outputs ? "AWQ" : "GPTQ", escape_name(weight.codes->name),
+                            shape_text(codes), escape_name(weight.scales->name), shape_text(scales),
+                            weight.along_outputs ? "GPTQ" : "AWQ"));
+}
+
 PlainWeight plain_in_out(const InOutWeight& weight, const QuantContext& context) {
   InOut w = sizes_of(weight);
   const Dtype type = weight.scales->dtype;

@@ -27,6 +27,9 @@ struct InOutWeight {
   const Tensor* index = nullptr;      // I32 [in]: the group of each input; null: they are in order
 };
 
+// Throws kRefused where the config says GPTQ, and the shapes are those of AWQ, or the other way round.
+void require_direction(const InOutWeight& weight);
+
 // Throws kMalformed where the tensors don't fit.
 PlainWeight plain_in_out(const InOutWeight& weight, const QuantContext& context);
 
