@@ -187,10 +187,15 @@ class Quantiser {
     modules_.emplace(i, std::move(plain));
   }
 
-  Error nothing_left() const {
-    return refused(fmt::format("nothing to quantise: all of {} stay as they are",
-                               plural(tensors_.size(), "tensor")))
-        .hint("st-pack(1) lists what stays");
+  [[nodiscard]] Error nothing_left() const {
+    std::map<std::string, std::uint64_t> reasons;
+    for (const QuantizePlan::Left& left : plan_.left) ++reasons[left.reason];
+    std::string list;
+    for (const auto& [reason, count] : reasons)
+      list += fmt::format("{}{} ({})", list.empty() ? ": " : ", ", reason, count);
+    return refused(fmt::format("nothing to quantise: all of {} stay as they are{}",
+                               plural(tensors_.size(), "tensor"), list))
+        .hint("st-pack(1) says what stays");
   }
 
   void encode_all() {

@@ -120,6 +120,7 @@ PY
   expect 2 st-pack base -o out.npy --quantize fp8 --select lm_head.weight
   expect 5 st-pack base -o out --quantize fp8 # no matrix is whole blocks
   has stderr 'nothing to quantise'
+  has stderr 'embedding (1), head (1), norm (3), not whole blocks of 128 x 128 (7)'
   expect 4 st-pack "$FIXTURES/lora-adapter" -o out --quantize fp8-dynamic
   mkdir odd && tensors odd/model.safetensors a.b_proj.weight:BF16:32,48
   expect 5 st-pack odd -o out --quantize mxfp4
