@@ -201,6 +201,10 @@ tokenizer.json" ]
   expect 5 st-pack m -o out --dequantize
   has stderr "'fp8'"
   has stderr 'bitsandbytes'
+  cp "$quantized/bnb-nf4/config.json" m
+  config m 'c["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_8bit": True}'
+  expect 5 st-pack m -o out --dequantize
+  has stderr "the config says load_in_8bit, but 'model.layers.0.mlp.down_proj.weight' is stored in 4 bits"
   # Of names alone, GPTQ and AWQ are one.
   rm -rf g && mkdir g
   tensors g/model.safetensors x.qweight:I32:8,16 x.qzeros:I32:2,2 x.scales:F16:2,16 x.g_idx:I32:64

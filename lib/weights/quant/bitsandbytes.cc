@@ -214,6 +214,15 @@ PlainWeight plain_4bit(const StoredWeight& stored, const Parts& parts, const Ten
   return {packed.name, std::move(state.shape), std::move(sources), std::move(values)};
 }
 
+// Transformers loads all weights as the config says.
+void require_bits(const StoredWeight& stored, const JsonValue& settings, bool eight) {
+  const bool says_four = settings.find_true("load_in_4bit") || settings.find_true("_load_in_4bit");
+  const bool says_eight = settings.find_true("load_in_8bit") || settings.find_true("_load_in_8bit");
+  if (says_four != says_eight && says_eight != eight)
+    throw refused(fmt::format("the config says load_in_{}bit, but '{}' is stored in {} bits",
+                              says_eight ? 8 : 4, escape_name(stored.weight->name), eight ? 8 : 4));
+}
+
 }  // namespace
 
 PlainWeight plain_bitsandbytes(const StoredWeight& stored, const QuantContext& context) {
@@ -224,6 +233,7 @@ PlainWeight plain_bitsandbytes(const StoredWeight& stored, const QuantContext& c
   if ((nf4 != nullptr) + (fp4 != nullptr) + eight > 1)
     throw malformed(fmt::format("'{}' is stored in two ways at once: nf4, fp4 or int8",
                                 escape_name(stored.weight->name)));
+  if (nf4 != nullptr || fp4 != nullptr || eight) require_bits(stored, context.settings, eight);
   if (nf4 != nullptr) return plain_4bit(stored, parts, *nf4, "nf4", context);
   if (fp4 != nullptr) return plain_4bit(stored, parts, *fp4, "fp4", context);
   if (eight || stored.weight->dtype == Dtype::kI8) return plain_bnb_int8(stored, context);
