@@ -99,8 +99,9 @@ Tensor plain_weight(const PackedTensor& packed) {
                     const std::uint64_t in_size = bits(from) / 8, out_size = bits(to) / 8;
                     buffer.resize(out.size() / out_size * in_size);
                     sources.read(0, at / out_size * in_size, buffer);
-                    CastReport unused;
-                    cast(from, to, buffer, out, unused);
+                    CastReport report;
+                    cast(from, to, buffer, out, report);
+                    if (sources.losses() != nullptr) sources.losses()->add(report);
                   });
 }
 

@@ -30,6 +30,9 @@ class Sources {
   // Where to count values that are lost when they are rounded to the type of the computed tensor; null: nobody asks.
   [[nodiscard]] CastReport* losses() const { return losses_; }
 
+  // The same for a pass that only looks at values: what they lose is counted where they are written.
+  [[nodiscard]] Sources only_looked_at() const { return {tensors_, read_}; }
+
  private:
   const std::vector<Tensor>& tensors_;
   const ReadSource& read_;

@@ -129,6 +129,25 @@ PY
   [ ! -e out ]
 }
 
+@test "values that a cast or dequantising loses on the way are counted once, where they are written" {
+  mkdir few && python3 - <<'PY'
+import json, struct
+# 3 values are too small for f16.
+header = json.dumps({"a.weight": {"dtype": "F32", "shape": [2, 32], "data_offsets": [0, 256]}})
+data = struct.pack("<64f", *[1.0] * 61, *[1e-9] * 3)
+open("few/model.safetensors", "wb").write(struct.pack("<Q", len(header)) + header.encode() + data)
+PY
+  tensors m.safetensors a.weight:F8_E4M3:2,32 a.weight_scale_inv:F32:1,1
+  # 1, but for 3 of 1/512; times 1e-6.
+  python3 -c 'import struct; d = open("m.safetensors", "rb").read(); open("m.safetensors", "wb").write(d[:-68] + bytes([0x38] * 61 + [1] * 3) + struct.pack("<f", 1e-6))'
+  for scheme in fp8-dynamic mxfp4 nvfp4; do
+    expect 0 st-pack few -o out --dtype f16 --quantize $scheme --force --json
+    [ "$(jq -c '[.losses[] | [(.tensor | test("scale")), .underflowed]]' <<< "$output")" = '[[false,3]]' ]
+    expect 0 st-pack m.safetensors -o out --dequantize=f16 --quantize $scheme --force --json
+    [ "$(jq -c '[.losses[] | [(.tensor | test("scale")), .underflowed]]' <<< "$output")" = '[[false,3]]' ]
+  done
+}
+
 @test "NaN is malformed, names the weight and leaves nothing" {
   mkdir nan
   python3 - <<'PY'

@@ -155,7 +155,7 @@ class Fp4Weight {
       : weight_(module.weight), error_(module.error), source_(source), family_(std::move(family)) {}
 
   [[nodiscard]] float shared(const Sources& sources) const {
-    return family_.shared ? family_.shared(sources) : 1.0F;
+    return family_.shared ? family_.shared(sources.only_looked_at()) : 1.0F;
   }
 
   void read_codes(const Sources& sources, std::uint64_t at, std::span<std::byte> out) const {
@@ -181,7 +181,7 @@ class Fp4Weight {
       for (std::size_t i = 0; i < scales.size(); ++i)
         out[group - at + i] = static_cast<std::byte>(scales[i].stored);
     };
-    each_run(sources, at, at + out.size(), use);
+    each_run(sources.only_looked_at(), at, at + out.size(), use);
   }
 
  private:

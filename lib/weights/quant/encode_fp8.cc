@@ -130,7 +130,7 @@ class Fp8Weight {
   }
 
   [[nodiscard]] MagnitudeCache::Values magnitudes(const Sources& sources, std::uint64_t strip) const {
-    return cache_->get(number_, strip, [&] { return find_magnitudes(sources, strip); });
+    return cache_->get(number_, strip, [&] { return find_magnitudes(sources.only_looked_at(), strip); });
   }
 
   [[nodiscard]] std::vector<float> find_magnitudes(const Sources& sources, std::uint64_t strip) const {
