@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What fits is for the methods that make weights plain to say (model/dequantise.h): planning reads what they read. A scale
-// of zero does no harm to a weight that is all zero.
+// What fits is for the methods that make weights plain to say (model/dequantise.h): planning reads what they read. A
+// scale of zero does no harm to a weight that is all zero.
 #include "inspect/check_scales.h"
 
 #include <fmt/format.h>

@@ -51,8 +51,7 @@ class MergedTensor {
   ~MergedTensor();
 
   // Fills `out` from byte `at`; both are at element boundaries. `losses`, which may be null, gets those of the base.
-  // Thread safe. Throws kIo, and kMalformed for
-  // factors that hold NaN or infinity.
+  // Thread safe. Throws kIo, and kMalformed for factors that hold NaN or infinity.
   void read(std::uint64_t at, std::span<std::byte> out, CastReport* losses);
 
  private:

@@ -33,8 +33,8 @@ struct PairRunOptions {
   bool exact = false;           // iterate until the error is optimal to one part in a million
   std::string kernel = "auto";
   std::string base_id;
-  std::pair<std::string, std::string>
-      plain{};  // of base and tuned: how quantised weights were made plain, or nothing
+  // Of base and tuned: how quantised weights were made plain, or nothing.
+  std::pair<std::string, std::string> plain{};
   unsigned threads = 1;
   std::function<void(std::uint64_t)> on_bytes;  // called with the bytes of each finished pair
 };

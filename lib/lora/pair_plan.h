@@ -83,7 +83,8 @@ struct PairPlan {
 
 // Tensors that one model has alone are left out and noted if the options exclude them or both are the same model
 // all the same (lora/leftover.h). Throws kMalformed for other tensors without a counterpart or of another shape
-// (names the first five), for weights that are quantised and were not made plain, and for rows added to an embedding if --embeddings was not given.
+// (names the first five), for weights that are quantised and were not made plain, and for rows added to an embedding if
+// --embeddings was not given.
 PairPlan plan_pair(const Input& base, const Input& tuned, const PairOptions& options);
 
 }  // namespace mu
