@@ -208,7 +208,8 @@ class Planner {
     if (name.empty())
       throw refusal(fmt::format("{} is quantised, but no quantization_config says how",
                                 quoted((stored_.empty() ? unscaled_ : stored_).front().second.weight->name)))
-          .hint("put the config.json of the model beside it");
+          .hint(input_.has_weights ? "put the config.json of the model beside it"
+                                   : "name one of its folders, which has a config.json of its own");
     const auto found = std::find_if(methods().begin(), methods().end(),
                                     [name](const Method& method) { return method.name == name; });
     if (found == methods().end())

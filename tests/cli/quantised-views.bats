@@ -109,6 +109,18 @@ END
   expect 4 st-inspect -t --dequantize m
 }
 
+@test "a pipeline whose folders are quantised: no claim that is untrue of them" {
+  mkdir -p pipe/text_encoder && cp "$Q/ct-nvfp4/"{config.json,model.safetensors} pipe/text_encoder
+  echo '{"_class_name":"P","text_encoder":["transformers","LlamaForCausalLM"]}' > pipe/model_index.json
+  expect 0 st-inspect pipe
+  has output "quantised: "
+  lacks output "refuses"
+  expect 5 st-inspect --dequantize pipe
+  has stderr "name one of its folders"
+  expect 0 st-inspect --dequantize pipe/text_encoder
+  expect 0 st-pack pipe -o plain --dequantize
+}
+
 @test "--dequantize in parts" {
   for i in 1 2; do st-inspect -q --stats --hash --dequantize=f16 "$Q/fp8-block" --part $i/2 > p$i; done
   st-inspect -q --stats --hash --dequantize=f16 "$Q/fp8-block" > whole

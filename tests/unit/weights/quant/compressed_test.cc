@@ -9,12 +9,6 @@ using namespace std::literals;
 
 namespace {
 
-std::string entry(std::string_view name, std::string_view dtype, std::string_view shape, std::size_t begin,
-                  std::size_t end) {
-  return fmt::format(R"("{}":{{"dtype":"{}","shape":{},"data_offsets":[{},{}]}})", name, dtype, shape, begin,
-                     end);
-}
-
 std::string group(std::string_view weights, std::string_view targets = R"("Linear")",
                   std::string_view format = "pack-quantized") {
   return fmt::format(R"({{"targets":[{}],"weights":{{{}}},"format":"{}"}})", targets, weights, format);

@@ -23,6 +23,13 @@
 
 namespace mu::testing {
 
+// A tensor as a member of a header.
+inline std::string entry(std::string_view name, std::string_view dtype, std::string_view shape,
+                         std::size_t begin, std::size_t end) {
+  return fmt::format(R"("{}":{{"dtype":"{}","shape":{},"data_offsets":[{},{}]}})", name, dtype, shape, begin,
+                     end);
+}
+
 // A set of tensors in memory, and settings.
 class QuantModel {
  public:

@@ -15,12 +15,6 @@ using namespace std::literals;
 
 namespace {
 
-std::string entry(std::string_view name, std::string_view dtype, std::string_view shape, std::size_t begin,
-                  std::size_t end) {
-  return fmt::format(R"("{}":{{"dtype":"{}","shape":{},"data_offsets":[{},{}]}})", name, dtype, shape, begin,
-                     end);
-}
-
 // Words as a file has them.
 std::string words(std::initializer_list<std::uint32_t> values) {
   std::string out;
