@@ -21,6 +21,7 @@
 #include "inspect/report.h"
 #include "inspect/safety.h"
 #include "model/dequantise.h"
+#include "model/quant_summary.h"
 #include "os/far.h"
 #include "remote.h"
 #include "st-inspect-plain.h"
@@ -146,13 +147,14 @@ std::string unread_text(const std::vector<const Tensor*>& tensors) {
                      escape_name(type_text(**first)));
 }
 
-// Scales are read where they are near.
+// Scales are read where they are near, and not out of a stream.
 Findings findings_of_scales(const Options& o, const Input& input, const Findings& known) {
-  const bool near = !is_far_name(input.name);
+  const bool near = !is_far_name(input.name), kept = has_data(input.weights);
+  if ((!near || !kept) && is_quantised(input))
+    print_note(fmt::format("{}: values of scales were not read, as {}", escape_name(input.name),
+                           kept ? "the model is on another machine" : "it is a stream"));
+  if (!kept) return {};
   Progress progress("reading scales", 0, o.common.show_progress());
-  if (!near && is_quantised(input))
-    print_note(escape_name(input.name) +
-               ": values of scales were not read, as the model is on another machine");
   return check_scales(input, known, near, o.common.thread_count(), progress);
 }
 

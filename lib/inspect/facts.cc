@@ -165,8 +165,8 @@ void note_quantised(const Input& input, InputFacts& facts) {
     return;
   }
   facts.notes.emplace_back("quantised: parameters are counted as stored");
-  if (is_far_name(input.name)) return;  // trying reads small tensors
-  if (!input.has_weights) return;       // folders below it have configs of their own, which st-pack reads
+  if (is_far_name(input.name) || !has_data(input.weights)) return;  // trying reads small tensors
+  if (!input.has_weights) return;  // folders below it have configs of their own, which st-pack reads
   if (const std::string objection = plain_objection(input); !objection.empty())
     facts.notes.push_back("st-pack --dequantize refuses: " + objection);
 }

@@ -348,6 +348,11 @@ std::string_view method_by_marks(const Input& input, const std::vector<QuantPart
   return input.weights.merged_metadata().contains("_quantization_metadata") ? "comfy" : "";
 }
 
+bool has_data(const Weights& weights) {
+  return std::all_of(weights.files.begin(), weights.files.end(),
+                     [](const WeightsFile& file) { return file.file.has_value(); });
+}
+
 double QuantModule::bits() const {
   return values == 0 ? 0 : 8.0 * static_cast<double>(bytes) / static_cast<double>(values);
 }

@@ -44,6 +44,9 @@ struct QuantSummary {
 // called weight_scale may be anybody's.
 std::string_view method_by_marks(const Input& input, const std::vector<QuantPart>& parts);
 
+// Whether scales and other small tensors can be read: not where a stream's data were not kept.
+bool has_data(const Weights& weights);
+
 // Nothing if no tensor is quantised. Throws nothing for what is torn, and reads at most some small tensors.
 std::optional<QuantSummary> sum_up_quantised(const Input& input);
 

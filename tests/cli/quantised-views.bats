@@ -203,6 +203,11 @@ finds() {
   finds ct-mxfp4 "t['$x.weight_scale'][2] = b'\xff' + t['$x.weight_scale'][2][1:]" "holds NaN, such as '$x.weight_scale'"
   finds awq "t['$x.scales'][2] = bytes(2) + t['$x.scales'][2][2:]" "holds zero"
   finds bnb-nf4 "t['$x.weight.nested_absmax'][2] = bytes.fromhex('0000807f')" "holds infinity"
+  # The data of a stream are not kept.
+  cat "$Q/bnb-nf4/model.safetensors" | st-inspect --check=hub - > seen 2> said
+  grep -q 'sound, level hub' seen && grep -q 'scales were not read, as it is a stream' said
+  cat "$Q/bnb-nf4/model.safetensors" | st-inspect - > seen
+  grep -q 'quantised: bitsandbytes nf4' seen && ! grep -q refuses seen
   # The overview reads no scales; zero does no harm to zeros, and is usual for bitsandbytes.
   broken fp8-block "t['$x.weight_scale_inv'][2] = bytes(8)"
   expect 0 st-inspect m
