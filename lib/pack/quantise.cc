@@ -152,6 +152,7 @@ class Quantiser {
     for (std::size_t i = 0; i < tensors_.size(); ++i) judge(i);
     if (modules_.empty()) throw nothing_left();
     encode_all();
+    modules_.clear();  // models of many experts have so many of them that it counts
     replace(made);
     add_tied();
     finish();
@@ -243,6 +244,7 @@ class Quantiser {
         out.push_back(
             {&kept, {kept.name, kept.dtype, kept.shape, kept.size}, {sources.begin(), sources.end()}});
       }
+      encoded_.erase(found);
     }
     tensors_ = std::move(out);
     made.push_back(list);
