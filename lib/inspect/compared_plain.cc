@@ -28,16 +28,13 @@ std::optional<Dtype> main_type(const Input& input) {
   return kTypes[static_cast<std::size_t>(most - bytes.begin())];
 }
 
-std::optional<Dtype> make_side_plain(Input& side, std::string_view name, const QuantSummary& summary,
-                                     std::optional<Dtype> target, PlainSides& sides) {
+std::optional<Dtype> make_side_plain(Input& side, std::string_view name, std::optional<Dtype> target,
+                                     PlainSides& sides) {
   try {
-    PlainModel plan = plan_plain(side, target);
-    const std::string scheme = plan.method + (summary.format.empty() ? "" : " " + summary.format);
-    const Dtype dtype = plan.target;
+    const PlainFacts facts = make_plain(side, plan_plain(side, target)).facts;
     sides.notes.push_back(fmt::format("{} is quantised ({}): compared as dequantised to {}", name,
-                                      escape_name(scheme), short_name(dtype)));
-    make_plain(side, std::move(plan));
-    return dtype;
+                                      scheme_text(facts), short_name(facts.dtype)));
+    return facts.dtype;
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::kRefused && error.kind() != ErrorKind::kMalformed) throw;
     sides.warnings.push_back(fmt::format("{} is compared as it is stored: {}", name, error.message()));
@@ -57,8 +54,8 @@ PlainSides make_sides_plain(Input& a, Input& b) {
   if (alike || unknown) return sides;
   const std::optional<Dtype> target =
       in_a && in_b ? std::optional(stated_plain_dtype(a)) : main_type(in_a ? b : a);
-  if (in_a) sides.a = make_side_plain(a, "A", *in_a, target, sides);
-  if (in_b) sides.b = make_side_plain(b, "B", *in_b, target, sides);
+  if (in_a) sides.a = make_side_plain(a, "A", target, sides);
+  if (in_b) sides.b = make_side_plain(b, "B", target, sides);
   return sides;
 }
 

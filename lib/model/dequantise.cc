@@ -378,7 +378,7 @@ std::string plain_objection(const Input& input) {
 }
 
 std::string scheme_text(const PlainFacts& facts) {
-  return facts.format.empty() ? facts.method : facts.method + " " + facts.format;
+  return escape_name(facts.format.empty() ? facts.method : facts.method + " " + facts.format);
 }
 
 PlainChange make_plain(Input& input, PlainModel plan) {

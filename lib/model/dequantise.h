@@ -57,14 +57,14 @@ struct PlainFacts {
 // What else changes with the tensors.
 struct PlainChange {
   PlainFacts facts;
-  std::string line;                   // the same as a sentence about the input, which it begins after
+  std::string line;                   // the same in words, which follow the name of the input
   std::string advice{};               // what else the user may have wanted; empty: nothing
   std::vector<ConfigEdit> config;     // quantization_config goes, and dtype is set
   std::vector<std::string> metadata;  // keys of headers that go
   std::string recipe;                 // what decides the values, beside the files of weights
 };
 
-// "bitsandbytes nf4".
+// "bitsandbytes nf4", escaped: formats are what configs call them.
 std::string scheme_text(const PlainFacts& facts);
 
 // Replaces the tensors, and forgets that the input was quantised.

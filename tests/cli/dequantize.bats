@@ -156,6 +156,15 @@ m.norm.weight	BF16	64" ]
   has stderr '--dequantize'
 }
 
+@test "what a config calls its formats is escaped" {
+  cp -r "$quantized/ct-int4-asym" m && chmod -R u+w m
+  config m 'c["quantization_config"]["config_groups"]["odd"] = {"targets": ["none"], "weights": {"num_bits": 8, "type": "int", "strategy": "channel"}, "format": "a\x1b\nb"}'
+  expect 0 st-pack m -o out --dequantize
+  has stderr 'is quantised (compressed-tensors pack-quantized, a\x1b\nb): 7 weights'
+  expect 0 st-inspect --diff m out
+  has stderr 'A is quantised (compressed-tensors pack-quantized, a\x1b\nb): compared'
+}
+
 @test "the dtype is set where it stands, and files that describe the quantised weights stay behind" {
   local file
   cp -r "$quantized/fp8-block" m && chmod -R u+w m
