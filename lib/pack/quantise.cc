@@ -195,8 +195,7 @@ class Quantiser {
     std::string list;
     for (const auto& [reason, count] : reasons)
       list += fmt::format("{}{} ({})", list.empty() ? ": " : ", ", reason, count);
-    return refused(fmt::format("nothing to quantise: all of {} stay as they are{}",
-                               plural(tensors_.size(), "tensor"), list))
+    return refused(fmt::format("nothing to quantise in {}{}", plural(tensors_.size(), "tensor"), list))
         .hint("st-pack(1) says what stays");
   }
 
