@@ -28,7 +28,7 @@ class End(Training):
         self.finish()
         command = f"{sys.executable} -m model_coreutils.finish_push {self.run_folder}"
         self.assertEqual(self.warnings(), [f"PushCallback: the last checkpoint is not pushed to me/model yet. This finishes the push: {command}"])
-        self.assertTrue(self.programs.was_terminated("hub-push"))
+        until(lambda: self.programs.was_terminated("hub-push"))
         self.assertEqual(self.held(), ["checkpoint-10"])
         self.programs.works("hub-push")
         with mock.patch("sys.stderr"):
@@ -101,7 +101,7 @@ class End(Training):
         with mock.patch.object(linking.Link, "wait", side_effect=KeyboardInterrupt):
             self.finish()
         self.assertIn("This finishes the push", self.warnings()[-1])
-        self.assertTrue(self.programs.was_terminated("hub-push"))
+        until(lambda: self.programs.was_terminated("hub-push"))
 
     def test_a_last_checkpoint_that_never_becomes_complete_is_named(self):
         self.in_worker("from model_coreutils._background import push; push._PATIENCE_S = 0.1")
@@ -150,7 +150,7 @@ class End(Training):
             begin = time.monotonic()
             until(lambda: gone(worker))
             self.assertLess(time.monotonic() - begin, 10)
-            self.assertTrue(self.programs.was_terminated("hub-push"))
+            until(lambda: self.programs.was_terminated("hub-push"))  # it says so when its turn comes
             trainer.stdin.close()
         self.assertEqual(self.held(), ["checkpoint-10"])
         self.programs.works("hub-push")

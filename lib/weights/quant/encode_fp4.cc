@@ -64,28 +64,28 @@ MU_SIMD void largest_of_16(const float* x, std::size_t groups, std::uint32_t* ou
   find_largest<kNvGroup>(x, groups, out);
 }
 
-// Codes of groups, one a byte. The scale of MXFP4 is a power of two, and so is its inverse: a product is the quotient.
+// Codes of groups, one a byte. (Pointers, since clang leaves out what spans need in a function that is compiled twice.) The scale of MXFP4 is a power of two, and so is its inverse: a product is the quotient.
 template <typename Type>
-void multiply(const float* x, std::span<const Scaled> scales, std::uint8_t* out) {
-  for (const Scaled& scaled : scales) {
-    const float factor = 1.0F / scaled.scale;
+void multiply(const float* x, const Scaled* scales, std::size_t groups, std::uint8_t* out) {
+  for (std::size_t g = 0; g < groups; ++g) {
+    const float factor = 1.0F / scales[g].scale;
     for (std::size_t i = 0; i < kMxGroup; ++i) out[i] = e2m1(Type::round(x[i] * factor));
     x += kMxGroup;
     out += kMxGroup;
   }
 }
-MU_SIMD void mx_bf16(const float* x, std::span<const Scaled> scales, std::uint8_t* out) {
-  multiply<RoundedBF16>(x, scales, out);
+MU_SIMD void mx_bf16(const float* x, const Scaled* scales, std::size_t groups, std::uint8_t* out) {
+  multiply<RoundedBF16>(x, scales, groups, out);
 }
-MU_SIMD void mx_f16(const float* x, std::span<const Scaled> scales, std::uint8_t* out) {
-  multiply<RoundedF16>(x, scales, out);
+MU_SIMD void mx_f16(const float* x, const Scaled* scales, std::size_t groups, std::uint8_t* out) {
+  multiply<RoundedF16>(x, scales, groups, out);
 }
-MU_SIMD void mx_f32(const float* x, std::span<const Scaled> scales, std::uint8_t* out) {
-  multiply<RoundedF32>(x, scales, out);
+MU_SIMD void mx_f32(const float* x, const Scaled* scales, std::size_t groups, std::uint8_t* out) {
+  multiply<RoundedF32>(x, scales, groups, out);
 }
-MU_SIMD void nv_codes(const float* x, std::span<const Scaled> scales, std::uint8_t* out) {
-  for (const Scaled& scaled : scales) {
-    for (std::size_t i = 0; i < kNvGroup; ++i) out[i] = e2m1(x[i] / scaled.scale);
+MU_SIMD void nv_codes(const float* x, const Scaled* scales, std::size_t groups, std::uint8_t* out) {
+  for (std::size_t g = 0; g < groups; ++g) {
+    for (std::size_t i = 0; i < kNvGroup; ++i) out[i] = e2m1(x[i] / scales[g].scale);
     x += kNvGroup;
     out += kNvGroup;
   }
@@ -142,7 +142,7 @@ Scaled nv_scale(float largest, float global, Dtype dtype) {
 struct Family {
   std::uint64_t group;
   void (*find_largest)(const float* x, std::size_t groups, std::uint32_t* out);
-  void (*make_codes)(const float* x, std::span<const Scaled> scales, std::uint8_t* out);
+  void (*make_codes)(const float* x, const Scaled* scales, std::size_t groups, std::uint8_t* out);
   // By the largest magnitude of a group and what is shared with others.
   Scaled (*find_scale)(float largest, float shared, const Tensor& weight);
   // What the scales of the whole set have in common; empty: nothing.
@@ -164,7 +164,7 @@ class Fp4Weight {
     const auto use = [&](std::uint64_t group, std::span<const float> values, std::span<const Scaled> scales) {
       std::array<std::uint8_t, kRun> codes;
       std::array<std::byte, kRun / 2> packed;
-      family_.make_codes(values.data(), scales, codes.data());
+      family_.make_codes(values.data(), scales.data(), scales.size(), codes.data());
       pack(codes.data(), values.size() / 2, packed.data());
       if (error_) add_error(moved, values, packed, scales);
       const std::uint64_t begin = group * bytes, end = begin + values.size() / 2;
