@@ -139,6 +139,10 @@ std::string escape_name(std::string_view name) {
   return out;
 }
 
+std::string quoted_name(std::string_view name) {
+  return "'" + escape_name(name) + "'";
+}
+
 std::size_t display_width(std::string_view text) {
   std::size_t width = 0;
   for (std::size_t i = 0; i < text.size();) {

@@ -27,6 +27,8 @@ void append_utf8(std::string& out, char32_t code_point);
 // A name as one line of terminal-safe text: backslash as \\, control characters as \n, \t, \r or \xNN,
 // invalid bytes as \xNN, invisible and direction-changing characters as \u{N}. Everything else stays.
 std::string escape_name(std::string_view name);
+// The same between quotation marks, as messages name tensors and settings: 'x.weight'.
+std::string quoted_name(std::string_view name);
 
 // Columns a terminal uses for escaped UTF-8 text: 0 for combining marks, 2 for wide East Asian and emoji.
 std::size_t display_width(std::string_view text);

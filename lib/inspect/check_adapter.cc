@@ -46,10 +46,6 @@ std::string_view way_name(NamesInBase::Way way) {
   return "";
 }
 
-std::string quoted(const std::string& name) {
-  return "'" + escape_name(name) + "'";
-}
-
 bool has_vocabulary(const JsonValue& config, std::uint64_t rows) {
   if (config.find_u64("vocab_size") == rows) return true;
   return std::any_of(config.members().begin(), config.members().end(), [&](const JsonValue::Member& member) {
@@ -106,11 +102,11 @@ class Check {
   }
 
   void found_missing(const std::string& module, const PlaceInBase& place) {
-    std::string message = "the base has no tensor " + quoted(place.name);
+    std::string message = "the base has no tensor " + quoted_name(place.name);
     if (found_.is_ambiguous)
       message = "the base has several models that this adapter fits, so that it is applied to none";
     std::vector<std::string> candidates;
-    for (const std::string& name : place.candidates) candidates.push_back(quoted(name));
+    for (const std::string& name : place.candidates) candidates.push_back(quoted_name(name));
     if (!candidates.empty()) message += "; it has " + join(candidates, ", ");
     found("AD-NAMES", module, message);
   }
@@ -175,7 +171,7 @@ class Check {
     const bool fits = w == place.shape ? place.fits : w.size() == 2 && w[out] == b[0] && w[1 - out] == a[1];
     if (!fits)
       return fmt::format("its factors {} and {} don't fit {}, which is {}", shape_text(a), shape_text(b),
-                         quoted(place.name), shape_text(w));
+                         quoted_name(place.name), shape_text(w));
     return "";
   }
 
@@ -196,10 +192,10 @@ class Check {
     if (module.bias == nullptr || !place.parameter.ends_with(".weight")) return "";
     const std::string name = found_.names(module.name + ".bias");
     const auto bias = tensors_.find(name);
-    if (bias == tensors_.end()) return "has a bias, but the base has no tensor " + quoted(name);
+    if (bias == tensors_.end()) return "has a bias, but the base has no tensor " + quoted_name(name);
     return bias->second->element_count() == module.bias->element_count()
                ? ""
-               : "its bias and " + quoted(name) + " differ in length";
+               : "its bias and " + quoted_name(name) + " differ in length";
   }
 
   void check_rows(const ReplacedRows& rows, const PlaceInBase& place) {
@@ -208,7 +204,7 @@ class Check {
     if (!w.empty() && (w.size() != 2 || w[1] != rows.rows->shape[1]))
       return found("AD-SHAPE", rows.module,
                    fmt::format("its trained rows have {} columns, but {} is {}", rows.rows->shape[1],
-                               quoted(place.name), shape_text(w)));
+                               quoted_name(place.name), shape_text(w)));
     for (const std::uint64_t id : rows.ids) {
       if (!w.empty() && id >= w[0])
         return found("AD-SHAPE", rows.module,
@@ -229,9 +225,9 @@ class Check {
     const bool may_differ = rows_differ && ((base_.config && has_vocabulary(base_.config->root, w[0])) ||
                                             is_head_of_task(adapter_.config.task_type, whole.name));
     if (w != own && !may_differ)
-      return found(
-          "AD-SHAPE", whole.name,
-          fmt::format("the tensor is {}, but {} is {}", shape_text(own), quoted(place.name), shape_text(w)));
+      return found("AD-SHAPE", whole.name,
+                   fmt::format("the tensor is {}, but {} is {}", shape_text(own), quoted_name(place.name),
+                               shape_text(w)));
     if (rows_differ) {
       resized_[place.tensors.front()] = own;
       add_note("", fmt::format("{} has {} rows, in the base {}: they are resized", escape_name(whole.name),
@@ -260,7 +256,7 @@ class Check {
         found("AD-NAMES", key,
               fmt::format("modules_to_save names it and the base has {}, but the adapter lacks it: PEFT does "
                           "not load such an adapter",
-                          quoted(lacking->name)));
+                          quoted_name(lacking->name)));
     }
   }
 
@@ -330,7 +326,7 @@ class Check {
     add_note("AD-PARTIAL",
              fmt::format(
                  "the config is for {} of the base, but the adapter has nothing for {} of them, such as {}",
-                 plural(untouched.covered, "module"), untouched.missing, quoted(untouched.first)));
+                 plural(untouched.covered, "module"), untouched.missing, quoted_name(untouched.first)));
   }
 
   const Adapter adapter_;

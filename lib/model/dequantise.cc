@@ -69,24 +69,20 @@ const std::vector<Method>& methods() {
   return kMethods;
 }
 
-std::string quoted(std::string_view name) {
-  return "'" + escape_name(name) + "'";
-}
-
 std::string_view family_text(QuantFamily family) {
   switch (family) {
     case QuantFamily::kPacked:
       return "compressed-tensors packs it";
     case QuantFamily::kGptq:
-      return "GPTQ and AWQ do";
+      return "GPTQ and AWQ store it";
     case QuantFamily::kBitsandbytes:
-      return "bitsandbytes does";
+      return "bitsandbytes stores it";
     case QuantFamily::kTorchao:
-      return "torchao does";
+      return "torchao stores it";
     case QuantFamily::kBlocks:
-      return "gpt-oss does";
+      return "gpt-oss stores it";
     case QuantFamily::kComfy:
-      return "ComfyUI does";
+      return "ComfyUI stores it";
     case QuantFamily::kNone:
     case QuantFamily::kScaled:
       break;
@@ -183,14 +179,14 @@ class Planner {
     const auto foreign = std::find_if(tensors_.begin(), tensors_.end(),
                                       [](const Tensor& tensor) { return tensor.dtype == Dtype::kForeign; });
     if (foreign != tensors_.end())
-      return refusal(fmt::format("{} has type {}, which can't be made plain here", quoted(foreign->name),
+      return refusal(fmt::format("{} has type {}, which can't be made plain here", quoted_name(foreign->name),
                                  escape_name(type_text(*foreign))))
           .hint("save the model as safetensors first");
     const auto sparse = std::find_if(tensors_.begin(), tensors_.end(),
                                      [](const Tensor& tensor) { return tensor.name.ends_with(".bitmask"); });
     if (sparse != tensors_.end())
-      return refusal(
-          fmt::format("{} belongs to a sparse weight, which can't be made plain here", quoted(sparse->name)));
+      return refusal(fmt::format("{} belongs to a sparse weight, which can't be made plain here",
+                                 quoted_name(sparse->name)));
     if (!input_.quantization)
       return refusal("nothing in it is quantised")
           .hint("leave out --dequantize; --dtype casts plain tensors");
@@ -206,14 +202,15 @@ class Planner {
     if (is_plain && !is_given) throw nothing_quantised();
     const std::string_view name = is_given ? std::string_view(input_.quantization->method) : by_marks;
     if (name.empty())
-      throw refusal(fmt::format("{} is quantised, but no quantization_config says how",
-                                quoted((stored_.empty() ? unscaled_ : stored_).front().second.weight->name)))
+      throw refusal(
+          fmt::format("{} is quantised, but no quantization_config says how",
+                      quoted_name((stored_.empty() ? unscaled_ : stored_).front().second.weight->name)))
           .hint(input_.has_weights ? "put the config.json of the model beside it"
                                    : "name one of its folders, which has a config.json of its own");
     const auto found = std::find_if(methods().begin(), methods().end(),
                                     [name](const Method& method) { return method.name == name; });
     if (found == methods().end())
-      throw refusal(fmt::format("the quant_method {} can't be made plain here", quoted(name)))
+      throw refusal(fmt::format("the quant_method {} can't be made plain here", quoted_name(name)))
           .hint("its own library can, in Python");
     if (is_plain) throw nothing_quantised();
     add_unscaled(*found);
@@ -238,7 +235,8 @@ class Planner {
         continue;
       throw refusal(fmt::format("{} says {}, but {} is stored as {}",
                                 input_.quantization ? input_.quantization->file : "what else is in it",
-                                quoted(method.name), quoted(stored.weight->name), family_text(family)));
+                                quoted_name(method.name), quoted_name(stored.weight->name),
+                                family_text(family)));
     }
   }
 
@@ -256,8 +254,8 @@ class Planner {
             std::any_of(method.companions.begin(), method.companions.end(),
                         [one](std::string_view ending) { return one->name.ends_with(ending); });
         if (is_read || is_of_activations(one->name) || role_of(*one) == QuantRole::kMarker) continue;
-        throw refused(fmt::format("{} belongs to {}, which can't be made plain with that", quoted(one->name),
-                                  quoted(stored.weight->name)))
+        throw refused(fmt::format("{} belongs to {}, which can't be made plain with that",
+                                  quoted_name(one->name), quoted_name(stored.weight->name)))
             .in_file(escape_name(input_.weights.files[one->source].name));
       }
     }
@@ -279,7 +277,7 @@ class Planner {
           left_alone_.contains(tensor.name.substr(0, tensor.name.rfind('.'))))
         continue;
       throw malformed(fmt::format("{} is {}, and nothing beside it says what its values are times",
-                                  quoted(tensor.name), name(tensor.dtype)))
+                                  quoted_name(tensor.name), name(tensor.dtype)))
           .in_file(escape_name(input_.weights.files[tensor.source].name));
     }
   }
@@ -295,7 +293,7 @@ class Planner {
         plan_.gone.push_back(i);
       else if (is_left_over)
         throw malformed(fmt::format("{} belongs to quantised weights, but there are none beside it",
-                                    quoted(tensors_[i].name)))
+                                    quoted_name(tensors_[i].name)))
             .in_file(escape_name(input_.weights.files[tensors_[i].source].name));
     }
   }
@@ -320,7 +318,7 @@ class Planner {
     for (const PlainModel::Weight& one : plan_.weights) {
       if (names.insert(one.plain.name).second) continue;
       throw malformed(fmt::format("{} would be {} when plain, and there is another tensor of that name",
-                                  quoted(tensors_[one.stored].name), quoted(one.plain.name)))
+                                  quoted_name(tensors_[one.stored].name), quoted_name(one.plain.name)))
           .in_file(escape_name(input_.weights.files[tensors_[one.stored].source].name));
     }
   }

@@ -47,10 +47,6 @@ std::string_view demand_of(const NamesOptions& options) {
   return *options.experts == Experts::kSplit ? "--experts split" : "--experts stack";
 }
 
-std::string quoted(const std::string& name) {
-  return "'" + escape_name(name) + "'";
-}
-
 // Why published names are not to be had from this class; empty if they are.
 std::string fault_of_class(const NameFacts& facts) {
   switch (facts.of) {
@@ -59,9 +55,10 @@ std::string fault_of_class(const NameFacts& facts) {
     case Class::kOwnCode:
       return "its config.json has an auto_map: the class comes with its own code, whose names nobody knows";
     case Class::kUnknown:
-      return fmt::format("transformers 5.23 has no class {}", quoted(facts.name));
+      return fmt::format("transformers 5.23 has no class {}", quoted_name(facts.name));
     case Class::kUntold:
-      return fmt::format("of {}, names in memory and published ones can't be told apart", quoted(facts.name));
+      return fmt::format("of {}, names in memory and published ones can't be told apart",
+                         quoted_name(facts.name));
     case Class::kPlain:
     case Class::kRenames:
       break;
@@ -77,7 +74,7 @@ std::string left_text(const NameFacts& facts) {
   if (counts.foreign > 0)
     return fmt::format(
         "{} that belong{} to neither memory nor files, such as {}: all names are left as they are",
-        plural(counts.foreign, "name"), counts.foreign == 1 ? "s" : "", quoted(counts.a_foreign));
+        plural(counts.foreign, "name"), counts.foreign == 1 ? "s" : "", quoted_name(counts.a_foreign));
   return "";
 }
 
@@ -87,10 +84,12 @@ Error mixed(const NameFacts& facts, std::string_view demand) {
   if (counts.memory > 0 && counts.published > 0)
     return malformed(fmt::format(
         "{} needs names of one kind, not memory's ({}, such as {}) beside published ones ({}, such as {})",
-        demand, counts.memory, quoted(counts.a_memory), counts.published, quoted(counts.a_published)));
-  return malformed(fmt::format(
-      "{} needs names that {} knows, but {} belong{} to neither memory nor files, such as {}", demand,
-      facts.name, plural(counts.foreign, "name"), counts.foreign == 1 ? "s" : "", quoted(counts.a_foreign)));
+        demand, counts.memory, quoted_name(counts.a_memory), counts.published,
+        quoted_name(counts.a_published)));
+  return malformed(
+      fmt::format("{} needs names that {} knows, but {} belong{} to neither memory nor files, such as {}",
+                  demand, facts.name, plural(counts.foreign, "name"), counts.foreign == 1 ? "s" : "",
+                  quoted_name(counts.a_foreign)));
 }
 
 // Of an input whose names stay, whatever they are.
@@ -141,7 +140,7 @@ NameDecision decide_names(const NamesOptions& options, const NameFacts& facts) {
   if (const std::optional<NameDecision> kept = kept_whatever_the_names(options, facts)) return *kept;
   if (options.experts && !facts.converts)
     throw malformed(fmt::format("{} has nothing to do: transformers stacks no experts of {}",
-                                demand_of(options), quoted(facts.name)));
+                                demand_of(options), quoted_name(facts.name)));
   const TensorNames::Counts& counts = facts.counts;
   if (counts.is_memory()) {
     if (options.experts == Experts::kStack) return {};
@@ -233,7 +232,7 @@ std::optional<NamesReport> name_tensors(std::vector<PackedTensor>& chosen, const
   Renaming renaming = renamed(chosen, *names, *config, decision.change);
   if (const std::string name = opaque_name(renaming); !name.empty()) {
     const std::string fault =
-        fmt::format("how {} makes {} is not known here", quoted(facts.name), quoted(name));
+        fmt::format("how {} makes {} is not known here", quoted_name(facts.name), quoted_name(name));
     if (options.demands()) throw malformed(fmt::format("{}: {}", demand_of(options), fault));
     report.line = fault + ": all names are left as they are";
     return report;

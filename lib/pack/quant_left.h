@@ -8,7 +8,7 @@
 namespace mu {
 
 // What a module is, for which its weight stays as it is ("head", "router"); empty: it may be quantised. Whole parts
-// of names count: gate_proj is no gate.
+// of names count: gate_proj is not a gate.
 std::string_view left_plain_as(std::string_view module, std::string_view model_type);
 
 }  // namespace mu

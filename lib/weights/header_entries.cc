@@ -100,11 +100,11 @@ void HeaderParser::parse_metadata() {
     const std::string key(scan_.string(scratch_));
     scan_.expect(':', "':'");
     if (scan_.peek() != '"')
-      throw fault("ST-META", "the value of metadata key " + quoted(key) + " is not a string");
+      throw fault("ST-META", "the value of metadata key " + quoted_name(key) + " is not a string");
     std::string value(scan_.string(scratch_));
     if (result.metadata->contains(key)) {
       odd("ST-DUP", Level::kSpec, false, key_at,
-          "metadata key " + quoted(key) + " appears twice; the last one counts");
+          "metadata key " + quoted_name(key) + " appears twice; the last one counts");
     }
     (*result.metadata)[key] = std::move(value);
   } while (scan_.take(','));
@@ -120,10 +120,10 @@ void HeaderParser::parse_entry(std::string name, std::size_t at) {
     parse_entry_object(entry);
   } else if (first == '[') {
     odd("ST-MEMBER", Level::kSpec, false, scan_.offset(),
-        "tensor " + quoted(entry.name) + " is described by an array");
+        "tensor " + quoted_name(entry.name) + " is described by an array");
     parse_entry_array(entry);
   } else {
-    throw fault("ST-MEMBER", "tensor " + quoted(entry.name) + " is not described by an object");
+    throw fault("ST-MEMBER", "tensor " + quoted_name(entry.name) + " is not described by an object");
   }
   result.tensors.push_back(std::move(entry));
 }
@@ -142,10 +142,10 @@ void HeaderParser::parse_entry_object(HeaderEntry& entry) {
           static_cast<std::size_t>(std::find(kNames.begin(), kNames.end(), key) - kNames.begin());
       if (field == kFields) {
         odd("ST-MEMBER", Level::kSpec, true, key_at,
-            "tensor " + quoted(entry.name) + " has an unknown member " + quoted(key));
+            "tensor " + quoted_name(entry.name) + " has an unknown member " + quoted_name(key));
       } else if (seen[field]) {
         throw Fault{"ST-DUP", key_at,
-                    fmt::format("tensor {} has {} twice", quoted(entry.name), kNames[field])};
+                    fmt::format("tensor {} has {} twice", quoted_name(entry.name), kNames[field])};
       }
       scan_.expect(':', "':'");
       if (field == kFields) {
@@ -161,7 +161,7 @@ void HeaderParser::parse_entry_object(HeaderEntry& entry) {
   }
   for (std::size_t field = 0; field < kFields; ++field) {
     if (!seen[field])
-      throw fault("ST-MEMBER", fmt::format("tensor {} has no {}", quoted(entry.name), kNames[field]));
+      throw fault("ST-MEMBER", fmt::format("tensor {} has no {}", quoted_name(entry.name), kNames[field]));
   }
 }
 
@@ -169,18 +169,18 @@ void HeaderParser::parse_entry_object(HeaderEntry& entry) {
 void HeaderParser::parse_entry_array(HeaderEntry& entry) {
   const auto next = [&] {
     if (!scan_.take(','))
-      throw fault("ST-MEMBER", "the array of tensor " + quoted(entry.name) + " has too few items");
+      throw fault("ST-MEMBER", "the array of tensor " + quoted_name(entry.name) + " has too few items");
   };
   scan_.expect('[', "'['");
   if (scan_.peek() == ']')
-    throw fault("ST-MEMBER", "the array of tensor " + quoted(entry.name) + " is empty");
+    throw fault("ST-MEMBER", "the array of tensor " + quoted_name(entry.name) + " is empty");
   entry.dtype = parse_dtype_value(entry);
   next();
   parse_shape(entry);
   next();
   parse_offsets(entry);
   if (scan_.peek() == ',')
-    throw fault("ST-MEMBER", "the array of tensor " + quoted(entry.name) + " has too many items");
+    throw fault("ST-MEMBER", "the array of tensor " + quoted_name(entry.name) + " has too many items");
   scan_.expect(']', "']'");
 }
 
@@ -190,22 +190,22 @@ Dtype HeaderParser::parse_dtype_value(const HeaderEntry& entry) {
   const bool in_object = scan_.peek() == '{';
   if (in_object) {
     odd("ST-DTYPE", Level::kSpec, false, at,
-        "the dtype of tensor " + quoted(entry.name) + " is wrapped in an object");
+        "the dtype of tensor " + quoted_name(entry.name) + " is wrapped in an object");
     scan_.expect('{', "'{'");
   }
   if (scan_.peek() != '"')
-    throw fault("ST-DTYPE", "the dtype of tensor " + quoted(entry.name) + " is not a string");
+    throw fault("ST-DTYPE", "the dtype of tensor " + quoted_name(entry.name) + " is not a string");
   const std::string_view text = scan_.string(scratch_);
   const std::optional<Dtype> dtype = parse_dtype(text);
   if (!dtype) {
     throw Fault{"ST-DTYPE", at,
-                fmt::format("tensor {} has unknown dtype {}", quoted(entry.name), quoted(text))};
+                fmt::format("tensor {} has unknown dtype {}", quoted_name(entry.name), quoted_name(text))};
   }
   if (in_object) {
     scan_.expect(':', "':'");
     if (!scan_.take_null())
       throw fault("ST-DTYPE",
-                  "the dtype of tensor " + quoted(entry.name) + " is an object that holds something");
+                  "the dtype of tensor " + quoted_name(entry.name) + " is an object that holds something");
     scan_.expect('}', "'}'");
   }
   return *dtype;
@@ -213,7 +213,7 @@ Dtype HeaderParser::parse_dtype_value(const HeaderEntry& entry) {
 
 void HeaderParser::parse_shape(HeaderEntry& entry) {
   if (!scan_.take('['))
-    throw fault("ST-SHAPE", "the shape of tensor " + quoted(entry.name) + " is not an array");
+    throw fault("ST-SHAPE", "the shape of tensor " + quoted_name(entry.name) + " is not an array");
   if (scan_.take(']')) return;
   entry.shape.reserve(2);  // most tensors are matrices
   do {
@@ -223,7 +223,7 @@ void HeaderParser::parse_shape(HeaderEntry& entry) {
 }
 
 void HeaderParser::parse_offsets(HeaderEntry& entry) {
-  const auto whose = [&entry] { return "data_offsets of tensor " + quoted(entry.name); };
+  const auto whose = [&entry] { return "data_offsets of tensor " + quoted_name(entry.name); };
   if (!scan_.take('[')) throw fault("ST-MEMBER", whose() + " is not an array");
   for (std::uint64_t* offset : {&entry.begin, &entry.end}) {
     *offset = parse_number("ST-MEMBER", "an offset", entry);
@@ -238,15 +238,11 @@ std::uint64_t HeaderParser::parse_number(std::string_view rule, std::string_view
   try {
     return scan_.unsigned_number(what);
   } catch (const JsonScanError& error) {
-    throw Fault{rule, error.offset(), "tensor " + quoted(entry.name) + ": " + error.message()};
+    throw Fault{rule, error.offset(), "tensor " + quoted_name(entry.name) + ": " + error.message()};
   }
 }
 
 }  // namespace
-
-std::string quoted(std::string_view name) {
-  return "'" + escape_name(name) + "'";
-}
 
 HeaderEntries parse_header_entries(std::string_view json, std::string_view file, Findings& findings) {
   HeaderParser parser(json, file, findings);

@@ -32,7 +32,4 @@ struct HeaderEntries {
 // Reads what comes before a fault; faults (level kLoads) and oddities of the text go to `findings`.
 HeaderEntries parse_header_entries(std::string_view json, std::string_view file, Findings& findings);
 
-// A name for messages.
-std::string quoted(std::string_view name);
-
 }  // namespace mu

@@ -53,8 +53,8 @@ void drop_repeated_names(std::vector<HeaderEntry>& entries, std::string_view fil
     const HeaderEntry& later = entries[hashed[i].second];
     if (hashed[i].first != hashed[i - 1].first || later.name != entries[hashed[i - 1].second].name) continue;
     findings.add({"ST-DUP", Level::kSpec, false,
-                  "tensor " + quoted(later.name) + " appears twice; the last one counts", std::string(file),
-                  later.at});
+                  "tensor " + quoted_name(later.name) + " appears twice; the last one counts",
+                  std::string(file), later.at});
     dropped.push_back(hashed[i - 1].second);
   }
   if (dropped.empty()) return;
@@ -77,24 +77,24 @@ void check_habits(const HeaderEntry& entry, std::uint64_t data_begin, std::strin
   const bool has_control = std::any_of(entry.name.begin(), entry.name.end(),
                                        [](char c) { return static_cast<unsigned char>(c) < 0x20; });
   if (has_control)
-    odd("ST-NAME", Level::kSpec, "the name " + quoted(entry.name) + " holds control characters");
+    odd("ST-NAME", Level::kSpec, "the name " + quoted_name(entry.name) + " holds control characters");
   if (entry.shape.size() > kMaxDimensions) {
     odd("ST-SHAPE", Level::kSpec,
-        fmt::format("tensor {} has {} dimensions; many readers stop at {}", quoted(entry.name),
+        fmt::format("tensor {} has {} dimensions; many readers stop at {}", quoted_name(entry.name),
                     entry.shape.size(), kMaxDimensions));
   }
   for (const std::uint64_t dimension : entry.shape) {
     if (dimension <= kMaxHubDimension) continue;
     const bool beyond_schema = dimension > kMax48Bits;
     odd(beyond_schema ? "ST-SHAPE" : "ST-HUB", beyond_schema ? Level::kSpec : Level::kHub,
-        fmt::format("tensor {} has a dimension of {}", quoted(entry.name), dimension));
+        fmt::format("tensor {} has a dimension of {}", quoted_name(entry.name), dimension));
     break;
   }
   const std::uint64_t alignment = std::max<std::uint64_t>(bits(entry.dtype) / 8, 1);
   if ((data_begin + entry.begin) % alignment != 0) {
     odd("ST-ALIGN", Level::kSpec,
         fmt::format("tensor {} starts at byte {}, not at a multiple of its {} bytes an element",
-                    quoted(entry.name), data_begin + entry.begin, alignment));
+                    quoted_name(entry.name), data_begin + entry.begin, alignment));
   }
 }
 
@@ -106,7 +106,7 @@ std::optional<Finding> size_fault(const HeaderEntry& entry, std::string_view fil
   };
   if (expected.status == ByteSizeStatus::kOk && entry.end - entry.begin == expected.bytes)
     return std::nullopt;
-  const std::string who = "tensor " + quoted(entry.name);
+  const std::string who = "tensor " + quoted_name(entry.name);
   if (expected.status == ByteSizeStatus::kOverflow) {
     return fatal("ST-OVERFLOW", "the size of " + who + " does not fit 64 bits");
   }
@@ -127,7 +127,7 @@ void check_tiling(std::vector<HeaderEntry>& entries, SafetensorsHeader& header, 
   const auto unordered = std::is_sorted_until(entries.begin(), entries.end(), by_range);
   if (unordered != entries.end()) {
     findings.add({"ST-ORDER", Level::kSpec, true,
-                  "tensor " + quoted(unordered->name) +
+                  "tensor " + quoted_name(unordered->name) +
                       " comes in the header after tensors that follow it in the data",
                   std::string(file), unordered->at});
     std::stable_sort(entries.begin(), entries.end(), by_range);
@@ -139,19 +139,20 @@ void check_tiling(std::vector<HeaderEntry>& entries, SafetensorsHeader& header, 
   for (HeaderEntry& entry : entries) {
     const std::string_view where = entry.begin > cursor ? "ST-HOLE" : "ST-OVERLAP";
     if (entry.end < entry.begin) {
-      fatal(entry, "ST-RANGE", "data_offsets of tensor " + quoted(entry.name) + " run backwards");
+      fatal(entry, "ST-RANGE", "data_offsets of tensor " + quoted_name(entry.name) + " run backwards");
       continue;
     }
     if (entry.begin != cursor) {
       fatal(entry, where,
-            fmt::format("tensor {} starts at {} of the buffer where {} is expected", quoted(entry.name),
+            fmt::format("tensor {} starts at {} of the buffer where {} is expected", quoted_name(entry.name),
                         entry.begin, cursor));
     }
     if (std::optional<Finding> fault = size_fault(entry, file)) findings.add(std::move(*fault));
     cursor = std::max(cursor, entry.end);
     const std::optional<std::uint64_t> end = checked_add(header.data_begin(), entry.end);
     if (!end) {
-      fatal(entry, "ST-OVERFLOW", "data_offsets of tensor " + quoted(entry.name) + " do not fit 64 bits");
+      fatal(entry, "ST-OVERFLOW",
+            "data_offsets of tensor " + quoted_name(entry.name) + " do not fit 64 bits");
       continue;
     }
     check_habits(entry, header.data_begin(), file, findings);
@@ -188,8 +189,9 @@ void check_format(const std::optional<Metadata>& metadata, std::string_view file
                      std::find(kAccepted.begin(), kAccepted.end(), format->second) != kAccepted.end();
   if (known) return;
   findings.add({"ST-FORMAT", Level::kHub, false,
-                format == metadata->end() ? std::string("__metadata__ names no format; loaders expect \"pt\"")
-                                          : "__metadata__ names an unknown format " + quoted(format->second),
+                format == metadata->end()
+                    ? std::string("__metadata__ names no format; loaders expect \"pt\"")
+                    : "__metadata__ names an unknown format " + quoted_name(format->second),
                 std::string(file)});
 }
 

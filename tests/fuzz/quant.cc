@@ -32,7 +32,7 @@ std::string file_of(std::string_view header, std::string_view data) {
   return file;
 }
 
-// The last values of each tensor, and a stretch from a place that is no round number.
+// The last values of each tensor, and a stretch from an odd place.
 void read_all(const Weights& weights) {
   for (std::size_t i = 0; i < std::min(kTensors, weights.tensors.size()); ++i) {
     const Tensor& tensor = weights.tensors[i];

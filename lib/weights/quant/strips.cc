@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The threads that write a tensor take its stretches in order, so that most are in one strip, and the first of them
-// reads it for all. Each thread holds the strip that it used last, and nothing else does: what is no longer needed is
-// gone, and memory does not grow with tensors. The buffers of strips that are gone are used again: malloc would keep
+// reads it for all. Each thread holds the strip that it used last, and nothing else does, so that a strip goes with
+// its last user and memory does not grow with tensors. The buffers of strips that are gone are used again: malloc would keep
 // some for each thread that ever read one.
 #include "weights/quant/strips.h"
 

@@ -92,6 +92,12 @@ class QuantModel {
     return values;
   }
 
+  // A weight has the same bytes in whatever stretches it is read.
+  void check_stretches(const PlainWeight& plain) const {
+    const std::string whole = bytes(plain, Dtype::kBF16, 1U << 20);
+    for (const std::uint64_t step : {7U, 97U}) CHECK(bytes(plain, Dtype::kBF16, step) == whole);
+  }
+
   // Every quantised weight of a fixture has the bytes that the reference gives in bf16.
   template <typename Make>
   void check_fixture(Make make, std::string_view ending = ".weight") const {
