@@ -4,9 +4,12 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 
 namespace mu {
 
@@ -21,6 +24,13 @@ class Sha256 {
   void update(std::span<const std::byte> data);
   // The digest of all updates; the object can't be used after it.
   Sha256Digest finish();
+
+  // Where it is, as text: the eight words, the number of bytes, and the block that is open, in hex. A later process
+  // goes on from there.
+  [[nodiscard]] std::string state() const;
+  // Nothing for a text that state() did not make.
+  static std::optional<Sha256> from_state(std::string_view text);
+  [[nodiscard]] std::uint64_t bytes() const;  // of all updates
 
  private:
   struct Context;

@@ -80,12 +80,12 @@ void copy_through_buffer(const InputFile& in, std::uint64_t in_offset, OutputFil
 }  // namespace
 
 bool clone_file(const InputFile& in, OutputFile& out) {
-  return ::ioctl(out.fd(), FICLONE, in.fd()->get()) == 0;
+  return in.far() == nullptr && ::ioctl(out.fd(), FICLONE, in.fd()->get()) == 0;
 }
 
 void copy_range(const InputFile& in, std::uint64_t in_offset, OutputFile& out, std::uint64_t out_offset,
                 std::uint64_t size, const OnBytes& on_bytes) {
-  if (!is_kernel_worth_it(out, in_offset, out_offset))
+  if (in.far() != nullptr || !is_kernel_worth_it(out, in_offset, out_offset))
     return copy_through_buffer(in, in_offset, out, out_offset, size, on_bytes);
   std::uint64_t done = 0;
   while (done < size) {

@@ -16,9 +16,15 @@ namespace mu {
 
 struct FarFile {
   std::uint64_t size = 0;  // bytes
-  // Fills `out` from byte `offset`, never beyond `size`. Thread safe. Throws what the network throws.
+  // Fills `out` from byte `offset`, never beyond `size`. Thread safe: each call has a connection of its own. Throws
+  // what the network throws.
   std::function<void(std::uint64_t offset, std::span<std::byte> out)> read;
   std::string_view start{};  // first bytes that were fetched already; they live as long as `read`
+  std::string name{};        // as messages show it: "hf://owner/name/model.safetensors"
+  std::string sha256{};      // hex, of the whole file, as the other machine reports it; empty: it does not
+  std::string
+      version{};  // of equal versions the bytes are equal: commit, path, entity tag; empty: nothing is known
+  std::string local{};  // a copy on this machine, which is opened instead
 };
 
 // By path below the name they are mounted under; "" when that name is itself a file.
@@ -37,6 +43,13 @@ struct FarPlace {
 };
 // The mounted place that a path leads to; nothing for paths on this machine.
 std::optional<FarPlace> find_far(std::string_view path);
+// Reads a mounted file. What keep_far() has is not read again.
+void read_far(const FarFile& file, std::uint64_t offset, std::span<std::byte> out);
+// While bytes of far files are kept here (fetch/mirror.h), `kept` fills `out` and returns true if it has all of them.
+// Called from several threads. An empty function ends it.
+using KeptFar = std::function<bool(const FarFile& file, std::uint64_t offset, std::span<std::byte> out)>;
+void keep_far(KeptFar kept);
+
 // Called for a path that was not found: throws kIo with advice if its name says that it is on another machine.
 void require_near(std::string_view path);
 

@@ -120,6 +120,10 @@ InputFile::InputFile(std::string path) {
   }
   const auto found = place->folder->find(place->below);
   if (found == place->folder->end()) throw io_error("open", ENOENT, escape_name(path));
+  if (const std::string& local = found->second.local; !local.empty()) {
+    *this = InputFile(Fd(::open(local.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)), path);
+    return;
+  }
   far_ = &found->second;
   path_ = std::move(path);
   size_ = far_->size;
@@ -166,7 +170,7 @@ void InputFile::read_at(std::uint64_t offset, std::span<std::byte> out) const {
     if (offset > size_ || out.size() > size_ - offset)
       throw Error(ErrorKind::kIo, fmt::format("ends at byte {} where more was expected", size_))
           .in_file(escape_name(path_));
-    return far_->read(offset, out);
+    return read_far(*far_, offset, out);
   }
   const std::shared_ptr<const Fd> fd = this->fd();
   std::size_t done = 0;

@@ -76,6 +76,8 @@ class InputFile {
   // Its first bytes, up to `limit`; of a file on another machine, the ones that were fetched already, if any.
   [[nodiscard]] std::string read_start(std::uint64_t limit) const;
   [[nodiscard]] FileId id() const { return id_; }
+  // The mounted file that is read; null for one on this machine, or a copy here.
+  [[nodiscard]] const FarFile* far() const { return far_; }
   [[nodiscard]] mode_t mode() const { return mode_; }
   [[nodiscard]] FileStamp stamp() const;  // now; throws kIo
   // The descriptor, open as long as the pointer lives. Throws kIo when a parked file can't be opened again, and
