@@ -62,10 +62,12 @@ std::string reach(const std::string& operand) {
   const std::string endpoint = hub_endpoint();
   const std::string name = far_name(operand, endpoint);
   const std::optional<std::string> cache = cache_of_endpoint(endpoint);
-  if (name.starts_with("hf://") && (cache || is_offline())) {
+  if (!name.starts_with("hf://")) {
+    mount_url(session(), name);
+  } else if (cache || is_offline()) {
     mount_cached(cache.value_or(hub_cache_home()), parse_place(name));
   } else {
-    hashes().merge(mount_remote(session(), name, kConnections));
+    hashes().merge(mount_repo(session(), pin_repo(session(), parse_place(name)), kConnections));
   }
   return name;
 }

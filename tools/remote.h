@@ -16,7 +16,7 @@ namespace mu {
 
 // Makes an hf:// name or URL readable like a local path, and returns the name to read it by: the hf:// name
 // for the address of a repository's page on the hub, any other operand as it is. With HF_HUB_OFFLINE the
-// libraries' cache is read instead. Throws as mount_remote and mount_cached do.
+// libraries' cache is read instead. Throws as pin_repo, mount_url and mount_cached do.
 std::string reach(const std::string& operand);
 
 // Reaches and opens an operand. Adds a hint to the error for a missing path that looks like a repository.

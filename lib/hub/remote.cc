@@ -30,7 +30,6 @@
 #include "model/hf_cache.h"
 #include "net/url.h"
 #include "os/far.h"
-#include "os/file.h"
 #include "os/folder.h"
 #include "os/threads.h"
 
@@ -74,6 +73,12 @@ class RangedFile {
 
   [[nodiscard]] std::uint64_t size() const { return size_.value_or(0); }
   [[nodiscard]] std::string_view head() const { return head_; }
+
+  // What the answers are held to: the entity tag, or the time of the last change; empty if the server says neither.
+  std::string held() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return tag_.empty() ? modified_ : tag_;
+  }
 
   // Fetches the first bytes and keeps them; of safetensors the header and no more. Learns the size.
   void read_head(bool is_safetensors) {
@@ -189,8 +194,10 @@ class RangedFile {
 
   void check_same(const HttpResponse& response) {
     const std::string* tag = response.header("etag");
-    if (tag == nullptr) return;
+    const std::string* modified = response.header("last-modified");
     const std::lock_guard<std::mutex> lock(mutex_);
+    if (modified != nullptr && modified_.empty()) modified_ = *modified;
+    if (tag == nullptr) return;
     if (!tag_.empty() && tag_ != *tag)
       throw Error(ErrorKind::kTemporary, "changed while it was being read")
           .in_file(escape_name(name_))
@@ -202,16 +209,19 @@ class RangedFile {
   std::string url_, name_;
   std::optional<std::uint64_t> size_;  // of a bare URL, known from read_head() on; threads only read it
   std::string head_;
-  std::mutex mutex_;  // guards place_ and tag_
-  std::string place_, tag_;
+  std::mutex mutex_;  // guards what follows
+  std::string place_, tag_, modified_;
   std::mutex block_mutex_;
   std::string block_;
   std::uint64_t block_at_ = 0;
 };
 
 FarFile far_file(const std::shared_ptr<RangedFile>& file) {
-  return {file->size(), [file](std::uint64_t offset, std::span<std::byte> out) { file->read(offset, out); },
-          file->head()};
+  FarFile far;
+  far.size = file->size();
+  far.read = [file](std::uint64_t offset, std::span<std::byte> out) { file->read(offset, out); };
+  far.start = file->head();
+  return far;
 }
 
 // Whether the user looks at the folder of this file, so that its header will be needed.
@@ -221,32 +231,54 @@ bool is_looked_at(const RemoteFile& file, const std::string& path) {
          (path.empty() ? file.path.find('/') == std::string::npos : parent_of(file.path) == path);
 }
 
-RemoteHashes mount_repo(HubSession& session, const RemotePlace& place, unsigned jobs) {
+// Of equal texts the bytes are equal: the last part is the SHA-256 of the file, or its git blob id.
+std::string version_of(const PinnedRepo& repo, const RemoteFile& file) {
+  return fmt::format("{}@{}/{} {}", repo.place.repo.web_path(), repo.commit, file.path,
+                     file.sha256.empty() ? file.blob : file.sha256);
+}
+
+}  // namespace
+
+PinnedRepo pin_repo(HubSession& session, const RemotePlace& place, std::string commit) {
   HubApi api(session, place.repo);
-  const RevisionState state = api.find_revision(place.revision);
-  if (state.found != RevisionState::Found::kYes || state.commit.empty())
-    throw Error(ErrorKind::kRemote,
-                fmt::format("there is no {} at {}, or this token may not see it",
-                            state.found == RevisionState::Found::kNoRevision ? escape_name(place.revision)
-                                                                             : place.repo.id,
-                            session.endpoint()));
-  const std::vector<RemoteFile> listing = api.list_files(state.commit, "");
+  if (commit.empty()) {
+    RevisionState state = api.find_revision(place.revision);
+    if (state.found != RevisionState::Found::kYes || state.commit.empty())
+      throw Error(ErrorKind::kRemote,
+                  fmt::format("there is no {} at {}, or this token may not see it",
+                              state.found == RevisionState::Found::kNoRevision ? escape_name(place.revision)
+                                                                               : place.repo.id,
+                              session.endpoint()));
+    commit = std::move(state.commit);
+  }
+  std::vector<RemoteFile> files = api.list_files(commit, "");
+  return {place, std::move(commit), std::move(files)};
+}
+
+RemoteHashes mount_repo(HubSession& session, const PinnedRepo& repo, unsigned jobs) {
+  const RemotePlace& place = repo.place;
   std::vector<std::shared_ptr<RangedFile>> files;
   std::vector<std::size_t> heads;
-  RemoteHashes hashes;
-  for (const RemoteFile& file : listing) {
-    const std::string name = place.name + "/" + file.path;
+  for (const RemoteFile& file : repo.files) {
     files.push_back(std::make_shared<RangedFile>(
         session,
-        fmt::format("{}{}/resolve/{}/{}", session.endpoint(), place.repo.web_path(), state.commit,
+        fmt::format("{}{}/resolve/{}/{}", session.endpoint(), place.repo.web_path(), repo.commit,
                     percent_encode_path(file.path)),
-        name, file.size));
+        place.name + "/" + file.path, file.size));
     if (is_looked_at(file, place.path)) heads.push_back(files.size() - 1);
-    if (!file.sha256.empty()) hashes[name] = file.sha256;
   }
   parallel_for(heads.size(), jobs, [&](std::size_t i) { files[heads[i]]->read_head(true); });
   FarFolder folder;
-  for (std::size_t i = 0; i < files.size(); ++i) folder.emplace(listing[i].path, far_file(files[i]));
+  RemoteHashes hashes;
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    const RemoteFile& file = repo.files[i];
+    FarFile far = far_file(files[i]);
+    far.name = place.name + "/" + file.path;
+    far.sha256 = file.sha256;
+    far.version = version_of(repo, file);
+    if (!file.sha256.empty()) hashes[far.name] = file.sha256;
+    folder.emplace(file.path, std::move(far));
+  }
   mount_far(place.name, std::move(folder));
   return hashes;
 }
@@ -257,15 +289,11 @@ void mount_url(HubSession& session, const std::string& url) {
     throw usage(fmt::format("'{}' would be read without encryption", escape_name(url))).hint("use https://");
   const auto file = std::make_shared<RangedFile>(session, url, url, std::nullopt);
   file->read_head(url.ends_with(".safetensors"));
-  mount_far(url, {{"", far_file(file)}});
-}
-
-}  // namespace
-
-RemoteHashes mount_remote(HubSession& session, std::string_view text, unsigned jobs) {
-  if (text.starts_with("hf://")) return mount_repo(session, parse_place(text), jobs);
-  mount_url(session, std::string(text));
-  return {};
+  FarFile far = far_file(file);
+  far.name = printable_url(url);
+  if (const std::string held = file->held(); !held.empty())
+    far.version = fmt::format("{} {} {}", far.name, held, far.size);
+  mount_far(url, {{"", std::move(far)}});
 }
 
 void mount_cached(const std::string& cache_folder, const RemotePlace& place) {
@@ -277,19 +305,11 @@ void mount_cached(const std::string& cache_folder, const RemotePlace& place) {
         .hint("unset HF_HUB_OFFLINE to read it from the hub");
   FarFolder folder;
   for (const CachedFile& file : repo.files(*commit, [](const std::string&) {})) {
-    const auto local = std::make_shared<std::optional<InputFile>>();
-    // Not std::call_once: an exception can't leave it in a program that has its own copy of the unwinder.
-    const auto mutex = std::make_shared<std::mutex>();
-    const std::string path = join_path(repo.snapshot_path(*commit), file.name);
-    folder.emplace(file.name, FarFile{file.size,
-                                      [local, mutex, path](std::uint64_t offset, std::span<std::byte> out) {
-                                        {
-                                          const std::lock_guard<std::mutex> lock(*mutex);
-                                          if (!*local) local->emplace(path);
-                                        }
-                                        (*local)->read_at(offset, out);
-                                      },
-                                      {}});
+    FarFile far;
+    far.size = file.size;
+    far.name = place.name + "/" + file.name;
+    far.local = join_path(repo.snapshot_path(*commit), file.name);
+    folder.emplace(file.name, std::move(far));
   }
   mount_far(place.name, std::move(folder));
 }
