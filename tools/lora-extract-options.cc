@@ -14,7 +14,7 @@ namespace mu {
 namespace {
 
 constexpr ProgramText kText = {
-    "lora-extract", "Take the LoRA adapter out of a training checkpoint, or find it between two models.",
+    "lora-extract", "Take the LoRA adapter out of a checkpoint, or find it between two models.",
     "CHECKPOINT -o OUT | --base A --tuned B -o OUT", "lora-extract checkpoint-500 -o adapter"};
 
 double number_of(std::string_view text, std::string_view option) {
@@ -77,9 +77,11 @@ void declare(App& app, LoraExtractOptions& o, Given& given) {
   app.flag("--verify", o.verify, "read the output again and compare it");
   app.value("--for", "SERVER", given.server, "the form for peft, vllm or sglang; with --base",
             {"peft", "vllm", "sglang"});
-  app.group("From a checkpoint");
+  app.group("From a checkpoint or adapter");
   app.value("--adapter", "NAME", given.adapter, "which adapter, where there are several");
   app.value("--alpha", "N", given.alpha, "lora_alpha, where no config has it");
+  app.value("--resize", "N", given.resize, "write ADAPTER at rank N");
+  app.flag("--compare", o.compare, "report how far apart two adapters are");
   app.group("Between two models");
   app.value("--base", "BASE", o.base, "the model before training, or that of --for");
   app.value("--tuned", "TUNED", o.tuned, "the model after training");
@@ -99,9 +101,8 @@ void declare(App& app, LoraExtractOptions& o, Given& given) {
   app.value("--part", "I/N|auto", given.part, "do part I of N; a run without it finishes");
   app.value("--fingerprint", "HOW", given.fingerprint, "how parts know the models: time (default), content",
             {"time", "content"});
-  app.group("Adapters");
-  app.value("--resize", "N", given.resize, "write ADAPTER at rank N");
-  app.flag("--compare", o.compare, "report how far apart two adapters are");
+  app.group("Common");
+  app.remote(o.remote);
   app.common(o.common, "njpt");
 }
 

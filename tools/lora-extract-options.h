@@ -35,6 +35,7 @@ struct LoraExtractOptions {
   std::optional<Part> part;
   KnownBy known_by = KnownBy::kTime;
   CommonOptions common;
+  RemoteOptions remote;
 };
 
 // Throws kUsage.

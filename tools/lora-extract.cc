@@ -10,13 +10,16 @@
 #include "lora/report.h"
 #include "os/folder.h"
 #include "pack/report.h"
+#include "remote.h"
 
 namespace {
 
 using namespace mu;
 using Options = LoraExtractOptions;
 
-int extract(const Options& o) {
+int extract(Options o) {
+  set_remote_options(o.remote);
+  for (std::string& operand : o.operands) operand = reach(operand);
   if (o.tuned) return extract_pair_mode(o);
   if (o.resize) return resize_mode(o);
   if (o.compare) return compare_mode(o);

@@ -19,12 +19,18 @@ namespace mu {
 namespace {
 
 constexpr unsigned kConnections = 32;
-constexpr unsigned kMaxWait = 30;  // seconds, for a server that fails: somebody is waiting
+constexpr unsigned kMaxWait =
+    30;  // seconds, for a server that fails, unless --max-wait says: somebody is waiting
 
 // SHA-256 of files by name: what hubs reported, and what was hashed to compare with it.
 RemoteHashes& hashes() {
   static RemoteHashes known;
   return known;
+}
+
+RemoteOptions& remote_options() {
+  static RemoteOptions options;
+  return options;
 }
 
 // Made for the first remote name, kept while anything may be read.
@@ -34,7 +40,8 @@ HubSession& session() {
     ConnectionOptions options;
     options.user_agent = console().program + "/" MU_VERSION;
     options.endpoint = hub_endpoint();
-    options.max_wait_s = kMaxWait;
+    options.max_wait_s = remote_options().max_wait_s.value_or(kMaxWait);
+    options.rate = remote_options().limit_rate;
     options.warn = print_warning;
     if (console().verbose >= 2) options.trace = [](const std::string& line) { print_detail(line); };
     connection.emplace(options);
@@ -56,6 +63,10 @@ std::string far_name(const std::string& operand, const std::string& endpoint) {
 }
 
 }  // namespace
+
+void set_remote_options(const RemoteOptions& options) {
+  remote_options() = options;
+}
 
 std::string reach(const std::string& operand) {
   if (!is_far_name(operand)) return operand;

@@ -8,11 +8,15 @@
 #include <string>
 #include <utility>
 
+#include "cli/app.h"
 #include "hub/remote.h"
 #include "model/input.h"
 #include "weights/weights.h"
 
 namespace mu {
+
+// How it is done from now on: set before anything is reached.
+void set_remote_options(const RemoteOptions& options);
 
 // Makes an hf:// name or URL readable like a local path, and returns the name to read it by: the hf:// name
 // for the address of a repository's page on the hub, any other operand as it is. With HF_HUB_OFFLINE the

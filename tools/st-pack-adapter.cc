@@ -11,24 +11,34 @@
 #include "base/in_file.h"
 #include "base/sizes.h"
 #include "base/text.h"
+#include "os/far.h"
 #include "os/folder.h"
+#include "remote.h"
 
 namespace mu {
 namespace {
 
-// A colon that a number follows sets the scale; a folder that is called so comes first.
+// A colon that a number follows sets the scale; a folder that is called so comes first, and other colons belong to
+// the names of other machines.
 AdapterUse parse_use(const std::string& text) {
   AdapterUse use;
   std::string path = text;
   const std::size_t colon = text.rfind(':');
   if (colon != std::string::npos && colon > 0 && !exists(text)) {
     const std::string_view number = std::string_view(text).substr(colon + 1);
+    double scale = 0;
     const std::from_chars_result parsed =
-        std::from_chars(number.data(), number.data() + number.size(), use.scale);
-    if (parsed.ec != std::errc() || parsed.ptr != number.data() + number.size() || !std::isfinite(use.scale))
+        std::from_chars(number.data(), number.data() + number.size(), scale);
+    const bool is_number =
+        parsed.ec == std::errc() && parsed.ptr == number.data() + number.size() && std::isfinite(scale);
+    if (!is_number && !is_far_name(text))
       throw usage(fmt::format("--adapter takes DIR or DIR:SCALE, not '{}'", escape_name(text)));
-    path = text.substr(0, colon);
+    if (is_number) {
+      use.scale = scale;
+      path = text.substr(0, colon);
+    }
   }
+  path = reach(path);
   use.adapter = std::make_shared<const Adapter>(open_adapter(path));
   in_file(join_path(path, "adapter_config.json"), [&] { require_effect(use.adapter->config); });
   return use;

@@ -84,11 +84,12 @@ StPackOptions parse_pack_options(int argc, char** argv) {
   app.list("--adapter", "DIR[:SCALE]", o.adapters, "merge this LoRA adapter (repeatable)");
   app.flag("--salvage", o.salvage, "take the tensors out of a dangerous pickle");
   app.group("Beyond one machine");
-  app.value("--part", "I/N|auto", part, "write part I of N beside OUT; a run without it finishes");
-  app.value("--fingerprint", "time|content", fingerprint, "how parts recognise the input (default: time)",
+  app.value("--part", "I/N|auto", part, "write part I of N; a run without it finishes");
+  app.value("--fingerprint", "HOW", fingerprint, "how parts know the input: time (default), content",
             {"time", "content"});
+  app.remote(o.remote);
   app.group("Tensors");
-  app.list("--dtype", "[GLOB=]TYPE", o.dtypes, "cast to bf16 f16 f32 f64 f8_e4m3 f8_e5m2 (repeatable)");
+  app.list("--dtype", "[GLOB=]TYPE", o.dtypes, "cast to bf16, f16, f32, f64, f8_e4m3, f8_e5m2");
   app.optional_value("--dequantize", "TYPE", "", dequantize,
                      "make quantised weights plain, in bf16, f16 or f32");
   app.value("--quantize", "SCHEME", quantize, "to fp8[-dynamic|-block], mxfp4[a16] or nvfp4");
@@ -96,8 +97,7 @@ StPackOptions parse_pack_options(int argc, char** argv) {
   app.list("--select", "GLOB", o.select, "only tensors with matching names (repeatable)");
   app.list("--exclude", "GLOB", o.exclude, "skip tensors with matching names (repeatable)");
   app.list("--rename", "s/ERE/NEW/", o.rename, "rename tensors, as sed -E does (repeatable)");
-  app.value("--names", "auto|published|as-is", names, "names of memory become published ones (default: auto)",
-            {"auto", "published", "as-is"});
+  app.value("--names", "HOW", names, "auto (default), published or as-is", {"auto", "published", "as-is"});
   app.value("--experts", "split|stack", experts, "experts one by one, or stacked as in memory",
             {"split", "stack"});
   app.value("--names-from", "FILE", o.names_from, "only the tensors that FILE names, one per line");

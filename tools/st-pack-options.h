@@ -26,6 +26,7 @@ struct StPackOptions {
   std::optional<Dtype> plain_dtype{};  // nothing: the config's
   bool weights_only = false, verify = false, force = false, salvage = false;
   CommonOptions common;
+  RemoteOptions remote;
 };
 
 // Throws kUsage.

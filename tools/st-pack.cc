@@ -12,11 +12,13 @@
 #include "cli/console.h"
 #include "cli/run.h"
 #include "model/placeholders.h"
+#include "os/far.h"
 #include "os/folder.h"
 #include "pack/output_kind.h"
 #include "pack/part.h"
 #include "pack/quant_report.h"
 #include "pack/report.h"
+#include "remote.h"
 #include "st-pack-adapter.h"
 #include "st-pack-options.h"
 #include "weights/open/open.h"
@@ -122,7 +124,17 @@ std::optional<PartsFolder> find_parts(const Options& o, const PackPlan& plan, co
                                       adapters.empty() ? "" : adapter_recipe(adapters, o.known_by)));
 }
 
-int pack(const Options& o) {
+// "NAME=https://…/x.npy" names an array.
+std::string reach_operand(const std::string& operand) {
+  const std::size_t equals = operand.find('=');
+  const bool names_array = equals != std::string::npos && operand.ends_with(".npy") && !is_far_name(operand);
+  return names_array ? operand.substr(0, equals + 1) + reach(operand.substr(equals + 1)) : reach(operand);
+}
+
+int pack(Options o) {
+  set_remote_options(o.remote);
+  for (std::string& operand : o.inputs) operand = reach_operand(operand);
+  if (o.base) o.base = reach(*o.base);
   const OutputKind kind = output_kind(*o.output);
   const PackOptions pack_to = pack_options(o, kind);
   Input input =

@@ -14,8 +14,10 @@
 #include <charconv>
 #include <utility>
 
+#include "base/duration.h"
 #include "base/error.h"
 #include "base/nearest.h"
+#include "base/sizes.h"
 #include "base/text.h"
 #include "cli/console.h"
 #include "cli/run.h"
@@ -27,6 +29,7 @@ namespace {
 constexpr std::size_t kHelpColumn = 30;
 constexpr std::size_t kHelpWidth = 80;
 constexpr unsigned kMostThreads = 1024;
+constexpr unsigned kMostConnections = 64;
 
 // "-j,--threads" and "N" -> "  -j, --threads N".
 std::string left_side(const CLI::Option& option) {
@@ -46,6 +49,16 @@ std::optional<ColorMode> parse_color(std::string_view text) {
   if (text == "always") return ColorMode::kAlways;
   if (text == "never") return ColorMode::kNever;
   return std::nullopt;
+}
+
+// A whole number from 1 to `most`.
+unsigned parse_count(const std::string& text, std::string_view option, unsigned most) {
+  const char* const end = text.data() + text.size();
+  unsigned count = 0;
+  const std::from_chars_result parsed = std::from_chars(text.data(), end, count);
+  if (parsed.ec != std::errc() || parsed.ptr != end || count == 0 || count > most)
+    throw usage(fmt::format("{} takes a number from 1 to {}, not '{}'", option, most, escape_name(text)));
+  return count;
 }
 
 // Reads --color first, wherever it stands, so that messages about wrong options have their colours.
@@ -175,6 +188,14 @@ void App::common(CommonOptions& options, std::string_view which, const std::stri
                                   : "print the version, with -v that of libcurl as well");
 }
 
+void App::remote(RemoteOptions& options) {
+  remote_ = &options;
+  options.max_wait_s = 120;
+  value("--max-wait", "TIME", max_wait_, "wait at most TIME for a failing hub (120s)");
+  value("--limit-rate", "SIZE", limit_rate_, "receive at most SIZE a second");
+  value("--connections", "N", connections_, "requests at once (default: 4 to 16)");
+}
+
 // The long option nearest to what was written.
 std::optional<std::string> App::nearest(std::string_view written) const {
   std::vector<std::string> names;
@@ -278,19 +299,18 @@ void App::parse(int argc, const char* const* argv) {
   }
   for (const std::function<void()>& step : after_parse_) step();
   apply_common();
+  apply_remote();
 }
 
 void App::apply_common() {
   if (color_) console().color = parse_color(*color_).value_or(ColorMode::kAuto);
-  if (!threads_) return;
-  const char* const end = threads_->data() + threads_->size();
-  unsigned count = 0;
-  const std::from_chars_result parsed = std::from_chars(threads_->data(), end, count);
-  if (parsed.ec != std::errc() || parsed.ptr != end || count == 0 || count > kMostThreads) {
-    throw usage(
-        fmt::format("--threads takes a number from 1 to {}, not '{}'", kMostThreads, escape_name(*threads_)));
-  }
-  common_->threads = count;
+  if (threads_) common_->threads = parse_count(*threads_, "--threads", kMostThreads);
+}
+
+void App::apply_remote() {
+  if (max_wait_) remote_->max_wait_s = parse_duration(*max_wait_);
+  if (limit_rate_) remote_->limit_rate = parse_size(*limit_rate_);
+  if (connections_) remote_->connections = parse_count(*connections_, "--connections", kMostConnections);
 }
 
 std::string App::help() const {

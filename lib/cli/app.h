@@ -4,6 +4,7 @@
 // CLI11 itself stays out of this header: it takes seconds to compile, and programs need no more than this.
 #pragma once
 
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -42,6 +43,13 @@ struct CommonOptions {
   [[nodiscard]] bool show_progress() const;
 };
 
+// How models on other machines are read.
+struct RemoteOptions {
+  std::optional<unsigned> max_wait_s;       // for a hub or storage that fails, over all tries of a request
+  std::optional<std::uint64_t> limit_rate;  // bytes a second
+  unsigned connections = 0;                 // requests in flight; 0: as latency and bandwidth ask for
+};
+
 class App {
  public:
   using Choices = std::vector<std::string_view>;
@@ -74,6 +82,9 @@ class App {
   void common(CommonOptions& options, std::string_view which,
               const std::string& threads_help = "threads (default: all)");
 
+  // --max-wait, --limit-rate and --connections.
+  void remote(RemoteOptions& options);
+
   // Prints and throws ExitNow for --help, --version and a lone --dump-options; throws kUsage for wrong arguments.
   // `argv` is borrowed.
   void parse(int argc, const char* const* argv);
@@ -97,6 +108,7 @@ class App {
   [[nodiscard]] bool check_long(std::string_view argument) const;
   [[nodiscard]] bool check_short(std::string_view argument) const;
   void apply_common();
+  void apply_remote();
 
   ProgramText text_;
   std::string group_ = "Options";
@@ -104,7 +116,8 @@ class App {
   std::vector<std::string> groups_;
   std::unordered_map<const CLI::Option*, Traits> traits_;
   bool help_ = false, version_ = false;
-  std::optional<std::string> color_, threads_;
+  std::optional<std::string> color_, threads_, max_wait_, limit_rate_, connections_;
+  RemoteOptions* remote_ = nullptr;
   std::deque<std::string> stored_;  // values of optional_value(), at addresses that stay
   std::vector<std::function<void()>> after_parse_;
   std::vector<std::string>* operands_ = nullptr;

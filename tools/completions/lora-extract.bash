@@ -14,7 +14,7 @@ _lora_extract() {
     --color) mapfile -t COMPREPLY < <(compgen -W "auto always never" -- "$word"); return ;;
   esac
   if [[ $word == -* ]]; then
-    mapfile -t COMPREPLY < <(compgen -W "--output --dtype --base-id --weights-only --force --verify --for --adapter --alpha --base --tuned --rank --max-rank --target --exclude --embeddings --bias --full-modules --svd --tolerance --kernel --part --fingerprint --resize --compare --dry-run --json --threads --progress --no-progress --color --quiet --verbose --help --version" -- "$word")
+    mapfile -t COMPREPLY < <(compgen -W "--output --dtype --base-id --weights-only --force --verify --for --adapter --alpha --base --tuned --rank --max-rank --target --exclude --embeddings --bias --full-modules --svd --tolerance --kernel --part --fingerprint --max-wait --limit-rate --connections --resize --compare --dry-run --json --threads --progress --no-progress --color --quiet --verbose --help --version" -- "$word")
   else
     mapfile -t COMPREPLY < <(compgen -f -- "$word")
   fi

@@ -12,7 +12,7 @@ _st_pack() {
     --color) mapfile -t COMPREPLY < <(compgen -W "auto always never" -- "$word"); return ;;
   esac
   if [[ $word == -* ]]; then
-    mapfile -t COMPREPLY < <(compgen -W "--output --max-shard-size --metadata --weights-only --force --verify --from --key --base --adapter --salvage --part --fingerprint --dtype --dequantize --quantize --keep --select
+    mapfile -t COMPREPLY < <(compgen -W "--output --max-shard-size --metadata --weights-only --force --verify --from --key --base --adapter --salvage --part --fingerprint --max-wait --limit-rate --connections --dtype --dequantize --quantize --keep --select
       --exclude --rename --names --experts --names-from --dry-run --json --null --threads --progress --no-progress --color --quiet --verbose
       --help --version" -- "$word")
   else

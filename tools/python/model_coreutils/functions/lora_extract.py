@@ -13,8 +13,8 @@ LORA_EXTRACT = Command(
     operands="checkpoint",
     flags="weights_only force verify compare dry_run quiet verbose",
     values=(
-        "output dtype base_id for_ adapter alpha base tuned rank max_rank embeddings bias svd tolerance kernel part "
-        "fingerprint resize threads"
+        "output dtype base_id for_ adapter alpha resize base tuned rank max_rank embeddings bias svd tolerance kernel "
+        "part fingerprint max_wait limit_rate connections threads"
     ),
     lists="target exclude full_modules",
     files="output base tuned",
@@ -31,9 +31,11 @@ def lora_extract(
     force: bool = False,
     verify: bool = False,
     for_: Optional[Literal["peft", "vllm", "sglang"]] = None,
-    # From a checkpoint
+    # From a checkpoint or adapter
     adapter: Optional[str] = None,
     alpha: Optional[float] = None,
+    resize: Optional[int] = None,
+    compare: bool = False,
     # Between two models
     base: Optional[StrPath] = None,
     tuned: Optional[StrPath] = None,
@@ -49,16 +51,16 @@ def lora_extract(
     kernel: Optional[Literal["auto", "avx512", "avx2", "neon", "baseline"]] = None,
     part: Optional[str] = None,
     fingerprint: Optional[Literal["time", "content"]] = None,
-    # Adapters
-    resize: Optional[int] = None,
-    compare: bool = False,
     # Common
+    max_wait: Union[int, str, None] = None,
+    limit_rate: Union[int, str, None] = None,
+    connections: Optional[int] = None,
     dry_run: bool = False,
     threads: Optional[int] = None,
     quiet: bool = False,
     verbose: Union[bool, int] = False,
 ) -> Report:
-    """Take the LoRA adapter out of a training checkpoint, or find it between two models.
+    """Take the LoRA adapter out of a checkpoint, or find it between two models.
 
     Takes a checkpoint, or base and tuned; with compare two adapters; with for_ also base and a checkpoint.
 
@@ -71,9 +73,11 @@ def lora_extract(
       verify        read the output again and compare it
       for_          the form for peft, vllm or sglang; with base
 
-    From a checkpoint:
+    From a checkpoint or adapter:
       adapter       which adapter, where there are several
       alpha         lora_alpha, where no config has it
+      resize        write ADAPTER at rank N
+      compare       report how far apart two adapters are
 
     Between two models:
       base          the model before training, or that of for_
@@ -91,11 +95,10 @@ def lora_extract(
       part          do part I of N; a run without it finishes
       fingerprint   how parts know the models: time (default), content
 
-    Adapters:
-      resize        write ADAPTER at rank N
-      compare       report how far apart two adapters are
-
     Common:
+      max_wait      wait at most TIME for a failing hub (120s)
+      limit_rate    receive at most SIZE a second
+      connections   requests at once (default: 4 to 16)
       dry_run       print the plan and change nothing
       threads       threads (default: all)
       quiet         errors only

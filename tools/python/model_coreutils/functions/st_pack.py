@@ -13,7 +13,10 @@ ST_PACK = Command(
     operands="inputs",
     flags="weights_only force verify salvage dry_run null quiet verbose",
     maybe="dequantize",
-    values="output max_shard_size from_ key base part fingerprint quantize names experts names_from threads",
+    values=(
+        "output max_shard_size from_ key base part fingerprint max_wait limit_rate connections quantize names experts "
+        "names_from threads"
+    ),
     lists="metadata adapter dtype keep select exclude rename",
     files="output base adapter names_from",
 )
@@ -36,6 +39,9 @@ def st_pack(
     # Beyond one machine
     part: Optional[str] = None,
     fingerprint: Optional[Literal["time", "content"]] = None,
+    max_wait: Union[int, str, None] = None,
+    limit_rate: Union[int, str, None] = None,
+    connections: Optional[int] = None,
     # Tensors
     dtype: Pairs = (),
     dequantize: Union[bool, str] = False,
@@ -70,18 +76,21 @@ def st_pack(
       salvage         take the tensors out of a dangerous pickle
 
     Beyond one machine:
-      part            write part I of N beside OUT; a run without it finishes
-      fingerprint     how parts recognise the input (default: time)
+      part            write part I of N; a run without it finishes
+      fingerprint     how parts know the input: time (default), content
+      max_wait        wait at most TIME for a failing hub (120s)
+      limit_rate      receive at most SIZE a second
+      connections     requests at once (default: 4 to 16)
 
     Tensors:
-      dtype           cast to bf16 f16 f32 f64 f8_e4m3 f8_e5m2
+      dtype           cast to bf16, f16, f32, f64, f8_e4m3, f8_e5m2
       dequantize      make quantised weights plain, in bf16, f16 or f32
       quantize        to fp8[-dynamic|-block], mxfp4[a16] or nvfp4
       keep            quantize all but these modules
       select          only tensors with matching names
       exclude         skip tensors with matching names
       rename          rename tensors, as sed -E does
-      names           names of memory become published ones (default: auto)
+      names           auto (default), published or as-is
       experts         experts one by one, or stacked as in memory
       names_from      only the tensors that FILE names, one per line
 
