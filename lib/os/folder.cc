@@ -191,14 +191,14 @@ void sync_folder(const std::string& path) {
   }
 }
 
-void require_space(const std::string& path, std::uint64_t bytes) {
+void require_space(const std::string& path, std::uint64_t bytes, std::string_view advice) {
   struct statvfs info {};
   if (::statvfs(path.c_str(), &info) != 0) throw io_error("find the free space", errno, escape_name(path));
   const std::uint64_t free = static_cast<std::uint64_t>(info.f_bavail) * info.f_frsize;
   if (bytes <= free) return;
   throw Error(ErrorKind::kIo, fmt::format("needs {}, but {} are free", format_size(bytes), format_size(free)))
       .in_file(escape_name(path))
-      .hint("nothing was written");
+      .hint(advice);
 }
 
 }  // namespace mu

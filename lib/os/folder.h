@@ -55,6 +55,7 @@ void make_private_folder(const std::string& path);
 void sync_folder(const std::string& path);
 
 // Throws kIo when the file system of `path` has less than `bytes` free.
-void require_space(const std::string& path, std::uint64_t bytes);
+void require_space(const std::string& path, std::uint64_t bytes,
+                   std::string_view advice = "nothing was written");
 
 }  // namespace mu

@@ -15,6 +15,9 @@
 
 namespace mu {
 
+// In a mount point, the folder of what is not put in place yet (fetch/partial.h). It does not count as something in it.
+inline constexpr std::string_view kPartialInside = ".partial";
+
 // One file. Without `force` a target that exists is refused, at the start and again at the end.
 class StagedFile {
  public:

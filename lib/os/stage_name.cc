@@ -38,16 +38,6 @@ std::string plain(std::string text) {
   return text.empty() ? "unknown" : text;
 }
 
-std::string host() {
-  std::array<char, 65> name{};
-  ::gethostname(name.data(), name.size() - 1);
-  return plain(name.data());
-}
-
-std::string boot_id() {
-  return plain(read_line("/proc/sys/kernel/random/boot_id").substr(0, 8));
-}
-
 // Field 22 of /proc/PID/stat, clock ticks since boot; the command in field 2 may hold anything, so count from
 // its closing bracket. "0" when there is no such process.
 std::string start_time(std::string_view pid) {
@@ -110,12 +100,22 @@ std::optional<OwnerFields> parse_owner(std::string_view text) {
 StageOwner judge_owner(const OwnerFields& owner, StageKind kind) {
   const bool same_space =
       owner.space.empty() ? kind == StageKind::kGone : owner.space == pid_namespace() && owner.space != "ns0";
-  if (owner.host != host() || !same_space) return StageOwner::kElsewhere;
-  const bool alive = owner.boot == boot_id() && owner.start != "0" && start_time(owner.pid) == owner.start;
+  if (owner.host != this_host() || !same_space) return StageOwner::kElsewhere;
+  const bool alive = owner.boot == this_boot() && owner.start != "0" && start_time(owner.pid) == owner.start;
   return alive ? StageOwner::kAlive : StageOwner::kEnded;
 }
 
 }  // namespace
+
+std::string this_host() {
+  std::array<char, 65> name{};
+  ::gethostname(name.data(), name.size() - 1);
+  return plain(name.data());
+}
+
+std::string this_boot() {
+  return plain(read_line("/proc/sys/kernel/random/boot_id").substr(0, 8));
+}
 
 std::string stage_name(std::string_view target, StageKind kind, std::optional<FileId> judged) {
   // Two stages of one target in one process (a test, a library user) must not meet.
@@ -123,8 +123,8 @@ std::string stage_name(std::string_view target, StageKind kind, std::optional<Fi
   const unsigned number = serial++;
   const std::string suffix = number == 0 ? "" : fmt::format("+{}", number + 1);
   const std::string pid = std::to_string(::getpid());
-  std::string owner = fmt::format("{}{}.{}.{}.{}{}.{}", kMarks[static_cast<unsigned>(kind)], host(),
-                                  boot_id(), pid_namespace(), pid, suffix, start_time(pid));
+  std::string owner = fmt::format("{}{}.{}.{}.{}{}.{}", kMarks[static_cast<unsigned>(kind)], this_host(),
+                                  this_boot(), pid_namespace(), pid, suffix, start_time(pid));
   if (judged) owner += fmt::format(".{:x}-{:x}", judged->device, judged->inode);
   // What may have to be put back must be found by its whole name.
   if (kind == StageKind::kStage) target = target.substr(0, kLongestTarget);

@@ -37,6 +37,11 @@ struct StageName {
 // Reads such a name; nothing for any other.
 std::optional<StageName> parse_stage_name(std::string_view name);
 
+// This machine, as a text without blanks and dots: its name, and its boot, which is another after the next start and the
+// same in all containers. "unknown" where the system does not say.
+std::string this_host();
+std::string this_boot();
+
 // For how many seconds the stage of an owner elsewhere is taken to be in use: a day, to be safe.
 inline constexpr std::int64_t kForeignStageAge = std::int64_t{24} * 60 * 60;
 
