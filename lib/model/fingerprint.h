@@ -27,7 +27,7 @@ class Fingerprint {
   void add(std::string_view text);
   void add(std::uint64_t number);
   // The file's own name and its size, with its time or its bytes. Folders above it may differ between
-  // machines.
+  // machines. One on a hub by its SHA-256, or by what the server calls its version: copies of it have other times.
   void add(const InputFile& file, KnownBy by);
   // All files of a set, in their order.
   void add(const Weights& weights, KnownBy by);

@@ -25,6 +25,10 @@ void mount_far(const std::string& name, FarFolder files) {
   mounted()[name].merge(files);
 }
 
+void unmount_far(const std::string& name) {
+  mounted().erase(name);
+}
+
 bool is_far_name(std::string_view path) {
   return path.starts_with("hf://") || path.starts_with("https://") || path.starts_with("http://");
 }
@@ -38,6 +42,18 @@ std::optional<FarPlace> find_far(std::string_view path) {
     if (path[name.size()] == '/') return FarPlace{&folder, std::string(path.substr(name.size() + 1))};
   }
   return std::nullopt;
+}
+
+const FarFile* far_file(std::string_view path) {
+  const std::optional<FarPlace> place = find_far(path);
+  if (!place) return nullptr;
+  const auto found = place->folder->find(place->below);
+  return found == place->folder->end() ? nullptr : &found->second;
+}
+
+std::string near_path(const std::string& path) {
+  const FarFile* const far = far_file(path);
+  return far == nullptr || far->local.empty() ? path : far->local;
 }
 
 void read_far(const FarFile& file, std::uint64_t offset, std::span<std::byte> out) {

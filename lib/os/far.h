@@ -24,7 +24,8 @@ struct FarFile {
   std::string sha256{};      // hex, of the whole file, as the other machine reports it; empty: it does not
   std::string
       version{};  // of equal versions the bytes are equal: commit, path, entity tag; empty: nothing is known
-  std::string local{};  // a copy on this machine, which is opened instead
+  std::string local{};             // a copy on this machine, which is opened instead
+  std::function<void()> refuse{};  // throws when it is opened: known to be there, but not to be had; or empty
 };
 
 // By path below the name they are mounted under; "" when that name is itself a file.
@@ -33,6 +34,8 @@ using FarFolder = std::map<std::string, FarFile, std::less<>>;
 // Mounts files for the life of the process. Mounting a name again adds to its files; those that were there stay,
 // since they may be open.
 void mount_far(const std::string& name, FarFolder files);
+// Ends that. None of the files is open any more.
+void unmount_far(const std::string& name);
 
 // True for names that begin with hf://, https:// or http://.
 bool is_far_name(std::string_view path);
@@ -43,6 +46,10 @@ struct FarPlace {
 };
 // The mounted place that a path leads to; nothing for paths on this machine.
 std::optional<FarPlace> find_far(std::string_view path);
+// The mounted file of a path; null for other paths.
+const FarFile* far_file(std::string_view path);
+// The path to open on this machine: that of the copy, for a mounted file that has one; else the path itself.
+std::string near_path(const std::string& path);
 // Reads a mounted file. What keep_far() has is not read again.
 void read_far(const FarFile& file, std::uint64_t offset, std::span<std::byte> out);
 // While bytes of far files are kept here (fetch/mirror.h), `kept` fills `out` and returns true if it has all of them.

@@ -112,19 +112,19 @@ FileStamp InputFile::stamp() const {
 }
 
 InputFile::InputFile(std::string path) {
-  const std::optional<FarPlace> place = find_far(path);
-  if (!place) {
+  if (!find_far(path)) {
     require_near(path);
     *this = InputFile(Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)), path);
     return;
   }
-  const auto found = place->folder->find(place->below);
-  if (found == place->folder->end()) throw io_error("open", ENOENT, escape_name(path));
-  if (const std::string& local = found->second.local; !local.empty()) {
-    *this = InputFile(Fd(::open(local.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)), path);
+  const FarFile* const far = far_file(path);
+  if (far == nullptr) throw io_error("open", ENOENT, escape_name(path));
+  if (far->refuse) far->refuse();
+  if (!far->local.empty()) {
+    *this = InputFile(Fd(::open(far->local.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)), path);
     return;
   }
-  far_ = &found->second;
+  far_ = far;
   path_ = std::move(path);
   size_ = far_->size;
   id_ = {0, static_cast<ino_t>(reinterpret_cast<std::uintptr_t>(far_))};

@@ -20,6 +20,8 @@
 namespace mu {
 namespace {
 
+constexpr std::string_view kPartial = ".partial";
+
 struct PartName {
   std::string_view fingerprint;
   Part part;
@@ -58,11 +60,15 @@ std::vector<Part> PartsFolder::find(bool discard_others) const {
   std::vector<std::string> others;
   for (const FolderEntry& entry : list_folder(path_)) {
     if (parse_stage_name(entry.name)) continue;  // being written, or what a killed run left
-    const std::optional<PartName> part = parse_part_name(entry.name);
+    if (entry.name.starts_with(kPinPrefix) && entry.kind == FolderEntry::Kind::kFile) continue;
+    std::string_view name = entry.name;
+    const bool is_partial = name.ends_with(kPartial);
+    if (is_partial) name.remove_suffix(kPartial.size());
+    const std::optional<PartName> part = parse_part_name(name);
     if (!part || entry.kind != FolderEntry::Kind::kFolder || entry.is_link)
       throw refused("is not a part").in_file(escape_name(join_path(path_, entry.name))).hint("move it away");
     if (part->fingerprint == fingerprint_) {
-      found.push_back(part->part);
+      if (!is_partial) found.push_back(part->part);
     } else {
       others.push_back(entry.name);
     }

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Finished parts beside an output, on any file system that several machines see:
 //
-//   OUT.parts/FINGERPRINT.I-of-N/   the files of one part, put there by one rename when all are written
+//   OUT.parts/FINGERPRINT.I-of-N/           the files of one part, put there by one rename when all are written
+//   OUT.parts/FINGERPRINT.I-of-N.partial/   what a part that reads other machines wrote so far (fetch/partial.h)
+//   OUT.parts/pinned.KEY                    the commit at which all parts read a repository (hub/pin.h)
 //
 // No lock: two processes that do the same part write stages of their own, the first rename wins, and both
 // wrote the same bytes. No clock is compared. The name says to which plan a part belongs; what else it holds
@@ -10,11 +12,14 @@
 
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/part.h"
 
 namespace mu {
+
+inline constexpr std::string_view kPinPrefix = "pinned.";
 
 class PartsFolder {
  public:

@@ -5,6 +5,9 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <cstring>
+
+#include "os/far.h"
 #include "testing.h"
 
 using namespace mu;
@@ -58,4 +61,36 @@ TEST_CASE("fingerprint: what is added is kept apart, and is 16 hex digits") {
   c.add("c");
   CHECK(first != c.finish());
   CHECK(error_of([] { parse_known_by("size"); }) == ErrorKind::kUsage);
+}
+
+TEST_CASE("fingerprint: a file on a hub by its SHA-256 or version, also where a copy is here") {
+  const TempFolder here;
+  put(here / "copy", "text");
+  const auto far = [](const std::string& version, const std::string& sha256) {
+    FarFile file;
+    file.size = 4;
+    file.read = [](std::uint64_t at, std::span<std::byte> out) {
+      std::memcpy(out.data(), "text" + at, out.size());
+    };
+    file.version = version;
+    file.sha256 = sha256;
+    return file;
+  };
+  FarFile copied = far("c/f 1", "");
+  copied.local = here / "copy";
+  const std::string hash = "982d9e3eb996f559e633f4d194def3761d909f5a3b647d1a851fead67c32c9d1";  // of "text"
+  mount_far("hf://a/prints", {{"1/f", far("c/f 1", "")},
+                              {"2/f", far("c/f 2", "")},
+                              {"3/f", far("d/f 3", hash)},
+                              {"4/f", far("e/f 4", hash)},
+                              {"5/f", far("", "")},
+                              {"6/f", copied}});
+  const auto known = [](int i, KnownBy by) { return of("hf://a/prints/" + std::to_string(i) + "/f", by); };
+  CHECK(known(1, KnownBy::kTime) != known(2, KnownBy::kTime));
+  CHECK(known(1, KnownBy::kTime) == known(6, KnownBy::kTime));
+  CHECK(known(3, KnownBy::kTime) == known(4, KnownBy::kTime));
+  put(here / "f", "text");
+  for (int i = 1; i <= 6; ++i) CHECK(known(i, KnownBy::kContent) == of(here / "f", KnownBy::kContent));
+  CHECK(error_of([&] { known(5, KnownBy::kTime); }) == ErrorKind::kRefused);
+  unmount_far("hf://a/prints");
 }

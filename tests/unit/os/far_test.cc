@@ -65,3 +65,26 @@ TEST_CASE("a name of a hub without a mount says what to do") {
   CHECK_FALSE(exists("https://example.org/x"));
   CHECK_FALSE(is_far_name("file:///x"));
 }
+
+TEST_CASE(
+    "a mounted file with a copy here is that copy, under its own name; one that is not to be had says so") {
+  const TempFolder folder;
+  put(folder / "blob", "0123");
+  FarFile near = text_file("0123"), gone = text_file("x");
+  near.local = folder / "blob";
+  near.read = [](std::uint64_t, std::span<std::byte>) { throw refused("read from afar"); };
+  gone.refuse = [] { throw refused("not to be had"); };
+  mount_far("hf://a/d", {{"f", near}, {"g", gone}});
+  const InputFile file("hf://a/d/f");
+  CHECK(file.far() == nullptr);
+  CHECK(file.path() == "hf://a/d/f");
+  CHECK(file.id() == InputFile(folder / "blob").id());
+  CHECK(read_whole_file("hf://a/d/f", 10) == "0123");
+  CHECK(near_path("hf://a/d/f") == folder / "blob");
+  CHECK(near_path("hf://a/d/g") == "hf://a/d/g");
+  CHECK(near_path("a/d/g") == "a/d/g");
+  CHECK(exists("hf://a/d/g"));
+  CHECK(error_of([] { InputFile("hf://a/d/g"); }) == ErrorKind::kRefused);
+  unmount_far("hf://a/d");
+  CHECK_FALSE(exists("hf://a/d/f"));
+}

@@ -43,6 +43,23 @@ TEST_CASE("parts: parts of any cut are found, stages are not, and all go at once
   CHECK(list_folder(folder.path()).empty());
 }
 
+TEST_CASE("parts: pinned commits and partial outputs lie beside parts, and go with them") {
+  const TempFolder folder;
+  const PartsFolder parts(folder / "out", kMine);
+  finish(parts, {1, 2}, "");
+  put(parts.path() + "/pinned.0123456789abcdef", "");
+  make_folders(parts.path_of({2, 2}) + ".partial");
+  CHECK(parts.find(false) == std::vector<Part>{{1, 2}});
+  make_folders(PartsFolder(folder / "out", kOther).path_of({2, 2}) + ".partial");
+  CHECK(refuses(parts, false));
+  CHECK(parts.find(true) == std::vector<Part>{{1, 2}});
+  CHECK(exists(parts.path_of({2, 2}) + ".partial"));
+  make_folders(parts.path() + "/x.partial");
+  CHECK(refuses(parts, true));
+  parts.remove();
+  CHECK(list_folder(folder.path()).empty());
+}
+
 TEST_CASE("parts: the first of two that finish one part stays") {
   const TempFolder folder;
   const PartsFolder parts(folder / "out", kMine);
