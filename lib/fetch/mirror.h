@@ -17,7 +17,7 @@ namespace mu {
 class Mirror {
  public:
   // Keeps its files in `folder`, which exists, named by the position of their file in `files`. One at a time.
-  Mirror(std::string folder, std::vector<const FarFile*> files);
+  Mirror(std::string folder, const std::vector<const FarFile*>& files);
   Mirror(const Mirror&) = delete;
   Mirror& operator=(const Mirror&) = delete;
   ~Mirror();  // ends the serving of reads; the files stay

@@ -24,6 +24,7 @@ Sha256::Sha256() : context_(std::make_unique<Context>()) {
   SHA256_Init(&context_->state);
 }
 Sha256::Sha256(Sha256&&) noexcept = default;
+Sha256& Sha256::operator=(Sha256&&) noexcept = default;
 Sha256::~Sha256() = default;
 
 void Sha256::update(std::span<const std::byte> data) {
