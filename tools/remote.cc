@@ -95,14 +95,7 @@ std::optional<std::string> name_on_hub(const std::string& path) {
 }
 
 Input open_operand(const std::string& operand, StreamData data, const FolderOptions& options) {
-  try {
-    return open_input(reach(operand), data, options);
-  } catch (Error& error) {
-    if (error.kind() != ErrorKind::kIo) throw;
-    if (const std::optional<std::string> name = name_on_hub(operand))
-      error.hint("to read it from the hub, write " + *name);
-    throw;
-  }
+  return with_hub_hint(operand, [&] { return open_input(reach(operand), data, options); });
 }
 
 std::set<std::pair<std::size_t, std::size_t>> same_files(const Weights& a, const Weights& b) {

@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include "base/error.h"
 #include "cli/app.h"
 #include "hub/remote.h"
 #include "model/input.h"
@@ -23,11 +24,25 @@ void set_remote_options(const RemoteOptions& options);
 // libraries' cache is read instead. Throws as pin_repo, mount_url and mount_cached do.
 std::string reach(const std::string& operand);
 
-// Reaches and opens an operand. Adds a hint to the error for a missing path that looks like a repository.
-Input open_operand(const std::string& operand, StreamData data, const FolderOptions& options = {});
-
 // "hf://owner/name" for a missing path that could be the name of a repository.
 std::optional<std::string> name_on_hub(const std::string& path);
+
+// Calls `open`, which opens the operand, and adds a hint to the error for a missing path that looks like a
+// repository.
+template <typename Open>
+auto with_hub_hint(const std::string& operand, const Open& open) -> decltype(open()) {
+  try {
+    return open();
+  } catch (Error& error) {
+    if (error.kind() != ErrorKind::kIo) throw;
+    if (const std::optional<std::string> name = name_on_hub(operand))
+      error.hint("to read it from the hub, write " + *name);
+    throw;
+  }
+}
+
+// Reaches and opens an operand, with that hint.
+Input open_operand(const std::string& operand, StreamData data, const FolderOptions& options = {});
 
 // Pairs of files, one of A and one of B, that are the same by SHA-256, if the hub that has one of
 // them reports it: then nothing has to be read there. Local files are hashed if a hub has one of the same size.

@@ -132,13 +132,15 @@ std::string reach_operand(const std::string& operand) {
 }
 
 int pack(Options o) {
+  const OutputKind kind = output_kind(*o.output);
+  const PackOptions pack_to = pack_options(o, kind);
   set_remote_options(o.remote);
   for (std::string& operand : o.inputs) operand = reach_operand(operand);
   if (o.base) o.base = reach(*o.base);
-  const OutputKind kind = output_kind(*o.output);
-  const PackOptions pack_to = pack_options(o, kind);
-  Input input =
-      open_inputs(o.inputs, o.common.dry_run ? StreamData::kCount : StreamData::kSpool, folder_options(o));
+  Input input = with_hub_hint(o.inputs.front(), [&o] {
+    return open_inputs(o.inputs, o.common.dry_run ? StreamData::kCount : StreamData::kSpool,
+                       folder_options(o));
+  });
   require_top_model(o, input, kind);
   const std::vector<AdapterUse> adapters = open_adapters(o.adapters);
   if (!adapters.empty()) require_model(input, "name the base model as INPUT and the adapter with --adapter");

@@ -286,10 +286,9 @@ PY
   has stderr "out/README.md"
 }
 
-@test "programs that write say that a model elsewhere must be downloaded" {
+@test "programs that push and prune say that a model elsewhere must be downloaded" {
   published base
-  expect 7 st-pack hf://ada/tiny -o x
-  has stderr "hf://ada/tiny: is not on this machine; download it first"
   expect 7 hub-push hf://ada/tiny ada/x
-  [ ! -e x ]
+  has stderr "hf://ada/tiny: is not on this machine; download it first"
+  expect 7 ckpt-prune --keep 1 hf://ada/tiny
 }
