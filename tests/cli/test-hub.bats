@@ -3,34 +3,7 @@
 # tests/interop/test_hub.py.
 load helper
 load hub
-
-auth=(-H "Authorization: Bearer hf_testwrite")
-json=(-H "Content-Type: application/json")
-lfs=(-H "Accept: application/vnd.git-lfs+json" -H "Content-Type: application/vnd.git-lfs+json")
-ndjson=(-H "Content-Type: application/x-ndjson")
-
-# status CURL ARGUMENTS: the status of the answer (000: none); its body is in ./body, its head in ./head.
-status() { curl -s -m 20 -H Expect: -o body -D head -w '%{http_code}' "$@" || :; }
-answers() {
-  local code
-  code=$(status "${@:2}")
-  [ "$code" = "$1" ] || { echo "status $code, not $1: ${*:2}"; cat head body; return 1; }
-}
-said() { grep -qi -e "$2" "$1" || { echo "'$2' is not in $1"; cat "$1"; return 1; }; }
-
-api() { echo "$HF_ENDPOINT/api/models/ada/r"; }
-make_repo() { hub_admin POST repo '{"id":"ada/r"}' > /dev/null; }
-sha256() { sha256sum "$1" | cut -d' ' -f1; }
-
-# batch FILE [TRANSFERS]: the answer of the batch call in ./body.
-batch() {
-  answers 200 "${auth[@]}" "${lfs[@]}" "$HF_ENDPOINT/ada/r.git/info/lfs/objects/batch" -d "{\"operation\":\"upload\",
-    \"transfers\":${2:-[\"basic\",\"multipart\"]},\"hash_algo\":\"sha256\",
-    \"objects\":[{\"oid\":\"$(sha256 "$1")\",\"size\":$(stat -c%s "$1")}]}"
-}
-upload_action() { jq -r ".objects[0].actions.upload$1" body; }
-# commit LINE...: status of a commit with these lines behind a header.
-commit() { printf '%s\n' '{"key":"header","value":{"summary":"s","description":""}}' "$@" > lines; status "${auth[@]}" "${ndjson[@]}" --data-binary @lines "$(api)/commit/main"; }
+load test-hub
 
 @test "a file goes up in one piece, and what is wrong with it is refused" {
   start_hub
@@ -371,43 +344,6 @@ commit() { printf '%s\n' '{"key":"header","value":{"summary":"s","description":"
   hub_fault create 402
   answers 402 "${auth[@]}" "${json[@]}" -d '{"name":"n","type":"model"}' "$HF_ENDPOINT/api/repos/create"
   answers 400 -d '{"route":"info","kind":"none such"}' "$HF_ENDPOINT/_admin/fault"
-}
-
-@test "files that come slowly, of another range, with another ETag" {
-  start_hub
-  make_repo
-  head -c 5000 /dev/urandom > w
-  batch w
-  href=$(upload_action .href)
-  hub_fault storage-put slow '"bytes":10000'
-  answers 200 -T w "$href"
-  [ "$(hub_log 'e["fault"] == "slow" and e["end_ms"] - e["begin_ms"] >= 400')" ]
-  hub_fault storage-put wrong-etag
-  answers 200 -T w "$href"
-  said head 'ETag: "0000'
-  [ "$(commit "{\"key\":\"lfsFile\",\"value\":{\"path\":\"w\",\"algo\":\"sha256\",\"oid\":\"$(sha256 w)\"}}")" = 200 ]
-  url=$HF_ENDPOINT/ada/r/resolve/main/w
-  hub_fault storage-get slow-answer '"bytes":10000'
-  run -28 curl -s -m 0.3 -L -o body "$url"
-  hub_fault storage-get wrong-range
-  answers 206 -L -r 10-19 "$url"
-  said head "Content-Range: bytes 11-20/5000"
-  hub_fault storage-get ignore-range
-  answers 200 -L -r 10-19 "$url"
-  cmp body w
-  hub_fault resolve expired-links
-  answers 403 -L "$url"
-  hub_fault resolve redirect "\"location\":\"$HF_STORAGE/elsewhere\",\"status\":302"
-  answers 302 "$url"
-  said head "Location: $HF_STORAGE/elsewhere"
-  answers 200 -I "$url" -L
-  answers 302 -I "$url"
-  said head "X-Linked-Etag: \"$(sha256 w)\""
-  said head "X-Linked-Size: 5000"
-  said head "X-Repo-Commit: "
-  hub_fault preupload missing-path
-  answers 200 "${auth[@]}" "${json[@]}" "$(api)/preupload/main" -d '{"files":[{"path":"a","size":0,"sample":""}]}'
-  [ "$(jq -c .files body)" = '[]' ]
 }
 
 @test "a repository brings the fault of its name" {

@@ -80,7 +80,35 @@ void add_commit(Hub& hub, const mu::JsonValue& body) {
           .id;
 }
 
+// An object of storage is another from here on, of the same size, at the same commit and behind the same links. The
+// hub says its new SHA-256.
+void replace_object(Hub& hub, const mu::JsonValue& body) {
+  Repo* repo = hub.find_repo(member(body, "type", "model"), member(body, "id"));
+  if (!repo) throw mu::usage("no such repository");
+  const std::string* head = repo->head(member(body, "revision", "main"));
+  if (!head || head->empty()) throw mu::usage("no such branch");
+  Commit& commit = repo->commits.at(*head);
+  Tree files = *commit.files;
+  const auto at = files.find(member(body, "path"));
+  if (at == files.end() || !at->second.is_lfs()) throw mu::usage("no such file in LFS");
+  const BlobPointer old = hub.objects(*repo).at(at->second.sha256);
+  const auto blob = std::make_shared<Blob>(old->size(), hub.config.data, false);
+  std::vector<std::byte> piece(std::min<std::uint64_t>(old->size(), 1 << 20));
+  for (std::uint64_t done = 0; done < old->size(); done += piece.size()) {
+    piece.resize(std::min<std::uint64_t>(piece.size(), old->size() - done));
+    old->read_at(done, piece);
+    if (done + piece.size() == old->size()) piece.back() ^= std::byte{1};
+    blob->write_at(done, piece);
+  }
+  hub.objects(*repo)[at->second.sha256] = blob;
+  at->second = lfs_file(blob, blob->sha256());
+  hub.objects(*repo)[at->second.sha256] = blob;
+  commit.files = std::make_shared<const Tree>(std::move(files));
+}
+
 void reset(Hub& hub) {
+  hub.stalls.release();
+  hub.plain_files.clear();
   hub.faults.clear();
   hub.log.clear();
   hub.repos.clear();
@@ -104,10 +132,17 @@ Answer admin(Hub& hub, Request& request) {
   if (call == "POST fault") return hub.faults.add(body), json_answer("{}\n");
   if (call == "GET fault") return json_answer(fmt::format("{{\"left\":{}}}\n", hub.faults.left()));
   if (call == "DELETE fault") return hub.faults.clear(), json_answer("{}\n");
+  if (call == "GET stalled") {
+    const std::uint64_t count = std::stoull("0" + query_value(query, "count"));
+    const std::uint64_t held = hub.stalls.await(count, std::chrono::seconds(60));
+    return json_answer(fmt::format("{{\"stalled\":{}}}\n", held), held < count ? 504 : 200);
+  }
+  if (call == "DELETE stalled") return hub.stalls.release(), json_answer("{}\n");
 
   const std::lock_guard lock(hub.mutex);
   if (call == "POST reset") return reset(hub), json_answer("{}\n");
   if (call == "POST token") return add_token(hub, body), json_answer("{}\n");
+  if (call == "POST replace") return replace_object(hub, body), json_answer("{}\n");
   if (call == "POST commit") return add_commit(hub, body), json_answer("{}\n");
   if (call == "POST repo") {
     const std::string id = member(body, "id");

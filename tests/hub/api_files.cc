@@ -154,8 +154,7 @@ Answer resolve(Call& call) {
     answer.with("Location", to + "?etag=%22" + file.git_id + "%22");
     answer.with("X-Linked-Size", std::to_string(file.size)).with("ETag", '"' + file.git_id + '"');
   } else {
-    answer = content_answer(call.request, file.content, call.fault);
-    answer.with("ETag", '"' + file.git_id + '"');
+    answer = content_answer(call.request, file.content, {'"' + file.git_id + '"', {}}, call.fault);
   }
   answer.with("X-Repo-Commit", commit.id);
   answer.with("Content-Disposition",

@@ -3,6 +3,8 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -24,7 +26,8 @@ constexpr std::uint64_t kSmall = 1 << 20;
 
 }  // namespace
 
-Blob::Blob(std::uint64_t size, const std::string& folder, bool discard) : size_(size), discard_(discard) {
+Blob::Blob(std::uint64_t size, const std::string& folder, bool discard)
+    : size_(size), discard_(discard), number_(++counter_) {
   if (discard) return;
   if (size <= kSmall) {
     bytes_.resize(size);
@@ -67,6 +70,16 @@ void Blob::read_at(std::uint64_t offset, std::span<std::byte> out) const {
     offset += static_cast<std::uint64_t>(n);
     out = out.subspan(static_cast<std::size_t>(n));
   }
+}
+
+ssize_t Blob::send(int socket, std::uint64_t offset, std::size_t size) const {
+  if (discard_) {
+    static const std::vector<char> zeros(std::size_t{256} << 10);
+    return ::send(socket, zeros.data(), std::min(size, zeros.size()), MSG_NOSIGNAL);
+  }
+  if (file_.get() < 0) return ::send(socket, bytes_.data() + offset, size, MSG_NOSIGNAL);
+  off_t at = static_cast<off_t>(offset);
+  return ::sendfile(socket, file_.get(), &at, size);
 }
 
 std::string Blob::text() const {

@@ -84,11 +84,11 @@ std::optional<Answer> answer_instead(const Hub& hub, const Request& request, con
 }
 
 // Faults of the wire that come before the handler.
-void spoil_wire(Request& request, const Fault& fault) {
+void spoil_wire(Hub& hub, Request& request, const Fault& fault) {
   if (fault.kind == "cut") request.wire->cut_request_after(fault.bytes.value_or(0));
   if (fault.kind == "slow") request.wire->read_slowly(fault.bytes.value_or(1024));
   if (fault.kind == "slow-answer") request.wire->write_slowly(fault.bytes.value_or(1024));
-  if (fault.kind == "stall") request.wire->wait(wait_of(fault));
+  if (fault.kind == "stall") hub.stalls.hold(*request.wire, wait_of(fault));
 }
 
 // JSON that costs its reader many times its own size.
@@ -99,13 +99,18 @@ std::string big_json(std::uint64_t bytes) {
 }
 
 // Faults that spoil what the handler answered.
-void spoil_answer(const Hub& hub, Request& request, const Fault& fault, Answer& answer) {
+void spoil_answer(Hub& hub, Request& request, const Fault& fault, Answer& answer) {
+  Wire& wire = *request.wire;
   if (fault.kind == "status-after") answer = status_answer(hub, fault);
-  if (fault.kind == "reset-after") request.wire->reset();
-  if (fault.kind == "stall-after") request.wire->wait(wait_of(fault));
-  if (fault.kind == "truncate") {
-    const std::uint64_t size = answer.content ? answer.length : answer.body.size();
-    request.wire->cut_answer_after(fault.bytes.value_or(size / 2));
+  if (fault.kind == "reset-after") wire.reset();
+  if (fault.kind == "stall-after") hub.stalls.hold(wire, wait_of(fault));
+  const std::uint64_t part = fault.bytes.value_or((answer.content ? answer.length : answer.body.size()) / 2);
+  if (fault.kind == "truncate") wire.after_answer_bytes(part, [&wire] { wire.close(); });
+  if (fault.kind == "reset-answer") wire.after_answer_bytes(part, [&wire] { wire.reset(); });
+  if (fault.kind == "stall-answer") {
+    wire.after_answer_bytes(part, [&hub, &wire, time = wait_of(fault)] {
+      if (!hub.stalls.hold(wire, time)) wire.close();
+    });
   }
   if (fault.kind == "garbage") answer.body = "{\"success\": tru\x01 <<<";
   if (fault.kind == "empty") answer.body.clear();
@@ -126,6 +131,7 @@ void spoil_answer(const Hub& hub, Request& request, const Fault& fault, Answer& 
     const std::string target = request.target.substr(0, request.target.find("&page="));
     answer.with("Link", fmt::format("<{}{}{}>; rel=\"next\"", hub.url, target, more));
   }
+  if (fault.kind == "encoded") answer.with("Content-Encoding", "gzip");
   if (fault.kind == "wrong-type") answer.replace("Content-Type", "text/html; charset=utf-8");
   if (fault.kind == "warning")
     answer.with("X-HF-Warning", fault.message.empty() ? "deprecation; Old things go away" : fault.message);
@@ -198,6 +204,7 @@ Answer serve(Call& call, bool storage, const std::function<Answer()>& handler) {
   entry.request_id = "Root=1-" + random_hex(24);
   entry.begin_ms = now_ms();
   entry.leak = leaks_token(hub, request, storage);
+  entry.in_flight = request.wire->in_flight();
   call.fault = hub.faults.take(call.route, request.target, call.id);
 
   Headers common = {{"X-Request-Id", entry.request_id}};
@@ -207,7 +214,7 @@ Answer serve(Call& call, bool storage, const std::function<Answer()>& handler) {
   const bool over = !storage && over_quota(hub, request, bucket, common);
   if (call.fault) {
     entry.fault = call.fault->kind;
-    spoil_wire(request, *call.fault);
+    spoil_wire(hub, request, *call.fault);
   }
   const std::optional<Answer> instead =
       call.fault ? answer_instead(hub, request, *call.fault) : std::optional<Answer>();
@@ -234,6 +241,7 @@ Answer serve(Call& call, bool storage, const std::function<Answer()>& handler) {
   if (call.fault && !instead && whole) spoil_answer(hub, request, *call.fault, answer);
   for (const auto& [name, value] : common)
     if (!find_header(answer.headers, name)) answer.with(name, value);
+  if (hub.config.latency.count() > 0) request.wire->wait(hub.config.latency);
 
   const bool unanswered = !whole || (call.fault && call.fault->kind == "reset-after");
   entry.status = unanswered ? 0 : answer.status;
@@ -269,7 +277,13 @@ Answer serve_storage(Hub& hub, Request& request) {
   const std::size_t mark = request.target.find('?');
   if (mark != std::string::npos) call.query = parse_query(std::string_view(request.target).substr(mark + 1));
   const std::string path =
-      percent_decode(std::string_view(request.target).substr(0, mark)).value_or("").substr(1);
+      percent_decode(std::string_view(request.target).substr(0, mark)).value_or("/").substr(1);
+  if (path.starts_with("_files/")) {
+    const std::string name = path.substr(7);
+    if (put) return put_plain(hub, request, name, call.query);
+    call.route = "file-get";
+    return serve(call, true, [&] { return get_plain(hub, request, name, call.fault); });
+  }
   {
     const std::lock_guard lock(hub.mutex);
     const Repo* repo = hub.repo_of_prefix(path.substr(0, path.rfind('/')));

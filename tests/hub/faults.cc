@@ -13,15 +13,18 @@ namespace hub {
 
 namespace {
 
-constexpr std::array<std::string_view, 43> kKinds = {
-    "status",        "rate-limit",   "retry-after",   "retry-date",   "commit-quota",  "expired",
-    "reset",         "cut",          "slow",          "slow-answer",  "stall",         "redirect-loop",
-    "redirect",      "status-after", "reset-after",   "stall-after",  "truncate",      "garbage",
-    "empty",         "html",         "wrong-type",    "warning",      "no-etag",       "wrong-etag",
-    "corrupt",       "lfs-error",    "lfs-missing",   "lfs-unasked",  "expired-links", "busy",
-    "late",          "ignore-range", "wrong-range",   "missing-path", "too-large",     "commit-url",
-    "no-visibility", "upload-link",  "upload-header", "big",          "deep",          "same-page",
-    "endless"};
+constexpr std::array<std::string_view, 52> kKinds = {
+    "status",        "rate-limit",     "retry-after", "retry-date",    "commit-quota",
+    "expired",       "reset",          "cut",         "slow",          "slow-answer",
+    "stall",         "redirect-loop",  "redirect",    "status-after",  "reset-after",
+    "stall-after",   "truncate",       "garbage",     "empty",         "html",
+    "wrong-type",    "warning",        "no-etag",     "wrong-etag",    "corrupt",
+    "lfs-error",     "lfs-missing",    "lfs-unasked", "expired-links", "busy",
+    "late",          "ignore-range",   "wrong-range", "missing-path",  "too-large",
+    "commit-url",    "no-visibility",  "upload-link", "upload-header", "big",
+    "deep",          "same-page",      "endless",     "reset-answer",  "stall-answer",
+    "encoded",       "changed",        "no-ranges",   "short-range",   "wrong-size",
+    "refused-range", "ignore-if-range"};
 
 bool is_number(std::string_view text) {
   return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;

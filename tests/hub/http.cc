@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstring>
 #include <thread>
@@ -64,16 +65,29 @@ void Answer::replace(std::string_view name, std::string value) {
   with(std::string(name), std::move(value));
 }
 
+using Clock = std::chrono::steady_clock;
+
+void Pace::take(std::uint64_t bytes) {
+  Clock::time_point turn;
+  {
+    const std::lock_guard lock(mutex_);
+    turn = std::max(next_, Clock::now() - std::chrono::milliseconds(10));
+    next_ = turn + std::chrono::nanoseconds(bytes * 1'000'000'000 / rate_);
+  }
+  std::this_thread::sleep_until(turn);
+}
+
 namespace {
 
-using Clock = std::chrono::steady_clock;
 constexpr int kIdleMs = 600'000;
 constexpr std::uint64_t kNever = ~std::uint64_t{0};
 constexpr std::size_t kPiece = std::size_t{256} * 1024;
+// What cpp-httplib is told to write when the bytes go from the content's file to the socket.
+constexpr std::array<char, kPiece> kElsewhere{};
 
 class Connection final : public httplib::Stream, public Wire {
  public:
-  explicit Connection(int fd) : fd_(fd), id_(++counter_) {
+  Connection(int fd, Pace* pace) : fd_(fd), id_(++counter_), pace_(pace) {
     const int on = 1;
     ::setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   }
@@ -83,12 +97,16 @@ class Connection final : public httplib::Stream, public Wire {
 
   // True when a further request has begun to arrive.
   bool await_request() {
-    cut_request_ = cut_answer_ = kNever;
+    cut_request_ = until_act_ = kNever;
     read_rate_ = write_rate_ = 0;
     head_sent_ = false;
+    sent_ = std::make_shared<std::atomic<std::uint64_t>>(0);
     return begin_ < end_ || ready(POLLIN, kIdleMs);
   }
-  void body_begins() { body_read_ = 0; }
+  void body_begins(std::uint64_t in_flight) {
+    body_read_ = 0;
+    in_flight_ = in_flight;
+  }
   [[nodiscard]] bool broken() const { return broken_; }
   void close_after_answer() { drain_ = true; }
   [[nodiscard]] bool draining() const { return drain_; }
@@ -127,32 +145,49 @@ class Connection final : public httplib::Stream, public Wire {
     const std::span<const char> piece = std::span<const char>(buffer_).subspan(begin_, n);
     begin_ += n;
     body_read_ += n;
-    if (read_rate_ > 0) pace(n, read_rate_);
+    if (read_rate_ > 0) slow_down(n, read_rate_);
     return piece;
   }
+  // cpp-httplib writes the head of an answer in one go, then the body.
   ssize_t write(const char* data, size_t size) override {
-    if (broken_) return -1;
-    // cpp-httplib writes the head of an answer in one go, then the body.
-    std::size_t allowed = size;
-    if (head_sent_ && cut_answer_ != kNever) {
-      allowed = static_cast<std::size_t>(std::min<std::uint64_t>(size, cut_answer_));
-      cut_answer_ -= allowed;
-    }
-    for (std::size_t sent = 0; sent < allowed;) {
-      const std::size_t piece =
-          write_rate_ && head_sent_ ? std::min<std::size_t>(allowed - sent, 1024) : allowed - sent;
-      const ssize_t n = ::send(fd_, data + sent, piece, MSG_NOSIGNAL);
-      if (n <= 0) return broken_ = true, -1;
-      sent += static_cast<std::size_t>(n);
-      if (write_rate_ && head_sent_) pace(static_cast<std::size_t>(n), write_rate_);
+    for (std::size_t done = 0; done < size && !broken_;) {
+      if (head_sent_ && until_act_ == 0) {
+        act();
+        continue;
+      }
+      std::size_t piece = size - done;
+      if (head_sent_) piece = static_cast<std::size_t>(std::min<std::uint64_t>(may_send(piece), until_act_));
+      const ssize_t n = content_ ? content_->send(fd_, content_at_ + done, piece)
+                                 : ::send(fd_, data + done, piece, MSG_NOSIGNAL);
+      if (n <= 0) {
+        broken_ = true;
+        break;
+      }
+      done += static_cast<std::size_t>(n);
+      if (head_sent_) went_out(static_cast<std::size_t>(n));
     }
     if (!is_interim(data, size)) head_sent_ = true;
-    if (cut_answer_ == 0) {
-      ::shutdown(fd_, SHUT_RDWR);
-      broken_ = true;
-      return allowed == size ? static_cast<ssize_t>(size) : -1;
+    if (head_sent_ && until_act_ == 0 && !broken_) act();  // no more of the body may follow
+    return broken_ ? -1 : static_cast<ssize_t>(size);
+  }
+  // Some of the answer's content.
+  bool write_content(httplib::DataSink& sink, const Answer& answer, std::uint64_t at, std::size_t length) {
+    const std::size_t size = std::min(length, kPiece);
+    std::vector<std::byte> spoiled;
+    paced_ = true;
+    content_at_ = answer.offset + at;
+    if (answer.spoil) {
+      spoiled.resize(size);
+      answer.content->read_at(content_at_, spoiled);
+      answer.spoil(content_at_, spoiled);
+    } else {
+      content_ = answer.content.get();
     }
-    return static_cast<ssize_t>(size);
+    const bool whole =
+        sink.write(content_ ? kElsewhere.data() : reinterpret_cast<const char*>(spoiled.data()), size);
+    content_ = nullptr;
+    paced_ = false;
+    return whole;
   }
   void get_remote_ip_and_port(std::string& ip, int& port) const override {
     ip = "127.0.0.1";
@@ -163,19 +198,28 @@ class Connection final : public httplib::Stream, public Wire {
 
   // Wire
   void cut_request_after(std::uint64_t body_bytes) override { cut_request_ = body_bytes; }
-  void cut_answer_after(std::uint64_t body_bytes) override { cut_answer_ = body_bytes; }
+  void after_answer_bytes(std::uint64_t body_bytes, std::function<void()> act) override {
+    until_act_ = body_bytes;
+    act_ = std::move(act);
+  }
   void reset() override {
     const linger now{1, 0};  // closing sends RST
     ::setsockopt(fd_, SOL_SOCKET, SO_LINGER, &now, sizeof now);
     broken_ = true;
   }
+  void close() override {
+    ::shutdown(fd_, SHUT_RDWR);
+    broken_ = true;
+  }
   void read_slowly(std::uint64_t rate) override { read_rate_ = rate; }
   void write_slowly(std::uint64_t rate) override { write_rate_ = rate; }
-  void wait(std::chrono::milliseconds time) override {
+  bool wait(std::chrono::milliseconds time) override {
     pollfd gone{fd_, POLLRDHUP, 0};
-    ::poll(&gone, 1, static_cast<int>(time.count()));
+    return ::poll(&gone, 1, static_cast<int>(time.count())) == 0;
   }
   [[nodiscard]] std::uint64_t id() const override { return id_; }
+  [[nodiscard]] std::shared_ptr<const std::atomic<std::uint64_t>> sent() const override { return sent_; }
+  [[nodiscard]] std::uint64_t in_flight() const override { return in_flight_; }
 
  private:
   bool ready(short events, int timeout_ms) const {
@@ -185,15 +229,38 @@ class Connection final : public httplib::Stream, public Wire {
   static bool is_interim(const char* data, std::size_t size) {
     return std::string_view(data, size).starts_with("HTTP/1.1 100");
   }
-  void pace(std::size_t bytes, std::uint64_t rate) { wait(std::chrono::milliseconds(bytes * 1000 / rate)); }
+  void slow_down(std::size_t bytes, std::uint64_t rate) {
+    wait(std::chrono::milliseconds(bytes * 1000 / rate));
+  }
+  // How much of the body may go now, after waiting for it.
+  std::size_t may_send(std::size_t most) {
+    if (write_rate_) most = std::min<std::size_t>(most, 1024 + write_rate_ / 100);
+    if (paced_ && pace_) pace_->take(most = std::min(most, kPiece));
+    return most;
+  }
+  void went_out(std::size_t bytes) {
+    *sent_ += bytes;
+    if (until_act_ != kNever) until_act_ -= bytes;
+    if (write_rate_) slow_down(bytes, write_rate_);
+  }
+  void act() {
+    until_act_ = kNever;
+    act_();
+  }
 
   static inline std::atomic<std::uint64_t> counter_{0};
   int fd_;
   std::uint64_t id_;
   std::vector<char> buffer_ = std::vector<char>(kPiece);
   std::size_t begin_ = 0, end_ = 0;
-  std::uint64_t cut_request_ = kNever, cut_answer_ = kNever, body_read_ = 0;
+  Pace* pace_;
+  std::uint64_t cut_request_ = kNever, until_act_ = kNever, body_read_ = 0, in_flight_ = 0;
+  std::function<void()> act_;
   std::uint64_t read_rate_ = 0, write_rate_ = 0;
+  std::shared_ptr<std::atomic<std::uint64_t>> sent_;
+  const Blob* content_ = nullptr;  // where bytes of the answer come from, if not from memory
+  std::uint64_t content_at_ = 0;
+  bool paced_ = false;
   bool broken_ = false, drain_ = false, head_sent_ = false;
 };
 
@@ -207,7 +274,8 @@ struct ThreadPerConnection : httplib::TaskQueue {
 }  // namespace
 
 struct HttpServer::Impl : httplib::Server {
-  explicit Impl(hub::Handler function) : handler(std::move(function)) {
+  Impl(hub::Handler function, std::shared_ptr<Pace> shared)
+      : handler(std::move(function)), pace(std::move(shared)) {
     new_task_queue = [] { return new ThreadPerConnection; };
     set_keep_alive_timeout(kIdleMs / 1000);
     set_keep_alive_max_count(1'000'000);
@@ -227,18 +295,22 @@ struct HttpServer::Impl : httplib::Server {
   void raise_backlog() { ::listen(svr_sock_, 1024); }  // its own, 5, loses connections under load
 
   bool process_and_close_socket(socket_t fd) override {
-    Connection connection(fd);
+    Connection connection(fd, pace.get());
     current = &connection;
     bool closed = false;
     while (!closed && !connection.broken() && connection.await_request()) {
+      bool begun = false;
       const auto prepare = [&](httplib::Request& request) {
-        connection.body_begins();
+        begun = true;
+        connection.body_begins(++in_flight);
         accepts = request.headers;  // all headers as they came; some are taken away from cpp-httplib:
         request.path = "/";         // routing is ours
         request.ranges.clear();     // so are ranges
         request.headers.erase("Accept-Encoding");  // and nothing is compressed
       };
-      if (!process_request(connection, false, closed, prepare) || connection.draining()) break;
+      const bool answered = process_request(connection, false, closed, prepare);
+      if (begun) --in_flight;
+      if (!answered || connection.draining()) break;
     }
     connection.finish();
     current = nullptr;
@@ -284,21 +356,20 @@ struct HttpServer::Impl : httplib::Server {
     }
     if (!answer.content || answer.length == 0) return out.set_content(answer.body, type);
     out.set_content_provider(answer.length, type,
-                             [blob = answer.content, from = answer.offset](
-                                 std::size_t offset, std::size_t length, httplib::DataSink& sink) {
-                               std::vector<std::byte> piece(std::min(length, kPiece));
-                               blob->read_at(from + offset, piece);
-                               return sink.write(reinterpret_cast<const char*>(piece.data()), piece.size());
+                             [answer](std::size_t at, std::size_t length, httplib::DataSink& sink) {
+                               return current->write_content(sink, answer, at, length);
                              });
   }
 
   hub::Handler handler;
+  std::shared_ptr<Pace> pace;
+  std::atomic<std::uint64_t> in_flight = 0;
   int bound_port = 0;
   static inline thread_local httplib::Headers accepts;
 };
 
-HttpServer::HttpServer(const std::string& host, int port, Handler handler)
-    : impl_(std::make_unique<Impl>(std::move(handler))) {
+HttpServer::HttpServer(const std::string& host, int port, Handler handler, std::shared_ptr<Pace> pace)
+    : impl_(std::make_unique<Impl>(std::move(handler), std::move(pace))) {
   impl_->bound_port = port == 0 ? impl_->bind_to_any_port(host) : impl_->bind_to_port(host, port) ? port : -1;
   if (impl_->bound_port <= 0) throw mu::io_error("listen on port " + std::to_string(port), errno, host);
   impl_->raise_backlog();

@@ -176,43 +176,118 @@ std::string Call::repo_api() const {
   return fmt::format("{}/api/{}s/{}", hub.url, repo->type, repo->id);
 }
 
-Answer content_answer(const Request& request, BlobPointer blob, const std::optional<Fault>& fault) {
-  Answer answer;
-  answer.length = blob->size();
-  answer.with("Content-Type", "application/octet-stream").with("Accept-Ranges", "bytes");
-  const std::string* range = request.header("Range");
-  const bool ignored = fault && fault->kind == "ignore-range";
-  const std::uint64_t size = blob->size();
-  answer.content = std::move(blob);
-  if (!range || !range->starts_with("bytes=") || range->find(',') != std::string::npos || ignored)
-    return answer;
+bool Stalls::hold(Wire& wire, std::chrono::milliseconds time) {
+  const std::uint64_t before = releases_;
+  const auto held = [&](std::uint64_t change) {
+    const std::lock_guard lock(mutex_);
+    held_ += change;
+    changed_.notify_all();
+  };
+  held(1);
+  const auto end = std::chrono::steady_clock::now() + time;
+  bool stayed = true;
+  while (releases_ == before && stayed) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(end - std::chrono::steady_clock::now());
+    if (left.count() <= 0) break;
+    stayed = wire.wait(std::min(left, std::chrono::milliseconds(10)));
+  }
+  held(static_cast<std::uint64_t>(-1));
+  return stayed;
+}
 
-  // bytes=FIRST-LAST, bytes=FIRST- or bytes=-COUNT.
-  const std::string text = range->substr(6);
+std::uint64_t Stalls::await(std::uint64_t count, std::chrono::seconds most) {
+  std::unique_lock lock(mutex_);
+  changed_.wait_for(lock, most, [&] { return held_ >= count; });
+  return held_;
+}
+
+void Stalls::release() {
+  ++releases_;
+}
+
+namespace {
+
+struct Span {
+  std::uint64_t first, last;
+};
+
+// bytes=FIRST-LAST, bytes=FIRST- or bytes=-COUNT of so many bytes. Nothing: no range that is understood, and all of
+// it is the answer. `last` before `first`: it can't be satisfied.
+std::optional<Span> wanted_range(const std::string& text, std::uint64_t size) {
+  if (!text.starts_with("bytes=") || text.find(',') != std::string::npos) return std::nullopt;
   const std::size_t dash = text.find('-');
-  const auto parse = [](const std::string& digits) -> std::optional<std::uint64_t> {
+  const auto parse = [](std::string_view digits) -> std::optional<std::uint64_t> {
     std::uint64_t value = 0;
     const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
     if (error != std::errc() || end != digits.data() + digits.size()) return std::nullopt;
     return value;
   };
-  if (dash == std::string::npos) return answer;
-  std::optional<std::uint64_t> first = parse(text.substr(0, dash)), last = parse(text.substr(dash + 1));
-  if (!first && !last) return answer;
+  if (dash == std::string::npos) return std::nullopt;
+  std::optional<std::uint64_t> first = parse(std::string_view(text).substr(6, dash - 6)),
+                               last = parse(std::string_view(text).substr(dash + 1));
+  if (!first && !last) return std::nullopt;
   if (!first) {
     first = size - std::min(size, *last);
     last = size - 1;
   }
-  if (*first >= size || (last && *last < *first)) {
+  if (*first >= size || (last && *last < *first)) return Span{1, 0};
+  return Span{*first, std::min(last.value_or(size - 1), size - 1)};
+}
+
+// Another object has come in the place of this one: its ETag and its date are others.
+Validators changed(const Validators& held) {
+  return {held.etag.empty() ? "" : "\"00000000000000000000000000000000\"",
+          held.modified.empty() ? "" : http_date(1'600'000'000)};
+}
+
+void flip(std::span<std::byte> bytes) {
+  for (std::byte& byte : bytes) byte ^= std::byte{1};
+}
+
+}  // namespace
+
+Answer content_answer(const Request& request, BlobPointer blob, Validators held,
+                      const std::optional<Fault>& fault) {
+  const auto plays = [&](std::string_view kind) { return fault && fault->kind == kind; };
+  if (plays("wrong-etag") || plays("ignore-if-range") || plays("changed")) held = changed(held);
+  const std::uint64_t size = blob->size();
+  const std::string* range = request.header("Range");
+  const std::string* condition = request.header("If-Range");
+  // A weak ETag is equal to none.
+  const bool same = !condition || plays("ignore-if-range") || *condition == held.modified ||
+                    (*condition == held.etag && !held.etag.starts_with("W/"));
+  std::optional<Span> span;
+  if (range && same && !plays("ignore-range") && !plays("no-ranges")) span = wanted_range(*range, size);
+
+  Answer answer;
+  if (plays("refused-range") || (span && span->last < span->first)) {
     answer = text_answer(416, "Range not satisfiable");
     return answer.with("Content-Range", fmt::format("bytes */{}", size));
   }
-  const std::uint64_t end = std::min(last.value_or(size - 1), size - 1);
-  answer.status = 206;
-  answer.offset = *first;
-  answer.length = end - *first + 1;
-  const std::uint64_t shift = fault && fault->kind == "wrong-range" ? 1 : 0;
-  return answer.with("Content-Range", fmt::format("bytes {}-{}/{}", *first + shift, end + shift, size));
+  answer.with("Content-Type", "application/octet-stream");
+  answer.with("Accept-Ranges", plays("no-ranges") ? "none" : "bytes");
+  if (!held.etag.empty()) answer.with("ETag", held.etag);
+  if (!held.modified.empty()) answer.with("Last-Modified", held.modified);
+  answer.content = std::move(blob);
+  answer.length = size;
+  if (span) {
+    answer.status = 206;
+    answer.offset = span->first;
+    answer.length = span->last - span->first + 1;
+    if (plays("short-range")) answer.length = (answer.length + 1) / 2;
+    const std::uint64_t shift = plays("wrong-range") ? 1 : 0;
+    answer.with("Content-Range",
+                fmt::format("bytes {}-{}/{}", answer.offset + shift,
+                            answer.offset + answer.length - 1 + shift, size + (plays("wrong-size") ? 1 : 0)));
+  }
+  if (plays("changed")) answer.spoil = [](std::uint64_t, std::span<std::byte> bytes) { flip(bytes); };
+  if (plays("corrupt")) {
+    answer.spoil = [middle = answer.offset + answer.length / 2](std::uint64_t at,
+                                                                std::span<std::byte> bytes) {
+      if (middle >= at && middle - at < bytes.size()) flip(bytes.subspan(middle - at, 1));
+    };
+  }
+  return answer;
 }
 
 }  // namespace hub

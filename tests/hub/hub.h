@@ -3,6 +3,8 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -35,7 +37,10 @@ struct Config {
   std::uint64_t link_seconds = 0;                  // life of signed links; 0: 900 s, of parts a day
   std::uint64_t quota = 100'000, window_seconds = 300;  // requests a token may send, enforced
   std::string data;                                     // folder for object bodies; "" keeps them in memory
-  bool discard = false;  // keep no bodies, hash nothing: sizes alone are checked
+  bool discard = false;                  // keep no bodies, hash nothing: sizes alone are checked
+  std::chrono::milliseconds latency{0};  // before each answer
+  std::uint64_t rate = 0;                // bytes of files a second, over all connections; 0: no limit
+  bool link_etags = false;               // of storage: another for each signed link
   bool verify_action = true;
 };
 
@@ -55,11 +60,34 @@ struct Upload {
   std::shared_mutex mutex;  // writers of parts share it; closing takes it alone
 };
 
+// Requests that a fault holds back, so that a test can wait for them and let them go.
+class Stalls {
+ public:
+  // Until the time is over or they are released; or the client leaves, then it returns false.
+  bool hold(Wire& wire, std::chrono::milliseconds time);
+  std::uint64_t await(std::uint64_t count, std::chrono::seconds most);  // the number that are held
+  void release();
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::uint64_t held_ = 0;
+  std::atomic<std::uint64_t> releases_ = 0;
+};
+
+// A file without a hub, as a plain web server gives it.
+struct PlainFile {
+  BlobPointer blob;
+  std::string etag, modified;  // "": none
+  std::string ranges;          // "": they work; "ignore": all of it comes; "none": and the answer says so
+};
+
 struct Hub {
   Config config;
   std::string url, storage_url;  // bases, without a slash at the end
   Faults faults;
   Log log;
+  Stalls stalls;
   const std::string secret = random_hex(32);
 
   std::mutex mutex;  // guards everything below
@@ -70,6 +98,7 @@ struct Hub {
   std::map<std::string, BlobPointer> common_objects;                    // kohaku: one storage for all
   std::map<std::string, std::pair<std::uint64_t, std::uint64_t>> used;  // requests by caller: window, count
   std::uint64_t repos_made = 0;
+  std::map<std::string, PlainFile> plain_files;  // by name
 
   Repo* find_repo(const std::string& type, const std::string& id);
   Repo& add_repo(const std::string& type, const std::string& id, const std::string& owner, bool is_private);
@@ -124,7 +153,12 @@ Answer xml_error(int status, const std::string& code, const std::string& message
 // {"error": message} with the headers of the Hub, or as KohakuHub says it.
 Answer error_answer(bool kohaku, int status, const std::string& message, const std::string& code = {});
 bool belongs(const Account& account, const std::string& owner);
-// Bytes of `blob`, the range alone that the request asks for: 200, 206 or 416.
-Answer content_answer(const Request& request, BlobPointer blob, const std::optional<Fault>& fault);
+// What a range is held to.
+struct Validators {
+  std::string etag, modified;  // with quotes; "": none
+};
+// Bytes of `blob`, the range alone that the request asks for: 200, 206 or 416. If-Range is honoured.
+Answer content_answer(const Request& request, BlobPointer blob, Validators held,
+                      const std::optional<Fault>& fault);
 
 }  // namespace hub

@@ -36,6 +36,7 @@ void Log::add(const Request& request, const LogEntry& entry) {
                                   {"accept_encoding", "Accept-Encoding"},
                                   {"transfer_encoding", "Transfer-Encoding"},
                                   {"range", "Range"},
+                                  {"if_range", "If-Range"},
                                   {"expect", "Expect"},
                                   {"user_agent", "User-Agent"},
                                   {"x_request_id", "X-Request-Id"}}) {
@@ -47,17 +48,22 @@ void Log::add(const Request& request, const LogEntry& entry) {
     }
   }
   json.member("body_bytes", request.body_bytes).member("answer_bytes", entry.answer_bytes);
+  json.member("in_flight", entry.in_flight);
   json.member("begin_ms", entry.begin_ms).member("end_ms", entry.end_ms);
   json.member("connection", request.wire ? request.wire->id() : 0).member("request_id", entry.request_id);
   json.end_object();
   if (file_.get() >= 0) mu::write_stream(file_.get(), line + "\n", "log");
-  lines_.push_back(std::move(line));
+  line.pop_back();
+  lines_.push_back({std::move(line), request.wire ? request.wire->sent() : nullptr});
 }
 
 std::string Log::json() {
   const std::lock_guard lock(mutex_);
   std::string out = "[";
-  for (const std::string& line : lines_) out += (out.size() > 1 ? ",\n" : "") + line;
+  for (const Line& line : lines_) {
+    out += (out.size() > 1 ? ",\n" : "") + line.text;
+    out += ",\"sent_bytes\":" + std::to_string(line.sent ? line.sent->load() : 0) + "}";
+  }
   return out + "]\n";
 }
 

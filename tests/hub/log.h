@@ -2,7 +2,9 @@
 // Every request, for tests to assert on: JSON objects, in the order in which their answers were ready.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -19,7 +21,7 @@ struct LogEntry {
   bool leak = false;  // a known token stood where it must not
   int status = 0;     // 0: the connection broke or was broken
   std::uint64_t begin_ms = 0, end_ms = 0;
-  std::uint64_t answer_bytes = 0;
+  std::uint64_t answer_bytes = 0, in_flight = 0;
   std::string request_id;
 };
 
@@ -32,8 +34,13 @@ class Log {
   void clear();
 
  private:
+  struct Line {
+    std::string text;  // without the end of the object
+    std::shared_ptr<const std::atomic<std::uint64_t>>
+        sent;  // goes on while the answer is written; null: none
+  };
   std::mutex mutex_;
-  std::vector<std::string> lines_;
+  std::vector<Line> lines_;
   mu::Fd file_;
   std::uint64_t next_ = 1;
 };

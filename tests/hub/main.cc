@@ -49,12 +49,10 @@ void read_options(int count, char** words, Hub& hub, Options& options) {
   Config& config = hub.config;
   for (int i = 1; i < count; ++i) {
     const std::string name = words[i];
-    if (name == "--discard") {
-      config.discard = true;
-      continue;
-    }
-    if (name == "--no-verify") {
-      config.verify_action = false;
+    if (name == "--discard" || name == "--link-etags" || name == "--no-verify") {
+      if (name == "--discard") config.discard = true;
+      if (name == "--link-etags") config.link_etags = true;
+      if (name == "--no-verify") config.verify_action = false;
       continue;
     }
     if (i + 1 == count) throw mu::usage(name + " needs a value, or there is no such option");
@@ -87,6 +85,10 @@ void read_options(int count, char** words, Hub& hub, Options& options) {
       config.page_size = mu::parse_size(value);
     else if (name == "--link-seconds")
       config.link_seconds = mu::parse_size(value);
+    else if (name == "--rate")
+      config.rate = mu::parse_size(value);
+    else if (name == "--latency")
+      config.latency = std::chrono::milliseconds(mu::parse_size(value));
     else if (name == "--quota")
       config.quota = mu::parse_size(value);
     else if (name == "--window")
@@ -126,10 +128,12 @@ int run(int count, char** words) {
   add_token(hub, "hf_testpr=bob:pr");
   read_options(count, words, hub, options);
   if (!options.log.empty()) hub.log.open(options.log);
-  auto& front = *new HttpServer(options.host, options.port,
-                                [&hub](Request& request) { return serve_hub(hub, request); });
-  auto& storage = *new HttpServer(options.host, options.storage_port,
-                                  [&hub](Request& request) { return serve_storage(hub, request); });
+  const std::shared_ptr<Pace> pace = hub.config.rate ? std::make_shared<Pace>(hub.config.rate) : nullptr;
+  auto& front = *new HttpServer(
+      options.host, options.port, [&hub](Request& request) { return serve_hub(hub, request); }, pace);
+  auto& storage = *new HttpServer(
+      options.host, options.storage_port, [&hub](Request& request) { return serve_storage(hub, request); },
+      pace);
   hub.url = fmt::format("http://{}:{}{}", options.host, front.port(), hub.config.path_prefix);
   hub.storage_url = fmt::format("http://{}:{}", options.host, storage.port());
   front.start();

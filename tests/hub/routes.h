@@ -2,7 +2,7 @@
 // Which request goes where. Names of routes, as faults and the log use them:
 //   whoami create delete move validate-yaml complete info auth-check branch tag refs commits preupload commit
 //   discussions paths-info tree xet-token batch verify resolve resolve-cache unknown; storage-put
-//   storage-get; admin.
+//   storage-get file-get; admin.
 #pragma once
 
 #include <string>
@@ -66,5 +66,8 @@ Answer storage_put(Hub& hub, Request& request, const std::string& path, const Qu
                    const std::optional<Fault>& fault);
 Answer storage_get(Hub& hub, Request& request, const std::string& path, const Query& query,
                    const std::optional<Fault>& fault);
+// Plain files at /_files/NAME of the storage port.
+Answer put_plain(Hub& hub, Request& request, const std::string& name, const Query& query);
+Answer get_plain(Hub& hub, Request& request, const std::string& name, std::optional<Fault> fault);
 
 }  // namespace hub

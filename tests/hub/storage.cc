@@ -37,6 +37,11 @@ std::string receive(Request& request, Blob& blob, std::uint64_t offset, std::uin
   return '"' + (hash ? md5.finish_hex() : random_hex(32)) + '"';
 }
 
+// Later for each object that is made.
+std::string date_of(const Blob& blob) {
+  return http_date(1'700'000'000 + blob.number());
+}
+
 Answer stored(const std::string& etag) {
   Answer answer;
   return answer.with("ETag", etag);
@@ -111,10 +116,44 @@ Answer storage_get(Hub& hub, Request& request, const std::string& path, const Qu
     }
   }
   if (!blob) throw refusal(404, "NoSuchKey", "The specified key does not exist");
-  Answer answer = content_answer(request, blob, fault);
+  // An object that came in the place of another has another number, so another ETag and date.
+  std::string held = fmt::format("{}/{}", path, blob->number());
+  if (hub.config.link_etags) held += query_value(query, "x-id");
+  Answer answer =
+      content_answer(request, blob, {'"' + sha256_hex(held).substr(0, 32) + '"', date_of(*blob)}, fault);
   const std::string name = query_value(query, "response-content-disposition");
   if (!name.empty()) answer.with("Content-Disposition", name);
-  return answer.with("ETag", '"' + path.substr(path.rfind('/') + 1).substr(0, 32) + '"');
+  return answer;
+}
+
+Answer put_plain(Hub& hub, Request& request, const std::string& name, const Query& query) {
+  const auto blob = std::make_shared<Blob>(request.content_length().value_or(0), hub.config.data, false);
+  const std::string etag = receive(request, *blob, 0, blob->size(), true, nullptr, nullptr);
+  const std::string how = query_value(query, "etag");
+  PlainFile file{blob,
+                 how == "none"   ? ""
+                 : how == "weak" ? "W/" + etag
+                                 : etag,
+                 query_value(query, "modified") == "none" ? "" : date_of(*blob),
+                 query_value(query, "ranges")};
+  const std::lock_guard lock(hub.mutex);
+  hub.plain_files[name] = std::move(file);
+  return {};
+}
+
+Answer get_plain(Hub& hub, Request& request, const std::string& name, std::optional<Fault> fault) {
+  PlainFile file;
+  {
+    const std::lock_guard lock(hub.mutex);
+    const auto at = hub.plain_files.find(name);
+    if (at == hub.plain_files.end()) return text_answer(404, "Not Found");
+    file = at->second;
+  }
+  if (!fault && !file.ranges.empty()) {
+    fault = Fault();
+    fault->kind = file.ranges == "none" ? "no-ranges" : "ignore-range";
+  }
+  return content_answer(request, file.blob, {file.etag, file.modified}, fault);
 }
 
 }  // namespace hub
