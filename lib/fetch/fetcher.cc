@@ -120,7 +120,9 @@ class Fetcher {
   }
 
   void note_fault() {
-    if (!fault_) fault_ = std::current_exception();
+    if (fault_) return;
+    fault_ = std::current_exception();
+    if (options_.on_fault) options_.on_fault();
     changed_.notify_all();
   }
 

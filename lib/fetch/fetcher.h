@@ -31,6 +31,9 @@ struct FetchOptions {
   FetchMark from{};          // where an earlier run ended
   std::function<void(std::uint64_t bytes)>
       on_bytes{};  // called with what came, from several threads; may be empty
+  std::function<void()>
+      on_fault{};  // called when the first fault is noted: `take` and `passed` must not wait for
+                   // anything any more; may be empty
 };
 
 // Cuts blocks at multiples of 16 bytes from the begin of their range, at most 8 MiB long, so that no element of a tensor

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Far bytes for a reader that goes on in one order, as the writer of a stream does: reads ahead of it, in memory,
+// Far bytes for a reader that goes on in about one order, as the writer of a stream does: reads ahead of it, in memory,
 // over several connections. Nothing is kept on the disk.
 #pragma once
 
@@ -13,14 +13,15 @@ namespace mu {
 
 class ReadAhead {
  public:
-  // Begins at once. While it lives, read_far() of these bytes waits for them; a range is dropped when all of it was
-  // read. Bytes that are asked for out of order are fetched on their own.
-  ReadAhead(std::vector<FarRange> sequence, const FetchOptions& options);
+  // Begins at once. While it lives, read_far() of these bytes waits for them. What was used last is kept for some MiB,
+  // so small things that are needed again and again (factors, scales) should come in the sequence before the large one
+  // that they belong to. Bytes that are far ahead, or gone, are read on their own.
+  ReadAhead(std::vector<FarRange> sequence, FetchOptions options);
   ReadAhead(const ReadAhead&) = delete;
   ReadAhead& operator=(const ReadAhead&) = delete;
   ~ReadAhead();
 
-  // Waits for the end. Throws what the fetch threw: a SHA-256 that is another, for one.
+  // Waits for the end, for the SHA-256 of what is read whole. Throws what the fetch threw.
   void finish();
 
  private:

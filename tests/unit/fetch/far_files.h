@@ -3,11 +3,13 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <cstring>
 #include <functional>
 #include <mutex>
+#include <numeric>
 #include <span>
 #include <string>
 #include <utility>
@@ -19,12 +21,13 @@
 namespace mu::testing {
 
 inline std::string random_text(std::size_t size, unsigned seed) {
-  std::string text(size, '\0');
-  std::uint32_t state = seed * 2654435761U + 1;
-  for (char& c : text) {
-    state = state * 1664525U + 1013904223U;
-    c = static_cast<char>(state >> 24U);
+  std::string text(size + sizeof(std::uint64_t), '\0');
+  std::uint64_t state = seed;
+  for (std::size_t at = 0; at < size; at += sizeof state) {
+    state = state * 6364136223846793005U + 1442695040888963407U;
+    std::memcpy(text.data() + at, &state, sizeof state);
   }
+  text.resize(size);
   return text;
 }
 
@@ -45,62 +48,75 @@ struct Requests {
   std::vector<One> all;
   unsigned under_way = 0, most = 0;
   // Called with the number of the request, outside the lock, before it is answered; may wait, may throw.
-  std::function<void(std::size_t)> before_answer = [](std::size_t) {};
+  std::function<void(std::size_t)> before_answer{};
 
-  // Waits until `count` requests have come.
-  void wait_for(std::size_t count) {
+  // Waits until `ready` of these fields is true; false if that does not come.
+  template <typename Ready>
+  bool wait(const Ready& ready) {
     std::unique_lock<std::mutex> lock(mutex);
-    changed.wait(lock, [&] { return all.size() >= count; });
+    return changed.wait_for(lock, std::chrono::seconds(20), ready);
   }
-  std::uint64_t bytes() {
+  [[nodiscard]] std::uint64_t bytes() {
     const std::lock_guard<std::mutex> lock(mutex);
-    std::uint64_t sum = 0;
-    for (const One& one : all) sum += one.size;
-    return sum;
+    return std::accumulate(all.begin(), all.end(), std::uint64_t{0},
+                           [](std::uint64_t sum, const One& one) { return sum + one.size; });
   }
-};
 
-// A far file with this content. It lives as long as `requests`, which it borrows, and must not be moved.
-struct TestFile {
-  TestFile(std::string name, std::string content, Requests& requests, std::size_t start = 0)
-      : text(std::move(content)) {
-    far.size = text.size();
-    far.name = std::move(name);
-    far.sha256 = sha256_of(text);
-    far.start = std::string_view(text).substr(0, start);
-    far.read = [this, &requests](std::uint64_t offset, std::span<std::byte> out) {
+  // A request that is under way.
+  class Answer {
+   public:
+    Answer(Requests& requests, const One& one) : requests_(requests) {
       std::size_t number = 0;
       {
-        const std::lock_guard<std::mutex> lock(requests.mutex);
-        number = requests.all.size();
-        requests.all.push_back({&far, offset, out.size()});
-        requests.most = std::max(requests.most, ++requests.under_way);
+        const std::lock_guard<std::mutex> lock(requests_.mutex);
+        number = requests_.all.size();
+        requests_.all.push_back(one);
+        requests_.most = std::max(requests_.most, ++requests_.under_way);
       }
-      requests.changed.notify_all();
-      const auto end = [&] {
-        const std::lock_guard<std::mutex> lock(requests.mutex);
-        --requests.under_way;
-      };
+      requests_.changed.notify_all();
+      if (!requests_.before_answer) return;
       try {
-        requests.before_answer(number);
+        requests_.before_answer(number);
       } catch (...) {
         end();
         throw;
       }
+    }
+    ~Answer() { end(); }
+    Answer(const Answer&) = delete;
+    Answer& operator=(const Answer&) = delete;
+
+   private:
+    void end() {
+      const std::lock_guard<std::mutex> lock(requests_.mutex);
+      --requests_.under_way;
+    }
+    Requests& requests_;
+  };
+};
+
+// A far file with this content. Borrows `requests`, and must not be moved.
+struct TestFile : FarFile {
+  TestFile(std::string name_to_show, std::string content, Requests& requests, std::size_t start_size = 0)
+      : text(std::move(content)) {
+    size = text.size();
+    name = std::move(name_to_show);
+    sha256 = sha256_of(text);
+    start = std::string_view(text).substr(0, start_size);
+    read = [this, &requests](std::uint64_t offset, std::span<std::byte> out) {
+      const Requests::Answer answer(requests, {this, offset, out.size()});
       std::memcpy(out.data(), text.data() + offset, out.size());
-      end();
     };
   }
   TestFile(const TestFile&) = delete;
   TestFile& operator=(const TestFile&) = delete;
 
-  [[nodiscard]] FarRange range(std::uint64_t offset, std::uint64_t size) const {
-    return {&far, offset, size};
+  [[nodiscard]] FarRange range(std::uint64_t offset, std::uint64_t bytes) const {
+    return {this, offset, bytes};
   }
-  [[nodiscard]] FarRange all() const { return range(far.start.size(), text.size() - far.start.size()); }
+  [[nodiscard]] FarRange all() const { return range(start.size(), size - start.size()); }
 
   std::string text;
-  FarFile far;
 };
 
 }  // namespace mu::testing
