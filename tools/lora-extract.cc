@@ -9,6 +9,7 @@
 #include "lora-extract-options.h"
 #include "lora/report.h"
 #include "os/folder.h"
+#include "os/parts.h"
 #include "pack/report.h"
 #include "remote.h"
 
@@ -61,5 +62,10 @@ int extract(Options o) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  return mu::run("lora-extract", [&] { return extract(parse_lora_options(argc, argv)); });
+  return mu::run("lora-extract", [&] {
+    const Options o = parse_lora_options(argc, argv);
+    const Reaching how{.pins = o.tuned ? PartsFolder(o.output, "").path() : "",
+                       .writes_pins = o.part && !o.common.dry_run};
+    return reaching(how, [&o] { return extract(o); });
+  });
 }

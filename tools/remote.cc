@@ -8,6 +8,8 @@
 #include "hub/connection.h"
 #include "hub/remote.h"
 #include "hub/repo.h"
+#include "hub/repositories.h"
+#include "hub/snapshot.h"
 #include "hub/web_address.h"
 #include "net/environment.h"
 #include "os/far.h"
@@ -26,6 +28,20 @@ constexpr unsigned kMaxWait =
 RemoteHashes& hashes() {
   static RemoteHashes known;
   return known;
+}
+
+Repositories& repositories() {
+  static Repositories all;
+  return all;
+}
+
+// The snapshots of the libraries are looked for there; empty if no home is known.
+std::string snapshots_folder() {
+  try {
+    return hub_cache_home();
+  } catch (const Error&) {
+    return "";
+  }
 }
 
 RemoteOptions& remote_options() {
@@ -68,6 +84,24 @@ void set_remote_options(const RemoteOptions& options) {
   remote_options() = options;
 }
 
+int reaching(const Reaching& how, const std::function<int()>& work) {
+  repositories().set({true, how.once ? "" : snapshots_folder(), how.pins, how.writes_pins, print_note});
+  try {
+    int code = 0;
+    try {
+      code = work();
+    } catch (const SnapshotLacks&) {
+      repositories().drop_snapshots();
+      code = work();
+    }
+    repositories().report_snapshots();
+    return code;
+  } catch (...) {
+    repositories().remove_pins();
+    throw;
+  }
+}
+
 std::string reach(const std::string& operand) {
   if (!is_far_name(operand)) return operand;
   const std::string endpoint = hub_endpoint();
@@ -76,9 +110,9 @@ std::string reach(const std::string& operand) {
   if (!name.starts_with("hf://")) {
     mount_url(session(), name);
   } else if (cache || is_offline()) {
-    mount_cached(cache.value_or(hub_cache_home()), parse_place(name));
+    repositories().mount_offline(cache ? *cache : hub_cache_home(), parse_place(name));
   } else {
-    hashes().merge(mount_repo(session(), pin_repo(session(), parse_place(name)), kConnections));
+    hashes().merge(repositories().mount(session(), parse_place(name), kConnections));
   }
   return name;
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <optional>
 #include <set>
 #include <string>
@@ -18,6 +19,16 @@ namespace mu {
 
 // How it is done from now on: set before anything is reached.
 void set_remote_options(const RemoteOptions& options);
+
+struct Reaching {
+  std::string pins{};        // the folder in which parts of one work agree on commits (hub/pin.h), or empty
+  bool writes_pins = false;  // this run adds its own
+  bool once = false;         // the work can't be begun again
+};
+
+// Does the work of a program that writes. Repositories may be read from a snapshot in the cache of the libraries;
+// where that turns out to lack a file, the work is begun again, without it.
+int reaching(const Reaching& how, const std::function<int()>& work);
 
 // Makes an hf:// name or URL readable like a local path, and returns the name to read it by: the hf:// name
 // for the address of a repository's page on the hub, any other operand as it is. With HF_HUB_OFFLINE the

@@ -182,8 +182,18 @@ int pack(Options o) {
   return 0;
 }
 
+Reaching how_to_reach(const Options& o) {
+  const bool parts = output_kind(*o.output) == OutputKind::kFolder;
+  return {.pins = parts ? PartsFolder(*o.output, "").path() : "",
+          .writes_pins = parts && o.part && !o.common.dry_run,
+          .once = std::find(o.inputs.begin(), o.inputs.end(), "-") != o.inputs.end()};
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  return mu::run("st-pack", [&] { return pack(parse_pack_options(argc, argv)); });
+  return mu::run("st-pack", [&] {
+    const Options o = parse_pack_options(argc, argv);
+    return reaching(how_to_reach(o), [&o] { return pack(o); });
+  });
 }

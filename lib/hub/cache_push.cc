@@ -113,7 +113,9 @@ class CachePush {
                                                   base_.value_or("no snapshot"), o_.expected_parent))
           .hint("somebody else has pushed: look at it, then name the new one");
     if (!base_ && o_.revision != "main") base_ = repo_.find_revision("main");
-    if (base_) old_ = repo_.files(*base_, listener_.warning);
+    if (base_)
+      old_ = repo_.files(*base_,
+                         [this](const std::string& name) { listener_.warning(missing_blob_text(name)); });
   }
 
   const CachedFile* find_old(std::string_view name) const {

@@ -188,7 +188,9 @@ void CacheWriter::prune(const std::string& head) const {
   const Workshop workshop(repo_.folder());
   for (const FolderEntry& entry : list_folder(repo_.snapshots_folder())) {
     if (named.contains(entry.name)) {
-      for (const CachedFile& file : repo_.files(entry.name, listener_.warning)) used.insert(file.hash);
+      for (const CachedFile& file : repo_.files(
+               entry.name, [this](const std::string& name) { listener_.warning(missing_blob_text(name)); }))
+        used.insert(file.hash);
       continue;
     }
     rename_over(repo_.snapshot_path(entry.name), workshop.path("snapshot-" + entry.name));

@@ -30,8 +30,10 @@
 #include "model/hf_cache.h"
 #include "net/url.h"
 #include "os/far.h"
+#include "os/file.h"
 #include "os/folder.h"
 #include "os/threads.h"
+#include "weights/index.h"
 
 namespace mu {
 namespace {
@@ -79,6 +81,8 @@ class RangedFile {
     const std::lock_guard<std::mutex> lock(mutex_);
     return tag_.empty() ? modified_ : tag_;
   }
+
+  void set_head(std::string head) { head_ = std::move(head); }
 
   // Fetches the first bytes and keeps them; of safetensors the header and no more. Learns the size.
   void read_head(bool is_safetensors) {
@@ -216,12 +220,10 @@ class RangedFile {
   std::uint64_t block_at_ = 0;
 };
 
-FarFile far_file(const std::shared_ptr<RangedFile>& file) {
-  FarFile far;
+void make_readable(FarFile& far, const std::shared_ptr<RangedFile>& file) {
   far.size = file->size();
   far.read = [file](std::uint64_t offset, std::span<std::byte> out) { file->read(offset, out); };
   far.start = file->head();
-  return far;
 }
 
 // Whether the user looks at the folder of this file, so that its header will be needed.
@@ -231,6 +233,12 @@ bool is_looked_at(const RemoteFile& file, const std::string& path) {
          (path.empty() ? file.path.find('/') == std::string::npos : parent_of(file.path) == path);
 }
 
+// Whether it is mounted already, with its first bytes.
+bool has_start(const std::string& name) {
+  const FarFile* const far = far_file(name);
+  return far != nullptr && !far->start.empty();
+}
+
 // Of equal texts the bytes are equal: the last part is the SHA-256 of the file, or its git blob id.
 std::string version_of(const PinnedRepo& repo, const RemoteFile& file) {
   return fmt::format("{}@{}/{} {}", repo.place.repo.web_path(), repo.commit, file.path,
@@ -238,6 +246,15 @@ std::string version_of(const PinnedRepo& repo, const RemoteFile& file) {
 }
 
 }  // namespace
+
+FarFile far_file_of(const PinnedRepo& repo, const RemoteFile& file) {
+  FarFile far;
+  far.size = file.size;
+  far.name = repo.place.name + "/" + file.path;
+  far.sha256 = file.sha256;
+  far.version = version_of(repo, file);
+  return far;
+}
 
 PinnedRepo pin_repo(HubSession& session, const RemotePlace& place, std::string commit) {
   HubApi api(session, place.repo);
@@ -265,17 +282,19 @@ RemoteHashes mount_repo(HubSession& session, const PinnedRepo& repo, unsigned jo
         fmt::format("{}{}/resolve/{}/{}", session.endpoint(), place.repo.web_path(), repo.commit,
                     percent_encode_path(file.path)),
         place.name + "/" + file.path, file.size));
-    if (is_looked_at(file, place.path)) heads.push_back(files.size() - 1);
+    if (const auto head = repo.heads.find(file.path); head != repo.heads.end()) {
+      files.back()->set_head(head->second);
+    } else if (is_looked_at(file, place.path) && !has_start(place.name + "/" + file.path)) {
+      heads.push_back(files.size() - 1);
+    }
   }
   parallel_for(heads.size(), jobs, [&](std::size_t i) { files[heads[i]]->read_head(true); });
   FarFolder folder;
   RemoteHashes hashes;
   for (std::size_t i = 0; i < files.size(); ++i) {
     const RemoteFile& file = repo.files[i];
-    FarFile far = far_file(files[i]);
-    far.name = place.name + "/" + file.path;
-    far.sha256 = file.sha256;
-    far.version = version_of(repo, file);
+    FarFile far = far_file_of(repo, file);
+    make_readable(far, files[i]);
     if (!file.sha256.empty()) hashes[far.name] = file.sha256;
     folder.emplace(file.path, std::move(far));
   }
@@ -289,29 +308,63 @@ void mount_url(HubSession& session, const std::string& url) {
     throw usage(fmt::format("'{}' would be read without encryption", escape_name(url))).hint("use https://");
   const auto file = std::make_shared<RangedFile>(session, url, url, std::nullopt);
   file->read_head(url.ends_with(".safetensors"));
-  FarFile far = far_file(file);
+  FarFile far;
+  make_readable(far, file);
   far.name = printable_url(url);
   if (const std::string held = file->held(); !held.empty())
     far.version = fmt::format("{} {} {}", far.name, held, far.size);
   mount_far(url, {{"", std::move(far)}});
 }
 
+namespace {
+
+Error not_cached(const std::string& what, const std::string& cache_folder) {
+  return Error(ErrorKind::kIo, fmt::format("is not in the cache {}", escape_name(cache_folder)))
+      .in_file(escape_name(what))
+      .hint("unset HF_HUB_OFFLINE to read it from the hub");
+}
+
+// The shards that an index in the snapshot names.
+std::vector<std::string> named_shards(const FarFile& index, const std::string& path) {
+  std::vector<std::string> shards;
+  try {
+    Findings ignored;
+    const std::string folder = path.substr(0, path.rfind('/') + 1);
+    for (const std::string& shard :
+         parse_shard_index(read_whole_file(index.local, kMaxIndexBytes), path, ignored).shards)
+      shards.push_back(folder + shard);
+  } catch (const Error&) {  // whoever opens it says so
+  }
+  return shards;
+}
+
+}  // namespace
+
 void mount_cached(const std::string& cache_folder, const RemotePlace& place) {
   const CachedRepo repo(cache_folder, cached_repo_name(repo_type_name(place.repo.type), place.repo.id));
   const std::optional<std::string> commit = repo.find_revision(place.revision);
-  if (!commit)
-    throw Error(ErrorKind::kIo, fmt::format("{} at {} is not in the cache {}", place.repo.id,
-                                            escape_name(place.revision), escape_name(cache_folder)))
-        .hint("unset HF_HUB_OFFLINE to read it from the hub");
+  if (!commit) throw not_cached(fmt::format("{} at {}", place.repo.id, place.revision), cache_folder);
   FarFolder folder;
-  for (const CachedFile& file : repo.files(*commit, [](const std::string&) {})) {
-    FarFile far;
-    far.size = file.size;
-    far.name = place.name + "/" + file.name;
+  std::vector<std::string> missing;
+  for (const CachedFile& file :
+       repo.files(*commit, [&](const std::string& name) { missing.push_back(name); })) {
+    FarFile far = far_file_of({place, *commit, {}, {}}, {file.name, file.size, file.is_lfs() ? "" : file.hash,
+                                                         file.is_lfs() ? file.hash : ""});
     far.local = join_path(repo.snapshot_path(*commit), file.name);
+    if (file.name.ends_with(".index.json")) {
+      for (std::string& shard : named_shards(far, file.name)) missing.push_back(std::move(shard));
+    }
     folder.emplace(file.name, std::move(far));
   }
+  for (const std::string& path : missing) {
+    FarFile far;
+    far.name = place.name + "/" + path;
+    far.refuse = [name = far.name, cache_folder] { throw not_cached(name, cache_folder); };
+    folder.emplace(path, std::move(far));  // does nothing for one that is there
+  }
   mount_far(place.name, std::move(folder));
+  const std::string shown = place.path.empty() ? place.name : place.name + "/" + place.path;
+  if (!exists(shown)) throw not_cached(shown, cache_folder);
 }
 
 }  // namespace mu

@@ -12,6 +12,7 @@
 #include "hub/repo.h"
 #include "hub/repo_facts.h"
 #include "hub/session.h"
+#include "os/far.h"
 
 namespace mu {
 
@@ -23,11 +24,15 @@ struct PinnedRepo {
   RemotePlace place;
   std::string commit;
   std::vector<RemoteFile> files;
+  std::map<std::string, std::string> heads{};  // first bytes of files, by path, that need not be fetched
 };
 
 // Looks the revision up, unless its `commit` is known already, and lists the files. Throws as HubSession does, and
 // kRemote for what is not there.
 PinnedRepo pin_repo(HubSession& session, const RemotePlace& place, std::string commit = {});
+
+// A mounted file of it, without a way to read it: name, size, and what its bytes are held to.
+FarFile far_file_of(const PinnedRepo& repo, const RemoteFile& file);
 
 // Mounts it under the name of its place, with the headers of the weights that the place shows.
 RemoteHashes mount_repo(HubSession& session, const PinnedRepo& repo, unsigned jobs);

@@ -110,6 +110,10 @@ std::string blob_link(std::string_view name, std::string_view hash) {
   return link + "blobs/" + std::string(hash);
 }
 
+std::string missing_blob_text(std::string_view name) {
+  return escape_name(name) + ": its blob is missing from the cache; left out";
+}
+
 CachedRepo::CachedRepo(std::string cache, std::string_view name, Links links)
     : cache_(std::move(cache)), folder_(join_path(cache_, name)) {
   if (links == Links::kAllowed) return;
@@ -213,25 +217,23 @@ std::vector<std::string> CachedRepo::snapshots() const {
   return names;
 }
 
-std::vector<CachedFile> CachedRepo::files(std::string_view commit,
-                                          const std::function<void(const std::string&)>& warn) const {
+std::vector<CachedFile> CachedRepo::files(std::string_view commit, const OnMissing& missing) const {
   std::vector<CachedFile> found;
   require_plain_folder(snapshot_path(commit));
-  list(snapshot_path(commit), "", 0, warn, found);
+  list(snapshot_path(commit), "", 0, missing, found);
   std::sort(found.begin(), found.end(),
             [](const CachedFile& a, const CachedFile& b) { return a.name < b.name; });
   return found;
 }
 
 void CachedRepo::list(const std::string& path, const std::string& below, std::size_t depth,
-                      const std::function<void(const std::string&)>& warn,
-                      std::vector<CachedFile>& out) const {
+                      const OnMissing& missing, std::vector<CachedFile>& out) const {
   if (depth > kMaxDepth) throw malformed("folders are nested too deeply").in_file(escape_name(path));
   for (const FolderEntry& entry : list_folder(path)) {
     const std::string inside = join_path(path, entry.name);
     if (!entry.is_link) {
       if (entry.kind == FolderEntry::Kind::kFolder)
-        list(inside, below + entry.name + "/", depth + 1, warn, out);
+        list(inside, below + entry.name + "/", depth + 1, missing, out);
       else if (entry.kind == FolderEntry::Kind::kFile)
         out.push_back({below + entry.name, "", entry.stamp.size});
       continue;
@@ -243,7 +245,7 @@ void CachedRepo::list(const std::string& path, const std::string& below, std::si
           .in_file(escape_name(inside))
           .hint("remove it, or push into another cache");
     if (entry.kind != FolderEntry::Kind::kFile) {
-      warn(escape_name(below + entry.name) + ": its blob is missing from the cache; left out");
+      missing(below + entry.name);
       continue;
     }
     out.push_back({below + entry.name, hash, entry.stamp.size});

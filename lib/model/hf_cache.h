@@ -48,6 +48,9 @@ struct CachedFile {
   [[nodiscard]] bool is_lfs() const { return hash.size() == 64; }
 };
 
+// "config.json: its blob is missing …", for those who only report that.
+std::string missing_blob_text(std::string_view name);
+
 // A repository in a cache, read-only. No name in it leads elsewhere: folders of the layout that are links are
 // refused (kMalformed).
 class CachedRepo {
@@ -82,14 +85,14 @@ class CachedRepo {
   [[nodiscard]] bool is_exact(std::string_view revision, std::string_view commit) const;
   // Every ref: its revision and what it says.
   [[nodiscard]] std::vector<std::pair<std::string, std::string>> refs() const;
-  // The files of a snapshot, by name. Links to missing blobs are left out and reported to `warn`. Throws
-  // kMalformed for links that lead out of the repository.
-  [[nodiscard]] std::vector<CachedFile> files(std::string_view commit,
-                                              const std::function<void(const std::string&)>& warn) const;
+  // The files of a snapshot, by name. Those that link to a missing blob are left out, and `missing` is called with
+  // their names. Throws kMalformed for links that lead out of the repository.
+  using OnMissing = std::function<void(const std::string& name)>;
+  [[nodiscard]] std::vector<CachedFile> files(std::string_view commit, const OnMissing& missing) const;
 
  private:
-  void list(const std::string& path, const std::string& below, std::size_t depth,
-            const std::function<void(const std::string&)>& warn, std::vector<CachedFile>& out) const;
+  void list(const std::string& path, const std::string& below, std::size_t depth, const OnMissing& missing,
+            std::vector<CachedFile>& out) const;
 
   std::string cache_, folder_;
 };

@@ -22,7 +22,11 @@ KeptFar& kept_far() {
 }  // namespace
 
 void mount_far(const std::string& name, FarFolder files) {
-  mounted()[name].merge(files);
+  FarFolder& folder = mounted()[name];
+  folder.merge(files);
+  for (auto& [path, file] : files) {
+    if (FarFile& there = folder.at(path); there.start.empty() && !file.start.empty()) there = std::move(file);
+  }
 }
 
 void unmount_far(const std::string& name) {

@@ -31,8 +31,8 @@ struct FarFile {
 // By path below the name they are mounted under; "" when that name is itself a file.
 using FarFolder = std::map<std::string, FarFile, std::less<>>;
 
-// Mounts files for the life of the process. Mounting a name again adds to its files; those that were there stay,
-// since they may be open.
+// Mounts files for the life of the process. Mounting a name again adds to its files; those that were there stay
+// where they are, since they may be open, and get a `start` that they did not have.
 void mount_far(const std::string& name, FarFolder files);
 // Ends that. None of the files is open any more.
 void unmount_far(const std::string& name);

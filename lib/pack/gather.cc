@@ -148,6 +148,8 @@ class Gathering {
     file.taken = belongs && !scope_.weights_only;
     file.reason = file.taken ? why_taken : belongs ? "only weights are asked for" : why_not;
     file.path = folder_.path_of(file.name);
+    if (const FarFile* const far = far_file(file.path); file.taken && far != nullptr && far->refuse)
+      far->refuse();
     files_.push_back(std::move(file));
   }
 
