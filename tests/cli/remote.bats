@@ -2,6 +2,7 @@
 # Models read where they lie, against the strict local Hub: hf:// names and URLs, by ranges.
 load helper
 load hub
+load remote
 
 setup() { hub_home; }
 
@@ -12,9 +13,6 @@ published() {
   expect 0 hub-push -q out ada/tiny
   hub_admin DELETE log > /dev/null
 }
-
-# No storage saw a token, and no log line holds one.
-no_leak() { [ "$(hub_count 'e["leak"] or (e["port"] == "storage" and e["authorization"])')" = 0 ]; }
 
 @test "a repository: one look-up, one listing, one header, and the views of a folder" {
   published base
