@@ -88,8 +88,9 @@ class Merger {
       base_.result.replaced += work.rows.empty() ? 0 : 1;
       auto merged = std::make_shared<MergedTensor>(base_.weights(), *base_.find(names.front()),
                                                    std::move(work.steps), std::move(work.rows));
+      const std::vector<std::pair<const Weights*, Tensor>> from = merged->reads();
       for (const std::string& one : names)
-        compute_tensor(*base_.find(one),
+        compute_tensor(*base_.find(one), from,
                        [merged](const Sources& sources, std::uint64_t at, std::span<std::byte> out) {
                          merged->read(at, out, sources.losses());
                        });

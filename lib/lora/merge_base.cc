@@ -148,8 +148,9 @@ void MergeBase::note(std::string text) {
     result.notes.push_back(std::move(text));
 }
 
-void compute_tensor(Tensor& tensor, Compute compute) {
+void compute_tensor(Tensor& tensor, std::vector<std::pair<const Weights*, Tensor>> from, Compute compute) {
   auto layout = std::make_shared<Layout>();
+  layout->others = std::move(from);
   layout->compute = std::move(compute);
   tensor.layout = std::move(layout);
 }

@@ -80,7 +80,7 @@ class MergeBase {
   Ties ties_;
 };
 
-// Lets the values of a tensor be computed when they are read.
-void compute_tensor(Tensor& tensor, Compute compute);
+// Lets the values of a tensor be computed when they are read, from tensors that live as long as it does.
+void compute_tensor(Tensor& tensor, std::vector<std::pair<const Weights*, Tensor>> from, Compute compute);
 
 }  // namespace mu

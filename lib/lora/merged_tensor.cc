@@ -100,6 +100,19 @@ MergedTensor::MergedTensor(const Weights& base, Tensor tensor, std::vector<Merge
 
 MergedTensor::~MergedTensor() = default;
 
+std::vector<std::pair<const Weights*, Tensor>> MergedTensor::reads() const {
+  std::vector<std::pair<const Weights*, Tensor>> all = {{&base_, tensor_}};
+  for (const MergeStep& step : steps_) {
+    const LoraModule& module = *step.module;
+    const std::vector<const Tensor*> factors =
+        step.is_bias ? std::vector{module.bias} : std::vector{module.a, module.b, module.magnitude};
+    for (const Tensor* factor : factors)
+      if (factor != nullptr) all.emplace_back(&step.adapter->weights, *factor);
+  }
+  for (const RowsStep& step : rows_) all.emplace_back(&step.adapter->weights, *step.rows->rows);
+  return all;
+}
+
 void MergedTensor::decode_base(std::uint64_t first, std::span<float> values, CastReport* losses) const {
   const std::uint64_t element = bits(tensor_.dtype) / 8;
   thread_local std::vector<std::byte> bytes;

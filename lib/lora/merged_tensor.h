@@ -54,6 +54,9 @@ class MergedTensor {
   // Thread safe. Throws kIo, and kMalformed for factors that hold NaN or infinity.
   void read(std::uint64_t at, std::span<std::byte> out, CastReport* losses);
 
+  // What that reads.
+  [[nodiscard]] std::vector<std::pair<const Weights*, Tensor>> reads() const;
+
  private:
   struct Factors;
   std::shared_ptr<const Factors> factors_of(std::size_t step);

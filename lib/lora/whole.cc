@@ -188,14 +188,15 @@ void WholeModules::replace(const AdapterUse& use, const Whole& whole) {
   tensor.offset = old != nullptr ? old->offset : 0;
   tensor.size = tensor.element_count() * bits(dtype) / 8;
   tensor.dtype = dtype;
-  compute_tensor(tensor, [adapter = use.adapter, from = from.tensor, dtype](
-                             const Sources&, std::uint64_t begin, std::span<std::byte> out) {
-    if (from->dtype == dtype) return adapter->weights.read(*from, begin, out);
-    std::vector<std::byte> bytes(out.size() * bits(from->dtype) / bits(dtype));
-    adapter->weights.read(*from, begin * bits(from->dtype) / bits(dtype), bytes);
-    CastReport report;
-    cast(from->dtype, dtype, bytes, out, report);
-  });
+  compute_tensor(tensor, {{&use.adapter->weights, *from.tensor}},
+                 [adapter = use.adapter, from = from.tensor, dtype](const Sources&, std::uint64_t begin,
+                                                                    std::span<std::byte> out) {
+                   if (from->dtype == dtype) return adapter->weights.read(*from, begin, out);
+                   std::vector<std::byte> bytes(out.size() * bits(from->dtype) / bits(dtype));
+                   adapter->weights.read(*from, begin * bits(from->dtype) / bits(dtype), bytes);
+                   CastReport report;
+                   cast(from->dtype, dtype, bytes, out, report);
+                 });
   ++base_.result.replaced;
   if (old != nullptr) {
     *old = std::move(tensor);

@@ -330,13 +330,6 @@ class BoxReader {
   std::uint64_t run_ = 1, runs_ = 1;  // elements of a run; number of runs
 };
 
-// In the boxes of a layout bytes are the elements of types that have several values in one, as torch has F4.
-std::size_t element_bytes(const Tensor& tensor) {
-  if (bits(tensor.dtype) % 8 != 0) return 1;
-  return tensor.dtype == Dtype::kForeign ? static_cast<std::size_t>(tensor.layout->element_bytes)
-                                         : bits(tensor.dtype) / 8;
-}
-
 bool is_complex(Dtype dtype) {
   return dtype == Dtype::kC64;
 }
@@ -376,7 +369,7 @@ void Sources::read(std::size_t which, std::uint64_t at, std::span<std::byte> out
 void gather(const Tensor& tensor, std::uint64_t at, std::span<std::byte> out, const ReadSource& read_source,
             CastReport* losses) {
   const Layout& layout = *tensor.layout;
-  const std::size_t element = element_bytes(tensor);
+  const std::size_t element = box_element_bytes(tensor);
   if ((layout.boxes.empty() && !layout.compute) || element == 0)
     return read_source(tensor.source, tensor.offset + at, out);
   if (at % element != 0 || out.size() % element != 0) {
@@ -406,13 +399,20 @@ void gather(const Tensor& tensor, std::uint64_t at, std::span<std::byte> out, co
   if (layout.negate) flip_signs(out, number - 1, number);
 }
 
+// In the boxes of a layout bytes are the elements of types that have several values in one, as torch has F4.
+std::size_t box_element_bytes(const Tensor& tensor) {
+  if (bits(tensor.dtype) % 8 != 0) return 1;
+  return tensor.dtype == Dtype::kForeign ? static_cast<std::size_t>(tensor.layout->element_bytes)
+                                         : bits(tensor.dtype) / 8;
+}
+
 std::vector<ByteRange> byte_ranges(const Tensor& tensor) {
   const Layout* layout = tensor.layout.get();
   if (layout != nullptr && layout->compute) return {};
   if (layout == nullptr || layout->boxes.empty()) return {{tensor.source, tensor.offset, tensor.size}};
   if (layout->swap_bytes || layout->conjugate || layout->negate || layout->inflated) return {};
   if (tensor.size == 0) return {{tensor.source, 0, 0}};
-  const std::size_t element = element_bytes(tensor);
+  const std::size_t element = box_element_bytes(tensor);
   const std::vector<std::uint64_t> strides = row_major_strides(layout->shape);
   // Boxes in the order of their first element; each must be one dense run that follows the one before.
   std::vector<std::pair<std::uint64_t, const Box*>> order;

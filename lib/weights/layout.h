@@ -12,6 +12,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tensor/tensor.h"
@@ -19,7 +20,8 @@
 namespace mu {
 
 class InflatedMember;
-class Sources;  // weights/gather.h
+class Sources;   // weights/gather.h
+struct Weights;  // weights/weights.h
 
 // A part of the tensor and where its elements lie. Vectors have one entry per dimension of Layout::shape.
 struct Box {
@@ -48,6 +50,8 @@ struct Layout {
   // For a tensor that is made from others as it is read: fills `out` from byte `at`, whole elements. Thread safe. The
   // rest of the layout, and the tensor's source and offset, only say where it came from.
   std::function<void(const Sources& sources, std::uint64_t at, std::span<std::byte> out)> compute{};
+  // What that reads beside `tensors`: tensors of other sets (an adapter's), which live as long as this.
+  std::vector<std::pair<const Weights*, Tensor>> others{};
 };
 
 // A run of bytes in one file.
@@ -64,6 +68,10 @@ std::vector<ByteRange> byte_ranges(const Tensor& tensor);
 std::string_view type_text(const Tensor& tensor);
 // The same as headers write it: "BF16".
 std::string_view type_name(const Tensor& tensor);
+
+// Bytes of what the boxes of its layout count: of an element or, where a byte has several values, 1. 0 for a foreign
+// type without boxes.
+std::size_t box_element_bytes(const Tensor& tensor);
 
 // Strides of a dense row-major array, in elements.
 std::vector<std::uint64_t> row_major_strides(const std::vector<std::uint64_t>& shape);
