@@ -20,9 +20,9 @@
 namespace mu {
 namespace {
 
-constexpr std::uint64_t kWindow = 1U << 20;  // bytes of the source read at once
-constexpr std::uint64_t kGap = 4096;         // bytes that are read in the time that a read of its own takes
-constexpr std::uint64_t kUsefulPart = 32;    // one wanted byte in so many still beats a read of its own
+constexpr std::uint64_t kWindow = kGatherWindow;
+constexpr std::uint64_t kGap = 4096;  // bytes that are read in the time that a read of its own takes
+constexpr std::uint64_t kUsefulPart = kGatherUsefulPart;
 
 using Read = std::function<void(std::uint64_t offset, std::span<std::byte> out)>;
 

@@ -3,6 +3,7 @@
 // not depend on the tensor.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <span>
 #include <vector>
@@ -38,6 +39,9 @@ class Sources {
   const ReadSource& read_;
   CastReport* losses_;
 };
+
+constexpr std::uint64_t kGatherWindow = 1U << 20;  // bytes of the source read at once
+constexpr std::uint64_t kGatherUsefulPart = 32;    // one wanted byte in so many still beats a read of its own
 
 // Fills `out` from byte `at` of the tensor. Adds to `losses` what computed tensors lose. Thread safe when `read` is.
 void gather(const Tensor& tensor, std::uint64_t at, std::span<std::byte> out, const ReadSource& read,

@@ -13,7 +13,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
-#include "weights/layout.h"
+#include "weights/gather.h"
 
 namespace mu {
 namespace {
@@ -93,15 +93,21 @@ class Leaves {
       if (box.size[i] > 1 && box.strides[i] > 0) steps.push_back({box.size[i], box.strides[i] * element});
     }
     std::sort(steps.begin(), steps.end(), [](const Step& a, const Step& b) { return a.stride > b.stride; });
-    // From the innermost outwards, what lies close together becomes one run.
+    // From the innermost outwards, what lies close together becomes one run; so does at least all that gather() reads
+    // at once.
     std::uint64_t size = element, runs = 1;
     std::size_t outer = steps.size();
-    for (; outer > 0 && steps[outer - 1].stride <= size + kFarGap; --outer)
+    for (; outer > 0 && is_close(steps[outer - 1].stride, size); --outer)
       size += (steps[outer - 1].count - 1) * steps[outer - 1].stride;
     for (std::size_t i = 0; i < outer && runs <= kMostRuns; ++i) runs *= steps[i].count;
     for (; runs > kMostRuns && outer > 0; --outer)
       size += (steps[outer - 1].count - 1) * steps[outer - 1].stride;
     for_each_run(std::span(steps).first(outer), box.offset, size, run);
+  }
+
+  static bool is_close(std::uint64_t stride, std::uint64_t size) {
+    const std::uint64_t gap = stride - std::min(stride, size);
+    return gap <= kFarGap || (stride <= kGatherWindow && gap / kGatherUsefulPart <= size);
   }
 
   template <typename Run>
