@@ -13,6 +13,7 @@
 #include "cli/progress.h"
 #include "lora-extract-options.h"
 #include "lora/low_rank.h"
+#include "lora/pair_far.h"
 #include "lora/report.h"
 #include "model/hf_cache.h"
 #include "model/quant_summary.h"
@@ -202,8 +203,9 @@ int extract_pair_mode(const LoraExtractOptions& o) {
   std::iota(units.begin(), units.end(), 0U);
   if (o.part) units = pair_units(plan, *o.part);
   if (o.common.dry_run) {
-    out(o.common.json ? pair_plan_json(plan, units, *o.base, *o.tuned, o.output)
-                      : dry_text(o, plan, units, options));
+    const PairFetch fetch = plan_pair_fetch(base, tuned, plan, units);
+    out(o.common.json ? pair_plan_json(plan, units, *o.base, *o.tuned, o.output, fetch)
+                      : dry_text(o, plan, units, options) + to_read_text(fetch));
     return 0;
   }
   if (!o.force) require_free_folder(o.output, false);

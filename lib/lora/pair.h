@@ -60,8 +60,14 @@ struct FoundTensor {
   // no factors.
   std::size_t rank = 0, in = 0, out = 0;
   std::uint64_t offset = 0;
+  // Or so many bytes of a tensor that is stored whole, as the tuned model has it; 0: they are read there.
+  std::uint64_t kept = 0;
   std::function<void(std::uint64_t at, std::span<std::byte> out)> read;
 };
+
+inline std::uint64_t factor_bytes(const FoundTensor& found) {
+  return std::uint64_t{found.rank} * (found.in + found.out) * sizeof(float);
+}
 
 struct PairResult {
   Input input;  // the tensors of the adapter, read from the temporary file

@@ -20,6 +20,8 @@
 #include "model/families.h"
 #include "tensor/cast.h"
 #include "weights/computed.h"
+#include "weights/layout.h"
+#include "weights/leaves.h"
 
 namespace mu {
 namespace {
@@ -71,6 +73,9 @@ class Assembly {
       : plan_(plan), found_(std::move(found)), o_(options) {}
 
   PairResult run(Input tuned) {
+    auto files = std::make_shared<Weights>();
+    files->files = tuned.weights.files;
+    files_ = std::move(files);
     rank_ = uniform_rank();
     find_targets();
     result_.kernel = Products(o_.kernel).name();
@@ -82,7 +87,7 @@ class Assembly {
       if (is_matrix(pair))
         add_module(i, end);
       else if (pair.kind == PairKind::kFull ? whole_modules_.contains(saved_module(pair)) : found_[i].changed)
-        add_other(pair);
+        add_other(pair, found_[i]);
     }
     LoraConfig& config = result_.config;
     config = make_config(modules_, {}, base_modules_, o_.alpha.value_or(static_cast<double>(rank_)));
@@ -216,12 +221,28 @@ class Assembly {
     tensors_.push_back(std::move(tensor));
   }
 
-  void add_other(const PairTensor& pair) {
+  // Of a tensor that is stored whole: those that were kept, or else those of the tuned model.
+  [[nodiscard]] Tensor values_of(const PairTensor& pair, const FoundTensor& found) const {
+    Tensor tensor = pair.tuned_values;
+    std::vector<FarRange> far;
+    add_far_leaves(*files_, tensor, far);
+    if (found.kept == 0 && far.empty()) return tensor;
+    auto layout = std::make_shared<Layout>();
+    layout->compute = [kept = found, files = files_, tensor](const Sources&, std::uint64_t at,
+                                                             std::span<std::byte> out) {
+      if (kept.kept > 0) return kept.read(kept.offset + at, out);
+      files->read(tensor, at, out);
+    };
+    tensor.layout = std::move(layout);
+    return tensor;
+  }
+
+  void add_other(const PairTensor& pair, const FoundTensor& found) {
     if (pair.kind == PairKind::kOther) {
       result_.lost.push_back(pair.name);
       return;
     }
-    Tensor tensor = pair.tuned_values;
+    Tensor tensor = values_of(pair, found);
     const bool layer = pair.kind == PairKind::kBias && targets_.contains(pair.module);
     tensor.name = "base_model.model." + (layer ? pair.module + ".base_layer.bias" : pair.parameter);
     tensors_.push_back(std::move(tensor));
@@ -252,6 +273,7 @@ class Assembly {
   const PairPlan& plan_;
   std::vector<FoundTensor> found_;
   const PairRunOptions& o_;
+  std::shared_ptr<const Weights> files_;  // those of the tuned model
   std::size_t rank_ = 1;
   bool biases_ = false;
   std::set<std::string> targets_;     // modules that get factors

@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "base/json_write.h"
 #include "base/text.h"
+#include "lora/pair_entry.h"
 #include "os/file.h"
 #include "os/folder.h"
 #include "os/stage.h"
@@ -22,83 +23,20 @@ constexpr std::string_view kReport = "share.json", kFactors = "factors";
 constexpr std::uint64_t kMaxReport = 1U << 30;  // bytes: bounds memory; some KB for each matrix
 constexpr std::size_t kPiece = 1U << 20;        // bytes
 
-std::uint64_t bytes_of(const FoundTensor& found) {
-  return std::uint64_t{found.rank} * (found.in + found.out) * sizeof(float);
-}
-
 std::string report_json(const std::vector<FoundTensor>& found) {
   std::string text;
   JsonWriter json(text);
   json.begin_object().member("schema", kSchema).key("tensors").begin_array();
   std::uint64_t offset = 0;
   for (std::size_t i = 0; i < found.size(); ++i) {
-    const FoundTensor& one = found[i];
+    FoundTensor one = found[i];
     if (!one.done) continue;
-    json.begin_object().member("index", i).member("changed", one.changed);
-    if (one.is_noise) json.member("noise", true);
-    if (one.rank > 0) {
-      json.member("offset", offset)
-          .member("rank", one.rank)
-          .member("in", one.in)
-          .member("out", one.out)
-          .member("norm", one.report.norm)
-          .member("error", one.report.error)
-          .member("energy", one.report.energy)
-          .member("gap", one.report.gap);
-      json.key("values").begin_array();
-      for (const double value : one.report.values) json.value(value);
-      json.end_array();
-      offset += bytes_of(one);
-    }
-    json.end_object();
+    one.kept = 0;  // the last run reads it
+    write_found(json, i, one, offset);
+    offset += factor_bytes(one);
   }
   json.end_array().end_object();
   return text + "\n";
-}
-
-double number(const JsonValue& item, std::string_view key) {
-  const JsonValue* value = item.find(key);
-  const std::optional<double> found = value == nullptr ? std::nullopt : value->as_double();
-  if (!found) throw malformed(fmt::format("has no {}", key));
-  return *found;
-}
-
-// Reads one entry of a part and checks it against the plan.
-void read_entry(const JsonValue& item, const PairPlan& plan, const std::shared_ptr<const InputFile>& factors,
-                std::vector<FoundTensor>& found) {
-  const std::optional<std::uint64_t> index = item.find_u64("index");
-  if (!index || *index >= plan.tensors.size()) throw malformed("names a tensor that is not in the plan");
-  const PairTensor& pair = plan.tensors[static_cast<std::size_t>(*index)];
-  FoundTensor one;
-  one.done = true;
-  one.changed = item.find_true("changed");
-  one.is_noise = item.find_true("noise");
-  if (const std::optional<std::uint64_t> rank = item.find_u64("rank")) {
-    const std::uint64_t m = pair.rows, n = pair.columns;
-    one.rank = static_cast<std::size_t>(*rank);
-    one.in = static_cast<std::size_t>(item.find_u64("in").value_or(0));
-    one.out = static_cast<std::size_t>(item.find_u64("out").value_or(0));
-    one.offset = item.find_u64("offset").value_or(0);
-    const bool fits = is_matrix(pair) && one.rank > 0 && one.rank <= std::min(m, n) &&
-                      one.in == in_features(pair) && one.out == out_features(pair) &&
-                      one.offset <= factors->size() && bytes_of(one) <= factors->size() - one.offset;
-    if (!fits) throw malformed(fmt::format("'{}' is not as planned", escape_name(pair.name)));
-    one.report = {pair.module,
-                  static_cast<std::size_t>(m),
-                  static_cast<std::size_t>(n),
-                  one.rank,
-                  number(item, "norm"),
-                  number(item, "error"),
-                  number(item, "energy"),
-                  number(item, "gap"),
-                  {}};
-    if (const JsonValue* values = item.find("values")) {
-      for (const JsonValue& value : values->items())
-        one.report.values.push_back(value.as_double().value_or(0));
-    }
-    one.read = [factors](std::uint64_t at, std::span<std::byte> out) { factors->read_at(at, out); };
-  }
-  found[static_cast<std::size_t>(*index)] = std::move(one);
 }
 
 void read_part(const std::string& path, const PairPlan& plan, std::vector<FoundTensor>& found) {
@@ -108,7 +46,9 @@ void read_part(const std::string& path, const PairPlan& plan, std::vector<FoundT
   if (schema == nullptr || *schema != kSchema || tensors == nullptr)
     throw malformed("is not a part written by this version");
   const auto factors = std::make_shared<const InputFile>(join_path(path, kFactors));
-  for (const JsonValue& item : tensors->items()) read_entry(item, plan, factors, found);
+  const FoundFile file{factors->size(),
+                       [factors](std::uint64_t at, std::span<std::byte> out) { factors->read_at(at, out); }};
+  for (const JsonValue& item : tensors->items()) read_found(item, plan, file, found);
 }
 
 }  // namespace
@@ -154,12 +94,12 @@ void write_pair_part(const PartsFolder& folder, const Part& part, const std::vec
     std::vector<std::byte> buffer;
     for (const FoundTensor& one : found) {
       if (one.rank == 0) continue;
-      for (std::uint64_t at = 0; at < bytes_of(one); at += kPiece) {
-        buffer.resize(static_cast<std::size_t>(std::min<std::uint64_t>(kPiece, bytes_of(one) - at)));
+      for (std::uint64_t at = 0; at < factor_bytes(one); at += kPiece) {
+        buffer.resize(static_cast<std::size_t>(std::min<std::uint64_t>(kPiece, factor_bytes(one) - at)));
         one.read(one.offset + at, buffer);
         out.write_at(offset + at, buffer);
       }
-      offset += bytes_of(one);
+      offset += factor_bytes(one);
     }
     out.sync();
   }

@@ -11,6 +11,7 @@
 #include <cmath>
 
 #include "base/json_write.h"
+#include "base/sizes.h"
 #include "base/text.h"
 #include "cli/console.h"
 #include "cli/table.h"
@@ -205,11 +206,13 @@ std::string pair_json(const PairResult& result, const std::string& base, const s
 }
 
 std::string pair_plan_json(const PairPlan& plan, const std::vector<std::size_t>& units,
-                           const std::string& base, const std::string& tuned, const std::string& out) {
+                           const std::string& base, const std::string& tuned, const std::string& out,
+                           const PairFetch& fetch) {
   std::string text;
   JsonWriter json(text);
   begin_document(json, "pair").member("base", base).member("tuned", tuned).member("output", out);
   json.member("done", false);
+  if (!fetch.sequence.empty()) json.member("to_read", fetch.bytes);
   write_names(json, plan.seen);
   json.key("modules").begin_array();
   for (const std::size_t unit : units) {
@@ -225,6 +228,12 @@ std::string pair_plan_json(const PairPlan& plan, const std::vector<std::size_t>&
   }
   json.end_array().end_object();
   return text + "\n";
+}
+
+std::string to_read_text(const PairFetch& fetch) {
+  if (fetch.sequence.empty()) return "";
+  return fmt::format("would read {} in {} over the network\n", format_size(fetch.bytes),
+                     plural(fetch.files, "file"));
 }
 
 std::string comparison_text(const AdapterComparison& found) {

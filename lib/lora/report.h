@@ -10,6 +10,7 @@
 #include "lora/compare.h"
 #include "lora/extract.h"
 #include "lora/pair.h"
+#include "lora/pair_far.h"
 
 namespace mu {
 
@@ -37,9 +38,13 @@ std::string comparison_json(const AdapterComparison& found, const std::string& a
 std::string resized_text(const Resized& resized);
 std::string resized_json(const Resized& resized, const std::string& input, const std::string& out, bool done);
 
-// What would be compared, before anything large is read: those of the plan's tensors that `units` names.
+// What would be compared, before anything large is read: those of the plan's tensors that `units` names. `fetch` is
+// what of it would come over the network.
 std::string pair_plan_json(const PairPlan& plan, const std::vector<std::size_t>& units,
-                           const std::string& base, const std::string& tuned, const std::string& out);
+                           const std::string& base, const std::string& tuned, const std::string& out,
+                           const PairFetch& fetch);
+// A line; empty if nothing would come over the network.
+std::string to_read_text(const PairFetch& fetch);
 std::string pair_json(const PairResult& result, const std::string& base, const std::string& tuned,
                       const std::string& out, bool done,
                       const std::vector<std::pair<std::string, std::uint64_t>>& files);
