@@ -13,7 +13,7 @@
 #include "cli/progress.h"
 #include "lora-extract-options.h"
 #include "lora/low_rank.h"
-#include "lora/pair_far.h"
+#include "lora/pair_fetch.h"
 #include "lora/report.h"
 #include "model/hf_cache.h"
 #include "model/quant_summary.h"

@@ -10,7 +10,7 @@
 
 #include "base/json.h"
 #include "base/json_write.h"
-#include "lora/pair.h"
+#include "lora/found.h"
 
 namespace mu {
 

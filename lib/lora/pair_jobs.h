@@ -10,7 +10,7 @@
 #include <thread>
 #include <vector>
 
-#include "lora/pair_far.h"
+#include "lora/pair_fetch.h"
 #include "lora/pair_work.h"
 
 namespace mu {

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "lora/factors.h"
-#include "lora/pair.h"
+#include "lora/found.h"
 #include "lora/products.h"
 
 namespace mu {

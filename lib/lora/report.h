@@ -10,7 +10,7 @@
 #include "lora/compare.h"
 #include "lora/extract.h"
 #include "lora/pair.h"
-#include "lora/pair_far.h"
+#include "lora/pair_fetch.h"
 
 namespace mu {
 
