@@ -77,105 +77,140 @@ std::vector<const FarFile*> files_of(const std::vector<FarRange>& sequence) {
   return files;
 }
 
-// What earlier runs left.
-struct Before {
-  FetchMark mark;
-  std::vector<FoundTensor> found;
+class FarFactoriser {
+ public:
+  FarFactoriser(const Input& base, const Input& tuned, const PairPlan& plan, const PairFetch& fetch,
+                const PairRunOptions& options, const PairFetchRun& run, PartialOutput& partial)
+      : plan_(plan), fetch_(fetch), options_(options), run_(run), partial_(partial) {
+    continue_from_record();
+    work_.emplace(base, tuned, plan, options, store_, true);
+  }
+
+  void run(std::vector<FoundTensor>& found) {
+    take_earlier(found);
+    std::vector<std::vector<FarRange>> open;
+    for (const PairFetch::Job& job : open_) open.push_back(job.needs);
+    needs_.emplace(open);
+    const std::string folder = join_path(partial_.path(), "mirror");
+    make_folders(folder);
+    mirror_.emplace(folder, files_of(fetch_.sequence));
+    adopt();
+    PairJobs jobs(
+        open_, plan_, *work_, options_, found,
+        [&](const std::vector<std::size_t>& done) { settle(done, found); }, run_.on_found);
+    jobs.ready_until({mark_.range, mark_.at});
+    fetch(
+        fetch_.sequence, {.connections = run_.connections, .from = mark_, .on_bytes = run_.on_read},
+        [&](const FarBlock& block) { take(block); },
+        [&](const FetchMark& mark) {
+          mirror_->sync();
+          partial_.note(mark.text());
+          jobs.ready_until({mark.range, mark.at});
+        });
+    jobs.finish();
+    store_->finish();
+  }
+
+ private:
+  [[nodiscard]] std::shared_ptr<FactorFile> open_store() const {
+    return std::make_shared<FactorFile>(join_path(partial_.path(), "factors"));
+  }
+
+  // The record of an earlier run counts as a whole or not at all.
+  void continue_from_record() {
+    store_ = open_store();
+    try {
+      read_record();
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::kMalformed) throw;
+      partial_.restart();
+      store_ = open_store();
+      mark_ = {};
+      earlier_.assign(plan_.tensors.size(), {});
+    }
+  }
+
+  void read_record() {
+    earlier_.resize(plan_.tensors.size());
+    const FoundFile file{store_->size(), [store = store_](std::uint64_t at, std::span<std::byte> out) {
+                           store->read_at(at, out);
+                         }};
+    for (const std::string& line : partial_.lines()) {
+      if (const std::optional<FetchMark> mark = FetchMark::parse(line))
+        mark_ = *mark;
+      else
+        read_found(parse_json(line).root, plan_, file, earlier_);
+    }
+    if (mark_.range > fetch_.sequence.size()) throw malformed("has a mark of another sequence");
+  }
+
+  // What earlier runs found need not be done.
+  void take_earlier(std::vector<FoundTensor>& found) {
+    for (const PairFetch::Job& job : fetch_.jobs) {
+      FoundTensor& earlier = earlier_[job.unit];
+      if (!earlier.done) {
+        open_.push_back(job);
+        continue;
+      }
+      work_->know(earlier);
+      found[job.unit] = std::move(earlier);
+      const PairTensor& pair = plan_.tensors[job.unit];
+      if (options_.on_bytes) options_.on_bytes(size_of(pair, pair.tuned));
+    }
+    if (run_.on_found) run_.on_found();
+  }
+
+  // What earlier runs read for pairs that they did not come to.
+  void adopt() {
+    for (std::size_t i = 0; i <= mark_.range && i < fetch_.sequence.size(); ++i) {
+      FarRange there = fetch_.sequence[i];
+      if (i == mark_.range) there.size = mark_.at;
+      for (const FarRange& need : needs_->within(there)) mirror_->adopt(need);
+    }
+  }
+
+  void take(const FarBlock& block) {
+    const FarRange all{fetch_.sequence[block.range].file, block.offset, block.bytes.size()};
+    for (const FarRange& need : needs_->within(all))
+      mirror_->write(*need.file, need.offset,
+                     block.bytes.subspan(static_cast<std::size_t>(need.offset - block.offset),
+                                         static_cast<std::size_t>(need.size)));
+  }
+
+  void settle(const std::vector<std::size_t>& done, const std::vector<FoundTensor>& found) {
+    store_->sync();
+    for (const std::size_t i : done) {
+      const FoundTensor& one = found[open_[i].unit];
+      std::string line;
+      JsonWriter json(line, 0);
+      write_found(json, open_[i].unit, one, one.offset);
+      partial_.note(line);
+    }
+    for (const std::size_t i : done) {
+      for (const FarRange& range : needs_->finish(open_[i].needs)) mirror_->release(range);
+    }
+  }
+
+  const PairPlan& plan_;
+  const PairFetch& fetch_;
+  const PairRunOptions& options_;
+  const PairFetchRun& run_;
+  PartialOutput& partial_;
+  std::shared_ptr<FactorFile> store_;
+  FetchMark mark_;
+  std::vector<FoundTensor> earlier_;
+  std::vector<PairFetch::Job> open_;  // not done by earlier runs
+  std::optional<PairWork> work_;
+  std::optional<Needs> needs_;
+  std::optional<Mirror> mirror_;
 };
-
-// Throws kMalformed if the record does not fit.
-Before read_record(const PartialOutput& partial, const PairPlan& plan, const PairFetch& fetch,
-                   const std::shared_ptr<FactorFile>& store) {
-  Before before{.mark = {}, .found = std::vector<FoundTensor>(plan.tensors.size())};
-  const FoundFile file{store->size(),
-                       [store](std::uint64_t at, std::span<std::byte> out) { store->read_at(at, out); }};
-  for (const std::string& line : partial.lines()) {
-    if (const std::optional<FetchMark> mark = FetchMark::parse(line))
-      before.mark = *mark;
-    else
-      read_found(parse_json(line).root, plan, file, before.found);
-  }
-  if (before.mark.range > fetch.sequence.size()) throw malformed("has a mark of another sequence");
-  return before;
-}
-
-// What the mirror has of needs that are open.
-void adopt(Mirror& mirror, const Needs& needs, const PairFetch& fetch, const FetchMark& mark) {
-  for (std::size_t i = 0; i <= mark.range && i < fetch.sequence.size(); ++i) {
-    FarRange there = fetch.sequence[i];
-    if (i == mark.range) there.size = mark.at;
-    for (const FarRange& need : needs.within(there)) mirror.adopt(need);
-  }
-}
 
 }  // namespace
 
-void factorise_far(const Input& base, const Input& tuned, const PairPlan& plan, const PairFetch& fetched,
+void factorise_far(const Input& base, const Input& tuned, const PairPlan& plan, const PairFetch& fetch,
                    const PairRunOptions& options, const PairFetchRun& run, PartialOutput& partial,
                    std::vector<FoundTensor>& found) {
-  const auto open_store = [&] { return std::make_shared<FactorFile>(join_path(partial.path(), "factors")); };
-  std::shared_ptr<FactorFile> store = open_store();
-  Before before;
-  try {
-    before = read_record(partial, plan, fetched, store);
-  } catch (const Error& error) {
-    if (error.kind() != ErrorKind::kMalformed) throw;
-    partial.restart();
-    store = open_store();
-    before.found.resize(plan.tensors.size());
-  }
-  PairWork work(base, tuned, plan, options, store, true);
-  std::vector<PairFetch::Job> open;
-  std::vector<std::vector<FarRange>> open_needs;
-  for (const PairFetch::Job& job : fetched.jobs) {
-    FoundTensor& earlier = before.found[job.unit];
-    if (!earlier.done) {
-      open.push_back(job);
-      open_needs.push_back(job.needs);
-      continue;
-    }
-    work.know(earlier);
-    found[job.unit] = std::move(earlier);
-    if (options.on_bytes) options.on_bytes(size_of(plan.tensors[job.unit], plan.tensors[job.unit].tuned));
-  }
-  if (run.on_found) run.on_found();
-  const std::string folder = join_path(partial.path(), "mirror");
-  make_folders(folder);
-  Mirror mirror(folder, files_of(fetched.sequence));
-  Needs needs(open_needs);
-  adopt(mirror, needs, fetched, before.mark);
-  PairJobs jobs(
-      open, plan, work, options, found,
-      [&](const std::vector<std::size_t>& done) {
-        store->sync();
-        for (const std::size_t k : done) {
-          std::string line;
-          JsonWriter json(line, 0);
-          write_found(json, open[k].unit, found[open[k].unit], found[open[k].unit].offset);
-          partial.note(line);
-        }
-        for (const std::size_t k : done) {
-          for (const FarRange& range : needs.finish(open[k].needs)) mirror.release(range);
-        }
-      },
-      run.on_found);
-  jobs.ready_until({before.mark.range, before.mark.at});
-  fetch(
-      fetched.sequence, {.connections = run.connections, .from = before.mark, .on_bytes = run.on_read},
-      [&](const FarBlock& block) {
-        const FarRange all{fetched.sequence[block.range].file, block.offset, block.bytes.size()};
-        for (const FarRange& need : needs.within(all))
-          mirror.write(*need.file, need.offset,
-                       block.bytes.subspan(static_cast<std::size_t>(need.offset - block.offset),
-                                           static_cast<std::size_t>(need.size)));
-      },
-      [&](const FetchMark& mark) {
-        mirror.sync();
-        partial.note(mark.text());
-        jobs.ready_until({mark.range, mark.at});
-      });
-  jobs.finish();
-  store->finish();
+  FarFactoriser(base, tuned, plan, fetch, options, run, partial).run(found);
 }
 
 }  // namespace mu

@@ -6,11 +6,14 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <map>
+#include <memory>
 #include <numeric>
 
 #include "base/error.h"
 #include "fetch/far_files.h"
 #include "fetch/fetcher.h"
+#include "lora/pair.h"
 #include "testing.h"
 #include "weights/open/open.h"
 
@@ -75,8 +78,8 @@ struct Models {
       return open_input(path, StreamData::kCount);
     }
     files.push_back(std::make_unique<TestFile>(path, text, requests));
-    files.back()->far.version = sha256_of(text);
-    mount_far(path, {{"", files.back()->far}});
+    files.back()->version = sha256_of(text);
+    mount_far(path, {{"", *files.back()}});
     Input input = open_input(path, StreamData::kCount);
     requests.all.clear();
     return input;
@@ -240,7 +243,7 @@ TEST_CASE("pairs on other machines: a failing connection at every request") {
     };
     if (const std::optional<ErrorKind> error = error_of([&] { check_same(work.run({}, 1), expected); }))
       CHECK(error == ErrorKind::kTemporary);
-    there.requests.before_answer = [](std::size_t) {};
+    there.requests.before_answer = {};
     if (failed) check_same(work.run({}, 1), expected);
     CHECK(there.requests.bytes() <= work.fetch.bytes + kMaxUnpassed);
   }
