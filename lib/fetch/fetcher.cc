@@ -5,6 +5,7 @@
 #include "fetch/fetcher.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <deque>
@@ -25,7 +26,11 @@ namespace {
 
 constexpr std::uint64_t kInFlight = 24ULL << 20;  // bytes of all requests
 constexpr std::uint64_t kMinBlock = 256U << 10, kMaxBlock = 8ULL << 20;
-constexpr std::chrono::milliseconds kInterruptCheck{100};
+constexpr std::uint64_t kPassed = 8ULL << 20;  // bytes that pass together, if they come within kPassTime
+constexpr std::chrono::milliseconds kInterruptCheck{100}, kPassTime{1000};
+constexpr std::chrono::seconds kGrace{2};  // after a fault, for requests that are under way
+
+struct Abandoned {};  // ends a request that is under way after that
 
 double now_s() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -122,11 +127,15 @@ class Fetcher {
   void note_fault() {
     if (fault_) return;
     fault_ = std::current_exception();
+    give_up_at_ = std::chrono::steady_clock::now() + kGrace;
     if (options_.on_fault) options_.on_fault();
     changed_.notify_all();
   }
 
   void work() {
+    const AlsoCheck check([this] {
+      if (gives_up_) throw Abandoned{};
+    });
     std::unique_lock<std::mutex> lock(mutex_);
     while (true) {
       ++waiting_;
@@ -175,6 +184,7 @@ class Fetcher {
     while (blocks_.empty() ? !is_all_requested() : !fault_ || active_ != 0 || blocks_.front().taken) {
       note_interrupt();
       if (blocks_.empty() || !blocks_.front().taken) {
+        gives_up_ = fault_ && std::chrono::steady_clock::now() >= give_up_at_;
         changed_.wait_for(lock, kInterruptCheck);
         continue;
       }
@@ -216,7 +226,8 @@ class Fetcher {
   void pass_marks() {
     std::unique_lock<std::mutex> lock(mutex_);
     while (true) {
-      changed_.wait(lock, [this] { return ended_ || hashed_ != passed_bytes_; });
+      changed_.wait_for(lock, kPassTime, [this] { return ended_ || hashed_ - passed_bytes_ >= kPassed; });
+      if (!ended_ && hashed_ == passed_bytes_) continue;
       const bool is_last = ended_;
       if (hashed_ == passed_bytes_ && fault_) return;
       const FetchMark mark = mark_;
@@ -255,8 +266,10 @@ class Fetcher {
   std::deque<Block> blocks_;  // in order, from the first that is not hashed
   std::uint64_t requested_ = 0, hashed_ = 0, passed_bytes_ = 0;  // bytes of the sequence
   FetchMark mark_;                                               // behind what is hashed
-  std::exception_ptr fault_;                                     // the first
-  bool ended_ = false;                                           // nothing more will be hashed
+  std::atomic<bool> gives_up_ = false;
+  std::chrono::steady_clock::time_point give_up_at_{};  // if there is a fault
+  std::exception_ptr fault_;                            // the first
+  bool ended_ = false;                                  // nothing more will be hashed
   std::vector<std::thread> workers_;
 };
 

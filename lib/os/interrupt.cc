@@ -5,19 +5,24 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstdint>
 #include <cstdlib>
 #include <initializer_list>
+#include <utility>
 
 namespace mu {
 namespace {
 
-volatile std::sig_atomic_t noted_signal = 0;
+std::atomic<int> noted_signal{0};
 
 // Made by the first wait_readable(); the handler writes to it, so that the wait ends.
-volatile std::sig_atomic_t wake_fd = -1;
+std::atomic<int> wake_fd{-1};
+static_assert(std::atomic<int>::is_always_lock_free);  // a handler may use it then
+
+thread_local const std::function<void()>* also_check = nullptr;
 
 extern "C" void note_signal(int signal) {
   const int before = errno;
@@ -45,7 +50,16 @@ void install_signal_handlers() {
 }
 
 void check_interrupt() {
-  if (noted_signal != 0) throw Interrupted{noted_signal};
+  if (const int signal = noted_signal; signal != 0) throw Interrupted{signal};
+  if (also_check != nullptr) (*also_check)();
+}
+
+AlsoCheck::AlsoCheck(std::function<void()> check) : check_(std::move(check)) {
+  also_check = &check_;
+}
+
+AlsoCheck::~AlsoCheck() {
+  also_check = nullptr;
 }
 
 void wait_readable(int fd) {

@@ -4,6 +4,8 @@
 // their loops.
 #pragma once
 
+#include <functional>
+
 namespace mu {
 
 // Thrown by check_interrupt(). It is not a mu::Error: only cli::run catches it.
@@ -17,6 +19,18 @@ void install_signal_handlers();
 
 // Throws Interrupted when a signal was noted.
 void check_interrupt();
+
+// While it lives, check_interrupt() of this thread calls `check`, too, which throws to end what the thread waits for.
+class AlsoCheck {
+ public:
+  explicit AlsoCheck(std::function<void()> check);
+  AlsoCheck(const AlsoCheck&) = delete;
+  AlsoCheck& operator=(const AlsoCheck&) = delete;
+  ~AlsoCheck();
+
+ private:
+  std::function<void()> check_;
+};
 
 // Waits until something can be read from `fd`, or throws Interrupted. A signal that comes just before a
 // blocking read would be noticed only after it; this can't miss one.

@@ -192,7 +192,7 @@ TEST_CASE("fetch: blocks go on coming while passed() is under way") {
   Taker taker({file.all()});
   Gate passing;
   requests.before_answer = [&](std::size_t number) {
-    if (number != 0) passing.wait();
+    if (number > 1) passing.wait();
   };
   taker.before_pass = [&](std::size_t number) {
     if (number != 0) return;
@@ -377,6 +377,23 @@ TEST_CASE("fetch: the first of several faults is thrown") {
   CHECK(error_of([&] { taker.run(options); }) == ErrorKind::kTemporary);
   CHECK(taker.marks.empty());
   CHECK(requests.bytes() < kMaxUnpassed);
+}
+
+TEST_CASE("fetch: a request that does not end is given up some time after a fault") {
+  Requests requests;
+  const TestFile file("file", random_text(60 * kMiB, 1), requests);
+  requests.before_answer = [&](std::size_t number) {
+    if (number == 1) throw Error(ErrorKind::kRemote, "no such file");
+    // As one that waits for a server that fails.
+    if (number == 0)
+      for (Gate never;; check_interrupt()) {
+        std::unique_lock<std::mutex> lock(never.mutex);
+        never.changed.wait_for(lock, std::chrono::milliseconds(10));
+      }
+  };
+  Taker taker({file.all()});
+  CHECK(error_of([&] { taker.run(); }) == ErrorKind::kRemote);
+  CHECK(taker.marks.empty());
 }
 
 TEST_CASE("fetch: a signal ends it, and what was taken passes") {
