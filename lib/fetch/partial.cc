@@ -418,8 +418,7 @@ void PartialOutput::remove() {
 
 // A name that would be too long is cut and told apart by its hash.
 std::string PartialOutput::path_of(const std::string& target) {
-  const Fd folder(::open(target.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-  if (folder.get() >= 0 && is_mount_root(folder.get())) return join_path(target, kPartialInside);
+  if (is_mount_point(target)) return join_path(target, kPartialInside);
   std::string name(base_name(target));
   if (name.size() + kSuffix.size() > kLongestName) {
     Sha256 hash;

@@ -76,6 +76,11 @@ bool is_mount_root(int fd, MountLook look) {
   return above.get() >= 0 && is_other_mount(above.get(), fd);
 }
 
+bool is_mount_point(const std::string& path) {
+  const Fd folder(::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  return folder.get() >= 0 && is_mount_root(folder.get());
+}
+
 std::optional<EntryStatus> find_entry_status(int folder, const std::string& name, MountLook look) {
   if (look == MountLook::kByNumber) return entry_by_number(folder, name);
   struct statx found {};

@@ -18,6 +18,9 @@ enum class MountLook : std::uint8_t { kByMark, kByNumber };
 // True where an open folder is the root of a mount. False when neither way tells.
 bool is_mount_root(int fd, MountLook look = MountLook::kByMark);
 
+// The same for what a path leads to; false where that is not a folder.
+bool is_mount_point(const std::string& path);
+
 struct EntryStatus {
   struct stat status {};
   bool is_mount = false;

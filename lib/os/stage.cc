@@ -17,6 +17,9 @@
 // The constructors remove what killed runs left (clean_stale_stages): a stage whose owner is gone, and a
 // folder that was renamed aside, which is put back if its target is missing. Whose stage it is follows from
 // its name, never from a lock; one of another host is taken to be in use for a day.
+//
+// A stage in a lasting place holds what was written, and only that. Before it is exchanged with an old folder, or its files
+// are, it becomes an ordinary stage: else a later process would go on with what was replaced.
 #include "os/stage.h"
 
 #include <fcntl.h>
@@ -34,6 +37,7 @@
 #include "os/blobs.h"
 #include "os/copy.h"
 #include "os/folder.h"
+#include "os/mounts.h"
 #include "os/remove_tree.h"
 #include "os/rename.h"
 #include "os/stage_name.h"
@@ -51,12 +55,6 @@ void require_parent(const std::string& path) {
   const std::string parent = parent_of(path);
   if (!is_folder(parent))
     throw io_error("write there", exists(parent) ? ENOTDIR : ENOENT, escape_name(parent));
-}
-
-bool is_mount_point(const std::string& path) {
-  struct statx info {};
-  if (::statx(AT_FDCWD, path.c_str(), 0, STATX_BASIC_STATS, &info) != 0) return false;
-  return (info.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
 }
 
 void rename_or_throw(const std::string& from, const std::string& to) {
@@ -93,6 +91,20 @@ OutputFile create_file(const std::string& path) {
   return {std::move(fd), path};
 }
 
+// A file of an earlier process, or a new one. It has no other name: a hard link would be to a file of somebody else.
+OutputFile reopen_file(const std::string& path) {
+  const std::optional<struct stat> status = find_status(path, false);
+  if (!status) return create_file(path);
+  Fd fd(::open(path.c_str(), O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  if (fd.get() < 0 && errno != ELOOP) throw io_error("write", errno, escape_name(path));
+  struct stat opened {};
+  if (fd.get() < 0 || ::fstat(fd.get(), &opened) != 0 || !S_ISREG(opened.st_mode) || opened.st_nlink != 1)
+    throw refused("is not a file that an earlier run left here")
+        .in_file(escape_name(path))
+        .hint("--force starts anew");
+  return {std::move(fd), path};
+}
+
 void make_folder(const std::string& path) {
   if (::mkdir(path.c_str(), 0777) != 0) throw io_error("make the folder", errno, escape_name(path));
 }
@@ -101,8 +113,18 @@ void make_folder(const std::string& path) {
 void make_folders_below(const std::string& root, const std::string& name) {
   for (std::size_t slash = name.find('/'); slash != std::string::npos; slash = name.find('/', slash + 1)) {
     const std::string folder = join_path(root, name.substr(0, slash));
-    if (!is_folder(folder)) make_folder(folder);
+    const std::optional<struct stat> status = find_status(folder, false);
+    if (!status || !S_ISDIR(status->st_mode)) make_folder(folder);
   }
+}
+
+const std::string& safe_name(const std::string& name) {
+  const std::vector<std::string_view> parts = split(name, '/');
+  const bool unsafe = std::any_of(parts.begin(), parts.end(), [](std::string_view part) {
+    return part.empty() || part == "." || part == ".." || part.find('\0') != std::string_view::npos;
+  });
+  if (unsafe) throw refused("the name '" + escape_name(name) + "' leads out of the folder");
+  return name;
 }
 
 // Our own stage: no folder in it is one of somebody else's, or a link.
@@ -202,19 +224,19 @@ void clean_stale_stages(const std::string& folder) {
   }
 }
 
-StagedFile::StagedFile(const std::string& target, bool force)
-    : target_(real_target(target)), force_(force), file_(Fd(), "") {
+StagedFile::StagedFile(const std::string& target, bool force, const std::string& lasting)
+    : target_(real_target(target)), force_(force), lasts_(!lasting.empty()), file_(Fd(), "") {
   require_parent(target_);
   if (is_folder(target_)) throw refused("is a folder").in_file(escape_name(target_));
   if (!force && exists(target_)) throw already_exists(target_, "already exists");
   if (const std::optional<struct stat> status = find_status(target_); status && !S_ISREG(status->st_mode))
     throw refused("is not a regular file").in_file(escape_name(target_));
-  stage_ = stage_beside(target_);
-  file_ = create_file(stage_);
+  stage_ = lasts_ ? lasting : stage_beside(target_);
+  file_ = lasts_ ? reopen_file(stage_) : create_file(stage_);
 }
 
 StagedFile::~StagedFile() {
-  if (!committed_) ::unlink(stage_.c_str());
+  if (!committed_ && !lasts_) ::unlink(stage_.c_str());
 }
 
 void StagedFile::commit() {
@@ -232,11 +254,15 @@ void StagedFile::commit() {
 void require_free_folder(const std::string& target, bool force) {
   if (!exists(target)) return;
   if (!is_folder(target)) throw refused("is not a folder").in_file(escape_name(target));
-  if (!force && !list_folder(target).empty()) throw already_exists(target, "is not empty");
+  if (force) return;
+  const bool is_mount = is_mount_point(target);
+  for (const FolderEntry& entry : list_folder(target)) {
+    if (!is_mount || entry.name != kPartialInside) throw already_exists(target, "is not empty");
+  }
 }
 
-StagedFolder::StagedFolder(const std::string& target, bool force)
-    : target_(real_target(target)), force_(force) {
+StagedFolder::StagedFolder(const std::string& target, bool force, const std::string& lasting)
+    : target_(real_target(target)), force_(force), lasts_(!lasting.empty()) {
   require_parent(target_);
   if (exists(target_)) {
     if (is_folder(target_)) clean_stale_stages(target_);
@@ -244,27 +270,36 @@ StagedFolder::StagedFolder(const std::string& target, bool force)
     in_place_ = is_mount_point(target_);
     if (force) planned_ = Inventory(target_);
   }
-  if (in_place_) {
-    stage_ = join_path(target_, stage_name("out", StageKind::kStage));
-  } else {
-    stage_ = stage_beside(target_);
-  }
-  make_folder(stage_);
+  stage_ = lasts_ ? lasting : own_place();
+  if (const std::optional<struct stat> status = find_status(stage_, false);
+      !status || !S_ISDIR(status->st_mode))
+    make_folder(stage_);
 }
 
 StagedFolder::~StagedFolder() {
-  if (!committed_) remove_quietly(stage_);
+  if (!committed_ && !lasts_) remove_quietly(stage_);
+}
+
+std::string StagedFolder::own_place() const {
+  return in_place_ ? join_path(target_, stage_name("out", StageKind::kStage)) : stage_beside(target_);
 }
 
 OutputFile StagedFolder::create(const std::string& name) {
-  const std::vector<std::string_view> parts = split(name, '/');
-  const bool unsafe = std::any_of(parts.begin(), parts.end(), [](std::string_view part) {
-    return part.empty() || part == "." || part == ".." || part.find('\0') != std::string_view::npos;
-  });
-  if (unsafe) throw refused("the name '" + escape_name(name) + "' leads out of the folder");
-  make_folders_below(stage_, name);
   created_.push_back(name);
+  prepare(name);
   return create_file(join_path(stage_, name));
+}
+
+OutputFile StagedFolder::reopen(const std::string& name) {
+  created_.push_back(name);
+  make_folders_below(stage_, safe_name(name));
+  return reopen_file(join_path(stage_, name));
+}
+
+// Makes room for a file of that name.
+void StagedFolder::prepare(const std::string& name) {
+  make_folders_below(stage_, safe_name(name));
+  if (lasts_) remove_tree(join_path(stage_, name));
 }
 
 std::string StagedFolder::path_of(const std::string& name) const {
@@ -274,17 +309,45 @@ std::string StagedFolder::path_of(const std::string& name) const {
 void StagedFolder::keep(const std::string& name) {
   if (in_place_) return;  // it stays where it is
   kept_.push_back(name);
-  make_folders_below(stage_, name);
+  prepare(name);
   link_or_copy(join_path(target_, name), join_path(stage_, name));
 }
 
 void StagedFolder::adopt(const std::string& path, const std::string& name) {
   created_.push_back(name);
-  make_folders_below(stage_, name);
+  prepare(name);
   link_or_copy(path, join_path(stage_, name));
 }
 
+// Files and folders that an earlier process made and this one did not. Lists are short: files of a model.
+void StagedFolder::remove_unnamed(const std::string& prefix) {
+  const auto is_named = [this](const std::string& path, const FolderEntry& entry) {
+    const auto same = [&](const std::string& name) {
+      return name == path || (entry.kind == FolderEntry::Kind::kFolder && name.starts_with(path + "/"));
+    };
+    return std::any_of(created_.begin(), created_.end(), same) ||
+           std::any_of(kept_.begin(), kept_.end(), same);
+  };
+  for (const FolderEntry& entry : list_folder(join_path(stage_, prefix))) {
+    const std::string path = prefix + entry.name;
+    if (!is_named(path, entry)) {
+      remove_tree(join_path(stage_, path));
+    } else if (entry.kind == FolderEntry::Kind::kFolder) {
+      remove_unnamed(path + "/");
+    }
+  }
+}
+
+void StagedFolder::leave_lasting() {
+  if (!lasts_) return;
+  const std::string place = own_place();
+  rename_or_throw(stage_, place);
+  stage_ = place;
+  lasts_ = false;
+}
+
 void StagedFolder::commit(const std::vector<std::string>& removed) {
+  if (lasts_) remove_unnamed("");
   sync_folders(stage_);
   if (in_place_) return commit_in_place(removed);
   const std::optional<struct stat> old = find_status(target_);
@@ -296,6 +359,7 @@ void StagedFolder::commit(const std::vector<std::string>& removed) {
     if (errno != ENOTEMPTY && errno != EEXIST)
       throw io_error("rename into place", errno, escape_name(target_));
     if (!force_) throw already_exists(target_, "exists by now");
+    leave_lasting();
     replaced = exchange();
   }
   committed_ = true;
@@ -329,6 +393,7 @@ std::string StagedFolder::exchange() {
 }
 
 bool StagedFolder::commit_if_first() {
+  if (lasts_) remove_unnamed("");
   sync_folders(stage_);
   if (::rename(stage_.c_str(), target_.c_str()) != 0) {
     if (errno == ENOTEMPTY || errno == EEXIST) return false;
@@ -341,6 +406,7 @@ bool StagedFolder::commit_if_first() {
 
 // File by file. What was there is moved into the stage, which is emptied like a folder that was replaced.
 void StagedFolder::commit_in_place(const std::vector<std::string>& removed) {
+  leave_lasting();
   for (const std::string& name : created_) {
     make_folders_below(target_, name);
     exchange_or_throw(join_path(stage_, name), join_path(target_, name));

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "os/folder.h"
+#include "os/stage.h"
 
 namespace mu {
 namespace {
@@ -44,6 +45,7 @@ class Replacing {
   void look(const std::string& prefix) {
     for (const FolderEntry& entry : list_folder(join_path(out_, prefix))) {
       const std::string name = prefix + entry.name;
+      if (name == kPartialInside) continue;
       if (entry.kind == FolderEntry::Kind::kFolder) {
         if (entry.is_link || !folders_.contains(name))
           throw refused("holds the folder '" + escape_name(name) + "', which st-pack did not write")

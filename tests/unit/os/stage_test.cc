@@ -2,6 +2,8 @@
 #include "os/stage.h"
 
 #include <doctest/doctest.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -363,4 +365,123 @@ TEST_CASE("stage: a write that fails leaves nothing behind") {
   });
   CHECK(WEXITSTATUS(status) == 42);
   CHECK(entries(folder) == 0);
+}
+
+TEST_CASE("stage: a lasting place keeps what was written, and a later process goes on with it") {
+  const TempFolder folder, place;
+  const std::string lasting = place / "output";
+  SUBCASE("a file") {
+    {
+      StagedFile staged(folder / "f", false, lasting);
+      write(staged.file(), "half of a");
+    }
+    CHECK(get(lasting) == "half of a");
+    CHECK(entries(folder) == 0);
+    StagedFile staged(folder / "f", false, lasting);
+    staged.file().write_at(8, as_bytes("whole"));
+    staged.commit();
+    CHECK(get(folder / "f") == "half of whole");
+  }
+  SUBCASE("a folder") {
+    {
+      StagedFolder staged(folder / "d", false, lasting);
+      write(staged.reopen("sub/weights"), "half of a");
+      write(staged.create("text"), "longer than the next");
+      write(staged.create("gone/with/it"), "x");
+      write(staged.create("gone too"), "x");
+    }
+    CHECK(entries(folder) == 0);
+    StagedFolder staged(folder / "d", false, lasting);
+    staged.reopen("sub/weights").write_at(8, as_bytes("whole"));
+    write(staged.create("text"), "short");
+    staged.commit({});
+    CHECK(get(folder / "d/sub/weights") == "half of whole");
+    CHECK(get(folder / "d/text") == "short");
+    CHECK(list_folder(folder / "d").size() == 2);
+  }
+  CHECK(entries(folder) == 1);
+  CHECK(entries(place) == 0);
+}
+
+TEST_CASE("stage: what lies in a lasting place and no run wrote is not written through") {
+  const TempFolder folder, place, other;
+  const std::string lasting = place / "output";
+  put(other / "precious", "precious");
+  ::mkdir(lasting.c_str(), 0777);
+  StagedFolder staged(folder / "d", false, lasting);
+  SUBCASE("a link") {
+    REQUIRE(::symlink((other / "precious").c_str(), (lasting + "/f").c_str()) == 0);
+  }
+  SUBCASE("a hard link") {
+    REQUIRE(::link((other / "precious").c_str(), (lasting + "/f").c_str()) == 0);
+  }
+  CHECK(error_of([&] { staged.reopen("f"); }) == ErrorKind::kRefused);
+  write(staged.create("f"), "ours");
+  REQUIRE(::symlink(other.path().c_str(), (lasting + "/sub").c_str()) == 0);
+  CHECK(error_of([&] { staged.create("sub/precious"); }) == ErrorKind::kIo);
+  CHECK(get(other / "precious") == "precious");
+}
+
+TEST_CASE("stage: files of parts and of the old folder are linked anew into a lasting place") {
+  const TempFolder folder, place;
+  const std::string lasting = place / "output";
+  put(folder / "part", "part");
+  {
+    StagedFolder staged(folder / "d", false, lasting);
+    staged.adopt(folder / "part", "weights");
+  }
+  StagedFolder staged(folder / "d", false, lasting);
+  staged.adopt(folder / "part", "weights");
+  staged.commit({});
+  CHECK(get(folder / "d/weights") == "part");
+  ::unlink((folder / "d/weights").c_str());
+  CHECK(get(folder / "part") == "part");
+}
+
+TEST_CASE("stage: from a lasting place an old folder is replaced, and nothing of it stays there") {
+  const TempFolder folder, place;
+  const std::string lasting = place / "output";
+  ::mkdir((folder / "d").c_str(), 0777);
+  put(folder / "d/weights", "old");
+  put(folder / "d/notes", "mine");
+  SUBCASE("in one step") {}
+  SUBCASE("in two") {
+    disable_exchange_for_tests(true);
+  }
+  {
+    CHECK(error_of([&] { StagedFolder(folder / "d", false, lasting); }) == ErrorKind::kRefused);
+    StagedFolder staged(folder / "d", true, lasting);
+    write(staged.create("weights"), "new");
+    staged.keep("notes");
+    staged.commit({});
+  }
+  disable_exchange_for_tests(false);
+  CHECK(get(folder / "d/weights") == "new");
+  CHECK(get(folder / "d/notes") == "mine");
+  CHECK(entries(folder) == 1);
+  CHECK(entries(place) == 0);
+}
+
+TEST_CASE("stage: a partial output in a mount point does not count as something in it") {
+  const int result = result_of_child([] {
+    const TempFolder folder;
+    const std::string out = folder / "out", lasting = out + "/.partial/output";
+    ::mkdir(out.c_str(), 0777);
+    if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+        ::mount("tmpfs", out.c_str(), "tmpfs", 0, "size=1m") != 0)
+      return kChildSkipped;
+    make_folders(out + "/.partial");
+    {
+      StagedFolder staged(out, false, lasting);
+      write(staged.reopen("weights"), "half");
+    }
+    StagedFolder staged(out, false, lasting);
+    write(staged.reopen("weights"), "whol");
+    staged.commit({});
+    const bool good = get(out + "/weights") == "whol" && list_folder(out + "/.partial").empty() &&
+                      error_of([&] { StagedFolder(out, false, lasting); }) == ErrorKind::kRefused;
+    ::umount(out.c_str());
+    return good ? kChildPassed : 1;
+  });
+  CHECK((result == kChildPassed || result == kChildSkipped));
 }
