@@ -139,6 +139,30 @@ std::string escape_name(std::string_view name) {
   return out;
 }
 
+// Control characters must not reach a terminal: $'…' writes them as numbers (bash, zsh, ksh).
+std::string shell_word(std::string_view text) {
+  const auto is_plain = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           std::string_view("_./-:@%+,=").find(c) != std::string_view::npos;
+  };
+  if (!text.empty() && text.front() != '=' && std::all_of(text.begin(), text.end(), is_plain))
+    return std::string(text);
+  const auto is_control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; };
+  const bool numbers = std::any_of(text.begin(), text.end(), is_control) || find_invalid_utf8(text);
+  std::string word = numbers ? "$'" : "'";
+  for (const char c : text) {
+    if (c == '\'')
+      word += numbers ? "\\'" : "'\\''";
+    else if (numbers && c == '\\')
+      word += "\\\\";
+    else if (numbers && !(c >= 0x20 && c < 0x7F))
+      word += fmt::format("\\{:03o}", static_cast<unsigned char>(c));
+    else
+      word += c;
+  }
+  return word += '\'';
+}
+
 std::string quoted_name(std::string_view name) {
   return "'" + escape_name(name) + "'";
 }

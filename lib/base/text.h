@@ -29,6 +29,8 @@ void append_utf8(std::string& out, char32_t code_point);
 std::string escape_name(std::string_view name);
 // The same between quotation marks, as messages name tensors and settings: 'x.weight'.
 std::string quoted_name(std::string_view name);
+// As one word of a command for a shell, in quotes where it needs them.
+std::string shell_word(std::string_view text);
 
 // Columns a terminal uses for escaped UTF-8 text: 0 for combining marks, 2 for wide East Asian and emoji.
 std::size_t display_width(std::string_view text);

@@ -4,6 +4,7 @@
 
 #include <array>
 
+#include "base/text.h"
 #include "card/card_text.h"
 #include "card/markdown.h"
 
@@ -167,17 +168,6 @@ std::uint64_t served_rank(std::uint64_t rank) {
     if (rank <= step) return step;
   }
   return rank;
-}
-
-// Quotes an argument for the shell; ids and names of folders rarely need quotes.
-std::string shell_word(const std::string& text) {
-  if (!text.empty() && text.front() != '-' &&
-      text.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-") ==
-          std::string::npos)
-    return text;
-  std::string out = "'";
-  for (const char c : text) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return out + "'";
 }
 
 std::string serving(const CardFacts& facts) {

@@ -274,6 +274,7 @@ void App::parse(int argc, const char* const* argv) {
     out(options_json());
     throw ExitNow{0};
   }
+  console().command.assign(argv, argv + argc);
   take_color(argc, argv);
   try {
     std::vector<std::string> options = take_operands(argc, argv);

@@ -129,6 +129,21 @@ void print_detail(std::string_view text) {
   if (console().verbose > 0) print_line("", "", text);
 }
 
+namespace {
+std::string& last_note() {
+  static std::string text;
+  return text;
+}
+}  // namespace
+
+void note_at_end(std::string text) {
+  last_note() = std::move(text);
+}
+
+void print_note_at_end() {
+  if (const std::string text = std::exchange(last_note(), {}); !text.empty()) print_note(text);
+}
+
 bool out_is_terminal() {
   static const bool terminal = ::isatty(STDOUT_FILENO) == 1;
   return terminal;

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/error.h"
 
@@ -16,6 +17,7 @@ enum class ColorMode : std::uint8_t { kAuto, kAlways, kNever };
 // How loud the program is and how it may look; set once from the common options.
 struct ConsoleSettings {
   std::string program;
+  std::vector<std::string> command;  // as the user wrote it, the program's name first
   bool quiet = false;
   int verbose = 0;
   ColorMode color = ColorMode::kAuto;
@@ -34,6 +36,10 @@ void print_error(const Error& error);       // the same, its hint set off
 void print_warning(std::string_view text);  // "program: warning: …", unless quiet
 void print_note(std::string_view text);     // unless quiet
 void print_detail(std::string_view text);   // with -v
+
+// Keeps a note that cli::run prints behind the error that the program ends with. The last one counts.
+void note_at_end(std::string text);
+void print_note_at_end();
 
 bool out_is_terminal();
 bool err_is_terminal();

@@ -65,18 +65,22 @@ int run(std::string_view program, const std::function<int()>& body) {
   fill_closed_streams();
   install_signal_handlers();
   console().program = program;
+  int code = 0, signal = 0;
   try {
-    return guarded(body);
+    code = guarded(body);
   } catch (const Interrupted& interrupted) {
-    raise_again(interrupted.signal);
+    signal = interrupted.signal;
   } catch (const BrokenPipe&) {
-    raise_again(SIGPIPE);
+    signal = SIGPIPE;
   } catch (const Error& error) {  // stdout failed while another end was reported
-    return report(error);
+    code = report(error);
   } catch (const std::exception& fault) {
     print_error(fmt::format("internal error: {}; please report it", fault.what()));
-    return exit_code(ErrorKind::kIo);
+    code = exit_code(ErrorKind::kIo);
   }
+  print_note_at_end();
+  if (signal != 0) raise_again(signal);
+  return code;
 }
 
 int for_each_operand(const std::vector<std::string>& operands,

@@ -62,3 +62,19 @@ TEST_CASE("error: context is added once, the nearest first") {
   CHECK(std::string(error.what()) == "x: byte 3: is wrong; mend it");
   CHECK(exit_code(ErrorKind::kTemporary) == 75);
 }
+
+TEST_CASE("text: a word for the shell is in quotes where it needs them, and without control characters") {
+  const std::pair<std::string_view, std::string_view> table[] = {
+      {"hf://o/n@main:0.5", "hf://o/n@main:0.5"},
+      {"--dtype=bf16", "--dtype=bf16"},
+      {"", "''"},
+      {"=cat", "'=cat'"},
+      {"a b", "'a b'"},
+      {"$(rm -r ~)*", "'$(rm -r ~)*'"},
+      {"it's", "'it'\\''s'"},
+      {"\xc3\xa4", "'\xc3\xa4'"},
+      {"a\n'\\\x1b[", "$'a\\012\\'\\\\\\033['"},
+      {"\xff", "$'\\377'"},
+  };
+  for (const auto& [text, word] : table) CHECK(shell_word(text) == word);
+}

@@ -187,5 +187,27 @@ TEST_CASE("console: colour is on or off as asked") {
   CHECK(paint(ColorMode::kAlways).out == "\x1b[31mx\x1b[0m");
 }
 
+TEST_CASE("run: the note for the end comes behind the error, also of a signal, and not with -q") {
+  const auto ends = [](ErrorKind kind) {
+    note_at_end("first");
+    note_at_end("to continue: prog");
+    return throw_kind(kind);
+  };
+  const Ended failed = run_in_child([&] { return ends(ErrorKind::kTemporary); });
+  CHECK(failed.err == "prog: file: message\nprog: to continue: prog\n");
+  CHECK(failed.code == 75);
+  const Ended interrupted = run_in_child([]() -> int {
+    note_at_end("to continue: prog");
+    throw Interrupted{SIGTERM};
+  });
+  CHECK(interrupted.err == "prog: to continue: prog\n");
+  CHECK(interrupted.signal == SIGTERM);
+  const Ended quiet = run_in_child([&] {
+    console().quiet = true;
+    return ends(ErrorKind::kIo);
+  });
+  CHECK(quiet.err == "prog: file: message\n");
+}
+
 }  // namespace
 }  // namespace mu
