@@ -31,7 +31,7 @@ namespace {
 // `plain`: gets what decides the values of quantised weights that were made plain; null: they stay as they are.
 Input open_prepared(const std::string& path, std::string* plain) {
   if (path == "-") throw usage("--base and --tuned can't be standard input");
-  Input input = open_operand(path, StreamData::kCount);
+  Input input = open_operand(path, StreamData::kCount, {.beside = true});
   const bool make_plain = plain != nullptr && sum_up_quantised(input).has_value();
   const Prepared prepared = prepare_model(input, {.make_plain = make_plain});
   for (const std::string& note : prepared.notes) print_note(fmt::format("{}: {}", escape_name(path), note));

@@ -127,6 +127,7 @@ Extraction extract_adapter(const std::string& path, const ExtractOptions& option
   const std::string place = place_of(path, options.adapter);
   FolderOptions folder_options;
   if (place == path) folder_options.adapter = options.adapter;
+  folder_options.beside = true;
   result.input = open_input(place, StreamData::kSpool, folder_options);
   Input& input = result.input;
   result.notes = prepare_model(input, {.selects = true, .leading_wrappers = false}).notes;

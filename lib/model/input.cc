@@ -405,7 +405,7 @@ Input open_input(const std::string& path, StreamData stdin_data, const FolderOpt
     input.weights = input.choice.is_index ? open_sharded(path, options.key) : open_weights(path, options.key);
   }
   require_key_used(input, options.key);
-  if (!is_far_name(path)) read_beside(input, {path});  // of what lies elsewhere, only what is named
+  if (options.beside || !is_far_name(path)) read_beside(input, {path});
   return input;
 }
 
@@ -422,9 +422,9 @@ Input open_inputs(const std::vector<std::string>& operands, StreamData stdin_dat
     }
   }
   if (paths.size() == 1 && arrays.empty()) {
-    Input input = open_input(paths.front(), stdin_data, options);
-    if (!input.folder && is_far_name(paths.front())) read_beside(input, paths);
-    return input;
+    FolderOptions one = options;
+    one.beside = true;
+    return open_input(paths.front(), stdin_data, one);
   }
   refuse_folder_options(options);
   Input input;

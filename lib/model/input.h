@@ -64,6 +64,7 @@ struct FolderOptions {
   std::string key{};
   std::string adapter{};    // which adapter, for the ranks of a LoRA run; empty: the only one
   bool everything = false;  // for ranks: the tensors of the optimizer, too
+  bool beside = false;      // of one file on another machine, the configs beside it are read, as of one here
   // What the components of the model become. A folder that consists of nothing else is one list of tensors,
   // whose names begin with those of the folders, unless they are wanted apart.
   enum class Components : std::uint8_t {

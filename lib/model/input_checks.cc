@@ -26,6 +26,13 @@ void require_model(const Input& input, std::string_view advice) {
 
 void require_sound(const Input& input) {
   input.weights.findings.throw_if_unloadable();
+  // Where a storage begins stands before it alone, so each would cost a request.
+  for (const WeightsFile& file : input.weights.files) {
+    if (file.object && file.object->container == TorchContainer::kLegacy && file.file && file.file->far())
+      throw malformed("is not a zip archive but a torch file of the old kind, which can't be read by ranges")
+          .in_file(escape_name(file.name))
+          .hint("download it, then name the copy");
+  }
   for (const Finding& finding : input.folder_findings.list()) {
     if (finding.rule == "MD-JSON") throw malformed(finding.message).in_file(escape_name(finding.file));
   }

@@ -154,12 +154,16 @@ void InputFile::park() {
 
 std::shared_ptr<const Fd> InputFile::fd() const {
   if (far_ != nullptr)
-    throw malformed("is on another machine: download it first").in_file(escape_name(path_));
+    throw malformed("holds what can't be read by ranges")
+        .in_file(escape_name(path_))
+        .hint("download it, then name the copy");
   return fd_ ? fd_ : parked_files().open(*this);
 }
 
 std::string InputFile::read_start(std::uint64_t limit) const {
+  constexpr std::uint64_t kFarStart = 4096;  // bytes, of a file whose kind is not known yet
   if (far_ != nullptr && !far_->start.empty()) return std::string(far_->start.substr(0, limit));
+  if (far_ != nullptr) limit = std::min(limit, kFarStart);
   std::string start(static_cast<std::size_t>(std::min(size_, limit)), '\0');
   read_at(0, std::as_writable_bytes(std::span(start)));
   return start;

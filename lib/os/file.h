@@ -73,7 +73,7 @@ class InputFile {
 
   [[nodiscard]] const std::string& path() const { return path_; }
   [[nodiscard]] std::uint64_t size() const { return size_; }  // bytes, when it was opened
-  // Its first bytes, up to `limit`; of a file on another machine, the ones that were fetched already, if any.
+  // Its first bytes, up to `limit`; of a file on another machine, the ones that were fetched already, or some KB.
   [[nodiscard]] std::string read_start(std::uint64_t limit) const;
   [[nodiscard]] FileId id() const { return id_; }
   // The mounted file that is read; null for one on this machine, or a copy here.

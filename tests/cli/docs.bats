@@ -78,7 +78,7 @@ recipes() {
 
 @test "man pages: the cookbook and the two ways of modelutils(7) run as printed" {
   no_sanitizer  # what documents show is the same in every build
-  for page in modelutils-cookbook.7:30 modelutils.7:2; do
+  for page in modelutils-cookbook.7:31 modelutils.7:2; do
     mkdir "$BATS_TEST_TMPDIR/${page%:*}"
     cd "$BATS_TEST_TMPDIR/${page%:*}"
     scene

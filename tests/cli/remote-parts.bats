@@ -241,3 +241,29 @@ PY
   [ ! -e x ]
   [ "$(hub_count)" = 0 ]
 }
+
+@test "torch files: a zip is read by ranges; an old one and compressed members are refused by name" {
+  cp -r "$FIXTURES/torch/model-sharded" copy
+  published copy ada/tiny
+  download .gitattributes
+  alike st-pack copy
+  rm -r there
+  bin=$(basename "$(ls copy/*.bin | head -1)")
+  python3 - "copy/$bin" <<'PY'
+import sys, zipfile
+source = zipfile.ZipFile(sys.argv[1])
+with zipfile.ZipFile("deflated.bin", "w", zipfile.ZIP_DEFLATED) as out:
+    for item in source.infolist():
+        out.writestr(item.filename, source.read(item))
+PY
+  mv deflated.bin "copy/$bin"
+  expect 0 hub-push -q copy ada/tiny
+  expect 4 st-pack hf://ada/tiny -o there
+  has stderr "$bin: holds what can't be read by ranges"
+  has stderr "download it"
+  expect 4 st-pack "hf://ada/tiny/$bin" -o there
+  published "$FIXTURES/torch/legacy.pt" ada/old
+  expect 4 st-pack hf://ada/old/legacy.pt -o there
+  has stderr "legacy.pt: is not a zip archive"
+  [ ! -e there ]
+}
