@@ -24,13 +24,17 @@
 namespace mu {
 namespace {
 
-constexpr std::uint64_t kInFlight = 24ULL << 20;  // bytes of all requests
-constexpr std::uint64_t kMinBlock = 256U << 10, kMaxBlock = 8ULL << 20;
-constexpr std::uint64_t kPassed = 8ULL << 20;  // bytes that pass together, if they come within kPassTime
+constexpr std::uint64_t kPassed = 4ULL << 20;  // bytes that pass together, if they come within kPassTime
 constexpr std::chrono::milliseconds kInterruptCheck{100}, kPassTime{1000};
 constexpr std::chrono::seconds kGrace{2};  // after a fault, for requests that are under way
 
 struct Abandoned {};  // ends a request that is under way after that
+
+// 4 requests have 4 MiB each, 8 have 3, 16 have 2: more of them are more bytes in flight, for lines that are long, and
+// leave less to what waits for passed().
+std::uint64_t block_size(unsigned connections) {
+  return (48ULL << 20) / (connections + 8) / 4096 * 4096;
+}
 
 double now_s() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -52,7 +56,7 @@ class Fetcher {
         mark_(options.from) {}
 
   void run() {
-    std::thread passer(&Fetcher::pass_marks, this);
+    std::thread passer = start(&Fetcher::pass_marks);
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       skip_empty(range_, at_);
@@ -73,6 +77,12 @@ class Fetcher {
     bool taken = false;
   };
 
+  std::thread start(void (Fetcher::*part)()) try {
+    return std::thread(part, this);
+  } catch (const std::system_error& error) {
+    throw io_error("start a thread", error.code().value());
+  }
+
   void skip_empty(std::size_t& range, std::uint64_t& at) const {
     while (range < sequence_.size() && at == sequence_[range].size) {
       ++range;
@@ -85,8 +95,7 @@ class Fetcher {
   [[nodiscard]] bool is_all_requested() const { return fault_ || range_ == sequence_.size(); }
 
   [[nodiscard]] std::uint64_t next_size() const {
-    const std::uint64_t block = std::clamp(kInFlight / connections_ / 16 * 16, kMinBlock, kMaxBlock);
-    return std::min(block, sequence_[range_].size - at_);
+    return std::min(block_size(connections_), sequence_[range_].size - at_);
   }
 
   [[nodiscard]] bool can_request() const {
@@ -117,10 +126,9 @@ class Fetcher {
   void start_worker() {
     if (is_all_requested() || workers_.size() >= connections_) return;
     try {
-      workers_.emplace_back(&Fetcher::work, this);
-    } catch (const std::system_error& error) {
-      if (workers_.empty())
-        fault_ = std::make_exception_ptr(io_error("start a thread", error.code().value()));
+      workers_.push_back(start(&Fetcher::work));
+    } catch (const Error&) {
+      if (workers_.empty()) note_fault();  // else fewer do the work
     }
   }
 

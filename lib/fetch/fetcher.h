@@ -36,7 +36,7 @@ struct FetchOptions {
                    // anything any more; may be empty
 };
 
-// Cuts blocks at multiples of 16 bytes from the begin of their range, at most 8 MiB long, so that no element of a tensor
+// Cuts blocks at multiples of 16 bytes from the begin of their range, at most 6 MiB long, so that no element of a tensor
 // that begins there is cut in two where its size divides 16. `take` is called from several threads, `passed` from one
 // at a time, in order, and a last time with the mark of the end. Compares the SHA-256 of every file that is read whole
 // and has one (kRemote, "SHA-256" in the message). The first fault of a block, of `take` or `passed` ends all and is

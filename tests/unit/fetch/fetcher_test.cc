@@ -197,7 +197,7 @@ TEST_CASE("fetch: blocks go on coming while passed() is under way") {
   taker.before_pass = [&](std::size_t number) {
     if (number != 0) return;
     passing.open();
-    CHECK(requests.wait([&] { return requests.all.size() >= 6; }));  // 36 MiB
+    CHECK(requests.wait([&] { return requests.all.size() >= 6; }));  // 24 MiB
   };
   FetchOptions options;
   options.connections = 4;
@@ -261,17 +261,19 @@ TEST_CASE("fetch: from any mark on, the rest is read, and all is hashed") {
     marks = taker.marks;
   }
   // Marks that one run gives are few: those of runs that end early are others.
-  for (std::size_t failing = 0; failing < 24; ++failing) {
+  for (std::size_t failing = 0;; ++failing) {
     Mixed again;
     Taker taker(again.sequence);
     again.requests.before_answer = [&](std::size_t number) {
       if (number >= failing) throw Error(ErrorKind::kTemporary, "no answer");
     };
-    CHECK(error_of([&] { taker.run(options); }) == ErrorKind::kTemporary);
+    const std::optional<ErrorKind> kind = error_of([&] { taker.run(options); });
     CHECK(taker.is_right);
+    if (!kind) break;
+    CHECK(kind == ErrorKind::kTemporary);
     if (!taker.marks.empty()) marks.push_back(taker.marks.back());
   }
-  CHECK(marks.size() > 20);
+  CHECK(marks.size() > 15);
   for (const FetchMark& mark : marks) {
     CAPTURE(mark.text());
     options.from = FetchMark::parse(mark.text()).value();
