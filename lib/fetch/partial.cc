@@ -432,4 +432,14 @@ std::string PartialOutput::path_of(const std::string& target) {
   return join_path(parent_of(target), name.append(kSuffix));
 }
 
+bool PartialOutput::is_one(const std::string& path) {
+  if (!path.ends_with(kSuffix)) return false;
+  try {
+    const std::optional<PartialRecord> record = read_record(join_path(path, kRecord));
+    return record && !record->id.empty();
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 }  // namespace mu

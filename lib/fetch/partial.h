@@ -48,6 +48,8 @@ class PartialOutput {
 
   // Where the partial output of `target` is: "OUT.partial".
   static std::string path_of(const std::string& target);
+  // Whether a folder is one, of any output. Never throws for what can't be read.
+  static bool is_one(const std::string& path);
 
  private:
   struct State;

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "fetch/partial.h"
 #include "model/links.h"
 #include "model/roles.h"
 #include "os/folder.h"
@@ -106,6 +107,7 @@ class Walk {
     const std::string shown = folder ? name + "/" : name;
     if (is_reserved_name(entry.name)) return leave(shown, "never part of a repository");
     if (parse_stage_name(entry.name)) return leave(shown, "left by an interrupted run");
+    if (folder && PartialOutput::is_one(path)) return leave(shown, "the partial output of another run");
     if (folder) {
       if (entry.is_link && !rules_.follow_folders)
         return leave(shown, "a link to a folder (--follow-symlinks)");
