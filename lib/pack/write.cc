@@ -37,8 +37,9 @@ Error onto_itself(const std::string& out) {
 
 // Whether `path` is in the folder `target`, by its name or through a link.
 bool is_in(const std::string& path, const FileId& target) {
-  return id_of(parent_of(path)) == target ||
-         (exists(path) && id_of(parent_of(resolved_path(path))) == target);
+  if (id_of(parent_of(path)) == target) return true;
+  const std::optional<std::string> real = find_real_path(path);  // nothing for what is on another machine
+  return real && id_of(parent_of(*real)) == target;
 }
 
 void refuse_own_input(const PackPlan& plan, const Input& input, const std::string& out) {

@@ -71,8 +71,8 @@ setup() { hub_home; }
       rm -rf there
       expect 0 st-pack -q "$base" --adapter "$lora:0.5" -o there
       diff -r here there
-      rm -rf there
-      expect 0 st-pack -q "$base" --adapter "$lora:0.25" --adapter "$lora:0.25" --dtype f32 -o there
+      # What is there is replaced.
+      expect 0 st-pack -q "$base" --adapter "$lora:0.25" --adapter "$lora:0.25" --dtype f32 -o there --force
     done
   done
   alike "$FIXTURES/base" hf://ada/base --adapter "$FIXTURES/lora-adapter" --quantize fp8-dynamic
