@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -63,12 +64,13 @@ void require_top_model(const Options& o, const Input& input, OutputKind kind) {
 
 // Everything but the writing. The input's list of tensors becomes what is packed.
 PackPlan make_plan(const Options& o, const PackOptions& options, const std::vector<AdapterUse>& adapters,
-                   Input& input, OutputKind kind) {
+                   Input& input, OutputKind kind, const TieReading& ties) {
   PrepareOptions how = {.salvage = o.salvage,
                         .copies = options.selection.dtype,
                         .strict_copies = !o.from,
                         .threads = o.common.thread_count(),
                         .find_ties = true,
+                        .ties = ties,
                         .selects = true,
                         .make_plain = o.dequantize || !adapters.empty(),
                         .plain_dtype = o.plain_dtype,
@@ -131,7 +133,8 @@ std::string reach_operand(const std::string& operand) {
   return names_array ? operand.substr(0, equals + 1) + reach(operand.substr(equals + 1)) : reach(operand);
 }
 
-int pack(Options o) {
+// `differing`: names whose bytes turned out not to be those that the config ties them to.
+int pack(Options o, const std::set<std::string>& differing) {
   const OutputKind kind = output_kind(*o.output);
   const PackOptions pack_to = pack_options(o, kind);
   set_remote_options(o.remote);
@@ -144,7 +147,10 @@ int pack(Options o) {
   require_top_model(o, input, kind);
   const std::vector<AdapterUse> adapters = open_adapters(o.adapters);
   if (!adapters.empty()) require_model(input, "name the base model as INPUT and the adapter with --adapter");
-  PackPlan plan = make_plan(o, pack_to, adapters, input, kind);
+  // A stream can't be taken back, parts must have one plan, and adapters act on what is tied.
+  const bool whole = adapters.empty() && kind != OutputKind::kStream && !o.part &&
+                     !exists(PartsFolder(*o.output, "").path());
+  PackPlan plan = make_plan(o, pack_to, adapters, input, kind, {whole, differing});
   for (const std::string& warning : plan.warnings) print_warning(warning);
   for (const std::string& line : plan.announced) print_note(line);
   const std::optional<PartsFolder> parts = find_parts(o, plan, input, adapters);
@@ -194,6 +200,14 @@ Reaching how_to_reach(const Options& o) {
 int main(int argc, char** argv) {
   return mu::run("st-pack", [&] {
     const Options o = parse_pack_options(argc, argv);
-    return reaching(how_to_reach(o), [&o] { return pack(o); });
+    std::set<std::string> differing;
+    while (true) {
+      try {
+        return reaching(how_to_reach(o), [&] { return pack(o, differing); });
+      } catch (const TieDiffers& tie) {
+        print_note(std::string(tie.what()) + ": begun anew, with both");
+        differing.insert(tie.dropped);
+      }
+    }
   });
 }

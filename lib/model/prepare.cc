@@ -54,7 +54,7 @@ Prepared prepare_model(Input& input, const PrepareOptions& options) {
     prepared.config = prepared.plain->config;
   }
   if (options.find_ties) {
-    FoundTies found = find_tied(input.config, input.weights);
+    FoundTies found = find_tied(input.config, input.weights, options.ties);
     prepared.tied = std::move(found.tied);
     for (std::string& note : found.notes) prepared.notes.push_back(std::move(note));
   }

@@ -31,6 +31,7 @@ struct PrepareOptions {
   bool strict_copies = true;      // refuse copies that differ from their masters, else cast the masters
   unsigned threads = 1;           // for comparing copies
   bool find_ties = false;         // reads the tensors that the config ties
+  TieReading ties{};              // how it does
   bool selects = false;           // the caller takes some of the tensors, and looks for placeholders then
   bool leading_wrappers = true;   // remove what leads all names, too (wrappers.h)
   // What becomes of a quantised model: it stays as it is, or is made plain (dequantise.h), in this type or in the one

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -13,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/error.h"
 #include "model/config.h"
 #include "model/tie_table.h"
 #include "weights/weights.h"
@@ -23,6 +25,21 @@ struct TiedName {
   std::string dropped;        // "lm_head.weight"
   std::string kept;           // "model.embed_tokens.weight"
   bool same_storage = false;  // the input stores both as one
+  bool is_assumed = false;    // only some bytes of both were compared (see TieReading)
+};
+
+// The bytes of a tied pair differ though they were assumed to be the same. The plan has to be made anew.
+struct TieDiffers : Error {
+  explicit TieDiffers(std::string name);
+  std::string dropped;
+};
+
+// How the bytes of tied names are compared. On another machine these are a large part of a model, and are read when it
+// is written anyway: whoever compares them then (Prepared::tied, TieDiffers) may assume that they are the same if the
+// first, the last and some in the middle are.
+struct TieReading {
+  bool assumes = false;
+  std::set<std::string> except{};  // by TiedName::dropped: read as a whole all the same
 };
 
 // The rules of a model, for the names in its weights.
@@ -67,6 +84,10 @@ struct FoundTies {
 
 // Two names are tied where a rule ties them and their bytes are the same; reads these. Names of one storage
 // that no rule ties, and tied names whose bytes differ, are named in the notes.
-FoundTies find_tied(const std::optional<ModelConfig>& config, const Weights& weights);
+FoundTies find_tied(const std::optional<ModelConfig>& config, const Weights& weights,
+                    const TieReading& reading = {});
+
+// The tensor of `kept`, which compares itself with that of `dropped` as it is read, and throws TieDiffers.
+Tensor compared_as_read(const Tensor& kept, const Tensor& dropped);
 
 }  // namespace mu

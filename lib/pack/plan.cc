@@ -247,6 +247,23 @@ void plan_quantize(PackPlan& plan, const Input& input, const PackOptions& option
     plan.warnings.push_back(std::move(warning));
 }
 
+// What repeats another tensor only as far as anybody looked is compared with it when that one is written.
+void compare_assumed(const PackPlan& plan, const Input& input, std::vector<PackedTensor>& tensors,
+                     std::vector<MadeTensors>& made) {
+  for (const TiedName& pair : plan.dropped) {
+    if (!pair.is_assumed) continue;
+    const auto kept = std::find_if(tensors.begin(), tensors.end(), [&](const PackedTensor& tensor) {
+      return tensor.input->name == pair.kept;
+    });
+    const auto dropped = std::find_if(input.weights.tensors.begin(), input.weights.tensors.end(),
+                                      [&](const Tensor& tensor) { return tensor.name == pair.dropped; });
+    if (kept == tensors.end() || dropped == input.weights.tensors.end()) continue;
+    made.push_back(std::make_shared<const std::vector<Tensor>>(
+        std::vector<Tensor>{compared_as_read(*kept->input, *dropped)}));
+    kept->input = &made.back()->front();
+  }
+}
+
 // The tensors to be written, in the order of work: what is chosen, under the names of the model's class, cast, and
 // renamed as the user says. Adapters are merged before (model/prepare.h); their names are those of the base.
 std::vector<PackedTensor> plan_tensors(PackPlan& plan, const Input& input, const Prepared& prepared,
@@ -261,6 +278,7 @@ std::vector<PackedTensor> plan_tensors(PackPlan& plan, const Input& input, const
   std::vector<PackedTensor> tensors =
       choose_tensors(input.weights.tensors, selection, dropped, prepared.listed);
   require_writable_tensors(tensors, input);
+  compare_assumed(plan, input, tensors, made);
   if (plan.kind != OutputKind::kNpy || options.names.demands()) {  // a .npy file holds no name
     MadeTensors named;
     plan.names = in_file(input.name, [&] { return name_tensors(tensors, input, options.names, named); });

@@ -267,3 +267,45 @@ PY
   has stderr "legacy.pt: is not a zip archive"
   [ ! -e there ]
 }
+
+@test "a head that repeats the embeddings is compared as it is written, and read once; one that differs is written" {
+  mkdir copy
+  python3 - <<'PY'
+import json, random, struct
+random.seed(3)
+embed = random.randbytes(4 << 20)
+tensors = {"lm_head.weight": embed, "model.embed_tokens.weight": embed, "model.norm.weight": random.randbytes(4096)}
+shapes = {"lm_head.weight": [4096, 512], "model.embed_tokens.weight": [4096, 512], "model.norm.weight": [2048]}
+header, at = {}, 0
+for name, data in tensors.items():
+    header[name] = {"dtype": "BF16", "shape": shapes[name], "data_offsets": [at, at + len(data)]}
+    at += len(data)
+text = json.dumps(header).encode()
+text += b" " * (-len(text) % 8)
+open("copy/model.safetensors", "wb").write(struct.pack("<Q", len(text)) + text + b"".join(tensors.values()))
+json.dump({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "tie_word_embeddings": True}, open("copy/config.json", "w"))
+PY
+  published copy ada/tiny
+  download .gitattributes
+  alike st-pack copy
+  [ "$(st-inspect --names there | wc -l)" = 2 ]
+  sent=$(hub_admin GET log | python3 -c 'import json, sys; print(sum(e["sent_bytes"] for e in json.load(sys.stdin) if e["port"] == "storage"))')
+  [ "$sent" -lt 8900000 ]
+  # What is not selected is not read.
+  hub_admin DELETE log > /dev/null
+  expect 0 st-pack hf://ada/tiny --select model.norm.weight -o norm
+  sent=$(hub_admin GET log | python3 -c 'import json, sys; print(sum(e["sent_bytes"] for e in json.load(sys.stdin) if e["port"] == "storage"))')
+  [ "$sent" -lt 500000 ]
+  # Bytes differ where nobody looked before.
+  printf XX | dd of=copy/model.safetensors bs=1 seek=1500000 conv=notrunc status=none
+  expect 0 hub-push -q copy ada/tiny
+  rm copy/.gitattributes
+  download .gitattributes
+  rm -rf here there
+  expect 0 st-pack copy -o here
+  expect 0 st-pack hf://ada/tiny -o there
+  has stderr "begun anew"
+  [ "$(st-inspect --names there | wc -l)" = 3 ]
+  diff -r here there
+  [ ! -e there.partial ]
+}
