@@ -12,6 +12,7 @@
 #include "hub/snapshot.h"
 #include "hub/web_address.h"
 #include "net/environment.h"
+#include "net/url.h"
 #include "os/far.h"
 #include "os/file.h"
 #include "os/folder.h"
@@ -108,7 +109,10 @@ std::string reach(const std::string& operand) {
   const std::string name = far_name(operand, endpoint);
   const std::optional<std::string> cache = cache_of_endpoint(endpoint);
   if (!name.starts_with("hf://")) {
-    mount_url(session(), name);
+    if (!mount_url(session(), name))
+      print_warning(printable_url(name) +
+                    ": the server sends no strong ETag: the file is unverified, held to its "
+                    "date and length alone");
   } else if (cache || is_offline()) {
     repositories().mount_offline(cache ? *cache : hub_cache_home(), parse_place(name));
   } else {

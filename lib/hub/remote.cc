@@ -1,32 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every remote file is a RangedFile behind os/far.h. Mounting fetches the first 100,001 bytes of each
 // safetensors file that the user looks at, in parallel, and what is left of a longer header: from then on
-// headers are in memory, and listing a model costs no further request. Other reads are served from a block of
-// 64 KiB when they are small, since readers of formats take a few bytes at a time, and in pieces of 16 MiB
-// when they are large.
-//
-// A hub answers with a redirect to storage. The place it leads to is remembered for the next read, without
-// the token, and asked for anew when its signature has expired (401, 403). What the server sends is checked:
-// the range must be the one that was requested, the size must be that of the listing, and the entity tag must
-// stay the same, or the file changed while it was being read (kTemporary). Waits and repeated requests are
-// the session's.
+// headers are in memory, and listing a model costs no further request.
 #include "hub/remote.h"
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <charconv>
-#include <cstring>
 #include <memory>
-#include <mutex>
 #include <optional>
+#include <utility>
 #include <vector>
 
-#include "base/bytes.h"
 #include "base/error.h"
-#include "base/in_file.h"
 #include "base/text.h"
 #include "hub/api.h"
+#include "hub/ranged_file.h"
 #include "model/hf_cache.h"
 #include "net/url.h"
 #include "os/far.h"
@@ -37,188 +25,6 @@
 
 namespace mu {
 namespace {
-
-constexpr std::uint64_t kFirst = 100'001;          // bytes of the first request; most headers fit
-constexpr std::uint64_t kMaxHeader = 100'000'000;  // bytes, as the safetensors format has it
-constexpr std::uint64_t kBlock = 64U << 10;        // bytes read ahead of small reads
-constexpr std::uint64_t kMaxPiece = 16ULL << 20;   // bytes a request
-constexpr int kMaxHops = 5;
-
-std::optional<std::uint64_t> number(std::string_view text) {
-  std::uint64_t value = 0;
-  const std::from_chars_result parsed = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size()) return std::nullopt;
-  return value;
-}
-
-// "Content-Range: bytes 0-99/1000"
-struct ContentRange {
-  std::uint64_t begin, end, total;  // `end` is the last byte
-};
-std::optional<ContentRange> parse_content_range(std::string_view text) {
-  if (!text.starts_with("bytes ")) return std::nullopt;
-  text.remove_prefix(6);
-  const std::size_t dash = text.find('-'), slash = text.find('/');
-  if (dash == std::string_view::npos || slash == std::string_view::npos || slash < dash) return std::nullopt;
-  const std::optional<std::uint64_t> begin = number(text.substr(0, dash)),
-                                     end = number(text.substr(dash + 1, slash - dash - 1)),
-                                     total = number(text.substr(slash + 1));
-  if (!begin || !end || !total) return std::nullopt;
-  return ContentRange{*begin, *end, *total};
-}
-
-// One file behind a URL, read by ranges.
-class RangedFile {
- public:
-  RangedFile(HubSession& session, std::string url, std::string name, std::optional<std::uint64_t> size)
-      : session_(session), url_(std::move(url)), name_(std::move(name)), size_(size) {}
-
-  [[nodiscard]] std::uint64_t size() const { return size_.value_or(0); }
-  [[nodiscard]] std::string_view head() const { return head_; }
-
-  // What the answers are held to: the entity tag, or the time of the last change; empty if the server says neither.
-  std::string held() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    return tag_.empty() ? modified_ : tag_;
-  }
-
-  void set_head(std::string head) { head_ = std::move(head); }
-
-  // Fetches the first bytes and keeps them; of safetensors the header and no more. Learns the size.
-  void read_head(bool is_safetensors) {
-    if (size_ == 0U) return;
-    std::string head = fetch(0, std::min(kFirst, size_.value_or(kFirst)));
-    if (is_safetensors && head.size() >= 8) {
-      std::uint64_t header = 0;
-      std::memcpy(&header, head.data(), 8);
-      if (header <= kMaxHeader && header + 8 <= size()) {
-        if (header + 8 > head.size()) head += fetch(head.size(), header + 8 - head.size());
-        head.resize(static_cast<std::size_t>(header + 8));
-      }
-    }
-    head.shrink_to_fit();
-    head_ = std::move(head);
-  }
-
-  void read(std::uint64_t offset, std::span<std::byte> out) {
-    if (offset + out.size() <= head_.size()) return copy(head_, offset, out);
-    if (out.size() < kBlock) {
-      const std::lock_guard<std::mutex> lock(block_mutex_);
-      if (offset < block_at_ || offset + out.size() > block_at_ + block_.size()) {
-        block_ = fetch(offset, std::min(kBlock, size() - offset));
-        block_at_ = offset;
-      }
-      return copy(block_, offset - block_at_, out);
-    }
-    for (std::uint64_t done = 0; done < out.size();) {
-      const std::uint64_t piece = std::min<std::uint64_t>(kMaxPiece, out.size() - done);
-      copy(fetch(offset + done, piece), 0,
-           out.subspan(static_cast<std::size_t>(done), static_cast<std::size_t>(piece)));
-      done += piece;
-    }
-  }
-
- private:
-  static void copy(const std::string& from, std::uint64_t at, std::span<std::byte> out) {
-    std::memcpy(out.data(), from.data() + at, out.size());
-  }
-
-  Error unexpected(std::string_view why) const {
-    return Error(ErrorKind::kRemote, std::string(why))
-        .in_file(escape_name(name_))
-        .hint("download the file, then open the copy");
-  }
-
-  HttpResponse ask(const std::string& url, std::uint64_t offset, std::uint64_t size, bool authorized) {
-    HttpRequest request;
-    request.url = url;
-    request.headers.push_back({"Range", fmt::format("bytes={}-{}", offset, offset + size - 1)});
-    request.headers.push_back({"Accept-Encoding", "identity"});
-    request.max_answer = size;
-    request.ranged = true;
-    return in_file(name_, [&] { return session_.send_url(std::move(request), authorized); });
-  }
-
-  // Follows the hub's redirects, and goes straight to where they led the next time.
-  HttpResponse answer(std::uint64_t offset, std::uint64_t size) {
-    std::string place;
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      place = place_;
-    }
-    if (!place.empty()) {
-      HttpResponse response = ask(place, offset, size, false);
-      if (response.status != 403 && response.status != 401) return response;
-    }
-    std::string url = url_;
-    for (int hops = 0; hops <= kMaxHops; ++hops) {
-      HttpResponse response = ask(url, offset, size, true);
-      const std::string* location = response.header("location");
-      if (response.status < 300 || response.status >= 400 || location == nullptr) {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        place_ = same_origin(url, url_) ? "" : url;
-        return response;
-      }
-      url = session_.led_to(url, *location);
-    }
-    throw unexpected(fmt::format("more than {} redirects", kMaxHops));
-  }
-
-  std::string fetch(std::uint64_t offset, std::uint64_t size) {
-    HttpResponse response = answer(offset, size);
-    const std::string* type = response.header("content-type");
-    if (response.status == 200 && type != nullptr && type->starts_with("text/html"))
-      throw unexpected("the server sent a web page instead of the file");
-    if (response.status == 200 && offset == 0 && (!size_ || *size_ == response.body.size())) {
-      check_same(response);
-      if (!size_) size_ = response.body.size();
-      return std::move(response.body);
-    }
-    if (response.status == 200) throw unexpected("the server ignores range requests");
-    if (response.status == 416) throw unexpected("the file has become shorter");
-    if (response.status != 206) {
-      HubRequest request;
-      request.what = "read " + escape_name(name_);
-      throw session_.error(request, response);
-    }
-    const std::string* header = response.header("content-range");
-    const std::optional<ContentRange> range = header == nullptr ? std::nullopt : parse_content_range(*header);
-    if (!range) throw unexpected("the server does not say which range it sent");
-    const std::uint64_t expected = std::min(size, range->total > offset ? range->total - offset : 0);
-    if (range->begin != offset || expected == 0 || range->end != offset + expected - 1 ||
-        response.body.size() != expected)
-      throw unexpected(
-          fmt::format("bytes {} to {} were requested, but others came", offset, offset + size - 1));
-    if (size_ && range->total != *size_)
-      throw unexpected(fmt::format("it has {} bytes, not {}", range->total, *size_));
-    check_same(response);
-    if (!size_) size_ = range->total;
-    return std::move(response.body);
-  }
-
-  void check_same(const HttpResponse& response) {
-    const std::string* tag = response.header("etag");
-    const std::string* modified = response.header("last-modified");
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (modified != nullptr && modified_.empty()) modified_ = *modified;
-    if (tag == nullptr) return;
-    if (!tag_.empty() && tag_ != *tag)
-      throw Error(ErrorKind::kTemporary, "changed while it was being read")
-          .in_file(escape_name(name_))
-          .hint("try again");
-    tag_ = *tag;
-  }
-
-  HubSession& session_;
-  std::string url_, name_;
-  std::optional<std::uint64_t> size_;  // of a bare URL, known from read_head() on; threads only read it
-  std::string head_;
-  std::mutex mutex_;  // guards what follows
-  std::string place_, tag_, modified_;
-  std::mutex block_mutex_;
-  std::string block_;
-  std::uint64_t block_at_ = 0;
-};
 
 void make_readable(FarFile& far, const std::shared_ptr<RangedFile>& file) {
   far.size = file->size();
@@ -277,11 +83,16 @@ RemoteHashes mount_repo(HubSession& session, const PinnedRepo& repo, unsigned jo
   std::vector<std::shared_ptr<RangedFile>> files;
   std::vector<std::size_t> heads;
   for (const RemoteFile& file : repo.files) {
-    files.push_back(std::make_shared<RangedFile>(
-        session,
-        fmt::format("{}{}/resolve/{}/{}", session.endpoint(), place.repo.web_path(), repo.commit,
-                    percent_encode_path(file.path)),
-        place.name + "/" + file.path, file.size));
+    RangedSource source;
+    source.url = fmt::format("{}{}/resolve/{}/{}", session.endpoint(), place.repo.web_path(), repo.commit,
+                             percent_encode_path(file.path));
+    source.name = place.name + "/" + file.path;
+    source.listed = file;
+    source.look_up = [&session, where = place.repo, commit = repo.commit, path = file.path] {
+      const std::vector<RemoteFile> found = HubApi(session, where).find_files(commit, {path});
+      return found.empty() ? std::nullopt : std::optional(found.front());
+    };
+    files.push_back(std::make_shared<RangedFile>(session, std::move(source)));
     if (const auto head = repo.heads.find(file.path); head != repo.heads.end()) {
       files.back()->set_head(head->second);
     } else if (is_looked_at(file, place.path) && !has_start(place.name + "/" + file.path)) {
@@ -302,18 +113,23 @@ RemoteHashes mount_repo(HubSession& session, const PinnedRepo& repo, unsigned jo
   return hashes;
 }
 
-void mount_url(HubSession& session, const std::string& url) {
+bool mount_url(HubSession& session, const std::string& url) {
   const Url parsed = parse_url(url);
   if (parsed.scheme == "http" && !is_loopback(parsed))
     throw usage(fmt::format("'{}' would be read without encryption", escape_name(url))).hint("use https://");
-  const auto file = std::make_shared<RangedFile>(session, url, url, std::nullopt);
+  RangedSource source;
+  source.url = url;
+  source.name = printable_url(url);
+  const auto file = std::make_shared<RangedFile>(session, std::move(source));
   file->read_head(url.ends_with(".safetensors"));
   FarFile far;
   make_readable(far, file);
   far.name = printable_url(url);
-  if (const std::string held = file->held(); !held.empty())
-    far.version = fmt::format("{} {} {}", far.name, held, far.size);
+  far.sha256 = file->sha256();
+  if (const std::string version = file->version(); !version.empty())
+    far.version = fmt::format("{} {} {}", far.name, version, far.size);
   mount_far(url, {{"", std::move(far)}});
+  return file->is_held_firmly();
 }
 
 namespace {

@@ -90,7 +90,8 @@ bool has_ended(const std::string& token, double now) {
   }
 }
 
-std::string_view status_advice(int status, Refusal refusal, bool has_token, std::string_view message) {
+std::string_view status_advice(int status, Refusal refusal, bool has_token, bool reads,
+                               std::string_view message) {
   if (is_about_quota(message)) return "free up space there or get more, then run the same command again";
   switch (refusal) {
     case Refusal::kBadToken:
@@ -107,6 +108,7 @@ std::string_view status_advice(int status, Refusal refusal, bool has_token, std:
       break;
   }
   if (status == 401 && !has_token) return "set HF_TOKEN, or log in with hf auth login";
+  if ((status == 401 || status == 403) && reads) return "check that this token may read the repository";
   if (status == 401 || status == 403) return "check that this token has write access to the repository";
   if (status == 413) return "push fewer files at once";
   return "";
@@ -132,7 +134,11 @@ SessionClock SessionClock::real() {
 }
 
 HubSession::HubSession(SessionSettings settings, HttpClient& client)
-    : settings_(std::move(settings)), client_(client) {
+    : HubSession(std::move(settings),
+                 [&client](const HttpRequest& request) { return client.send(request); }) {}
+
+HubSession::HubSession(SessionSettings settings, Exchange exchange)
+    : settings_(std::move(settings)), exchange_(std::move(exchange)) {
   const Url url = parse_url(settings_.endpoint);
   if (settings_.token && url.scheme == "http" && !is_loopback(url) && !settings_.insecure_http)
     throw usage(fmt::format("a token would go over plain http to {}", url.host))
@@ -215,8 +221,9 @@ std::string HubSession::shown(std::string_view text) const {
 }
 
 Error HubSession::error(const HubRequest& request, const HttpResponse& response) const {
-  std::string text = fmt::format("cannot {}: {} answers {}", request.what,
-                                 origin(parse_url(settings_.endpoint)), response.status);
+  std::string text = fmt::format(
+      "cannot {}: {} answers {}", request.what,
+      request.asked.empty() ? origin(parse_url(settings_.endpoint)) : request.asked, response.status);
   const std::string message = hub_message(response);
   if (!message.empty()) text += ": " + masked(message);
   for (const char* name : {"x-request-id", "x-amzn-trace-id", "x-amz-cf-id"}) {
@@ -231,14 +238,24 @@ Error HubSession::error(const HubRequest& request, const HttpResponse& response)
       temporary ? "try again later"
       : response.status == 401 && has_token() && has_ended(settings_.token->value, settings_.clock.now())
           ? "the login behind this token has expired: hf auth login"
-          : status_advice(response.status, refusal_of(response), has_token(), message);
+          : status_advice(response.status, refusal_of(response), has_token(), request.method == "GET",
+                          message);
   if (!advice.empty()) error.hint(advice);
   return error;
 }
 
+// Of many requests that wait for the same server, one says so.
+bool HubSession::is_news(double seconds) const {
+  const double now = settings_.clock.now();
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (now < said_until_) return false;
+  said_until_ = now + seconds - 0.5;
+  return true;
+}
+
 void HubSession::sleep(double seconds, Patience& patience, const std::string& why) const {
   patience.spend(seconds);
-  if (seconds >= kSilentWait && settings_.warn)
+  if (seconds >= kSilentWait && settings_.warn && is_news(seconds))
     settings_.warn(fmt::format("{}; waiting {:.0f} s", why, std::ceil(seconds)));
   settings_.clock.sleep(seconds);
 }
@@ -314,7 +331,7 @@ HttpResponse HubSession::try_until_final(HttpRequest& request, bool authorized, 
     std::optional<RetryWait> next;
     std::optional<HttpResponse> response;
     try {
-      response = client_.send(request);
+      response = exchange_(request);
       note_warnings(*response);
       if (at_hub) note_rate_limit(*response, quota_of(request));
       next = wait_after(*response, patience.failed() + 1, settings_.clock.now(), settings_.clock.dice());
@@ -407,6 +424,11 @@ HttpResponse HubSession::send_url(HttpRequest request, bool authorized) {
   const bool ours = authorized && same_origin(request.url, settings_.endpoint);
   Patience patience(settings_.max_wait_s);
   return try_until_final(request, ours, Repeat::kAlways, patience);
+}
+
+HttpResponse HubSession::send_url_once(HttpRequest request, bool authorized, Patience& patience) {
+  const bool ours = authorized && same_origin(request.url, settings_.endpoint);
+  return try_until_final(request, ours, Repeat::kNever, patience);
 }
 
 }  // namespace mu

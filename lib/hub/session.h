@@ -68,7 +68,8 @@ struct HubRequest {
   std::string content_type;  // of the body
   std::string accept;
   std::optional<HttpBody> body;
-  std::string what;  // "create the repository": for messages
+  std::string what;     // "create the repository": for messages
+  std::string asked{};  // who refuses, for messages: an origin; empty: the hub
   Repeat repeat = Repeat::kAlways;
   unsigned timeout_s = 90;
   Patience* patience = nullptr;  // shared with other requests; null: this request has --max-wait for itself
@@ -78,6 +79,9 @@ class HubSession {
  public:
   // Throws kUsage if the token would go over plain http to another machine.
   HubSession(SessionSettings settings, HttpClient& client);
+  // The same with another way to exchange a request for an answer, as HttpClient::send() does.
+  using Exchange = std::function<HttpResponse(const HttpRequest&)>;
+  HubSession(SessionSettings settings, Exchange exchange);
 
   // Returns the final answer, whatever its status. Follows redirects on the hub itself.
   HttpResponse send(const HubRequest& request);
@@ -89,6 +93,8 @@ class HubSession {
   // Sends a request to a URL that the hub handed out. The token goes along only if `authorized` and the URL
   // leads to the hub. Redirects are the caller's.
   HttpResponse send_url(HttpRequest request, bool authorized);
+  // The same once, for callers that repeat by themselves: returns any answer, throws kTemporary if none comes.
+  HttpResponse send_url_once(HttpRequest request, bool authorized, Patience& patience);
 
   // Where a Location header or a link that came from `from` leads. Throws kRemote for anything but an http or
   // https URL, and for a step from https to http (unless the user said --insecure-http).
@@ -113,6 +119,7 @@ class HubSession {
  private:
   HttpResponse try_until_final(HttpRequest& request, bool authorized, Repeat repeat, Patience& patience);
   HttpResponse follow(HttpRequest request, bool authorized, Repeat repeat, Patience& patience);
+  [[nodiscard]] bool is_news(double seconds) const;
   void sleep(double seconds, Patience& patience, const std::string& why) const;
   void note_warnings(const HttpResponse& response);
   struct Quota {
@@ -125,8 +132,9 @@ class HubSession {
   std::string current_token();
 
   SessionSettings settings_;
-  HttpClient& client_;
-  mutable std::mutex mutex_;  // guards what follows and the token
+  Exchange exchange_;
+  mutable std::mutex mutex_;       // guards what follows and the token
+  mutable double said_until_ = 0;  // Unix seconds: when the wait ends that was reported last
   std::vector<std::string> warned_;
   Quota api_quota_, resolve_quota_;
 };

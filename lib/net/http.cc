@@ -4,6 +4,8 @@
 // exchange; one whose exchange failed is closed. The callbacks of libcurl are C code on the stack, so an
 // exception in one of them is kept and thrown again when libcurl has returned.
 //
+// The body of a range goes straight to the caller's buffer, and how far it came is known when it is torn.
+//
 // Answers have ceilings: headers of 256 KiB, max_answer bytes of a success, kMaxRefusal bytes of anything
 // else, where the transfer simply ends. A server that refuses a body early closes the connection while we
 // still send; its answer counts then, not the broken pipe. Which failures may pass (kTemporary) is one table,
@@ -33,12 +35,13 @@ namespace mu {
 namespace {
 
 constexpr long kSendBuffer = 1L << 20;  // bytes; 64 KiB, the default, costs a third of the speed on loopback
+constexpr long kReceiveBuffer = 256L << 10;  // bytes, for ranges; 16 KiB, the default, means more calls
 constexpr int kPollMs = 200;
 constexpr std::size_t kMaxHeaders = 256U << 10;  // bytes of an answer's headers
 
 // Headers whose values are never secret; others are masked in traces.
 bool is_printable(std::string_view name) {
-  constexpr std::string_view kNames[] = {"Accept", "Accept-Encoding", "Content-Type", "Range"};
+  constexpr std::string_view kNames[] = {"Accept", "Accept-Encoding", "Content-Type", "If-Range", "Range"};
   return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
 }
 
@@ -122,6 +125,9 @@ class HttpClient::Connection {
     libcurl().multi_cleanup(multi_);
   }
 
+  // Where it last went: the next exchange with the same server needs no new connection.
+  std::string peer;
+
   HttpResponse exchange(const HttpRequest& request, const HttpSettings& settings) {
     request_ = &request;
     settings_ = &settings;
@@ -140,12 +146,15 @@ class HttpClient::Connection {
     set_up(headers.get());
     const CURLcode code = perform();
     if (fault_) std::rethrow_exception(fault_);
-    long status = 0;
-    libcurl().easy_getinfo(easy_, CURLINFO_RESPONSE_CODE, &status);
-    response_.status = static_cast<int>(status);
+    response_.status = static_cast<int>(status());
     // A server that refuses a body early closes while we still send: its answer counts, not the broken pipe.
-    const bool answered_early = status >= 400 && (code == CURLE_SEND_ERROR || code == CURLE_RECV_ERROR);
-    if (code != CURLE_OK && !answered_early && !(enough_ && code == CURLE_WRITE_ERROR)) throw failure(code);
+    const bool answered_early =
+        response_.status >= 400 && (code == CURLE_SEND_ERROR || code == CURLE_RECV_ERROR);
+    if (code != CURLE_OK && !answered_early && !(enough_ && code == CURLE_WRITE_ERROR)) {
+      const Error why = failure(code);
+      if (!is_range() || why.kind() != ErrorKind::kTemporary) throw why;
+      response_.torn = why.what();
+    }
     return std::move(response_);
   }
 
@@ -182,6 +191,7 @@ class HttpClient::Connection {
     set(CURLOPT_HEADERDATA, this);
     set(CURLOPT_WRITEFUNCTION, &take_body);
     set(CURLOPT_WRITEDATA, this);
+    if (!request.into.empty() && !settings_->pace) set(CURLOPT_BUFFERSIZE, kReceiveBuffer);
     if (request.body) {
       set(CURLOPT_UPLOAD, 1L);
       set(CURLOPT_INFILESIZE_LARGE, static_cast<curl_off_t>(request.body->size));
@@ -227,7 +237,9 @@ class HttpClient::Connection {
   Error failure(CURLcode code) const {
     const std::string where = origin(parse_url(request_->url));
     std::string why = error_[0] != '\0' ? error_ : libcurl().easy_strerror(code);
-    if (code == CURLE_OPERATION_TIMEDOUT)
+    if (code == CURLE_OPERATION_TIMEDOUT && !request_->into.empty())
+      why = fmt::format("no progress: {} of {} bytes received", response_.received, request_->into.size());
+    else if (code == CURLE_OPERATION_TIMEDOUT)
       why = fmt::format("no progress: {} of {} bytes sent", sent_, request_->body ? request_->body->size : 0);
     Error error(kind_of(code), fmt::format("{} {}: {}", request_->method, where, escape_name(why)));
     if (code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE)
@@ -255,18 +267,43 @@ class HttpClient::Connection {
                                                     printable_url(c.request_->url), kMaxHeaders));
       const std::string_view line = trim({data, size});
       if (line.starts_with("HTTP/")) c.response_.headers.clear();  // of an interim answer
+      if (line.empty()) c.enough_ = c.is_unwanted();
       const std::size_t colon = line.find(':');
       if (colon == std::string_view::npos || c.response_.headers.size() > 1000) return;
       c.response_.headers.push_back(
           {lower_ascii(trim(line.substr(0, colon))), std::string(trim(line.substr(colon + 1)))});
     });
-    return fine ? size : 0;
+    return fine && !c.enough_ ? size : 0;
   }
 
-  [[nodiscard]] bool is_success() const {
+  [[nodiscard]] long status() const {
     long status = 0;
     libcurl().easy_getinfo(easy_, CURLINFO_RESPONSE_CODE, &status);
-    return status >= 200 && status < 300;
+    return status;
+  }
+  [[nodiscard]] bool is_success() const { return status() >= 200 && status() < 300; }
+  [[nodiscard]] bool is_range() const { return !request_->into.empty() && status() == 206; }
+
+  // Whether the headers announce, instead of a range, more than anybody wants.
+  [[nodiscard]] bool is_unwanted() const {
+    if (request_->into.empty() || !is_success() || is_range()) return false;
+    const std::string* const length = response_.header("content-length");
+    return request_->max_answer == 0 ||
+           (length != nullptr && std::strtoull(length->c_str(), nullptr, 10) > request_->max_answer);
+  }
+
+  // Puts the bytes of a range where they belong.
+  std::size_t take_range(std::string_view data) {
+    const bool fine = guarded([&] {
+      const std::span<std::byte> rest = request_->into.subspan(static_cast<std::size_t>(response_.received));
+      if (data.size() > rest.size())
+        throw Error(ErrorKind::kRemote,
+                    fmt::format("{}: more bytes came than the range has", printable_url(request_->url)));
+      if (settings_->pace) settings_->pace(data.size());
+      std::memcpy(rest.data(), data.data(), data.size());
+      response_.received += data.size();
+    });
+    return fine ? data.size() : 0;
   }
 
   // Ends the transfer after the beginning of a long refusal.
@@ -280,10 +317,8 @@ class HttpClient::Connection {
   static std::size_t take_body(char* data, std::size_t, std::size_t size, void* self) {
     Connection& c = *static_cast<Connection*>(self);
     if (!c.is_success()) return c.take_refusal({data, size});
+    if (c.is_range()) return c.take_range({data, size});
     const bool fine = c.guarded([&] {
-      if (c.response_.body.size() + size > c.request_->max_answer && c.request_->ranged)
-        throw Error(ErrorKind::kRemote, "the server ignores range requests and sends the whole file")
-            .hint("download the file, then open the copy");
       if (c.response_.body.size() + size > c.request_->max_answer)
         throw Error(ErrorKind::kRemote, fmt::format("{}: the answer is longer than {} bytes",
                                                     printable_url(c.request_->url), c.request_->max_answer));
@@ -328,17 +363,22 @@ class HttpClient::Connection {
 HttpClient::HttpClient(HttpSettings settings) : settings_(std::move(settings)) {}
 HttpClient::~HttpClient() = default;
 
-std::unique_ptr<HttpClient::Connection> HttpClient::take_connection() {
+std::unique_ptr<HttpClient::Connection> HttpClient::take_connection(const std::string& origin) {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (idle_.empty()) return std::make_unique<Connection>();
+  const auto same = std::find_if(idle_.rbegin(), idle_.rend(),
+                                 [&](const auto& connection) { return connection->peer == origin; });
+  if (same != idle_.rend()) std::swap(*same, idle_.back());
   std::unique_ptr<Connection> connection = std::move(idle_.back());
   idle_.pop_back();
   return connection;
 }
 
 HttpResponse HttpClient::send(const HttpRequest& request) {
-  static_cast<void>(parse_url(request.url));  // throws for URLs that libcurl might read differently
-  std::unique_ptr<Connection> connection = take_connection();
+  const std::string to =
+      origin(parse_url(request.url));  // throws for URLs that libcurl might read differently
+  std::unique_ptr<Connection> connection = take_connection(to);
+  connection->peer = to;
   const auto start = std::chrono::steady_clock::now();
   const auto trace = [&](const std::string& line) {
     if (settings_.trace) settings_.trace(line);
@@ -351,7 +391,10 @@ HttpResponse HttpClient::send(const HttpRequest& request) {
   try {
     HttpResponse response = connection->exchange(request, settings_);
     const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
-    trace(fmt::format("< {} ({} bytes, {:.0f} ms)", response.status, response.body.size(), took.count()));
+    trace(fmt::format("< {} ({} bytes, {:.0f} ms){}{}", response.status,
+                      response.body.size() + response.received, took.count(),
+                      response.torn.empty() ? "" : " ", response.torn));
+    if (!response.torn.empty()) return response;  // its connection is broken
     const std::lock_guard<std::mutex> lock(mutex_);
     idle_.push_back(std::move(connection));
     return response;

@@ -83,14 +83,19 @@ double pace_wait(const RateLimit& limit, double age) {
   return std::min(kLongestSpread, rest / static_cast<double>(limit.remaining));
 }
 
-std::optional<double> parse_retry_after(std::string_view header, double now) {
-  const std::string_view text = trim(header);
-  if (const std::optional<std::uint64_t> seconds = number(text)) return static_cast<double>(*seconds);
+std::optional<double> parse_http_date(std::string_view text) {
   std::tm when{};
   const std::string copy(text);
   const char* end = ::strptime(copy.c_str(), "%a, %d %b %Y %H:%M:%S GMT", &when);
   if (end == nullptr || *end != '\0') return std::nullopt;
-  return std::max(0.0, static_cast<double>(::timegm(&when)) - now);
+  return static_cast<double>(::timegm(&when));
+}
+
+std::optional<double> parse_retry_after(std::string_view header, double now) {
+  const std::string_view text = trim(header);
+  if (const std::optional<std::uint64_t> seconds = number(text)) return static_cast<double>(*seconds);
+  const std::optional<double> date = parse_http_date(text);
+  return date ? std::optional(std::max(0.0, *date - now)) : std::nullopt;
 }
 
 std::optional<RetryWait> wait_after(const HttpResponse& response, unsigned failed_tries, double now,

@@ -26,7 +26,10 @@ std::optional<RateLimit> parse_rate_limit(std::string_view header);
 // of the rest of the window, at most two seconds, since others use the same quota. Else 0.
 double pace_wait(const RateLimit& limit, double age);
 
-// Seconds from a Retry-After header: a number, or a date (IMF-fixdate) counted from `now` (Unix seconds).
+// A date of HTTP (IMF-fixdate) in Unix seconds.
+std::optional<double> parse_http_date(std::string_view text);
+
+// Seconds from a Retry-After header: a number, or a date counted from `now` (Unix seconds).
 std::optional<double> parse_retry_after(std::string_view header, double now);
 
 struct RetryWait {

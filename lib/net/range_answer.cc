@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "net/range_answer.h"
+
+#include <charconv>
+
+#include "base/text.h"
+#include "net/retry.h"
+
+namespace mu {
+namespace {
+
+std::optional<std::uint64_t> number(std::string_view text) {
+  std::uint64_t value = 0;
+  const std::from_chars_result parsed = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+std::string header_or_none(const HttpResponse& response, std::string_view name) {
+  const std::string* const found = response.header(name);
+  return found == nullptr ? "" : *found;
+}
+
+}  // namespace
+
+std::optional<ContentRange> parse_content_range(std::string_view text) {
+  if (lower_ascii(text.substr(0, 6)) != "bytes ") return std::nullopt;
+  text.remove_prefix(6);
+  const std::size_t dash = text.find('-'), slash = text.find('/');
+  if (dash == std::string_view::npos || slash == std::string_view::npos || slash < dash) return std::nullopt;
+  const std::optional<std::uint64_t> begin = number(trim(text.substr(0, dash))),
+                                     last = number(trim(text.substr(dash + 1, slash - dash - 1))),
+                                     total = number(trim(text.substr(slash + 1)));
+  if (!begin || !last || !total || *begin > *last || *last >= *total) return std::nullopt;
+  return ContentRange{*begin, *last + 1, *total};
+}
+
+std::string Validators::if_range() const {
+  return !tag.empty() ? tag : is_old ? modified : "";
+}
+
+bool Validators::differ(const Validators& later) const {
+  if (!tag.empty() && !later.tag.empty()) return tag != later.tag;
+  return !modified.empty() && !later.modified.empty() && modified != later.modified;
+}
+
+Validators validators_of(const HttpResponse& response) {
+  Validators found;
+  const std::string tag = header_or_none(response, "etag");
+  if (tag.size() >= 2 && tag.starts_with('"') && tag.ends_with('"')) found.tag = tag;
+  found.modified = header_or_none(response, "last-modified");
+  const std::optional<double> modified = parse_http_date(found.modified),
+                              date = parse_http_date(header_or_none(response, "date"));
+  found.is_old = modified && date && *date >= *modified + 1;
+  return found;
+}
+
+std::string_view bare_tag(std::string_view tag) {
+  if (tag.starts_with("W/")) tag.remove_prefix(2);
+  if (tag.size() >= 2 && tag.starts_with('"') && tag.ends_with('"')) tag = tag.substr(1, tag.size() - 2);
+  return tag;
+}
+
+}  // namespace mu
