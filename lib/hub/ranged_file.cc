@@ -215,7 +215,7 @@ RangedFile::Attempt RangedFile::take_range(const HttpResponse& response, FileLin
       (is_whole && response.received != range->end - offset))
     throw unexpected(
         fmt::format("bytes {} to {} were requested, but others came", offset, offset + asked - 1));
-  const Validators validators = validators_of(response);
+  const Validators validators = validators_of(response, session_.clock().now());
   const bool is_other_size = size_ && range->total != *size_;
   if (is_other_size && !ranges_work_)
     throw unexpected(fmt::format("it has {} bytes, not {}", range->total, size()));
@@ -284,7 +284,8 @@ RangedFile::Attempt RangedFile::suspect(const HttpResponse& response, FileLink::
       throw changed("the hub says another hash of it");
   } else {
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (hub_hash_.empty() && (response.status != 200 || first_.differ(validators_of(response))))
+    if (hub_hash_.empty() &&
+        (response.status != 200 || first_.differ(validators_of(response, session_.clock().now()))))
       throw changed("the server has another version");
   }
   return later(

@@ -48,7 +48,7 @@ struct HttpResponse {
   std::vector<HttpHeader> headers;  // names in lower case
   std::string body;                 // without success only its first kMaxRefusal bytes
   std::uint64_t received = 0;       // bytes that went to HttpRequest::into
-  std::string torn;  // why no more of them came, although the exchange had not ended; empty: it had
+  std::string torn{};  // why no more of them came, although the exchange had not ended; empty: it had
 
   [[nodiscard]] const std::string* header(
       std::string_view name) const;  // the first one; `name` in lower case

@@ -44,14 +44,15 @@ bool Validators::differ(const Validators& later) const {
   return !modified.empty() && !later.modified.empty() && modified != later.modified;
 }
 
-Validators validators_of(const HttpResponse& response) {
+Validators validators_of(const HttpResponse& response, double now) {
+  constexpr double kClocksDiffer = 60;  // seconds
   Validators found;
   const std::string tag = header_or_none(response, "etag");
   if (tag.size() >= 2 && tag.starts_with('"') && tag.ends_with('"')) found.tag = tag;
   found.modified = header_or_none(response, "last-modified");
   const std::optional<double> modified = parse_http_date(found.modified),
                               date = parse_http_date(header_or_none(response, "date"));
-  found.is_old = modified && date && *date >= *modified + 1;
+  found.is_old = modified && date.value_or(now - kClocksDiffer) >= *modified + 1;
   return found;
 }
 

@@ -29,7 +29,8 @@ struct Validators {
   // Whether an answer with `later` is of another version. Where one of the two says nothing, nothing is known.
   [[nodiscard]] bool differ(const Validators& later) const;
 };
-Validators validators_of(const HttpResponse& response);
+// `now` (Unix seconds) counts where a server does not say its time.
+Validators validators_of(const HttpResponse& response, double now);
 
 // An entity tag without its quotation marks and without the mark of a weak one: a hash, where a hub gives one.
 std::string_view bare_tag(std::string_view tag);

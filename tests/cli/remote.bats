@@ -175,9 +175,55 @@ PY
   hub_fault storage-get truncate '"times":-1'
   expect 75 st-inspect --names hf://ada/tiny/model.safetensors
   hub_admin DELETE fault > /dev/null
-  hub_fault storage-get wrong-etag '"after":1'
-  expect 75 st-inspect --hash hf://ada/tiny/model.safetensors
-  has stderr "changed while it was being read"
+}
+
+@test "another version in the middle: the listing decides whether the file changed" {
+  published base
+  for fault in wrong-etag ignore-range changed refused-range; do
+    hub_fault storage-get "$fault" '"after":1'
+    hub_admin DELETE log > /dev/null
+    expect 0 st-inspect --hash hf://ada/tiny/model.safetensors
+    [ "$(hub_count 'e["route"] == "paths-info"')" = 1 ]
+    [ "$(hub_count 'e["route"] == "resolve"')" = 2 ]
+    [ "$(hub_count 'e["if_range"]')" -ge 1 ]
+  done
+  no_leak
+}
+
+@test "a torn, reset or short answer goes on from the byte that it reached" {
+  published base
+  expect 0 st-inspect --hash out/model.safetensors
+  sed 's/out/X/' <<< "$output" > here
+  for fault in truncate reset-answer short-range; do
+    hub_fault storage-get "$fault" '"after":1, "bytes":1000'
+    expect 0 st-inspect --hash hf://ada/tiny/model.safetensors
+    sed 's#hf://ada/tiny#X#' <<< "$output" | cmp - here
+  done
+  [ "$(hub_count 'e["route"] == "resolve"')" = 3 ]
+}
+
+@test "https:// files are held to their entity tag, or else to date and length, which is said" {
+  start_hub
+  local name=_files/x.safetensors
+  for given in '' '?etag=weak' '?etag=none' '?etag=none&modified=none'; do
+    curl -sST "$FIXTURES/base/model.safetensors" "$HF_STORAGE/$name$given"
+    hub_admin DELETE log > /dev/null
+    expect 0 st-inspect --hash "$HF_STORAGE/$name"
+    if [ -z "$given" ]; then [[ $stderr != *unverified* ]]; else has stderr "$HF_STORAGE/$name: the server sends no strong ETag"; fi
+    if [[ $given == *modified* ]]; then
+      [ "$(hub_count 'e["if_range"]')" = 0 ]
+      continue
+    fi
+    [ "$(hub_count 'not e["if_range"]')" = 1 ]  # the first
+    hub_fault file-get changed '"after":1'
+    expect 6 st-inspect --hash "$HF_STORAGE/$name"
+    has stderr "changed while it was being read"
+  done
+  curl -sST "$FIXTURES/base/model.safetensors" "$HF_STORAGE/$name?ranges=none"
+  hub_admin DELETE log > /dev/null
+  expect 6 st-inspect --hash "$HF_STORAGE/$name"
+  has stderr "ignores range requests"
+  [ "$(hub_count)" = 1 ]
 }
 
 @test "a failing storage is tried again, and a link that grew old is asked for again" {
