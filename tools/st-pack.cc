@@ -15,6 +15,7 @@
 #include "model/placeholders.h"
 #include "os/far.h"
 #include "os/folder.h"
+#include "pack/far_plan.h"
 #include "pack/output_kind.h"
 #include "pack/part.h"
 #include "pack/quant_report.h"
@@ -112,18 +113,24 @@ void report(const Options& o, const PackPlan& plan, const Input& input, const Wr
   }
   for (const std::string& note : plan.notes) print_note(note);
   print_losses(result);
-  if (!stream) print_note(summary_line(plan, *o.output));
+  if (!stream) print_note(summary_line(plan, *o.output, result));
   if (result.digest) print_note("verified, content digest st-content-1:" + *result.digest);
 }
 
-// Where the parts of this plan are. Without --part the fingerprint is needed only if that folder exists.
+// What runs must agree in to do parts of one piece of work, or to go on with each other's. Files here are looked at for
+// it, so it is only found where it is needed.
+std::string fingerprint_of(const Options& o, const PackPlan& plan, const Input& input,
+                           const std::vector<AdapterUse>& adapters) {
+  return pack_fingerprint(plan, input, o.known_by,
+                          adapters.empty() ? "" : adapter_recipe(adapters, o.known_by));
+}
+
+// Where the parts of this plan are.
 std::optional<PartsFolder> find_parts(const Options& o, const PackPlan& plan, const Input& input,
                                       const std::vector<AdapterUse>& adapters) {
   if (plan.kind != OutputKind::kFolder) return std::nullopt;
   if (!o.part && !exists(PartsFolder(*o.output, "").path())) return std::nullopt;
-  return PartsFolder(*o.output,
-                     pack_fingerprint(plan, input, o.known_by,
-                                      adapters.empty() ? "" : adapter_recipe(adapters, o.known_by)));
+  return PartsFolder(*o.output, fingerprint_of(o, plan, input, adapters));
 }
 
 // "NAME=https://…/x.npy" names an array.
@@ -170,10 +177,15 @@ int pack(Options o, const std::set<std::string>& differing) {
     for (const WeightsFile& file : use.adapter->weights.files) sources.push_back(file.name);
   }
   if (kind != OutputKind::kStream) require_apart(*o.output, sources);
+  const std::string fingerprint = parts          ? parts->fingerprint()
+                                  : is_far(plan) ? fingerprint_of(o, plan, input, adapters)
+                                                 : "";
   const WriteOptions options = {.force = o.force,
                                 .verify = o.verify,
                                 .threads = o.common.thread_count(),
-                                .progress = o.common.show_progress()};
+                                .progress = o.common.show_progress(),
+                                .fingerprint = fingerprint,
+                                .connections = o.remote.connections};
   if (o.part) {
     report(o, plan, input, write_part(plan, *parts, *o.output, input, options), std::nullopt);
     return 0;

@@ -26,16 +26,18 @@ std::string duration_text(double seconds) {
 
 }  // namespace
 
-std::string progress_text(std::string_view what, std::uint64_t done, std::uint64_t total, double seconds) {
+std::string progress_text(std::string_view what, std::uint64_t done, std::uint64_t total, double seconds,
+                          std::uint64_t read) {
   const double rate = seconds > 0 ? static_cast<double>(done) / seconds : 0;
   const std::string speed = format_size(static_cast<std::uint64_t>(rate)) + "/s";
-  if (total == 0) return fmt::format("{}  {}  {}", what, format_size(done), speed);
+  const std::string network = read > 0 ? "  " + format_size(read) + " read" : "";
+  if (total == 0) return fmt::format("{}  {}  {}{}", what, format_size(done), speed, network);
   done = std::min(done, total);
   const double fraction = static_cast<double>(done) / static_cast<double>(total);
   const std::string left =
       rate > 0 ? "  " + duration_text(static_cast<double>(total - done) / rate) + " left" : "";
-  return fmt::format("{} {:3.0f} %  {} of {}  {}{}", what, fraction * 100, format_size(done),
-                     format_size(total), speed, left);
+  return fmt::format("{} {:3.0f} %  {} of {}  {}{}{}", what, fraction * 100, format_size(done),
+                     format_size(total), speed, left, network);
 }
 
 Progress::Progress(std::string what, std::uint64_t total, bool shown)
@@ -47,12 +49,22 @@ Progress::~Progress() {
 
 void Progress::add(std::uint64_t bytes) {
   done_ += bytes;
+  draw();
+}
+
+void Progress::add_read(std::uint64_t bytes) {
+  read_ += bytes;
+  draw();
+}
+
+void Progress::draw() {
   if (!shown_) return;
   const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
   const Clock::time_point now = Clock::now();
   if (!lock || now - last_ < kInterval) return;
   last_ = now;
-  draw_status(progress_text(what_, done_, total_, std::chrono::duration<double>(now - start_).count()));
+  draw_status(
+      progress_text(what_, done_, total_, std::chrono::duration<double>(now - start_).count(), read_));
 }
 
 }  // namespace mu

@@ -13,7 +13,9 @@
 namespace mu {
 
 // The line after `seconds` with `done` of `total` bytes; a total of 0 means that it is not known.
-std::string progress_text(std::string_view what, std::uint64_t done, std::uint64_t total, double seconds);
+// `read` bytes came over the network; 0 is not said.
+std::string progress_text(std::string_view what, std::uint64_t done, std::uint64_t total, double seconds,
+                          std::uint64_t read = 0);
 
 class Progress {
  public:
@@ -24,14 +26,18 @@ class Progress {
   Progress& operator=(const Progress&) = delete;
   ~Progress();
 
-  void add(std::uint64_t bytes);  // from any thread
+  // From any thread, both.
+  void add(std::uint64_t bytes);
+  void add_read(std::uint64_t bytes);  // that came over the network
 
  private:
+  void draw();
+
   using Clock = std::chrono::steady_clock;
   std::string what_;
   std::uint64_t total_;
   bool shown_;
-  std::atomic<std::uint64_t> done_{0};
+  std::atomic<std::uint64_t> done_{0}, read_{0};
   Clock::time_point start_ = Clock::now();
   std::mutex mutex_;  // guards last_
   Clock::time_point last_ = start_;

@@ -11,6 +11,8 @@
 #include "base/text.h"
 #include "cli/console.h"
 #include "cli/table.h"
+#include "pack/far_plan.h"
+#include "pack/far_report.h"
 #include "pack/quant_report.h"
 
 namespace mu {
@@ -157,7 +159,8 @@ std::string plan_text(const PackPlan& plan, const std::string& out,
                                      : "";
   return table.text(0, out_width()) + part +
          fmt::format("{} in {}, {} to write\n", plural(plan.tensor_count(), "tensor"),
-                     plural(plan.weights.size(), "file"), format_size(plan.total_bytes));
+                     plural(plan.weights.size(), "file"), format_size(plan.total_bytes)) +
+         far_text(plan);
 }
 
 std::string plan_json(const PackPlan& plan, const Input& input, const std::string& out,
@@ -176,6 +179,9 @@ std::string plan_json(const PackPlan& plan, const Input& input, const std::strin
         .member("plan", plan.part->fingerprint)
         .end_object();
   json.member("done", result != nullptr).member("total_bytes", plan.total_bytes);
+  if (is_far(plan)) json.member("to_read", plan_far(plan).bytes);
+  if (result != nullptr && result->read)
+    json.member("read", result->read->bytes).member("read_before", result->read->before);
   json.key("weights").begin_array();
   for (const WeightsOutput& file : plan.weights) {
     json.begin_object().member("file", file.name.empty() ? out : file.name).member("bytes", file.size);
@@ -217,7 +223,7 @@ std::string plan_json(const PackPlan& plan, const Input& input, const std::strin
   return text + "\n";
 }
 
-std::string summary_line(const PackPlan& plan, const std::string& out) {
+std::string summary_line(const PackPlan& plan, const std::string& out, const WriteResult& result) {
   const auto taken = static_cast<std::uint64_t>(
       std::count_if(plan.files.begin(), plan.files.end(), [](const GatheredFile& f) { return f.taken; }));
   std::string line = fmt::format("{}: {} in {}, {}", escape_name(out), plural(plan.tensor_count(), "tensor"),
@@ -227,6 +233,7 @@ std::string summary_line(const PackPlan& plan, const std::string& out) {
   if (!plan.files.empty())
     line += fmt::format("; {} taken, {} left", plural(taken, "other file"),
                         group_digits(plan.files.size() - taken));
+  if (result.read) line += read_text(plan, *result.read);
   return line;
 }
 

@@ -20,7 +20,7 @@ std::string plan_json(const PackPlan& plan, const Input& input, const std::strin
                       const std::optional<Replacement>& replacement, const WriteResult* result);
 
 // One line about what was done.
-std::string summary_line(const PackPlan& plan, const std::string& out);
+std::string summary_line(const PackPlan& plan, const std::string& out, const WriteResult& result);
 
 // "42 values overflowed …", for a tensor that a cast changed beyond rounding.
 std::string loss_text(const std::string& tensor, const CastReport& report);

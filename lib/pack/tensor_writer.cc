@@ -123,20 +123,23 @@ void TensorWriter::work_run(const WeightsOutput& plan, std::size_t first, std::s
 
 void TensorWriter::write(const WeightsOutput& plan, OutputFile& out, WriteResult& result) const {
   out.write_at(0, as_bytes(plan.prefix));
-  std::uint64_t offset = plan.prefix.size();
-  for (std::size_t first = 0; first < plan.tensors.size();) {
+  write(plan, 0, plan.tensors.size(), plan.prefix.size(), out, result);
+}
+
+void TensorWriter::write(const WeightsOutput& plan, std::size_t first, std::size_t last, std::uint64_t offset,
+                         OutputFile& out, WriteResult& result) const {
+  while (first < last) {
     const bool worked = is_worked(plan.tensors[first]);
-    std::size_t last = first;
+    std::size_t end = first;
     std::uint64_t size = 0;
-    while (last < plan.tensors.size() && is_worked(plan.tensors[last]) == worked)
-      size += plan.tensors[last++].output.size;
+    while (end < last && is_worked(plan.tensors[end]) == worked) size += plan.tensors[end++].output.size;
     if (worked) {
-      work_run(plan, first, last, offset, out, result);
+      work_run(plan, first, end, offset, out, result);
     } else {
-      copy_run(plan, first, last, offset, out);
+      copy_run(plan, first, end, offset, out);
     }
     offset += size;
-    first = last;
+    first = end;
   }
 }
 

@@ -16,6 +16,9 @@ class TensorWriter {
 
   // Writes into a file, by position.
   void write(const WeightsOutput& plan, OutputFile& out, WriteResult& result) const;
+  // Only tensors [first, last), which begin at `offset` of the file.
+  void write(const WeightsOutput& plan, std::size_t first, std::size_t last, std::uint64_t offset,
+             OutputFile& out, WriteResult& result) const;
   // Writes to standard output, in order.
   void stream(const WeightsOutput& plan, WriteResult& result) const;
 

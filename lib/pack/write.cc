@@ -4,7 +4,6 @@
 // All of it lies in a stage (os/stage.h) until the last step puts it in place; --verify reads it there.
 #include "pack/write.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
 
@@ -16,12 +15,14 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "cli/progress.h"
+#include "fetch/read_ahead.h"
 #include "os/folder.h"
 #include "os/stage.h"
 #include "os/threads.h"
+#include "pack/far_write.h"
 #include "pack/replacement.h"
 #include "pack/tensor_writer.h"
-#include "weights/digest.h"
+#include "pack/verify.h"
 
 namespace mu {
 namespace {
@@ -55,53 +56,6 @@ void refuse_own_input(const PackPlan& plan, const Input& input, const std::strin
   }
 }
 
-// Compares what the disk returns with what should be there, tensor by tensor. Returns the content digest: of
-// the model in the folder itself or, where there is none, of the tensors of all components.
-std::string verify_output(const PackPlan& plan, const std::vector<std::string>& paths, unsigned threads) {
-  std::vector<std::pair<std::string, std::string>> hashes;
-  const auto in_subfolder = [](const WeightsOutput& file) {
-    return file.name.find('/') != std::string::npos;
-  };
-  const bool has_top = !std::all_of(plan.weights.begin(), plan.weights.end(), in_subfolder);
-  for (std::size_t f = 0; f < plan.weights.size(); ++f) {
-    const WeightsOutput& file = plan.weights[f];
-    const InputFile written(paths[f]);
-    ::posix_fadvise(written.fd()->get(), 0, 0, POSIX_FADV_DONTNEED);  // from the disk, not from memory
-    std::string prefix(file.prefix.size(), '\0');
-    written.read_at(0, std::as_writable_bytes(std::span(prefix)));
-    bool same = prefix == file.prefix && written.size() == file.size;
-    std::vector<std::uint64_t> offsets;
-    std::uint64_t offset = file.prefix.size();
-    for (const PackedTensor& tensor : file.tensors) {
-      offsets.push_back(offset);
-      offset += tensor.output.size;
-    }
-    std::vector<std::pair<std::string, std::string>> found(file.tensors.size());
-    std::atomic<bool> differs{false};
-    parallel_for(same ? file.tensors.size() : 0, threads, [&](std::size_t i) {
-      const PackedTensor& tensor = file.tensors[i];
-      const TensorSpec& spec = tensor.output;
-      CastReport unused;
-      const std::string expected = tensor_hash(name(spec.dtype), spec.shape, spec.size,
-                                               [&](std::uint64_t at, std::span<std::byte> out) {
-                                                 TensorWriter::read_output(file, tensor, at, out, unused);
-                                               });
-      const std::string actual = tensor_hash(
-          name(spec.dtype), spec.shape, spec.size,
-          [&](std::uint64_t at, std::span<std::byte> out) { written.read_at(offsets[i] + at, out); });
-      if (expected != actual) differs = true;
-      found[i] = {file.label(tensor), actual};
-    });
-    if (!same || differs) {
-      throw Error(ErrorKind::kIo, "read back different bytes than were written")
-          .in_file(escape_name(paths[f]))
-          .hint("the disk or the memory is faulty; nothing was put in place");
-    }
-    if (!has_top || !in_subfolder(file)) hashes.insert(hashes.end(), found.begin(), found.end());
-  }
-  return content_digest(std::move(hashes));
-}
-
 // Shares whole files with the input if the file system can; stops at the first that it can't.
 std::set<const WeightsOutput*> clone_what_can_be(const PackPlan& plan, std::vector<OutputFile>& files) {
   std::set<const WeightsOutput*> done;
@@ -131,46 +85,118 @@ void write_text(StagedFolder& folder, const TextOutput& text) {
   file.sync();
 }
 
-// Puts the files of weights into a stage: links finished ones, writes the others.
-WriteResult stage_weights(const PackPlan& plan, const TensorWriter& writer, StagedFolder& folder,
-                          const FinishedShards& finished, const WriteOptions& options) {
-  WriteResult written;
-  PackPlan missing;
-  missing.total_bytes = plan.total_bytes;
-  std::map<std::string, CastReport> losses;
-  std::vector<OutputFile> files;
-  std::vector<std::string> paths;
-  for (const WeightsOutput& file : plan.weights) {
-    paths.push_back(folder.path_of(file.name));
-    const auto found = finished.find(file.name);
-    if (found == finished.end()) {
-      files.push_back(folder.create(file.name));
-      missing.weights.push_back(file);
-    } else {
-      folder.adopt(found->second.path, file.name);
-      missing.total_bytes -= file.size;
-      losses.insert(found->second.losses.begin(), found->second.losses.end());
+// What is left to write: the plan without the files that parts have finished.
+PackPlan unfinished(const PackPlan& plan, const FinishedShards& finished) {
+  PackPlan left = plan;
+  for (const WeightsOutput& file : plan.weights)
+    left.total_bytes -= finished.contains(file.name) ? file.size : 0;
+  std::erase_if(left.weights, [&](const WeightsOutput& file) { return finished.contains(file.name); });
+  return left;
+}
+
+// One piece of work: where it goes, and how what is left of it is written.
+class Writing {
+ public:
+  // Borrows all. `far`: of what is left, files on other machines are read; else null.
+  Writing(const PackPlan& plan, const PackPlan& left, const WriteOptions& options,
+          const FinishedShards& finished, FarWriter* far)
+      : plan_(plan),
+        left_(left),
+        options_(options),
+        finished_(finished),
+        far_(far),
+        progress_("packing", left_.total_bytes, options.progress),
+        writer_(options.threads, [this](std::uint64_t bytes) { progress_.add(bytes); }) {}
+
+  // The place of the stage, if another run goes on with what this one leaves; empty: nothing is left.
+  [[nodiscard]] std::string lasting_stage() const { return far_ != nullptr ? far_->stage() : ""; }
+
+  // Puts the files of weights into a stage: links finished ones, writes the others.
+  WriteResult fill(StagedFolder& folder) {
+    std::vector<OutputFile> files;
+    for (const WeightsOutput& file : left_.weights)
+      files.push_back(far_ != nullptr ? folder.reopen(file.name) : folder.create(file.name));
+    for (const auto& [name, shard] : finished_) folder.adopt(shard.path, name);
+    std::vector<std::string> paths;
+    for (const WeightsOutput& file : plan_.weights) paths.push_back(folder.path_of(file.name));
+    return fill(files, folder.path_of(""), paths);
+  }
+  WriteResult fill(std::vector<OutputFile>& files, const std::string& folder,
+                   const std::vector<std::string>& paths) {
+    WriteResult written;
+    if (far_ != nullptr)
+      far_->write(files, writer_, progress_, written);
+    else
+      write_files(left_, writer_, files, folder, written);
+    for (const auto& [name, shard] : finished_)
+      written.losses.insert(written.losses.end(), shard.losses.begin(), shard.losses.end());
+    sort_losses(written);
+    if (options_.verify) written.digest = verify_output(plan_, paths, options_.threads, expected());
+    return written;
+  }
+
+  // The last chance to see that another run has taken over.
+  void require_held() const {
+    if (far_ != nullptr) far_->require_held();
+  }
+
+ private:
+  // In the order of the output.
+  void sort_losses(WriteResult& written) const {
+    std::map<std::string, CastReport> losses(written.losses.begin(), written.losses.end());
+    written.losses.clear();
+    for (const WeightsOutput& file : plan_.weights) {
+      for (const PackedTensor& tensor : file.tensors) {
+        const auto loss = losses.find(file.label(tensor));
+        if (loss != losses.end()) written.losses.push_back(*loss);
+      }
     }
   }
-  write_files(missing, writer, files, folder.path_of(""), written);
-  losses.insert(written.losses.begin(), written.losses.end());
+
+  // What is on the disk should be what was written, which for far files is known without reading them again.
+  [[nodiscard]] Expected expected() const {
+    if (!is_far(plan_)) return sum_of_input;
+    std::map<std::string, std::size_t> place;
+    for (std::size_t i = 0; i < left_.weights.size(); ++i) place[left_.weights[i].name] = i;
+    return [this, place](const WeightsOutput& file, std::size_t tensor) -> std::optional<TensorSum> {
+      const auto found = place.find(file.name);
+      if (found == place.end()) return std::nullopt;  // a part verified its own
+      return far_ != nullptr ? far_->sum_of(found->second, tensor) : sum_of_input(file, tensor);
+    };
+  }
+
+  const PackPlan& plan_;
+  const PackPlan& left_;
+  const WriteOptions& options_;
+  const FinishedShards& finished_;
+  FarWriter* far_;
+  Progress progress_;
+  TensorWriter writer_;
+};
+
+// Lets `body` write what is left of a plan and put it in place.
+WriteResult carry_out(const PackPlan& plan, const std::string& out, const WriteOptions& options,
+                      const FinishedShards& finished, const std::function<WriteResult(Writing&)>& body) {
+  const PackPlan left = unfinished(plan, finished);
   WriteResult result;
-  for (const WeightsOutput& file : plan.weights) {
-    for (const PackedTensor& tensor : file.tensors) {
-      const auto loss = losses.find(file.label(tensor));
-      if (loss != losses.end()) result.losses.push_back(*loss);
-    }
+  if (is_far(left)) {
+    with_far_writer(left, out, options, [&](FarWriter& far) {
+      Writing work(plan, left, options, finished, &far);
+      result = body(work);
+    });
+  } else {
+    Writing work(plan, left, options, finished, nullptr);
+    result = body(work);
   }
-  if (options.verify) result.digest = verify_output(plan, paths, options.threads);
   return result;
 }
 
 WriteResult write_folder(const PackPlan& plan, const std::string& out, const WriteOptions& options,
-                         const TensorWriter& writer, const FinishedShards& finished) {
+                         Writing& work) {
   Replacement replacement;
   if (options.force && is_folder(out)) replacement = plan_replacement(out, plan);
-  StagedFolder folder(out, options.force);
-  WriteResult result = stage_weights(plan, writer, folder, finished, options);
+  StagedFolder folder(out, options.force, work.lasting_stage());
+  WriteResult result = work.fill(folder);
   std::set<std::string> texts;
   for (const TextOutput& text : plan.texts) texts.insert(text.name);
   for (const GatheredFile& file : plan.files) {
@@ -182,20 +208,42 @@ WriteResult write_folder(const PackPlan& plan, const std::string& out, const Wri
   }
   for (const TextOutput& text : plan.texts) write_text(folder, text);  // the index comes last
   for (const std::string& name : replacement.kept) folder.keep(name);
+  work.require_held();
   folder.commit(replacement.replaced);
   return result;
 }
 
-WriteResult write_single(const PackPlan& plan, const std::string& out, const WriteOptions& options,
-                         const TensorWriter& writer) {
-  WriteResult result;
-  StagedFile staged(out, options.force);
+WriteResult write_single(const std::string& out, const WriteOptions& options, Writing& work) {
+  StagedFile staged(out, options.force, work.lasting_stage());
   std::vector<OutputFile> files;
   files.push_back(std::move(staged.file()));
-  write_files(plan, writer, files, parent_of(files.front().path()), result);
-  if (options.verify) result.digest = verify_output(plan, {files.front().path()}, options.threads);
+  const std::string path = files.front().path();
+  WriteResult result = work.fill(files, parent_of(path), {path});
   staged.file() = std::move(files.front());
+  work.require_held();
   staged.commit();
+  return result;
+}
+
+// Far files are read ahead of the writer, in memory.
+WriteResult write_stream(const PackPlan& plan, const WriteOptions& options) {
+  Progress progress("packing", plan.total_bytes, options.progress);
+  const TensorWriter writer(options.threads, [&progress](std::uint64_t bytes) { progress.add(bytes); });
+  WriteResult result;
+  std::optional<ReadAhead> ahead;
+  std::atomic<std::uint64_t> read{0};
+  if (is_far(plan)) {
+    const FetchOptions how{
+        .connections = options.connections, .from = {}, .on_bytes = [&](std::uint64_t bytes) {
+          read += bytes;
+          progress.add_read(bytes);
+        }};
+    ahead.emplace(plan_far(plan).sequence, how);
+  }
+  for (const WeightsOutput& file : plan.weights) writer.stream(file, result);
+  if (!ahead) return result;
+  ahead->finish();
+  result.read = FarRead{read, 0};
   return result;
 }
 
@@ -226,30 +274,26 @@ void require_writable(const PackPlan& plan, const Input& input, const std::strin
 
 WriteResult write_pack(const PackPlan& plan, const Input& input, const std::string& out,
                        const WriteOptions& options, const FinishedShards& finished) {
-  std::uint64_t to_write = plan.total_bytes;
-  for (const WeightsOutput& file : plan.weights) to_write -= finished.contains(file.name) ? file.size : 0;
-  Progress progress("packing", to_write, options.progress);
-  const TensorWriter writer(options.threads, [&progress](std::uint64_t bytes) { progress.add(bytes); });
-  if (plan.kind == OutputKind::kStream) {
-    WriteResult result;
-    for (const WeightsOutput& file : plan.weights) writer.stream(file, result);
-    return result;
-  }
+  if (plan.kind == OutputKind::kStream) return write_stream(plan, options);
   refuse_own_input(plan, input, out);
-  return plan.kind == OutputKind::kFolder ? write_folder(plan, out, options, writer, finished)
-                                          : write_single(plan, out, options, writer);
+  if (plan.kind == OutputKind::kFolder) require_free_folder(out, options.force);
+  return carry_out(plan, out, options, finished, [&](Writing& work) {
+    return plan.kind == OutputKind::kFolder ? write_folder(plan, out, options, work)
+                                            : write_single(out, options, work);
+  });
 }
 
 WriteResult write_shards(const PackPlan& plan, const std::string& out, const std::string& name,
                          const std::function<std::string(const WriteResult&)>& text,
                          const WriteOptions& options) {
-  Progress progress("packing", plan.total_bytes, options.progress);
-  const TensorWriter writer(options.threads, [&progress](std::uint64_t bytes) { progress.add(bytes); });
-  StagedFolder folder(out, true);  // commit_if_first leaves an existing one alone
-  WriteResult result = stage_weights(plan, writer, folder, {}, options);
-  write_text(folder, {name, text(result)});
-  folder.commit_if_first();
-  return result;
+  return carry_out(plan, out, options, {}, [&](Writing& work) {
+    StagedFolder folder(out, true, work.lasting_stage());  // commit_if_first leaves an existing one alone
+    WriteResult result = work.fill(folder);
+    write_text(folder, {name, text(result)});
+    work.require_held();
+    folder.commit_if_first();
+    return result;
+  });
 }
 
 }  // namespace mu

@@ -9,16 +9,10 @@
 #include <vector>
 
 #include "pack/plan.h"
+#include "pack/write_options.h"
 #include "pack/write_result.h"
 
 namespace mu {
-
-struct WriteOptions {
-  bool force = false;
-  bool verify = false;  // reread the output and compare it with what should be there
-  unsigned threads = 1;
-  bool progress = false;
-};
 
 // A file of weights that a part of the work has already written. The key of FinishedShards is its name in the
 // output.

@@ -33,7 +33,7 @@ LIBRARIES = {
     "nlohmann/": ["lib/base/json.cc"],
     "openssl/": ["lib/hash/"],
     "curl/": ["lib/net/"],
-    "zlib.h": ["lib/weights/"],
+    "zlib.h": ["lib/hash/", "lib/weights/"],
     "Eigen/": ["lib/lora/eigen.h"],
     "yaml.h": ["lib/card/"],
     "pcre2.h": ["lib/base/regex.cc"],

@@ -57,6 +57,7 @@ void QuantError::add(const Piece& piece) {
   std::sort(pieces_.begin(), pieces_.end(), [](const Piece& a, const Piece& b) { return a.first < b.first; });
   Piece all{.first = 0};
   for (const Piece& one : pieces_) {
+    all.count += one.count;
     all.squares += one.squares;
     all.difference += one.difference;
     all.largest = std::max(all.largest, one.largest);
@@ -64,11 +65,15 @@ void QuantError::add(const Piece& piece) {
   pieces_ = {all};
 }
 
-std::optional<QuantError::Result> QuantError::result() const {
+std::optional<QuantError::Piece> QuantError::sum() const {
   const std::lock_guard lock(mutex_);
-  if (missing_ > 0 || pieces_.empty()) return std::nullopt;
-  const Piece& all = pieces_.front();
-  return Result{all.largest, all.squares > 0 ? std::sqrt(all.difference / all.squares) : 0.0};
+  return missing_ > 0 || pieces_.empty() ? std::nullopt : std::optional(pieces_.front());
+}
+
+std::optional<QuantError::Result> QuantError::result() const {
+  const std::optional<Piece> all = sum();
+  if (!all) return std::nullopt;
+  return Result{all->largest, all->squares > 0 ? std::sqrt(all->difference / all->squares) : 0.0};
 }
 
 }  // namespace mu

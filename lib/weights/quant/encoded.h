@@ -38,6 +38,8 @@ class QuantError {
   };
   // Nothing until every element has been seen. The same for any number of threads.
   [[nodiscard]] std::optional<Result> result() const;
+  // All of it as one piece, which another process can add; nothing until then.
+  [[nodiscard]] std::optional<Piece> sum() const;
 
  private:
   mutable std::mutex mutex_;
