@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "remote.h"
 
+#include <algorithm>
+#include <charconv>
 #include <optional>
 
 #include "base/error.h"
@@ -22,8 +24,9 @@ namespace mu {
 namespace {
 
 constexpr unsigned kConnections = 32;
-constexpr unsigned kMaxWait =
-    30;  // seconds, for a server that fails, unless --max-wait says: somebody is waiting
+// Seconds: for a server that fails, unless --max-wait says: somebody is waiting; and for one that sends nothing,
+// unless a variable of huggingface_hub says.
+constexpr unsigned kMaxWait = 30, kMaxSilence = 10;
 
 // SHA-256 of files by name: what hubs reported, and what was hashed to compare with it.
 RemoteHashes& hashes() {
@@ -50,6 +53,15 @@ RemoteOptions& remote_options() {
   return options;
 }
 
+// How long a server may send nothing before the request counts as failed, and is sent again.
+unsigned max_silence(unsigned max_wait) {
+  const std::string told = environment("HF_HUB_DOWNLOAD_TIMEOUT");
+  unsigned seconds = 0;
+  const std::from_chars_result parsed = std::from_chars(told.data(), told.data() + told.size(), seconds);
+  if (parsed.ec == std::errc() && seconds > 0 && parsed.ptr == told.data() + told.size()) return seconds;
+  return std::clamp(max_wait, 1U, kMaxSilence);
+}
+
 // Made for the first remote name, kept while anything may be read.
 HubSession& session() {
   static std::optional<HubConnection> connection;
@@ -58,6 +70,7 @@ HubSession& session() {
     options.user_agent = console().program + "/" MU_VERSION;
     options.endpoint = hub_endpoint();
     options.max_wait_s = remote_options().max_wait_s.value_or(kMaxWait);
+    options.timeout_s = max_silence(*options.max_wait_s);
     options.rate = remote_options().limit_rate;
     options.warn = print_warning;
     if (console().verbose >= 2) options.trace = [](const std::string& line) { print_detail(line); };
@@ -108,6 +121,8 @@ std::string reach(const std::string& operand) {
   const std::string endpoint = hub_endpoint();
   const std::string name = far_name(operand, endpoint);
   const std::optional<std::string> cache = cache_of_endpoint(endpoint);
+  const unsigned headers_at_once =
+      remote_options().connections == 0 ? kConnections : remote_options().connections;
   if (!name.starts_with("hf://")) {
     if (!mount_url(session(), name))
       print_warning(printable_url(name) +
@@ -116,7 +131,7 @@ std::string reach(const std::string& operand) {
   } else if (cache || is_offline()) {
     repositories().mount_offline(cache ? *cache : hub_cache_home(), parse_place(name));
   } else {
-    hashes().merge(repositories().mount(session(), parse_place(name), kConnections));
+    hashes().merge(repositories().mount(session(), parse_place(name), headers_at_once));
   }
   return name;
 }

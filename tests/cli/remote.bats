@@ -202,6 +202,15 @@ PY
   [ "$(hub_count 'e["route"] == "resolve"')" = 3 ]
 }
 
+@test "a server that falls silent is asked again for the rest" {
+  published base
+  expect 0 st-inspect --hash out/model.safetensors
+  sed 's/out/X/' <<< "$output" > here
+  hub_fault storage-get stall-answer '"after":1, "bytes":1000'
+  HF_HUB_DOWNLOAD_TIMEOUT=1 expect 0 st-inspect --hash hf://ada/tiny/model.safetensors
+  sed 's#hf://ada/tiny#X#' <<< "$output" | cmp - here
+}
+
 @test "https:// files are held to their entity tag, or else to date and length, which is said" {
   start_hub
   local name=_files/x.safetensors
