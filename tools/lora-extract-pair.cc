@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 #include <numeric>
 
 #include "base/error.h"
@@ -11,8 +12,10 @@
 #include "base/text.h"
 #include "cli/console.h"
 #include "cli/progress.h"
+#include "fetch/partial_run.h"
 #include "lora-extract-options.h"
 #include "lora/low_rank.h"
+#include "lora/pair_far.h"
 #include "lora/pair_fetch.h"
 #include "lora/report.h"
 #include "model/hf_cache.h"
@@ -104,40 +107,90 @@ std::string dry_text(const LoraExtractOptions& o, const PairPlan& plan, const st
                             format_size(bytes), seconds < 1 ? "a second" : fmt::format("{:.0f} s", seconds));
 }
 
-std::vector<FoundTensor> work(const LoraExtractOptions& o, const Input& base, const Input& tuned,
-                              const PairPlan& plan, const std::vector<std::size_t>& units,
-                              PairRunOptions options) {
+// Of the tuned model.
+std::uint64_t bytes_to_extract(const PairPlan& plan, const std::vector<std::size_t>& units) {
   std::uint64_t bytes = 0;
   for (const std::size_t unit : units) bytes += size_of(plan.tensors[unit], plan.tensors[unit].tuned);
-  Progress progress("extracting", bytes, o.common.show_progress());
+  return bytes;
+}
+
+// What there is to do.
+struct Pair {
+  Input base, tuned;
+  PairPlan plan;
+  PairRunOptions options;
+  std::vector<std::size_t> units;
+};
+
+std::vector<FoundTensor> work(const LoraExtractOptions& o, const Pair& pair,
+                              const std::vector<std::size_t>& units) {
+  Progress progress("extracting", bytes_to_extract(pair.plan, units), o.common.show_progress());
+  PairRunOptions options = pair.options;
   options.on_bytes = [&progress](std::uint64_t done) { progress.add(done); };
-  return factorise(base, tuned, plan, units, options);
+  return factorise(pair.base, pair.tuned, pair.plan, units, options);
 }
 
 // Adds what the units are to what was found.
-void find_rest(const LoraExtractOptions& o, const Input& base, const Input& tuned, const PairPlan& plan,
-               std::vector<std::size_t> units, const PairRunOptions& options,
-               std::vector<FoundTensor>& found) {
+void find_rest(const LoraExtractOptions& o, const Pair& pair, std::vector<FoundTensor>& found) {
+  std::vector<std::size_t> units = pair.units;
   const auto add = [&](const std::vector<std::size_t>& some) {
-    std::vector<FoundTensor> more = work(o, base, tuned, plan, some, options);
+    std::vector<FoundTensor> more = work(o, pair, some);
     for (const std::size_t unit : some) found[unit] = std::move(more[unit]);
   };
   if (!o.server) return add(units);
   // What the server does not apply shows without a factorisation.
   const auto matrices = std::stable_partition(
-      units.begin(), units.end(), [&](std::size_t unit) { return !is_matrix(plan.tensors[unit]); });
+      units.begin(), units.end(), [&](std::size_t unit) { return !is_matrix(pair.plan.tensors[unit]); });
   add({units.begin(), matrices});
-  require_servable(plan, found, *o.server);
+  require_servable(pair.plan, found, *o.server);
   add({matrices, units.end()});
 }
 
-int extract_part(const LoraExtractOptions& o, const PartsFolder& parts, const Input& base, const Input& tuned,
-                 const PairPlan& plan, const std::vector<std::size_t>& units, const PairRunOptions& options) {
+// The same where some of it is read from other machines, and another run goes on if this one is stopped.
+void find_far(const LoraExtractOptions& o, const Pair& pair, const PairFetch& fetch, PartialOutput& partial,
+              std::vector<FoundTensor>& found) {
+  Progress progress("extracting", bytes_to_extract(pair.plan, pair.units), o.common.show_progress());
+  PairRunOptions options = pair.options;
+  options.on_bytes = [&progress](std::uint64_t done) { progress.add(done); };
+  PairFetchRun run{.connections = o.remote.connections, .on_read = {}, .on_found = {}};
+  if (o.server) run.on_found = [&] { require_servable(pair.plan, found, *o.server); };
+  factorise_far(pair.base, pair.tuned, pair.plan, fetch, options, run, partial, found);
+}
+
+// What decides the adapter beside its factors: a run with other options does not go on with what this one leaves.
+std::string form_of(const LoraExtractOptions& o) {
+  return fmt::format(" {} {} {}", o.server ? server_name(*o.server) : "", o.base_id, o.weights_only);
+}
+
+// Finds what the units are, then calls `finish`, which puts it where it belongs.
+void find_and(const LoraExtractOptions& o, const Pair& pair, const std::string& target,
+              std::vector<FoundTensor> found, const std::function<void(std::vector<FoundTensor>)>& finish) {
+  const PairFetch fetch = plan_pair_fetch(pair.base, pair.tuned, pair.plan, pair.units);
+  if (fetch.sequence.empty()) {
+    find_rest(o, pair, found);
+    return finish(std::move(found));
+  }
+  const std::string plan =
+      pair_fingerprint(pair.plan, pair.options, pair.base, pair.tuned, o.known_by) + form_of(o);
+  const std::string identity = pair_fetch_identity(fetch, plan);
+  with_partial_output(real_target(target), identity, o.force || !has_versions(fetch),
+                      [&](PartialOutput& partial) {
+                        find_far(o, pair, fetch, partial, found);
+                        partial.require_held();
+                        finish(std::move(found));
+                      });
+}
+
+int extract_part(const LoraExtractOptions& o, const PartsFolder& parts, const Pair& pair) {
   const std::vector<Part> there = parts.find(o.force);
   const bool done = std::find(there.begin(), there.end(), *o.part) != there.end();
-  if (!done) write_pair_part(parts, *o.part, work(o, base, tuned, plan, units, options));
+  if (!done) {
+    parts.make();
+    find_and(o, pair, parts.path_of(*o.part), std::vector<FoundTensor>(pair.plan.tensors.size()),
+             [&](const std::vector<FoundTensor>& found) { write_pair_part(parts, *o.part, found); });
+  }
   print_note(fmt::format("{}: part {} of {}, {}{}", escape_name(o.output), o.part->index, o.part->count,
-                         plural(units.size(), "tensor"), done ? ", already done" : ""));
+                         plural(pair.units.size(), "tensor"), done ? ", already done" : ""));
   return 0;
 }
 
@@ -182,54 +235,20 @@ std::string kernel_of(const LoraExtractOptions& o, bool shared) {
   return std::string(Products(wanted).name());
 }
 
-}  // namespace
-
-int extract_pair_mode(const LoraExtractOptions& o) {
-  std::string plain_base, plain_tuned;
-  const Input base = open_prepared(*o.base, &plain_base);
-  Input tuned = open_prepared(*o.tuned, &plain_tuned);
-  const PairPlan plan = plan_pair(base, tuned, with_ties(o.pair, base, tuned));
-  const bool shared = o.part || exists(PartsFolder(o.output, "").path());
-  PairRunOptions options{.rank = o.rank,
-                         .alpha = o.alpha,
-                         .dtype = o.dtype,
-                         .exact = o.exact,
-                         .kernel = kernel_of(o, shared),
-                         .base_id = o.base_id.empty() ? id_of(*o.base) : o.base_id,
-                         .plain = {plain_base, plain_tuned},
-                         .threads = o.common.thread_count(),
-                         .on_bytes = {}};
-  std::vector<std::size_t> units(plan.tensors.size());
-  std::iota(units.begin(), units.end(), 0U);
-  if (o.part) units = pair_units(plan, *o.part);
-  if (o.common.dry_run) {
-    const PairFetch fetch = plan_pair_fetch(base, tuned, plan, units);
-    out(o.common.json ? pair_plan_json(plan, units, *o.base, *o.tuned, o.output, fetch)
-                      : dry_text(o, plan, units, options) + to_read_text(fetch));
-    return 0;
-  }
-  if (!o.force) require_free_folder(o.output, false);
-  require_apart(o.output, {*o.base, *o.tuned});
-  const PartsFolder parts(o.output, shared ? pair_fingerprint(plan, options, base, tuned, o.known_by) : "");
-  if (o.part) return extract_part(o, parts, base, tuned, plan, units, options);
-  std::vector<FoundTensor> found =
-      shared ? read_pair_parts(parts, plan, o.force) : std::vector<FoundTensor>(plan.tensors.size());
-  const std::size_t all = units.size();
-  std::erase_if(units, [&](std::size_t unit) { return found[unit].done; });
-  if (units.size() < all)
-    print_note(fmt::format("{} of {} taken from parts", all - units.size(), plural(all, "tensor")));
-  find_rest(o, base, tuned, plan, std::move(units), options, found);
-  PairResult result = assemble_pair(std::move(tuned), plan, std::move(found), options);
+// Writes the adapter, removes the parts that it was made of, and returns the exit code.
+int write_adapter(const LoraExtractOptions& o, const PartsFolder* parts, Pair& pair,
+                  std::vector<FoundTensor> found) {
+  PairResult result = assemble_pair(std::move(pair.tuned), pair.plan, std::move(found), pair.options);
   if (holds_nothing(result)) {
     if (o.common.json) out(pair_json(result, *o.base, *o.tuned, o.output, false, {}));
     return 1;
   }
   const std::string config_text =
-      o.server ? serve_pair(result, *o.server, base) : lora_config_text(result.config);
+      o.server ? serve_pair(result, *o.server, pair.base) : lora_config_text(result.config);
   const PackPlan packed = plan_pack(result.input, {}, lora_pack_options(o, config_text), OutputKind::kFolder);
   write_pack(packed, result.input, o.output,
              {.force = o.force, .verify = o.verify, .threads = o.common.thread_count(), .progress = false});
-  if (shared) parts.remove();
+  if (parts != nullptr) parts->remove();
   if (o.common.json)
     out(pair_json(result, *o.base, *o.tuned, o.output, true, written_files(packed)));
   else
@@ -239,6 +258,65 @@ int extract_pair_mode(const LoraExtractOptions& o) {
   print_note(fmt::format("{}: {} of rank {}, kernel {}", escape_name(o.output),
                          plural(result.modules.size(), "module"), result.config.rank, result.kernel));
   return o.tolerance ? judge(result, *o.tolerance) : 0;
+}
+
+Pair open_pair(const LoraExtractOptions& o, bool shared) {
+  std::string plain_base, plain_tuned;
+  Pair pair;
+  pair.base = open_prepared(*o.base, &plain_base);
+  pair.tuned = open_prepared(*o.tuned, &plain_tuned);
+  pair.plan = plan_pair(pair.base, pair.tuned, with_ties(o.pair, pair.base, pair.tuned));
+  pair.options = {.rank = o.rank,
+                  .alpha = o.alpha,
+                  .dtype = o.dtype,
+                  .exact = o.exact,
+                  .kernel = kernel_of(o, shared),
+                  .base_id = o.base_id.empty() ? id_of(*o.base) : o.base_id,
+                  .plain = {plain_base, plain_tuned},
+                  .threads = o.common.thread_count(),
+                  .on_bytes = {}};
+  if (o.part) {
+    pair.units = pair_units(pair.plan, *o.part);
+  } else {
+    pair.units.resize(pair.plan.tensors.size());
+    std::iota(pair.units.begin(), pair.units.end(), 0U);
+  }
+  return pair;
+}
+
+// What finished parts found, which is no unit any more.
+std::vector<FoundTensor> take_from_parts(const LoraExtractOptions& o, const PartsFolder& parts, Pair& pair) {
+  std::vector<FoundTensor> found = read_pair_parts(parts, pair.plan, o.force);
+  const std::size_t all = pair.units.size();
+  std::erase_if(pair.units, [&](std::size_t unit) { return found[unit].done; });
+  if (pair.units.size() < all)
+    print_note(fmt::format("{} of {} taken from parts", all - pair.units.size(), plural(all, "tensor")));
+  return found;
+}
+
+}  // namespace
+
+int extract_pair_mode(const LoraExtractOptions& o) {
+  const bool shared = o.part || exists(PartsFolder(o.output, "").path());
+  Pair pair = open_pair(o, shared);
+  if (o.common.dry_run) {
+    const PairFetch fetch = plan_pair_fetch(pair.base, pair.tuned, pair.plan, pair.units);
+    out(o.common.json ? pair_plan_json(pair.plan, pair.units, *o.base, *o.tuned, o.output, fetch)
+                      : dry_text(o, pair.plan, pair.units, pair.options) + to_read_text(fetch));
+    return 0;
+  }
+  if (!o.force) require_free_folder(o.output, false);
+  require_apart(o.output, {*o.base, *o.tuned});
+  const PartsFolder parts(
+      o.output, shared ? pair_fingerprint(pair.plan, pair.options, pair.base, pair.tuned, o.known_by) : "");
+  if (o.part) return extract_part(o, parts, pair);
+  std::vector<FoundTensor> found =
+      shared ? take_from_parts(o, parts, pair) : std::vector<FoundTensor>(pair.plan.tensors.size());
+  int code = 0;
+  find_and(o, pair, o.output, std::move(found), [&](std::vector<FoundTensor> all) {
+    code = write_adapter(o, shared ? &parts : nullptr, pair, std::move(all));
+  });
+  return code;
 }
 
 }  // namespace mu

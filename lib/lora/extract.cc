@@ -5,6 +5,9 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
+#include <memory>
+#include <mutex>
 
 #include "base/error.h"
 #include "base/in_file.h"
@@ -20,6 +23,8 @@
 #include "os/folder.h"
 #include "os/interrupt.h"
 #include "tensor/stats.h"
+#include "weights/computed.h"
+#include "weights/leaves.h"
 #include "weights/open/open.h"
 
 namespace mu {
@@ -48,22 +53,57 @@ std::string find_config(const Input& input, const std::string& adapter) {
   return {};
 }
 
-void require_finite(const Weights& weights) {
+// Throws kMalformed if a tensor holds values that are not finite. `read` fills a buffer from a byte of it.
+void require_finite(const Tensor& tensor, const std::string& file,
+                    const std::function<void(std::uint64_t at, std::span<std::byte> out)>& read) {
   std::vector<std::byte> buffer;
-  for (const Tensor& tensor : weights.tensors) {
+  TensorStats stats;
+  for (std::uint64_t at = 0; at < tensor.size; at += kStatsPiece) {
+    check_interrupt();
+    buffer.resize(static_cast<std::size_t>(std::min<std::uint64_t>(kStatsPiece, tensor.size - at)));
+    read(at, buffer);
+    merge_stats(stats, piece_stats(tensor.dtype, buffer));
+  }
+  const std::uint64_t infinite = stats.positive_infinity + stats.negative_infinity;
+  if (stats.nan + infinite > 0)
+    throw malformed(fmt::format("'{}' holds {} NaN and {} infinite values", escape_name(tensor.name),
+                                stats.nan, infinite))
+        .in_file(escape_name(file));
+}
+
+// The same tensor, which is looked at when it is read first.
+Tensor checked_when_read(const Tensor& tensor, const std::string& file) {
+  struct Check {
+    std::mutex mutex;
+    bool is_done = false;
+  };
+  return computed(tensor.name, tensor.dtype, tensor.shape, {tensor},
+                  [check = std::make_shared<Check>(), file](const Sources& sources, std::uint64_t at,
+                                                            std::span<std::byte> out) {
+                    {
+                      const std::lock_guard<std::mutex> lock(check->mutex);
+                      if (!check->is_done)
+                        require_finite(sources[0], file, [&](std::uint64_t from, std::span<std::byte> piece) {
+                          sources.read(0, from, piece);
+                        });
+                      check->is_done = true;
+                    }
+                    sources.read(0, at, out);
+                  });
+}
+
+// Of tensors on other machines each byte is read once: when they are written.
+void require_finite(Weights& weights) {
+  for (Tensor& tensor : weights.tensors) {
     if (!is_floating(tensor.dtype)) continue;
-    TensorStats stats;
-    for (std::uint64_t at = 0; at < tensor.size; at += kStatsPiece) {
-      check_interrupt();
-      buffer.resize(static_cast<std::size_t>(std::min<std::uint64_t>(kStatsPiece, tensor.size - at)));
-      weights.read(tensor, at, buffer);
-      merge_stats(stats, piece_stats(tensor.dtype, buffer));
-    }
-    const std::uint64_t infinite = stats.positive_infinity + stats.negative_infinity;
-    if (stats.nan + infinite > 0)
-      throw malformed(fmt::format("'{}' holds {} NaN and {} infinite values", escape_name(tensor.name),
-                                  stats.nan, infinite))
-          .in_file(escape_name(weights.files[tensor.source].name));
+    const std::string& file = weights.files[tensor.source].name;
+    std::vector<FarRange> far;
+    add_far_leaves(weights, tensor, far);
+    if (!far.empty())
+      tensor = checked_when_read(tensor, file);
+    else
+      require_finite(tensor, file,
+                     [&](std::uint64_t at, std::span<std::byte> out) { weights.read(tensor, at, out); });
   }
 }
 
