@@ -26,7 +26,7 @@ int resize_mode(const LoraExtractOptions& o) {
   const PackPlan plan = plan_pack(resized.input, {}, options, OutputKind::kFolder);
   if (!o.common.dry_run)
     write_pack(plan, resized.input, o.output,
-               {.force = o.force, .verify = o.verify, .threads = o.common.thread_count(), .progress = false});
+               lora_write_options(o, plan, resized.input, fmt::format("rank {}", *o.resize)));
   out(o.common.json ? resized_json(resized, path, o.output, !o.common.dry_run) : resized_text(resized));
   if (!o.common.dry_run)
     print_note(fmt::format("{}: {} of rank {}", escape_name(o.output),

@@ -9,6 +9,8 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "cli/part.h"
+#include "pack/far_plan.h"
+#include "pack/part.h"
 
 namespace mu {
 namespace {
@@ -182,6 +184,16 @@ PackOptions lora_pack_options(const LoraExtractOptions& o, std::string config_te
   options.left_roles = {FileRole::kConfig, FileRole::kGenerationConfig, FileRole::kNamedAdapter,
                         FileRole::kCode};
   return options;
+}
+
+WriteOptions lora_write_options(const LoraExtractOptions& o, const PackPlan& plan, const Input& input,
+                                std::string_view recipe) {
+  return {.force = o.force,
+          .verify = o.verify,
+          .threads = o.common.thread_count(),
+          .progress = o.common.show_progress(),
+          .fingerprint = is_far(plan) ? pack_fingerprint(plan, input, KnownBy::kTime, recipe) : "",
+          .connections = o.remote.connections};
 }
 
 std::vector<std::pair<std::string, std::uint64_t>> written_files(const PackPlan& plan) {

@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "lora/pair_part.h"
 #include "lora/server.h"
 #include "pack/plan.h"
+#include "pack/write_options.h"
 
 namespace mu {
 
@@ -43,6 +45,10 @@ LoraExtractOptions parse_lora_options(int argc, char** argv);
 
 // How the adapter's folder is packed.
 PackOptions lora_pack_options(const LoraExtractOptions& options, std::string config_text);
+
+// How that plan of it is carried out. `recipe` says what decides the values of tensors that are computed.
+WriteOptions lora_write_options(const LoraExtractOptions& options, const PackPlan& plan, const Input& input,
+                                std::string_view recipe);
 
 // Names and bytes of what a plan writes.
 std::vector<std::pair<std::string, std::uint64_t>> written_files(const PackPlan& plan);

@@ -152,7 +152,9 @@ void find_far(const LoraExtractOptions& o, const Pair& pair, const PairFetch& fe
   Progress progress("extracting", bytes_to_extract(pair.plan, pair.units), o.common.show_progress());
   PairRunOptions options = pair.options;
   options.on_bytes = [&progress](std::uint64_t done) { progress.add(done); };
-  PairFetchRun run{.connections = o.remote.connections, .on_read = {}, .on_found = {}};
+  PairFetchRun run{.connections = o.remote.connections,
+                   .on_read = [&progress](std::uint64_t bytes) { progress.add_read(bytes); },
+                   .on_found = {}};
   if (o.server) run.on_found = [&] { require_servable(pair.plan, found, *o.server); };
   factorise_far(pair.base, pair.tuned, pair.plan, fetch, options, run, partial, found);
 }

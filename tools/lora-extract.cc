@@ -10,6 +10,8 @@
 #include "lora/report.h"
 #include "os/folder.h"
 #include "os/parts.h"
+#include "pack/far_plan.h"
+#include "pack/far_report.h"
 #include "pack/report.h"
 #include "remote.h"
 
@@ -17,6 +19,11 @@ namespace {
 
 using namespace mu;
 using Options = LoraExtractOptions;
+
+// What decides the values of its tensors: those of a server's form are computed.
+std::string recipe_of(const Options& o) {
+  return o.server ? fmt::format("for {} {}", server_name(*o.server), *o.base) : "";
+}
 
 int extract(Options o) {
   set_remote_options(o.remote);
@@ -36,12 +43,11 @@ int extract(Options o) {
   WriteResult result;
   if (!o.common.dry_run)
     result = write_pack(plan, extraction.input, o.output,
-                        {.force = o.force,
-                         .verify = o.verify,
-                         .threads = o.common.thread_count(),
-                         .progress = o.common.show_progress()});
+                        lora_write_options(o, plan, extraction.input, recipe_of(o)));
   if (o.common.json) {
-    out(extraction_json(extraction, o.output, !o.common.dry_run, written_files(plan)));
+    const std::optional<std::uint64_t> to_read =
+        is_far(plan) ? std::optional(plan_far(plan).bytes) : std::nullopt;
+    out(extraction_json(extraction, o.output, !o.common.dry_run, to_read, written_files(plan)));
   } else if (o.common.dry_run) {
     out(plan_text(plan, o.output, replacement));
   }
@@ -53,8 +59,8 @@ int extract(Options o) {
   }
   for (const std::string& note : plan.notes) print_note(note);
   for (const auto& [tensor, report] : result.losses) print_warning(loss_text(tensor, report));
-  print_note(
-      fmt::format("{}{}", o.common.dry_run ? "" : escape_name(o.output) + ": ", extraction_line(extraction)));
+  print_note(fmt::format("{}{}{}", o.common.dry_run ? "" : escape_name(o.output) + ": ",
+                         extraction_line(extraction), result.read ? read_text(plan, *result.read) : ""));
   if (result.digest) print_note("verified, content digest st-content-1:" + *result.digest);
   return 0;
 }

@@ -85,6 +85,7 @@ std::string extraction_line(const Extraction& extraction) {
 }
 
 std::string extraction_json(const Extraction& extraction, const std::string& out, bool done,
+                            std::optional<std::uint64_t> to_read,
                             const std::vector<std::pair<std::string, std::uint64_t>>& files) {
   std::string text;
   JsonWriter json(text);
@@ -97,6 +98,7 @@ std::string extraction_json(const Extraction& extraction, const std::string& out
       .member("base_model", extraction.config.base_model)
       .member("config_made", extraction.made_config)
       .member("parameters", parameters_of(extraction));
+  if (to_read) json.member("to_read", *to_read);
   json.key("modules").begin_array();
   for (const LoraModule& module : extraction.modules)
     json.begin_object()

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,7 +22,9 @@ std::string modules_text(const Extraction& extraction);
 std::string extraction_line(const Extraction& extraction);
 
 // `files` are the names and bytes of what is, or will be, written.
+// `to_read`: bytes that come over the network, if any do.
 std::string extraction_json(const Extraction& extraction, const std::string& out, bool done,
+                            std::optional<std::uint64_t> to_read,
                             const std::vector<std::pair<std::string, std::uint64_t>>& files);
 
 // For a pair, one row for each module: rank, error, energy, gap; with `spectra` also the singular values as
