@@ -185,6 +185,14 @@ TEST_CASE("pairs on other machines: a tensor that is stored whole is kept") {
   std::vector<float> values(kColumns);
   head.read(head.offset + 999 * kColumns * 4, std::as_writable_bytes(std::span(values)));
   CHECK(values.back() == 2.01F);
+  // Another run finds all of it in the record.
+  there.requests.all.clear();
+  const std::vector<FoundTensor> again = work.run();
+  CHECK(there.requests.all.empty());
+  check_same(again, found);
+  REQUIRE(again.back().kept == head.kept);
+  again.back().read(again.back().offset, std::as_writable_bytes(std::span(values)));
+  CHECK(values.front() == 2.01F);
 }
 
 TEST_CASE("pairs on other machines: one side alone, and a mixture of needs") {
