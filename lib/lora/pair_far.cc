@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The record of the partial output has two kinds of lines: marks of the fetch, and what was found for a tensor. In the
+// The record of the partial output has two kinds of lines: marks of the fetch, and what was found for some tensors. In the
 // folder are the mirror and a file of factors. A thread takes the next pair whose bytes have passed. What it found goes to
 // the disk, then into the record, and only then the mirror gives up the bytes that nobody needs any more; for small
 // tensors, of which there may be thousands, this is done for many at a time.
@@ -136,10 +136,13 @@ class FarFactoriser {
                            store->read_at(at, out);
                          }};
     for (const std::string& line : partial_.lines()) {
-      if (const std::optional<FetchMark> mark = FetchMark::parse(line))
+      if (const std::optional<FetchMark> mark = FetchMark::parse(line)) {
         mark_ = *mark;
-      else
-        read_found(parse_json(line).root, plan_, file, earlier_);
+        continue;
+      }
+      const JsonDocument found = parse_json(line);
+      if (found.root.items().empty()) throw malformed("has a line of another program");
+      for (const JsonValue& one : found.root.items()) read_found(one, plan_, file, earlier_);
     }
     if (mark_.range > fetch_.sequence.size()) throw malformed("has a mark of another sequence");
   }
@@ -179,13 +182,13 @@ class FarFactoriser {
 
   void settle(const std::vector<std::size_t>& done, const std::vector<FoundTensor>& found) {
     store_->sync();
-    for (const std::size_t i : done) {
-      const FoundTensor& one = found[open_[i].unit];
-      std::string line;
-      JsonWriter json(line, 0);
-      write_found(json, open_[i].unit, one, one.offset);
-      partial_.note(line);
-    }
+    std::string line;
+    JsonWriter json(line, 0);
+    json.begin_array();
+    for (const std::size_t i : done)
+      write_found(json, open_[i].unit, found[open_[i].unit], found[open_[i].unit].offset);
+    json.end_array();
+    partial_.note(line);
     for (const std::size_t i : done) {
       for (const FarRange& range : needs_->finish(open_[i].needs)) mirror_->release(range);
     }

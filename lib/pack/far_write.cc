@@ -41,7 +41,7 @@ std::string identity_of(const PackPlan& plan, const FarPlan& far, const WriteOpt
     fingerprint.add(text.text);
   }
   for (const GatheredFile& file : plan.files) {
-    if (!file.taken) continue;
+    if (!file.taken || file.path.empty()) continue;  // one of the texts
     fingerprint.add(file.name);
     fingerprint.add(InputFile(file.path), KnownBy::kTime);
   }

@@ -264,7 +264,7 @@ TEST_CASE("pairs on other machines: a record that does not fit begins anew, and 
   Work work(there, folder.path() + "/out");
   {
     PartialOutput partial(work.target, work.identity, false);
-    partial.note(R"({"index":0,"changed":true,"offset":5,"rank":3,"in":128,"out":160})");
+    partial.note(R"([{"index":0,"changed":true,"offset":5,"rank":3,"in":128,"out":160}])");
   }
   check_same(work.run(), expected_of(here));
   Models other("hf://pairs/corrupt");
