@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // lora-extract --base BASE --tuned TUNED: the adapter between two models.
+//
+// Both are opened and a plan is made of their lists of tensors (open_pair). What other parts found is taken over. The
+// rest is found, from files here (find_rest) or, with a partial output that another run can go on with, from other
+// machines (find_far). At the end a part is stored, or the adapter is assembled and packed (write_adapter).
 #include <fmt/format.h>
 
 #include <algorithm>
