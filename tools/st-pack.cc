@@ -12,9 +12,11 @@
 #include "base/text.h"
 #include "cli/console.h"
 #include "cli/run.h"
+#include "fetch/partial.h"
 #include "model/placeholders.h"
 #include "os/far.h"
 #include "os/folder.h"
+#include "os/stage.h"
 #include "pack/far_plan.h"
 #include "pack/output_kind.h"
 #include "pack/part.h"
@@ -140,10 +142,20 @@ std::string reach_operand(const std::string& operand) {
   return names_array ? operand.substr(0, equals + 1) + reach(operand.substr(equals + 1)) : reach(operand);
 }
 
+// What may be in use by another run is found before anything is read.
+void require_free_output(const Options& o) {
+  const auto is_far = [](const std::string& operand) { return is_far_name(operand); };
+  const bool reads_far = std::any_of(o.inputs.begin(), o.inputs.end(), is_far) ||
+                         std::any_of(o.adapters.begin(), o.adapters.end(), is_far) ||
+                         is_far_name(o.base.value_or(""));
+  if (reads_far && !o.part && !o.common.dry_run) PartialOutput::require_free(real_target(*o.output));
+}
+
 // `differing`: names whose bytes turned out not to be those that the config ties them to.
 int pack(Options o, const std::set<std::string>& differing) {
   const OutputKind kind = output_kind(*o.output);
   const PackOptions pack_to = pack_options(o, kind);
+  if (kind != OutputKind::kStream) require_free_output(o);
   set_remote_options(o.remote);
   for (std::string& operand : o.inputs) operand = reach_operand(operand);
   if (o.base) o.base = reach(*o.base);

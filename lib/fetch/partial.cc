@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // How a partial output changes hands, on file systems that carry locks and on those that do not:
 //
-//   1. The lock, the owner line and the time of the record tell whether it may be had (require_free).
+//   1. The lock, the owner line and the time of the record tell whether it may be had (require_ended).
 //   2. The record is renamed to a name of the claimant (seize). One claimant gets it; the old holder, should it live, sees
 //      from then on that its record is gone.
 //   3. A new record, with the steps of the old one and the new owner, is put in place unless there is one (publish).
@@ -27,8 +27,10 @@
 #include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <mutex>
 #include <optional>
+#include <system_error>
 #include <thread>
 
 #include "base/bytes.h"
@@ -148,7 +150,7 @@ Lock take_lock(int fd) {
   return errno == EWOULDBLOCK ? Lock::kOfAnother : Lock::kUnknown;
 }
 
-// Seconds since the record was touched, by the clock of the file system. A live holder touches it often, so a time far in
+// Seconds since the record was touched, by the clock of the file system, which touching `lock` tells. A live holder touches it often, so a time far in
 // the future (a clock was set back) counts like one far in the past.
 std::int64_t age_of(const std::string& record, int lock) {
   struct stat now {};
@@ -159,7 +161,7 @@ std::int64_t age_of(const std::string& record, int lock) {
 }
 
 // Throws kTemporary if the run that wrote this record may still be at work.
-void require_free(const std::string& folder, const PartialRecord& record, Lock lock, std::int64_t age) {
+void require_ended(const std::string& folder, const PartialRecord& record, Lock lock, std::int64_t age) {
   const PartialOwner& owner = record.owner;
   const bool is_here = owner.boot == this_boot() && owner.boot != "unknown";
   if (lock != Lock::kOfAnother && record.given_up) return;
@@ -174,14 +176,15 @@ void require_free(const std::string& folder, const PartialRecord& record, Lock l
   throw in_use(folder, fmt::format("{}, which touched it {} s ago", who, age), wait);
 }
 
-// Blocks of files; folders are not counted.
+// Blocks of files; folders are not counted. Asked after a signal, too, so nothing of it can be interrupted.
 std::uint64_t bytes_below(const std::string& folder) {
   std::uint64_t bytes = 0;
-  for (const FolderEntry& entry : list_folder(folder)) {
-    const std::string path = join_path(folder, entry.name);
-    const std::optional<struct stat> status = find_status(path, false);
-    if (status && S_ISDIR(status->st_mode)) bytes += bytes_below(path);
-    if (status && S_ISREG(status->st_mode)) bytes += static_cast<std::uint64_t>(status->st_blocks) * 512;
+  std::error_code failed;
+  for (std::filesystem::recursive_directory_iterator entry(folder, failed), end; !failed && entry != end;
+       entry.increment(failed)) {
+    struct stat status {};
+    if (::lstat(entry->path().c_str(), &status) == 0 && S_ISREG(status.st_mode))
+      bytes += static_cast<std::uint64_t>(status.st_blocks) * 512;
   }
   return bytes;
 }
@@ -237,7 +240,7 @@ bool PartialOutput::State::claim(const std::string& identity, bool fresh) {
   PartialRecord old;
   if (found) {
     old = read_record(in(*found)).value_or(PartialRecord());
-    require_free(shown, old, lock, age_of(in(*found), lock_file.get()));
+    require_ended(shown, old, lock, age_of(in(*found), lock_file.get()));
     seize(*found);
     old = read_record(in(std::string(kSeized) + run)).value_or(PartialRecord());
   } else if (lock == Lock::kOfAnother) {
@@ -416,6 +419,18 @@ void PartialOutput::remove() {
   remove_tree(gone);
 }
 
+void PartialOutput::require_free(const std::string& target) {
+  const std::string path = path_of(target), lock_path = join_path(path, kLock);
+  require_ours(path);
+  if (!find_status(lock_path, false)) return;
+  const Fd lock = open_file(lock_path, O_RDWR);
+  const std::optional<std::string> name = find_record(path);
+  if (!name) return;
+  const std::string record = join_path(path, *name);
+  require_ended(path, read_record(record).value_or(PartialRecord()), take_lock(lock.get()),
+                age_of(record, lock.get()));
+}
+
 // A name that would be too long is cut and told apart by its hash.
 std::string PartialOutput::path_of(const std::string& target) {
   if (is_mount_point(target)) return join_path(target, kPartialInside);
@@ -429,7 +444,8 @@ std::string PartialOutput::path_of(const std::string& target) {
       --cut;  // no half of a character
     name = name.substr(0, cut) + mark;
   }
-  return join_path(parent_of(target), name.append(kSuffix));
+  name += kSuffix;
+  return target.find('/') == std::string::npos ? name : join_path(parent_of(target), name);
 }
 
 bool PartialOutput::is_one(const std::string& path) {

@@ -46,6 +46,8 @@ class PartialOutput {
   [[nodiscard]] std::uint64_t bytes() const;  // of the work on the disk, now
   void remove();                              // all of it, if no other run has taken over
 
+  // Throws as the constructor would now, and touches nothing: asked before a model is looked at for minutes.
+  static void require_free(const std::string& target);
   // Where the partial output of `target` is: "OUT.partial".
   static std::string path_of(const std::string& target);
   // Whether a folder is one, of any output. Never throws for what can't be read.

@@ -3,7 +3,8 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
+#include <filesystem>
+#include <system_error>
 #include <vector>
 
 #include "base/error.h"
@@ -28,14 +29,15 @@ void remove_quietly(PartialOutput& partial) noexcept {
   }
 }
 
-// Whether the output can only be put in place with --force.
+// Whether the output can only be put in place with --force. After a signal nothing may be interrupted.
 bool is_in_the_way(const std::string& target) {
-  try {
-    require_free_folder(target, false);
-    return false;
-  } catch (const Error&) {
-    return true;
+  std::error_code failed;
+  if (!std::filesystem::exists(target, failed)) return false;
+  for (std::filesystem::directory_iterator entry(target, failed), end; !failed && entry != end;
+       entry.increment(failed)) {
+    if (entry->path().filename() != kPartialInside) return true;
   }
+  return static_cast<bool>(failed);  // a file, for one
 }
 
 void keep(PartialOutput& partial, const std::string& target) noexcept {
@@ -65,6 +67,7 @@ std::string continue_note(const std::string& path, std::uint64_t bytes,
 
 void with_partial_output(const std::string& target, const std::string& identity, bool fresh,
                          const std::function<void(PartialOutput& partial)>& work) {
+  note_at_end("");  // of an earlier try of this process
   PartialOutput partial(target, identity, fresh);
   try {
     work(partial);

@@ -3,8 +3,10 @@
 
 #include <doctest/doctest.h>
 
+#include <csignal>
 #include <optional>
 
+#include "child.h"
 #include "os/interrupt.h"
 #include "testing.h"
 
@@ -52,6 +54,19 @@ TEST_CASE("partial run: kept after a signal, but not without anything in it") {
     CHECK(interrupted);
     CHECK(exists(folder / "out.partial") == writes);
   }
+}
+
+TEST_CASE("partial run: its size is counted when a signal was noted, too") {
+  const TempFolder folder;
+  const int result = result_of_child([&] {
+    install_signal_handlers();
+    PartialOutput partial(folder / "out", "a", false);
+    make_folders(join_path(partial.path(), "output/below"));
+    put(join_path(partial.path(), "output/below/file"), std::string(100'000, 'x'));
+    ::raise(SIGTERM);
+    return partial.bytes() >= 100'000 ? kChildPassed : 1;
+  });
+  CHECK(result == kChildPassed);
 }
 
 TEST_CASE("partial run: the note has the size and a command for the shell") {

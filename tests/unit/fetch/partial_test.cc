@@ -135,11 +135,15 @@ TEST_CASE("partial: a second run ends as long as the first one holds it, and say
     PartialOutput partial(folder / "out", "a", false);
     CHECK(error_of([&] { PartialOutput(folder / "out", "a", false); }) == ErrorKind::kTemporary);
     CHECK(error_of([&] { PartialOutput(folder / "out", "b", true); }) == ErrorKind::kTemporary);
+    CHECK(error_of([&] { PartialOutput::require_free(folder / "out"); }) == ErrorKind::kTemporary);
     const std::string message = message_of(folder / "out", "a");
     CHECK(message.find("is in use by a run on " + this_host()) != std::string::npos);
     CHECK(message.find("wait until that run has ended") != std::string::npos);
     partial.note("still ours");
   }
+  PartialOutput::require_free(folder / "out");
+  PartialOutput::require_free(folder / "other");
+  CHECK(list_folder(folder.path()).size() == 1);
   CHECK(PartialOutput(folder / "out", "a", false).lines() == Lines{"still ours"});
 }
 
@@ -301,6 +305,7 @@ TEST_CASE("partial: what no run made is refused and stays") {
     ::mkdir(place.c_str(), 0777);
     REQUIRE(::mkfifo((place + "/lock").c_str(), 0666) == 0);
   }
+  CHECK(error_of([&] { PartialOutput::require_free(folder / "out"); }) == ErrorKind::kRefused);
   CHECK(error_of([&] { PartialOutput(folder / "out", "a", true); }) == ErrorKind::kRefused);
   struct stat status {};
   CHECK(::lstat(place.c_str(), &status) == 0);
@@ -328,6 +333,7 @@ TEST_CASE("partial: the name fits where that of the output does") {
   const std::string base(255, 'n');
   CHECK(base_name(PartialOutput::path_of("/d/" + base)).size() == 255);
   CHECK(PartialOutput::path_of("/d/" + base) != PartialOutput::path_of("/d/" + base.substr(1) + "m"));
+  CHECK(PartialOutput::path_of("out") == "out.partial");
   CHECK(PartialOutput::path_of("/d/" + std::string(247, 'n')) == "/d/" + std::string(247, 'n') + ".partial");
   std::string wide = "x";
   while (wide.size() < 255) wide += "\xc3\xa4";
