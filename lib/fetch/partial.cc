@@ -104,6 +104,7 @@ std::optional<PartialRecord> read_record(const std::string& path) {
 // The name of the record: "record", or the newest of those that were seized by a run that was killed then.
 std::optional<std::string> find_record(const std::string& folder) {
   if (find_status(join_path(folder, kRecord), false)) return std::string(kRecord);
+  if (!is_folder(folder)) return std::nullopt;  // removed by now
   std::optional<FolderEntry> newest;
   for (FolderEntry& entry : list_folder(folder)) {
     if (!entry.name.starts_with(kSeized) || !is_leftover(entry.name)) continue;
@@ -150,6 +151,21 @@ Lock take_lock(int fd) {
   return errno == EWOULDBLOCK ? Lock::kOfAnother : Lock::kUnknown;
 }
 
+// A process that was killed holds the lock until the kernel has taken it apart, which takes a moment.
+std::chrono::milliseconds lock_patience{2000};
+
+Lock await_lock(int fd) {
+  constexpr std::chrono::milliseconds kStep{20};
+  Lock lock = take_lock(fd);
+  for (std::chrono::milliseconds left = lock_patience; lock == Lock::kOfAnother && left.count() > 0;
+       left -= kStep) {
+    check_interrupt();
+    std::this_thread::sleep_for(kStep);
+    lock = take_lock(fd);
+  }
+  return lock;
+}
+
 // Seconds since the record was touched, by the clock of the file system, which touching `lock` tells. A live holder touches it often, so a time far in
 // the future (a clock was set back) counts like one far in the past.
 std::int64_t age_of(const std::string& record, int lock) {
@@ -158,6 +174,14 @@ std::int64_t age_of(const std::string& record, int lock) {
   if (::futimens(lock, nullptr) != 0 || ::fstat(lock, &now) != 0)
     throw io_error("touch", errno, escape_name(record));
   return touched ? std::abs(now.st_mtime - touched->st_mtime) : 0;
+}
+
+// The lock, or whose it is. Who has not touched the record for long is not waited for.
+Lock lock_unless_stale(const std::string& folder, int fd) {
+  const Lock lock = take_lock(fd);
+  if (lock != Lock::kOfAnother) return lock;
+  const std::optional<std::string> record = find_record(folder);
+  return record && age_of(join_path(folder, *record), fd) > kStale ? lock : await_lock(fd);
 }
 
 // Throws kTemporary if the run that wrote this record may still be at work.
@@ -234,7 +258,7 @@ bool PartialOutput::State::claim(const std::string& identity, bool fresh) {
     if (!exists(shown)) return false;
     throw;
   }
-  lock = take_lock(lock_file.get());
+  lock = lock_unless_stale(shown, lock_file.get());
   if (!is_same_file(in(kLock), lock_file.get())) return false;
   const std::optional<std::string> found = find_record(shown);
   PartialRecord old;
@@ -419,16 +443,20 @@ void PartialOutput::remove() {
   remove_tree(gone);
 }
 
+void wait_for_locks_for_tests(std::chrono::milliseconds patience) {
+  lock_patience = patience;
+}
+
 void PartialOutput::require_free(const std::string& target) {
   const std::string path = path_of(target), lock_path = join_path(path, kLock);
   require_ours(path);
   if (!find_status(lock_path, false)) return;
   const Fd lock = open_file(lock_path, O_RDWR);
+  const Lock state = lock_unless_stale(path, lock.get());
   const std::optional<std::string> name = find_record(path);
   if (!name) return;
   const std::string record = join_path(path, *name);
-  require_ended(path, read_record(record).value_or(PartialRecord()), take_lock(lock.get()),
-                age_of(record, lock.get()));
+  require_ended(path, read_record(record).value_or(PartialRecord()), state, age_of(record, lock.get()));
 }
 
 // A name that would be too long is cut and told apart by its hash.

@@ -12,6 +12,7 @@
 // A holder that was taken over notices when it next touches the record or notes a step, and ends (kTemporary).
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -57,5 +58,8 @@ class PartialOutput {
   struct State;
   std::unique_ptr<State> state_;
 };
+
+// For how long a lock that another process has is waited for, instead of 2 s; for tests.
+void wait_for_locks_for_tests(std::chrono::milliseconds patience);
 
 }  // namespace mu

@@ -8,8 +8,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <csignal>
 #include <optional>
+#include <thread>
 
 #include "base/text.h"
 #include "child.h"
@@ -58,6 +60,12 @@ void set_owner(const std::string& record, const PartialOwner& owner) {
   changed.owner = owner;
   put(record, record_text(changed));
 }
+
+// Locks of other processes are not waited for while it lives.
+struct Impatient {
+  Impatient() { wait_for_locks_for_tests(std::chrono::milliseconds(0)); }
+  ~Impatient() { wait_for_locks_for_tests(std::chrono::milliseconds(2000)); }
+};
 
 std::string message_of(const std::string& target, const std::string& identity) {
   try {
@@ -131,6 +139,7 @@ TEST_CASE("partial: of another identity, or afresh, nothing is left and the fold
 
 TEST_CASE("partial: a second run ends as long as the first one holds it, and says who does") {
   const TempFolder folder;
+  const Impatient impatient;
   {
     PartialOutput partial(folder / "out", "a", false);
     CHECK(error_of([&] { PartialOutput(folder / "out", "a", false); }) == ErrorKind::kTemporary);
@@ -174,6 +183,15 @@ TEST_CASE("partial: a run of this kernel that is dead is not waited for, one of 
     make_older(record, -1000);  // in the future: no live holder leaves it so
     CHECK(PartialOutput(folder / "out", "b", false).lines().empty());
   }
+}
+
+TEST_CASE("partial: a holder that is about to end is waited for") {
+  const TempFolder folder;
+  std::optional<PartialOutput> first(std::in_place, folder / "out", "a", false);
+  first->note("one");
+  std::thread ending([&] { first.reset(); });
+  CHECK(PartialOutput(folder / "out", "a", false).lines() == Lines{"one"});
+  ending.join();
 }
 
 TEST_CASE("partial: one that ended by itself is free for all machines") {
