@@ -38,6 +38,26 @@ bool is_sha256(std::string_view text) {
   return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
 
+// What a server says, without the parts of the link that it may have copied: they are a signature.
+HttpResponse without_query(HttpResponse response, std::string_view url) {
+  constexpr std::size_t kShort = 8;  // characters that are no secret
+  const std::size_t query = url.find('?');
+  if (query == std::string_view::npos) return response;
+  const auto mask = [](std::string& text, std::string_view secret) {
+    for (std::size_t at = text.find(secret); at != std::string::npos; at = text.find(secret, at))
+      text.replace(at, secret.size(), std::string("***"));
+  };
+  for (const std::string_view part : split(url.substr(query + 1), '&')) {
+    const std::string_view value = part.substr(part.find('=') + 1);  // all of it where there is none
+    if (value.size() < kShort) continue;
+    for (const std::string& form : {std::string(value), percent_decode(value)}) {
+      mask(response.body, form);
+      for (HttpHeader& header : response.headers) mask(header.value, form);
+    }
+  }
+  return response;
+}
+
 bool is_redirect(const HttpResponse& response) {
   return response.status >= 300 && response.status < 400 && response.header("location") != nullptr;
 }
@@ -257,12 +277,12 @@ RangedFile::Attempt RangedFile::refused(const HttpResponse& response, FileLink::
   HubRequest request;
   request.what = "read it";
   request.asked = origin(parse_url(link->url()));
-  Error error = session_.error(request, response);
+  Error error = session_.error(request, without_query(response, link->url()));
   const bool is_expired = link->is_redirected() && (response.status == 401 || response.status == 403);
   const bool is_gone = link->is_redirected() && response.status >= 400 && response.status < 500;
   if (is_expired || (is_gone && failed == 0 && !may_pass(response))) {
     turn.drop(link);
-    Attempt attempt = later(Error(ErrorKind::kTemporary, error.message()), failed);
+    Attempt attempt = later(Error(ErrorKind::kTemporary, error.message()).hint("try again later"), failed);
     if (failed == 0) attempt.wait = {};
     return attempt;
   }
@@ -326,8 +346,11 @@ void RangedFile::check_whole(std::span<const std::byte> bytes) const {
   }
   const std::string& listed = sha256.empty() ? blob : sha256;
   if (is != listed)
-    throw unexpected(fmt::format("its {} is {}, but the hub says {}", sha256.empty() ? "git id" : "SHA-256",
-                                 is, session_.shown(listed)));
+    throw Error(ErrorKind::kRemote,
+                fmt::format("its {} is {}, but the hub says {}", sha256.empty() ? "git id" : "SHA-256", is,
+                            session_.shown(listed)))
+        .in_file(escape_name(source_.name))
+        .hint("try again; if it stays so, the file on the hub is damaged");
 }
 
 bool RangedFile::is_in_git() const {

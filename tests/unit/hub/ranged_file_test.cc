@@ -207,6 +207,20 @@ TEST_CASE("ranged file: links that expire are renewed, at once the first time, w
   CHECK(wire.waited < 300);
 }
 
+TEST_CASE("ranged file: what a storage copies of its link is not shown") {
+  Wire wire(some_bytes(kSize));
+  HubSession session(wire.settings(), [&](const HttpRequest& request) {
+    if (request.url.starts_with("https://hub.example/"))
+      return HttpResponse{302, {{"location", "https://storage.example/x?a=1&sig=top%2Fsecret%3D"}}, ""};
+    return HttpResponse{404, {{"x-error-message", "no top/secret="}}, "no " + request.url};
+  });
+  RangedFile file(session, wire.at_hub());
+  const std::string message = message_of([&] { read(file, 0, 100'000); }, ErrorKind::kRemote);
+  CHECK(
+      has(message, "https://storage.example answers 404: no ***; no https://storage.example/x?a=1&sig=***"));
+  CHECK_FALSE(has(message, "secret"));
+}
+
 TEST_CASE("ranged file: another hash behind a renewed link ends it") {
   Wire wire(some_bytes(kSize));
   RangedFile file(wire.session, wire.at_hub());
