@@ -308,6 +308,7 @@ RangedFile::Attempt RangedFile::suspect(const HttpResponse& response, FileLink::
         (response.status != 200 || first_.differ(validators_of(response, session_.clock().now()))))
       throw changed("the server has another version");
   }
+  if (response.status == 416) throw unexpected("the server refuses a range that is in the file");
   return later(
       Error(ErrorKind::kTemporary,
             fmt::format("{} sends something else than before, though it says that the file is the same",

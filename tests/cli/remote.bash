@@ -59,7 +59,8 @@ alike() {
 
 # at_stall COUNT COMMAND...: runs it in the background (its id in $pid, its words in ./said) until faults hold back COUNT requests.
 at_stall() {
-  "${@:2}" > said 2>&1 3>&- &
+  # What the shell starts in the background ignores some signals.
+  env --default-signal=INT,QUIT "${@:2}" > said 2>&1 3>&- &
   pid=$!
   hub_admin GET "stalled?count=$1" > /dev/null || { cat said; return 1; }
 }
