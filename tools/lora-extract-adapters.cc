@@ -8,6 +8,7 @@
 #include "base/in_file.h"
 #include "base/text.h"
 #include "cli/console.h"
+#include "fetch/read_ahead.h"
 #include "lora-extract-options.h"
 #include "lora/report.h"
 #include "os/folder.h"
@@ -16,11 +17,29 @@
 
 namespace mu {
 
+namespace {
+
+// Calls `work`, for which what it reads of other machines is read ahead.
+template <typename Work>
+auto with_read_ahead(const LoraExtractOptions& o, const std::vector<FarRange>& reads, const Work& work) {
+  std::optional<ReadAhead> ahead;
+  FetchOptions options;
+  options.connections = o.remote.connections;
+  if (!reads.empty()) ahead.emplace(reads, options);
+  auto result = work();
+  if (ahead) ahead->finish();
+  return result;
+}
+
+}  // namespace
+
 int resize_mode(const LoraExtractOptions& o) {
   const std::string& path = o.operands.front();
   const auto adapter = std::make_shared<const Adapter>(open_adapter(path));
   in_file(join_path(path, "adapter_config.json"), [&] { require_effect(adapter->config); });
-  const Resized resized = resize_adapter(adapter, open_input(path, StreamData::kCount), *o.resize);
+  const Resized resized = with_read_ahead(o, far_reads({adapter.get()}), [&] {
+    return resize_adapter(adapter, open_input(path, StreamData::kCount), *o.resize);
+  });
   PackOptions options = lora_pack_options(o, resized.config_text);
   options.selection.dtype = o.dtype;
   const PackPlan plan = plan_pack(resized.input, {}, options, OutputKind::kFolder);
@@ -36,7 +55,8 @@ int resize_mode(const LoraExtractOptions& o) {
 
 int compare_mode(const LoraExtractOptions& o) {
   const Adapter a = open_adapter(o.operands[0]), b = open_adapter(o.operands[1]);
-  const AdapterComparison found = compare_adapters(a, b);
+  const AdapterComparison found =
+      with_read_ahead(o, far_reads({&a, &b}), [&] { return compare_adapters(a, b); });
   out(o.common.json ? comparison_json(found, a.name, b.name) : comparison_text(found));
   const double tolerance = o.tolerance.value_or(1e-6);
   std::uint64_t differing = 0;

@@ -17,6 +17,7 @@
 #include "tensor/cast.h"
 #include "tensor/decode.h"
 #include "weights/layout.h"
+#include "weights/leaves.h"
 
 namespace mu {
 namespace {
@@ -273,6 +274,28 @@ Resized resize_adapter(const std::shared_ptr<const Adapter>& adapter, Input inpu
   input.weights.files = adapter->weights.files;
   result.input = std::move(input);
   return result;
+}
+
+std::vector<FarRange> far_reads(const std::vector<const Adapter*>& adapters) {
+  const bool compares = adapters.size() > 1;
+  std::map<std::pair<bool, std::string>, std::vector<FarRange>> by_name;  // modules, then other tensors
+  for (const Adapter* const adapter : adapters) {
+    const auto add = [&](bool is_other, const std::string& name, const Tensor* tensor) {
+      if (tensor != nullptr) add_far_leaves(adapter->weights, *tensor, by_name[{is_other, name}]);
+    };
+    for (const LoraModule& module : adapter->modules) {
+      add(false, module.name, module.a);
+      add(false, module.name, module.b);
+      if (compares || module.scale != 1) add(compares, module.name, module.bias);
+      if (compares) add(true, module.name, module.magnitude);
+    }
+    if (!compares) continue;
+    for (const ReplacedTensor& replaced : adapter->replaced) add(true, replaced.name, replaced.tensor);
+    for (const ReplacedRows& rows : adapter->rows) add(true, rows.module, rows.rows);
+  }
+  std::vector<FarRange> reads;
+  for (const auto& [name, ranges] : by_name) reads.insert(reads.end(), ranges.begin(), ranges.end());
+  return with_whole_files(joined_in_order(reads));
 }
 
 }  // namespace mu

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "fetch/ranges.h"
 #include "lora/dense.h"
 #include "model/lora_adapter.h"
 
@@ -51,5 +52,8 @@ struct Resized {
 // the adapter are kept. Takes the input of the opened folder, whose tensors `adapter` describes. Throws
 // kMalformed for stacks of experts.
 Resized resize_adapter(const std::shared_ptr<const Adapter>& adapter, Input input, std::uint64_t rank);
+
+// What compare_adapters() of two, or resize_adapter() of one, reads of files on other machines, about in that order.
+std::vector<FarRange> far_reads(const std::vector<const Adapter*>& adapters);
 
 }  // namespace mu

@@ -32,7 +32,7 @@ constexpr std::uint64_t kPiece = 1U << 20;  // bytes
 class FactorFile : public FactorStore {
  public:
   explicit FactorFile(const std::string& path) : out_(open(path), path) {
-    size_ = next_ = find_status(path)->st_size;
+    size_ = next_ = static_cast<std::uint64_t>(find_status(path)->st_size);
   }
 
   [[nodiscard]] std::uint64_t size() const { return size_; }  // when it was opened
