@@ -59,7 +59,7 @@ std::vector<Range> complement(std::span<const Range> ranges) {
 
 }  // namespace
 
-bool is_digit(char32_t c) {
+bool is_ascii_digit(char32_t c) {
   return c >= '0' && c <= '9';
 }
 
@@ -68,7 +68,7 @@ bool is_octal(char32_t c) {
 }
 
 std::string character_text(char32_t c) {
-  if (is_letter(c) || is_digit(c) || c == '_') return {static_cast<char>(c)};
+  if (is_letter(c) || is_ascii_digit(c) || c == '_') return {static_cast<char>(c)};
   return fmt::format("\\x{{{:x}}}", static_cast<std::uint32_t>(c));
 }
 
@@ -109,7 +109,7 @@ bool PatternReader::take(char32_t c) {
 
 std::uint64_t PatternReader::number() {
   std::uint64_t value = 0;
-  while (is_digit(peek())) value = std::min<std::uint64_t>(value * 10 + (get() - '0'), kMost);
+  while (is_ascii_digit(peek())) value = std::min<std::uint64_t>(value * 10 + (get() - '0'), kMost);
   return value;
 }
 
@@ -121,7 +121,8 @@ std::string PatternReader::name_until(char32_t close) {
   const std::string name(pattern_.substr(start, at_ - start));
   get();
   const bool is_word = std::all_of(name.begin(), name.end(), [](char c) {
-    return is_letter(static_cast<unsigned char>(c)) || is_digit(static_cast<unsigned char>(c)) || c == '_';
+    return is_letter(static_cast<unsigned char>(c)) || is_ascii_digit(static_cast<unsigned char>(c)) ||
+           c == '_';
   });
   if (name.empty() || !is_word)
     throw malformed(fmt::format("'{}' is not a name of a group", escape_name(name)));
@@ -132,7 +133,7 @@ char32_t PatternReader::hexadecimal(std::size_t digits) {
   std::uint64_t value = 0;
   for (std::size_t i = 0; i < digits; ++i) {
     const char32_t c = get();
-    if (is_digit(c))
+    if (is_ascii_digit(c))
       value = value * 16 + (c - '0');
     else if ((c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'))
       value = value * 16 + ((c | 0x20) - 'a' + 10);
@@ -160,7 +161,7 @@ Escape PatternReader::escape(bool ascii) {
   if (c < 0x80 && std::string_view("dDsSwW").find(static_cast<char>(c)) != std::string_view::npos)
     return {kEnd, kind_text(static_cast<char>(c), ascii)};
   if (c == 'N') throw malformed("characters by their names (\\N{…}) are not supported");
-  if (!is_letter(c) && !is_digit(c)) return {c, {}};
+  if (!is_letter(c) && !is_ascii_digit(c)) return {c, {}};
   at_ = here;
   return {kEnd, {}};
 }

@@ -10,7 +10,7 @@
 
 namespace mu {
 
-bool is_digit(char32_t c);
+bool is_ascii_digit(char32_t c);
 bool is_octal(char32_t c);
 
 // One character for PCRE2, in a set or outside of it.

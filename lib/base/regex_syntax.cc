@@ -172,12 +172,12 @@ std::optional<Width> Translator::repeated(char32_t c, Item item, Width width) {
   std::uint64_t most = c == '?' ? 1 : kNoLimit;
   if (c == '{') {
     const std::size_t here = place();
-    bool is_count = is_digit(peek());  // "{}" and "{x" stand for themselves
+    bool is_count = is_ascii_digit(peek());  // "{}" and "{x" stand for themselves
     least = number();
     most = is_count ? least : kNoLimit;
     if (take(',')) {
       is_count = true;
-      most = is_digit(peek()) ? number() : kNoLimit;
+      most = is_ascii_digit(peek()) ? number() : kNoLimit;
     }
     if (!is_count || !take('}')) {
       go_back(here);
@@ -219,13 +219,14 @@ Width Translator::escaped(Mode mode, Item& item) {
     item = Item::kPosition;
     return {};
   }
-  if (!is_digit(c)) throw malformed(fmt::format("\\{} is not known to Python's re", static_cast<char>(c)));
+  if (!is_ascii_digit(c))
+    throw malformed(fmt::format("\\{} is not known to Python's re", static_cast<char>(c)));
   // Octal, if it begins with 0 or has three octal digits; else the number of a group.
   char32_t value = c - '0';
   if (c == '0') {
     for (int i = 0; i < 2 && is_octal(peek()); ++i) value = value * 8 + (get() - '0');
   } else {
-    if (!is_digit(peek())) return back_reference(value);
+    if (!is_ascii_digit(peek())) return back_reference(value);
     const char32_t second = get();
     if (!is_octal(c) || !is_octal(second) || !is_octal(peek()))
       return back_reference(value * 10 + (second - '0'));
@@ -343,7 +344,7 @@ Width Translator::named(Mode mode, std::size_t depth) {
   const char32_t c = get();
   if (c != '<' && c != '=') throw malformed("it has a group that Python's re does not know");
   const std::string name = name_until(c == '<' ? '>' : ')');
-  if (is_digit(static_cast<unsigned char>(name[0])))
+  if (is_ascii_digit(static_cast<unsigned char>(name[0])))
     throw malformed(fmt::format("'{}' is not a name of a group", name));
   if (c == '<') return capture(mode, depth, name);
   return back_reference(group_called(name));

@@ -13,11 +13,11 @@ namespace {
 
 constexpr std::string_view kNeeded = "[More Information Needed]";
 
-enum class Kind : std::uint8_t { kText, kBlank, kHint, kPlaceholder, kHeading };
+enum class LineKind : std::uint8_t { kText, kBlank, kHint, kPlaceholder, kHeading };
 
 struct Line {
   std::string text;  // with its line end
-  Kind kind = Kind::kText;
+  LineKind kind = LineKind::kText;
   std::size_t level = 0;  // of a heading
 };
 
@@ -54,14 +54,14 @@ std::vector<Line> classified(std::string_view body) {
     if (text.starts_with("```") || text.starts_with("~~~")) {
       fenced = !fenced;
     } else if (text.empty()) {
-      line.kind = Kind::kBlank;
+      line.kind = LineKind::kBlank;
     } else if (!fenced && is_placeholder(line.text)) {
-      line.kind = Kind::kPlaceholder;
+      line.kind = LineKind::kPlaceholder;
     } else if (!fenced && line.text.front() == '#') {
       const std::size_t level = line.text.find_first_not_of('#');
-      if (level <= 6 && line.text[level] == ' ') line.kind = Kind::kHeading, line.level = level;
+      if (level <= 6 && line.text[level] == ' ') line.kind = LineKind::kHeading, line.level = level;
     } else if (!fenced && is_hint(text)) {
-      line.kind = Kind::kHint;
+      line.kind = LineKind::kHint;
     }
     lines.push_back(std::move(line));
   }
@@ -72,7 +72,7 @@ std::vector<Line> classified(std::string_view body) {
 // whatever comes last.
 std::size_t section_end(const std::vector<Line>& lines, std::size_t i) {
   const auto is_other = [&](const Line& line) {
-    return line.kind == Kind::kHeading &&
+    return line.kind == LineKind::kHeading &&
            (line.level <= lines[i].level || trim(line.text) == "### Framework versions");
   };
   std::size_t end = i + 1;
@@ -89,8 +89,8 @@ bool is_hollow(const std::vector<Line>& lines, std::size_t i, std::size_t end) {
   if (lines[i].level < 2) return false;  // the title
   bool gap = is_always_written(lines[i]);
   for (std::size_t k = i + 1; k < end; ++k) {
-    if (lines[k].kind == Kind::kText) return false;
-    gap = gap || lines[k].kind == Kind::kPlaceholder;
+    if (lines[k].kind == LineKind::kText) return false;
+    gap = gap || lines[k].kind == LineKind::kPlaceholder;
   }
   return gap;
 }
@@ -105,27 +105,27 @@ bool is_placeholder(std::string_view line) {
 std::string without_placeholders(std::string_view body, const Fill& fill) {
   std::vector<Line> lines = classified(body);
   for (Line& line : lines) {
-    if (line.kind != Kind::kPlaceholder) continue;
+    if (line.kind != LineKind::kPlaceholder) continue;
     const std::size_t mark = line.text.find(kNeeded);
     if (mark == std::string::npos) continue;
     const std::optional<std::string> value = fill(std::string_view(line.text).substr(0, mark));
     if (!value && !says_more(line.text)) continue;
     line.text.replace(mark, kNeeded.size(), value.value_or(""));
-    line.kind = Kind::kText;
+    line.kind = LineKind::kText;
   }
   std::string out;
   bool after_gap = false;
   for (std::size_t i = 0; i < lines.size();) {
-    const std::size_t end = lines[i].kind == Kind::kHeading ? section_end(lines, i) : i + 1;
-    if (lines[i].kind == Kind::kHeading && is_hollow(lines, i, end)) {
+    const std::size_t end = lines[i].kind == LineKind::kHeading ? section_end(lines, i) : i + 1;
+    if (lines[i].kind == LineKind::kHeading && is_hollow(lines, i, end)) {
       i = end;
       continue;
     }
     // The blank line before a placeholder is enough for the one after it.
-    if (lines[i].kind == Kind::kPlaceholder) {
+    if (lines[i].kind == LineKind::kPlaceholder) {
       after_gap = true;
     } else {
-      if (!(after_gap && lines[i].kind == Kind::kBlank)) out += lines[i].text;
+      if (!(after_gap && lines[i].kind == LineKind::kBlank)) out += lines[i].text;
       after_gap = false;
     }
     ++i;

@@ -51,10 +51,10 @@ std::optional<std::string> path_at(std::string_view text, std::string_view endpo
   }
 }
 
-using Names = std::vector<std::string_view>;
+using PathNames = std::vector<std::string_view>;
 
 // "@REV/path" of the names behind a page's name. A revision stays quoted as it is (%2F), a path does not.
-std::string revision_and_path(const Names& names, std::size_t from) {
+std::string revision_and_path(const PathNames& names, std::size_t from) {
   std::string text = "@" + std::string(names[from]);
   for (std::size_t i = from + 1; i < names.size(); ++i) text += "/" + percent_decode(names[i]);
   return text;
@@ -65,7 +65,7 @@ std::string revision_and_path(const Names& names, std::size_t from) {
 std::optional<WebAddress> read_web_address(std::string_view url, std::string_view endpoint) {
   const std::optional<std::string> path = path_at(url, endpoint);
   if (!path) return std::nullopt;
-  const Names names = split(*path, '/');
+  const PathNames names = split(*path, '/');
   const bool typed = names[0] == "datasets" || names[0] == "spaces";
   const std::size_t page = typed ? 3 : 2;
   const bool whole = names.size() >= page && std::find(names.begin(), names.end(), "") == names.end();

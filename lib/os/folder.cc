@@ -36,10 +36,10 @@ bool is_dots(const char* name) {
   return std::string_view(name) == "." || std::string_view(name) == "..";
 }
 
-void make_folders(const std::string& path, mode_t mode) {
+void make_folders_of(const std::string& path, mode_t mode) {
   if (::mkdir(path.c_str(), mode) == 0 || errno == EEXIST) return;
   if (errno != ENOENT || parent_of(path) == path) throw io_error("make the folder", errno, escape_name(path));
-  make_folders(parent_of(path), mode);
+  make_folders_of(parent_of(path), mode);
   if (::mkdir(path.c_str(), mode) != 0 && errno != EEXIST)
     throw io_error("make the folder", errno, escape_name(path));
 }
@@ -175,11 +175,11 @@ std::optional<std::string> find_real_path(const std::string& path) {
 }
 
 void make_folders(const std::string& path) {
-  make_folders(path, 0777);
+  make_folders_of(path, 0777);
 }
 
 void make_private_folder(const std::string& path) {
-  make_folders(path, 0700);
+  make_folders_of(path, 0700);
 }
 
 void sync_folder(const std::string& path) {

@@ -31,7 +31,7 @@
 namespace mu {
 namespace {
 
-constexpr std::int64_t kMaxRanks = 1'000'000;  // more than any cluster has
+constexpr std::int64_t kMostRanks = 1'000'000;  // more than any cluster has
 
 // --- values of the pickle ---
 
@@ -243,7 +243,7 @@ std::uint64_t read_ranks(const StateFile& file) {
   if (*least != *most)
     throw rule_error("ZR-MOE", fmt::format("its groups are cut over {} and {} ranks, as those of experts are",
                                            *least, *most));
-  if (*most < 1 || *most > kMaxRanks)
+  if (*most < 1 || *most > kMostRanks)
     throw rule_error("ZR-COUNT", fmt::format("its partition_count of {} is impossible", *most));
   return static_cast<std::uint64_t>(*most);
 }
@@ -350,15 +350,15 @@ ZeroCounts read_zero_counts(const InputFile& file) {
       const PickleId id = find_path(p, p.root(), keys);
       const std::optional<std::int64_t> value =
           id != kNoNode && p.kind(id) == PickleKind::kInt ? std::optional(p.integer(id)) : std::nullopt;
-      return value && *value > 0 && *value <= kMaxRanks ? std::optional(static_cast<std::uint64_t>(*value))
-                                                        : std::nullopt;
+      return value && *value > 0 && *value <= kMostRanks ? std::optional(static_cast<std::uint64_t>(*value))
+                                                         : std::nullopt;
     };
     counts.ranks = count({"dp_world_size"});
     counts.model_ranks = count({"mp_world_size"});
     if (!counts.ranks) counts.ranks = count({kState, "partition_count"});
     // One number per group; the groups of experts are cut over fewer ranks than the others.
     for (const PickleId item : items_of(p, find_path(p, p.root(), {kState, "partition_count"}))) {
-      if (const std::int64_t ranks = int_of(p, item).value_or(0); ranks > 0 && ranks <= kMaxRanks)
+      if (const std::int64_t ranks = int_of(p, item).value_or(0); ranks > 0 && ranks <= kMostRanks)
         counts.ranks = std::max(counts.ranks.value_or(0), static_cast<std::uint64_t>(ranks));
     }
     counts.stage = int_of(p, find_path(p, p.root(), {"ds_config", "zero_optimization", "stage"}));

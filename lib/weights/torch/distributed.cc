@@ -24,8 +24,8 @@
 namespace mu {
 namespace {
 
-constexpr std::size_t kMaxMeshes = 1000;  // of one file; runs have one for each kind of parallelism
-constexpr std::size_t kMaxShards = 64;    // of one tensor in one file; torch has one
+constexpr std::size_t kMaxMeshes = 1000;      // of one file; runs have one for each kind of parallelism
+constexpr std::size_t kMaxTensorShards = 64;  // of one tensor in one file; torch has one
 
 Error no_sense(std::string_view why) {
   return malformed(fmt::format("{} [FS-MESH]", why));
@@ -249,8 +249,8 @@ void DistributedReader::read_sharded(DistributedTensor& tensor, PickleId state) 
   const std::optional<std::vector<std::uint64_t>> shape =
       pickle_shape(p_, pickle_attribute(p_, parts[1], "size"));
   if (!shape || *shape != tensor.shape) throw no_sense("its metadata are of another shape");
-  if (items_of(p_, parts[0]).size() > kMaxShards)
-    throw no_sense(fmt::format("it has more than {} shards in one file", kMaxShards));
+  if (items_of(p_, parts[0]).size() > kMaxTensorShards)
+    throw no_sense(fmt::format("it has more than {} shards in one file", kMaxTensorShards));
   for (const PickleId shard : items_of(p_, parts[0])) {
     const PickleId local = pickle_attribute(p_, shard, "tensor");
     if (local == kNoNode) throw no_sense("a shard has no tensor");
