@@ -26,6 +26,8 @@ namespace {
 constexpr std::uint64_t kFirst = 100'001;          // bytes of the first request; most headers fit
 constexpr std::uint64_t kMaxHeader = 100'000'000;  // bytes, as the safetensors format has it
 constexpr std::uint64_t kBlock = 64U << 10;        // bytes read ahead of small reads
+constexpr std::uint64_t kFirstBlock = 4096;        // bytes of the first of them
+constexpr std::uint64_t kNear = 4096;              // bytes that a reader may skip and still goes on
 constexpr std::uint64_t kMaxPiece = 16ULL << 20;   // bytes a request
 constexpr std::uint64_t kProgress = 64U << 10;     // bytes after which a failure counts as the first one
 constexpr int kMaxHops = 5;
@@ -111,15 +113,7 @@ void RangedFile::read(std::uint64_t offset, std::span<std::byte> out) {
     offset += here;
   }
   if (!out.empty() && (out.size() < kBlock || size() <= kBlock)) {
-    const std::lock_guard<std::mutex> lock(block_mutex_);
-    if (offset < block_at_ || offset + out.size() > block_at_ + block_.size()) {
-      const std::uint64_t begin = size() <= kBlock ? head_.size() : offset;
-      std::string block(static_cast<std::size_t>(std::min(kBlock, size() - begin)), '\0');
-      fetch(begin, std::as_writable_bytes(std::span(block)));
-      block_ = std::move(block);
-      block_at_ = begin;
-    }
-    copy(block_, offset - block_at_, out);
+    read_small(offset, out);
     out = {};
   }
   while (!out.empty()) {
@@ -129,6 +123,27 @@ void RangedFile::read(std::uint64_t offset, std::span<std::byte> out) {
     offset += piece;
   }
   if (all.size() == size()) check_whole(all);
+}
+
+// Readers of formats take a few bytes at a time. Those that go on where others ended are served from blocks that grow;
+// a read somewhere else costs little more than it asks for, and those of several threads go on at the same time. Of a
+// small file all is read.
+void RangedFile::read_small(std::uint64_t offset, std::span<std::byte> out) {
+  std::unique_lock<std::mutex> lock(block_mutex_);
+  const std::uint64_t end = block_at_ + block_.size();
+  if (offset >= block_at_ && offset + out.size() <= end) return copy(block_, offset - block_at_, out);
+  const bool goes_on = !block_.empty() && offset >= block_at_ && offset <= end + kNear;
+  const std::uint64_t ahead = goes_on ? std::min<std::uint64_t>(kBlock, 2 * block_.size()) : kFirstBlock;
+  const bool all = size() <= kBlock;
+  const std::uint64_t begin = all ? head_.size() : offset;
+  const std::uint64_t most = all ? kBlock : std::max<std::uint64_t>(ahead, out.size());
+  std::string block(static_cast<std::size_t>(std::min(most, size() - begin)), '\0');
+  if (!all) lock.unlock();
+  fetch(begin, std::as_writable_bytes(std::span(block)));
+  copy(block, offset - begin, out);
+  if (!all) lock.lock();
+  block_ = std::move(block);
+  block_at_ = begin;
 }
 
 // Returns how many bytes there are; fewer than `out` has only at the end of a file whose size was not known.

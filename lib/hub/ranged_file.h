@@ -63,6 +63,7 @@ class RangedFile {
     std::optional<Error> fault{};  // what kept the others from coming, though they may come yet
     RetryWait wait{};
   };
+  void read_small(std::uint64_t offset, std::span<std::byte> out);
   std::uint64_t fetch(std::uint64_t offset, std::span<std::byte> out);
   Attempt attempt(FileLink::Turn& turn, std::uint64_t offset, std::span<std::byte> out, Patience& patience);
   HttpResponse ask(const Link& link, std::uint64_t offset, std::span<std::byte> out, Patience& patience);
