@@ -133,7 +133,7 @@ void RangedFile::read_small(std::uint64_t offset, std::span<std::byte> out) {
   const std::uint64_t end = block_at_ + block_.size();
   if (offset >= block_at_ && offset + out.size() <= end) return copy(block_, offset - block_at_, out);
   const bool goes_on = !block_.empty() && offset >= block_at_ && offset <= end + kNear;
-  const std::uint64_t ahead = goes_on ? std::min<std::uint64_t>(kBlock, 2 * block_.size()) : kFirstBlock;
+  const std::uint64_t ahead = goes_on ? std::min<std::uint64_t>(kBlock, 4 * block_.size()) : kFirstBlock;
   const bool all = size() <= kBlock;
   const std::uint64_t begin = all ? head_.size() : offset;
   const std::uint64_t most = all ? kBlock : std::max<std::uint64_t>(ahead, out.size());

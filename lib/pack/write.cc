@@ -16,9 +16,11 @@
 #include "base/text.h"
 #include "cli/progress.h"
 #include "fetch/read_ahead.h"
+#include "os/far.h"
 #include "os/folder.h"
 #include "os/stage.h"
 #include "os/threads.h"
+#include "pack/copy_gathered.h"
 #include "pack/far_write.h"
 #include "pack/replacement.h"
 #include "pack/tensor_writer.h"
@@ -28,7 +30,7 @@ namespace mu {
 namespace {
 
 std::optional<FileId> id_of(const std::string& path) {
-  const std::optional<struct stat> status = find_status(path);
+  const std::optional<struct stat> status = find_status(near_path(path));
   return status ? std::optional(FileId{status->st_dev, status->st_ino}) : std::nullopt;
 }
 
@@ -36,8 +38,9 @@ Error onto_itself(const std::string& out) {
   return refused("is the input itself").in_file(escape_name(out)).hint("write elsewhere");
 }
 
-// Whether `path` is in the folder `target`, by its name or through a link.
-bool is_in(const std::string& path, const FileId& target) {
+// Whether a file is in the folder `target`, by its name or through a link.
+bool is_in(const std::string& name, const FileId& target) {
+  const std::string path = near_path(name);
   if (id_of(parent_of(path)) == target) return true;
   const std::optional<std::string> real = find_real_path(path);  // nothing for what is on another machine
   return real && id_of(parent_of(*real)) == target;
@@ -203,7 +206,7 @@ WriteResult write_folder(const PackPlan& plan, const std::string& out, const Wri
     if (!file.taken || texts.contains(file.name)) continue;
     const InputFile source(file.path);
     OutputFile copy = folder.create(file.name);
-    copy_file(source, copy, {});
+    copy_gathered(source, copy);
     copy.sync();
   }
   for (const TextOutput& text : plan.texts) write_text(folder, text);  // the index comes last

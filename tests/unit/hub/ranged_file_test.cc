@@ -165,8 +165,8 @@ TEST_CASE("ranged file: looked up once, then held to the storage's entity tag") 
   CHECK(read(file, 500'000, 300'000) == wire.server.bytes.substr(500'000, 300'000));
   for (std::size_t i = 0; i < 1'000; ++i) read(file, 900'000 + i * 60, 50);
   CHECK(wire.server.look_ups == 1);
-  CHECK(wire.server.reads == 3);
-  CHECK(wire.server.if_ranges == std::vector<std::string>{"", "\"one\"", "\"one\""});
+  CHECK(wire.server.reads == 5);  // the small ones in blocks of 4, 16 and 64 KiB
+  CHECK(wire.server.if_ranges == std::vector<std::string>{"", "\"one\"", "\"one\"", "\"one\"", "\"one\""});
   CHECK(file.sha256() == wire.server.hash);
 }
 
