@@ -266,8 +266,7 @@ void ZipArchive::read_local_headers(Findings& findings) {
     if (entry.method == 0 && entry.compressed != entry.size)
       throw malformed(fmt::format("the stored member '{}' has two sizes, {} and {}", escape_name(entry.name),
                                   entry.compressed, entry.size));
-    const bool same_name =
-        name_size == entry.name.size() && as_text(local.subspan(kLocalSize)) == entry.name;
+    const bool same_name = name_size == entry.name.size() && as_text(local.subspan(kLocalSize)) == entry.name;
     if (!same_name || load_le<std::uint16_t>(local.data() + 8) != entry.method)
       findings.add({"ZP-LOCAL", Level::kSpec, false,
                     fmt::format("the local header of '{}' gives another name or method than the directory, "
