@@ -304,6 +304,9 @@ std::vector<FoundTensor> take_from_parts(const LoraExtractOptions& o, const Part
 
 int extract_pair_mode(const LoraExtractOptions& o) {
   const bool shared = o.part || exists(PartsFolder(o.output, "").path());
+  // What may be in use by another run is found before anything is read.
+  if ((is_far_name(*o.base) || is_far_name(*o.tuned)) && !o.part && !o.common.dry_run)
+    PartialOutput::require_free(real_target(o.output));
   Pair pair = open_pair(o, shared);
   if (o.common.dry_run) {
     const PairFetch fetch = plan_pair_fetch(pair.base, pair.tuned, pair.plan, pair.units);

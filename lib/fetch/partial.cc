@@ -414,7 +414,7 @@ void PartialOutput::require_held() const {
 }
 
 void PartialOutput::require_room(std::uint64_t bytes) const {
-  require_space(state_->path, bytes - std::min(bytes, this->bytes()), "nothing more was written");
+  require_space(state_->shown, bytes - std::min(bytes, this->bytes()), "nothing more was written");
 }
 
 void PartialOutput::restart() {
