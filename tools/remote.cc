@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "remote.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <charconv>
 #include <optional>
@@ -124,10 +126,8 @@ std::string reach(const std::string& operand) {
   const unsigned headers_at_once =
       remote_options().connections == 0 ? kConnections : remote_options().connections;
   if (!name.starts_with("hf://")) {
-    if (!mount_url(session(), name))
-      print_warning(printable_url(name) +
-                    ": the server sends no strong ETag: the file is unverified, held to its "
-                    "date and length alone");
+    if (const std::string note = mount_url(session(), name); !note.empty())
+      print_warning(fmt::format("{}: {}", printable_url(name), note));
   } else if (cache || is_offline()) {
     repositories().mount_offline(cache ? *cache : hub_cache_home(), parse_place(name));
   } else {

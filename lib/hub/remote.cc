@@ -8,6 +8,7 @@
 
 #include <memory>
 #include <optional>
+#include <random>
 #include <utility>
 #include <vector>
 
@@ -49,6 +50,12 @@ bool has_start(const std::string& name) {
 std::string version_of(const PinnedRepo& repo, const RemoteFile& file) {
   return fmt::format("{}@{}/{} {}", repo.place.repo.web_path(), repo.commit, file.path,
                      file.sha256.empty() ? file.blob : file.sha256);
+}
+
+// Another one in each run: what a server does not tell apart is never mixed.
+std::string unknown_version() {
+  std::random_device dice;
+  return fmt::format("unknown-{:08x}{:08x}", dice(), dice());
 }
 
 }  // namespace
@@ -113,7 +120,7 @@ RemoteHashes mount_repo(HubSession& session, const PinnedRepo& repo, unsigned jo
   return hashes;
 }
 
-bool mount_url(HubSession& session, const std::string& url) {
+std::string mount_url(HubSession& session, const std::string& url) {
   const Url parsed = parse_url(url);
   if (parsed.scheme == "http" && !is_loopback(parsed))
     throw usage(fmt::format("'{}' would be read without encryption", escape_name(url))).hint("use https://");
@@ -126,10 +133,15 @@ bool mount_url(HubSession& session, const std::string& url) {
   make_readable(far, file);
   far.name = printable_url(url);
   far.sha256 = file->sha256();
-  if (const std::string version = file->version(); !version.empty())
-    far.version = fmt::format("{} {} {}", far.name, version, far.size);
+  const std::string version = file->version();
+  far.version = fmt::format("{} {} {}", far.name, version.empty() ? unknown_version() : version, far.size);
   mount_far(url, {{"", std::move(far)}});
-  return file->is_held_firmly();
+  if (file->is_held_firmly()) return "";
+  if (!version.empty())
+    return "the server sends no strong ETag: the file is unverified, held to its date and length alone";
+  return "the server sends neither a strong ETag nor a date: the file is unverified, held to its length "
+         "alone; a run "
+         "that is cut off starts anew, and parts do not fit together";
 }
 
 namespace {

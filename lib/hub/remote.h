@@ -37,9 +37,10 @@ FarFile far_file_of(const PinnedRepo& repo, const RemoteFile& file);
 // Mounts it under the name of its place, with the headers of the weights that the place shows.
 RemoteHashes mount_repo(HubSession& session, const PinnedRepo& repo, unsigned jobs);
 
-// Mounts the one file of a URL under the name as it is written. Returns false if the server gives nothing but a date
-// and a length to tell whether it stays the same. Throws kRemote for servers that can't send ranges.
-bool mount_url(HubSession& session, const std::string& url);
+// Mounts the one file of a URL under the name as it is written. Returns what there is to say where its bytes can't be
+// verified, else nothing: a server that gives neither hash nor strong entity tag. Throws kRemote for servers that can't
+// send ranges.
+std::string mount_url(HubSession& session, const std::string& url);
 
 // Mounts a repository from a cache folder of the Hugging Face libraries, without a network. Throws kIo if the
 // cache does not have it.
