@@ -52,9 +52,9 @@ struct Requests {
 
   // Waits until `ready` of these fields is true; false if that does not come.
   template <typename Ready>
-  bool wait(const Ready& ready) {
+  bool wait(const Ready& ready, std::chrono::milliseconds limit = std::chrono::seconds(20)) {
     std::unique_lock<std::mutex> lock(mutex);
-    return changed.wait_for(lock, std::chrono::seconds(20), ready);
+    return changed.wait_for(lock, limit, ready);
   }
   [[nodiscard]] std::uint64_t bytes() {
     const std::lock_guard<std::mutex> lock(mutex);
