@@ -90,7 +90,7 @@ class Fetcher {
     }
   }
 
-  // The functions up to fail() are called under the lock.
+  // The functions up to note_fault() are called under the lock.
 
   [[nodiscard]] bool is_all_requested() const { return fault_ || range_ == sequence_.size(); }
 
@@ -114,9 +114,9 @@ class Fetcher {
 
   void end_request(Block& block, bool taken) {
     block.taken = taken;
-    if (taken && !hashes_.wants(block.range)) drop(block);
     --active_;
     changed_.notify_all();
+    if (taken && !hashes_.wants(block.range)) drop(block);
   }
 
   void drop(Block& block) {
