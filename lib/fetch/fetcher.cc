@@ -25,6 +25,7 @@ namespace mu {
 namespace {
 
 constexpr std::uint64_t kPassed = 4ULL << 20;  // bytes that pass together, if they come within kPassTime
+constexpr std::uint64_t kLeast = 256U << 10;   // bytes at the end of a range that are worth a request
 constexpr std::chrono::milliseconds kInterruptCheck{100}, kPassTime{1000};
 constexpr std::chrono::seconds kGrace{2};  // after a fault, for requests that are under way
 
@@ -95,7 +96,8 @@ class Fetcher {
   [[nodiscard]] bool is_all_requested() const { return fault_ || range_ == sequence_.size(); }
 
   [[nodiscard]] std::uint64_t next_size() const {
-    return std::min(block_size(connections_), sequence_[range_].size - at_);
+    const std::uint64_t size = block_size(connections_), rest = sequence_[range_].size - at_;
+    return rest <= size + kLeast ? rest : size;
   }
 
   [[nodiscard]] bool can_request() const {
