@@ -22,7 +22,7 @@
 namespace mu {
 namespace {
 
-constexpr std::uint64_t kAhead = 16ULL << 20, kKept = 32ULL << 20;  // bytes; of both sides
+constexpr std::uint64_t kAhead = 16ULL << 20, kKept = 24ULL << 20;  // bytes; of both sides
 
 struct Abandoned {};  // ends the fetch of a reader that is gone
 
