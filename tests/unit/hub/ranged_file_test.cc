@@ -331,7 +331,7 @@ TEST_CASE("ranged file: another version of the file: the listing decides") {
       if (header.name == "etag") header.value = "\"two\"";
     return response;
   };
-  for (const Server::Step& step : {status(200), status(416), other_tag}) {
+  for (const Server::Step& step : {status(200), other_tag}) {
     Wire wire(some_bytes(kSize));
     RangedFile file(wire.session, wire.at_hub());
     read(file, 0, 100'000);
@@ -347,6 +347,15 @@ TEST_CASE("ranged file: another version of the file: the listing decides") {
     wire.server.script = {status(200)};
     CHECK(has(message_of([&] { read(file, 0, 100'000); }, ErrorKind::kRemote), "changed"));
   }
+}
+
+TEST_CASE("ranged file: a range within the file that is refused is no passing fault") {
+  Wire wire(some_bytes(kSize));
+  RangedFile file(wire.session, wire.at_hub());
+  read(file, 0, 100'000);
+  wire.server.script = {status(416)};
+  CHECK(has(message_of([&] { read(file, 200'000, 100'000); }, ErrorKind::kRemote), "range"));
+  CHECK(wire.server.look_ups == 2);
 }
 
 TEST_CASE("ranged file: a plain server's file is held to its strong tag, else to its date") {
