@@ -33,6 +33,10 @@ void unmount_far(const std::string& name) {
   mounted().erase(name);
 }
 
+bool has_far() {
+  return !mounted().empty();
+}
+
 bool is_far_name(std::string_view path) {
   return path.starts_with("hf://") || path.starts_with("https://") || path.starts_with("http://");
 }

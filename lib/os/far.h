@@ -37,6 +37,9 @@ void mount_far(const std::string& name, FarFolder files);
 // Ends that. None of the files is open any more.
 void unmount_far(const std::string& name);
 
+// Whether anything was mounted.
+bool has_far();
+
 // True for names that begin with hf://, https:// or http://.
 bool is_far_name(std::string_view path);
 

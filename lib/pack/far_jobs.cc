@@ -9,7 +9,9 @@ namespace mu {
 namespace {
 
 constexpr std::uint64_t kMaxWaiting = 64U << 20;  // bytes in the mirror that could be used already
-constexpr std::uint64_t kBatch = 16U << 20;       // bytes of output that are synced and noted together
+constexpr std::uint64_t kBatch =
+    16U << 20;                            // bytes of needs, or of output, that are synced and noted together
+constexpr std::uint64_t kLocalPart = 16;  // of output that costs the network nothing, so much more
 
 }  // namespace
 
@@ -87,7 +89,8 @@ void FarJobs::run() {
       lock.unlock();
       make(job, step);
       const FarJob& one = work_.far.jobs[job];
-      batch += work_.plan.weights[one.file].tensors[one.tensor].output.size + bytes_of(one.needs);
+      const std::uint64_t size = work_.plan.weights[one.file].tensors[one.tensor].output.size;
+      batch += one.needs.empty() ? size / kLocalPart : size + bytes_of(one.needs);
       lock.lock();
     }
   } catch (...) {

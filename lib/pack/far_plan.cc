@@ -144,6 +144,7 @@ FarPlan plan_far(const PackPlan& plan) {
 
 bool is_far(const PackPlan& plan) {
   bool far = false;
+  if (!has_far()) return far;
   for (const WeightsOutput& file : plan.weights) {
     for (const PackedTensor& tensor : file.tensors) {
       for_leaves(*file.from, *tensor.input, [&far](const WeightsFile& from, std::uint64_t, std::uint64_t) {

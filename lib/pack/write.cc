@@ -180,7 +180,9 @@ class Writing {
 // Lets `body` write what is left of a plan and put it in place.
 WriteResult carry_out(const PackPlan& plan, const std::string& out, const WriteOptions& options,
                       const FinishedShards& finished, const std::function<WriteResult(Writing&)>& body) {
-  const PackPlan left = unfinished(plan, finished);
+  const std::optional<PackPlan> part =
+      finished.empty() ? std::nullopt : std::optional(unfinished(plan, finished));
+  const PackPlan& left = part ? *part : plan;
   WriteResult result;
   if (is_far(left)) {
     with_far_writer(left, out, options, [&](FarWriter& far) {

@@ -201,8 +201,8 @@ TEST_CASE("far write: ended at any request, another run goes on, and no byte is 
     const WriteResult result = run(work.plan, out, {.verify = at % 2 == 1});
     CHECK(contents(out) == local.files);
     CHECK(loss_texts(result) == loss_texts(local.result));
-    // One element that is cut where the first run ended is read as a whole.
-    CHECK(requests.bytes() - failed_bytes - all <= 3);
+    // What is there of an element that is cut where the first run ended is read again, for each of two casts of it.
+    CHECK(requests.bytes() - failed_bytes - all <= 2 * 3);
     REQUIRE(result.read);
     CHECK(result.read->bytes + result.read->before == all);
     CHECK((result.read->before > 0) == (at > 0));
