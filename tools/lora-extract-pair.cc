@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <numeric>
@@ -156,11 +157,19 @@ void find_far(const LoraExtractOptions& o, const Pair& pair, const PairFetch& fe
   Progress progress("extracting", bytes_to_extract(pair.plan, pair.units), o.common.show_progress());
   PairRunOptions options = pair.options;
   options.on_bytes = [&progress](std::uint64_t done) { progress.add(done); };
-  PairFetchRun run{.connections = o.remote.connections,
-                   .on_read = [&progress](std::uint64_t bytes) { progress.add_read(bytes); },
-                   .on_found = {}};
+  std::atomic<std::uint64_t> read{0};
+  PairFetchRun run;
+  run.connections = o.remote.connections;
+  run.on_read = [&](std::uint64_t bytes) {
+    read += bytes;
+    progress.add_read(bytes);
+  };
   if (o.server) run.on_found = [&] { require_servable(pair.plan, found, *o.server); };
   factorise_far(pair.base, pair.tuned, pair.plan, fetch, options, run, partial, found);
+  const std::uint64_t before = fetch.bytes - std::min<std::uint64_t>(fetch.bytes, read);
+  print_note(fmt::format(
+      "read {} over the network{}", format_size(read),
+      before == 0 ? "" : fmt::format(" ({} were there from an earlier run)", format_size(before))));
 }
 
 // What decides the adapter beside its factors: a run with other options does not go on with what this one leaves.

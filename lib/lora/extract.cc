@@ -24,6 +24,7 @@
 #include "os/interrupt.h"
 #include "tensor/stats.h"
 #include "weights/computed.h"
+#include "weights/layout.h"
 #include "weights/leaves.h"
 #include "weights/open/open.h"
 
@@ -90,6 +91,24 @@ Tensor checked_when_read(const Tensor& tensor, const std::string& file) {
                     }
                     sources.read(0, at, out);
                   });
+}
+
+// Reads tensors that lie on other machines, unless they are large.
+void keep_in_memory(Weights& weights) {
+  constexpr std::uint64_t kMost = 64U << 20;  // bytes
+  std::vector<FarRange> far;
+  for (const Tensor& tensor : weights.tensors) add_far_leaves(weights, tensor, far);
+  if (far.empty() || weights.total_bytes() > kMost) return;
+  for (Tensor& tensor : weights.tensors) {
+    check_interrupt();
+    auto bytes = std::make_shared<std::vector<std::byte>>(static_cast<std::size_t>(tensor.size));
+    weights.read(tensor, 0, *bytes);
+    auto layout = std::make_shared<Layout>();
+    layout->compute = [bytes](const Sources&, std::uint64_t at, std::span<std::byte> out) {
+      std::copy_n(bytes->begin() + static_cast<std::ptrdiff_t>(at), out.size(), out.begin());
+    };
+    tensor.layout = std::move(layout);
+  }
 }
 
 // Of tensors on other machines each byte is read once: when they are written.
@@ -192,6 +211,7 @@ Extraction extract_adapter(const std::string& path, const ExtractOptions& option
   });
   require_no_placeholders(Placeholders(input.weights.tensors), input.name);
   drop_tied_rows(input.weights, config);
+  if (options.is_looked_at) keep_in_memory(input.weights);
   require_finite(input.weights);
   const AdapterContent content =
       in_file(input.name, [&] { return sort_adapter(input.weights.tensors, config); });

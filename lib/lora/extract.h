@@ -18,6 +18,8 @@ struct ExtractOptions {
   std::string adapter;          // its name, if there are several; empty: the only one
   std::optional<double> alpha;  // used if no config says it, or says 0
   std::string base_id;          // base model for the config; empty: unchanged
+  bool is_looked_at =
+      false;  // values are read before they are written: those of other machines are kept in memory
 };
 
 struct Extraction {

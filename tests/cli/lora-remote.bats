@@ -190,6 +190,7 @@ single() {
   for name in "$FIXTURES"/lora-run/checkpoint-*; do
     single "$name" "hf://ada/run/${name##*/}"
   done
+  single "$FIXTURES/lora-adapter" hf://ada/adapter --base "$FIXTURES/base" --for vllm
   expect 0 lora-extract --compare "$FIXTURES/lora-adapter" hf://ada/adapter
   hub_admin DELETE log > /dev/null
   rm -rf there
