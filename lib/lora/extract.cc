@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+// The input is opened and its names become those that PEFT saves; tensors of the base and of other adapters go. Values
+// are looked at once: tensors of this machine at once, those of others while they are written, since each of their bytes
+// comes once. The config that lies beside them is edited; where there is none, one is made of the tensors.
 #include "lora/extract.h"
 
 #include <fmt/format.h>
