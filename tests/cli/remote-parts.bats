@@ -322,7 +322,7 @@ PY
     hub_fault storage-get corrupt "\"after\":$after,\"times\":1"
     run --separate-stderr st-pack hf://ada/tiny -o there
     hub_admin DELETE fault > /dev/null
-    [ "$status" = 6 ]
+    [ "$status" = 6 ] || { echo "exit $status after $after: $stderr"; hub_log; return 1; }
     has stderr "SHA-256"
     [ ! -e there ]
     [ ! -e there.partial ]
