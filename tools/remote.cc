@@ -27,8 +27,8 @@ namespace {
 
 constexpr unsigned kConnections = 32;
 // Seconds: for a server that fails, unless --max-wait says: somebody is waiting; and for one that sends nothing,
-// unless a variable of huggingface_hub says.
-constexpr unsigned kMaxWait = 30, kMaxSilence = 10;
+// unless a variable of huggingface_hub says. One that is busy may take some to answer, whatever the patience.
+constexpr unsigned kMaxWait = 30, kMinSilence = 5, kMaxSilence = 10;
 
 // SHA-256 of files by name: what hubs reported, and what was hashed to compare with it.
 RemoteHashes& hashes() {
@@ -61,7 +61,7 @@ unsigned max_silence(unsigned max_wait) {
   unsigned seconds = 0;
   const std::from_chars_result parsed = std::from_chars(told.data(), told.data() + told.size(), seconds);
   if (parsed.ec == std::errc() && seconds > 0 && parsed.ptr == told.data() + told.size()) return seconds;
-  return std::clamp(max_wait, 1U, kMaxSilence);
+  return std::clamp(max_wait, kMinSilence, kMaxSilence);
 }
 
 // Made for the first remote name, kept while anything may be read.

@@ -54,6 +54,10 @@ void FileLink::Turn::found(std::shared_ptr<Link> link) {
   end_look_up();
 }
 
+void FileLink::Turn::settle(std::shared_ptr<Link> link) {
+  if (looks_up_) found(std::move(link));
+}
+
 void FileLink::Turn::fail(const Error& error) {
   const std::lock_guard<std::mutex> lock(of_.mutex_);
   if (looks_up_) of_.fault_ = Fault{of_.round_, error};

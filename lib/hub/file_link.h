@@ -48,6 +48,7 @@ class FileLink {
     // The link. Null: this thread is to look it up, as long as the others can wait. Throws what fail() was told.
     std::shared_ptr<Link> link();
     void found(std::shared_ptr<Link> link);        // by a look-up, or by a redirect of the link itself
+    void settle(std::shared_ptr<Link> link);       // it gave bytes: found, if this thread still looks it up
     void fail(const Error& error);                 // the look-up, if it is this thread's
     void drop(const std::shared_ptr<Link>& link);  // it leads nowhere any more
 

@@ -25,7 +25,7 @@ namespace {
 
 constexpr std::string_view kSchema = "modelutils.pin/1";
 constexpr std::uint64_t kFirstLine = 64;         // bytes, at most
-constexpr std::uint64_t kMaxHead = 100'000'000;  // bytes, as the safetensors format has it
+constexpr std::uint64_t kMaxHead = 100'000'008;  // bytes, as the safetensors format has it
 constexpr std::uint64_t kMaxList = 64U << 20;    // bytes: some 100 for each file; bounds memory
 
 std::string read_text(const InputFile& file, std::uint64_t at, std::uint64_t size) {
@@ -43,7 +43,7 @@ std::string head_of(const PinnedRepo& repo, const RemoteFile& file) {
   const InputFile copy(far->local);
   copy.read_at(0, length);
   const std::uint64_t size = load_le<std::uint64_t>(length.data());
-  return size > kMaxHead || size + 8 > copy.size() ? "" : read_text(copy, 0, size + 8);
+  return size > kMaxHead - 8 || size + 8 > copy.size() ? "" : read_text(copy, 0, size + 8);
 }
 
 std::string list_json(const PinnedRepo& repo) {
@@ -89,13 +89,16 @@ PinnedRepo parse_pin(const InputFile& file, const RemotePlace& place) {
   if (size > kMaxList || size > file.size() - at) throw not_a_pin();
   const JsonDocument list = parse_json(read_text(file, at, size));
   at += size;
+  if (text_of(list.root, "repository") != place.repo.web_path() ||
+      text_of(list.root, "revision") != place.revision)
+    throw refused("is the pin of another repository or revision");
   PinnedRepo repo{place, text_of(list.root, "commit"), {}, {}};
   require_commit_id(repo.commit, "the pin");
   const JsonValue* const files = list.root.find("files");
   if (files == nullptr || !files->is_array()) throw not_a_pin();
   for (const JsonValue& item : files->items()) {
     const std::optional<std::uint64_t> bytes = item.find_u64("size"), kept = item.find_u64("kept");
-    if (!bytes || !kept || *kept > *bytes || *kept > file.size() - at) throw not_a_pin();
+    if (!bytes || !kept || *kept > std::min({*bytes, file.size() - at, kMaxHead})) throw not_a_pin();
     repo.files.push_back({text_of(item, "path"), *bytes, text_of(item, "blob"), text_of(item, "sha256")});
     if (*kept > 0) repo.heads.emplace(repo.files.back().path, read_text(file, at, *kept));
     at += *kept;

@@ -198,7 +198,8 @@ RangedFile::Attempt RangedFile::attempt(FileLink::Turn& turn, std::uint64_t offs
     note_hub_hash(response);
     link = std::make_shared<Link>(session_.led_to(link->url(), *response.header("location")), true,
                                   first_answer());
-    turn.found(link);
+    // The hub itself leads on where a repository was renamed: the others wait for what comes of that.
+    if (!same_origin(link->url(), source_.url)) turn.found(link);
   }
   throw unexpected(fmt::format("more than {} redirects", kMaxHops));
 }
@@ -242,10 +243,10 @@ RangedFile::Attempt RangedFile::take_range(const HttpResponse& response, FileLin
   const std::string* const encoding = response.header("content-encoding");
   if (encoding != nullptr && lower_ascii(*encoding) != "identity")
     throw unexpected("the server compresses ranges of the file");
+  const bool is_whole = response.torn.empty();
   const std::string* const header = response.header("content-range");
   const std::optional<ContentRange> range = header == nullptr ? std::nullopt : parse_content_range(*header);
   if (!range) throw unexpected("the server does not say which range it sent");
-  const bool is_whole = response.torn.empty();
   if (range->begin != offset || range->end > offset + asked || response.received > range->end - offset ||
       (is_whole && response.received != range->end - offset))
     throw unexpected(
@@ -260,10 +261,8 @@ RangedFile::Attempt RangedFile::take_range(const HttpResponse& response, FileLin
     const std::lock_guard<std::mutex> lock(mutex_);
     first_ = validators;
   }
-  if (!link->is_redirected()) {
-    note_hub_hash(response);
-    turn.found(link);
-  }
+  if (!link->is_redirected()) note_hub_hash(response);
+  turn.settle(link);
   Attempt attempt;
   if (!is_whole)
     attempt = later(Error(ErrorKind::kTemporary, response.torn), failed);
@@ -318,9 +317,12 @@ RangedFile::Attempt RangedFile::suspect(const HttpResponse& response, FileLink::
     if (now->sha256 != then.sha256 || now->blob != then.blob)
       throw changed("the hub says another hash of it");
   } else {
+    const std::string* const length = response.header("content-length");
+    const bool is_other_size =
+        response.status == 200 && length != nullptr && *length != std::to_string(size());
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (hub_hash_.empty() &&
-        (response.status != 200 || first_.differ(validators_of(response, session_.clock().now()))))
+    if (hub_hash_.empty() && (response.status != 200 || is_other_size ||
+                              first_.differ(validators_of(response, session_.clock().now()))))
       throw changed("the server has another version");
   }
   if (response.status == 416) throw unexpected("the server refuses a range that is in the file");

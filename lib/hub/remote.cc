@@ -52,6 +52,14 @@ std::string version_of(const PinnedRepo& repo, const RemoteFile& file) {
                      file.sha256.empty() ? file.blob : file.sha256);
 }
 
+Url parse_operand(const std::string& url) {
+  try {
+    return parse_url(url);
+  } catch (const Error& error) {
+    throw usage(error.message());
+  }
+}
+
 // Another one in each run: what a server does not tell apart is never mixed.
 std::string unknown_version() {
   std::random_device dice;
@@ -121,7 +129,7 @@ RemoteHashes mount_repo(HubSession& session, const PinnedRepo& repo, unsigned jo
 }
 
 std::string mount_url(HubSession& session, const std::string& url) {
-  const Url parsed = parse_url(url);
+  const Url parsed = parse_operand(url);
   if (parsed.scheme == "http" && !is_loopback(parsed))
     throw usage(fmt::format("'{}' would be read without encryption", escape_name(url))).hint("use https://");
   RangedSource source;
@@ -149,7 +157,8 @@ namespace {
 Error not_cached(const std::string& what, const std::string& cache_folder) {
   return Error(ErrorKind::kIo, fmt::format("is not in the cache {}", escape_name(cache_folder)))
       .in_file(escape_name(what))
-      .hint("unset HF_HUB_OFFLINE to read it from the hub");
+      .hint(is_offline() ? "unset HF_HUB_OFFLINE to read it from the hub"
+                         : "HF_ENDPOINT names this folder: set it to a hub's address to read from there");
 }
 
 // The shards that an index in the snapshot names.

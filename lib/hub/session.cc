@@ -320,7 +320,8 @@ std::string HubSession::current_token() {
 HttpResponse HubSession::try_until_final(HttpRequest& request, bool authorized, Repeat repeat,
                                          Patience& patience) {
   if (is_offline())
-    throw Error(ErrorKind::kTemporary, "HF_HUB_OFFLINE is set: nothing is sent").hint("unset it to publish");
+    throw Error(ErrorKind::kTemporary, "HF_HUB_OFFLINE is set: nothing is sent")
+        .hint("unset it to use the network");
   const bool at_hub = same_origin(request.url, settings_.endpoint);
   if (authorized && settings_.token && at_hub)
     request.headers.push_back({"Authorization", "Bearer " + current_token()});

@@ -133,7 +133,7 @@ class HttpClient::Connection {
     settings_ = &settings;
     response_ = {};
     sent_ = header_bytes_ = 0;
-    enough_ = false;
+    enough_ = headers_ended_ = false;
     fault_ = nullptr;
     libcurl().easy_reset(easy_);
     HeaderList headers;
@@ -152,8 +152,11 @@ class HttpClient::Connection {
         response_.status >= 400 && (code == CURLE_SEND_ERROR || code == CURLE_RECV_ERROR);
     if (code != CURLE_OK && !answered_early && !(enough_ && code == CURLE_WRITE_ERROR)) {
       const Error why = failure(code);
-      if (!is_range() || why.kind() != ErrorKind::kTemporary) throw why;
+      if (!is_range() || !headers_ended_ || why.kind() != ErrorKind::kTemporary) throw why;
       response_.torn = why.what();
+    } else if (code == CURLE_OK && !headers_ended_) {  // which is fine for libcurl
+      throw Error(ErrorKind::kTemporary, fmt::format("{} {}: the answer ends among its headers",
+                                                     request.method, origin(parse_url(request.url))));
     }
     return std::move(response_);
   }
@@ -266,8 +269,14 @@ class HttpClient::Connection {
         throw Error(ErrorKind::kRemote, fmt::format("{}: the answer's headers are longer than {} bytes",
                                                     printable_url(c.request_->url), kMaxHeaders));
       const std::string_view line = trim({data, size});
-      if (line.starts_with("HTTP/")) c.response_.headers.clear();  // of an interim answer
-      if (line.empty()) c.enough_ = c.is_unwanted();
+      if (line.starts_with("HTTP/")) {  // again after an interim answer
+        c.response_.headers.clear();
+        c.headers_ended_ = false;
+      }
+      if (line.empty()) {
+        c.headers_ended_ = true;
+        c.enough_ = c.is_unwanted();
+      }
       const std::size_t colon = line.find(':');
       if (colon == std::string_view::npos || c.response_.headers.size() > 1000) return;
       c.response_.headers.push_back(
@@ -356,6 +365,7 @@ class HttpClient::Connection {
   std::uint64_t sent_ = 0;
   std::size_t header_bytes_ = 0;
   bool enough_ = false;  // of a refusal's body
+  bool headers_ended_ = false;
   std::exception_ptr fault_;
   char error_[CURL_ERROR_SIZE] = "";
 };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "net/range_answer.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "base/text.h"
@@ -16,9 +17,14 @@ std::optional<std::uint64_t> number(std::string_view text) {
   return value;
 }
 
+// The text of a header; nothing of one that could not be sent back as it is.
 std::string header_or_none(const HttpResponse& response, std::string_view name) {
+  constexpr std::size_t kLongest = 1024;  // bytes
   const std::string* const found = response.header(name);
-  return found == nullptr ? "" : *found;
+  if (found == nullptr || found->size() > kLongest) return "";
+  const bool is_plain =
+      std::none_of(found->begin(), found->end(), [](unsigned char c) { return c < ' ' || c == 0x7F; });
+  return is_plain ? *found : "";
 }
 
 }  // namespace

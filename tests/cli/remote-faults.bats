@@ -97,7 +97,9 @@ fails() {
   expect 6 st-pack hf://ada/none -o there
   expect 6 st-pack hf://ada/m@none -o there
   expect 6 st-pack hf://ada/m/none.safetensors -o there || [ "$status" = 7 ]
-  for name in hf://ada hf:// hf://ada/m@ hf://ada/../x; do expect 2 st-pack "$name" -o there; done
+  for name in hf://ada hf:// hf://ada/m@ hf://ada/../x https:///x.safetensors https://me:pw@127.0.0.1/x.safetensors; do
+    expect 2 st-pack "$name" -o there
+  done
   [ ! -e there.partial ]
 }
 

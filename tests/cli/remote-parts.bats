@@ -141,7 +141,11 @@ PY
   expect 0 st-pack -n hf://ada/tiny --part 1/2 -o there
   [ ! -e there.parts ]
   expect 0 st-pack hf://ada/tiny --part 1/2 -o there
-  truncate -s 40 there.parts/pinned.*
+  pin=$(echo there.parts/pinned.*)
+  sed -i 's#"/ada/tiny"#"/eve/tiny"#' "$pin"
+  expect 5 st-pack hf://ada/tiny --part 2/2 -o there
+  has stderr "is the pin of another repository"
+  truncate -s 40 "$pin"
   expect 5 st-pack hf://ada/tiny --part 2/2 -o there
   has stderr "is not the pin of a commit"
 }

@@ -113,11 +113,7 @@ struct Wire {
     SessionSettings settings;
     settings.endpoint = "https://hub.example";
     settings.token = Token{"hf_secret", "test"};
-    settings.clock = {[this] { return now; },
-                      [this](double seconds) {
-                        now += seconds;
-                        waited += seconds;
-                      },
+    settings.clock = {[this] { return now; }, [this](double seconds) { now += seconds, waited += seconds; },
                       [] { return 0.5; }};
     return settings;
   }
@@ -137,6 +133,18 @@ std::string read(RangedFile& file, std::uint64_t offset, std::size_t size) {
   std::string out(size, '\0');
   file.read(offset, std::as_writable_bytes(std::span(out)));
   return out;
+}
+
+// All of it, by as many threads.
+std::string read_by_16(RangedFile& file) {
+  std::vector<std::thread> threads;
+  std::vector<std::string> parts(16);
+  for (std::size_t i = 0; i < parts.size(); ++i)
+    threads.emplace_back([&, i] { parts[i] = read(file, i * 62'500, 62'500); });
+  for (std::thread& thread : threads) thread.join();
+  std::string whole;
+  for (const std::string& part : parts) whole += part;
+  return whole;
 }
 
 std::string message_of(const std::function<void()>& action, ErrorKind kind) {
@@ -355,7 +363,7 @@ TEST_CASE("ranged file: a range within the file that is refused is no passing fa
   read(file, 0, 100'000);
   wire.server.script = {status(416)};
   CHECK(has(message_of([&] { read(file, 200'000, 100'000); }, ErrorKind::kRemote), "range"));
-  CHECK(wire.server.look_ups == 2);
+  CHECK(wire.server.reads == 2);
 }
 
 TEST_CASE("ranged file: a plain server's file is held to its strong tag, else to its date") {
@@ -378,6 +386,8 @@ TEST_CASE("ranged file: a plain server's file is held to its strong tag, else to
     CHECK(file.is_held_firmly() == row.is_firm);
     CHECK(read(file, 200'000, 100'000) == wire.server.bytes.substr(200'000, 100'000));
     CHECK(wire.server.if_ranges.back() == row.if_range);
+    wire.server.script = {status(200, {{"content-length", "999999"}})};
+    CHECK(has(message_of([&] { read(file, 300'000, 100'000); }, ErrorKind::kRemote), "changed"));
     if (*row.modified == '\0') continue;
     wire.server.script = {status(200, {{"etag", row.tag}, {"last-modified", row.modified}})};
     CHECK(read(file, 300'000, 100'000) == wire.server.bytes.substr(300'000, 100'000));
@@ -388,8 +398,7 @@ TEST_CASE("ranged file: a plain server's file is held to its strong tag, else to
 }
 
 TEST_CASE("ranged file: of a plain file that ends before the first range the size is learnt") {
-  for (const std::size_t size :
-       {std::size_t{0}, std::size_t{1}, std::size_t{100'000}, std::size_t{100'001}}) {
+  for (const std::size_t size : {0UL, 1UL, 100'000UL, 100'001UL}) {
     Wire wire(some_bytes(size));
     if (size == 0) wire.server.script = {status(416, {{"content-range", "bytes */0"}})};
     RangedFile file(wire.session, Wire::plain());
@@ -435,21 +444,25 @@ TEST_CASE("ranged file: small files that lie in git may come whole, without rang
 TEST_CASE("ranged file: sixteen threads ask the hub once, and once more when the link has expired") {
   Wire wire(some_bytes(kSize));
   RangedFile file(wire.session, wire.at_hub());
-  const auto all = [&] {
-    std::vector<std::thread> threads;
-    std::vector<std::string> parts(16);
-    for (std::size_t i = 0; i < parts.size(); ++i)
-      threads.emplace_back([&, i] { parts[i] = read(file, i * 62'500, 62'500); });
-    for (std::thread& thread : threads) thread.join();
-    std::string whole;
-    for (const std::string& part : parts) whole += part;
-    CHECK(whole == wire.server.bytes);
-  };
-  all();
+  CHECK(read_by_16(file) == wire.server.bytes);
   CHECK(wire.server.look_ups == 1);
   wire.server.script.assign(1, status(403));
-  all();
+  CHECK(read_by_16(file) == wire.server.bytes);
   CHECK(wire.server.look_ups == 2);
+}
+
+TEST_CASE("ranged file: of a renamed repository the hub is asked once, too, whatever the threads") {
+  Wire wire(some_bytes(kSize));
+  std::atomic<unsigned> asked = 0;
+  HubSession session(wire.settings(), [&](const HttpRequest& request) -> HttpResponse {
+    if (!request.url.starts_with("https://hub.example/o/")) return wire.server(request);
+    ++asked;
+    return {307, {{"location", "/new/n/resolve/c/x"}}, ""};
+  });
+  RangedFile file(session, wire.at_hub());
+  CHECK(read_by_16(file) == wire.server.bytes);
+  CHECK(asked == 1);
+  CHECK(wire.server.look_ups == 1);
 }
 
 TEST_CASE("ranged file: who waits for a look-up ends with it when it fails") {

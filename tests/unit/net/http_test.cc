@@ -128,6 +128,20 @@ TEST_CASE("http: of a range that is cut, what came is known") {
   CHECK(client.send(request_of(server, into)).torn.empty());
 }
 
+TEST_CASE("http: an answer that is cut among its headers has not come; trailers are none of them") {
+  CannedServer server(
+      {{"HTTP/1.1 206 Partial Content\r\nDate: now\r\n", true},
+       {"HTTP/1.1 404 Not Found\r\n", true},
+       {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n"}});
+  HttpClient client({});
+  std::string into(300, '-');
+  for (int i = 0; i < 2; ++i)
+    CHECK(error_of([&] { client.send(request_of(server, into)); }) == ErrorKind::kTemporary);
+  HttpRequest request;
+  request.url = server.url;
+  CHECK(client.send(request).body == "ok");
+}
+
 TEST_CASE("http: more bytes than the buffer has are an error, and none is written behind it") {
   CannedServer server({{range_of(std::string(300, 'x'), 300)}});
   HttpClient client({});

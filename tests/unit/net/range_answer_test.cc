@@ -36,6 +36,17 @@ TEST_CASE("range answer: what is good for If-Range") {
   }
 }
 
+TEST_CASE("range answer: what could not be sent back is not held") {
+  for (const std::string& text :
+       {std::string("a\x01z"), std::string("a\x7Fz"), std::string("a\tz"), std::string(2000, 'a')}) {
+    CAPTURE(text);
+    const HttpResponse response{206, {{"etag", '"' + text + '"'}, {"last-modified", text}}, ""};
+    const Validators found = validators_of(response, 0);
+    CHECK(found.tag.empty());
+    CHECK(found.modified.empty());
+  }
+}
+
 TEST_CASE("range answer: versions differ by what both of them say, the tag first") {
   const Validators one{"\"1\"", "Mon", false}, two{"\"2\"", "Mon", false}, same{"\"1\"", "Tue", false},
       dated{"", "Mon", false}, later{"", "Tue", false}, silent{};
