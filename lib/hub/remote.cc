@@ -6,7 +6,9 @@
 
 #include <fmt/format.h>
 
+#include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <random>
 #include <utility>
@@ -31,6 +33,45 @@ void make_readable(FarFile& far, const std::shared_ptr<RangedFile>& file) {
   far.size = file->size();
   far.read = [file](std::uint64_t offset, std::span<std::byte> out) { file->read(offset, out); };
   far.start = file->head();
+}
+
+// Where the files of a mounted repository come from.
+struct RepoOrigin {
+  HubSession& session;
+  RemotePlace place;
+  std::string commit;
+};
+
+std::shared_ptr<RangedFile> open_file(const RepoOrigin& from, const RemoteFile& file) {
+  RangedSource source;
+  source.url = fmt::format("{}{}/resolve/{}/{}", from.session.endpoint(), from.place.repo.web_path(),
+                           from.commit, percent_encode_path(file.path));
+  source.name = from.place.name + "/" + file.path;
+  source.listed = file;
+  source.look_up = [&session = from.session, where = from.place.repo, commit = from.commit,
+                    path = file.path] {
+    const std::vector<RemoteFile> found = HubApi(session, where).find_files(commit, {path});
+    return found.empty() ? std::nullopt : std::optional(found.front());
+  };
+  return std::make_shared<RangedFile>(from.session, std::move(source));
+}
+
+// Of the many files of a repository few are read: the others cost the memory of their names.
+auto opened_late(std::shared_ptr<const RepoOrigin> from, const RemoteFile& file) {
+  struct Late {
+    std::mutex mutex;
+    std::shared_ptr<RangedFile> file;
+    RemoteFile listed;
+  };
+  const auto late = std::make_shared<Late>();
+  late->listed = file;
+  return [from = std::move(from), late](std::uint64_t offset, std::span<std::byte> out) {
+    std::unique_lock<std::mutex> lock(late->mutex);
+    if (!late->file) late->file = open_file(*from, late->listed);
+    const std::shared_ptr<RangedFile> open = late->file;
+    lock.unlock();
+    open->read(offset, out);
+  };
 }
 
 // Whether the user looks at the folder of this file, so that its header will be needed.
@@ -95,32 +136,28 @@ PinnedRepo pin_repo(HubSession& session, const RemotePlace& place, std::string c
 
 RemoteHashes mount_repo(HubSession& session, const PinnedRepo& repo, unsigned jobs) {
   const RemotePlace& place = repo.place;
-  std::vector<std::shared_ptr<RangedFile>> files;
-  std::vector<std::size_t> heads;
-  for (const RemoteFile& file : repo.files) {
-    RangedSource source;
-    source.url = fmt::format("{}{}/resolve/{}/{}", session.endpoint(), place.repo.web_path(), repo.commit,
-                             percent_encode_path(file.path));
-    source.name = place.name + "/" + file.path;
-    source.listed = file;
-    source.look_up = [&session, where = place.repo, commit = repo.commit, path = file.path] {
-      const std::vector<RemoteFile> found = HubApi(session, where).find_files(commit, {path});
-      return found.empty() ? std::nullopt : std::optional(found.front());
-    };
-    files.push_back(std::make_shared<RangedFile>(session, std::move(source)));
-    if (const auto head = repo.heads.find(file.path); head != repo.heads.end()) {
-      files.back()->set_head(head->second);
-    } else if (is_looked_at(file, place.path) && !has_start(place.name + "/" + file.path)) {
-      heads.push_back(files.size() - 1);
-    }
+  const auto origin = std::make_shared<const RepoOrigin>(RepoOrigin{session, place, repo.commit});
+  std::map<std::size_t, std::shared_ptr<RangedFile>> files;  // those with a head
+  std::vector<RangedFile*> heads;                            // of them, to be fetched
+  for (std::size_t i = 0; i < repo.files.size(); ++i) {
+    const RemoteFile& file = repo.files[i];
+    const auto head = repo.heads.find(file.path);
+    const bool is_known = head != repo.heads.end();
+    if (!is_known && (!is_looked_at(file, place.path) || has_start(place.name + "/" + file.path))) continue;
+    files[i] = open_file(*origin, file);
+    if (is_known) files[i]->set_head(head->second);
+    if (!is_known) heads.push_back(files[i].get());
   }
-  parallel_for(heads.size(), jobs, [&](std::size_t i) { files[heads[i]]->read_head(true); });
+  parallel_for(heads.size(), jobs, [&](std::size_t i) { heads[i]->read_head(true); });
   FarFolder folder;
   RemoteHashes hashes;
-  for (std::size_t i = 0; i < files.size(); ++i) {
+  for (std::size_t i = 0; i < repo.files.size(); ++i) {
     const RemoteFile& file = repo.files[i];
     FarFile far = far_file_of(repo, file);
-    make_readable(far, files[i]);
+    if (const auto open = files.find(i); open != files.end())
+      make_readable(far, open->second);
+    else
+      far.read = opened_late(origin, file);
     if (!file.sha256.empty()) hashes[far.name] = file.sha256;
     folder.emplace(file.path, std::move(far));
   }
