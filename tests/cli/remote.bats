@@ -179,7 +179,7 @@ PY
 
 @test "another version in the middle: the listing decides whether the file changed" {
   published base
-  for fault in wrong-etag ignore-range changed refused-range; do
+  for fault in wrong-etag ignore-range changed; do
     hub_fault storage-get "$fault" '"after":1'
     hub_admin DELETE log > /dev/null
     expect 0 st-inspect --hash hf://ada/tiny/model.safetensors
@@ -187,6 +187,9 @@ PY
     [ "$(hub_count 'e["route"] == "resolve"')" = 2 ]
     [ "$(hub_count 'e["if_range"]')" -ge 1 ]
   done
+  hub_fault storage-get refused-range '"after":1'
+  expect 6 st-inspect --hash hf://ada/tiny/model.safetensors
+  has stderr "refuses a range that is in the file"
   no_leak
 }
 
