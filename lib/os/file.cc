@@ -82,6 +82,12 @@ ParkedFiles& parked_files() {
   return files;
 }
 
+bool is_far_folder(const FarPlace& place) {
+  const std::string below = place.below.empty() ? "" : place.below + "/";
+  const auto first = place.folder->lower_bound(below);
+  return first != place.folder->end() && first->first.starts_with(below);
+}
+
 }  // namespace
 
 FileStamp stamp_of(const struct stat& status) {
@@ -118,6 +124,8 @@ InputFile::InputFile(std::string path) {
     return;
   }
   const FarFile* const far = far_file(path);
+  if (far == nullptr && is_far_folder(*find_far(path)))
+    throw Error(ErrorKind::kIo, "is a folder").in_file(escape_name(path));
   if (far == nullptr) throw io_error("open", ENOENT, escape_name(path));
   if (far->refuse) far->refuse();
   if (!far->local.empty()) {

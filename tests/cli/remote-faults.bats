@@ -97,6 +97,8 @@ fails() {
   expect 6 st-pack hf://ada/none -o there
   expect 6 st-pack hf://ada/m@none -o there
   expect 6 st-pack hf://ada/m/none.safetensors -o there || [ "$status" = 7 ]
+  expect 7 st-pack hf://ada/m hf://ada/m -o there  # as with two folders here
+  has stderr "hf://ada/m: is a folder"
   for name in hf://ada hf:// hf://ada/m@ hf://ada/../x https:///x.safetensors https://me:pw@127.0.0.1/x.safetensors; do
     expect 2 st-pack "$name" -o there
   done
