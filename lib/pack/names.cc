@@ -190,9 +190,13 @@ std::vector<PackedTensor> packed_from(const std::vector<PackedTensor>& chosen, R
   for (Renaming::Item& item : renaming.items) {
     const Tensor* input = chosen[item.from.front()].input;
     TensorSpec output = {item.tensor.name, item.tensor.dtype, item.tensor.shape, item.tensor.size};
-    std::vector<const Tensor*> sources;
+    std::vector<const Tensor*> sources = chosen[item.from.front()].made_of;
     if (item.from.size() > 1 || !is_same_place(item.tensor, *input)) {
-      for (const std::size_t from : item.from) sources.push_back(chosen[from].input);
+      sources.clear();
+      for (const std::size_t from : item.from) {
+        const std::span<const Tensor* const> own = chosen[from].sources();
+        sources.insert(sources.end(), own.begin(), own.end());
+      }
       input = &list->emplace_back(std::move(item.tensor));
     }
     named.push_back({input, std::move(output), std::move(sources), item.block});

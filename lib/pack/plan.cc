@@ -260,6 +260,7 @@ void compare_assumed(const PackPlan& plan, const Input& input, std::vector<Packe
     if (kept == tensors.end() || dropped == input.weights.tensors.end()) continue;
     made.push_back(std::make_shared<const std::vector<Tensor>>(
         std::vector<Tensor>{compared_as_read(*kept->input, *dropped)}));
+    if (kept->made_of.empty()) kept->made_of.push_back(kept->input);
     kept->input = &made.back()->front();
   }
 }

@@ -295,6 +295,7 @@ PY
   [ "$(st-inspect --names there | wc -l)" = 2 ]
   sent=$(hub_admin GET log | python3 -c 'import json, sys; print(sum(e["sent_bytes"] for e in json.load(sys.stdin) if e["port"] == "storage"))')
   [ "$sent" -lt 8900000 ]
+  for options in "--dtype f16" "--dtype f16 --json" "--max-shard-size 5MB --rename s/^model/m/"; do alike st-pack copy $options; done
   # What is not selected is not read.
   hub_admin DELETE log > /dev/null
   expect 0 st-pack hf://ada/tiny --select model.norm.weight -o norm
@@ -311,6 +312,7 @@ PY
   has stderr "begun anew"
   [ "$(st-inspect --names there | wc -l)" = 3 ]
   diff -r here there
+  alike st-pack copy --dtype f16
   [ ! -e there.partial ]
 }
 
