@@ -181,7 +181,7 @@ ConnectionOptions connection_options(const HubPushOptions& o) {
   connection.user_agent = "hub-push/" MU_VERSION;
   connection.endpoint = o.endpoint;
   connection.insecure_http = o.insecure_http;
-  if (o.limit_rate) connection.rate = parse_size(*o.limit_rate);
+  if (o.limit_rate) connection.rate = parse_rate(*o.limit_rate);
   if (o.max_wait) connection.max_wait_s = parse_duration(*o.max_wait);
   if (o.timeout) {
     connection.timeout_s = parse_duration(*o.timeout);

@@ -13,11 +13,16 @@
 #include "lora/report.h"
 #include "os/folder.h"
 #include "pack/report.h"
+#include "remote.h"
 #include "weights/open/open.h"
 
 namespace mu {
 
 namespace {
+
+Adapter open_reached(const std::string& path) {
+  return with_hub_hint(path, [&path] { return open_adapter(path); });
+}
 
 // Calls `work`, for which what it reads of other machines is read ahead.
 template <typename Work>
@@ -35,7 +40,7 @@ auto with_read_ahead(const LoraExtractOptions& o, const std::vector<FarRange>& r
 
 int resize_mode(const LoraExtractOptions& o) {
   const std::string& path = o.operands.front();
-  const auto adapter = std::make_shared<const Adapter>(open_adapter(path));
+  const auto adapter = std::make_shared<const Adapter>(open_reached(path));
   in_file(join_path(path, "adapter_config.json"), [&] { require_effect(adapter->config); });
   const Resized resized = with_read_ahead(o, far_reads({adapter.get()}), [&] {
     return resize_adapter(adapter, open_input(path, StreamData::kCount), *o.resize);
@@ -54,7 +59,7 @@ int resize_mode(const LoraExtractOptions& o) {
 }
 
 int compare_mode(const LoraExtractOptions& o) {
-  const Adapter a = open_adapter(o.operands[0]), b = open_adapter(o.operands[1]);
+  const Adapter a = open_reached(o.operands[0]), b = open_reached(o.operands[1]);
   const AdapterComparison found =
       with_read_ahead(o, far_reads({&a, &b}), [&] { return compare_adapters(a, b); });
   out(o.common.json ? comparison_json(found, a.name, b.name) : comparison_text(found));

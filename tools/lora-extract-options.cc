@@ -11,6 +11,7 @@
 #include "cli/part.h"
 #include "pack/far_plan.h"
 #include "pack/part.h"
+#include "remote.h"
 
 namespace mu {
 namespace {
@@ -128,6 +129,7 @@ void set_output(LoraExtractOptions& o, const Given& given) {
     throw usage("name the output with -o OUT").hint("see lora-extract --help");
   if (given.output->ends_with(".safetensors") || *given.output == "-")
     throw usage("OUT must be a folder: an adapter is tensors and a config");
+  require_output_here(*given.output);
   o.output = *given.output;
   o.adapter = given.adapter.value_or("");
   o.base_id = given.base_id.value_or("");

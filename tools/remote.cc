@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "cli/console.h"
 #include "hub/connection.h"
 #include "hub/remote.h"
@@ -134,6 +135,12 @@ std::string reach(const std::string& operand) {
     hashes().merge(repositories().mount(session(), parse_place(name), headers_at_once));
   }
   return name;
+}
+
+void require_output_here(const std::string& output) {
+  if (is_far_name(output))
+    throw usage("OUT is on this machine, so it can't be " + quoted_name(output))
+        .hint("write here, then publish with hub-push");
 }
 
 std::optional<std::string> name_on_hub(const std::string& path) {

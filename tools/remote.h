@@ -35,6 +35,9 @@ int reaching(const Reaching& how, const std::function<int()>& work);
 // libraries' cache is read instead. Throws as pin_repo, mount_url and mount_cached do.
 std::string reach(const std::string& operand);
 
+// Throws kUsage if OUT is a name of another machine: programs that write don't publish.
+void require_output_here(const std::string& output);
+
 // "hf://owner/name" for a missing path that could be the name of a repository.
 std::optional<std::string> name_on_hub(const std::string& path);
 

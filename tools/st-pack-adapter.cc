@@ -39,7 +39,7 @@ AdapterUse parse_use(const std::string& text) {
     }
   }
   path = reach(path);
-  use.adapter = std::make_shared<const Adapter>(open_adapter(path));
+  use.adapter = std::make_shared<const Adapter>(with_hub_hint(path, [&path] { return open_adapter(path); }));
   in_file(join_path(path, "adapter_config.json"), [&] { require_effect(use.adapter->config); });
   return use;
 }

@@ -14,6 +14,7 @@
 #include "os/file.h"
 #include "os/folder.h"
 #include "pack/output_kind.h"
+#include "remote.h"
 
 namespace mu {
 namespace {
@@ -105,6 +106,7 @@ StPackOptions parse_pack_options(int argc, char** argv) {
   app.parse(argc, argv);
   if (o.inputs.empty()) throw usage("name an INPUT").hint("see st-pack --help");
   if (!o.output || o.output->empty()) throw usage("name the output with -o OUT").hint("see st-pack --help");
+  require_output_here(*o.output);
   if (part) o.part = parse_part_option(*part);
   o.dequantize = dequantize.has_value();
   if (dequantize && !dequantize->empty())

@@ -79,6 +79,12 @@ void take_color(int argc, const char* const* argv) {
 
 }  // namespace
 
+std::uint64_t parse_rate(const std::string& text) {
+  const std::uint64_t rate = parse_size(text);
+  if (rate == 0) throw usage("--limit-rate must be more than 0");
+  return rate;
+}
+
 unsigned CommonOptions::thread_count() const {
   return threads == 0 ? default_thread_count() : threads;
 }
@@ -310,7 +316,7 @@ void App::apply_common() {
 
 void App::apply_remote() {
   if (max_wait_) remote_->max_wait_s = parse_duration(*max_wait_);
-  if (limit_rate_) remote_->limit_rate = parse_size(*limit_rate_);
+  if (limit_rate_) remote_->limit_rate = parse_rate(*limit_rate_);
   if (connections_) remote_->connections = parse_count(*connections_, "--connections", kMostConnections);
 }
 

@@ -50,6 +50,9 @@ struct RemoteOptions {
   unsigned connections = 0;                 // requests in flight; 0: as latency and bandwidth ask for
 };
 
+// The value of --limit-rate: bytes a second, more than 0. Throws kUsage.
+std::uint64_t parse_rate(const std::string& text);
+
 class App {
  public:
   using Choices = std::vector<std::string_view>;

@@ -123,11 +123,13 @@ PinnedRepo pin_repo(HubSession& session, const RemotePlace& place, std::string c
   if (commit.empty()) {
     RevisionState state = api.find_revision(place.revision);
     if (state.found != RevisionState::Found::kYes || state.commit.empty())
-      throw Error(ErrorKind::kRemote,
-                  fmt::format("there is no {} at {}, or this token may not see it",
-                              state.found == RevisionState::Found::kNoRevision ? escape_name(place.revision)
-                                                                               : place.repo.id,
-                              session.endpoint()));
+      throw Error(
+          ErrorKind::kRemote,
+          fmt::format("there is no {} at {}, or this token may not see it",
+                      state.found == RevisionState::Found::kNoRevision
+                          ? fmt::format("revision {} of {}", escape_name(place.revision), place.repo.id)
+                          : place.repo.id,
+                      session.endpoint()));
     commit = std::move(state.commit);
   }
   std::vector<RemoteFile> files = api.list_files(commit, "");

@@ -77,7 +77,7 @@ void require_near(std::string_view path) {
   if (is_far_name(path))
     throw Error(ErrorKind::kIo, "is not on this machine")
         .in_file(escape_name(path))
-        .hint("download it first (hf download, curl); st-pack makes a model of it where it is");
+        .hint("download it first (hf download, curl, or st-pack, which writes a model from there)");
 }
 
 }  // namespace mu

@@ -162,7 +162,7 @@ void InputFile::park() {
 
 std::shared_ptr<const Fd> InputFile::fd() const {
   if (far_ != nullptr)
-    throw malformed("holds what can't be read by ranges")
+    throw malformed("is compressed or of an old kind, so it can't be read by ranges")
         .in_file(escape_name(path_))
         .hint("download it, then name the copy");
   return fd_ ? fd_ : parked_files().open(*this);

@@ -96,12 +96,35 @@ setup() { hub_home; }
   no_leak
 }
 
+@test "what can't be: outputs on a hub, and a rate of nothing" {
+  hub_home
+  local out
+  for out in hf://ada/out https://example.org/x.safetensors; do
+    expect 2 st-pack "$FIXTURES/base" -o "$out"
+    has stderr "OUT is on this machine, so it can't be '$out'"
+    expect 2 lora-extract "$FIXTURES/lora-run" -o "${out%.*}"
+  done
+  expect 2 st-pack hf://ada/m --limit-rate 0 -o out
+  has stderr "--limit-rate must be more than 0"
+  expect 2 hub-push --limit-rate 0 "$FIXTURES/base" ada/m
+}
+
+@test "an adapter that is missing here: how to name it on the hub" {
+  hub_home
+  expect 7 st-pack "$FIXTURES/base" --adapter ada/lora -o out
+  has stderr "to read it from the hub, write hf://ada/lora"
+  expect 7 lora-extract ada/lora --resize 2 -o out
+  has stderr "to read it from the hub, write hf://ada/lora"
+  expect 7 lora-extract --compare "$FIXTURES/lora-adapter" ada/lora
+  has stderr "to read it from the hub, write hf://ada/lora"
+}
+
 @test "only needed bytes are read, and -n says how many before it reads any" {
   start_hub
   big m 1 24 2000000
   publish m ada/m
   expect 0 st-pack hf://ada/m --select 'model.layers.7.*' -n -o out
-  has output "MB"
+  has output "would read 2 MB of 48 MB from hf://ada/m in 1 file"
   [ "$(sent)" -le 101000 ]
   expect 0 st-pack hf://ada/m --select 'model.layers.7.*' -n --json -o out
   hub_admin DELETE log > /dev/null

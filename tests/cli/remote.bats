@@ -156,7 +156,7 @@ PY
   expect 6 st-inspect hf://ada/none
   has stderr "there is no ada/none at $HF_ENDPOINT"
   expect 6 st-inspect hf://ada/tiny@none
-  has stderr "there is no none at"
+  has stderr "there is no revision none of ada/tiny at"
   expect 7 st-inspect hf://ada/tiny/none.safetensors
   for name in hf://ada hf:// hf://ada/tiny@ hf://ada/../x hf://ada/tiny/../x; do expect 2 st-inspect "$name"; done
 }
