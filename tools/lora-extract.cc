@@ -32,7 +32,8 @@ int extract(Options o) {
   if (o.resize) return resize_mode(o);
   if (o.compare) return compare_mode(o);
   Extraction extraction = with_hub_hint(o.operands.front(), [&o] {
-    return extract_adapter(o.operands.front(), {o.adapter, o.alpha, o.base_id, o.server.has_value()});
+    return extract_adapter(o.operands.front(),
+                           {o.adapter, o.alpha, o.base_id, o.server.has_value(), o.remote.connections});
   });
   if (o.server) serve_extraction(extraction, *o.server, open_model(*o.base));
   PackOptions options = lora_pack_options(o, extraction.config_text);

@@ -16,6 +16,7 @@
 #include "base/in_file.h"
 #include "base/json_write.h"
 #include "base/text.h"
+#include "fetch/read_ahead.h"
 #include "lora/made_config.h"
 #include "lora/serve.h"
 #include "model/adapter_forms.h"
@@ -96,12 +97,15 @@ Tensor checked_when_read(const Tensor& tensor, const std::string& file) {
                   });
 }
 
-// Reads tensors that lie on other machines, unless they are large.
-void keep_in_memory(Weights& weights) {
+// Reads tensors that lie on other machines, unless they are large, and compares the SHA-256 of whole files.
+void keep_in_memory(Weights& weights, unsigned connections) {
   constexpr std::uint64_t kMost = 64U << 20;  // bytes
   std::vector<FarRange> far;
   for (const Tensor& tensor : weights.tensors) add_far_leaves(weights, tensor, far);
   if (far.empty() || weights.total_bytes() > kMost) return;
+  FetchOptions options;
+  options.connections = connections;
+  ReadAhead ahead(with_whole_files(joined_in_order(far)), options);
   for (Tensor& tensor : weights.tensors) {
     check_interrupt();
     auto bytes = std::make_shared<std::vector<std::byte>>(static_cast<std::size_t>(tensor.size));
@@ -112,6 +116,7 @@ void keep_in_memory(Weights& weights) {
     };
     tensor.layout = std::move(layout);
   }
+  ahead.finish();
 }
 
 // Of tensors on other machines each byte is read once: when they are written.
@@ -214,7 +219,7 @@ Extraction extract_adapter(const std::string& path, const ExtractOptions& option
   });
   require_no_placeholders(Placeholders(input.weights.tensors), input.name);
   drop_tied_rows(input.weights, config);
-  if (options.is_looked_at) keep_in_memory(input.weights);
+  if (options.is_looked_at) keep_in_memory(input.weights, options.connections);
   require_finite(input.weights);
   const AdapterContent content =
       in_file(input.name, [&] { return sort_adapter(input.weights.tensors, config); });

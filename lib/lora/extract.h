@@ -18,8 +18,9 @@ struct ExtractOptions {
   std::string adapter;          // its name, if there are several; empty: the only one
   std::optional<double> alpha;  // used if no config says it, or says 0
   std::string base_id;          // base model for the config; empty: unchanged
-  bool is_looked_at =
-      false;  // values are read before they are written: those of other machines are kept in memory
+  // Values are read before they are written: those of other machines are kept in memory.
+  bool is_looked_at = false;
+  unsigned connections = 0;  // for these (FetchOptions)
 };
 
 struct Extraction {

@@ -191,6 +191,10 @@ single() {
     single "$name" "hf://ada/run/${name##*/}"
   done
   single "$FIXTURES/lora-adapter" hf://ada/adapter --base "$FIXTURES/base" --for vllm
+  hub_fault storage-get corrupt '"after":1'  # the header comes first
+  expect 6 lora-extract hf://ada/adapter --base "$FIXTURES/base" --for vllm -o bad
+  has stderr "SHA-256"
+  [ ! -e bad ]
   expect 0 lora-extract --compare "$FIXTURES/lora-adapter" hf://ada/adapter
   hub_admin DELETE log > /dev/null
   rm -rf there
