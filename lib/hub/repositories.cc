@@ -31,6 +31,17 @@ bool is_whole(const Snapshot& snapshot, const PinnedRepo& repo) {
   });
 }
 
+void require_there(const PinnedRepo& repo, const std::string& path) {
+  const bool is_there =
+      path.empty() || std::any_of(repo.files.begin(), repo.files.end(), [&](const RemoteFile& file) {
+        return file.path == path || file.path.starts_with(path + "/");
+      });
+  if (!is_there)
+    throw Error(ErrorKind::kRemote,
+                fmt::format("the repository has no such file or folder at commit {}", repo.commit))
+        .in_file(escape_name(repo.place.name + "/" + path));
+}
+
 bool may_hold_weights(std::string_view path) {
   const FileRole role = role_of(base_name(path), false);
   return role == FileRole::kWeights || role == FileRole::kTorchWeights || role == FileRole::kOtherWeights ||
@@ -91,6 +102,7 @@ RemoteHashes Repositories::mount(HubSession& session, const RemotePlace& place, 
   if (!mounted_.emplace(place.name, place.path).second) return {};
   const bool is_new = !repos_.contains(key_of(place));
   const PinnedRepo& repo = pinned(session, place);
+  if (options_.models) require_there(repo, place.path);
   RemoteHashes hashes;
   if (!near_.contains(place.name) && !mount_near(repo)) hashes = mount_repo(session, repo, jobs);
   if (is_new && options_.writes_pins && !share(repo)) {

@@ -45,6 +45,10 @@ setup() { hub_home; }
   for far in hf://ada/m/model.safetensors "$HF_ENDPOINT/ada/m/resolve/main/model.safetensors" "$HF_ENDPOINT/ada/m/blob/main/model.safetensors"; do
     alike "$FIXTURES/base/model.safetensors" "$far"
   done
+  for far in none.safetensors below model; do
+    expect 6 st-pack "hf://ada/m/$far" -o none
+    has stderr "hf://ada/m/$far: the repository has no such file or folder at commit"
+  done
   alike "$FIXTURES/base" "$HF_ENDPOINT/ada/m"
   alike "$FIXTURES/sharded" hf://ada/m@dev%2Fx/below
   st-pack -q "$FIXTURES/base" --dtype f16 -o here.safetensors
