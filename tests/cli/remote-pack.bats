@@ -101,7 +101,6 @@ setup() { hub_home; }
 }
 
 @test "what can't be: outputs on a hub, and a rate of nothing" {
-  hub_home
   local out
   for out in hf://ada/out https://example.org/x.safetensors; do
     expect 2 st-pack "$FIXTURES/base" -o "$out"
@@ -114,7 +113,6 @@ setup() { hub_home; }
 }
 
 @test "an adapter that is missing here: how to name it on the hub" {
-  hub_home
   expect 7 st-pack "$FIXTURES/base" --adapter ada/lora -o out
   has stderr "to read it from the hub, write hf://ada/lora"
   expect 7 lora-extract ada/lora --resize 2 -o out
@@ -128,7 +126,7 @@ setup() { hub_home; }
   big m 1 24 2000000
   publish m ada/m
   expect 0 st-pack hf://ada/m --select 'model.layers.7.*' -n -o out
-  has output "would read 2 MB of 48 MB from hf://ada/m in 1 file"
+  has output "would read 2.000 MB of 48.00 MB from hf://ada/m in 1 file"
   [ "$(sent)" -le 101000 ]
   expect 0 st-pack hf://ada/m --select 'model.layers.7.*' -n --json -o out
   hub_admin DELETE log > /dev/null

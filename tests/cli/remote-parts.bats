@@ -75,7 +75,7 @@ PY
   alike st-pack copy/lora
   alike st-pack copy/model.safetensors --dtype f16
   alike st-pack copy/original
-  alike st-pack copy/nowhere
+  expect 6 st-pack hf://ada/tiny/nowhere -o there
   alike lora-extract copy/lora
 }
 
@@ -295,7 +295,7 @@ PY
   [ "$(st-inspect --names there | wc -l)" = 2 ]
   sent=$(hub_admin GET log | python3 -c 'import json, sys; print(sum(e["sent_bytes"] for e in json.load(sys.stdin) if e["port"] == "storage"))')
   [ "$sent" -lt 8900000 ]
-  for options in "--dtype f16" "--dtype f16 --json" "--max-shard-size 5MB --rename s/^model/m/"; do alike st-pack copy $options; done
+  for options in "--dtype f16" "--max-shard-size 5MB --rename s/^model/m/"; do alike st-pack copy $options; done
   # What is not selected is not read.
   hub_admin DELETE log > /dev/null
   expect 0 st-pack hf://ada/tiny --select model.norm.weight -o norm
