@@ -312,7 +312,10 @@ PY
   has stderr "begun anew"
   [ "$(st-inspect --names there | wc -l)" = 3 ]
   diff -r here there
-  alike st-pack copy --dtype f16
+  rm -rf here there
+  expect 0 st-pack copy --dtype f16 -o here
+  expect 0 st-pack hf://ada/tiny --dtype f16 -o there
+  diff -r here there
   [ ! -e there.partial ]
 }
 
