@@ -232,6 +232,8 @@ PY
   expect 1 env HF_ENDPOINT="file://$PWD/cache" lora-extract --base hf://ada/base --tuned hf://ada/base --rank 4 -o x
   expect 7 env HF_HUB_OFFLINE=1 st-pack hf://ada/base --adapter hf://ada/none -o x
   has stderr "unset HF_HUB_OFFLINE"
+  expect 7 env HF_ENDPOINT="file://$PWD/cache" st-pack hf://ada/none -o x
+  has stderr "HF_ENDPOINT names this folder"
   rm cache/models--ada--tiny/snapshots/*/model-00002-of-*.safetensors
   expect 7 env HF_HUB_OFFLINE=1 st-pack hf://ada/tiny -o x
   has stderr "model-00002-of-"
