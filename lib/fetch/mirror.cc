@@ -112,7 +112,8 @@ void Mirror::adopt(const FarRange& range) {
   Mirrored& mirrored = state_->files.at(range.file);
   if (state_->open(mirrored)->in.stamp().size < run.end)
     throw malformed("is shorter than the record of the partial output says")
-        .in_file(escape_name(mirrored.path));
+        .in_file(escape_name(mirrored.path))
+        .hint("run this again: it starts anew");
   mirrored.begun.add(run);
   mirrored.whole.add(run);
 }

@@ -23,8 +23,14 @@ void FarOutput::write(std::size_t file, std::uint64_t offset, std::span<const st
 
 void FarOutput::sync() {
   const std::lock_guard<std::mutex> lock(syncing_);
-  for (std::size_t i = 0; i < files_.size(); ++i) {
-    if (dirty_[i].exchange(false)) files_[i].sync();
+  if (failed_) std::rethrow_exception(failed_);
+  try {
+    for (std::size_t i = 0; i < files_.size(); ++i) {
+      if (dirty_[i].exchange(false)) files_[i].sync();
+    }
+  } catch (...) {
+    failed_ = std::current_exception();
+    throw;
   }
 }
 

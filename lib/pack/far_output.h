@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -29,7 +30,8 @@ class FarOutput {
   // Thread safe, all of them. What is written through file() has to be touched afterwards.
   void write(std::size_t file, std::uint64_t offset, std::span<const std::byte> bytes);
   void touch(std::size_t file) { dirty_[file] = true; }
-  // Waits until all that was written before is on the disk.
+  // Waits until all that was written before is on the disk. Once that failed, it fails for ever: the kernel tells it
+  // only once, and what was lost is not known.
   void sync();
 
  private:
@@ -37,6 +39,7 @@ class FarOutput {
   std::vector<std::vector<std::uint64_t>> offsets_;
   std::vector<std::atomic<bool>> dirty_;
   std::mutex syncing_;  // who finds a file clean has waited for the sync that made it so
+  std::exception_ptr failed_{};
 };
 
 }  // namespace mu

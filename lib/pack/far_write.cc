@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <set>
 
 #include "base/bytes.h"
 #include "base/error.h"
@@ -67,14 +68,18 @@ std::vector<const FarFile*> files_of(const FarPlan& far) {
   return files;
 }
 
-// Each file gets its size, so that every position exists, and its header.
+// Each file gets its size, so that every position exists, and its header. That they are there is on the disk before the
+// record speaks of them.
 void prepare(const PackPlan& plan, std::vector<OutputFile>& files, FarOutput& output) {
+  std::set<std::string> folders;
   for (std::size_t i = 0; i < files.size(); ++i) {
     if (::ftruncate(files[i].fd(), static_cast<off_t>(plan.weights[i].size)) != 0)
       throw io_error("write", errno, escape_name(files[i].path()));
     output.write(i, 0, as_bytes(plan.weights[i].prefix));
+    folders.insert(parent_of(files[i].path()));
   }
   output.sync();
+  for (const std::string& folder : folders) sync_folder(folder);
 }
 
 std::uint64_t bytes_before(const FarPlan& far, const FetchMark& mark) {
@@ -176,6 +181,7 @@ void FarWriter::write(std::vector<OutputFile>& files, const TensorWriter& writer
   prepare(plan_, files, output);
   const std::string folder = join_path(partial_.path(), "mirror");
   make_folders(folder);
+  sync_folder(partial_.path());
   Mirror mirror(folder, files_of(far_));
   Needs needs(needs_to_come());
   adopt(mirror, needs);

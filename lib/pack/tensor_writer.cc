@@ -5,8 +5,10 @@
 #include "pack/tensor_writer.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "base/bytes.h"
+#include "os/far.h"
 #include "os/interrupt.h"
 #include "os/threads.h"
 #include "weights/layout.h"
@@ -18,6 +20,9 @@ constexpr std::uint64_t kPieceElements = 256U
                                          << 10;  // of a cast: at most 2 MiB in and 2 MiB out for each thread
 constexpr std::uint64_t kStreamPiece =
     1U << 20;  // bytes written at a time: many for a system call, few for memory
+// Each piece of a tensor that is stored transposed needs some of almost all its bytes, which have to come over the
+// network again for each.
+constexpr std::uint64_t kFarPiece = 16U << 20;
 
 bool is_cast(const PackedTensor& tensor) {
   return tensor.input->dtype != tensor.output.dtype;
@@ -143,16 +148,39 @@ void TensorWriter::write(const WeightsOutput& plan, std::size_t first, std::size
   }
 }
 
+namespace {
+
+// How many bytes of a tensor are made at a time. Where they are gathered, whole rows, since few elements of a column lie
+// close together; what is computed takes more memory than its bytes.
+std::uint64_t stream_piece(const PackedTensor& tensor) {
+  const bool gathered = is_worked(tensor) && byte_ranges(*tensor.input).empty();
+  if (!has_far() || !gathered || tensor.input->layout->compute) return kStreamPiece;
+  const std::uint64_t wider = bits(tensor.input->dtype) / bits(tensor.output.dtype);
+  const std::uint64_t most =
+      kFarPiece / std::bit_ceil(std::max<std::uint64_t>(1, wider));  // with what a cast reads
+  std::uint64_t row = tensor.output.size;
+  for (const std::uint64_t count : tensor.output.shape) {
+    if (row <= most || row % count != 0) break;
+    row /= count;
+  }
+  return row == 0 || row > most ? most : most / row * row;
+}
+
+}  // namespace
+
 void TensorWriter::stream(const WeightsOutput& plan, WriteResult& result) const {
   constexpr std::string_view kName = "standard output";
   write_stream(1, plan.prefix, kName);
-  std::vector<std::byte> buffer(kStreamPiece);
+  std::vector<std::byte> buffer;
   for (const PackedTensor& tensor : plan.tensors) {
     CastReport report;
-    for (std::uint64_t at = 0; at < tensor.output.size; at += kStreamPiece) {
+    const std::uint64_t step = stream_piece(tensor);
+    buffer.resize(
+        static_cast<std::size_t>(std::max<std::uint64_t>(buffer.size(), std::min(step, tensor.output.size))));
+    for (std::uint64_t at = 0; at < tensor.output.size; at += step) {
       check_interrupt();
       const std::span<std::byte> piece =
-          std::span(buffer).first(static_cast<std::size_t>(std::min(kStreamPiece, tensor.output.size - at)));
+          std::span(buffer).first(static_cast<std::size_t>(std::min(step, tensor.output.size - at)));
       read_output(plan, tensor, at, piece, report);
       write_stream(1, as_text(piece), kName);
       if (on_bytes_) on_bytes_(piece.size());

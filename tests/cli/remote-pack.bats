@@ -156,3 +156,21 @@ setup() { hub_home; }
     diff -r here there$n
   done
 }
+
+@test "standard output of an array that is stored in the order of columns" {
+  start_hub
+  python3 - <<'PY'
+import random, struct
+header = b"{'descr': '<f4', 'fortran_order': True, 'shape': (2500, 4000), }"
+header += b" " * (-(len(header) + 11) % 64) + b"\n"
+with open("x.npy", "wb") as file:
+    file.write(b"\x93NUMPY\x01\0" + struct.pack("<H", len(header)) + header + random.Random(3).randbytes(40_000_000))
+PY
+  curl -sf -T x.npy "$HF_STORAGE/_files/x.npy"
+  st-pack -q x=x.npy -o - > here
+  st-pack -q "x=$HF_STORAGE/_files/x.npy" -o - > there
+  cmp here there
+  # It does not fit in memory, so some of it comes twice: not all of it for each MiB, and not element by element.
+  [ "$(hub_count 'e["route"] == "file-get"')" -le 200 ]
+  [ "$(sent)" -le 120000000 ]
+}

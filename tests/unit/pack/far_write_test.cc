@@ -5,11 +5,14 @@
 
 #include <doctest/doctest.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <set>
 
 #include "fetch/far_files.h"
+#include "pack/far_output.h"
 #include "pack/write.h"
 #include "testing.h"
 #include "weights/computed.h"
@@ -262,6 +265,21 @@ TEST_CASE("far write: a fault of a job ends the run") {
   const TempFolder folder;
   CHECK(error_of([&] { run(work.plan, folder / "out"); }) == ErrorKind::kMalformed);
   CHECK(list_folder(folder.path()).empty());
+}
+
+TEST_CASE("far write: a disk that lost something is never taken for one that has all") {
+  std::array<int, 2> ends{};
+  REQUIRE(::pipe(ends.data()) == 0);
+  const Fd other(ends[0]);
+  std::vector<OutputFile> files;
+  files.emplace_back(Fd(ends[1]), "pipe");  // can't be synced
+  PackPlan plan;
+  plan.weights.emplace_back();
+  FarOutput output(plan, files);
+  output.sync();
+  output.touch(0);
+  CHECK(error_of([&] { output.sync(); }) == ErrorKind::kIo);
+  CHECK(error_of([&] { output.sync(); }) == ErrorKind::kIo);
 }
 
 TEST_CASE("far plan: what is copied, what waits, and what comes first") {
