@@ -27,8 +27,8 @@ std::string duration_text(double seconds) {
 }  // namespace
 
 std::string progress_text(std::string_view what, std::uint64_t done, std::uint64_t total, double seconds,
-                          std::uint64_t read) {
-  const double rate = seconds > 0 ? static_cast<double>(done) / seconds : 0;
+                          std::uint64_t read, std::uint64_t before) {
+  const double rate = seconds > 0 ? static_cast<double>(done - before) / seconds : 0;
   const std::string speed = format_size(static_cast<std::uint64_t>(rate)) + "/s";
   const std::string network = read > 0 ? "  " + format_size(read) + " read" : "";
   if (total == 0) return fmt::format("{}  {}  {}{}", what, format_size(done), speed, network);
@@ -47,6 +47,11 @@ Progress::~Progress() {
   if (shown_) clear_status();
 }
 
+void Progress::begin_at(std::uint64_t bytes) {
+  before_ = bytes;
+  done_ = bytes;
+}
+
 void Progress::add(std::uint64_t bytes) {
   done_ += bytes;
   draw();
@@ -63,8 +68,8 @@ void Progress::draw() {
   const Clock::time_point now = Clock::now();
   if (!lock || now - last_ < kInterval) return;
   last_ = now;
-  draw_status(
-      progress_text(what_, done_, total_, std::chrono::duration<double>(now - start_).count(), read_));
+  draw_status(progress_text(what_, done_, total_, std::chrono::duration<double>(now - start_).count(), read_,
+                            before_));
 }
 
 }  // namespace mu

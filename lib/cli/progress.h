@@ -13,9 +13,9 @@
 namespace mu {
 
 // The line after `seconds` with `done` of `total` bytes; a total of 0 means that it is not known.
-// `read` bytes came over the network; 0 is not said.
+// `read` bytes came over the network; 0 is not said. `before` of `done` were there at the begin, from an earlier run.
 std::string progress_text(std::string_view what, std::uint64_t done, std::uint64_t total, double seconds,
-                          std::uint64_t read = 0);
+                          std::uint64_t read = 0, std::uint64_t before = 0);
 
 class Progress {
  public:
@@ -26,6 +26,8 @@ class Progress {
   Progress& operator=(const Progress&) = delete;
   ~Progress();
 
+  // Of `total`, so many bytes are there from an earlier run. Called before the others.
+  void begin_at(std::uint64_t bytes);
   // From any thread, both.
   void add(std::uint64_t bytes);
   void add_read(std::uint64_t bytes);  // that came over the network
@@ -35,7 +37,7 @@ class Progress {
 
   using Clock = std::chrono::steady_clock;
   std::string what_;
-  std::uint64_t total_;
+  std::uint64_t total_, before_ = 0;
   bool shown_;
   std::atomic<std::uint64_t> done_{0}, read_{0};
   Clock::time_point start_ = Clock::now();

@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+// A run begins with the record of an earlier one, if it is of the same work (continue_from_record). Then blocks go to
+// their places (far_scatter.h) and jobs are done behind them (far_jobs.h), while each mark that passes makes what lies
+// before it durable and is noted. What was lost by casts, and the sums of what was written, are noted with it, so that a
+// resumed run reports and verifies as a whole one does.
 #include "pack/far_write.h"
 
 #include <fmt/format.h>
@@ -174,6 +178,25 @@ void FarWriter::adopt(Mirror& mirror, const Needs& needs) const {
   }
 }
 
+// Bytes of the output that an earlier run wrote.
+std::uint64_t FarWriter::written() const {
+  std::uint64_t bytes = 0;
+  for (const FarCopy& copy : far_.copies) {
+    if (copy.range > mark_.range) break;
+    const std::uint64_t begin = copy.from.offset - far_.sequence[copy.range].offset;
+    const std::uint64_t passed = copy.range < mark_.range
+                                     ? copy.from.size
+                                     : std::clamp(mark_.at, begin, begin + copy.from.size) - begin;
+    const PackedTensor& tensor = plan_.weights[copy.file].tensors[copy.tensor];
+    bytes += passed * bits(tensor.output.dtype) / bits(tensor.input->dtype);
+  }
+  for (std::size_t i = 0; i < done_.size(); ++i) {
+    const FarJob& job = far_.jobs[i];
+    if (done_[i]) bytes += plan_.weights[job.file].tensors[job.tensor].output.size;
+  }
+  return bytes;
+}
+
 void FarWriter::write(std::vector<OutputFile>& files, const TensorWriter& writer, Progress& progress,
                       WriteResult& result) {
   partial_.require_room(plan_.total_bytes);
@@ -186,6 +209,7 @@ void FarWriter::write(std::vector<OutputFile>& files, const TensorWriter& writer
   Needs needs(needs_to_come());
   adopt(mirror, needs);
   const SequencePoint start{mark_.range, mark_.at};
+  progress.begin_at(written());
   FarScatter scatter(plan_, far_, output, needs, mirror, options_.verify,
                      [&progress](std::uint64_t bytes) { progress.add(bytes); });
   scatter.begin(start);

@@ -56,6 +56,7 @@ class FarWriter {
   [[nodiscard]] bool has_files() const;
   void note(const FarStep& step);
   [[nodiscard]] std::vector<std::vector<FarRange>> needs_to_come() const;
+  [[nodiscard]] std::uint64_t written() const;
   void adopt(Mirror& mirror, const Needs& needs) const;
   void tell_losses(WriteResult& result) const;
 

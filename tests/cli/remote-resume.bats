@@ -39,6 +39,16 @@ whole() {
   [ ! -e there.partial ]
 }
 
+@test "progress of a resumed run counts what was there" {
+  ready
+  killed 20
+  expect 0 st-pack hf://ada/m -o there --connections 4 --progress --limit-rate 500MB
+  # 80 MB of 104 MB were there.
+  tr '\r' '\n' <<< "$stderr" | grep -oE '[0-9]+ %' | tr -d ' %' > drawn
+  [ "$(head -n 1 drawn)" -ge 60 ]
+  [ "$(tail -n 1 drawn)" -le 100 ]
+}
+
 @test "killed early, late and often: at most 48 MB are read again, inside a shard too" {
   ready
   local count all=0
