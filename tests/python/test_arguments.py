@@ -34,7 +34,7 @@ class Arguments(Case):
     def test_numbers(self):
         arguments = self.called_with(mc.ckpt_prune, keep=0, keep_step=40, pin=[3, "list"], min_free=10**15, max=True)
         self.assertEqual(arguments, ["--keep=0", "--max", "--keep-step=40", "--pin=3", "--pin=list", "--min-free=1000000000000000", "--"])
-        self.assertEqual(self.called_with(mc.lora_extract, "a", "b", compare=True, tolerance=1e-9), ["--tolerance=1e-09", "--compare", "--", "a", "b"])
+        self.assertEqual(self.called_with(mc.lora_extract, "a", "b", compare=True, tolerance=1e-9), ["--compare", "--tolerance=1e-09", "--", "a", "b"])
 
     def test_dashes_are_no_options(self):
         arguments = self.called_with(mc.hub_push, pathlib.Path("-n"), "--json", "-p", message="--force", delete="-x")
