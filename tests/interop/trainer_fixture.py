@@ -121,7 +121,9 @@ class Trainers:
     def __init__(self):
         # Tests that import the makers of tables leave transformers silent.
         environment = {**os.environ, "TRANSFORMERS_VERBOSITY": "warning", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "0"}
-        self.process = subprocess.Popen([sys.executable, HERE / "trainer_runs.py", "--serve"], stdin=subprocess.PIPE, text=True, env=environment)
+        # A shell that runs the tests in the background has them ignore Ctrl-C.
+        trainer = ["env", "--default-signal=INT", sys.executable, HERE / "trainer_runs.py", "--serve"]
+        self.process = subprocess.Popen(trainer, stdin=subprocess.PIPE, text=True, env=environment)
         self.runs = []
 
     def start(self, place, hub=None, environment={}, **request):
