@@ -21,7 +21,7 @@ struct FoundFile {
 };
 
 // An object; `offset` is where its bytes are for the reader.
-void write_found(JsonWriter& json, std::size_t index, const FoundTensor& found, std::uint64_t offset);
+void write_found(JsonWriter& json, std::size_t index, const FoundTensor& one, std::uint64_t offset);
 
 // Puts it in its place in `found`, and returns that. Throws kMalformed if it does not fit the plan or the file.
 std::size_t read_found(const JsonValue& item, const PairPlan& plan, const FoundFile& file,

@@ -46,7 +46,7 @@ class FarJobs {
 
  private:
   void run();
-  void make(std::size_t job, FarStep& step);
+  void make(std::size_t number, FarStep& step);
   void settle(FarStep& step);
   [[nodiscard]] std::uint64_t needed_by(std::size_t job) const;
   void rethrow();

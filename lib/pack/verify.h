@@ -22,7 +22,7 @@ struct TensorSum {
 using Expected = std::function<std::optional<TensorSum>(const WeightsOutput& file, std::size_t tensor)>;
 
 // What it is by the input, which is read again.
-TensorSum sum_of_input(const WeightsOutput& file, std::size_t tensor);
+TensorSum sum_of_input(const WeightsOutput& file, std::size_t which);
 
 // Reads the files of weights, tensor by tensor. Returns the content digest:
 // of the model in the folder itself or, where there is none, of the tensors of all components. Throws kIo if a byte is
