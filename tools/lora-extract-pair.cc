@@ -188,7 +188,7 @@ void find_and(const LoraExtractOptions& o, const Pair& pair, const std::string& 
   const std::string plan =
       pair_fingerprint(pair.plan, pair.options, pair.base, pair.tuned, o.known_by) + form_of(o);
   const std::string identity = pair_fetch_identity(fetch, plan);
-  with_partial_output(real_target(target), identity, o.force || !has_versions(fetch),
+  with_partial_output(real_target(target), identity, o.force || !has_versions(fetch.sequence),
                       [&](PartialOutput& partial) {
                         find_far(o, pair, fetch, partial, found);
                         partial.require_held();
@@ -299,7 +299,7 @@ Pair open_pair(const LoraExtractOptions& o, bool shared) {
   return pair;
 }
 
-// What finished parts found, which is no unit any more.
+// What finished parts found; these tensors are taken out of the units.
 std::vector<FoundTensor> take_from_parts(const LoraExtractOptions& o, const PartsFolder& parts, Pair& pair) {
   std::vector<FoundTensor> found = read_pair_parts(parts, pair.plan, o.force);
   const std::size_t all = pair.units.size();

@@ -1,25 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fetch/mark.h"
 
-#include <charconv>
-
+#include "base/decimal.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "base/json_write.h"
 #include "hash/sha256.h"
 
 namespace mu {
-namespace {
-
-std::optional<std::size_t> number(std::string_view text) {
-  std::size_t value = 0;
-  const std::from_chars_result parsed = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size()) return std::nullopt;
-  return value;
-}
-
-}  // namespace
-
 std::string FetchMark::text() const {
   std::string text;
   JsonWriter json(text, 0);
@@ -39,10 +27,10 @@ std::optional<FetchMark> FetchMark::parse(std::string_view text) try {
     return std::nullopt;
   FetchMark mark{static_cast<std::size_t>(*range), *at};
   for (const JsonValue::Member& member : hashes->members()) {
-    const std::optional<std::size_t> first = number(member.key);
+    const std::optional<std::uint64_t> first = parse_decimal(member.key);
     const std::string* const state = member.value.as_string();
     if (!first || state == nullptr || !Sha256::from_state(*state)) return std::nullopt;
-    mark.hashes.emplace(*first, *state);
+    mark.hashes.emplace(static_cast<std::size_t>(*first), *state);
   }
   return mark;
 } catch (const Error&) {

@@ -161,4 +161,21 @@ std::uint64_t Mirror::bytes() const {
   return bytes;
 }
 
+void keep_needed(Mirror& mirror, const Needs& needs, const FarFile& file, std::uint64_t offset,
+                 std::span<const std::byte> bytes) {
+  for (const FarRange& need : needs.within({&file, offset, bytes.size()}))
+    mirror.write(
+        file, need.offset,
+        bytes.subspan(static_cast<std::size_t>(need.offset - offset), static_cast<std::size_t>(need.size)));
+}
+
+void adopt_needed(Mirror& mirror, const Needs& needs, const std::vector<FarRange>& sequence,
+                  const FetchMark& mark) {
+  for (std::size_t i = 0; i <= mark.range && i < sequence.size(); ++i) {
+    FarRange there = sequence[i];
+    if (i == mark.range) there.size = mark.at;
+    for (const FarRange& need : needs.within(there)) mirror.adopt(need);
+  }
+}
+
 }  // namespace mu

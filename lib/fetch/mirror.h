@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "fetch/mark.h"
+#include "fetch/needs.h"
 #include "fetch/ranges.h"
 
 namespace mu {
@@ -34,5 +36,12 @@ class Mirror {
   struct State;
   std::unique_ptr<State> state_;
 };
+
+// Keeps what of a block some job still needs.
+void keep_needed(Mirror& mirror, const Needs& needs, const FarFile& file, std::uint64_t offset,
+                 std::span<const std::byte> bytes);
+// Adopts what an earlier run kept for jobs that it did not come to: all of the sequence before `mark`.
+void adopt_needed(Mirror& mirror, const Needs& needs, const std::vector<FarRange>& sequence,
+                  const FetchMark& mark);
 
 }  // namespace mu

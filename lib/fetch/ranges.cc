@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include "fetch/byte_set.h"
@@ -106,6 +107,20 @@ std::uint64_t bytes_of(const std::vector<FarRange>& ranges) {
   std::uint64_t bytes = 0;
   for (const FarRange& range : ranges) bytes += range.size;
   return bytes;
+}
+
+std::vector<const FarFile*> files_of(const std::vector<FarRange>& ranges) {
+  std::vector<const FarFile*> files;
+  std::unordered_set<const FarFile*> listed;
+  for (const FarRange& range : ranges) {
+    if (listed.insert(range.file).second) files.push_back(range.file);
+  }
+  return files;
+}
+
+bool has_versions(const std::vector<FarRange>& ranges) {
+  return std::all_of(ranges.begin(), ranges.end(),
+                     [](const FarRange& range) { return !range.file->version.empty(); });
 }
 
 }  // namespace mu

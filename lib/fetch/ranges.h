@@ -32,5 +32,9 @@ std::vector<FarRange> joined_in_order(const std::vector<FarRange>& wanted);
 std::vector<FarRange> with_whole_files(std::vector<FarRange> ranges);
 
 std::uint64_t bytes_of(const std::vector<FarRange>& ranges);
+// Their files, each once, in the order of their first ranges.
+std::vector<const FarFile*> files_of(const std::vector<FarRange>& ranges);
+// Whether it is known that the bytes of another run are those of this one.
+bool has_versions(const std::vector<FarRange>& ranges);
 
 }  // namespace mu

@@ -5,10 +5,10 @@
 
 #include <algorithm>
 #include <cctype>
-#include <charconv>
 #include <ctime>
 #include <unordered_map>
 
+#include "base/decimal.h"
 #include "base/error.h"
 #include "base/text.h"
 
@@ -17,13 +17,6 @@ namespace {
 
 Error unexpected(std::string_view why) {
   return Error(ErrorKind::kRemote, fmt::format("cannot store files: unexpected answer ({})", why));
-}
-
-std::optional<std::uint64_t> number(std::string_view text) {
-  std::uint64_t value = 0;
-  const std::from_chars_result parsed = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size()) return std::nullopt;
-  return value;
 }
 
 // When the links of an action expire: the action says it, or the signature of its first link.
@@ -40,7 +33,7 @@ double expiry_of(const JsonValue& action, std::string_view link, double now) {
   const std::size_t at = link.find(kKey);
   if (at == std::string_view::npos) return 0;
   const std::string_view rest = link.substr(at + kKey.size());
-  const std::optional<std::uint64_t> seconds = number(rest.substr(0, rest.find('&')));
+  const std::optional<std::uint64_t> seconds = parse_decimal(rest.substr(0, rest.find('&')));
   return seconds && *seconds < (1U << 30) ? now + static_cast<double>(*seconds) : 0;
 }
 
@@ -48,7 +41,7 @@ std::optional<std::uint64_t> chunk_size_of(const JsonValue& header) {
   const JsonValue* value = header.find("chunk_size");
   if (value == nullptr) return std::nullopt;
   const std::string* text = value->as_string();
-  const std::optional<std::uint64_t> size = text == nullptr ? value->as_u64() : number(*text);
+  const std::optional<std::uint64_t> size = text == nullptr ? value->as_u64() : parse_decimal(*text);
   if (!size || *size == 0) throw unexpected("chunk_size is not a number");
   return size;
 }
@@ -59,7 +52,7 @@ void read_pieces(LfsUpload& upload, const JsonValue& header) {
   upload.pieces.resize(static_cast<std::size_t>(count));
   for (const JsonValue::Member& member : header.members()) {
     if (!is_digits(member.key)) continue;
-    const std::optional<std::uint64_t> piece = number(member.key);
+    const std::optional<std::uint64_t> piece = parse_decimal(member.key);
     const std::string* url = member.value.as_string();
     if (!piece || *piece < 1 || *piece > count || url == nullptr)
       throw unexpected("a piece is not one of 1 to N");

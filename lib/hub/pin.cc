@@ -19,14 +19,15 @@
 #include "os/folder.h"
 #include "os/parts.h"
 #include "os/stage.h"
+#include "weights/safetensors.h"
 
 namespace mu {
 namespace {
 
 constexpr std::string_view kSchema = "modelutils.pin/1";
-constexpr std::uint64_t kFirstLine = 64;         // bytes, at most
-constexpr std::uint64_t kMaxHead = 100'000'008;  // bytes, as the safetensors format has it
-constexpr std::uint64_t kMaxList = 64U << 20;    // bytes: some 100 for each file; bounds memory
+constexpr std::uint64_t kFirstLine = 64;                       // bytes, at most
+constexpr std::uint64_t kMaxHead = kMaxSafetensorsHeader + 8;  // bytes
+constexpr std::uint64_t kMaxList = 64U << 20;                  // bytes: some 100 for each file; bounds memory
 
 std::string read_text(const InputFile& file, std::uint64_t at, std::uint64_t size) {
   std::string text(static_cast<std::size_t>(size), '\0');

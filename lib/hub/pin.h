@@ -19,7 +19,7 @@ namespace mu {
 // The path of the file in `folder`.
 std::string pin_path(const std::string& folder, const RemotePlace& place);
 
-// Nothing if there is no such file. Throws kRefused for a file that is not one.
+// Nothing if that file does not exist. Throws kRefused if it is not a pin.
 std::optional<PinnedRepo> read_pin(const std::string& path, const RemotePlace& place);
 
 // Makes the folder and writes the pin of a repository that is mounted, with the first bytes that were fetched. False

@@ -3,7 +3,7 @@
 // Small reads are served from a block of 64 KiB, since readers of formats take a few bytes at a time; large ones go
 // straight to the caller's buffer and share no lock.
 //
-// An answer that is no part of what was read before (200 in answer to a range, another entity tag or size) need not
+// An answer that does not belong to what was read before (200 in answer to a range, another entity tag or size) need not
 // mean that the file changed: the storage may have moved it. The hub is asked for its hash once more, at the same
 // commit, and decides.
 #include "hub/ranged_file.h"
@@ -19,17 +19,17 @@
 #include "hash/git_blob.h"
 #include "hash/sha256.h"
 #include "net/url.h"
+#include "weights/safetensors.h"
 
 namespace mu {
 namespace {
 
-constexpr std::uint64_t kFirst = 100'001;          // bytes of the first request; most headers fit
-constexpr std::uint64_t kMaxHeader = 100'000'000;  // bytes, as the safetensors format has it
-constexpr std::uint64_t kBlock = 64U << 10;        // bytes read ahead of small reads
-constexpr std::uint64_t kFirstBlock = 4096;        // bytes of the first of them
-constexpr std::uint64_t kNear = 4096;              // bytes that a reader may skip and still goes on
-constexpr std::uint64_t kMaxPiece = 16ULL << 20;   // bytes a request
-constexpr std::uint64_t kProgress = 64U << 10;     // bytes after which a failure counts as the first one
+constexpr std::uint64_t kFirst = 100'001;         // bytes of the first request; most headers fit
+constexpr std::uint64_t kBlock = 64U << 10;       // bytes read ahead of small reads
+constexpr std::uint64_t kFirstBlock = 4096;       // bytes of the first of them
+constexpr std::uint64_t kNear = 4096;             // bytes that a reader may skip and still goes on
+constexpr std::uint64_t kMaxPiece = 16ULL << 20;  // bytes a request
+constexpr std::uint64_t kProgress = 64U << 10;    // bytes after which a failure counts as the first one
 constexpr int kMaxHops = 5;
 
 void copy(std::string_view from, std::uint64_t at, std::span<std::byte> out) {
@@ -37,12 +37,12 @@ void copy(std::string_view from, std::uint64_t at, std::span<std::byte> out) {
 }
 
 bool is_sha256(std::string_view text) {
-  return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+  return text.size() == 64 && is_lower_hex(text);
 }
 
 // What a server says, without the parts of the link that it may have copied: they are a signature.
 HttpResponse without_query(HttpResponse response, std::string_view url) {
-  constexpr std::size_t kShort = 8;  // characters that are no secret
+  constexpr std::size_t kShort = 8;  // characters that keep no secret
   const std::size_t query = url.find('?');
   if (query == std::string_view::npos) return response;
   const auto mask = [](std::string& text, std::string_view secret) {
@@ -78,7 +78,7 @@ void RangedFile::read_head(bool is_safetensors) {
   if (is_safetensors && head.size() >= 8) {
     std::uint64_t header = 0;
     std::memcpy(&header, head.data(), 8);
-    if (header <= kMaxHeader && header + 8 <= size()) {
+    if (header <= kMaxSafetensorsHeader && header + 8 <= size()) {
       const std::size_t have = std::min(head.size(), static_cast<std::size_t>(header + 8));
       head.resize(static_cast<std::size_t>(header + 8));
       if (have < head.size()) fetch(have, std::as_writable_bytes(std::span(head)).subspan(have));

@@ -3,7 +3,7 @@
 //
 // A hub answers with a redirect to storage. Where it leads is remembered (file_link.h) and asked for anew when it has
 // expired. Every range must be the one that was asked for. The hub's hash of the file stays the same over all
-// redirects; the storage's entity tag only behind one link, since a bridge makes its own. Where there is no hub, the
+// redirects; the storage's entity tag only behind one link, since a bridge makes its own. Without a hub, the
 // entity tag of the first answer is held, or else the date of the last change and the length. What fails in the
 // middle goes on from the byte that it reached, within the session's patience.
 #pragma once

@@ -69,14 +69,6 @@ class FactorFile : public FactorStore {
   std::optional<InputFile> in_;
 };
 
-std::vector<const FarFile*> files_of(const std::vector<FarRange>& sequence) {
-  std::vector<const FarFile*> files;
-  for (const FarRange& range : sequence) {
-    if (std::find(files.begin(), files.end(), range.file) == files.end()) files.push_back(range.file);
-  }
-  return files;
-}
-
 class FarFactoriser {
  public:
   FarFactoriser(const Input& base, const Input& tuned, const PairPlan& plan, const PairFetch& fetch,
@@ -94,14 +86,16 @@ class FarFactoriser {
     const std::string folder = join_path(partial_.path(), "mirror");
     make_folders(folder);
     mirror_.emplace(folder, files_of(fetch_.sequence));
-    adopt();
+    adopt_needed(*mirror_, *needs_, fetch_.sequence, mark_);
     PairJobs jobs(
         open_, plan_, *work_, options_, found,
         [&](const std::vector<std::size_t>& done) { settle(done, found); }, run_.on_found);
     jobs.ready_until({mark_.range, mark_.at});
     fetch(
         fetch_.sequence, {.connections = run_.connections, .from = mark_, .on_bytes = run_.on_read},
-        [&](const FarBlock& block) { take(block); },
+        [&](const FarBlock& block) {
+          keep_needed(*mirror_, *needs_, *fetch_.sequence[block.range].file, block.offset, block.bytes);
+        },
         [&](const FetchMark& mark) {
           mirror_->sync();
           partial_.note(mark.text());
@@ -161,23 +155,6 @@ class FarFactoriser {
       if (options_.on_bytes) options_.on_bytes(size_of(pair, pair.tuned));
     }
     if (run_.on_found) run_.on_found();
-  }
-
-  // What earlier runs read for pairs that they did not come to.
-  void adopt() {
-    for (std::size_t i = 0; i <= mark_.range && i < fetch_.sequence.size(); ++i) {
-      FarRange there = fetch_.sequence[i];
-      if (i == mark_.range) there.size = mark_.at;
-      for (const FarRange& need : needs_->within(there)) mirror_->adopt(need);
-    }
-  }
-
-  void take(const FarBlock& block) {
-    const FarRange all{fetch_.sequence[block.range].file, block.offset, block.bytes.size()};
-    for (const FarRange& need : needs_->within(all))
-      mirror_->write(*need.file, need.offset,
-                     block.bytes.subspan(static_cast<std::size_t>(need.offset - block.offset),
-                                         static_cast<std::size_t>(need.size)));
   }
 
   void settle(const std::vector<std::size_t>& done, const std::vector<FoundTensor>& found) {

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <map>
-#include <set>
 #include <utility>
 
 #include "lora/pair_work.h"
@@ -38,9 +37,7 @@ class FetchPlanner {
     std::stable_sort(result_.jobs.begin(), result_.jobs.end(),
                      [](const PairFetch::Job& a, const PairFetch::Job& b) { return a.end < b.end; });
     result_.bytes = bytes_of(result_.sequence);
-    std::set<const FarFile*> files;
-    for (const FarRange& range : result_.sequence) files.insert(range.file);
-    result_.files = files.size();
+    result_.files = files_of(result_.sequence).size();
     return std::move(result_);
   }
 
@@ -94,17 +91,8 @@ std::string pair_fetch_identity(const PairFetch& fetch, const std::string& plan_
   Fingerprint fingerprint("lora-extract far 1");
   fingerprint.add(MU_VERSION);
   fingerprint.add(plan_fingerprint);
-  for (const FarRange& range : fetch.sequence) {
-    fingerprint.add(range.file->version);
-    fingerprint.add(range.offset);
-    fingerprint.add(range.size);
-  }
+  fingerprint.add(fetch.sequence);
   return fingerprint.finish();
-}
-
-bool has_versions(const PairFetch& fetch) {
-  return std::all_of(fetch.sequence.begin(), fetch.sequence.end(),
-                     [](const FarRange& range) { return !range.file->version.empty(); });
 }
 
 }  // namespace mu

@@ -31,7 +31,5 @@ PairFetch plan_pair_fetch(const Input& base, const Input& tuned, const PairPlan&
 
 // What another run must agree in to go on with the same partial output; `plan_fingerprint` is that of pair_part.h.
 std::string pair_fetch_identity(const PairFetch& fetch, const std::string& plan_fingerprint);
-// Whether it is known that the bytes of another run are those of this one.
-bool has_versions(const PairFetch& fetch);
 
 }  // namespace mu

@@ -66,6 +66,14 @@ void Fingerprint::add(const Weights& weights, KnownBy by) {
   }
 }
 
+void Fingerprint::add(const std::vector<FarRange>& sequence) {
+  for (const FarRange& range : sequence) {
+    add(range.file->version);
+    add(range.offset);
+    add(range.size);
+  }
+}
+
 std::string Fingerprint::finish() {
   return to_hex(hash_.finish()).substr(0, 16);
 }

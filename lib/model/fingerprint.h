@@ -6,7 +6,9 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "fetch/ranges.h"
 #include "hash/sha256.h"
 #include "weights/weights.h"
 
@@ -31,6 +33,9 @@ class Fingerprint {
   void add(const InputFile& file, KnownBy by);
   // All files of a set, in their order.
   void add(const Weights& weights, KnownBy by);
+
+  // Which bytes of which versions of files are read, in order.
+  void add(const std::vector<FarRange>& sequence);
 
   // 16 hex digits. The object can't be used after it.
   std::string finish();

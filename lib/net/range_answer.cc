@@ -2,20 +2,13 @@
 #include "net/range_answer.h"
 
 #include <algorithm>
-#include <charconv>
 
+#include "base/decimal.h"
 #include "base/text.h"
 #include "net/retry.h"
 
 namespace mu {
 namespace {
-
-std::optional<std::uint64_t> number(std::string_view text) {
-  std::uint64_t value = 0;
-  const std::from_chars_result parsed = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size()) return std::nullopt;
-  return value;
-}
 
 // The text of a header; nothing of one that could not be sent back as it is.
 std::string header_or_none(const HttpResponse& response, std::string_view name) {
@@ -34,9 +27,9 @@ std::optional<ContentRange> parse_content_range(std::string_view text) {
   text.remove_prefix(6);
   const std::size_t dash = text.find('-'), slash = text.find('/');
   if (dash == std::string_view::npos || slash == std::string_view::npos || slash < dash) return std::nullopt;
-  const std::optional<std::uint64_t> begin = number(trim(text.substr(0, dash))),
-                                     last = number(trim(text.substr(dash + 1, slash - dash - 1))),
-                                     total = number(trim(text.substr(slash + 1)));
+  const std::optional<std::uint64_t> begin = parse_decimal(trim(text.substr(0, dash))),
+                                     last = parse_decimal(trim(text.substr(dash + 1, slash - dash - 1))),
+                                     total = parse_decimal(trim(text.substr(slash + 1)));
   if (!begin || !last || !total || *begin > *last || *last >= *total) return std::nullopt;
   return ContentRange{*begin, *last + 1, *total};
 }

@@ -2,11 +2,11 @@
 #include "net/retry.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <ctime>
 #include <string>
 
+#include "base/decimal.h"
 #include "base/text.h"
 
 namespace mu {
@@ -15,13 +15,6 @@ namespace {
 constexpr double kFirstBackoff = 0.5;   // seconds, doubled with each failure
 constexpr double kLongestBackoff = 30;  // seconds
 constexpr double kUnknownQuota = 60;    // seconds, if a server names no time
-
-std::optional<std::uint64_t> number(std::string_view text) {
-  std::uint64_t value = 0;
-  const std::from_chars_result parsed = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size()) return std::nullopt;
-  return value;
-}
 
 // "Equal jitter": half of the wait is certain, so that chance never makes it short.
 double backoff(unsigned failed_tries, double dice) {
@@ -37,7 +30,7 @@ std::optional<double> wait_in_text(std::string_view text) {
   std::string_view rest = text.substr(at + 9);
   const std::size_t blank = rest.find(' ');
   if (blank == std::string_view::npos) return std::nullopt;
-  const std::optional<std::uint64_t> count = number(rest.substr(0, blank));
+  const std::optional<std::uint64_t> count = parse_decimal(rest.substr(0, blank));
   rest.remove_prefix(blank + 1);
   if (!count || *count > 1000) return std::nullopt;
   const double n = static_cast<double>(*count);
@@ -67,8 +60,8 @@ std::optional<RateLimit> parse_rate_limit(std::string_view header) {
   std::optional<std::uint64_t> remaining, reset;
   for (const std::string_view raw : split(header, ';')) {
     const std::string_view part = trim(raw);
-    if (part.starts_with("r=")) remaining = number(trim(part.substr(2)));
-    if (part.starts_with("t=")) reset = number(trim(part.substr(2)));
+    if (part.starts_with("r=")) remaining = parse_decimal(trim(part.substr(2)));
+    if (part.starts_with("t=")) reset = parse_decimal(trim(part.substr(2)));
   }
   if (!remaining || !reset || *reset > 86400) return std::nullopt;
   return RateLimit{*remaining, *reset};
@@ -93,7 +86,7 @@ std::optional<double> parse_http_date(std::string_view text) {
 
 std::optional<double> parse_retry_after(std::string_view header, double now) {
   const std::string_view text = trim(header);
-  if (const std::optional<std::uint64_t> seconds = number(text)) return static_cast<double>(*seconds);
+  if (const std::optional<std::uint64_t> seconds = parse_decimal(text)) return static_cast<double>(*seconds);
   const std::optional<double> date = parse_http_date(text);
   return date ? std::optional(std::max(0.0, *date - now)) : std::nullopt;
 }

@@ -31,7 +31,7 @@ std::optional<Numbers> numbers_of(const JsonValue& list, std::size_t count) {
   return numbers.size() == count ? std::optional(numbers) : std::nullopt;
 }
 
-// Calls `take` with each list of `count` numbers below a key. False if something there is no such list.
+// Calls `take` with each list of `count` numbers below a key. False if something there is not such a list.
 template <typename Take>
 bool read_rows(const JsonValue& root, std::string_view key, std::size_t count, Take take) {
   const JsonValue* const list = root.find(key);

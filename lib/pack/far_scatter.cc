@@ -124,10 +124,7 @@ void FarScatter::begin(const SequencePoint& start) {
 
 void FarScatter::take(const FarBlock& block) {
   const FarRange here{far_.sequence[block.range].file, block.offset, block.bytes.size()};
-  for (const FarRange& need : needs_.within(here))
-    mirror_.write(*need.file, need.offset,
-                  block.bytes.subspan(static_cast<std::size_t>(need.offset - block.offset),
-                                      static_cast<std::size_t>(need.size)));
+  keep_needed(mirror_, needs_, *here.file, block.offset, block.bytes);
   Run run(output_, on_bytes_);
   for_copies(block.range, here.offset, here.offset + here.size, [&](const FarCopy& one) {
     const std::uint64_t begin = std::max(one.from.offset, here.offset);

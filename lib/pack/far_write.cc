@@ -50,26 +50,8 @@ std::string identity_of(const PackPlan& plan, const FarPlan& far, const WriteOpt
     fingerprint.add(file.name);
     fingerprint.add(InputFile(file.path), KnownBy::kTime);
   }
-  for (const FarRange& range : far.sequence) {
-    fingerprint.add(range.file->version);
-    fingerprint.add(range.offset);
-    fingerprint.add(range.size);
-  }
+  fingerprint.add(far.sequence);
   return fingerprint.finish();
-}
-
-// Whether it is known that the bytes of another run are those of this one.
-bool has_versions(const FarPlan& far) {
-  return std::all_of(far.sequence.begin(), far.sequence.end(),
-                     [](const FarRange& range) { return !range.file->version.empty(); });
-}
-
-std::vector<const FarFile*> files_of(const FarPlan& far) {
-  std::vector<const FarFile*> files;
-  for (const FarRange& range : far.sequence) {
-    if (std::find(files.begin(), files.end(), range.file) == files.end()) files.push_back(range.file);
-  }
-  return files;
 }
 
 // Each file gets its size, so that every position exists, and its header. That they are there is on the disk before the
@@ -169,15 +151,6 @@ std::vector<std::vector<FarRange>> FarWriter::needs_to_come() const {
   return needs;
 }
 
-// What an earlier run read for jobs that it did not come to.
-void FarWriter::adopt(Mirror& mirror, const Needs& needs) const {
-  for (std::size_t i = 0; i <= mark_.range && i < far_.sequence.size(); ++i) {
-    FarRange there = far_.sequence[i];
-    if (i == mark_.range) there.size = mark_.at;
-    for (const FarRange& need : needs.within(there)) mirror.adopt(need);
-  }
-}
-
 // Bytes of the output that an earlier run wrote.
 std::uint64_t FarWriter::written() const {
   std::uint64_t bytes = 0;
@@ -205,9 +178,9 @@ void FarWriter::write(std::vector<OutputFile>& files, const TensorWriter& writer
   const std::string folder = join_path(partial_.path(), "mirror");
   make_folders(folder);
   sync_folder(partial_.path());
-  Mirror mirror(folder, files_of(far_));
+  Mirror mirror(folder, files_of(far_.sequence));
   Needs needs(needs_to_come());
-  adopt(mirror, needs);
+  adopt_needed(mirror, needs, far_.sequence, mark_);
   const SequencePoint start{mark_.range, mark_.at};
   progress.begin_at(written());
   FarScatter scatter(plan_, far_, output, needs, mirror, options_.verify,
@@ -260,8 +233,8 @@ TensorSum FarWriter::sum_of(std::size_t file, std::size_t tensor) const {
 void with_far_writer(const PackPlan& plan, const std::string& out, const WriteOptions& options,
                      const std::function<void(FarWriter&)>& work) {
   const FarPlan far = plan_far(plan);
-  with_partial_output(real_target(out), identity_of(plan, far, options), options.force || !has_versions(far),
-                      [&](PartialOutput& partial) {
+  with_partial_output(real_target(out), identity_of(plan, far, options),
+                      options.force || !has_versions(far.sequence), [&](PartialOutput& partial) {
                         FarWriter writer(plan, far, options, partial);
                         work(writer);
                       });

@@ -57,7 +57,6 @@ class FarWriter {
   void note(const FarStep& step);
   [[nodiscard]] std::vector<std::vector<FarRange>> needs_to_come() const;
   [[nodiscard]] std::uint64_t written() const;
-  void adopt(Mirror& mirror, const Needs& needs) const;
   void tell_losses(WriteResult& result) const;
 
   const PackPlan& plan_;

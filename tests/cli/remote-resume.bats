@@ -170,7 +170,7 @@ whole() {
   whole --force
   [ "$(sent)" -ge 104000000 ]
   rm -r there
-  # What only says how it is done is no other option.
+  # Options that only say how it is done make no difference.
   killed 16
   whole -j 1 -q --limit-rate 900MB --max-wait 100s --no-progress
   resumed

@@ -358,7 +358,7 @@ TEST_CASE("ranged file: another version of the file: the listing decides") {
   }
 }
 
-TEST_CASE("ranged file: a range within the file that is refused is no passing fault") {
+TEST_CASE("ranged file: where a range within the file is refused, waiting does not help") {
   Wire wire(some_bytes(kSize));
   RangedFile file(wire.session, wire.at_hub());
   read(file, 0, 100'000);
