@@ -163,7 +163,7 @@ class Writing {
     for (std::size_t i = 0; i < left_.weights.size(); ++i) place[left_.weights[i].name] = i;
     return [this, place](const WeightsOutput& file, std::size_t tensor) -> std::optional<TensorSum> {
       const auto found = place.find(file.name);
-      if (found == place.end()) return std::nullopt;  // a part verified its own
+      if (found == place.end()) return std::nullopt;  // compared by its part, if that was to verify
       return far_ != nullptr ? far_->sum_of(found->second, tensor) : sum_of_input(file, tensor);
     };
   }
